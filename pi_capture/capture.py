@@ -1,0 +1,200 @@
+"""The recording loop: from a source to a recorder, until time is up or somebody says stop.
+
+The loop itself is `_keep`; everything else here happens once, before or after it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pi_capture.errors import CameraError, RecordingError
+from pi_capture.jitter import SETTLE_SECONDS, Jitter
+from pi_capture.recorder import Recorder, Status, Summary
+from pi_capture.sources import Controllable, Size, Source, open_source
+from storage.frame import Frame
+
+TICK_SECONDS = 0.25
+PATIENCE_SECONDS = 2.0  # for a camera that is in the middle of a frame when we stop
+
+
+def record(
+    target: Path | str,
+    seconds: float = -1,
+    *,
+    camera: str = "auto",
+    size: Size | None = (128, 128),
+    fps: float | None = None,
+    backend: str | None = None,
+    jitter: bool | None = None,
+    jitter_seed: int | None = None,
+    countdown: float = 0,
+    sync_interval: float = 1.0,
+    stop: threading.Event | None = None,
+    say: Callable[[str], None] | None = None,
+    progress: Callable[[Status], None] | None = None,
+) -> Summary:
+    """Record from a camera, a file or a screen.
+
+    Parameters
+    ----------
+    target : path
+        ``day1`` for a data directory, ``day1/0`` for a class directory in one.
+    seconds : float
+        How long, by the frames' timestamps; -1 until `stop` is set, or the file ends.
+    camera, size, fps
+        See `pi_capture.sources.open_source`.
+    backend, sync_interval
+        See `Recorder`.
+    jitter : bool, optional
+        Vary gain and white balance (see `pi_capture.jitter`); by default only a Raspberry Pi camera's.
+    jitter_seed : int, optional
+        Makes the variation repeatable.
+    countdown : float
+        Seconds of warning before a live camera's first frame is kept.
+    stop : threading.Event, optional
+        Set it to end the recording.
+    say, progress : callable, optional
+        Told, from the calling thread, a line now and then, and the status a few times a second.
+
+    Raises
+    ------
+    UsageError, CameraError, StorageError
+        Nothing was recorded: the camera can't be opened, or the target not be written.
+    RecordingError
+        The recording ended before its time; what had been recorded is safe.
+    """
+    stop = stop or threading.Event()
+    say = say or (lambda line: None)
+    recorder = Recorder(target, backend=backend, sync_interval=sync_interval)
+    try:
+        source = open_source(camera, size, fps)
+    except BaseException:
+        recorder.close()
+        raise
+    info = source.info
+    recorder.describe(
+        {"camera": info.camera, "model": info.model, "fps": info.fps, "live": info.live, "details": dict(info.details)}
+    )
+    loop = _Loop(source, recorder, seconds, countdown if info.live else 0, stop)
+    if jitter or (jitter is None and info.camera.startswith("picamera2")):
+        loop.prepare_jitter(jitter_seed, say, asked=bool(jitter))
+    thread = threading.Thread(target=loop.run, name="capture", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and not stop.is_set() and not recorder.failed:
+            thread.join(TICK_SECONDS)
+            for line in loop.take_lines():
+                say(line)
+            if progress is not None and loop.keeping:
+                progress(recorder.status())
+    except KeyboardInterrupt:  # the normal end for a program that installed no handler of its own
+        pass
+    finally:
+        stop.set()
+        thread.join(PATIENCE_SECONDS)
+        source.close()
+        thread.join(PATIENCE_SECONDS)
+    return _finish(recorder, loop, stopped=thread.is_alive())
+
+
+def _finish(recorder: Recorder, loop: _Loop, *, stopped: bool) -> Summary:
+    if loop.failure is not None:
+        summary = recorder.close(f"failed: {loop.failure}")
+        if isinstance(loop.failure, CameraError) and summary.frames == 0:
+            raise loop.failure
+        known = isinstance(loop.failure, CameraError)
+        raise RecordingError(str(loop.failure) if known else repr(loop.failure), summary) from loop.failure
+    return recorder.close("stopped: the camera hung" if stopped else loop.end)
+
+
+class _Loop:
+    """The thread that takes frames from the source. It shares nothing but what is written here."""
+
+    def __init__(
+        self, source: Source, recorder: Recorder, seconds: float, countdown: float, stop: threading.Event
+    ) -> None:
+        self._source = source
+        self._recorder = recorder
+        self._seconds = seconds
+        self._countdown = countdown
+        self._stop = stop
+        self._steer: Controllable | None = None
+        self._jitter_seed: int | None = None
+        self._jitter: Jitter | None = None
+        self._lines: list[str] = []
+        self.keeping = False
+        self.failure: Exception | None = None
+        self.end = "stopped"
+
+    def prepare_jitter(self, seed: int | None, say: Callable[[str], None], *, asked: bool) -> None:
+        if isinstance(self._source, Controllable):
+            self._steer, self._jitter_seed = self._source, seed
+        elif asked:
+            say(f"{self._source.info.camera} has no exposure controls: recording without jitter")
+
+    def take_lines(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return lines
+
+    def run(self) -> None:
+        try:
+            frames = iter(self._source)
+            if self._steer is not None:
+                self._lines.append(f"settling exposure for {SETTLE_SECONDS:.0f} s")
+                self._pass_over(frames, SETTLE_SECONDS)
+                self._lock(self._steer)
+            for left in range(round(self._countdown), 0, -1):
+                self._lines.append(f"recording in {left} …")
+                self._pass_over(frames, 1.0)
+            self.keeping = True
+            self._keep(frames)
+        except RecordingError:
+            pass  # the recorder tells it again when it is closed
+        except Exception as error:
+            if not self._stop.is_set() or not isinstance(error, CameraError):
+                self.failure = error
+
+    def _pass_over(self, frames: Iterator[Frame], seconds: float) -> None:
+        """Let the camera run without keeping its frames."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._stop.is_set():
+            next(frames, None)
+
+    def _lock(self, camera: Controllable) -> None:
+        locked = camera.lock_exposure()
+        if not locked:
+            self._steer = None
+            self._lines.append(f"{self._source.info.camera} has no exposure controls: recording without jitter")
+            return
+        self._jitter = Jitter(locked, self._jitter_seed)
+        self._recorder.describe({"locked": dict(locked), "jitter": {"seed": self._jitter_seed}})
+
+    def _keep(self, frames: Iterator[Frame]) -> None:
+        wait = not self._source.info.live
+        until_ns: float | None = None
+        drawn = self._vary()
+        for frame in frames:
+            if self._stop.is_set():
+                return
+            if until_ns is None:
+                until_ns = float("inf") if self._seconds < 0 else frame.timestamp_ns + self._seconds * 1e9
+            if frame.timestamp_ns >= until_ns:
+                self.end = "finished"
+                return
+            if drawn is not None:
+                frame = replace(frame, metadata={**frame.metadata, "jitter": drawn})  # noqa: PLW2901 (the same frame)
+            self._recorder.put(frame, wait=wait)
+            drawn = self._vary()
+        self.end = "finished"
+
+    def _vary(self) -> dict[str, object] | None:
+        """Ask for the next frame's values; what was drawn goes with it, what was applied its own metadata tells."""
+        if self._jitter is None or self._steer is None:
+            return None
+        controls, drawn = self._jitter.draw()
+        self._steer.set_controls(controls)
+        return drawn

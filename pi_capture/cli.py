@@ -1,0 +1,207 @@
+"""``python -m pi_capture``: the command line of the recorder.
+
+It reads the arguments, shows progress and turns failures into one line and an exit status: 0 recorded, 1 failed with
+everything recorded so far safe, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from pi_capture import __version__
+from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.service import StopSignals
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Summary
+
+MAX_SIDE = 16384
+
+EXAMPLES = """\
+examples:
+  python -m pi_capture day1 -1                          until Ctrl-C, into day1/00000000.png …
+  python -m pi_capture day1/0 60                        a minute, straight into class 0
+  python -m pi_capture day1 10 --camera demo            without a camera: a drawn scene
+  python -m pi_capture day1 -1 --camera v4l2:/dev/video2 --size 640x480 --fps 15
+  python -m pi_capture day1 -1 --camera file:clip.mp4 --size source
+  python -m pi_capture day1 60 --camera screen:0.0+100,50 --size 256x256
+  python -m pi_capture --list-cameras
+
+cameras:
+  auto                  the Raspberry Pi camera, else the first USB camera (default)
+  picamera2[:N]         Raspberry Pi camera N
+  v4l2[:/dev/videoN]    USB camera
+  screen[:DISPLAY+X,Y]  an X11 screen, from X,Y on
+  file:PATH             a video file: every frame, with its own timestamps, as fast as it decodes
+  rtsp://… http://…     a network stream (any URL that FFmpeg opens)
+  ffmpeg:FORMAT:URL     any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …
+  demo[:SEED]           a drawn room in which a figure performs the five actions
+
+exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong usage
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pi_capture",
+        description="Record frames from a camera, for labelling and training.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", metavar="DIRECTORY", nargs="?", help="where to; added to if it exists")
+    parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=_seconds, help="how long; -1 until Ctrl-C")
+    parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from, see below")
+    parser.add_argument(
+        "--size", metavar="WxH", type=_size, default="128x128", help="128x128 unless given; or 'source'"
+    )
+    parser.add_argument("--fps", metavar="N", type=_positive, help="wanted rate (default: the camera's, at most 30)")
+    parser.add_argument("--backend", metavar="NAME", help="format (default: by DIRECTORY's suffix, else png)")
+    parser.add_argument(
+        "--jitter",
+        action=argparse.BooleanOptionalAction,
+        help="settle 5 s, lock exposure, then vary gain and white balance per frame (default: Pi camera only)",
+    )
+    parser.add_argument("--jitter-seed", metavar="N", type=int, help="repeat the same variation")
+    parser.add_argument(
+        "--countdown", metavar="S", type=_not_negative, help="warning (default: 3 on a terminal, else 0)"
+    )
+    parser.add_argument(
+        "--sync-interval", metavar="S", type=_positive, default=1.0, help="what a power cut may cost (default: 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
+    parser.add_argument("--version", action="version", version=f"pi-capture {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the recorder's command line; returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    try:
+        if args.list_cameras:
+            return _list_cameras()
+        if args.directory is None or args.seconds is None:
+            parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
+        return _record(args)
+    except UsageError as error:
+        return _fail(error, 2)
+    except (CameraError, StorageError) as error:
+        return _fail(error, 1)
+    except OSError as error:
+        return _fail(f"{error.filename or args.directory}: {error.strerror}", 1)
+
+
+def _record(args: argparse.Namespace) -> int:
+    from pi_capture.capture import record
+    from pi_capture.progress import Progress
+
+    stop = threading.Event()
+    progress = Progress(args.directory, args.seconds, quiet=args.quiet)
+    countdown = args.countdown if args.countdown is not None else 3.0 if progress.on_terminal else 0.0
+    failure: RecordingError | None = None
+    with StopSignals(stop), progress:
+        try:
+            summary = record(
+                args.directory,
+                args.seconds,
+                camera=args.camera,
+                size=args.size,
+                fps=args.fps,
+                backend=args.backend,
+                jitter=args.jitter,
+                jitter_seed=args.jitter_seed,
+                countdown=countdown,
+                sync_interval=args.sync_interval,
+                stop=stop,
+                say=progress.say,
+                progress=progress.show,
+            )
+        except RecordingError as error:
+            failure, summary = error, error.summary
+    _tell(summary)
+    if args.json:
+        print(json.dumps(asdict(summary)))
+    return 0 if failure is None else _fail(failure, 1)
+
+
+def _tell(summary: Summary) -> None:
+    lost = {
+        "by the camera": summary.dropped_camera,
+        "by a full queue": summary.dropped_queue,
+        "by the disk": summary.dropped_disk,
+    }
+    dropped = ", ".join(f"{count} dropped {cause}" for cause, count in lost.items() if count) or "none dropped"
+    print(
+        f"{summary.path}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}, "
+        f"{summary.bytes / 1e6:.1f} MB",
+        file=sys.stderr,
+    )
+
+
+def _list_cameras() -> int:
+    from pi_capture.sources import list_cameras
+
+    cameras = list_cameras()
+    for camera in cameras:
+        print(f"{camera.spec}\t{camera.model}")
+    return 0 if cameras else _fail("no camera found; check the cable, or try --camera demo", 1)
+
+
+def _fail(reason: object, status: int) -> int:
+    print(f"pi_capture: {reason}".replace("\n", " "), file=sys.stderr)
+    return status
+
+
+# ------------------------------------------------------------------------------------------------ the arguments' types
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = _number(text)
+    if number <= 0 and number != -1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, or -1 to record until Ctrl-C")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = _number(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = _number(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
+    return number
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if text == "source":
+        return None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise argparse.ArgumentTypeError(f"{text!r}: give WIDTHxHEIGHT in pixels, such as 640x480, or 'source'")
+    return width, height

@@ -1,0 +1,107 @@
+"""A pool of threads that encode frames and hand them on in the order in which they came.
+
+The number of frames inside is bounded. While frames come slowly each is encoded at once; while they come faster than
+that, a thread takes several at a time, which costs fewer hand-overs. The libraries that encode release the GIL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from storage.frame import Frame
+
+Encoded = TypeVar("Encoded")
+MOST_AT_ONCE = 16
+
+
+class EncoderPool(Generic[Encoded]):
+    """Frames go in with `put` and come out encoded with `take`; `done` makes room for new ones.
+
+    Parameters
+    ----------
+    encode : callable
+        Called from several threads at once.
+    capacity : int
+        How many frames may be inside: waiting, being encoded, or taken and not `done`.
+    threads : int
+        How many encode.
+    """
+
+    def __init__(self, encode: Callable[[Frame], Encoded], capacity: int, threads: int) -> None:
+        self._encode = encode
+        self._capacity = capacity
+        self._inside = 0
+        self._waiting: deque[Frame] = deque()
+        self._finished: dict[int, list[Encoded | Exception]] = {}
+        self._next_batch = self._next_taken = 0
+        self._closed = False
+        lock = threading.Lock()
+        self._room = threading.Condition(lock)
+        self._work = threading.Condition(lock)
+        self._ready = threading.Condition(lock)
+        self._threads = [threading.Thread(target=self._run, name=f"encode-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, frame: Frame, *, wait: bool) -> bool:
+        """Take a frame in. If there is no room, wait for it, or say False."""
+        with self._room:
+            while self._inside >= self._capacity:
+                if not wait:
+                    return False
+                self._room.wait()
+            self._inside += 1
+            self._waiting.append(frame)
+            self._work.notify()
+            return True
+
+    def take(self) -> list[Encoded | Exception] | None:
+        """The next frames, encoded, or why they can't be; waits for them. None when the pool is closed and empty."""
+        with self._ready:
+            while self._next_taken not in self._finished:
+                if self._closed and not self._waiting and self._next_taken == self._next_batch:
+                    return None
+                self._ready.wait()
+            encoded = self._finished.pop(self._next_taken)
+            self._next_taken += 1
+            return encoded
+
+    def done(self, frames: int) -> None:
+        """As many of the frames taken need no room any more."""
+        with self._room:
+            self._inside -= frames
+            self._room.notify(frames)
+
+    def close(self) -> None:
+        """No more frames come; those inside are encoded still."""
+        with self._work:
+            self._closed = True
+            self._work.notify_all()
+            self._ready.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                while not self._waiting:
+                    if self._closed:
+                        return
+                    self._work.wait()
+                # No more than this thread's share, so that the others have work too.
+                count = min(MOST_AT_ONCE, -(-len(self._waiting) // len(self._threads)))
+                frames = [self._waiting.popleft() for _ in range(count)]
+                batch, self._next_batch = self._next_batch, self._next_batch + 1
+            encoded = [self._try(frame) for frame in frames]
+            del frames
+            with self._ready:
+                self._finished[batch] = encoded
+                if batch == self._next_taken or self._closed:
+                    self._ready.notify_all()
+
+    def _try(self, frame: Frame) -> Encoded | Exception:
+        try:
+            return self._encode(frame)
+        except Exception as error:  # whatever a format can't do with a frame, the writer's thread must hear of it
+            return error

@@ -1,0 +1,33 @@
+"""The failures of cameras and of the recording loop that a person is told about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Summary
+
+
+class CameraError(Exception):
+    """A camera, file or screen can't be opened, or stopped delivering.
+
+    The message is one line for the person at the keyboard: what failed, on which device, and what to do.
+    """
+
+
+class UsageError(ValueError):
+    """A size, specification or option that makes no sense, whatever is plugged in (exit status 2)."""
+
+
+class RecordingError(Exception):
+    """A recording ended before its time. What had been recorded is safe; `summary` tells what that is.
+
+    Attributes
+    ----------
+    summary : Summary
+        What was stored, as after a recording that ended well.
+    """
+
+    def __init__(self, message: str, summary: Summary) -> None:
+        super().__init__(message)
+        self.summary = summary

@@ -1,0 +1,106 @@
+"""What a person sees while it records: a line that changes on a terminal, quiet lines in a log. All on stderr."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Status
+
+RATE_SECONDS = 5.0  # the rate shown is that of the last seconds
+LOG_EVERY_SECONDS = 60.0
+LOW_SPACE_SECONDS = 600.0  # warn when the disk lasts less long than this …
+LOW_SPACE_BYTES = 200_000_000  # … or has less left than this
+
+
+class Progress:
+    """Shows the status of a recording.
+
+    Parameters
+    ----------
+    target : path
+        Where it goes; the free space is that of its disk.
+    seconds : float
+        How long it will take; -1 if nobody knows.
+    quiet : bool
+        Warnings only.
+    """
+
+    def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False) -> None:
+        self.on_terminal = sys.stderr.isatty()
+        self._target = Path(target)
+        self._seconds = seconds
+        self._quiet = quiet
+        self._started: float | None = None
+        self._recent: deque[tuple[float, int, int]] = deque()
+        self._next_log = 0.0
+        self._warned = False
+        self._bar: Any = None
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
+
+    def show(self, status: Status) -> None:
+        """The status, as often as it comes."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started, self._next_log = now, now + LOG_EVERY_SECONDS
+        self._recent.append((now, status.frames, status.bytes))
+        while now - self._recent[0][0] > RATE_SECONDS and len(self._recent) > 2:
+            self._recent.popleft()
+        then, frames, size = self._recent[0]
+        passed = max(now - then, 1e-6)
+        bytes_a_second = (status.bytes - size) / passed
+        free = self._free_bytes()
+        self._warn(free, bytes_a_second)
+        if self._quiet:
+            return
+        dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
+        line = (
+            f"{status.frames} frames, {(status.frames - frames) / passed:.1f} a second, {dropped} dropped, "
+            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(now, free, bytes_a_second)}"
+        )
+        if self.on_terminal:
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
+            self._bar.set_description_str(line)
+        elif now >= self._next_log:
+            self._next_log += LOG_EVERY_SECONDS
+            print(line, file=sys.stderr)
+
+    def _left(self, now: float, free: int, bytes_a_second: float) -> str:
+        if self._seconds > 0 and self._started is not None:
+            return f"{max(0.0, self._seconds - (now - self._started)):.0f} s left"
+        hours = f" ({free / bytes_a_second / 3600:.0f} h)" if bytes_a_second > 0 else ""
+        return f"{free / 1e9:.1f} GB free{hours}"
+
+    def _free_bytes(self) -> int:
+        place = next(path for path in (self._target, *self._target.absolute().parents) if path.is_dir())
+        return shutil.disk_usage(place).free
+
+    def _warn(self, free: int, bytes_a_second: float) -> None:
+        if not self._warned and (free < LOW_SPACE_BYTES or free < bytes_a_second * LOW_SPACE_SECONDS):
+            self._warned = True
+            lasts = f", enough for {free / bytes_a_second:.0f} s" if bytes_a_second > 0 else ""
+            self.say(f"warning: only {free / 1e6:.0f} MB free on the disk of {self._target}{lasts}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,371 @@
+"""Frames in, a durable recording out: bounded queue → encoders → writer, and a sync every second.
+
+`Recorder` is the half that stores; a program that makes its own frames uses it directly. `pi_capture.capture` is the
+half that gets frames from a camera. What a format does with a frame is the writer's business (`storage.formats`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pi_capture.encoders import EncoderPool
+from pi_capture.errors import RecordingError
+from storage.errors import StorageError
+from storage.formats import find_format, open_writer
+from storage.frame import Frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
+SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
+QUEUE_FRAMES = (4, 512)  # the fewest and the most frames it may hold, however large they are
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a running recording stands.
+
+    ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
+    the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
+    ``dropped_disk`` because the disk failed.
+    """
+
+    frames: int
+    durable: int
+    dropped_queue: int
+    dropped_camera: int
+    dropped_disk: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps."""
+
+    frames: int
+    seconds: float
+    fps: float
+    dropped_queue: int
+    dropped_camera: int
+    dropped_disk: int
+    bytes: int
+    path: str
+    backend: str
+    size: str | None
+
+
+class Recorder:
+    """Stores frames, in order, as any format of the table.
+
+    >>> with Recorder("day1", fps=30) as recorder:  # doctest: +SKIP
+    ...     for image in simulation:
+    ...         recorder.write(image)
+
+    Parameters
+    ----------
+    target : path
+        Where to: ``day1``, ``day1/0`` … Frames are added to what is there.
+    fps : float, optional
+        Frames per second of the program's own time: frame n without a timestamp gets n / fps. Without it, such a frame
+        gets the time it was written at.
+    backend : str, optional
+        The format's name; by the target's suffix if not given.
+    sync_interval : float
+        Seconds between syncs: what a power cut may cost.
+    facts : mapping, optional
+        Kept with the recording, JSON-serialisable.
+
+    Raises
+    ------
+    StorageError
+        The target can't be recorded into.
+    """
+
+    def __init__(
+        self,
+        target: Path | str,
+        *,
+        fps: float | None = None,
+        backend: str | None = None,
+        sync_interval: float = 1.0,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._target = Path(target)
+        self._fps = fps
+        self._backend = find_format(self._target, backend).name
+        self._sync_interval = sync_interval
+        self._writer = open_writer(self._target, backend)
+        self.describe({"backend": self._backend, "fps": fps, **_facts_of_this_machine(), **(facts or {})})
+
+        self._next_index = self._first_index = self._writer.next_index
+        self._shape: tuple[int, ...] | None = None
+        self._span_ns: tuple[int, int] | None = None
+        self._stored = self._durable = 0
+        self._dropped_queue = self._dropped_camera = self._dropped_disk = 0
+        self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
+        self._failure: Exception | None = None
+
+        self._encoders: EncoderPool[Any] | None = None
+        self._storing: threading.Thread | None = None
+        self._syncing = threading.Thread(target=self._sync_regularly, name="sync", daemon=True)
+        self._sync_soon = threading.Event()
+        self._synced_bytes = 0
+        self._closing = False
+        self._syncing.start()
+
+    # ---------------------------------------------------------------------------------------------- frames coming in
+
+    def write(
+        self,
+        image: NDArray[np.uint8] | bytes,
+        timestamp: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a frame; waits while the encoders are behind.
+
+        Parameters
+        ----------
+        image : ndarray, shape (height, width, 3), uint8, RGB; or bytes
+            A picture, or one encoded as PNG or JPEG. All of a recording have the same size. The array may be reused
+            after the call.
+        timestamp : float, optional
+            Its time in seconds, on a clock of your choice.
+        metadata : mapping, optional
+            Kept with the frame, JSON-serialisable.
+
+        Raises
+        ------
+        ValueError
+            It is no picture, or has another size than the first.
+        RecordingError
+            The recording had to end, because the disk is full, say.
+        """
+        import numpy as np
+
+        if isinstance(image, bytes | bytearray | memoryview):
+            from storage.png import decode_image
+
+            pixels = decode_image(bytes(image))
+        else:
+            pixels = np.array(image, order="C")  # a copy: the caller may go on drawing in its own
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+                raise ValueError(
+                    f"a frame is a (height, width, 3) uint8 array, RGB; this one is {pixels.shape} {pixels.dtype}"
+                )
+        if timestamp is not None:
+            timestamp_ns = round(timestamp * 1e9)
+        elif self._fps is not None:
+            timestamp_ns = round((self._next_index - self._first_index) / self._fps * 1e9)
+        else:
+            timestamp_ns = time.monotonic_ns()
+        self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
+
+    def put(self, frame: Frame, *, wait: bool) -> bool:
+        """Add a frame as a source delivers it; the recorder numbers it.
+
+        With ``wait=False`` a frame that finds the queue full is dropped and counted, and False is returned.
+        """
+        if self._closing:
+            raise ValueError("this recorder is closed")
+        if self._failure is not None:
+            raise self._fail_with_summary()
+        if self._encoders is None or frame.pixels.shape != self._shape:
+            self._encoders = self._begin(frame)
+        missing = frame.metadata.get("dropped_camera", 0)
+        self._dropped_camera += missing
+        self._untold["dropped_camera"] += missing
+        metadata = frame.metadata
+        if any(self._untold.values()):
+            metadata = {**metadata, **{cause: count for cause, count in self._untold.items() if count}}
+        numbered = replace(frame, index=self._next_index, metadata=metadata)
+        if not self._encoders.put(numbered, wait=wait):
+            self._dropped_queue += 1
+            self._untold["dropped_queue"] += 1
+            return False
+        self._untold = dict.fromkeys(self._untold, 0)
+        self._next_index += 1
+        first_ns = self._span_ns[0] if self._span_ns else frame.timestamp_ns
+        self._span_ns = first_ns, frame.timestamp_ns
+        return True
+
+    def _begin(self, frame: Frame) -> EncoderPool[Any]:
+        """Take the first frame's size for the recording's, and start the threads."""
+        if self._shape is not None:
+            raise ValueError(f"this frame is {_size(frame.pixels.shape)}, the recording's are {_size(self._shape)}")
+        self._shape = frame.pixels.shape
+        self.describe({"size": _size(self._shape)})
+        fewest, most = QUEUE_FRAMES
+        capacity = max(fewest, min(most, QUEUE_BYTES // frame.pixels.nbytes))
+        encoders: EncoderPool[Any] = EncoderPool(self._writer.encode, capacity, os.cpu_count() or 1)
+        self._storing = threading.Thread(target=self._store, args=(encoders,), name="store", daemon=True)
+        self._storing.start()
+        return encoders
+
+    # ------------------------------------------------------------------------------------------- what happens to them
+
+    def _store(self, encoders: EncoderPool[Any]) -> None:
+        """Append what the encoders finish, in the order in which it came."""
+        while (batch := encoders.take()) is not None:
+            for encoded in batch:
+                if self._failure is None:
+                    try:
+                        self._append(encoded)
+                        self._stored += 1
+                        continue
+                    except Exception as error:
+                        self._failure = error
+                self._dropped_disk += 1
+            encoders.done(len(batch))
+
+    def _append(self, encoded: Any) -> None:
+        if isinstance(encoded, Exception):
+            raise encoded
+        self._writer.append(encoded)
+        if self._writer.bytes_written - self._synced_bytes > SYNC_BYTES:
+            self._sync_soon.set()
+
+    def _sync_regularly(self) -> None:
+        while True:
+            self._sync_soon.wait(self._sync_interval)
+            if self._closing:
+                return
+            self._sync_soon.clear()
+            try:
+                self._synced_bytes = self._writer.bytes_written
+                self._durable = self._writer.sync()
+            except Exception as error:
+                self._failure = self._failure or error
+
+    # --------------------------------------------------------------------------------------------------- state and end
+
+    @property
+    def failed(self) -> bool:
+        """Whether the recording can't go on; `close` tells why."""
+        return self._failure is not None
+
+    @property
+    def target(self) -> Path:
+        return self._target
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Add facts to those kept with the recording, JSON-serialisable."""
+        self._writer.describe(facts)
+
+    def status(self) -> Status:
+        """How the recording stands now."""
+        return Status(
+            self._stored,
+            self._durable,
+            self._dropped_queue,
+            self._dropped_camera,
+            self._dropped_disk,
+            self._writer.bytes_written,
+        )
+
+    def summary(self) -> Summary:
+        """What the recording came to, so far."""
+        frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
+        fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
+        return Summary(
+            frames=frames,
+            seconds=round(frames / fps, 3) if fps else 0.0,
+            fps=round(fps, 3),
+            dropped_queue=self._dropped_queue,
+            dropped_camera=self._dropped_camera,
+            dropped_disk=self._dropped_disk,
+            bytes=self._writer.bytes_written,
+            path=str(self._target),
+            backend=self._backend,
+            size=_size(self._shape) if self._shape else None,
+        )
+
+    def close(self, end: str = "finished") -> Summary:
+        """Store everything that was taken, durably, and tell what the recording came to.
+
+        Raises
+        ------
+        RecordingError
+            Some of it could not be stored; what could is safe.
+        """
+        if self._closing:
+            return self.summary()
+        self._closing = True
+        if self._encoders is not None and self._storing is not None:
+            self._encoders.close()
+            self._storing.join()
+        self._sync_soon.set()
+        self._syncing.join()
+        counts = {name: getattr(self.status(), name) for name in ("dropped_queue", "dropped_camera", "dropped_disk")}
+        self.describe({**counts, "end": f"failed: {self._failure}" if self._failure else end})
+        try:
+            self._writer.close()
+            self._durable = self._stored
+        except Exception as error:
+            self._failure = self._failure or error
+        if self._failure is not None:
+            raise self._fail_with_summary()
+        return self.summary()
+
+    def _fail_with_summary(self) -> RecordingError:
+        return RecordingError(_explain(self._failure, self._target), self.summary())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close("finished" if error is None else f"stopped by {type(error).__name__}")
+        except RecordingError:
+            if error is None:
+                raise
+
+
+def _explain(error: Exception | None, target: Path) -> str:
+    """One line for the person who records."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{target}: the disk is full; what was recorded is safe. Make room, or record to another disk"
+    if isinstance(error, OSError):
+        return f"{target}: {error.strerror or error}; what was recorded before is safe. Check the disk"
+    if isinstance(error, StorageError):
+        return str(error)
+    return f"{target}: {type(error).__name__}: {error}"
+
+
+def _facts_of_this_machine() -> dict[str, Any]:
+    """When, where and with what this is recorded; the wall clock is the monotonic one plus the offset."""
+    import platform
+
+    from pi_capture import __version__
+
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot_id = None
+    now_ns = time.time_ns()
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now_ns / 1e9)),
+        "wall_minus_monotonic_ns": now_ns - time.monotonic_ns(),
+        "boot_id": boot_id,
+        "host": platform.node(),
+        "versions": {
+            "pi_capture": __version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        },
+    }
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

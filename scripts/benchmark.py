@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Measure recording against the plain way, with the same frames in the same run.
+
+    python scripts/benchmark.py [--json] [--video FILE] [--directory DIR] [--seconds S]
+    python scripts/benchmark.py --filters
+
+The plain way is what a first program does: ``PIL.Image.save`` in the capture loop, one file a frame, nothing synced. Ours
+is `pi_capture.Recorder` with everything it promises: every frame durable when it ends. The floor is the same bytes as
+ours written with plain ``write``, a file a frame, nothing synced: what this disk and file system allow.
+
+Frames are a real video's where one is given (or the demo scene's), with Gaussian noise of 4 grey levels, which is what a
+small sensor delivers indoors. Every way runs in a process of its own, in turn, several times; the median is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+SIZES = ((128, 128), (640, 480))
+WAYS = ("plain", "ours", "floor")
+NOISE = 4.0
+DISTINCT = {(128, 128): 256, (640, 480): 64}  # frames kept in memory, used again and again
+VIDEO = ROOT.parent / "shared" / "data" / "pedestrians.avi"
+
+Frames = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def load_frames(video: Path | None, size: tuple[int, int]) -> Frames:
+    """Distinct noisy frames: (number, height, width, 3) uint8 RGB."""
+    count = DISTINCT[size]
+    if video is not None:
+        from pi_capture.sources import open_source
+
+        source = open_source(f"file:{video}", size)
+        pictures = [frame.pixels for frame, _ in zip(source, range(count), strict=False)]
+        source.close()
+    else:
+        from pi_capture.sources.demo import draw
+
+        pictures = [draw(0, n, 30.0, size)[0] for n in range(count)]
+    random = np.random.default_rng(0)
+    clean = np.stack(pictures).astype(np.int16)
+    return np.clip(clean + np.rint(random.normal(0, NOISE, clean.shape)), 0, 255).astype(np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------------- the three ways
+
+
+def plain(frames: Frames, number: int, directory: Path) -> None:
+    from PIL import Image
+
+    directory.mkdir()
+    for n in range(number):
+        Image.fromarray(frames[n % len(frames)]).save(directory / f"{n:05d}.png")
+
+
+def ours(frames: Frames, number: int, directory: Path) -> None:
+    from pi_capture import Recorder
+    from storage.frame import Frame
+
+    with Recorder(directory) as recorder:
+        for n in range(number):
+            recorder.put(Frame(frames[n % len(frames)], n, n * 33_333_333), wait=True)
+
+
+def floor(frames: Frames, number: int, directory: Path) -> None:
+    from storage.png import encode_png
+
+    encoded = [encode_png(frame, {"Index": "0", "Timestamp": "0"}) for frame in frames]
+    directory.mkdir()
+    started = time.perf_counter()
+    for n in range(number):
+        with (directory / f"{n:08d}.png").open("wb", buffering=0) as file:
+            file.write(encoded[n % len(encoded)])
+    floor.seconds = time.perf_counter() - started  # type: ignore[attr-defined]  # the encoding is not the floor's
+
+
+def run_one(way: str, frames_file: Path, number: int, directory: Path) -> dict[str, float]:
+    """In a process of its own: seconds, bytes a frame, and the memory it took beyond the frames, in MB."""
+    frames = np.load(frames_file)
+    work: Callable[[Frames, int, Path], None] = {"plain": plain, "ours": ours, "floor": floor}[way]
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    started = time.perf_counter()
+    work(frames, number, directory)
+    seconds = getattr(floor, "seconds", None) or time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    pictures = list(directory.glob("*.png"))
+    assert len(pictures) == number, f"{len(pictures)} files of {number} frames"
+    return {
+        "seconds": seconds,
+        "bytes_per_frame": sum(path.stat().st_size for path in pictures) / number,
+        "peak_mb": (after.ru_maxrss - before.ru_maxrss) / 1024,
+        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------- comparing
+
+
+def compare(size: tuple[int, int], video: Path | None, parent: Path, seconds: float, rounds: int) -> dict[str, Any]:
+    """All ways in turn, `rounds` times; each for about the given time."""
+    frames_file = parent / "frames.npy"
+    np.save(frames_file, load_frames(video, size))
+    pixels = size[0] * size[1]
+    numbers = {
+        "plain": max(20, round(seconds * 8e6 / pixels)),
+        "ours": max(60, round(seconds * 100e6 / pixels)),
+        "floor": max(60, round(seconds * 100e6 / pixels)),
+    }
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way in WAYS:
+            directory = parent / way
+            os.sync()
+            command = [sys.executable, __file__, "--one", way, str(frames_file), str(numbers[way]), str(directory)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            result = json.loads(done.stdout)
+            runs[way].append({"ms_per_frame": result.pop("seconds") / numbers[way] * 1000, **result})
+            runs[way][-1]["cpu_ms_per_frame"] = runs[way][-1].pop("cpu_seconds") / numbers[way] * 1000
+            shutil.rmtree(directory)
+    frames_file.unlink()
+    rows = {way: {key: statistics.median(run[key] for run in runs[way]) for key in runs[way][0]} for way in WAYS}
+    for row in rows.values():
+        row["frames_per_second"] = 1000 / row["ms_per_frame"]
+    return {
+        "size": f"{size[0]}x{size[1]}",
+        "frames": "video" if video else "demo",
+        **rows,
+        "speed_ratio": rows["ours"]["frames_per_second"] / rows["plain"]["frames_per_second"],
+        "bytes_ratio": rows["ours"]["bytes_per_frame"] / rows["plain"]["bytes_per_frame"],
+    }
+
+
+def show(results: list[dict[str, Any]]) -> None:
+    print(f"{'size':>8}  {'way':6} {'ms/frame':>9} {'CPU ms':>7} {'frames/s':>9} {'bytes/frame':>12} {'peak MB':>8}")
+    for result in results:
+        for way in WAYS:
+            row = result[way]
+            print(
+                f"{result['size']:>8}  {way:6} {row['ms_per_frame']:9.3f} {row['cpu_ms_per_frame']:7.3f} "
+                f"{row['frames_per_second']:9.0f} {row['bytes_per_frame']:12.0f} {row['peak_mb']:8.0f}"
+            )
+        print(
+            f"{result['size']:>8}  ours is {result['speed_ratio']:.1f} times as fast as plain, "
+            f"at {result['bytes_ratio']:.3f} times its bytes"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- filters
+
+
+def filtered(frame: Frames, kind: int) -> Frames:
+    """The picture's rows after one of PNG's five filters (PNG specification, section 9), with the filter bytes."""
+    height, width, _ = frame.shape
+    rows = frame.reshape(height, width * 3)
+    left, up, corner = (np.zeros_like(rows) for _ in range(3))
+    left[:, 3:] = rows[:, :-3]
+    up[1:] = rows[:-1]
+    corner[1:, 3:] = rows[:-1, :-3]
+    if kind == 4:
+        a, b, c = (part.astype(np.int16) for part in (left, up, corner))
+        pa, pb, pc = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+        guess = np.where((pa <= pb) & (pa <= pc), a, np.where(pb <= pc, b, c)).astype(np.uint8)
+    else:
+        average = ((left.astype(np.uint16) + up) // 2).astype(np.uint8)
+        guess = (np.zeros_like(rows), left, up, average)[kind]
+    return np.hstack([np.full((height, 1), kind, np.uint8), rows - guess])
+
+
+def measure_filters(video: Path | None) -> list[dict[str, Any]]:
+    from isal import isal_zlib
+
+    results = []
+    for size in SIZES:
+        frames = load_frames(video, size)[:: 8 if size == (128, 128) else 16]
+        for kind, name in enumerate(("none", "sub", "up", "average", "paeth")):
+            ready = [filtered(frame, kind) for frame in frames]
+            started = time.perf_counter()
+            length = sum(len(isal_zlib.compress(rows, 1)) for rows in ready)
+            deflate = (time.perf_counter() - started) / len(frames)
+            started = time.perf_counter()
+            for frame in frames:
+                filtered(frame, kind)
+            numpy_filter = (time.perf_counter() - started) / len(frames)
+            results.append(
+                {
+                    "size": f"{size[0]}x{size[1]}",
+                    "filter": name,
+                    "percent_of_raw": 100 * length / frames.nbytes,
+                    "deflate_ms": 1000 * deflate,
+                    "filter_ms": 1000 * numpy_filter,
+                }
+            )
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--video", type=Path, default=VIDEO if VIDEO.is_file() else None, help="real frames")
+    parser.add_argument("--directory", type=Path, help="on the disk to measure (default: the system's for temporaries)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each run takes")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--filters", action="store_true", help="measure PNG's five filters instead")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        way, frames_file, number, directory = args.one
+        print(json.dumps(run_one(way, Path(frames_file), int(number), Path(directory))))
+        return 0
+    if args.filters:
+        rows = measure_filters(args.video)
+        if args.json:
+            print(json.dumps(rows, indent=1))
+        else:
+            for row in rows:
+                print(
+                    f"{row['size']:>8}  {row['filter']:8} {row['percent_of_raw']:5.1f} % of raw, deflate "
+                    f"{row['deflate_ms']:.3f} ms, filter {row['filter_ms']:.3f} ms"
+                )
+        return 0
+    with tempfile.TemporaryDirectory(dir=args.directory, prefix="benchmark-") as parent:
+        results = [compare(size, args.video, Path(parent), args.seconds, args.rounds) for size in SIZES]
+    if args.json:
+        print(json.dumps(results, indent=1))
+    else:
+        show(results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Recordings at rest: formats, labels, and the layout that training frameworks read."""
+
+from storage.errors import StorageError
+from storage.formats import open_recording
+from storage.frame import Frame
+from storage.recording import Recording
+
+__all__ = ["Frame", "Recording", "StorageError", "open_recording"]

@@ -1,0 +1,139 @@
+"""Files that appear whole or not at all, and survive a power cut once they appear.
+
+Nothing here knows what the files hold. On Linux these are system calls; where a call is missing (macOS, Windows, some
+network file systems) the next best is used and said so in the function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from pathlib import Path
+
+from storage.errors import StorageError
+
+RENAME_NOREPLACE = 1  # linux/fs.h
+AT_FDCWD = -100  # linux/fcntl.h
+
+
+def sync_filesystem(directory_fd: int) -> None:
+    """Return when everything written to the file system of an open directory is on the disk.
+
+    One call for a whole batch of files (Linux `syncfs`); elsewhere `os.sync`, which reports no errors.
+
+    Raises
+    ------
+    OSError
+        The disk could not store something (Linux 5.8 and newer tell).
+    """
+    if _syncfs is None:
+        os.sync()
+    elif _syncfs(directory_fd) != 0:
+        raise _last_error()
+
+
+def sync_directory(path: Path) -> None:
+    """Return when the names in a directory are on the disk (no-op on Windows, which can't)."""
+    if sys.platform == "win32":
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def rename_new(source: Path | str, target: Path | str) -> None:
+    """Rename, but never onto something that is there already.
+
+    On file systems without an exclusive rename (some network ones) it is a check followed by a rename: then only the
+    directory's lock keeps two programs apart.
+
+    Raises
+    ------
+    FileExistsError
+        `target` is taken; nothing was changed.
+    """
+    if _renameat2 is not None:
+        done = _renameat2(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), RENAME_NOREPLACE)
+        if done == 0:
+            return
+        error = _last_error(target)
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise error
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
+
+
+def write_new(path: Path | str, data: bytes) -> None:
+    """Write a file that must not exist yet; a failed write leaves nothing behind. Not synced."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        written = os.write(fd, data)
+        while written < len(data):  # a short write: the disk filled up, or a signal came
+            written += os.write(fd, data[written:])
+    except BaseException:
+        os.close(fd)
+        os.unlink(path)
+        raise
+    os.close(fd)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file's whole content: a reader, or the next boot, sees the old or the new, never a mix."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)
+    write_new(temporary, data)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def lock_directory(path: Path, taken: str) -> int:
+    """Take the directory's lock until the returned file descriptor is closed or the process ends, however it ends.
+
+    The lock is advisory and leaves no file behind. Where directories can't be locked (Windows, some network file
+    systems) there is none.
+
+    Raises
+    ------
+    StorageError
+        Another process holds it: `taken` is the message.
+    """
+    if sys.platform == "win32":
+        return os.open(os.devnull, os.O_RDONLY)
+    import fcntl
+
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise StorageError(taken) from None
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            os.close(fd)
+            raise
+    return fd
+
+
+def _last_error(path: Path | str | None = None) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), *([str(path)] if path else []))
+
+
+def _libc_function(name: str, *arguments: type) -> ctypes._NamedFuncPointer | None:
+    if sys.platform != "linux":
+        return None
+    function: ctypes._NamedFuncPointer | None = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if function is not None:
+        function.argtypes = arguments
+    return function
+
+
+_syncfs = _libc_function("syncfs", ctypes.c_int)
+_renameat2 = _libc_function("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)

@@ -1,0 +1,105 @@
+"""The layout of a data directory: which files are frames, which directories are classes, and what comes next.
+
+``DATA_DIR/NNNNNNNN.png`` are frames without a class, ``DATA_DIR/CLASS/NNNNNNNN.png`` those with one. Keras and
+torchvision take every directory for a class and Keras reads hidden images too, so DATA_DIR holds no directory but
+non-empty classes, class directories hold nothing but frames, and a temporary never ends like an image.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import StorageError
+
+FRAME_NAME = re.compile(r"(\d{8,})\.png")
+"""Names that the recorder gives; the number is the frame's index in the data directory."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+"""What Keras takes for an image, by the end of its name, in any case."""
+SESSIONS_NAME = "recording.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where frames go: a data directory, and the class directory in it if the class is known already."""
+
+    data_dir: Path
+    class_name: str | None = None
+
+    @property
+    def directory(self) -> Path:
+        return self.data_dir / self.class_name if self.class_name else self.data_dir
+
+
+def frame_name(index: int) -> str:
+    """The file name of a frame: ``00000042.png``."""
+    return f"{index:08d}.png"
+
+
+def locate(target: Path) -> Place:
+    """Tell a data directory (``day1``) from a class directory in one (``day1/0``, ``day1/door``).
+
+    A class directory is named by a number of up to three digits, or lies in a directory that has been recorded into.
+    Nothing is created.
+
+    Raises
+    ------
+    StorageError
+        Frames can't be kept there: its parent is missing, or something that isn't a directory is in the way.
+    """
+    parent = target.parent
+    # A bare "0" is a class only where the current directory is a data directory.
+    numbered = re.fullmatch(r"\d{1,3}", target.name) is not None and len(target.parts) > 1
+    place = Place(parent, target.name) if numbered or (parent / SESSIONS_NAME).is_file() else Place(target)
+    if place.class_name and place.class_name.startswith("."):
+        raise StorageError(f"{target}: a class can't be named {place.class_name!r}")
+    if place.class_name and place.directory.is_symlink():
+        raise StorageError(f"{target} is a symbolic link; a class directory must lie in its data directory")
+    for path in (place.data_dir, place.directory):
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            raise StorageError(f"{path} is not a directory; choose another name")
+    if not place.data_dir.parent.is_dir():
+        raise StorageError(f"{place.data_dir.parent} does not exist; create it first: mkdir -p {place.data_dir.parent}")
+    return place
+
+
+def class_directories(data_dir: Path) -> list[Path]:
+    """The class directories, numbers first in numeric order, then names. Links and hidden directories are none."""
+    with os.scandir(data_dir) as entries:
+        names = [e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
+    return [data_dir / name for name in sorted(names, key=natural_key)]
+
+
+def image_names(directory: Path) -> list[str]:
+    """The names of the images that lie directly in a directory, in recording order. Hidden files and links are none."""
+    with os.scandir(directory) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(IMAGE_SUFFIXES)
+            and not entry.name.startswith(".")
+            and entry.is_file(follow_symlinks=False)
+        ]
+    return sorted(names, key=natural_key)
+
+
+def next_number(data_dir: Path) -> int:
+    """One more than the highest frame number found anywhere in the data directory."""
+    directories = [data_dir, *class_directories(data_dir)]
+    return 1 + max((number for directory in directories for number in _numbers(directory)), default=-1)
+
+
+def _numbers(directory: Path) -> Iterator[int]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if match := FRAME_NAME.fullmatch(entry.name):
+                yield int(match[1])
+
+
+def natural_key(name: str) -> tuple[int, int, str]:
+    """Sort key: names that begin with a number by that number, so that 100000000 comes after 99999999."""
+    digits = re.match(r"\d+", name)
+    return (0, int(digits[0]), name) if digits else (1, 0, name)

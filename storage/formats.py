@@ -1,0 +1,141 @@
+"""The table of formats: what a recording can be kept as, and where its writer and reader live.
+
+To add a format, write one module with a Writer and a Reader and add its row here. Other distributions add theirs
+through the entry-point group ``storage.formats``: each entry is a `Format`. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from storage.errors import StorageError
+from storage.frame import Frame
+from storage.recording import Recording
+
+Encoded = TypeVar("Encoded")
+
+
+class Writer(Protocol[Encoded]):
+    """A recording being made.
+
+    The work is split so that it can run in parallel: `encode` does all that costs processor time and changes nothing,
+    so several threads call it at once; `append` puts the finished bytes where they belong, in order, from one thread.
+    `sync` may run in a third thread while frames are appended. The constructor takes the target's path, and refuses a
+    target that another writer holds.
+    """
+
+    @property
+    def next_index(self) -> int:
+        """The index that the next recording's first frame gets: 0, or what follows the frames that are there."""
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes appended so far by this writer."""
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Add facts about the recording (camera, counts …), JSON-serialisable; stored by `close` at the latest."""
+
+    def encode(self, frame: Frame) -> Encoded:
+        """Turn a frame into what `append` takes. Pure; safe to call from several threads at once."""
+
+    def append(self, encoded: Encoded) -> None:
+        """Take the next frame, in order. Raises OSError when the disk is full; the writer stays usable for `sync`."""
+
+    def sync(self) -> int:
+        """Return the number of frames that now survive a power cut: all appended before the call, at least."""
+
+    def close(self) -> None:
+        """Sync, store the facts and let go of the target. A recording without frames leaves nothing behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        What ``--backend`` calls it.
+    suffix : str
+        The end of a target's name that stands for it; empty for a directory.
+    module, writer, reader : str
+        Where its classes are.
+    """
+
+    name: str
+    suffix: str
+    module: str
+    writer: str
+    reader: str
+
+    def load(self, class_name: str) -> Any:
+        return getattr(importlib.import_module(self.module), class_name)
+
+
+FORMATS = (Format("png", "", "storage.png", "PngWriter", "PngReader"),)
+
+
+def all_formats() -> list[Format]:
+    """The formats of this distribution and those that others have installed."""
+    return [*FORMATS, *(point.load() for point in entry_points(group="storage.formats"))]
+
+
+def find_format(path: Path, name: str | None = None) -> Format:
+    """The format called `name`; without a name, the one that the path's suffix stands for.
+
+    Raises
+    ------
+    StorageError
+        No format has that name or suffix.
+    """
+    formats = all_formats()
+    if name is not None:
+        for row in formats:
+            if row.name == name:
+                return row
+        raise StorageError(f"unknown backend {name!r}; known are {', '.join(row.name for row in formats)}")
+    if path.is_dir():
+        return next(row for row in formats if not row.suffix)
+    for row in sorted(formats, key=lambda row: -len(row.suffix)):
+        if path.name.lower().endswith(row.suffix) and (row.suffix or not path.suffix):
+            return row
+    known = ", ".join(row.suffix for row in formats if row.suffix)
+    raise StorageError(
+        f"{path}: no format is known for {path.suffix!r}; use a directory name"
+        + (f" or one of {known}" if known else "")
+        + ", or give --backend"
+    )
+
+
+def open_writer(path: Path, backend: str | None = None) -> Writer[Any]:
+    """Begin, or continue, the recording at `path`.
+
+    Raises
+    ------
+    StorageError
+        The target can't be written, is something else, or is being recorded into already.
+    """
+    row = find_format(path, backend)
+    writer: Writer[Any] = row.load(row.writer)(path)
+    return writer
+
+
+def open_recording(path: Path | str, backend: str | None = None) -> Recording:
+    """Open a recording for reading.
+
+    Raises
+    ------
+    StorageError
+        There is none at `path`, or it can't be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StorageError(f"{path}: no such recording")
+    row = find_format(path, backend)
+    recording: Recording = row.load(row.reader)(path)
+    return recording

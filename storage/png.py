@@ -1,0 +1,371 @@
+"""Recordings as a PNG file a frame, in a data directory (see `storage.dataset` for its layout).
+
+The encoder is numpy's subtraction and ISA-L's deflate; the files are ordinary 8-bit RGB PNG. Frames are written under
+hidden names, and get their own once a whole batch of them is on the disk.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isal import igzip_lib, isal_zlib
+
+from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem, write_new
+from storage.dataset import class_directories, frame_name, image_names, locate, natural_key, next_number
+from storage.errors import StorageError
+from storage.frame import Frame
+from storage.recording import Recording
+from storage.sessions import read_sessions, write_sessions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+FILTER_SUB = 1
+DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on filtered camera pictures, no smaller
+WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking there costs time and finds no bytes
+MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
+RESERVE_BYTES = 256 * 1024
+
+_TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
+_RESERVE_NAME = ".reserve.part"
+
+
+# ---------------------------------------------------------------------------------------------------------- the codec
+
+
+def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
+    """One picture as a PNG file.
+
+    Every pixel is stored as its difference to the one on its left (filter "sub"): of the five filters it makes the
+    smallest files of those that one subtraction computes (``scripts/benchmark.py --filters`` measures all).
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (height, width, 3), uint8, RGB
+    texts : mapping
+        Keyword and text of each ``tEXt`` chunk, both Latin-1. They come before the picture, so that they can be read
+        without it.
+    """
+    import numpy as np
+
+    height, width, _ = pixels.shape
+    rows = pixels.reshape(height, width * 3)
+    filtered = np.empty((height, 1 + width * 3), np.uint8)
+    filtered[:, 0] = FILTER_SUB
+    filtered[:, 1:4] = rows[:, :3]
+    np.subtract(rows[:, 3:], rows[:, :-3], out=filtered[:, 4:])
+    deflated = igzip_lib.compress(filtered, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
+    return b"".join(
+        [
+            SIGNATURE,
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            *(_chunk(b"tEXt", f"{keyword}\0{text}".encode("latin-1")) for keyword, text in texts.items()),
+            _chunk(b"IDAT", deflated),
+            _IEND,
+        ]
+    )
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of a PNG or JPEG file: shape (height, width, 3), uint8, RGB. Alpha is dropped, grey is spread.
+
+    Raises
+    ------
+    ValueError
+        It is no whole picture, or one of more than `MAX_PIXELS` pixels.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels are more than a camera makes")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"not a whole picture ({error})") from None
+
+
+def read_texts(data: bytes) -> dict[str, str]:
+    """The ``tEXt`` chunks that come before the picture."""
+    texts = {}
+    for kind, body in _chunks(data):
+        if kind == b"IDAT":
+            break
+        if kind == b"tEXt":
+            keyword, _, text = bytes(body).decode("latin-1").partition("\0")
+            texts[keyword] = text
+    return texts
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether every chunk up to IEND is there and unharmed. Stricter than Pillow, which accepts a missing IEND."""
+    kinds = [kind for kind, _ in _chunks(data)]
+    return kinds[:1] == [b"IHDR"] and b"IDAT" in kinds and kinds[-1] == b"IEND"
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)])
+
+
+_IEND = _chunk(b"IEND", b"")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and body of each chunk, as far as they are whole: length, checksum and all."""
+    if not data.startswith(SIGNATURE):
+        return
+    view, at = memoryview(data), len(SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, body = bytes(view[at + 4 : at + 8]), view[at + 8 : at + 8 + length]
+        at += 12 + length
+        if at > len(data) or struct.pack(">I", isal_zlib.crc32(body, isal_zlib.crc32(kind))) != view[at - 4 : at]:
+            return
+        yield kind, body
+        if kind == b"IEND":
+            return
+
+
+# --------------------------------------------------------------------------------------------------------- the writer
+
+
+class PngWriter:
+    """Appends to a data directory, or straight to a class directory in it.
+
+    Frames wait in the data directory as ``.NNNNNNNN.part`` (``.CLASS-NNNNNNNN.part`` those of a class) until `sync` has
+    them on the disk, all in one go, and only then gives them their names: what has a frame's name is whole, after any
+    crash. What a crash left waiting is taken up by the next writer if it is whole, and removed if not.
+
+    Raises
+    ------
+    StorageError
+        The target can't be written to, or another recorder has it.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._place = locate(target)
+        root = self._place.data_dir
+        self._root = str(root)
+        self._made_root = not root.exists()
+        try:
+            root.mkdir(exist_ok=True)
+            self._lock = lock_directory(root, f"{root} is being recorded into by another program; choose another name")
+        except OSError as error:
+            raise StorageError(f"{root}: {error.strerror}; choose a directory that you may write to") from None
+        try:
+            self._sessions = read_sessions(root)
+            self._recover()
+            self._first = max([next_number(root), *(_end(session) for session in self._sessions)])
+            _close_interrupted(self._sessions, self._first)
+            _reserve(root / _RESERVE_NAME)
+        except OSError as error:
+            self._let_go()
+            raise StorageError(f"{root}: {error.strerror}; nothing was recorded") from None
+        except BaseException:
+            self._let_go()
+            raise
+        self._session: dict[str, Any] = {"id": secrets.token_hex(4), "first_index": self._first, "frames": None}
+        self._waiting: list[tuple[str, str]] = []
+        self._waiting_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._durable = 0
+        self._bytes = 0
+
+    @property
+    def next_index(self) -> int:
+        return self._first
+
+    @property
+    def bytes_written(self) -> int:
+        return self._bytes
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        self._session.update(facts)
+
+    def encode(self, frame: Frame) -> tuple[int, bytes]:
+        texts = {"Index": str(frame.index), "Timestamp": str(frame.timestamp_ns), "Session": self._session["id"]}
+        if frame.metadata:
+            texts["Metadata"] = json.dumps(frame.metadata, separators=(",", ":"))
+        return frame.index, encode_png(frame.pixels, texts)
+
+    def append(self, encoded: tuple[int, bytes]) -> None:
+        index, data = encoded
+        class_name = self._place.class_name
+        temporary = f"{self._root}/.{class_name + '-' if class_name else ''}{index:08d}.part"
+        write_new(temporary, data)
+        self._bytes += len(data)
+        with self._waiting_lock:
+            self._waiting.append((temporary, f"{self._place.directory}/{frame_name(index)}"))
+
+    def sync(self) -> int:
+        with self._sync_lock:
+            with self._waiting_lock:
+                batch, self._waiting = self._waiting, []
+            if not batch:
+                return self._durable
+            # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
+            # checks what is really there.
+            sync_filesystem(self._lock)
+            if not self._durable:
+                self._begin()
+            done = 0
+            try:
+                for temporary, final in batch:
+                    _publish(temporary, final)
+                    done += 1
+            finally:
+                with self._waiting_lock:
+                    self._waiting[:0] = batch[done:]
+            sync_directory(self._place.directory)
+            self._durable += done
+            return self._durable
+
+    def close(self) -> None:
+        if self._lock < 0:
+            return
+        Path(self._root, _RESERVE_NAME).unlink(missing_ok=True)  # room to finish in, should the disk be full
+        try:
+            self.sync()
+            if self._durable:
+                self._session["frames"] = self._durable
+                write_sessions(self._place.data_dir, [*self._sessions, self._session])
+        finally:
+            self._let_go()
+
+    def _begin(self) -> None:
+        """Note the session before its first frame shows, so that its frames are never without one."""
+        write_sessions(self._place.data_dir, [*self._sessions, self._session])
+        if self._place.class_name and not self._place.directory.is_dir():
+            self._place.directory.mkdir()
+            sync_directory(self._place.data_dir)
+
+    def _let_go(self) -> None:
+        root = self._place.data_dir
+        (root / _RESERVE_NAME).unlink(missing_ok=True)
+        if self._made_root and not any(root.iterdir()):
+            root.rmdir()
+        os.close(self._lock)
+        self._lock = -1
+
+    def _recover(self) -> None:
+        """Take up what a crash left waiting: whole frames get their names, the rest goes."""
+        root = self._place.data_dir
+        for name in sorted(os.listdir(root)):
+            match = _TEMPORARY_NAME.fullmatch(name)
+            if match is None:
+                continue
+            temporary = root / name
+            data = temporary.read_bytes()
+            if is_whole_png(data):
+                directory = root / (match["class_name"] or "")
+                if not directory.is_dir():
+                    directory.mkdir()
+                    sync_directory(root)
+                # Written anew: after a failed sync, what is read back may be in memory only.
+                fresh = root / f"{name[:-5]}.again.part"
+                fresh.unlink(missing_ok=True)
+                write_new(fresh, data)
+                sync_filesystem(self._lock)
+                _publish(str(fresh), str(directory / frame_name(int(match["number"]))))
+                sync_directory(directory)
+            temporary.unlink()
+
+
+def _publish(temporary: str, final: str) -> None:
+    """Give a durable file its name; if somebody took that name meanwhile, the next free one beside it."""
+    try:
+        rename_new(temporary, final)
+    except FileExistsError:
+        stem, suffix = os.path.splitext(final)
+        for attempt in range(2, 1000):
+            try:
+                rename_new(temporary, f"{stem}-{attempt}{suffix}")
+                return
+            except FileExistsError:
+                continue
+        raise
+
+
+def _reserve(path: Path) -> None:
+    """Set a little room aside, so that a recording can be finished in order on a disk that filled up."""
+    path.unlink(missing_ok=True)
+    write_new(path, bytes(RESERVE_BYTES))
+
+
+def _end(session: Mapping[str, Any]) -> int:
+    """The first index after a session, as far as it is known: numbers are not used again when frames move away."""
+    return int(session["first_index"]) + int(session.get("frames") or 0)
+
+
+def _close_interrupted(sessions: list[dict[str, Any]], next_index: int) -> None:
+    """Complete the entry of a session that was killed: it holds all frames since its first."""
+    if sessions and sessions[-1].get("frames") is None:
+        sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
+        sessions[-1]["end"] = "interrupted"
+
+
+# --------------------------------------------------------------------------------------------------------- the reader
+
+
+class PngReader(Recording):
+    """The frames of a data directory: those without a class and those in class directories, in recording order.
+
+    Pictures from elsewhere are read too; without a timestamp of their own they have their file's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise StorageError(f"{path} is not a directory")
+        self._path = path
+        found = [(name, "") for name in image_names(path)]
+        for directory in class_directories(path):
+            found += [(name, directory.name) for name in image_names(directory)]
+        self._entries = sorted(found, key=lambda entry: (natural_key(entry[0]), entry[1]))
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def labels(self) -> list[str | None]:
+        return [class_name or None for _, class_name in self._entries]
+
+    @property
+    def timestamps_ns(self) -> list[int]:
+        return [_timestamp_ns(path, path.read_bytes()) for path in map(self.file, range(len(self)))]
+
+    def file(self, index: int) -> Path:
+        """The file of a frame."""
+        name, class_name = self._entries[index]
+        return self._path / class_name / name
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def read(self, index: int) -> Frame:
+        path = self.file(index)
+        data = path.read_bytes()
+        try:
+            pixels = decode_image(data)
+        except ValueError as error:
+            raise StorageError(f"{path}: {error}") from None
+        metadata = json.loads(read_texts(data).get("Metadata", "{}"))
+        return Frame(pixels, index, _timestamp_ns(path, data), metadata)
+
+
+def _timestamp_ns(path: Path, data: bytes) -> int:
+    text = read_texts(data).get("Timestamp")
+    return int(text) if text else path.stat().st_mtime_ns

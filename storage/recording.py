@@ -1,0 +1,78 @@
+"""What every recording at rest has in common, whatever its format: a lazy sequence of frames, with labels and times."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, overload
+
+from storage.frame import Frame
+
+
+class Recording(Sequence[Frame]):
+    """A recording at rest: ``recording[i]``, slices, iteration; a frame is read when it is asked for.
+
+    A format's reader derives from it and gives `path`, `__len__`, `read`, `labels` and `timestamps_ns`.
+    """
+
+    @property
+    @abstractmethod
+    def path(self) -> Path:
+        """The file or directory."""
+
+    @abstractmethod
+    def read(self, index: int) -> Frame:
+        """The frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Sequence[str | None]:
+        """The class of each frame, None where it has none yet."""
+
+    @property
+    @abstractmethod
+    def timestamps_ns(self) -> Sequence[int]:
+        """The capture time of each frame, in nanoseconds."""
+
+    def close(self) -> None:
+        """Let go of open files; reading ends."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
+        if isinstance(index, slice):
+            return _Stretch(self, range(*index.indices(len(self))))
+        position = range(len(self))[index]  # negative indices, and IndexError past the end
+        return self.read(position)
+
+
+class _Stretch(Sequence[Frame]):
+    """Some frames of a recording, in order, still unread."""
+
+    def __init__(self, recording: Recording, indices: range) -> None:
+        self._recording = recording
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
+        if isinstance(index, slice):
+            return _Stretch(self._recording, self._indices[index])
+        return self._recording.read(self._indices[index])

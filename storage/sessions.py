@@ -1,0 +1,45 @@
+"""``recording.json``: what is known of each recording session in a data directory.
+
+A list of sessions, oldest first; each is a mapping of facts. This module reads and replaces the file; who records knows
+the facts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import replace_file
+from storage.dataset import SESSIONS_NAME
+from storage.errors import StorageError
+
+VERSION = 1
+
+
+def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
+    """The sessions recorded into a data directory; none if it has no ``recording.json``.
+
+    Raises
+    ------
+    StorageError
+        The file is damaged, or from a newer version.
+    """
+    path = data_dir / SESSIONS_NAME
+    try:
+        content = json.loads(path.read_bytes())
+        version, sessions = content["version"], content["sessions"]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from None
+    if version != VERSION or not isinstance(sessions, list):
+        raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
+    return sessions
+
+
+def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
+    """Replace ``recording.json``; durable on return."""
+    content = {"version": VERSION, "sessions": list(sessions)}
+    replace_file(data_dir / SESSIONS_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,86 @@
+"""The PNG codec: what goes in comes out, for every reader, and damage is seen."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from storage.png import decode_image, encode_png, is_whole_png, read_texts
+
+pictures = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
+texts = st.dictionaries(
+    st.sampled_from(["Index", "Timestamp", "Session", "Metadata"]),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200),
+)
+
+
+@given(pictures, texts)
+@settings(max_examples=150, deadline=None)
+def test_every_reader_sees_the_same_pixels(pixels: np.ndarray, texts: dict[str, str]) -> None:
+    data = encode_png(pixels, texts)
+    assert np.array_equal(decode_image(data), pixels)
+    assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], pixels)
+    assert read_texts(data) == texts
+    assert is_whole_png(data)
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_random_pictures(width: int, height: int, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    assert np.array_equal(decode_image(encode_png(pixels, {})), pixels)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_damage_is_seen(data: st.DataObject) -> None:
+    whole = encode_png(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), {"Index": "7"})
+    if data.draw(st.booleans()):
+        damaged = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    else:
+        at = data.draw(st.integers(0, len(whole) - 1))
+        damaged = whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
+    assert not is_whole_png(damaged)
+
+
+def test_pngcheck_agrees(tmp_path: Path) -> None:
+    assert shutil.which("pngcheck"), "scripts/test.sh installs pngcheck"
+    picture = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
+    file = tmp_path / "picture.png"
+    file.write_bytes(encode_png(picture, {"Index": "1", "Metadata": '{"a":[1,2]}'}))
+    done = subprocess.run(["pngcheck", "-v", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "64 x 48 image, 24-bit RGB, non-interlaced" in done.stdout
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    with pytest.raises(ValueError):
+        decode_image(bomb)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_pictures_from_elsewhere(kind: str) -> None:
+    for mode in ("RGB", "L", "RGBA") if kind == "PNG" else ("RGB", "L"):
+        file = io.BytesIO()
+        Image.new(mode, (6, 4)).save(file, kind)
+        assert decode_image(file.getvalue()).shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
+def test_no_picture(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_image(data)
