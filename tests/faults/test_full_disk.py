@@ -1,0 +1,19 @@
+"""A disk that fills up: one clear line, exit 1, everything that was stored is whole, and there is a way on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("kilobytes", [1200, 2000, 3333])
+def test_full_disk(tmp_path: Path, kilobytes: int) -> None:
+    unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    program = [sys.executable, "-m", "tests.faults.in_small_disk", str(tmp_path), str(kilobytes)]
+    done = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "all whole" in done.stdout
