@@ -4,12 +4,13 @@
     python scripts/benchmark.py [--json] [--video FILE] [--directory DIR] [--seconds S]
     python scripts/benchmark.py --filters
 
-The plain way is what a first program does: ``PIL.Image.save`` in the capture loop, one file a frame, nothing synced. Ours
-is `pi_capture.Recorder` with everything it promises: every frame durable when it ends. The floor is the same bytes as
-ours written with plain ``write``, a file a frame, nothing synced: what this disk and file system allow.
+The plain way is what a first program does: ``PIL.Image.save`` in the capture loop, one file a frame, nothing synced.
+Ours is `pi_capture.Recorder` with everything it promises: every frame durable when it ends. The floor is the same bytes
+as ours written with plain ``write``, a file a frame, nothing synced: what this disk and file system allow.
 
-Frames are a real video's where one is given (or the demo scene's), with Gaussian noise of 4 grey levels, which is what a
-small sensor delivers indoors. Every way runs in a process of its own, in turn, several times; the median is printed.
+Frames are a real video's where one is given (or the demo scene's), with Gaussian noise of 4 grey levels, which is what
+a small sensor delivers indoors. Every way runs in a process of its own, in turn, several times; the median is printed.
+Nothing is deleted between the runs: ext4 is slow to create files just after it deleted many.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -125,17 +125,15 @@ def compare(size: tuple[int, int], video: Path | None, parent: Path, seconds: fl
         "floor": max(60, round(seconds * 100e6 / pixels)),
     }
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for way in WAYS:
-            directory = parent / way
+            directory = parent / f"{way}-{size[0]}-{turn}"
             os.sync()
             command = [sys.executable, __file__, "--one", way, str(frames_file), str(numbers[way]), str(directory)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             result = json.loads(done.stdout)
             runs[way].append({"ms_per_frame": result.pop("seconds") / numbers[way] * 1000, **result})
             runs[way][-1]["cpu_ms_per_frame"] = runs[way][-1].pop("cpu_seconds") / numbers[way] * 1000
-            shutil.rmtree(directory)
-    frames_file.unlink()
     rows = {way: {key: statistics.median(run[key] for run in runs[way]) for key in runs[way][0]} for way in WAYS}
     for row in rows.values():
         row["frames_per_second"] = 1000 / row["ms_per_frame"]

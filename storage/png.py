@@ -345,7 +345,7 @@ class PngReader(Recording):
 
     @property
     def timestamps_ns(self) -> list[int]:
-        return [_timestamp_ns(path, path.read_bytes()) for path in map(self.file, range(len(self)))]
+        return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
 
     def file(self, index: int) -> Path:
         """The file of a frame."""
@@ -364,6 +364,12 @@ class PngReader(Recording):
             raise StorageError(f"{path}: {error}") from None
         metadata = json.loads(read_texts(data).get("Metadata", "{}"))
         return Frame(pixels, index, _timestamp_ns(path, data), metadata)
+
+
+def _head(path: Path) -> bytes:
+    """Enough of a file to hold the texts before the picture."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(8192)
 
 
 def _timestamp_ns(path: Path, data: bytes) -> int:

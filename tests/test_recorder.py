@@ -95,11 +95,11 @@ def test_numbering_continues_over_all_classes_and_sessions(tmp_path: Path) -> No
             for n in range(first, first + 3):
                 recorder.write(picture(n))
     assert numbers(day) == list(range(12))
-    assert visible(day) == sorted(
-        [*(f"{n:08d}.png" for n in (0, 1, 2, 9, 10, 11)), *(f"0/{n:08d}.png" for n in (3, 4, 5))]
-        + [*(f"door/{n:08d}.png" for n in (6, 7, 8)), "recording.json"]
-    )
-    assert [label for label in open_recording(day).labels] == [None] * 3 + ["0"] * 3 + ["door"] * 3 + [None] * 3
+    names = [f"{n:08d}.png" for n in range(12)]
+    classes = [""] * 3 + ["0/"] * 3 + ["door/"] * 3 + [""] * 3
+    expected = [class_name + name for class_name, name in zip(classes, names, strict=True)]
+    assert visible(day) == sorted([*expected, "recording.json"])
+    assert open_recording(day).labels == [None] * 3 + ["0"] * 3 + ["door"] * 3 + [None] * 3
     sessions = json.loads((day / "recording.json").read_text())["sessions"]
     assert [(s["first_index"], s["frames"]) for s in sessions] == [(0, 3), (3, 3), (6, 3), (9, 3)]
 

@@ -1,6 +1,6 @@
 """Records onto a small tmpfs until it is full; prints what happened, and checks what is there.
 
-    unshare --mount [--map-root-user] python -m tests.faults.in_small_disk MOUNT_POINT KILOBYTES
+unshare --mount [--map-root-user] python -m tests.faults.in_small_disk MOUNT_POINT KILOBYTES
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: nothing unreadable under a final name, nothing acknowledged lost, the next run continues."""
+"""kill -9 at random moments: no damaged file has a frame's name, no acknowledged frame is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The power is cut under a recorder: what a real disk would have kept holds everything acknowledged, all of it whole."""
+"""The power is cut under a recorder: what a real disk would have kept holds everything acknowledged, and whole."""
 
 from __future__ import annotations
 
