@@ -308,10 +308,11 @@ class Recorder:
         counts = {name: getattr(self.status(), name) for name in ("dropped_queue", "dropped_camera", "dropped_disk")}
         self.describe({**counts, "end": f"failed: {self._failure}" if self._failure else end})
         try:
-            self._writer.close()
-            self._durable = self._stored
+            self._durable = self._writer.close()
         except Exception as error:
             self._failure = self._failure or error
+        self._dropped_disk += self._stored - self._durable  # taken by the disk, but lost in a sync that failed
+        self._stored = self._durable
         if self._failure is not None:
             raise self._fail_with_summary()
         return self.summary()

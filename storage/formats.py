@@ -49,8 +49,11 @@ class Writer(Protocol[Encoded]):
     def sync(self) -> int:
         """Return the number of frames that now survive a power cut: all appended before the call, at least."""
 
-    def close(self) -> None:
-        """Sync, store the facts and let go of the target. A recording without frames leaves nothing behind."""
+    def close(self) -> int:
+        """Sync, store the facts and let go of the target; returns what `sync` does.
+
+        A recording without frames leaves nothing behind. May be called again.
+        """
 
 
 @dataclass(frozen=True, slots=True)

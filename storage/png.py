@@ -233,9 +233,9 @@ class PngWriter:
             self._durable += done
             return self._durable
 
-    def close(self) -> None:
+    def close(self) -> int:
         if self._lock < 0:
-            return
+            return self._durable
         Path(self._root, _RESERVE_NAME).unlink(missing_ok=True)  # room to finish in, should the disk be full
         try:
             self.sync()
@@ -244,6 +244,7 @@ class PngWriter:
                 write_sessions(self._place.data_dir, [*self._sessions, self._session])
         finally:
             self._let_go()
+        return self._durable
 
     def _begin(self) -> None:
         """Note the session before its first frame shows, so that its frames are never without one."""
