@@ -94,6 +94,11 @@ def floor(frames: Frames, number: int, directory: Path) -> None:
 
 def run_one(way: str, frames_file: Path, number: int, directory: Path) -> dict[str, float]:
     """In a process of its own: seconds, bytes a frame, and the memory it took beyond the frames, in MB."""
+    import PIL.PngImagePlugin  # noqa: F401  (starting up is not measured)
+
+    import pi_capture  # noqa: F401
+    import storage.png  # noqa: F401
+
     frames = np.load(frames_file)
     work: Callable[[Frames, int, Path], None] = {"plain": plain, "ours": ours, "floor": floor}[way]
     before = resource.getrusage(resource.RUSAGE_SELF)

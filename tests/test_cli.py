@@ -185,8 +185,10 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_progress_line_on_a_terminal(tmp_path: Path) -> None:
     import pty
+    import termios
 
     controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
     command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "2", *DEMO, "--countdown", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
