@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -24,7 +25,9 @@ PERIOD_NS = 10_000_000
 class Camera:
     """A live camera that delivers what a function makes of each frame number."""
 
-    make: Callable[[int], Frame | None] = staticmethod(lambda n: frame(n))
+    @staticmethod
+    def make(n: int) -> Frame | None:
+        return frame(n)
 
     def __init__(self, size: tuple[int, int] = (32, 24), live: bool = True) -> None:
         self.info = SourceInfo("test:0", "a camera that fails", size, 100.0, live)
@@ -137,7 +140,7 @@ def test_a_live_camera_that_is_too_fast_drops_and_counts(tmp_path: Path, plug_in
     # Every gap stands with the frame after it; only what was lost at the very end has no frame behind it.
     lost_before = [frame.metadata.get("dropped_queue", 0) for frame in frames]
     times = [frame.timestamp_ns // PERIOD_NS for frame in frames]
-    assert lost_before == [times[0], *(b - a - 1 for a, b in zip(times, times[1:], strict=False))]
+    assert lost_before == [times[0], *(b - a - 1 for a, b in itertools.pairwise(times))]
     assert last_session(tmp_path / "day1")["dropped_queue"] == summary.dropped_queue
 
 
