@@ -229,8 +229,7 @@ def test_real_footage_frame_by_frame(tmp_path: Path) -> None:
             expected = frame.to_ndarray(format="rgb24")
             assert np.array_equal(np.asarray(Image.open(files[n])), expected), n
             assert np.array_equal(cv2.imread(str(files[n]))[..., ::-1], expected), n
-            assert frame.pts is not None and frame.time_base is not None
-            assert timestamps_ns[n] == round(frame.pts * frame.time_base * 10**9)
+            assert timestamps_ns[n] == n * 100_000_000
     assert n == 794
     checked = subprocess.run(["pngcheck", "-q", *map(str, files)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,417 @@
+"""Raspberry Pi cameras, through picamera2 and libcamera.
+
+The Pi's image processor delivers frames at their final size in RGB, so nothing is scaled here; a camera stack that
+delivers something else instead goes through `pi_capture.sources.pixels`. Controls and metadata that only a Pi camera
+has are used where the camera advertises them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pi_capture.errors import CameraError, UsageError
+from pi_capture.sources import Camera, Size, SourceInfo
+from pi_capture.sources.gaps import GapCounter
+from pi_capture.sources.pixels import JpegDecoder, RgbConverter, picture_from_memory
+from storage.frame import Frame
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from numpy.typing import NDArray
+
+RGB = "BGR888"  # libcamera names a pixel's bytes from the last to the first: in memory this is red, green, blue
+PIXEL_FORMATS = {
+    "BGR888": "rgb24",
+    "RGB888": "bgr24",
+    "XBGR8888": "rgb0",
+    "XRGB8888": "bgr0",
+    "NV12": "nv12",
+    "NV21": "nv21",
+    "YUV420": "yuv420p",
+    "YUYV": "yuyv422",
+    "UYVY": "uyvy422",
+    "MJPEG": "mjpeg",
+}
+"""libcamera's formats that can be read, by FFmpeg's names."""
+
+METADATA = {
+    "ExposureTime": "exposure_us",
+    "AnalogueGain": "analogue_gain",
+    "DigitalGain": "digital_gain",
+    "ColourGains": "colour_gains",
+    "ColourTemperature": "colour_temperature_k",
+    "Lux": "lux",
+    "LensPosition": "lens_position",
+    "FrameDuration": "duration_us",
+}
+"""What is kept of libcamera's metadata, and what it is called in a frame's."""
+
+BUFFERS = 6
+REQUESTS_AHEAD = 2  # frames that may be waiting for us; the camera keeps the other buffers
+PATIENCE_SECONDS = 5.0
+DEFAULT_FPS = 30.0
+CONTINUOUS_FOCUS = 2  # libcamera's AfModeEnum.Continuous
+
+
+def open(address: str, size: Size | None, fps: float | None) -> Picamera2Source:
+    """Open a Raspberry Pi camera.
+
+    Parameters
+    ----------
+    address : str
+        The camera's number, as ``rpicam-hello --list-cameras`` shows it; empty for the first.
+    size : (int, int) or None
+        Width and height of the frames wanted, in pixels; None for the sensor's largest mode at the wanted rate.
+    fps : float or None
+        Wanted frames per second; None for the camera's own, at most 30.
+
+    Raises
+    ------
+    UsageError
+        The address is no number.
+    CameraError
+        picamera2 isn't installed or doesn't work, there is no such camera, or another program uses it.
+    """
+    if address and not address.isdecimal():
+        raise UsageError(f"picamera2:{address}: give the camera's number, such as picamera2:0")
+    number = int(address or 0)
+    picamera2 = _import_picamera2()
+    found = len(picamera2.global_camera_info())
+    if not found:
+        raise CameraError("no Raspberry Pi camera found; check its cable, and what rpicam-hello --list-cameras says")
+    if number >= found:
+        raise CameraError(f"there is no Raspberry Pi camera {number}; this machine has {found}, counted from 0")
+    try:
+        camera = picamera2(number)
+    except Exception as error:  # libcamera's are RuntimeErrors, picamera2's anything
+        raise CameraError(_why_not_opened(number, error)) from error
+    try:
+        info = _set_up(camera, number, size, fps)
+        camera.start()
+        return Picamera2Source(camera, info)
+    except CameraError:
+        camera.close()
+        raise
+    except Exception as error:
+        camera.close()
+        raise CameraError(f"Raspberry Pi camera {number} can't be set up: {_last_line(error)}") from error
+
+
+def list_cameras() -> list[Camera]:
+    """The Raspberry Pi cameras connected; none without picamera2. USB cameras are left to `pi_capture.sources.v4l2`."""
+    try:
+        cameras = _import_picamera2().global_camera_info()
+    except CameraError:
+        return []
+    return [
+        Camera(f"picamera2:{number}", str(camera.get("Model", camera["Id"])))
+        for number, camera in enumerate(cameras)
+        if "/usb" not in camera["Id"]
+    ]
+
+
+class Picamera2Source:
+    """A Raspberry Pi camera, running. See `pi_capture.sources.Source` and `pi_capture.sources.Controllable`.
+
+    A frame's metadata holds what libcamera reported for this very frame, by the names of `METADATA`, and
+    ``dropped_camera`` where its sensor timestamp shows that frames before it were lost.
+    """
+
+    def __init__(self, camera: Any, info: SourceInfo) -> None:
+        self.info = info
+        self._camera = camera
+        self._ranges: Mapping[str, tuple[Any, Any, Any]] = camera.camera_controls
+        self._stream = stream = camera.camera_configuration()["main"]
+        self._as_delivered = stream["format"] == RGB and tuple(stream["size"]) == info.size
+        self._converter = RgbConverter(info.size)
+        self._jpeg = JpegDecoder() if stream["format"] == "MJPEG" else None
+        self._jobs: deque[Any] = deque()
+        self._lock = threading.Lock()  # held while requests are asked for and their memory is read
+        self._closing = threading.RLock()  # a second call of close waits for the first
+        self._closed = False
+        self._index = 0
+        self._gaps = GapCounter()
+        self._clock_offset_ns: int | None = None
+        self._latest: Mapping[str, Any] = {}
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self._next()) is not None:
+            yield frame
+
+    def close(self) -> None:
+        """Stop the camera and give it back; a thread that waits for a frame gets none."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            with self._lock:
+                self._camera.cancel_all_and_flush()  # wakes whoever waits; without it, stopping a dead camera hangs
+                for job in self._jobs:
+                    with suppress(Exception):  # cancelled, most of them
+                        job.get_result(timeout=0).release()
+                self._jobs.clear()
+                self._camera.close()
+
+    # -------------------------------------------------------------------------------------------------------- frames
+
+    def _next(self) -> Frame | None:
+        """The next frame; None once the source is closed."""
+        while (job := self._next_job()) is not None:
+            try:
+                request = job.get_result(timeout=PATIENCE_SECONDS)
+            except CancelledError:
+                return None
+            except Exception as error:
+                if self._closed:
+                    return None
+                self.close()
+                raise CameraError(_why_it_stopped(self.info.camera, error)) from error
+            with self._lock:
+                if self._closed:  # close has released it
+                    return None
+                self._jobs.popleft()
+                try:
+                    pixels = self._pixels(request)
+                    self._latest = request.get_metadata()
+                finally:
+                    request.release()
+            if pixels is not None:
+                return self._frame(pixels, self._latest)
+        return None
+
+    def _next_job(self) -> Any:
+        """The job that brings the next frame; None once the source is closed."""
+        with self._lock:
+            if self._closed:
+                return None
+            while len(self._jobs) < REQUESTS_AHEAD:
+                self._jobs.append(self._camera.capture_request(wait=False))
+            return self._jobs[0]
+
+    def _pixels(self, request: Any) -> NDArray[np.uint8] | None:
+        """Copy a request's pixels out of the camera's memory; None for a torn JPEG."""
+        if self._as_delivered:
+            pixels: NDArray[np.uint8] = request.make_array("main")
+            return pixels
+        memory = request.make_buffer("main")
+        picture = self._jpeg.decode(memory.tobytes()) if self._jpeg else self._picture(memory)
+        return None if picture is None else self._converter.to_rgb(picture)
+
+    def _picture(self, memory: NDArray[np.uint8]) -> av.VideoFrame:
+        stream, colours = self._stream, self._camera.camera_configuration().get("colour_space")
+        return picture_from_memory(
+            memory,
+            PIXEL_FORMATS[stream["format"]],
+            stream["size"],
+            stream["stride"],
+            full_range=colours is not None and colours.range.name == "Full",
+            bt709=colours is not None and colours.ycbcrEncoding.name == "Rec709",
+        )
+
+    def _frame(self, pixels: NDArray[np.uint8], reported: Mapping[str, Any]) -> Frame:
+        timestamp_ns = self._monotonic(reported.get("SensorTimestamp"))
+        duration_us = reported.get("FrameDuration")
+        duration_ns = duration_us * 1000 if duration_us else round(1e9 / self.info.fps) if self.info.fps else 0
+        dropped = self._gaps.missing_before(timestamp_ns, duration_ns)
+        metadata = {name: _plain(reported[theirs]) for theirs, name in METADATA.items() if theirs in reported}
+        if dropped:
+            metadata["dropped_camera"] = dropped
+        frame = Frame(pixels, self._index, timestamp_ns, metadata)
+        self._index += 1
+        return frame
+
+    def _monotonic(self, sensor_ns: int | None) -> int:
+        """The sensor's timestamp on the monotonic clock; some drivers count the time spent suspended as well."""
+        now_ns = time.monotonic_ns()
+        if sensor_ns is None:
+            return now_ns
+        if self._clock_offset_ns is None:
+            boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            on_boot_clock = abs(boot_ns - sensor_ns) < abs(now_ns - sensor_ns)
+            self._clock_offset_ns = now_ns - boot_ns if on_boot_clock else 0
+        return sensor_ns + self._clock_offset_ns
+
+    # ------------------------------------------------------------------------------------------------------ controls
+
+    def lock_exposure(self) -> Mapping[str, Any]:
+        """Hold exposure, gain and white balance where the automatics have brought them.
+
+        Returns
+        -------
+        mapping
+            ``exposure_us``, ``analogue_gain`` and ``colour_gains`` (red, blue), as far as the camera has them.
+        """
+        if not self._latest:
+            self._latest = self._camera.capture_metadata(wait=False).get_result(timeout=PATIENCE_SECONDS)
+        controls = ("ExposureTime", "AnalogueGain", "ColourGains")
+        held = {name: self._latest[name] for name in controls if name in self._latest and name in self._ranges}
+        if held:
+            self.set_controls({"AeEnable": False, "AwbEnable": False, **held})
+        return {METADATA[name]: _plain(value) for name, value in held.items()}
+
+    def set_controls(self, controls: Mapping[str, Any]) -> None:
+        """Ask for new control values, by libcamera's names, within what this camera can do; others are left out."""
+        known = {name: _within(value, self._ranges[name]) for name, value in controls.items() if name in self._ranges}
+        if known and not self._closed:
+            self._camera.set_controls(known)
+
+
+# ---------------------------------------------------------------------------------------------------------- setting up
+
+
+def _set_up(camera: Any, number: int, size: Size | None, fps: float | None) -> SourceInfo:
+    """Configure a camera, and tell what it will deliver; the image processor may have its own ideas."""
+    mode = _sensor_mode(camera, size, fps or DEFAULT_FPS)
+    camera.configure(_configuration(camera, size or (mode["size"] if mode else camera.sensor_resolution), mode))
+    stream = camera.camera_configuration()["main"]
+    if stream["format"] not in PIXEL_FORMATS:
+        raise CameraError(f"picamera2:{number} delivers the format {stream['format']}, which can't be read here")
+    details: dict[str, Any] = {"pixel_format": stream["format"], "captured_size": list(stream["size"])}
+    if mode:
+        details["sensor_mode"] = list(mode["size"])
+    return SourceInfo(
+        camera=f"picamera2:{number}",
+        model=str(camera.camera_properties.get("Model", "camera")),
+        size=size or tuple(stream["size"]),
+        fps=_set_rate(camera, fps or DEFAULT_FPS),
+        live=True,
+        details=details,
+    )
+
+
+def _set_rate(camera: Any, fps: float) -> float | None:
+    """Ask for a rate and, of a lens that can focus, for focus; returns the rate, None if the camera keeps its own."""
+    ranges = camera.camera_controls
+    if "AfMode" in ranges:
+        camera.set_controls({"AfMode": CONTINUOUS_FOCUS})
+    if "FrameDurationLimits" not in ranges:
+        return None
+    duration_us: int = _within(round(1e6 / fps), ranges["FrameDurationLimits"])
+    camera.set_controls({"FrameDurationLimits": (duration_us, duration_us)})
+    return round(1e6 / duration_us, 3)
+
+
+def _configuration(camera: Any, size: Size, mode: Mapping[str, Any] | None) -> dict[str, Any]:
+    even = size[0] + size[0] % 2, size[1] + size[1] % 2  # picamera2 takes no odd sizes
+    sensor = {"output_size": mode["size"], "bit_depth": mode["bit_depth"]} if mode else {}
+    configuration: dict[str, Any] = camera.create_video_configuration(
+        main={"format": RGB, "size": even}, buffer_count=BUFFERS, queue=True, sensor=sensor
+    )
+    return configuration
+
+
+def _sensor_mode(camera: Any, size: Size | None, fps: float) -> Mapping[str, Any] | None:
+    """The sensor mode to ask for; None leaves it to picamera2."""
+    if "ColorFilterArrangement" not in camera.camera_properties:  # not a Pi's sensor
+        return None
+    try:
+        return choose_sensor_mode(camera.sensor_modes, size, fps)
+    except (RuntimeError, KeyError):  # a driver that can't tell
+        return None
+
+
+def choose_sensor_mode(modes: Sequence[Mapping[str, Any]], size: Size | None, fps: float) -> Mapping[str, Any] | None:
+    """The sensor mode that sees the whole picture, at the wanted rate, with the fewest pixels that are enough.
+
+    Left to itself, a sensor asked for small frames takes a mode that shows only the middle of what the lens sees.
+    Without a wanted size: the one with the most pixels at the wanted rate. None if the modes don't tell.
+
+    Parameters
+    ----------
+    modes : sequence of mappings
+        As picamera2's ``sensor_modes``: ``size``, ``crop_limits`` (x, y, width, height), ``fps``, ``bit_depth``.
+    """
+    known = [mode for mode in modes if {"size", "crop_limits", "fps", "bit_depth"} <= mode.keys()]
+    widest = max((_area(mode["crop_limits"][2:]) for mode in known), default=0)
+
+    def rank(mode: Mapping[str, Any]) -> tuple[bool, bool, bool, float, int, int]:
+        width, height = mode["size"]
+        covers = size is not None and width >= size[0] and height >= size[1]
+        too_slow = mode["fps"] < 0.95 * fps
+        return (
+            _area(mode["crop_limits"][2:]) < 0.95 * widest,
+            size is not None and not covers,
+            too_slow,
+            -mode["fps"] if too_slow else 0.0,
+            _area(mode["size"]) if covers else -_area(mode["size"]),
+            -mode["bit_depth"],
+        )
+
+    return min(known, key=rank) if known else None
+
+
+def _area(size: Sequence[int]) -> int:
+    return size[0] * size[1]
+
+
+def _within(value: Any, limits: tuple[Any, Any, Any]) -> Any:
+    """A control's value, or each of several, moved into what the camera allows."""
+    if isinstance(value, tuple | list):
+        return tuple(_within(part, limits) for part in value)
+    least, most, _ = limits
+    if isinstance(value, bool) or not all(isinstance(limit, int | float) for limit in (value, least, most)):
+        return value
+    return min(max(value, least), most)
+
+
+def _plain(value: Any) -> Any:
+    """A value of libcamera's metadata as JSON has it."""
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+# ---------------------------------------------------------------------------------------------------- what can go wrong
+
+
+def _import_picamera2() -> Any:
+    """The class Picamera2, with libcamera's and picamera2's own chatter turned down to what our messages don't say."""
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
+    if not (log := logging.getLogger("picamera2")).level:
+        log.setLevel(logging.CRITICAL)
+    try:
+        from picamera2 import Picamera2
+    except ImportError as error:
+        raise CameraError(
+            f"picamera2 can't be imported ({_last_line(error)}): run 'sudo apt install python3-picamera2', and make "
+            "the virtual environment with --system-site-packages"
+        ) from error
+    except Exception as error:
+        if "numpy.dtype size changed" in str(error):
+            raise CameraError(
+                "picamera2 needs a newer simplejpeg beside this numpy: run 'pip install --upgrade simplejpeg'"
+            ) from error
+        raise CameraError(f"picamera2 can't be imported: {_last_line(error)}") from error
+    return Picamera2
+
+
+def _why_not_opened(number: int, error: BaseException) -> str:
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    reason = _last_line(causes[-1])
+    if any("busy" in str(cause).lower() for cause in causes):
+        return f"Raspberry Pi camera {number} is in use by another program; close that one first"
+    return f"Raspberry Pi camera {number} can't be opened: {reason}"
+
+
+def _why_it_stopped(camera: str, error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{camera} delivered no picture for {PATIENCE_SECONDS:.0f} s; check the camera's cable"
+    return f"{camera} stopped: {_last_line(error)}"
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

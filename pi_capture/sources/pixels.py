@@ -1,0 +1,216 @@
+"""From a camera's or decoder's picture to the pixels of a frame: cut to shape, scaled, RGB.
+
+Every picture that isn't RGB of the right size already goes through here as an FFmpeg frame, so that it ends up the same
+whichever source it came from. Getting the picture is the source's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+    import av
+    import numpy as np
+    from av.filter import Graph
+    from av.video.codeccontext import VideoCodecContext
+    from numpy.typing import NDArray
+
+    from pi_capture.sources import Size
+
+FULL_CHROMA = 0x2000  # swscale's SWS_FULL_CHR_H_INT: without it, scaled RGB has colour for every second pixel only
+
+PLANES: dict[str, tuple[tuple[int, int], ...]] = {
+    "rgb24": ((1, 1),),
+    "bgr24": ((1, 1),),
+    "rgb0": ((1, 1),),
+    "bgr0": ((1, 1),),
+    "gray": ((1, 1),),
+    "yuyv422": ((1, 1),),
+    "uyvy422": ((1, 1),),
+    "nv12": ((1, 1), (1, 2)),
+    "nv21": ((1, 1), (1, 2)),
+    "yuv420p": ((1, 1), (2, 2), (2, 2)),
+}
+"""The formats that cameras write to memory, by FFmpeg's names: how many times narrower and lower each plane is."""
+
+
+def crop_box(source: Size, wanted: Size) -> tuple[int, int, int, int]:
+    """The largest box of the wanted shape in the middle of a picture.
+
+    Parameters
+    ----------
+    source, wanted : (int, int)
+        Width and height of the picture and of the frame it is to become, in pixels.
+
+    Returns
+    -------
+    left, top, width, height : int
+        In pixels of the picture.
+
+    Examples
+    --------
+    >>> crop_box((640, 480), (128, 128))
+    (80, 0, 480, 480)
+    """
+    scale = min(source[0] / wanted[0], source[1] / wanted[1])
+    width = max(1, min(source[0], round(wanted[0] * scale)))
+    height = max(1, min(source[1], round(wanted[1] * scale)))
+    return (source[0] - width) // 2, (source[1] - height) // 2, width, height
+
+
+class RgbConverter:
+    """Makes RGB arrays of one stream's pictures. It keeps the scaler's tables between them: one object a stream.
+
+    Parameters
+    ----------
+    size : (int, int) or None
+        Width and height of the arrays, in pixels; None for the pictures' own. A picture of another shape is cut around
+        its centre (by moving pointers, no pixel is copied); then one pass scales and converts the colours, averaging
+        where it shrinks.
+    """
+
+    def __init__(self, size: Size | None = None) -> None:
+        from av.video.reformatter import Interpolation, VideoReformatter
+
+        self._size = size
+        fine = Interpolation.BILINEAR | FULL_CHROMA
+        self._scaling = (
+            fine if isinstance(fine, Interpolation) else None
+        )  # PyAV 14 takes no flags; bilinear is its default
+        self._scaler = VideoReformatter()
+        self._crop: Graph | None = None
+        self._crop_for: tuple[int, int, str] | None = None
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Load the libraries now: a live camera doesn't wait for them at its first frame."""
+        import av
+
+        blank = av.VideoFrame(64, 48, "yuv420p")
+        for plane in blank.planes:
+            plane.update(bytes(plane.buffer_size))
+        self.to_rgb(blank)
+
+    def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
+        """Convert a picture.
+
+        Returns
+        -------
+        ndarray, shape (height, width, 3), uint8
+            Red, green, blue; C-contiguous; its own memory. Without cropping and scaling the values are those of
+            ``picture.to_ndarray(format="rgb24")``.
+        """
+        import numpy as np
+
+        width, height = self._size or (picture.width, picture.height)
+        cut = self._cut(picture, (width, height))
+        scaling = self._scaling if (cut.width, cut.height) != (width, height) else None
+        scaled = self._scaler.reformat(cut, width=width, height=height, format="rgb24", interpolation=scaling)
+        pixels: NDArray[np.uint8] = np.ascontiguousarray(scaled.to_ndarray())
+        # A picture that is RGB already is passed through: its memory belongs to the decoder, and is used again.
+        return pixels.copy() if scaled is cut and pixels.base is not None else pixels
+
+    def _cut(self, picture: av.VideoFrame, wanted: Size) -> av.VideoFrame:
+        source = picture.width, picture.height
+        box = crop_box(source, wanted)
+        if box == (0, 0, *source):
+            return picture
+        kind = (*source, picture.format.name)
+        if self._crop is None or kind != self._crop_for:
+            self._crop, self._crop_for = _crop_graph(picture, box), kind
+        self._crop.push(picture)
+        cut: av.VideoFrame = self._crop.pull()  # type: ignore[assignment]
+        return cut
+
+
+def _crop_graph(picture: av.VideoFrame, box: tuple[int, int, int, int]) -> Graph:
+    """FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
+    from fractions import Fraction
+
+    from av.filter import Graph
+
+    left, top, width, height = box
+    graph = Graph()
+    source = graph.add_buffer(
+        width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 1000)
+    )
+    crop = graph.add("crop", f"{width}:{height}:{left}:{top}")
+    sink = graph.add("buffersink")
+    source.link_to(crop)
+    crop.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def picture_from_memory(
+    memory: bytes | mmap | NDArray[np.uint8],
+    pixel_format: str,
+    size: Size,
+    stride: int,
+    *,
+    full_range: bool = False,
+    bt709: bool = False,
+) -> av.VideoFrame:
+    """Copy what a camera wrote to memory into an FFmpeg frame.
+
+    Parameters
+    ----------
+    memory : bytes-like
+        The planes, one behind the other.
+    pixel_format : str
+        FFmpeg's name, one of `PLANES`.
+    size : (int, int)
+        Width and height in pixels.
+    stride : int
+        Bytes from one row of the first plane to the next.
+    full_range, bt709 : bool
+        Of YUV: whether luma runs from 0 to 255 rather than 16 to 235, and whether the matrix is that of BT.709 rather
+        than BT.601.
+
+    Raises
+    ------
+    ValueError
+        The memory holds less than a picture.
+    """
+    import av
+    import numpy as np
+    from av.video.reformatter import ColorRange, Colorspace
+
+    picture = av.VideoFrame(*size, pixel_format)
+    if full_range:
+        picture.color_range = ColorRange.JPEG
+    if bt709:
+        picture.colorspace = Colorspace.ITU709
+    source, offset = np.frombuffer(memory, np.uint8), 0
+    for plane, (narrower, lower) in zip(picture.planes, PLANES[pixel_format], strict=True):
+        pitch, height = stride // narrower, -(-size[1] // lower)
+        rows = source[offset : offset + pitch * height].reshape(height, pitch)
+        offset += rows.size
+        target = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+        used = min(pitch, plane.line_size)
+        target[:height, :used] = rows[:, :used]
+    return picture
+
+
+class JpegDecoder:
+    """Decodes the pictures of a camera that sends JPEG."""
+
+    def __init__(self) -> None:
+        import av
+
+        decoder: VideoCodecContext = av.CodecContext.create("mjpeg", "r")
+        decoder.thread_count = 1  # more threads would hand each picture out some frames late
+        decoder.options = {"err_detect": "explode"}  # else a torn picture is patched up and passed on
+        self._decoder = decoder
+
+    def decode(self, data: bytes) -> av.VideoFrame | None:
+        """The picture; None if it is torn or no JPEG at all."""
+        import av
+
+        try:
+            pictures = self._decoder.decode(av.Packet(data)) if data else []
+        except (av.FFmpegError, ValueError):
+            return None
+        return pictures[0] if pictures and not pictures[0].is_corrupt else None

@@ -1,0 +1,44 @@
+"""What several tests need: a screen, and small videos."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[str]:
+    """The name of an X display of 640x480 pixels, on a screen that nobody sees."""
+    assert shutil.which("Xvfb"), "scripts/test.sh installs xvfb"
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        yield f":{server.stdout.readline().strip()}"
+        server.terminate()
+
+
+def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+    """A noisy picture that is different for each number: (height, width, 3) uint8 RGB."""
+    return np.random.default_rng(n).integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+
+def write_video(path: Path, times: list[Fraction], *, size: tuple[int, int] = (64, 48), codec: str = "ffv1") -> None:
+    """A video of `picture`s at the given times in seconds; lossless RGB with ffv1."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height = size
+        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for n, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(n, size), format="rgb24")
+            frame.pts, frame.time_base = int(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
