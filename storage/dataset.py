@@ -103,3 +103,8 @@ def natural_key(name: str) -> tuple[int, int, str]:
     """Sort key: names that begin with a number by that number, so that 100000000 comes after 99999999."""
     digits = re.match(r"\d+", name)
     return (0, int(digits[0]), name) if digits else (1, 0, name)
+
+
+def printable(name: str) -> str:
+    """A name as it is shown in a line of text: line breaks, escape sequences and the like are spelled out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)

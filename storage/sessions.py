@@ -36,6 +36,8 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
         raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from None
     if version != VERSION or not isinstance(sessions, list):
         raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
+    if not all(map(_is_session, sessions)):
+        raise StorageError(f"{path} is damaged (a session without id or first_index); move it away to go on without it")
     return sessions
 
 
@@ -43,3 +45,12 @@ def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
     """Replace ``recording.json``; durable on return."""
     content = {"version": VERSION, "sessions": list(sessions)}
     replace_file(data_dir / SESSIONS_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _is_session(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("id"), str)
+        and isinstance(value.get("first_index"), int)
+        and isinstance(value.get("frames") or 0, int)
+    )

@@ -112,8 +112,8 @@ class Moment:
 def moment(seed: int, time: float) -> Moment:
     """The room at a scene time in seconds, 0 or later.
 
-    The figure idles (class 0) for 1.4 to 1.6 s, performs a gesture for 1.6 to 3.8 s, idles again … A gesture takes 0.3 s
-    to form and as long to dissolve; the label changes in the middle of that, when the limbs are half way and fastest.
+    The figure idles (class 0) for 1.4 to 1.6 s, performs a gesture for 1.6 to 3.8 s, idles again … A gesture takes
+    0.3 s to form and as long to dissolve; the label changes in the middle of that, when the limbs are half way.
     """
     before, now, after = _acts_around(seed, time)
     near = now or (before if time - before.end < after.start - time else after)
