@@ -107,6 +107,16 @@ def test_actions_last_and_have_idling_between_them() -> None:
     assert all((a == 0) != (b == 0) for (a, _), (b, _) in pairwise(runs))
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_classes_show_what_they_are_called(seed: int) -> None:
+    frames = [draw(seed, n, 5, (100, 100)) for n in range(400)]
+    mean = np.stack([np.mean([pixels for pixels, shown in frames if shown == label], axis=0) for label in range(5)])
+    door_gap, lamp, floor = mean[:, 30:70, 22:25], mean[:, 8:14, 56:64], mean[:, 96:99, 43:50]
+    assert door_gap.mean(axis=(1, 2, 3)).argmax() == 1
+    assert lamp.mean(axis=(1, 2, 3)).argmax() == 2
+    assert floor.mean(axis=(1, 2, 3)).argmin() == 4  # dark shoes, a step towards us
+
+
 @pytest.mark.parametrize("seed", [0, 3])
 def test_labels_can_be_learnt_from_the_pictures(seed: int) -> None:
     """Ridge regression on thumbnails, trained on three minutes, tells the classes of the fourth."""
@@ -117,7 +127,7 @@ def test_labels_can_be_learnt_from_the_pictures(seed: int) -> None:
     seen, unseen = features[:900], features[900:]
     weights = seen.T @ np.linalg.solve(seen @ seen.T + 10 * np.eye(len(seen)), np.eye(5)[labels[:900]])
     right = (unseen @ weights).argmax(axis=1) == labels[900:]
-    assert right.mean() > 0.8
+    assert right.mean() > 0.9
     assert min(right[labels[900:] == label].mean() for label in range(5)) > 0.5
 
 

@@ -6,6 +6,7 @@ there in the real class. What only a Pi's image processor and sensor do can be t
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import types
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sources import Controllable, list_cameras, open_source
@@ -396,6 +398,31 @@ def test_a_camera_that_stops_delivering_ends_in_one_line(pi: type[Picamera2], im
     source.close()
 
 
+def test_torn_jpegs_are_counted_and_never_passed_on(
+    pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """A USB camera that libcamera runs delivers JPEG whatever is asked for."""
+    out = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), (200, 0, 40), np.uint8)).save(out, "JPEG")
+    whole, torn = out.getvalue(), out.getvalue()[:200]
+    sent = iter([torn, whole, torn, torn, whole])
+
+    def configure(self: Picamera2, camera_config: dict[str, Any]) -> None:
+        self.configuration = {**camera_config, "main": {"format": "MJPEG", "size": (64, 64), "stride": 0}}
+
+    monkeypatch.setattr(pi, "configure", configure)
+    monkeypatch.setattr(pi, "controls_advertised", {})
+    monkeypatch.setattr(pi, "script", [{"SensorTimestamp": FIRST_NS + n * FRAME_NS} for n in range(5)])
+    monkeypatch.setattr(Request, "make_buffer", lambda self, name: np.frombuffer(next(sent), np.uint8))
+    source = open_source("picamera2", (32, 32))
+    frames = take(source, 2)
+    assert [frame.metadata.get("dropped_camera", 0) for frame in frames] == [0, 2]
+    assert frames[0].pixels.shape == (32, 32, 3)
+    assert frames[0].pixels[16, 16].tolist() == pytest.approx([200, 0, 40], abs=4)
+    with pytest.raises(CameraError, match="delivered no picture"):
+        take(source, 1)
+
+
 def test_closing_from_another_thread_ends_the_wait(pi: type[Picamera2]) -> None:
     source = open_source("picamera2", (64, 64))
     frames: list[Any] = []
@@ -422,8 +449,11 @@ def test_closing_gives_back_what_was_taken_ahead(pi: type[Picamera2]) -> None:
 
 
 def test_usb_cameras_are_left_to_v4l2(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch) -> None:
-    usb = {"Model": "HD Webcam", "Id": "\\_SB_.PCI0.RP07/usb1-1:1.0-046d:0825", "Num": 1}
-    monkeypatch.setattr(pi, "cameras", [*pi.cameras, usb])
+    usb = [
+        {"Model": "HD Webcam", "Id": "/base/scb/pcie@7d500000/pci@0,0/usb@0,0-1.3:1.0-046d:0825", "Num": 1},
+        {"Model": "HD Webcam", "Id": "\\_SB_.PCI0.XHC_.RHUB.HS07-7:1.0-046d:0825", "Num": 2},
+    ]
+    monkeypatch.setattr(pi, "cameras", [*pi.cameras, *usb])
     listed = [camera for camera in list_cameras() if camera.spec.startswith("picamera2")]
     assert [(camera.spec, camera.model) for camera in listed] == [("picamera2:0", "imx219")]
 

@@ -101,6 +101,7 @@ def test_losses_are_counted_by_the_drivers_numbers() -> None:
     assert count([4, None, 6]) == [0, 1]  # the torn one had number 5
     assert count([4, None, 9]) == [0, 4]
     assert count([0xFFFFFFFE, 0xFFFFFFFF, 0, 3]) == [0, 0, 0, 2]  # the number wraps
+    assert count([0xFFFFFFFE, 1]) == [0, 2]
     assert count([100, 0, 1]) == [0, 0, 0]  # the driver began anew
     assert count([0, 0, None, None, 0]) == [0, 0, 2]  # a driver that doesn't count
 

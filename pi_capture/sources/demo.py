@@ -136,6 +136,7 @@ class DemoSource:
 
     def __next__(self) -> Frame:
         if self._start_ns is None:
+            self._take(0)  # the first picture takes longest; no camera loses frames while it is being switched on
             self._start_ns = time.monotonic_ns()
         newest = math.floor((time.monotonic_ns() - self._start_ns) * self._fps / 1e9)
         late = newest - self._number

@@ -122,7 +122,7 @@ def moment(seed: int, time: float) -> Moment:
     depth = 0.6 * math.sin(time / 4.3 + wave[0]) + 0.4 * math.sin(time / 2.3 + wave[1])
     x = _place(before, now, after, time)
     step = weight if near.kind == STOP else 0.0  # towards us
-    stance = Stance(x, 0.932 + 0.015 * depth + 0.035 * step, 1.0 + 0.035 * depth + 0.13 * step)
+    stance = Stance(x, 0.932 + 0.015 * depth + 0.026 * step, 1.0 + 0.035 * depth + 0.13 * step)
     door = 0.62 * _aftermath(DOOR, before, now, time, delay=0.1, rise=0.4, fall=0.4)
     tug = (time - near.start - 0.1) / 0.35
     cord = 0.018 * math.sin(math.pi * tug) ** 2 if near.kind == LIGHT and 0 < tug < 1 else 0.0

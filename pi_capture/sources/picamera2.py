@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -55,6 +56,7 @@ METADATA = {
 }
 """What is kept of libcamera's metadata, and what it is called in a frame's."""
 
+USB_ID = re.compile(r"/usb|-[0-9a-f]{4}:[0-9a-f]{4}$")  # the bus, or the maker's and the product's number
 BUFFERS = 6
 REQUESTS_AHEAD = 2  # frames that may be waiting for us; the camera keeps the other buffers
 PATIENCE_SECONDS = 5.0
@@ -115,7 +117,7 @@ def list_cameras() -> list[Camera]:
     return [
         Camera(f"picamera2:{number}", str(camera.get("Model", camera["Id"])))
         for number, camera in enumerate(cameras)
-        if "/usb" not in camera["Id"]
+        if not USB_ID.search(camera["Id"])
     ]
 
 
@@ -140,6 +142,7 @@ class Picamera2Source:
         self._closed = False
         self._index = 0
         self._gaps = GapCounter()
+        self._torn = 0  # JPEGs that could not be decoded since the last that could
         self._clock_offset_ns: int | None = None
         self._latest: Mapping[str, Any] = {}
 
@@ -165,6 +168,7 @@ class Picamera2Source:
 
     def _next(self) -> Frame | None:
         """The next frame; None once the source is closed."""
+        patience = time.monotonic() + PATIENCE_SECONDS
         while (job := self._next_job()) is not None:
             try:
                 request = job.get_result(timeout=PATIENCE_SECONDS)
@@ -186,6 +190,10 @@ class Picamera2Source:
                     request.release()
             if pixels is not None:
                 return self._frame(pixels, self._latest)
+            self._torn += 1
+            if time.monotonic() > patience:
+                self.close()
+                raise CameraError(f"{self.info.camera} delivers torn pictures only; try another cable or USB port")
         return None
 
     def _next_job(self) -> Any:
@@ -221,7 +229,8 @@ class Picamera2Source:
         timestamp_ns = self._monotonic(reported.get("SensorTimestamp"))
         duration_us = reported.get("FrameDuration")
         duration_ns = duration_us * 1000 if duration_us else round(1e9 / self.info.fps) if self.info.fps else 0
-        dropped = self._gaps.missing_before(timestamp_ns, duration_ns)
+        dropped = max(self._gaps.missing_before(timestamp_ns, duration_ns), self._torn if self._index else 0)
+        self._torn = 0
         metadata = {name: _plain(reported[theirs]) for theirs, name in METADATA.items() if theirs in reported}
         if dropped:
             metadata["dropped_camera"] = dropped
