@@ -5,10 +5,12 @@ unshare --mount [--map-root-user] python -m tests.faults.in_small_disk MOUNT_POI
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+from storage.png import is_whole_png
 from tests.faults.checks import seeds_under_final_names
 
 
@@ -34,7 +36,27 @@ def main(mount_point: str, kilobytes: str) -> None:
     again = write(day, 1_000_000)
     assert again.returncode == 1, again
     assert kept < seeds_under_final_names(day)
+    on_the_command_line(Path(mount_point) / "day2")
     print(f"{len(seeds)} frames on {kilobytes} kB, all whole")
+
+
+def on_the_command_line(day: Path) -> None:
+    """A person is warned before it happens, and told in one line when it has happened."""
+    for file in (day.parent / "day1").glob("*.png"):
+        file.unlink()
+    scene = "ffmpeg:lavfi:testsrc2=size=320x240:rate=30"
+    command = [sys.executable, "-m", "pi_capture", str(day), "-1", "--camera", scene, "--size", "source", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    told = done.stderr.splitlines()
+    assert "the disk is full" in told[-1] and "Traceback" not in done.stderr, told
+    assert len(told) <= 3, told  # the warning, if there was time for one; what there is; why it ended
+    summary = json.loads(done.stdout)
+    files = list(day.glob("*.png"))
+    assert len(files) == summary["frames"] > 0 and all(is_whole_png(file.read_bytes()) for file in files)
+    assert summary["dropped_disk"] > 0
+    (session,) = json.loads((day / "recording.json").read_text())["sessions"]
+    assert session["frames"] == len(files) and "No space left" in session["end"]
 
 
 if __name__ == "__main__":
