@@ -1,0 +1,409 @@
+"""``python -m storage``: the command line for recordings at rest.
+
+It reads the arguments, shows progress and turns failures into one line and an exit status: 0 done, 1 failed, 2 wrong
+usage, 3 done but problems were found. Each command is a row in `COMMANDS` and a function that calls the module of its
+name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.dataset import printable
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from storage.split import Split
+
+EXAMPLES = """\
+examples:
+  python -m storage info day1                      classes, counts, sizes, times
+  python -m storage info day1 --sheet day1.png     and a picture of them
+  python -m storage verify day1                    is every frame whole, and the layout right?
+  python -m storage verify day1 --quarantine bad   move what is broken to bad/
+  python -m storage split day1 --val 0.1           hold out whole stretches of time: val_day1/
+  python -m storage split day1 --undo              take that back
+  python -m storage merge all day1 day2 day3       bring labelled directories together
+
+exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = build_parser().parse_args(arguments)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except StorageError as error:
+        return _fail(error)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename or args.command}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing is lost, the same command goes on")
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m storage",
+        description="Look after recordings: see what they hold, check, merge and split them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for row in COMMANDS:
+        command = commands.add_parser(
+            row.name, help=row.help, description=row.description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        row.add_arguments(command)
+        command.add_argument("--json", action="store_true", help="print one object on stdout")
+        command.set_defaults(run=row.run)
+    return parser
+
+
+# ----------------------------------------------------------------------------------------------------------------- info
+
+
+def _info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
+
+
+def _info(args: argparse.Namespace) -> int:
+    from storage.info import as_json, as_text, describe
+
+    infos = [describe(path) for path in args.paths]
+    if args.sheet is not None:
+        from storage.sheet import write_sheet
+
+        write_sheet(args.sheet, args.paths)
+    if args.json:
+        _print_json({"recordings": [as_json(info) for info in infos]})
+    else:
+        print("\n\n".join(as_text(info) for info in infos))
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------------------- verify
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames there, to their classes")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from storage.verify import check_quarantine, find_broken, quarantine
+
+    if args.quarantine is not None:
+        for path in args.paths:
+            check_quarantine(path, args.quarantine)
+    reports = []
+    for path in args.paths:
+        with _progress(f"verifying {path}") as progress:
+            frames, broken = find_broken(path, progress=progress)
+        moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
+        problems = _layout_problems(path)
+        reports.append(
+            {
+                "path": str(path),
+                "frames": frames,
+                "broken": [
+                    {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
+                    | ({"moved_to": str(moved[number])} if moved else {})
+                    for number, frame in enumerate(broken)
+                ],
+                "layout": [
+                    {"path": str(problem.path), "what": problem.what, "breaks": problem.breaks} for problem in problems
+                ],
+            }
+        )
+    if args.json:
+        _print_json({"recordings": reports})
+    else:
+        for report in reports:
+            _tell_verified(report)
+    return 3 if any(report["broken"] for report in reports) else 0
+
+
+def _layout_problems(path: Path) -> list[Any]:
+    from storage.layout import find_problems
+
+    return find_problems(path) if path.is_dir() else []
+
+
+def _tell_verified(report: dict[str, Any]) -> None:
+    path, broken = report["path"], report["broken"]
+    for frame in broken:
+        where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
+        moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""
+        print(f"{printable(where)}: {printable(frame['reason'])}{moved}")
+    for problem in report["layout"]:
+        print(f"warning: {printable(problem['path'])} {problem['what']}: {problem['breaks']}")
+    print(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
+
+
+# ---------------------------------------------------------------------------------------------------------------- merge
+
+
+def _merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", type=Path, help="where to; added to if it exists")
+    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a labelled data directory; not changed")
+    parser.add_argument(
+        "--link",
+        choices=("hard", "copy"),
+        default="hard",
+        help="hard: the frames get a second name, and take no room (default; copied where that can't be); "
+        "copy: for directories that other programs edit pictures in",
+    )
+    parser.add_argument("--unlabelled", action="store_true", help="take the frames without a class as well")
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from storage.merge import merge
+
+    with _progress(f"merging into {args.out}") as progress:
+        merged = merge(args.out, args.inputs, link=args.link == "hard", unlabelled=args.unlabelled, progress=progress)
+    if args.json:
+        _print_json(
+            {
+                "path": str(args.out),
+                "added": dict(merged.counts),
+                "linked": merged.linked,
+                "copied": merged.copied,
+                "present": merged.present,
+                "left_out": merged.left_out,
+                "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
+            }
+        )
+        return 3 if merged.conflicts else 0
+    for path, reason in merged.conflicts:
+        print(f"{printable(str(path))} was left out: it {reason}")
+    for directory, count in merged.left_out.items():
+        if count:
+            print(
+                f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
+                file=sys.stderr,
+            )
+    added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
+    print(
+        f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
+        f"{merged.copied} copied, {merged.present} were there already"
+    )
+    return 3 if merged.conflicts else 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- split
+
+SPLIT = """\
+Move whole stretches of time from DIR to val_DIR beside it, for validation.
+
+Frames next to each other are near copies: if they are split at random, a network is tested on what it
+has seen. So whole stretches are held out, and the frames within --gap seconds of them are in neither
+directory: they go to gap_DIR, with their classes. --undo brings everything back.
+"""
+
+
+def _split_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a labelled data directory")
+    parser.add_argument("--val", metavar="SHARE", type=_share, default=0.1, help="share to hold out (default: 0.1)")
+    parser.add_argument(
+        "--gap", metavar="SECONDS", type=_not_negative, default=2.0, help="between the two sides (default: 2)"
+    )
+    parser.add_argument(
+        "--stretch", metavar="SECONDS", type=_positive, help="length of a stretch (default: as the classes need it)"
+    )
+    parser.add_argument("--seed", metavar="N", type=_seed, default=0, help="choose other stretches (default: 0)")
+    parser.add_argument("--allow-missing", action="store_true", help="go on if a class would be missing on one side")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be moved, and move nothing")
+    parser.add_argument("--undo", action="store_true", help="take the split back")
+
+
+def _split(args: argparse.Namespace) -> int:
+    from storage.split import complete_split, is_split, split, undo_split
+
+    if args.undo:
+        moved = undo_split(args.directory)
+        if args.json:
+            _print_json({"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing})
+        else:
+            print(f"{args.directory}: {moved.count} frames are back")
+        return _tell_missing(moved.missing)
+    completed = None if args.dry_run else complete_split(args.directory)
+    if completed is not None:
+        if args.json:
+            _print_json({"path": str(args.directory), "completed": completed.count, "missing": completed.missing})
+        else:
+            what = "split" if is_split(args.directory) else "undoing"
+            print(f"{args.directory}: the {what} that was interrupted is complete now")
+        return _tell_missing(completed.missing)
+    result = split(
+        args.directory,
+        val=args.val,
+        gap=args.gap,
+        stretch=args.stretch,
+        seed=args.seed,
+        allow_missing=args.allow_missing,
+        dry_run=args.dry_run,
+    )
+    if args.json:
+        _print_json(
+            {
+                "train": str(result.data_dir),
+                "val": str(result.val_dir),
+                "gap": str(result.gap_dir),
+                "classes": {
+                    name: dict(zip(("train", "val", "gap"), counts, strict=True))
+                    for name, counts in result.counts.items()
+                },
+                "stretch_seconds": result.stretch,
+                "stretches": result.held_out,
+                "moved": not args.dry_run,
+                "notes": result.notes,
+            }
+        )
+    else:
+        _tell_split(result, args)
+    return 0
+
+
+def _tell_split(result: Split, args: argparse.Namespace) -> None:
+    totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
+    width = max(8, *(len(printable(name)) for name in result.counts))
+    print(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
+    for name, counts in [*result.counts.items(), ("all", totals)]:
+        share = 100 * counts[1] / max(1, sum(counts))
+        print(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+    one = result.held_out == 1
+    print(
+        f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
+        + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
+    )
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if args.dry_run:
+        print("nothing was moved")
+
+
+def _tell_missing(missing: Sequence[str]) -> int:
+    for path in missing:
+        print(f"{printable(path)} is not there any more", file=sys.stderr)
+    return 3 if missing else 0
+
+
+# ------------------------------------------------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command: its name, what ``--help`` says, and the functions that take its arguments and run it."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    description: str | None = None
+
+
+COMMANDS = (
+    _Command("info", "what is there: classes, counts, sizes, times", _info_arguments, _info),
+    _Command("verify", "is every frame whole, and the layout right?", _verify_arguments, _verify),
+    _Command("merge", "bring labelled directories together in one", _merge_arguments, _merge),
+    _Command("split", "hold out whole stretches of time for validation", _split_arguments, _split, SPLIT),
+)
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for, and only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"pi-capture {version('pi-capture')}")
+        except PackageNotFoundError:
+            print("pi-capture, not installed")
+        parser.exit()
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress line, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=" frames", leave=False, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps({"version": 1, **content}))
+
+
+def _fail(reason: object) -> int:
+    print(f"storage: {printable(str(reason))}", file=sys.stderr)
+    return 1
+
+
+# ------------------------------------------------------------------------------------------------ the arguments' types
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return number
+
+
+def _share(text: str) -> float:
+    number = _number(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 and less than 1, such as 0.1")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = _number(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = _number(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
+    return number
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return int(text)

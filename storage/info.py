@@ -1,0 +1,295 @@
+"""What a recording holds: its classes and their sizes, when it was recorded, and in which sessions."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from storage.dataset import natural_key, printable
+from storage.errors import StorageError
+from storage.formats import find_format, open_recording
+from storage.heads import read_head
+from storage.png import PngReader
+from storage.recording import Recording
+from storage.sessions import read_sessions
+
+MAX_SESSIONS = 20  # more are counted, not listed
+
+
+@dataclass(slots=True)
+class Share:
+    """The frames of one class, or of none: how many, and their bytes."""
+
+    frames: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A recording session, as far as its frames are here.
+
+    Attributes
+    ----------
+    id : str or None
+        None stands for all frames that name no session.
+    frames : int
+    begun, ended : float or None
+        Capture times of its first and last frame, in seconds since 1970; None if it was no camera's.
+    seconds : float
+        From the first frame to the last.
+    facts : mapping
+        What ``recording.json`` has about it: camera, host …
+    """
+
+    id: str | None
+    frames: int
+    begun: float | None
+    ended: float | None
+    seconds: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A recording at rest.
+
+    Attributes
+    ----------
+    path : path
+    backend : str
+        The name of its format.
+    classes : dict
+        The share of each class, in order.
+    unlabelled : Share
+        Frames that have no class yet.
+    sizes : dict
+        How many frames have which size, ``"128x128"``.
+    sessions : list of Session
+        Oldest first.
+    """
+
+    path: Path
+    backend: str
+    classes: dict[str, Share]
+    unlabelled: Share
+    sizes: dict[str, int]
+    sessions: list[Session]
+
+    @property
+    def frames(self) -> int:
+        return sum(share.frames for share in [*self.classes.values(), self.unlabelled])
+
+    @property
+    def bytes(self) -> int:
+        return sum(share.bytes for share in [*self.classes.values(), self.unlabelled])
+
+    @property
+    def seconds(self) -> float:
+        """Recorded time, without the pauses between sessions."""
+        return sum(session.seconds for session in self.sessions)
+
+    @property
+    def begun(self) -> float | None:
+        """Wall-clock time of the first frame, in seconds since 1970; None if nobody knows."""
+        return min((session.begun for session in self.sessions if session.begun is not None), default=None)
+
+    @property
+    def ended(self) -> float | None:
+        """Wall-clock time of the last frame, in seconds since 1970; None if nobody knows."""
+        return max((session.ended for session in self.sessions if session.ended is not None), default=None)
+
+
+def describe(path: Path) -> Info:
+    """What the recording at `path` holds.
+
+    Raises
+    ------
+    StorageError
+        There is none, or it can't be read.
+    """
+    backend = find_format(path).name if path.exists() else ""
+    with open_recording(path) as recording:
+        return (_describe_directory if isinstance(recording, PngReader) else _describe_file)(recording, backend)
+
+
+def as_json(info: Info) -> dict[str, Any]:
+    """The same, for programs."""
+    return {
+        "path": str(info.path),
+        "backend": info.backend,
+        "frames": info.frames,
+        "bytes": info.bytes,
+        "classes": {name: {"frames": share.frames, "bytes": share.bytes} for name, share in info.classes.items()},
+        "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
+        "sizes": info.sizes,
+        "begun": _iso(info.begun),
+        "ended": _iso(info.ended),
+        "seconds": round(info.seconds, 3),
+        "sessions": [
+            {
+                "id": session.id,
+                "frames": session.frames,
+                "begun": _iso(session.begun),
+                "ended": _iso(session.ended),
+                "seconds": round(session.seconds, 3),
+                **{name: session.facts.get(name) for name in ("camera", "model", "host", "end", "fps", "live")},
+                "dropped": _dropped(session),
+            }
+            for session in info.sessions
+        ],
+    }
+
+
+def as_text(info: Info) -> str:
+    """The same, for people."""
+    return "\n".join(_lines(info))
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+def _describe_directory(recording: Recording, backend: str) -> Info:
+    assert isinstance(recording, PngReader)
+    shares: dict[str | None, Share] = {}
+    sizes: Counter[str] = Counter()
+    counts: Counter[str | None] = Counter()
+    spans: dict[str | None, tuple[int, int]] = {}
+    for index, label in enumerate(recording.labels):
+        file = recording.file(index)
+        head = read_head(file)
+        share = shares.setdefault(label, Share())
+        share.frames += 1
+        share.bytes += os.stat(file).st_size
+        width, height = head.size or _size(file)
+        sizes[f"{width}x{height}" if width else "unreadable"] += 1
+        counts[head.session] += 1
+        if head.timestamp_ns is not None:
+            first, last = spans.get(head.session, (head.timestamp_ns, head.timestamp_ns))
+            spans[head.session] = min(first, head.timestamp_ns), max(last, head.timestamp_ns)
+    facts = {session.get("id"): session for session in read_sessions(recording.path)}
+    order = [*(id for id in facts if id in counts), *(id for id in counts if id not in facts)]
+    sessions = [_session(id, counts[id], spans.get(id), facts.get(id, {})) for id in order]
+    return _info(recording.path, backend, shares, sizes, sessions)
+
+
+def _describe_file(recording: Recording, backend: str) -> Info:
+    total, counts = os.stat(recording.path).st_size, Counter(recording.labels)
+    shares = {label: Share(count, total * count // len(recording)) for label, count in counts.items()}
+    times, sizes = list(recording.timestamps_ns), Counter[str]()
+    if times:
+        try:
+            sizes["x".join(str(side) for side in reversed(recording[0].pixels.shape[:2]))] = len(times)
+        except StorageError:
+            sizes["unreadable"] = len(times)
+    # Formats that keep the facts of their sessions in the file give them as `sessions`.
+    known = [session for session in getattr(recording, "sessions", ()) if session.get("frames")]
+    sessions = []
+    for facts in known or [{"id": None, "first_index": 0, "frames": len(times)}]:
+        part = times[facts["first_index"] : facts["first_index"] + facts["frames"]]
+        if part:
+            span = min(part), max(part)
+            sessions.append(_session(facts["id"], len(part), span, facts if known else {}))
+    return _info(recording.path, backend, shares, sizes, sessions)
+
+
+def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
+    first, last = span or (0, 0)
+    offset = facts.get("wall_minus_monotonic_ns") if facts.get("live") and span else None
+    begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
+    return Session(id, frames, begun, ended, (last - first) / 1e9, facts)
+
+
+def _info(
+    path: Path, backend: str, shares: Mapping[str | None, Share], sizes: Counter[str], sessions: list[Session]
+) -> Info:
+    names = sorted((name for name in shares if name is not None), key=natural_key)
+    classes = {name: shares[name] for name in names}
+    return Info(path, backend, classes, shares.get(None, Share()), dict(sizes.most_common()), sessions)
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """Width and height of a picture that is no PNG, from its header; (0, 0) if it has none."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=("JPEG", "BMP", "GIF")) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0, 0
+
+
+def _dropped(session: Session) -> int | None:
+    """Frames lost in all of the session; None if nobody counted."""
+    counts = [session.facts.get(f"dropped_{cause}") for cause in ("camera", "queue", "disk")]
+    known = [count for count in counts if isinstance(count, int)]
+    return sum(known) if known else None
+
+
+def _iso(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+# -------------------------------------------------------------------------------------------------------------- showing
+
+
+def _lines(info: Info) -> Iterator[str]:
+    sizes = ", ".join(info.sizes if len(info.sizes) == 1 else (f"{n} of {size}" for size, n in info.sizes.items()))
+    yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
+    width = max(8, *(len(printable(name)) for name in info.classes)) if info.classes else 8
+    if info.frames:
+        yield f"  {'class':{width}}  {'frames':>8}  {'%':>5}  {'MB':>8}"
+    rows = [*info.classes.items(), *([("no class", info.unlabelled)] if info.unlabelled.frames else [])]
+    for name, share in rows:
+        percent = 100 * share.frames / info.frames
+        yield f"  {printable(name):{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
+    if info.begun is not None:
+        yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
+    elif info.seconds:
+        yield f"  {_duration(info.seconds)}, by its own clock"
+    if any(session.facts for session in info.sessions):
+        yield f"  {'session':8}  {'begun':19}  {'frames':>8}  {'seconds':>8}  {'a second':>8}  {'dropped':>7}  camera"
+    for session in info.sessions[:MAX_SESSIONS]:
+        if session.facts:
+            yield _session_line(session)
+    if len(info.sessions) > MAX_SESSIONS:
+        yield f"  … and {len(info.sessions) - MAX_SESSIONS} more sessions"
+    unknown = sum(session.frames for session in info.sessions if not session.facts)
+    if unknown and info.backend == "png":
+        yield f"  {unknown} frames of sessions that nothing is known about"
+
+
+def _session_line(session: Session) -> str:
+    all_here = session.frames >= 0.9 * (session.facts.get("frames") or session.frames)
+    rate = f"{(session.frames - 1) / session.seconds:.1f}" if session.seconds and all_here else "-"
+    dropped = _dropped(session)
+    begun = _clock(session.begun) if session.begun is not None else str(session.facts.get("started", "-"))[:19]
+    camera = printable(str(session.facts.get("camera") or "a program"))
+    host = f" on {printable(str(session.facts['host']))}" if session.facts.get("host") else ""
+    return (
+        f"  {str(session.id)[:8]:8}  {begun.replace('T', ' '):19}  {session.frames:8}  {session.seconds:8.1f}"
+        f"  {rate:>8}  {'-' if dropped is None else dropped:>7}  {camera}{host}"
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f}"
+
+
+def _clock(seconds: float | None) -> str:
+    return (_iso(seconds) or "an unknown time")[:19].replace("T", " ")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

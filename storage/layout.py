@@ -1,0 +1,157 @@
+"""What training frameworks stumble over in a data directory, checked by the rules that each of them publishes.
+
+The layout that all of them read is in `storage.dataset`; this module finds what a person, another program or an
+interrupted one has put in its way, and names the reader that it breaks. Damaged frames are `storage.verify`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.atomic import lock_directory
+from storage.dataset import IMAGE_SUFFIXES, class_directories, image_names
+from storage.errors import StorageError
+from storage.moves import is_interrupted
+
+SPLIT_WORDS = re.compile(
+    r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
+)
+"""What Hugging Face datasets takes, in a path, for the name of a split."""
+MANY = 5  # problems of one kind in one directory are told one by one up to here, then counted
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in the layout that a reader stumbles over.
+
+    Attributes
+    ----------
+    path : path
+        What it is about.
+    what : str
+        What is wrong with it.
+    breaks : str
+        Which reader does what because of it.
+    """
+
+    path: Path
+    what: str
+    breaks: str
+
+
+def find_problems(data_dir: Path) -> list[Problem]:
+    """Everything in a data directory that a training framework would stumble over."""
+    problems = list(_in_root(data_dir))
+    classes = class_directories(data_dir)
+    for directory in classes:
+        problems += _in_class(directory)
+    problems += _in_classes_together(data_dir, classes)
+    return problems
+
+
+def _in_root(data_dir: Path) -> Iterator[Problem]:
+    with os.scandir(data_dir) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    in_use = any(entry.name.endswith(".part") for entry in entries) and _is_in_use(data_dir)
+    for entry in entries:
+        path = data_dir / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name.startswith("."):
+                yield Problem(path, "is a hidden directory", "torchvision takes it for a class and fails on it")
+        elif entry.is_symlink():
+            if entry.is_dir():
+                yield Problem(
+                    path, "is a link to a directory", "Keras and torchvision take it for a class; it is none here"
+                )
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                yield Problem(path, "is a link, not a frame", "it is left out here")
+        elif entry.name.endswith(".part"):
+            if not in_use:
+                yield Problem(
+                    path, "was left by an interrupted program", "nothing; recording or merging here again clears it up"
+                )
+        elif entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
+            yield Problem(path, "is a hidden image", "Keras reads it when it reads without labels")
+        elif entry.name.endswith(".jsonl") and is_interrupted(path):
+            yield Problem(
+                path, "tells of files that were being moved", "frames are on both sides; repeat the command that moved"
+            )
+
+
+def _is_in_use(data_dir: Path) -> bool:
+    """Whether a recorder has it; its temporaries are then not left over."""
+    try:
+        os.close(lock_directory(data_dir, ""))
+    except StorageError:
+        return True
+    return False
+
+
+def _in_class(directory: Path) -> Iterator[Problem]:
+    if not image_names(directory):
+        yield Problem(directory, "is a class without frames", "torchvision fails; Keras counts it as a class")
+    if SPLIT_WORDS.fullmatch(directory.name):
+        yield Problem(directory, "has the name of a split", "Hugging Face and Ultralytics take it for one, not a class")
+    found: dict[tuple[str, str], list[str]] = {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if reason := _what_is_wrong(entry):
+                found.setdefault(reason, []).append(entry.name)
+    for (what, breaks), names in sorted(found.items()):
+        names.sort()
+        for name in names if len(names) <= MANY else names[:1]:
+            yield Problem(directory / name, what, breaks)
+        if len(names) > MANY:
+            yield Problem(directory, f"has {len(names) - 1} more of the same: {what}", breaks)
+
+
+def _what_is_wrong(entry: os.DirEntry[str]) -> tuple[str, str] | None:
+    """What is wrong with an entry of a class directory, and what that breaks; None for a frame."""
+    if entry.is_symlink():
+        if not os.path.exists(entry.path):
+            return "is a link to nothing", "Keras finds it and fails when it reads it"
+        return "is a link, not a frame", "Keras and torchvision follow it; it is left out here"
+    if entry.is_dir():
+        return "is a directory in a class", "Hugging Face drops all labels; Keras takes its pictures for this class"
+    if not entry.is_file():
+        return "is no file", "readers may hang on it"
+    return _wrong_file(entry.name)
+
+
+def _wrong_file(name: str) -> tuple[str, str] | None:
+    image = name.lower().endswith(IMAGE_SUFFIXES)
+    if name.startswith("."):
+        breaks = "Keras and torchvision read it" if image else "it keeps the class alive when its frames have left"
+        return f"is a hidden {'image' if image else 'file'}", breaks
+    if not image:
+        return "is no image", "FiftyOne takes it for a sample"
+    if SPLIT_WORDS.search(os.path.splitext(name)[0]):
+        return "has the name of a split in its name", "Hugging Face reads only such files, as that split"
+    return None
+
+
+def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Problem]:
+    names = [directory.name for directory in classes]
+    if sorted(names) != names:
+        yield Problem(
+            data_dir,
+            f"has classes in the order {', '.join(sorted(names)[:4])} … by spelling",
+            f"Keras and torchvision number them so; give Keras class_names={names[:3]}…".replace("]…", ", …]"),
+        )
+    seen: dict[str, str] = {}
+    doubles = 0
+    for directory in classes:
+        for name in image_names(directory):
+            if seen.setdefault(name, directory.name) != directory.name:
+                doubles += 1
+    if doubles:
+        yield Problem(data_dir, f"has {doubles} names in two classes", "programs that put all files in one directory")
+    unlabelled = len(image_names(data_dir))
+    if unlabelled and classes:
+        yield Problem(
+            data_dir, f"has {unlabelled} frames without a class", "Hugging Face drops all labels; Keras leaves them out"
+        )

@@ -1,0 +1,296 @@
+"""Hold out frames for validation: ``day1/CLASS`` → ``val_day1/CLASS`` and, what lies in between, ``gap_day1/CLASS``.
+
+Which frames, `storage.stretches` decides; they are moved as one journaled batch (`storage.moves`), so that a split is
+made whole or not at all, and can be taken back. The frames in the gaps keep their labels in a directory of their own
+beside the other two: in ``day1`` a network would train on near copies of what it is validated on, and a directory
+inside ``day1`` would be a class.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.atomic import lock_directory
+from storage.dataset import SESSIONS_NAME, class_directories, image_names, natural_key
+from storage.errors import StorageError
+from storage.heads import Head, read_head
+from storage.moves import Moved, complete, last_facts, move_files, undo
+from storage.sessions import read_sessions, write_sessions
+from storage.stretches import GAP, TRAIN, VAL, divide
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+JOURNAL_NAME = "split.jsonl"
+ASSUMED_FPS = 10.0  # of pictures that carry no time
+FAR_APART = 1e6  # seconds between recordings whose clocks have nothing to do with each other
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What a split comes to.
+
+    Attributes
+    ----------
+    data_dir, val_dir, gap_dir : path
+        Where the frames for training, for validation and between them are. `gap_dir` only exists if there are any.
+    counts : dict
+        Frames for training, for validation and between them, of each class.
+    stretch : float
+        Length of the stretches in seconds.
+    held_out : int
+        Number of stretches held out.
+    notes : list of str
+        What a person should know.
+    """
+
+    data_dir: Path
+    val_dir: Path
+    gap_dir: Path
+    counts: dict[str, tuple[int, int, int]]
+    stretch: float
+    held_out: int
+    notes: list[str] = field(default_factory=list)
+
+
+def split(
+    data_dir: Path,
+    *,
+    val: float = 0.1,
+    gap: float = 2.0,
+    stretch: float | None = None,
+    seed: int = 0,
+    allow_missing: bool = False,
+    dry_run: bool = False,
+) -> Split:
+    """Move whole stretches of time from a labelled data directory to one for validation beside it.
+
+    Parameters
+    ----------
+    data_dir : path
+        The data directory, labelled. Frames without a class stay where they are.
+    val : float
+        The share to hold out, more than 0 and less than 1.
+    gap : float
+        Seconds before and after a held-out stretch that are in neither.
+    stretch : float, optional
+        About how long a stretch is, in seconds; by default as long as the classes stay balanced.
+    seed : int
+        Another seed chooses other stretches.
+    allow_missing : bool
+        Go on if a class would be missing on one side.
+    dry_run : bool
+        Move nothing.
+
+    Raises
+    ------
+    StorageError
+        Nothing was moved: it is split already, is in use, or a class would be missing on one side. Or moving failed
+        half way: `complete_split` goes on, `undo_split` takes back.
+    """
+    data_dir = _resolve(data_dir)
+    beside = _Sides.of(data_dir)
+    if is_split(data_dir):
+        raise StorageError(f"{data_dir} is split already; to take that back: python -m storage split {data_dir} --undo")
+    for directory in (beside.val_dir, beside.gap_dir):
+        if os.path.lexists(directory) and not _is_left_over(directory):
+            raise StorageError(f"{directory} is there already; move it away, nothing was moved")
+    lock = lock_directory(data_dir, f"{data_dir} is being recorded into or labelled; close that program first")
+    try:
+        result, pairs = _decide(data_dir, beside, val=val, gap=gap, stretch=stretch, seed=seed)
+        missing = [name for name, (train, held_out, _) in result.counts.items() if not train or not held_out]
+        if missing and not allow_missing:
+            raise StorageError(_explain_missing(missing, result))
+        if dry_run:
+            return result
+        facts = {"val": val, "gap": gap, "stretch": result.stretch, "seed": seed, "val_dir": beside.val_dir.name}
+        try:
+            beside.begin(read_sessions(data_dir), with_gap=any(counts[GAP] for counts in result.counts.values()))
+            move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
+        finally:
+            beside.clear()  # if nothing could be moved
+        return result
+    finally:
+        os.close(lock)
+
+
+def is_split(data_dir: Path) -> bool:
+    """Whether frames of a data directory are held out at the moment."""
+    return last_facts(data_dir / JOURNAL_NAME) is not None
+
+
+def complete_split(data_dir: Path) -> Moved | None:
+    """Finish a split, or its undoing, that was interrupted; None if none was."""
+    data_dir = _resolve(data_dir)
+    beside = _Sides.of(data_dir)
+    moved = complete(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir))
+    if moved is not None and not is_split(data_dir):
+        beside.clear()
+    return moved
+
+
+def undo_split(data_dir: Path) -> Moved:
+    """Move everything that was held out back to where it was.
+
+    Raises
+    ------
+    StorageError
+        There is nothing to undo, or the directories were renamed.
+    """
+    data_dir = _resolve(data_dir)
+    beside = _Sides.of(data_dir)
+    facts = last_facts(data_dir / JOURNAL_NAME)
+    if facts is None:
+        raise StorageError(f"{data_dir} is not split: there is nothing to undo")
+    if facts.get("val_dir") != beside.val_dir.name:
+        raise StorageError(
+            f"{data_dir} had another name when it was split: the rest is in {facts.get('val_dir')!r}; "
+            f"give both their old names back first"
+        )
+    moved = undo(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir))
+    beside.clear()
+    return moved
+
+
+# ------------------------------------------------------------------------------------------------------ the directories
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The directories beside a data directory."""
+
+    val_dir: Path
+    gap_dir: Path
+
+    @classmethod
+    def of(cls, data_dir: Path) -> _Sides:
+        return cls(data_dir.parent / f"val_{data_dir.name}", data_dir.parent / f"gap_{data_dir.name}")
+
+    def roots(self, data_dir: Path) -> tuple[Path, Path, Path]:
+        return data_dir, self.val_dir, self.gap_dir
+
+    def begin(self, sessions: Sequence[dict[str, Any]], *, with_gap: bool) -> None:
+        """Make them, with the facts about the recordings whose frames they get."""
+        for directory in (self.val_dir, self.gap_dir)[: 1 + with_gap]:
+            try:
+                directory.mkdir(exist_ok=True)
+                if sessions:
+                    write_sessions(directory, sessions)
+            except OSError as error:
+                raise StorageError(f"{directory}: {error.strerror}; nothing was moved") from None
+
+    def clear(self) -> None:
+        """Remove what is left of them when no frames are in them."""
+        for directory in (self.val_dir, self.gap_dir):
+            if _is_left_over(directory):
+                (directory / SESSIONS_NAME).unlink(missing_ok=True)
+                directory.rmdir()
+
+
+def _resolve(data_dir: Path) -> Path:
+    """The data directory with a name of its own, so that another can be made beside it."""
+    if not data_dir.is_dir():
+        hint = "" if not data_dir.exists() else " is not a directory; only directories of frames can be split"
+        raise StorageError(f"{data_dir}{hint or ': no such directory'}")
+    return Path(os.path.realpath(data_dir)) if data_dir.is_symlink() or not data_dir.name else data_dir
+
+
+def _is_left_over(directory: Path) -> bool:
+    """Whether a directory holds nothing but what a split begins with, or ends with."""
+    return not directory.is_symlink() and directory.is_dir() and set(os.listdir(directory)) <= {SESSIONS_NAME}
+
+
+# --------------------------------------------------------------------------------------------------------- the decision
+
+
+def _decide(
+    data_dir: Path, beside: _Sides, *, val: float, gap: float, stretch: float | None, seed: int
+) -> tuple[Split, list[tuple[str, str]]]:
+    frames = [(directory.name, name) for directory in class_directories(data_dir) for name in image_names(directory)]
+    if not frames:
+        raise StorageError(f"{data_dir} has no labelled frames; label it first: python -m classify {data_dir}")
+    frames.sort(key=lambda frame: (natural_key(frame[1]), frame[0]))
+    heads = [read_head(f"{data_dir}/{class_name}/{name}") for class_name, name in frames]
+    seconds = common_time(heads, read_sessions(data_dir))
+    classes = [class_name for class_name, _ in frames]
+    division = divide(seconds, classes, val=val, gap=gap, stretch=stretch, seed=seed)
+    sides = division.sides.tolist()
+
+    counted = Counter(zip(classes, sides, strict=True))
+    names = sorted(set(classes), key=natural_key)
+    notes = []
+    if unlabelled := len(image_names(data_dir)):
+        notes.append(f"{unlabelled} frames have no class and stay; label before you split, not after")
+    if timeless := sum(head.timestamp_ns is None for head in heads):
+        notes.append(f"{timeless} frames carry no time: taken in the order of their names, {ASSUMED_FPS:g} a second")
+    result = Split(
+        data_dir,
+        beside.val_dir,
+        beside.gap_dir,
+        {name: (counted[name, TRAIN], counted[name, VAL], counted[name, GAP]) for name in names},
+        division.stretch,
+        division.held_out,
+        notes,
+    )
+    goals = {VAL: beside.val_dir.name, GAP: beside.gap_dir.name}
+    pairs = [
+        (f"{class_name}/{name}", f"../{goals[side]}/{class_name}/{name}")
+        for (class_name, name), side in zip(frames, sides, strict=True)
+        if side != TRAIN
+    ]
+    return result, pairs
+
+
+def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Times in seconds on one axis, of frames in the order of their names.
+
+    Recordings of cameras lie on it by the wall clock, so that two cameras' views of one moment, or the end of a
+    recording and the beginning of the next, are as close as they were. Those with a clock of their own (videos,
+    simulations) are put far apart, and so are pictures that carry no time.
+
+    Returns
+    -------
+    ndarray, shape (len(heads),), float64
+    """
+    import numpy as np
+
+    offsets = {s.get("id"): s.get("wall_minus_monotonic_ns") for s in sessions if s.get("live")}
+    seconds = np.zeros(len(heads))
+    groups: dict[object, list[int]] = {}
+    for number, head in enumerate(heads):
+        offset = offsets.get(head.session)
+        if head.timestamp_ns is None:
+            groups.setdefault(None, []).append(number)
+            seconds[number] = number / ASSUMED_FPS
+        elif isinstance(offset, int):
+            groups.setdefault("wall clock", []).append(number)
+            seconds[number] = (head.timestamp_ns + offset) / 1e9
+        else:
+            groups.setdefault(("session", head.session), []).append(number)
+            seconds[number] = head.timestamp_ns / 1e9
+    begin = 0.0
+    for numbers in groups.values():
+        seconds[numbers] += begin - seconds[numbers].min()
+        begin = float(seconds[numbers].max()) + FAR_APART
+    return seconds
+
+
+def _explain_missing(missing: Sequence[str], result: Split) -> str:
+    name = ", ".join(missing)
+    without = {side for name in missing for side in _sides_without(result, name)}
+    where = " and ".join(sorted(str(path) for path in without))
+    return (
+        f"class {name} would be missing from {where}, and Keras would number the other classes differently there; "
+        f"record more of it, try another --stretch, --gap or --val, or go on with --allow-missing (nothing was moved)"
+    )
+
+
+def _sides_without(result: Split, class_name: str) -> list[Path]:
+    train, held_out, _ = result.counts[class_name]
+    return [path for path, count in ((result.data_dir, train), (result.val_dir, held_out)) if not count]
