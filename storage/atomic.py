@@ -106,19 +106,58 @@ def lock_directory(path: Path, taken: str) -> int:
     """
     if sys.platform == "win32":
         return os.open(os.devnull, os.O_RDONLY)
-    import fcntl
-
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock_descriptor(fd, taken, shared=False)
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
+
+
+def lock_file(path: Path, taken: str) -> int:
+    """Take the lock that a file stands for, which is created for it; held as `lock_directory` holds a directory's.
+
+    Who removes the file does so before closing the returned file descriptor.
+
+    Raises
+    ------
+    StorageError
+        Another process holds it: `taken` is the message.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            lock_descriptor(fd, taken, shared=False)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # who held it removed it just now: it stands for nothing any more
+
+
+def lock_descriptor(fd: int, taken: str, *, shared: bool) -> None:
+    """Lock an open file or directory until it is closed, if the file system has locks.
+
+    Raises
+    ------
+    StorageError
+        It is locked: `taken` is the message.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         raise StorageError(taken) from None
     except OSError as error:
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
-            os.close(fd)
             raise
-    return fd
 
 
 def _last_error(path: Path | str | None = None) -> OSError:

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import secrets
 import struct
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from storage.dataset import class_directories, frame_name, image_names, locate, 
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.recording import Recording
-from storage.sessions import read_sessions, write_sessions
+from storage.sessions import close_interrupted, new_session, read_sessions, write_sessions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,7 +168,7 @@ class PngWriter:
             self._sessions = read_sessions(root)
             self._recover()
             self._first = max([next_number(root), *(_end(session) for session in self._sessions)])
-            _close_interrupted(self._sessions, self._first)
+            close_interrupted(self._sessions, self._first)
             _reserve(root / _RESERVE_NAME)
         except OSError as error:
             self._let_go()
@@ -177,7 +176,7 @@ class PngWriter:
         except BaseException:
             self._let_go()
             raise
-        self._session: dict[str, Any] = {"id": secrets.token_hex(4), "first_index": self._first, "frames": None}
+        self._session = new_session(self._first)
         self._waiting: list[tuple[str, str]] = []
         self._waiting_lock = threading.Lock()
         self._sync_lock = threading.Lock()
@@ -309,13 +308,6 @@ def _reserve(path: Path) -> None:
 def _end(session: Mapping[str, Any]) -> int:
     """The first index after a session, as far as it is known: numbers are not used again when frames move away."""
     return int(session["first_index"]) + int(session.get("frames") or 0)
-
-
-def _close_interrupted(sessions: list[dict[str, Any]], next_index: int) -> None:
-    """Complete the entry of a session that was killed: it holds all frames since its first."""
-    if sessions and sessions[-1].get("frames") is None:
-        sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
-        sessions[-1]["end"] = "interrupted"
 
 
 # --------------------------------------------------------------------------------------------------------- the reader

@@ -1,12 +1,13 @@
-"""``recording.json``: what is known of each recording session in a data directory.
+"""What is known of each recording session: a list of sessions, oldest first, each a mapping of facts.
 
-A list of sessions, oldest first; each is a mapping of facts. This module reads and replaces the file; who records knows
-the facts.
+A data directory keeps it in ``recording.json``, which this module reads and replaces; formats that are one file keep it
+in there. Who records knows the facts.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,18 @@ from storage.dataset import SESSIONS_NAME
 from storage.errors import StorageError
 
 VERSION = 1
+
+
+def new_session(first_index: int) -> dict[str, Any]:
+    """The facts of a session that begins: its id, and the index of its first frame."""
+    return {"id": secrets.token_hex(4), "first_index": first_index, "frames": None}
+
+
+def close_interrupted(sessions: Sequence[dict[str, Any]], next_index: int) -> None:
+    """Complete the facts of a session that was killed: it holds all frames since its first."""
+    if sessions and sessions[-1].get("frames") is None:
+        sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
+        sessions[-1]["end"] = "interrupted"
 
 
 def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
