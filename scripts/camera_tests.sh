@@ -41,6 +41,7 @@ bash "$rig/chroot_run.sh" "$root" "$here" env PYTHONDONTWRITEBYTECODE=1 \
 echo "== Video4Linux2, on the kernel's drivers"
 bash "$rig/vmrun.sh" -r "$root" -s "$here" -t 900 -- \
     "export PATH=/opt/venv/bin:\$PATH PYTHONPATH=/opt/camlab PYTHONDONTWRITEBYTECODE=1
-     $(printf '%q ' "${pytest[@]}") tests/cameras/test_usb.py tests/cameras/test_vivid.py" || failed=1
+     $(printf '%q ' "${pytest[@]}") tests/cameras/test_usb.py tests/cameras/test_vivid.py; first=\$?
+     $(printf '%q ' "${pytest[@]}") tests/cameras/test_libcamera_usb.py && exit \$first" || failed=1
 
 exit $failed

@@ -23,6 +23,7 @@ from PIL import Image
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sources import Controllable, list_cameras, open_source
 from pi_capture.sources.picamera2 import choose_sensor_mode
+from pi_capture.sources.pixels import RgbConverter
 
 FRAME_NS = 33_333_000
 FIRST_NS = 50_000_000_000
@@ -245,6 +246,20 @@ def test_frames_come_at_their_final_size_with_what_libcamera_says(pi: type[Picam
     assert isinstance(source, Controllable)
     assert camera.held == 0
     assert camera.closed
+
+
+def test_the_camera_runs_only_once_everything_is_loaded(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch) -> None:
+    running_while_loading = []
+
+    class Converter(RgbConverter):
+        def __init__(self, size: tuple[int, int] | None = None) -> None:
+            running_while_loading.append(pi.opened[0].started)
+            super().__init__(size)
+
+    monkeypatch.setattr("pi_capture.sources.picamera2.RgbConverter", Converter)
+    open_source("picamera2", (64, 64)).close()
+    assert running_while_loading == [False]
+    assert pi.opened[0].started
 
 
 def test_an_odd_size_is_delivered_too(pi: type[Picamera2]) -> None:

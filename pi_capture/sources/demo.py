@@ -28,7 +28,7 @@ SMALLEST_SIDE = 16
 FPS = 30.0
 FPS_RANGE = (0.01, 10_000.0)
 PICTURES_PER_SECOND = 120  # a faster camera sees each picture several times, each time with other noise
-BUFFERED_SECONDS = 1 / 30  # what a fast camera keeps for whoever comes late; a slower one keeps one frame
+BUFFERED_SECONDS = 0.15  # what a camera with a few buffers keeps for whoever comes late; a slow one keeps one frame
 
 
 def open(address: str, size: Size | None = None, fps: float | None = None) -> DemoSource:
@@ -111,7 +111,7 @@ class DemoSource:
     """The drawn room as a live camera; an iterator over the frames from the moment the first is asked for.
 
     Frame n is taken exactly n / fps after the first, and delivered no earlier. Whoever comes for a frame more than a
-    period late (and more than 1/30 s) gets the newest instead, which tells in ``dropped_camera`` how many were lost.
+    period late (and more than 0.15 s) gets the newest instead, which tells in ``dropped_camera`` how many were lost.
     """
 
     def __init__(self, seed: int, size: Size, fps: float) -> None:

@@ -97,9 +97,9 @@ def open(address: str, size: Size | None, fps: float | None) -> Picamera2Source:
     except Exception as error:  # libcamera's are RuntimeErrors, picamera2's anything
         raise CameraError(_why_not_opened(number, error)) from error
     try:
-        info = _set_up(camera, number, size, fps)
-        camera.start()
-        return Picamera2Source(camera, info)
+        source = Picamera2Source(camera, _set_up(camera, number, size, fps))
+        camera.start()  # last: while libraries load, frames would be lost
+        return source
     except CameraError:
         camera.close()
         raise

@@ -1,0 +1,236 @@
+"""The real picamera2 and libcamera, on libcamera's virtual cameras.
+
+They deliver NV12 only and have no exposure controls; what a Pi's sensor and image processor add is in
+`tests/test_picamera2.py`, whose stand-in is held against the real class here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pi_capture.errors import CameraError
+from pi_capture.sources import list_cameras, open_source
+from storage import open_recording
+from tests import test_picamera2 as stand_in
+from tests.cameras.conftest import REPOSITORY
+
+pytestmark = pytest.mark.cameras
+
+FPS = 30
+RUN = """
+import sys, picam2_virtual
+picam2_virtual.install({fps})
+from pi_capture.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Camera "Numbers" shows frames 0 to 11, each for a few times, and "Colours" red beside blue."""
+    virtual: Any = pytest.importorskip("picam2_virtual", reason="run by scripts/camera_tests.sh")
+    usb: Any = pytest.importorskip("usb_camera")
+    numbers, colours = tmp_path_factory.mktemp("numbers"), tmp_path_factory.mktemp("colours")
+    for number in range(12):
+        (numbers / f"{number}.jpg").write_bytes(usb.jpeg(number, (640, 480)))
+    halves = np.zeros((480, 640, 3), np.uint8)
+    halves[:, :320, 0], halves[:, 320:, 2] = 220, 220
+    out = io.BytesIO()
+    Image.fromarray(halves).save(out, "JPEG", quality=95)
+    (colours / "0.jpg").write_bytes(out.getvalue())
+
+    before = Path(virtual.VIRTUAL_YAML).read_text()
+    virtual.write_virtual_yaml(
+        {
+            "Numbers": {"sizes": [(640, 480), (1280, 720)], "frames": f"{numbers}/", "model": "imx708"},
+            "Colours": {"sizes": [(640, 480)], "frames": f"{colours}/", "model": "ov5647"},
+        }
+    )
+    virtual.install(FPS)
+    virtual.frame_number = usb.frame_number
+    yield virtual
+    Path(virtual.VIRTUAL_YAML).write_text(before)
+
+
+@pytest.fixture
+def spec_of(rig: Any) -> Callable[[str], str]:
+    return lambda model: next(camera.spec for camera in list_cameras() if camera.model == model)
+
+
+def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", RUN.format(fps=FPS), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=120)
+
+
+def test_everything_the_stand_in_answers_to_is_in_the_real_class(rig: Any) -> None:
+    from picamera2 import Picamera2
+    from picamera2.job import Job
+    from picamera2.request import CompletedRequest
+
+    for ours, real in (
+        (stand_in.Picamera2, Picamera2),
+        (stand_in.Request, CompletedRequest),
+        (stand_in.Job, Job),
+    ):
+        for name, function in inspect.getmembers(ours, inspect.isfunction):
+            if name.startswith("_") and name != "__init__":
+                continue
+            if name == "__init__" and real is not Picamera2:
+                continue
+            wanted = inspect.signature(function).parameters
+            offered = inspect.signature(inspect.getattr_static(real, name).__get__(None, real)).parameters
+            assert set(wanted) <= set(offered), f"{real.__name__}.{name}"
+    for name in ("camera_properties", "camera_controls", "sensor_modes"):
+        assert isinstance(inspect.getattr_static(Picamera2, name), property)
+
+
+def test_bgr888_is_red_green_blue_in_memory(rig: Any) -> None:
+    """Byte by byte as picamera2 hands it out, which calls it RGB when it writes a picture."""
+    from picamera2.request import Helpers
+
+    memory = np.arange(2 * 2 * 3, dtype=np.uint8)
+    config = {"format": "BGR888", "size": (2, 2), "stride": 6}
+    helpers = Helpers(None)
+    np.testing.assert_array_equal(helpers.make_array(memory, config), memory.reshape(2, 2, 3))
+    image = helpers.make_image(memory, config)
+    assert image.mode == "RGB"
+    assert image.getpixel((0, 0)) == (0, 1, 2)
+
+
+def test_the_list(rig: Any) -> None:
+    done = run_cli("--list-cameras")
+    assert sorted(done.stdout.split()) == ["imx708", "ov5647", "picamera2:0", "picamera2:1"]
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("size", [(640, 480), (128, 128), (127, 95), None])
+def test_colours(spec_of: Callable[[str], str], size: tuple[int, int] | None) -> None:
+    source = open_source(spec_of("ov5647"), size)
+    frame = next(iter(source))
+    source.close()
+    width, height = size or (640, 480)
+    assert source.info.size == (width, height)
+    assert frame.pixels.shape == (height, width, 3)
+    assert frame.pixels.flags.c_contiguous
+    left, right = frame.pixels[height // 2, width // 4], frame.pixels[height // 2, 3 * width // 4]
+    assert left[0] > 200 and left[1:].max() < 40
+    assert right[2] > 180 and right[:2].max() < 60
+
+
+def test_a_hundred_frames_in_order(rig: Any, spec_of: Callable[[str], str]) -> None:
+    source = open_source(spec_of("imx708"), (640, 480))
+    before = time.monotonic_ns()
+    frames = [frame for _, frame in zip(range(100), source, strict=False)]
+    after = time.monotonic_ns()
+    source.close()
+    shown = [rig.frame_number(frame.pixels[..., 1]) for frame in frames]
+    apart = [(b.timestamp_ns - a.timestamp_ns) / 1e6 for a, b in pairwise(frames)]
+    lost = sum(frame.metadata.get("dropped_camera", 0) for frame in frames)
+    print(f"ms apart: median {np.median(apart):.2f}, most {max(apart):.2f}; {lost} lost; {source.info}")
+
+    assert [frame.index for frame in frames] == list(range(100))
+    assert before - 1e9 < frames[0].timestamp_ns < frames[-1].timestamp_ns < after
+    assert min(apart) > 0
+    assert np.median(apart) == pytest.approx(1000 / FPS, abs=5)
+    assert source.info.fps == FPS
+    # Each picture is shown four times; the pictures come in order.
+    assert {(b - a) % 12 for a, b in pairwise(shown)} <= {0, 1, 2}
+    assert len(set(shown)) == 12
+
+
+def test_a_slow_consumers_losses_are_counted(spec_of: Callable[[str], str]) -> None:
+    source = open_source(spec_of("imx708"), (64, 64))
+    frames, counted = iter(source), 0
+    first = last = next(frames)
+    for index in range(60):
+        last = next(frames)
+        counted += last.metadata.get("dropped_camera", 0)
+        if index % 10 == 5:
+            time.sleep(0.3)
+    source.close()
+    passed = round((last.timestamp_ns - first.timestamp_ns) * FPS / 1e9)
+    assert counted > 10
+    assert 60 + counted == pytest.approx(passed, abs=3)
+
+
+def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+    done = run_cli(tmp_path / "day1", 3, "--camera", spec_of("imx708"), "--size", "640x480", "--no-jitter", "--json")
+    print(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    summary, frames = json.loads(done.stdout), list(open_recording(tmp_path / "day1"))
+    assert summary["frames"] == len(frames)
+    lost = summary["dropped_camera"] + summary["dropped_queue"]
+    assert len(frames) + lost == pytest.approx(3 * FPS, abs=2)
+    shown = [rig.frame_number(frame.pixels[..., 1]) for frame in frames]
+    assert len(set(shown)) == 12
+    assert "imx708" in (tmp_path / "day1/recording.json").read_text()
+
+
+def test_without_exposure_controls_there_is_no_jitter(spec_of: Callable[[str], str], tmp_path: Path) -> None:
+    source = open_source(spec_of("ov5647"), (64, 64))
+    next(iter(source))
+    assert source.lock_exposure() == {}  # type: ignore[attr-defined]
+    source.set_controls({"AnalogueGain": 2.0})  # type: ignore[attr-defined]
+    assert next(iter(source)).pixels.any()
+    source.close()
+
+
+def test_a_camera_that_stops_delivering_ends_in_one_line(rig: Any, spec_of: Callable[[str], str]) -> None:
+    spec = spec_of("imx708")
+    source = open_source(spec, (128, 128))
+    frames = iter(source)
+    next(frames)
+    for pacer in rig._Pacer.active.values():
+        pacer.running = False
+    with pytest.raises(CameraError) as error:
+        for _ in range(20):
+            next(frames)
+    assert str(error.value) == f"{spec} delivered no picture for 5 s; check the camera's cable"
+    again = open_source(spec, (128, 128))  # it was given back
+    assert next(iter(again)).pixels.any()
+    again.close()
+
+
+def test_a_busy_camera(spec_of: Callable[[str], str]) -> None:
+    spec = spec_of("imx708")
+    source = open_source(spec, (128, 128))
+    with pytest.raises(CameraError, match="is in use by another program"):
+        open_source(spec)
+    assert next(iter(source)).pixels.any()
+    source.close()
+
+
+def test_a_number_that_is_not_there(rig: Any) -> None:
+    done = run_cli("/tmp/never", 1, "--camera", "picamera2:7")
+    assert done.returncode == 1
+    assert done.stderr == "pi_capture: there is no Raspberry Pi camera 7; this machine has 2, counted from 0\n"
+
+
+def test_closing_from_another_thread_ends_the_wait(rig: Any, spec_of: Callable[[str], str]) -> None:
+    source = open_source(spec_of("imx708"), (128, 128))
+    threading.Timer(0.5, source.close).start()
+    assert 0 < len(list(source)) < 2 * FPS
+    source.close()
+
+
+def test_two_cameras_at_once(rig: Any) -> None:
+    first, second = open_source("picamera2:0", (64, 64)), open_source("picamera2:1", (64, 64))
+    for _, _, _ in zip(range(10), first, second, strict=False):
+        pass
+    first.close()
+    assert next(iter(second)).index == 10
+    second.close()
