@@ -1,68 +1,135 @@
 # shellcheck shell=sh
 # Sourced by quickstart.sh and test.sh: a virtual environment, .venv, with this project and what it needs in it.
-# The caller sets NAME, for messages, and has changed to the project's root.
+# The caller has changed to the project's root. PYTHON names another interpreter than the usual one. What apt and pip say
+# is not shown; when they fail, it is in a file that the message names.
 
-export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
-LOG="${TMPDIR:-/tmp}/pi-capture-$NAME-$(id -u).log"
+NAME=${0##*/}
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_USER=0
+export PIP_RETRIES=2 PIP_DEFAULT_TIMEOUT="${PIP_DEFAULT_TIMEOUT:-20}"
 
 fail() {
     echo "$NAME: $*" >&2
     exit 1
 }
 
-# A Python that is new enough; on a Raspberry Pi the one that apt's picamera2 belongs to.
-find_python() {
-    [ "$(getconf LONG_BIT)" = 64 ] || fail "this system is 32-bit, for which there are no packages; install a 64-bit one"
-    for candidate in "${PYTHON:-}" "$(has_picamera2 /usr/bin/python3 && echo /usr/bin/python3)" python3 /usr/bin/python3; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            PYTHON=$candidate
+# .venv with the project and one of its extras, classify or test. Quick where nothing changed since the last time.
+make_environment() {
+    extras=$1
+    site=
+    find_python
+    if has_picamera2 "$python"; then
+        extras=$extras,pi
+        site=--system-site-packages # picamera2 and libcamera come from apt only
+    fi
+
+    environment="$python $version $site $PWD"
+    if [ "$(cat .venv/made 2>/dev/null)" != "$environment" ]; then
+        has_venv || install_packages python3-venv
+        has_venv || fail "$python can't make virtual environments: it has no ensurepip; install its venv package"
+        clear=
+        [ ! -e .venv/made ] || clear=--clear # ours, and of another Python; one that a person made is built upon
+        # shellcheck disable=SC2086 # no option is no word
+        quietly "$python" -m venv $clear $site .venv || fail "can't make $PWD/.venv: $(reason)"
+        echo "$environment" >.venv/made
+    fi
+
+    contents="$extras $(cksum <pyproject.toml)"
+    if [ "$(cat ".venv/installed-$1" 2>/dev/null)" != "$contents" ]; then
+        echo "$NAME: installing into $PWD/.venv; this takes some minutes, once"
+        quietly .venv/bin/python -m pip install -e ".[$extras]" || fail "pip can't install the project: $(reason)"
+        if [ -n "$site" ] && ! picamera2_works; then
+            echo "$NAME: going on without the Raspberry Pi camera, 'import picamera2' fails: $(reason)" >&2
             return
         fi
+        echo "$contents" >".venv/installed-$1"
+    fi
+}
+
+# The first Python that is new enough; on a Raspberry Pi the one that apt's picamera2 belongs to. Sets python, version.
+find_python() {
+    if [ -n "${PYTHON:-}" ]; then
+        set -- "$PYTHON"
+    elif has_picamera2 /usr/bin/python3; then
+        set -- /usr/bin/python3 python3
+    else
+        set -- python3 /usr/bin/python3
+    fi
+    found=
+    for candidate; do
+        about=$(about_python "$candidate") || continue
+        read -r bits version suits python <<END
+$about
+END
+        [ "$bits" = 64 ] || fail "this system is a 32-bit one, for which the packages needed aren't made; install a 64-bit one"
+        [ "$suits" = no ] || return 0
+        found="$found, $candidate is $version"
     done
-    fail "Python 3.11 or newer is needed; install python3, or name one: PYTHON=/path/to/python3"
+    fail "Python 3.11 or newer is needed${found:-, and there is none}; Debian 12 and Ubuntu 24.04 have it as python3," \
+        "another place is named by PYTHON=/path/to/python3"
+}
+
+# The last word is the interpreter behind a virtual environment's: ours may be active, and can't make itself anew.
+about_python() {
+    "$1" -c '
+import os, sys
+behind = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+suits = "yes" if sys.version_info >= (3, 11) else "no"
+print(64 if sys.maxsize > 2**32 else 32, "%d.%d" % sys.version_info[:2], suits, behind)' 2>/dev/null
+}
+
+has_venv() {
+    "$python" -c 'import ensurepip, venv' 2>/dev/null
 }
 
 has_picamera2() {
-    "$1" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("picamera2") is None)' 2>/dev/null
+    "$1" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("picamera2") is None)' 2>/dev/null
 }
 
-# Install Debian packages, as root or where sudo asks no password; else say how.
+# apt's simplejpeg, which picamera2 imports, can be built for an older numpy than the one in .venv, whatever its version.
+picamera2_works() {
+    quietly .venv/bin/python -c 'import picamera2' && return
+    rm "$log"
+    quietly .venv/bin/python -m pip install --force-reinstall --no-deps simplejpeg || return
+    quietly .venv/bin/python -c 'import picamera2'
+}
+
+# Install Debian packages, as root or where sudo asks for no password; else say how.
 install_packages() {
-    if [ "$(id -u)" = 0 ]; then
-        sudo=
-    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-        sudo="sudo -n"
+    if ! command -v apt-get >/dev/null; then
+        fail "install these first, here by their names in Debian: $*"
+    elif [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif sudo -n true 2>/dev/null; then
+        as_root='sudo -n'
     else
-        fail "needed from apt; run: sudo apt install -y $*"
+        fail "packages are missing; run: sudo apt update && sudo apt install -y $*"
     fi
-    command -v apt-get >/dev/null || fail "needed, by its name in Debian: $*"
-    echo "installing $* (apt)"
-    # shellcheck disable=SC2086 # no sudo is no word
-    { $sudo apt-get update -q && $sudo apt-get install -qy --no-install-recommends "$@"; } >"$LOG" 2>&1 ||
-        fail "apt could not install $*; is this machine online? (details in $LOG)"
+    echo "$NAME: installing $* (apt)"
+    # An update may fail in part: what is needed can still be there.
+    # shellcheck disable=SC2086,SC2016 # as_root is words; $@ is that of the inner shell
+    quietly $as_root env DEBIAN_FRONTEND=noninteractive sh -c '
+        apt-get -q -o Acquire::Retries=1 update
+        exec apt-get -q -o Acquire::Retries=1 -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"' sh "$@" ||
+        fail "apt can't install $*: $(reason)"
 }
 
-# .venv with the project and the extras given, such as classify,test; nothing to do if it stands already.
-make_environment() {
-    find_python
-    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
-    site=
-    if has_picamera2 "$PYTHON"; then
-        site=--system-site-packages # libcamera and picamera2 come from apt only
-        # apt's simplejpeg does not work beside a newer numpy; picamera2 needs one that does
-        set -- "$1,pi"
+# Run a command without its chatter. When it fails, that is in the file $log.
+quietly() {
+    log=$(mktemp "${TMPDIR:-/tmp}/pi-capture-$NAME.XXXXXX")
+    "$@" </dev/null >"$log" 2>&1 && rm "$log"
+}
+
+# Why the last command failed, what to do, and where to read more: for one line.
+reason() {
+    if grep -qE 'Temporary failure|[Nn]ame ?[Rr]esolution|Could not (resolve|connect)|NewConnection|Timeout|unreachable' "$log"; then
+        why="no connection to the internet; connect, and run this again"
+    elif grep -q 'not yet valid' "$log"; then
+        why="this machine's clock is wrong; set it, and run this again"
+    elif grep -q 'No space left on device' "$log"; then
+        why="the disk is full; make room, and run this again"
+    else
+        why=$(sed -nE '/ERROR: Exception/d; s/^ *((E|ERROR|[A-Za-z._]*Error): )/\1/p' "$log" | tail -n 1)
+        why=${why:-$(tail -n 1 "$log")}
     fi
-    stamp="$1 $site $PWD $("$PYTHON" -V) $(cksum pyproject.toml)"
-    if [ -x .venv/bin/python ] && [ "$(cat .venv/installed 2>/dev/null)" = "$stamp" ]; then
-        return
-    fi
-    echo "installing into .venv (a few minutes, once)"
-    # shellcheck disable=SC2086 # no option is no word
-    "$PYTHON" -m venv $site .venv >"$LOG" 2>&1 || fail "can't make .venv (details in $LOG)"
-    .venv/bin/python -m pip install --retries 2 --timeout 20 -e ".[$1]" >"$LOG" 2>&1 ||
-        fail "pip could not install the project; is this machine online? (details in $LOG)"
-    if [ -n "$site" ] && ! .venv/bin/python -c 'import picamera2' >"$LOG" 2>&1; then
-        echo "$NAME: picamera2 does not work: $(tail -n 1 "$LOG")" >&2
-    fi
-    echo "$stamp" >.venv/installed
+    echo "$why (details in $log)"
 }

@@ -1,38 +1,62 @@
 #!/bin/sh
 # Install, and record the first frames: from the camera if there is one, from a drawn demo scene if not.
 #
-#     sh scripts/quickstart.sh [DIRECTORY SECONDS]        (default: day1 5)
+#     sh scripts/quickstart.sh [DIRECTORY [SECONDS]]        (default: day1 5)
 #
-# Asks nothing; may be run again.
+# DIRECTORY is where you are. Asks nothing; may be run again, and then adds to DIRECTORY.
 set -eu
-NAME=quickstart
-directory=${1:-day1}
-seconds=${2:-5}
+unset CDPATH
+
+usage() {
+    echo "usage: sh $0 [DIRECTORY [SECONDS]]        (default: day1 5)"
+    exit "$1"
+}
+directory=${1-day1}
+seconds=${2-5}
+[ $# -le 2 ] || usage 2 >&2
+case $directory in -h | --help) usage 0 ;; '' | -*) usage 2 >&2 ;; esac
+case $seconds in
+    -1) length="until Ctrl-C" ;;
+    '' | *[!0-9.]*) usage 2 >&2 ;;
+    *) length="$seconds s" ;;
+esac
+
 here=$PWD
-root=$(cd "$(dirname "$0")/.." && pwd)
-cd "$root"
+cd "$(dirname "$0")/.."
+root=$PWD
 . scripts/environment.sh
 
-if grep -qs "Raspberry Pi" /proc/device-tree/model && ! has_picamera2 /usr/bin/python3; then
+# Raspberry Pi OS Lite comes without picamera2. A USB camera does without it, too.
+find_python
+if [ ! -e .venv/made ] && grep -qs 'Raspberry Pi' /proc/device-tree/model && ! has_picamera2 "$python"; then
     (install_packages python3-picamera2) || echo "$NAME: going on without the Raspberry Pi camera" >&2
 fi
 make_environment classify
 
 cd "$here"
-python=$root/.venv/bin/python
-if "$python" -m pi_capture --list-cameras >/dev/null 2>&1; then
-    camera=auto
-    echo "recording $seconds s from $("$python" -m pi_capture --list-cameras | head -n 1 | tr '\t' ' ')"
+venv=$root/.venv
+if cameras=$("$venv/bin/python" -m pi_capture --list-cameras 2>/dev/null); then
+    option=
+    echo "$NAME: recording $length from $(echo "$cameras" | head -n 1 | tr '\t' ' ') into $directory"
 else
-    camera=demo
-    echo "no camera found: recording $seconds s of the demo scene"
+    option=' --camera demo'
+    echo "$NAME: no camera found; recording $length of the demo scene, a drawn room, into $directory"
 fi
-"$python" -m pi_capture "$directory" "$seconds" --camera "$camera" --countdown 0
+trap : INT # Ctrl-C ends the recording, not this script
+# shellcheck disable=SC2086 # an option and its value, or nothing
+"$venv/bin/python" -m pi_capture "$directory" "$seconds" --countdown 0 $option
 
-cat <<END
+# A name as it must be typed.
+typed() {
+    case $1 in
+        *[!A-Za-z0-9_./+:-]*) printf "'%s'\n" "$(printf %s "$1" | sed "s/'/'\\\\''/g")" ;;
+        *) printf '%s\n' "$1" ;;
+    esac
+}
 
-Next:
-  . "$root/.venv/bin/activate"
-  python -m pi_capture "$directory" -1$([ $camera = demo ] && echo " --camera demo")      record until Ctrl-C
-  python -m classify "$directory"           label the frames with the keyboard
-END
+[ "$here" != "$root" ] || venv=.venv
+name=$(typed "$directory")
+printf '\nNext:\n\n    . %s\n' "$(typed "$venv/bin/activate")"
+printf '    %-48s # %s\n' "python -m pi_capture $name -1$option" "record until Ctrl-C" \
+    "python -m classify $name" "label with the keyboard"
+echo

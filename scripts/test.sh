@@ -1,24 +1,30 @@
 #!/bin/sh
-# Install what the tests need, then check style and types and run the tests. Arguments go to pytest.
+# Install what the tests need, then check style and types, and run the tests. Arguments go to pytest.
 #
 #     sh scripts/test.sh [PYTEST ARGUMENTS]
 #
 # Asks nothing; may be run again.
 set -eu
-NAME='test'
+unset CDPATH
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
+find_python # before anything is installed
+# libgl1 and, through ffmpeg, GLib: for OpenCV's windows; x11-xserver-utils: xsetroot; e2fsprogs: a disk to fill or cut
+packages="python3-venv pngcheck hdf5-tools strace ffmpeg libgl1 xvfb xdotool x11-utils x11-xserver-utils mount e2fsprogs"
 missing=
-for package in pngcheck xvfb xdotool x11-utils x11-xserver-utils strace ffmpeg libgl1 libegl1; do
-    dpkg -s $package >/dev/null 2>&1 || missing="$missing $package"
+for package in $packages; do
+    case $(dpkg-query -Wf '${Status}' "$package" 2>/dev/null) in *' installed') ;; *) missing="$missing $package" ;; esac
 done
 # shellcheck disable=SC2086 # a list of words
 [ -z "$missing" ] || install_packages $missing
 make_environment test
 
 PATH=$PWD/.venv/bin:$PATH
-ruff check .
-ruff format --check --quiet .
-mypy
-exec python -m pytest "$@"
+failed=
+for check in 'ruff check' 'ruff format --check' mypy; do
+    # shellcheck disable=SC2086 # a module and its arguments
+    python -m $check || failed="$failed, $check"
+done
+python -m pytest "$@"
+[ -z "$failed" ] || fail "the tests passed, but not ${failed#, } (above)"
