@@ -21,6 +21,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """What Keras takes for an image, by the end of its name, in any case."""
 SESSIONS_NAME = "recording.json"
 
+_USUAL_LENGTH = len("00000000.png")
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -54,8 +56,8 @@ def locate(target: Path) -> Place:
     # A bare "0" is a class only where the current directory is a data directory.
     numbered = re.fullmatch(r"\d{1,3}", target.name) is not None and len(target.parts) > 1
     place = Place(parent, target.name) if numbered or (parent / SESSIONS_NAME).is_file() else Place(target)
-    if place.class_name and place.class_name.startswith("."):
-        raise StorageError(f"{target}: a class can't be named {place.class_name!r}")
+    if place.class_name:
+        check_class_name(place.class_name)
     if place.class_name and place.directory.is_symlink():
         raise StorageError(f"{target} is a symbolic link; a class directory must lie in its data directory")
     for path in (place.data_dir, place.directory):
@@ -64,6 +66,12 @@ def locate(target: Path) -> Place:
     if not place.data_dir.parent.is_dir():
         raise StorageError(f"{place.data_dir.parent} does not exist; create it first: mkdir -p {place.data_dir.parent}")
     return place
+
+
+def check_class_name(name: str) -> None:
+    """Raise StorageError if no class directory can have that name; it may come out of a stranger's file."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
+        raise StorageError(f"a class can't be named {name[:80]!r}")
 
 
 def class_directories(data_dir: Path) -> list[Path]:
@@ -83,6 +91,8 @@ def image_names(directory: Path) -> list[str]:
             and not entry.name.startswith(".")
             and entry.is_file(follow_symlinks=False)
         ]
+    if all(len(name) == _USUAL_LENGTH and name.isascii() and name[:8].isdigit() for name in names):
+        return sorted(names)  # the same order, several times quicker: there can be a hundred thousand
     return sorted(names, key=natural_key)
 
 

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from isal import igzip_lib, isal_zlib
 
 from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem, write_new
-from storage.dataset import class_directories, frame_name, image_names, locate, natural_key, next_number
+from storage.dataset import (
+    check_class_name,
+    class_directories,
+    frame_name,
+    image_names,
+    locate,
+    natural_key,
+    next_number,
+)
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.recording import Recording
@@ -34,10 +42,12 @@ FILTER_SUB = 1
 DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on filtered camera pictures, no smaller
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking there costs time and finds no bytes
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
+MAX_BYTES = 4 * MAX_PIXELS
 RESERVE_BYTES = 256 * 1024
 
 _TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
 _RESERVE_NAME = ".reserve.part"
+_INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 
 
 # ---------------------------------------------------------------------------------------------------------- the codec
@@ -177,9 +187,10 @@ class PngWriter:
             self._let_go()
             raise
         self._session = new_session(self._first)
-        self._waiting: list[tuple[str, str]] = []
+        self._waiting: list[tuple[str, Path, str]] = []  # temporary, directory and name of each frame
         self._waiting_lock = threading.Lock()
         self._sync_lock = threading.Lock()
+        self._begun = False
         self._durable = 0
         self._bytes = 0
 
@@ -194,20 +205,22 @@ class PngWriter:
     def describe(self, facts: Mapping[str, Any]) -> None:
         self._session.update(facts)
 
-    def encode(self, frame: Frame) -> tuple[int, bytes]:
+    def encode(self, frame: Frame, label: str | None = None) -> tuple[int, bytes, str | None]:
+        if label is not None:
+            check_class_name(label)
         texts = {"Index": str(frame.index), "Timestamp": str(frame.timestamp_ns), "Session": self._session["id"]}
         if frame.metadata:
             texts["Metadata"] = json.dumps(frame.metadata, separators=(",", ":"))
-        return frame.index, encode_png(frame.pixels, texts)
+        return frame.index, encode_png(frame.pixels, texts), label
 
-    def append(self, encoded: tuple[int, bytes]) -> None:
-        index, data = encoded
-        class_name = self._place.class_name
+    def append(self, encoded: tuple[int, bytes, str | None]) -> None:
+        index, data, label = encoded
+        class_name = label or self._place.class_name
         temporary = f"{self._root}/.{class_name + '-' if class_name else ''}{index:08d}.part"
         write_new(temporary, data)
         self._bytes += len(data)
         with self._waiting_lock:
-            self._waiting.append((temporary, f"{self._place.directory}/{frame_name(index)}"))
+            self._waiting.append((temporary, self._place.data_dir / (class_name or ""), frame_name(index)))
 
     def sync(self) -> int:
         with self._sync_lock:
@@ -218,17 +231,20 @@ class PngWriter:
             # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
             # checks what is really there.
             sync_filesystem(self._lock)
-            if not self._durable:
-                self._begin()
-            done = 0
+            self.begin()
+            done, directories = 0, set[Path]()
             try:
-                for temporary, final in batch:
-                    _publish(temporary, final)
+                for temporary, directory, name in batch:
+                    if directory not in directories:
+                        self._make_class(directory)
+                        directories.add(directory)
+                    _publish(temporary, f"{directory}/{name}")
                     done += 1
             finally:
                 with self._waiting_lock:
                     self._waiting[:0] = batch[done:]
-            sync_directory(self._place.directory)
+            for directory in directories:
+                sync_directory(directory)
             self._durable += done
             return self._durable
 
@@ -245,11 +261,16 @@ class PngWriter:
             self._let_go()
         return self._durable
 
-    def _begin(self) -> None:
-        """Note the session before its first frame shows, so that its frames are never without one."""
+    def begin(self) -> None:
+        """Note the session before its first frame shows, so that its frames are never without one; `sync` does it."""
+        if self._begun:
+            return
+        self._begun = True
         write_sessions(self._place.data_dir, [*self._sessions, self._session])
-        if self._place.class_name and not self._place.directory.is_dir():
-            self._place.directory.mkdir()
+
+    def _make_class(self, directory: Path) -> None:
+        if not directory.is_dir():
+            directory.mkdir()
             sync_directory(self._place.data_dir)
 
     def _let_go(self) -> None:
@@ -323,10 +344,11 @@ class PngReader(Recording):
         if not path.is_dir():
             raise StorageError(f"{path} is not a directory")
         self._path = path
-        found = [(name, "") for name in image_names(path)]
-        for directory in class_directories(path):
-            found += [(name, directory.name) for name in image_names(directory)]
-        self._entries = sorted(found, key=lambda entry: (natural_key(entry[0]), entry[1]))
+        self._entries = [(name, "") for name in image_names(path)]
+        if directories := class_directories(path):
+            for directory in directories:
+                self._entries += [(name, directory.name) for name in image_names(directory)]
+            self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
 
     @property
     def path(self) -> Path:
@@ -340,6 +362,11 @@ class PngReader(Recording):
     def timestamps_ns(self) -> list[int]:
         return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
 
+    @property
+    def names(self) -> list[str]:
+        """The frames' files as they are called in the directory: ``00000042.png``, ``0/00000007.png``."""
+        return [f"{class_name}/{name}" if class_name else name for name, class_name in self._entries]
+
     def file(self, index: int) -> Path:
         """The file of a frame."""
         name, class_name = self._entries[index]
@@ -350,13 +377,14 @@ class PngReader(Recording):
 
     def read(self, index: int) -> Frame:
         path = self.file(index)
+        if path.stat().st_size > MAX_BYTES:
+            raise StorageError(f"{path}: more bytes than a camera's picture has")
         data = path.read_bytes()
         try:
             pixels = decode_image(data)
         except ValueError as error:
             raise StorageError(f"{path}: {error}") from None
-        metadata = json.loads(read_texts(data).get("Metadata", "{}"))
-        return Frame(pixels, index, _timestamp_ns(path, data), metadata)
+        return Frame(pixels, index, _timestamp_ns(path, data), _metadata(data))
 
 
 def _head(path: Path) -> bytes:
@@ -366,5 +394,14 @@ def _head(path: Path) -> bytes:
 
 
 def _timestamp_ns(path: Path, data: bytes) -> int:
-    text = read_texts(data).get("Timestamp")
-    return int(text) if text else path.stat().st_mtime_ns
+    text = read_texts(data).get("Timestamp", "")
+    return int(text) if _INTEGER.fullmatch(text) else path.stat().st_mtime_ns
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """What the camera reported; nothing if a stranger's file says something else there."""
+    try:
+        metadata = json.loads(read_texts(data).get("Metadata", "{}"))
+    except ValueError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}

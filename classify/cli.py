@@ -1,0 +1,341 @@
+"""``python -m classify``: the command line of the labeller.
+
+It opens the recording, its journal and the window, and applies the labels when the person asks for it. Failures are one
+line and an exit status: 0 fine, 1 failed with every label kept, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from classify.commit import Applied
+    from classify.labelling import Ended
+    from classify.opening import Opened
+    from classify.session import Session
+    from classify.showing import Legend
+    from classify.window import Window
+    from storage.labels import Classes, LabelJournal
+
+MOST_CLASSES = 9
+
+EXAMPLES = """\
+examples:
+  python -m classify day1                                    label the frames of day1; H shows the keys
+  python -m classify day1 --classes none,door,light,music,stop
+  python -m classify day1 --classes none,door --class-dirs names     sort into day1/none, day1/door
+  python -m classify day1 --relabel                          look through what is sorted already
+  python -m classify day1 --undo                             take the last S back
+
+Every label is kept the moment its key is pressed: closing the window or pulling the plug costs nothing, the next start
+goes on where you were.
+
+exit status: 0 fine; 1 failed, with every label kept; 2 wrong usage
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m classify",
+        description="Label the frames of a recording with the keyboard, and sort them into class directories.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="the recording: a data directory, or a file")
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        type=_classes,
+        help="names of the classes of the keys 0, 1 …, up to nine, as in none,door; or just how many "
+        "(default: 5, or those used here before)",
+    )
+    parser.add_argument(
+        "--class-dirs",
+        choices=("numbers", "names"),
+        help="what class directories are called (default: numbers, or as before)",
+    )
+    parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
+    parser.add_argument("--undo", action="store_true", help="take the last S back, and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the labeller's command line; returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    from classify.window import WindowError
+    from storage.errors import StorageError
+
+    try:
+        return _undo(args.directory) if args.undo else _label(args)
+    except _UsageError as error:
+        parser.error(str(error))
+    except (StorageError, WindowError) as error:
+        return _fail(error)
+    except OSError as error:
+        return _fail(f"{error.filename or args.directory}: {error.strerror}")
+    except KeyboardInterrupt:
+        _fail("interrupted; every label is kept, the same command goes on")
+        return 130
+
+
+# ----------------------------------------------------------------------------------------------------------- labelling
+
+
+def _label(args: argparse.Namespace) -> int:
+    from classify.labelling import Ended
+    from classify.window import prepare
+    from storage.labels import LabelJournal, journal_path
+
+    path: Path = args.directory
+    _check(path)
+    prepare()
+    window: Window | None = None
+    try:
+        while True:
+            with LabelJournal(journal_path(path)) as journal:
+                desk = _set_up(args, journal)
+                if desk is None:
+                    return 0
+                ended, window = _work(desk, window)
+                if ended is Ended.REFRESH:
+                    continue
+                window.close()
+                window = None
+                if ended is Ended.SAVE:
+                    return _save(desk)
+                if desk.session.labels != desk.opened.labels:
+                    _say(f"{path}: nothing was moved; the labels are kept, the same command goes on")
+                return 0
+    finally:
+        if window is not None:
+            window.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What is being labelled, and where that is kept."""
+
+    path: Path
+    journal: LabelJournal
+    classes: Classes
+    opened: Opened
+    session: Session
+    relabel: bool
+
+
+def _check(path: Path) -> None:
+    """Refuse what is no recording before anything is made there."""
+    from storage.dataset import locate
+    from storage.errors import StorageError
+
+    if not path.exists():
+        raise StorageError(f"{path}: no such recording")
+    if path.is_dir():
+        place = locate(path)
+        if place.class_name is not None:
+            raise StorageError(f"{path} is a class directory; open {place.data_dir} with --relabel to look through it")
+
+
+def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
+    """Open the recording, and go on where the journal ends. None if there is nothing to label."""
+    from classify.commit import finish
+    from classify.keeping import replay
+    from classify.opening import open_frames
+    from classify.session import Session
+    from storage.errors import StorageError
+    from storage.formats import open_recording
+
+    path: Path = args.directory
+    if path.is_dir() and finish(path, journal):
+        _say(f"{path}: what was interrupted last time is complete now")
+    classes = _choose_classes(args, journal)
+    opened = open_frames(open_recording(path), classes, journal.entries, relabel=args.relabel)
+    if opened.names:
+        session = Session(len(opened.names), opened.labels)
+        replay(session, opened.names, journal.entries)
+        return _Desk(path, journal, classes, opened, session, args.relabel)
+    opened.recording.close()
+    if not opened.sorted:
+        raise StorageError(f"{path}: no frames to label; record some: python -m pi_capture {path} -1")
+    _say(f"{path}: all {opened.sorted.total():,} frames are in class directories; --relabel shows them")
+    return None
+
+
+def _choose_classes(args: argparse.Namespace, journal: LabelJournal) -> Classes:
+    """The classes that are asked for, else those that were used here before."""
+    from classify.commit import last_classes
+    from storage.dataset import check_class_name
+    from storage.errors import StorageError
+    from storage.labels import Classes, Labelled
+
+    before = last_classes(journal.entries)
+    names = args.classes or before.names
+    numbers = tuple(map(str, range(len(names))))
+    by_name = args.class_dirs == "names"
+    if args.class_dirs is None:
+        by_name = before.directories != tuple(map(str, range(len(before.names))))
+    if by_name:
+        for name in names:
+            try:
+                check_class_name(name)
+            except StorageError as error:
+                raise _UsageError(f"--class-dirs names: {error}") from None
+    highest = max((entry.label or 0 for entry in journal.entries if isinstance(entry, Labelled)), default=0)
+    if highest >= len(names):
+        raise _UsageError(
+            f"--classes: {args.directory} has labels of class {highest} that are not sorted yet; "
+            f"give {highest + 1} classes or more, or press S first"
+        )
+    return Classes(names, names if by_name else numbers)
+
+
+def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
+    """Label in a window until that ends."""
+    from classify.drawing import SIZE
+    from classify.keeping import Keeper
+    from classify.labelling import Labelling, Work
+    from classify.pictures import Pictures
+    from classify.window import Window
+
+    session, opened = desk.session, desk.opened
+    pictures = Pictures(session.count, opened.read, min(session.cursor, session.count - 1))
+    try:
+        window = window or Window(SIZE)
+        keeper = Keeper(desk.journal, opened.names, desk.classes, session.cursor)
+        return Labelling(Work(session, pictures, desk.journal, keeper, _legend(desk)), window).run(), window
+    finally:
+        pictures.close()
+        opened.recording.close()
+
+
+def _legend(desk: _Desk) -> Legend:
+    from classify.session import FIRST_FOREIGN
+    from classify.showing import Legend
+    from storage.dataset import printable
+
+    opened, classes = desk.opened, desk.classes
+    names = [
+        (number, printable(name), opened.sorted[directory])
+        for number, (name, directory) in enumerate(zip(classes.names, classes.directories, strict=True))
+    ]
+    names += [(FIRST_FOREIGN + number, printable(name), 0) for number, name in enumerate(opened.foreign)]
+    title = printable(desk.path.resolve().name)
+    return Legend(title, names, len(classes.names), desk.relabel)
+
+
+# --------------------------------------------------------------------------------------------------- applying, and back
+
+
+def _save(desk: _Desk) -> int:
+    from classify.commit import Placement, move_labelled, write_labels
+    from classify.session import NONE
+
+    session, opened, classes = desk.session, desk.opened, desk.classes
+    if not desk.path.is_dir():
+        labels = [opened.class_of(label, classes) for label in session.labels]
+        applied = write_labels(desk.path, desk.journal, labels, classes)
+        where = f"written to {applied.table or desk.path}"
+    else:
+        placements = [
+            Placement(opened.names[position], None if label == NONE else label, opened.class_of(label, classes))
+            for position, label in session.changes()
+        ]
+        if not placements:
+            _say(f"{desk.path}: no frame was labelled, nothing was moved")
+            return 0
+        applied = move_labelled(desk.path, desk.journal, placements, classes)
+        where = "sorted"
+    _tell_applied(desk, applied, where)
+    return 0
+
+
+def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:
+    from storage.dataset import natural_key, printable
+
+    counts = sorted(applied.counts.items(), key=lambda item: natural_key(item[0]))
+    named = dict(zip(desk.classes.directories, desk.classes.names, strict=True))
+    parts = [f"{printable(_both(name, named))} {count:,}" for name, count in counts if name]
+    if applied.counts[""]:
+        parts.append(f"without a class again {applied.counts['']:,}")
+    _say(f"{desk.path}: {applied.counts.total():,} labels {where}: {', '.join(parts) or 'none'}")
+    for wanted, given in sorted(applied.renamed.items()):
+        _say(f"{printable(wanted)} was there already; the frame is {printable(given)} now")
+    for name in applied.missing:
+        _say(f"{printable(name)} is not there any more")
+    rest = desk.session.labels.count(255)
+    if rest:
+        unreadable = len(desk.session.unreadable)
+        _say(f"{rest:,} frames are left without a class" + (f", {unreadable:,} of them unreadable" * (unreadable > 0)))
+
+
+def _both(directory: str, named: dict[str, str]) -> str:
+    name = named.get(directory, directory)
+    return directory if name == directory else f"{directory} ({name})"
+
+
+def _undo(path: Path) -> int:
+    from classify.commit import finish, take_back
+    from storage.dataset import printable
+    from storage.errors import StorageError
+    from storage.labels import LabelJournal, journal_path
+
+    _check(path)
+    if not path.is_dir():
+        raise StorageError(f"{path}: S moved nothing, so there is nothing to move back; take labels back in the window")
+    with LabelJournal(journal_path(path)) as journal:
+        finish(path, journal)
+        count, missing, renamed = take_back(path, journal)
+    for wanted, given in sorted(renamed.items()):
+        _say(f"{printable(wanted)} is taken by now; the frame is {printable(given)}, without its label")
+    for name in missing:
+        _say(f"{printable(name)} is not there any more")
+    _say(f"{path}: {count:,} frames are back where they were; their labels are kept for the next start")
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------------- the arguments
+
+
+class _UsageError(Exception):
+    """The arguments don't fit together, or not with what is there."""
+
+
+def _classes(text: str) -> tuple[str, ...]:
+    names = tuple(map(str, range(int(text)))) if text.isascii() and text.isdigit() else tuple(text.split(","))
+    names = tuple(name.strip() for name in names)
+    if not 1 <= len(names) <= MOST_CLASSES:
+        raise argparse.ArgumentTypeError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+    if "" in names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
+    return names
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for, and only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"pi-capture {version('pi-capture')}")
+        except PackageNotFoundError:
+            print("pi-capture, not installed")
+        parser.exit()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(reason: object) -> int:
+    from storage.dataset import printable
+
+    _say(f"classify: {printable(str(reason))}")
+    return 1

@@ -1,0 +1,180 @@
+"""Applying the labels: frames of a data directory move into their class directories, and back.
+
+Other recordings get the labels written into their file, if their format's module has a function `write_labels`, or into
+a table beside it. How moves survive a crash is `storage.moves`'s business; here the label journal is tied to them, so
+that labels are forgotten when, and only when, their frames have moved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from storage.errors import StorageError
+from storage.formats import find_format
+from storage.labels import (
+    Classes,
+    Entry,
+    LabelJournal,
+    Labelled,
+    Moving,
+    to_runs,
+    write_table,
+)
+from storage.moves import complete, last_facts, move_files, undo
+
+MOVES_NAME = "moves.jsonl"
+
+DEFAULT = Classes(tuple("01234"), tuple("01234"))
+"""The classes of whoever names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A frame by name, its label, and the class directory that it belongs to; None for both if it lost its label."""
+
+    name: str
+    label: int | None
+    directory: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying the labels came to.
+
+    Attributes
+    ----------
+    counts : Counter
+        Frames by class directory; "" for those that went back to the ones without a class.
+    renamed : dict
+        Frames whose name was taken there: where they were to go, and where they are.
+    missing : list of str
+        Frames that are not there any more.
+    table : path or None
+        The table that the labels were written to.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    renamed: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    table: Path | None = None
+
+
+def move_labelled(data_dir: Path, journal: LabelJournal, placements: Sequence[Placement], classes: Classes) -> Applied:
+    """Move frames of a data directory into their class directories, and forget their labels.
+
+    Raises
+    ------
+    StorageError
+        Nothing was moved, or moving was interrupted and goes on at the next start. The labels are kept either way.
+    """
+    for directory in {place.directory for place in placements if place.directory is not None}:
+        if (data_dir / directory).is_symlink():
+            link = data_dir / directory
+            raise StorageError(f"{link} is a symbolic link, not a directory in {data_dir}; nothing was moved")
+    by_label: dict[int | None, list[str]] = {}
+    for place in placements:
+        by_label.setdefault(place.label, []).append(place.name)
+    facts = {
+        "labels": journal.name,
+        "classes": classes.names,
+        "directories": classes.directories,
+        "given": [[label, to_runs(names)] for label, names in by_label.items()],
+    }
+    pairs = [(place.name, os.path.join(place.directory or "", os.path.basename(place.name))) for place in placements]
+    journal.append(Moving())
+    journal.sync()
+    moved = move_files(data_dir / MOVES_NAME, pairs, facts=facts)
+    _forget(journal, classes)
+    gone = set(moved.missing)
+    counts = Counter(place.directory or "" for place in placements if place.name not in gone)
+    return Applied(counts, moved.renamed, moved.missing)
+
+
+def write_labels(path: Path, journal: LabelJournal, labels: Sequence[str | None], classes: Classes) -> Applied:
+    """Write the labels of a recording that is one file into it, or into a table beside it.
+
+    Raises
+    ------
+    StorageError
+        They can't be written; they are kept in the journal.
+    """
+    counts = Counter(label for label in labels if label is not None)
+    write = getattr(importlib.import_module(find_format(path).module), "write_labels", None)
+    if write is None:  # the journal goes on being the place that the labels are read from
+        return Applied(counts, table=write_table(path, labels))
+    write(path, labels)
+    _forget(journal, classes)
+    return Applied(counts)
+
+
+def finish(data_dir: Path, journal: LabelJournal) -> bool:
+    """Complete what was interrupted: a move into class directories, or one back. Whether anything was.
+
+    Raises
+    ------
+    StorageError
+        It can't be completed.
+    """
+    moves = data_dir / MOVES_NAME
+    completed = complete(moves) is not None
+    if journal.entries and isinstance(journal.entries[-1], Moving):
+        facts = last_facts(moves)
+        if facts is not None and facts.get("labels") == journal.name:  # all has moved, but the labels are still there
+            _forget(journal, last_classes(journal.entries))
+            completed = True
+    return completed
+
+
+def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], dict[str, str]]:
+    """Take the last move back; the frames have their labels again, in the journal.
+
+    Returns
+    -------
+    int, list of str, dict
+        How many frames are back, which are not there any more, and which got another name since theirs was taken.
+
+    Raises
+    ------
+    StorageError
+        There is nothing to take back, or it can't be.
+    """
+    facts = last_facts(data_dir / MOVES_NAME)
+    if facts is None:
+        raise StorageError(f"{data_dir}: there is nothing to undo")
+    # First the labels, then the frames: labels of frames that are not there do no harm.
+    journal.append(*_restored(facts, journal))
+    journal.sync()
+    moved = undo(data_dir / MOVES_NAME)
+    return moved.count, moved.missing, moved.renamed
+
+
+def last_classes(entries: Sequence[Entry]) -> Classes:
+    """What the labels in a journal stand for."""
+    return next((entry for entry in reversed(entries) if isinstance(entry, Classes)), DEFAULT)
+
+
+def _forget(journal: LabelJournal, classes: Classes) -> None:
+    """All labels are applied; names that a person gave to classes stay known."""
+    journal.clear(*([classes] if classes != DEFAULT else []))
+
+
+def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:
+    """The labels of a move, as entries for the journal; their numbers are those of the classes in use now."""
+    then = Classes(tuple(map(str, facts.get("classes", ()))), tuple(map(str, facts.get("directories", ()))))
+    entries: list[Entry] = []
+    now = last_classes(journal.entries)
+    if not any(isinstance(entry, Labelled) for entry in journal.entries) and then.directories:
+        entries, now = [then], then
+    for label, runs in facts.get("given", ()):
+        frames = tuple(run if isinstance(run, str) else (str(run[0]), int(run[1])) for run in runs)
+        if label is None:
+            entries.append(Labelled(frames, None, restored=True))
+        elif then.directories[label] in now.directories:
+            entries.append(Labelled(frames, now.directories.index(then.directories[label]), restored=True))
+    return entries

@@ -1,0 +1,392 @@
+"""What the window shows: the frame, the classes, the frames around it, the timelines and the help, as one picture.
+
+It draws what a `View` says, at any size, and keeps no state but what makes it quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from classify.canvas import BOLD, Box, Canvas, Colour, Font, Place, shortened, text_width
+from classify.keymap import HELP
+from classify.pictures import AROUND, Picture
+from classify.session import NONE
+from classify.timeline import PITCH, UNREADABLE, Near, WholeTimeline, draw_near, label_colour, near_left, near_stretch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIZE = (760, 712)
+SMALLEST = (240, 200)
+MARGIN, GAP = 14, 10
+PANEL = 206
+
+BACKGROUND: Colour = (18, 20, 25)
+WELL: Colour = (10, 11, 14)
+RAISED: Colour = (30, 33, 41)
+TEXT: Colour = (234, 236, 241)
+FAINT: Colour = (140, 148, 164)
+DARK: Colour = (14, 15, 18)
+WARNING: Colour = (250, 196, 92)
+BAD: Colour = (240, 104, 104)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """A class in the list: the label's number, its name, its frames, and how many more are in its directory."""
+
+    label: int
+    name: str
+    frames: int
+    sorted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that is shown.
+
+    Attributes
+    ----------
+    title : str
+        The recording's name.
+    near : Near
+        The cursor, the labels, and what is known about the frames. At the end, the cursor is their number.
+    revision : int
+        Another one whenever the labels are not the same.
+    picture : Picture or None
+        The frame's; None if it is not there yet. At the end, the last frame's.
+    around : sequence of (int, Picture or None)
+        The frames shown small, by position.
+    classes : sequence of ClassRow
+    bright : bool
+    mode : str
+        What digits do, if it is not the usual; "" else.
+    mode_label : int
+        The label that this mode gives, for its colour; `NONE` for none.
+    speed : int
+        How many times it plays, negative backwards; 0 while it does not.
+    message : str
+        What there is to say, in one line.
+    prompt : str or None
+        The number typed so far, while one is asked for.
+    help : bool
+    """
+
+    title: str
+    near: Near
+    revision: int
+    picture: Picture | None
+    around: Sequence[tuple[int, Picture | None]]
+    classes: Sequence[ClassRow]
+    bright: bool = False
+    mode: str = ""
+    mode_label: int = NONE
+    speed: int = 0
+    message: str = ""
+    prompt: str | None = None
+    help: bool = False
+
+    @property
+    def cursor(self) -> int:
+        return self.near.cursor
+
+    @property
+    def labels(self) -> bytearray:
+        return self.near.labels
+
+    @property
+    def count(self) -> int:
+        return len(self.near.labels)
+
+    @property
+    def current(self) -> int:
+        """The current frame's label; `NONE` at the end."""
+        return self.labels[self.cursor] if self.cursor < self.count else NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things are in a window; None for what there is no room for."""
+
+    picture: Box
+    panel: Box | None
+    strip: Box | None
+    near: Box | None
+    whole: Box
+    footer: Box
+
+
+def lay_out(width: int, height: int) -> Layout:
+    """Share a window's room out: the frame gets most, and all of it in a small one."""
+    inner = width - 2 * MARGIN
+    y = height - 30
+    footer = (MARGIN, y, inner, 26)
+    whole = (MARGIN, y - 16, inner, 12)
+    y -= 16 + GAP
+    near = strip = None
+    if height >= 420:
+        near = (MARGIN, y - 40, inner, 40)
+        y -= 40 + GAP
+    if height >= 520:
+        strip = (MARGIN, y - 70, inner, 70)
+        y -= 70 + GAP
+    panel = None
+    right = width - MARGIN
+    if width >= 560:
+        panel = (width - MARGIN - PANEL, MARGIN, PANEL, y - MARGIN)
+        right -= PANEL + MARGIN
+    return Layout((MARGIN, MARGIN, right - MARGIN, y - MARGIN), panel, strip, near, whole, footer)
+
+
+def frame_at(place: Place, size: tuple[int, int], cursor: int, count: int) -> int | None:
+    """The frame that a click on one of the timelines means."""
+    x, y = place
+    layout = lay_out(*size)
+    left, top, width, height = layout.whole
+    if left <= x < left + width and top - 4 <= y < top + height + 4:
+        return min(count - 1, (x - left) * count // width)
+    if layout.near is not None:
+        left, top, width, height = layout.near
+        if left <= x < left + width and top <= y < top + height:
+            first, stop = near_stretch(width, cursor, count)
+            found = first + (x - near_left(left, width, cursor, first)) // PITCH
+            return found if first <= found < stop else None
+    return None
+
+
+class Drawing:
+    """Draws views, one after the other."""
+
+    def __init__(self) -> None:
+        self._timeline = WholeTimeline()
+
+    def draw(self, view: View, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The window's picture, shape (height, width, 3), uint8, RGB."""
+        width, height = (max(least, given) for least, given in zip(SMALLEST, size, strict=True))
+        canvas = Canvas(width, height, BACKGROUND)
+        layout = lay_out(width, height)
+        _draw_frame(canvas, layout.picture, view)
+        if layout.panel:
+            _draw_panel(canvas, layout.panel, view)
+        if layout.strip:
+            _draw_strip(canvas, layout.strip, view)
+        if layout.near:
+            draw_near(canvas, layout.near, view.near)
+        self._timeline.draw(canvas, layout.whole, view.near, view.revision)
+        _draw_footer(canvas, layout.footer, view)
+        if view.help:
+            _draw_help(canvas)
+        return canvas.pixels
+
+
+# ------------------------------------------------------------------------------------------------------------ the frame
+
+
+def _draw_frame(canvas: Canvas, box: Box, view: View) -> None:
+    import numpy as np
+
+    x, y, width, height = box
+    canvas.fill(box, WELL)
+    if view.picture is None:
+        return
+    if view.picture.pixels is None:
+        _draw_unreadable(canvas, box, view.picture.error)
+    else:
+        shown = _scaled(view.picture.pixels, width, height)
+        if view.bright:
+            shown = _brightening()[shown]
+        left, top = x + (width - shown.shape[1]) // 2, y + (height - shown.shape[0]) // 2
+        canvas.paste(left, top, np.ascontiguousarray(shown))
+    if view.cursor == view.count:
+        _draw_done(canvas, box, view)
+        return
+    label = view.labels[view.cursor]
+    if label != NONE and view.picture.pixels is not None:
+        colour = label_colour(label)
+        canvas.frame((x, y, width, height), colour, 4)
+        row = next((row for row in view.classes if row.label == label), None)
+        name = shortened(row.name if row else "", width - 40, Font(15, bold=True))
+        canvas.pill((x + 12, y + 12, text_width(name, Font(15, bold=True)) + 20, 28), colour, 8)
+        canvas.text((x + 22, y + 26), name, DARK, Font(15, bold=True))
+    if view.bright:
+        canvas.pill((x + width - 86, y + 12, 74, 24), RAISED)
+        canvas.text((x + width - 49, y + 24), "brighter", TEXT, Font(13), align="middle")
+
+
+def _scaled(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """As large as fits: pixels stay pixels when it grows, and are averaged when it shrinks."""
+    import cv2
+    import numpy as np
+
+    scale = min(width / pixels.shape[1], height / pixels.shape[0])
+    size = (max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale)))
+    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+
+
+def _brightening() -> NDArray[np.uint8]:
+    """What each value becomes: the dark ones are lifted, and the bright ones stay apart from each other."""
+    import numpy as np
+
+    return np.asarray(np.rint(255 * (np.arange(256) / 255) ** 0.45), np.uint8)
+
+
+def _draw_unreadable(canvas: Canvas, box: Box, error: str) -> None:
+    x, y, width, height = box
+    middle, centre = x + width // 2, y + height // 2
+    canvas.frame((x, y, width, height), UNREADABLE, 4)
+    canvas.text((middle, centre - 52), "This frame can't be read", BAD, Font(22, bold=True), align="middle")
+    for n, line in enumerate(_wrapped(error, width - 48, 14, 4)):
+        canvas.text((middle, centre - 12 + 22 * n), line, TEXT, align="middle")
+    canvas.text((middle, centre + 92), "any digit or → skips it; it will not be moved", FAINT, align="middle")
+
+
+def _wrapped(text: str, width: int, size: int, lines: int) -> list[str]:
+    """A text in lines of at most a width, broken anywhere: paths have no spaces."""
+    found: list[str] = []
+    while text and len(found) < lines:
+        part = text
+        while len(part) > 1 and text_width(part, Font(size)) > width:
+            part = part[: max(1, len(part) * width // text_width(part, Font(size)))]
+        found.append(part)
+        text = text[len(part) :]
+    return found
+
+
+def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
+    x, y, width, height = box
+    canvas.dim((x, y, width, height), 0.72)
+    middle, centre = x + width // 2, y + height // 2
+    open_frames = view.labels.count(NONE)
+    labelled = view.count - open_frames
+    canvas.pill((middle - 30, centre - 118, 60, 60), (66, 190, 130) if not open_frames else WARNING, 30)
+    canvas.text((middle, centre - 88), "✓" if not open_frames else "!", DARK, Font(32, bold=True), align="middle")
+    canvas.text(
+        (middle, centre - 30), "Done" if not open_frames else "The end", TEXT, Font(26, bold=True), align="middle"
+    )
+    canvas.text(
+        (middle, centre + 6), f"{labelled:,} of {view.count:,} frames have a label", TEXT, Font(15), align="middle"
+    )
+    if open_frames:
+        canvas.text((middle, centre + 32), f"F goes to the first of {open_frames:,} without", FAINT, align="middle")
+    canvas.text((middle, centre + 64), "S sorts them into class directories", TEXT, Font(15), align="middle")
+    canvas.text((middle, centre + 88), "Esc goes back", FAINT, align="middle")
+
+
+# ---------------------------------------------------------------------------------------------------------- beside it
+
+
+def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
+    x, y, width, height = box
+    canvas.text((x, y + 10), shortened(view.title, width, Font(17, bold=True)), TEXT, Font(17, bold=True))
+    place = f"{min(view.cursor + 1, view.count):,} of {view.count:,}"
+    canvas.text((x, y + 34), place, FAINT)
+    pitch = 34 if height > 470 else 28
+    at = y + 52
+    for row in view.classes:
+        _draw_class(canvas, (x, at, width, pitch - 4), row, current=view.current == row.label)
+        at += pitch
+    at += 4
+    rest = view.labels.count(NONE) - len(view.near.unreadable)
+    canvas.text((x + 10, at + 8), "no label", FAINT)
+    canvas.text((x + width - 8, at + 8), f"{max(0, rest):,}", FAINT, align="right")
+    at += 26
+    if view.near.unreadable:
+        canvas.text((x + 10, at + 8), "unreadable", BAD)
+        canvas.text((x + width - 8, at + 8), f"{len(view.near.unreadable):,}", BAD, align="right")
+        at += 26
+    at += 8
+    if view.mode:
+        colour = label_colour(view.mode_label) if view.mode_label != NONE else WARNING
+        canvas.pill((x, at, width, 32), colour, 8)
+        canvas.text((x + 12, at + 16), shortened(view.mode, width - 24, BOLD), DARK, BOLD)
+        at += 40
+    if view.speed:
+        canvas.pill((x, at, 92, 32), RAISED, 8)
+        canvas.triangle((x + 14, at + 9, 14, 14), TEXT, left=view.speed < 0)
+        canvas.text((x + 40, at + 16), f"{abs(view.speed)} ×", TEXT, Font(15, bold=True))
+
+
+def _draw_class(canvas: Canvas, box: Box, row: ClassRow, *, current: bool) -> None:
+    x, y, width, height = box
+    middle = y + height // 2
+    colour = label_colour(row.label)
+    if current:
+        canvas.pill((x, y, width, height), RAISED, 7)
+    canvas.pill((x + 4, middle - 11, 22, 22), colour, 6)
+    key = str(row.label) if row.label < 9 else ""
+    canvas.text((x + 15, middle), key, DARK, BOLD, align="middle")
+    count = f"{row.frames:,}"
+    right = x + width - 8
+    right -= canvas.text((right, middle), count, TEXT, Font(bold=current), align="right") + 6
+    if row.sorted:
+        right -= canvas.text((right, middle), f"+{row.sorted:,}", FAINT, Font(12), align="right") + 6
+    name = shortened(row.name, max(1, right - x - 36), Font(bold=current))
+    canvas.text((x + 36, middle), name, TEXT, Font(bold=current))
+
+
+# ------------------------------------------------------------------------------------------------------------ under it
+
+
+def _draw_strip(canvas: Canvas, box: Box, view: View) -> None:
+    """The frames around the cursor, small, each over the colour of its label."""
+    x, y, width, height = box
+    cells = 2 * AROUND + 1
+    pitch = width // cells
+    side = min(pitch - 8, height - 8)
+    pictures = dict(view.around)
+    for n in range(cells):
+        position = view.cursor + n - AROUND
+        left = x + (width - pitch * cells) // 2 + n * pitch + (pitch - side) // 2
+        if not 0 <= position < view.count:
+            continue
+        canvas.fill((left, y, side, side), WELL)
+        picture = pictures.get(position)
+        if picture is not None and picture.pixels is not None:
+            small = _scaled(picture.pixels, side, side)
+            small = _brightening()[small] if view.bright else small
+            canvas.paste(left + (side - small.shape[1]) // 2, y + (side - small.shape[0]) // 2, small)
+        elif picture is not None:
+            canvas.fill((left, y, side, side), UNREADABLE)
+            canvas.text((left + side // 2, y + side // 2), "×", TEXT, Font(20), align="middle")
+        canvas.fill((left, y + side + 3, side, 5), label_colour(view.labels[position]))
+        if position == view.cursor:
+            canvas.frame((left - 3, y - 3, side + 6, side + 6), TEXT, 2)
+
+
+def _draw_footer(canvas: Canvas, box: Box, view: View) -> None:
+    x, y, width, height = box
+    middle = y + height // 2
+    hint = canvas.text((x + width, middle), "H help", FAINT, Font(13), align="right")
+    if view.prompt is not None:
+        asked = f"go to frame: {view.prompt}▏"
+        canvas.text((x, middle), shortened(asked, width - hint - 20), TEXT, BOLD)
+    else:
+        canvas.text((x, middle), shortened(view.message, width - hint - 20), WARNING)
+
+
+def _draw_help(canvas: Canvas) -> None:
+    canvas.dim((0, 0, canvas.width, canvas.height), 0.86)
+    rows = [row for row in HELP if canvas.height >= 560 or row[0]]
+    pitch = min(29, (canvas.height - 90) // len(rows))
+    top = (canvas.height - pitch * len(rows)) // 2 + 14
+    size = 14 if pitch >= 24 else 11
+    left = max(10, canvas.width // 2 - 270)
+    canvas.text((left, top - 34), "Keys", TEXT, Font(22, bold=True))
+    for n, (keys, what) in enumerate(rows):
+        middle = top + n * pitch + pitch // 2
+        if keys:
+            canvas.pill(
+                (left, middle - size + 2, text_width(keys, Font(size, bold=True)) + 16, 2 * size - 4), RAISED, 5
+            )
+            canvas.text((left + 8, middle), keys, TEXT, Font(size, bold=True))
+            canvas.text(
+                (left + 138, middle),
+                shortened(what, canvas.width - left - 148, Font(size)),
+                (206, 210, 220),
+                Font(size),
+            )
+    canvas.text((left, top + len(rows) * pitch + 18), "The mouse: click on a timeline to go there.", FAINT, Font(13))

@@ -1,0 +1,191 @@
+"""Which key does what: from the code of a key press to an action.
+
+Codes are those of OpenCV's `waitKeyEx`, taken whole, as its Qt and GTK windows give them: characters where there are
+some, X11 keysyms elsewhere. (`waitKey` keeps the lowest byte, and the right arrow, 0xFF53, would be an 'S'.) What an
+action does is the business of `classify.labelling`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+NO_KEY = -1
+
+
+class Do(Enum):
+    """What a key asks for. The number that comes with some is told behind it."""
+
+    LABEL = auto()  # the class
+    LABEL_STRETCH = auto()  # the class
+    BATCH = auto()
+    BACK = auto()
+    BRIGHTNESS = auto()
+    SAVE = auto()
+    STRETCHES = auto()
+    HOLD = auto()
+    PLAY = auto()  # 1 or -1, which way
+    SPEED = auto()  # 1 faster, -1 slower
+    CHANGE = auto()  # 1 the next, -1 the one before
+    NUDGE = auto()  # 1 later, -1 earlier
+    STEP = auto()  # how many frames
+    BORDER = auto()  # 1 the next, -1 the one before
+    BEGINNING = auto()
+    END = auto()
+    GO_TO = auto()
+    UNLABELLED = auto()
+    UNREADABLE = auto()
+    CLEAR = auto()
+    UNDO = auto()
+    REDO = auto()
+    REFRESH = auto()
+    HELP = auto()
+    ENTER = auto()
+    ERASE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a key asks for, and the number that goes with it."""
+
+    do: Do
+    number: int = 0
+
+
+def action_of(code: int) -> Action | None:
+    """The action of a key press; None for keys that do nothing.
+
+    Parameters
+    ----------
+    code : int
+        What `cv2.waitKeyEx` returned. GTK adds the state of Shift, Ctrl, NumLock … in the upper half.
+    """
+    if code == NO_KEY:
+        return None
+    if code < 0:  # Qt gives characters beyond ASCII as a signed byte
+        code += 256
+    key, state = code & 0xFFFF, code >> 16
+    if state & (_CONTROL | _ALT):
+        return _WITH_CONTROL.get(key) if state & _CONTROL and not state & _ALT else None
+    if ord("A") <= key <= ord("Z"):  # Shift and CapsLock make no difference: Qt does not tell them
+        key += 32
+    return _ACTIONS.get(key)
+
+
+_CONTROL, _ALT = 4, 8
+
+_LETTERS = {
+    "s": Action(Do.SAVE),
+    "t": Action(Do.STRETCHES),
+    "r": Action(Do.HOLD),
+    "p": Action(Do.PLAY, 1),
+    "o": Action(Do.PLAY, -1),
+    "n": Action(Do.CHANGE, 1),
+    "b": Action(Do.CHANGE, -1),
+    "g": Action(Do.GO_TO),
+    "f": Action(Do.UNLABELLED),
+    "e": Action(Do.UNREADABLE),
+    "x": Action(Do.CLEAR),
+    "u": Action(Do.UNDO),
+    "y": Action(Do.REDO),
+    "h": Action(Do.HELP),
+    "?": Action(Do.HELP),
+    " ": Action(Do.BRIGHTNESS),
+    "+": Action(Do.SPEED, 1),
+    "]": Action(Do.SPEED, 1),
+    "-": Action(Do.SPEED, -1),
+    "[": Action(Do.SPEED, -1),
+    ",": Action(Do.NUDGE, -1),
+    ".": Action(Do.NUDGE, 1),
+}
+
+# What Shift and a digit give. Some characters stand on other digits elsewhere: these are where most keyboards agree.
+_SHIFTED_DIGITS = {
+    ")": 0,  # US, British
+    "!": 1,  # US, British, German, Nordic, Spanish, Italian
+    "@": 2,  # US
+    '"': 2,  # British, German, Nordic, Spanish, Italian
+    "#": 3,  # US, Nordic
+    "£": 3,  # British, Italian
+    "§": 3,  # German
+    "·": 3,  # Spanish
+    "$": 4,  # US, British, German, Spanish, Italian
+    "¤": 4,  # Nordic
+    "%": 5,  # all of them
+    "^": 6,  # US, British
+    "&": 7,  # US, British
+    "*": 8,  # US, British
+}
+
+_NAMED = {  # by X11's keysyms
+    0x1B: Action(Do.BACK),
+    0x0D: Action(Do.ENTER),
+    0x0A: Action(Do.ENTER),
+    0x08: Action(Do.ERASE),
+    0x7F: Action(Do.CLEAR),
+    0xFF08: Action(Do.ERASE),  # BackSpace
+    0xFF0D: Action(Do.ENTER),  # Return
+    0xFF1B: Action(Do.BACK),  # Escape
+    0xFFFF: Action(Do.CLEAR),  # Delete
+    0xFF51: Action(Do.STEP, -1),  # Left
+    0xFF53: Action(Do.STEP, 1),  # Right
+    0xFF52: Action(Do.STEP, -10),  # Up
+    0xFF54: Action(Do.STEP, 10),  # Down
+    0xFF55: Action(Do.BORDER, -1),  # PageUp
+    0xFF56: Action(Do.BORDER, 1),  # PageDown
+    0xFF50: Action(Do.BEGINNING),  # Home
+    0xFF57: Action(Do.END),  # End
+    0xFFC2: Action(Do.REFRESH),  # F5
+    0xFF8D: Action(Do.ENTER),  # and those of the numeric keypad
+    0xFFAB: Action(Do.SPEED, 1),
+    0xFFAD: Action(Do.SPEED, -1),
+}
+
+# The numeric keypad's digits without NumLock: Insert, End, Down, PageDown, Left, Begin, Right, Home, Up, PageUp.
+_KEYPAD_WITHOUT_NUMLOCK = (0xFF9E, 0xFF9C, 0xFF99, 0xFF9B, 0xFF96, 0xFF9D, 0xFF98, 0xFF95, 0xFF97, 0xFF9A)
+_KEYPAD_WITH_NUMLOCK = range(0xFFB0, 0xFFBA)
+
+
+def _digit(number: int) -> Action:
+    return Action(Do.BATCH) if number == 9 else Action(Do.LABEL, number)
+
+
+_ACTIONS = (
+    {ord(char): action for char, action in _LETTERS.items()}
+    | {ord(char): Action(Do.LABEL_STRETCH, number) for char, number in _SHIFTED_DIGITS.items()}
+    | _NAMED
+    | {ord("0") + number: _digit(number) for number in range(10)}
+    | {key: _digit(number) for number, key in enumerate(_KEYPAD_WITHOUT_NUMLOCK)}
+    | {key: _digit(number) for number, key in enumerate(_KEYPAD_WITH_NUMLOCK)}
+)
+
+_WITH_CONTROL = {
+    ord("z"): Action(Do.UNDO),
+    ord("y"): Action(Do.REDO),
+    ord("r"): Action(Do.REDO),
+}
+
+HELP = (
+    ("0 … 8", "label this frame and step on"),
+    ("9", "label ten frames as 0"),
+    ("Esc", "back one frame"),
+    ("Space", "brighter view, and back"),
+    ("S", "sort into class directories and quit"),
+    ("", ""),
+    ("T", "stretches: digits label up to the next change"),
+    ("Shift+digit", "the same, once"),
+    ("R", "hold: what you play or jump over takes the label"),
+    ("P  O", "play on, play back; again to pause"),
+    ("+  −", "faster, slower: 1 to 8 times"),
+    ("N  B", "to the next change, to the one before"),
+    (",  .", "move the last border back, on"),
+    ("", ""),
+    ("← →  ↑ ↓", "one frame, ten frames; labels nothing"),
+    ("PgUp PgDn", "to the border of labels before, after"),
+    ("Home End", "first, last frame"),
+    ("G", "go to a frame: number, Enter"),
+    ("F  E", "next without a label, next unreadable"),
+    ("X  Del", "take the label away"),
+    ("U  Y", "undo, redo"),
+    ("F5", "look for new frames"),
+)

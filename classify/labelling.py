@@ -1,0 +1,358 @@
+"""The labelling loop: a key becomes an action, that changes the session, the journal keeps it, and the window shows it.
+
+What was done is durable before anything else is shown. Meanwhile, and while pictures are awaited, the window goes on
+taking keys, so that none is lost to a slow disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from classify.changes import UNKNOWN
+from classify.drawing import Drawing, frame_at
+from classify.keeping import Keeper
+from classify.keymap import Action, Do, action_of
+from classify.pace import Pace
+from classify.pictures import AROUND, Pictures
+from classify.playing import Player
+from classify.session import BATCH, Event, Session
+from classify.showing import Legend, Look, done, title, view
+from classify.window import Window
+from storage.labels import LabelJournal
+
+IDLE_MS = 50
+REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
+
+
+class Ended(Enum):
+    """Why labelling ended."""
+
+    SAVE = auto()
+    CLOSED = auto()
+    REFRESH = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is being labelled: its state, its pictures, where it is kept, and what it is called."""
+
+    session: Session
+    pictures: Pictures
+    journal: LabelJournal
+    keeper: Keeper
+    legend: Legend
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """When was drawn, how large, and how much had arrived by then."""
+
+    arrivals: int = -1
+    size: tuple[int, int] = (0, 0)
+    when: float = 0.0
+
+
+class Labelling:
+    """Labelling in a window, until the person saves or closes it."""
+
+    def __init__(self, work: Work, window: Window) -> None:
+        self._work = work
+        self._session, self._pictures = work.session, work.pictures
+        self._window = window
+        self._disk = ThreadPoolExecutor(1, "journal")
+        self._drawing = Drawing()
+        self._player = Player()
+        self._pace = Pace()
+        self._look = Look()
+        self._shown = _Shown()
+        self._waiting: Callable[[], None] | None = None  # what goes on when more is known
+        session = self._session
+        self._deeds: dict[Do, Callable[[int], None]] = {
+            Do.LABEL: self._label,
+            Do.LABEL_STRETCH: self._label_stretch,
+            Do.BATCH: self._label_batch,
+            Do.BACK: lambda _: self._go(session.cursor - 1),
+            Do.STEP: lambda frames: self._go(session.cursor + frames),
+            Do.BEGINNING: lambda _: self._go(0),
+            Do.END: lambda _: self._go(session.count - 1),
+            Do.BORDER: lambda way: self._go(session.next_border() if way > 0 else session.previous_border()),
+            Do.UNLABELLED: lambda _: self._find(session.next_unlabelled(), "every frame has a label"),
+            Do.UNREADABLE: lambda _: self._find(session.next_unreadable(), "no frame is known to be unreadable"),
+            Do.CHANGE: self._to_change,
+            Do.NUDGE: lambda by: self._keep(session.nudge(by), "there is no border before this frame"),
+            Do.CLEAR: lambda _: self._keep(session.clear()),
+            Do.UNDO: lambda _: self._keep(session.undo(), "nothing to undo"),
+            Do.ERASE: lambda _: self._keep(session.undo(), "nothing to undo"),
+            Do.REDO: lambda _: self._keep(session.redo(), "nothing to redo"),
+            Do.PLAY: self._play,
+            Do.SPEED: self._change_speed,
+            Do.HOLD: self._toggle_hold,
+            Do.STRETCHES: self._toggle_stretches,
+            Do.BRIGHTNESS: self._toggle_brightness,
+            Do.GO_TO: self._ask,
+        }
+
+    def run(self) -> Ended:
+        """Label until the window is closed or the person wants to save.
+
+        Raises
+        ------
+        StorageError
+            The journal can't be written. What was labelled before is kept.
+        """
+        try:
+            self._pace.mark(time.monotonic(), done(self._session, self._work.legend))
+            self._show()
+            while self._window.is_open:
+                code = self._window.key(self._patience())
+                if code is not None:
+                    ended = self._press(code)
+                    if ended is not None:
+                        return ended
+                elif (place := self._window.click()) is not None:
+                    self._click(*place)
+                elif self._player.way and not self._player.waits(time.monotonic()):
+                    self._tick()
+                else:
+                    self._idle()
+            return Ended.CLOSED
+        finally:
+            self._work.keeper.look(self._session.cursor)
+            self._work.keeper.flush()
+            self._disk.shutdown()
+
+    # --------------------------------------------------------------------------------------------------------- the keys
+
+    def _press(self, code: int) -> Ended | None:
+        action = action_of(code)
+        if action is None:
+            return None
+        self._look.message = ""
+        self._waiting = None
+        if action.do in (Do.SAVE, Do.REFRESH):
+            return Ended.SAVE if action.do is Do.SAVE else Ended.REFRESH
+        self._look.help = action.do is Do.HELP and not self._look.help
+        if self._look.typed is None or not self._type(action):
+            if action.do not in (Do.LABEL, Do.PLAY, Do.SPEED, Do.BRIGHTNESS, Do.HELP):  # the rest ends playing
+                self._pause()
+            if deed := self._deeds.get(action.do):
+                deed(action.number)
+        self._pace.mark(time.monotonic(), done(self._session, self._work.legend))
+        self._show()
+        return None
+
+    def _label(self, label: int) -> None:
+        if not self._has_class(label):
+            return
+        if self._player.way:
+            self._switch(label)
+        elif self._look.stretches:
+            self._label_stretch(label)
+        else:
+            self._keep(self._session.label(label), "" if self._session.at_end else "skipped: it can't be read")
+
+    def _label_stretch(self, label: int) -> None:
+        """Label from here up to the next visible change, and go there."""
+        if not self._has_class(label) or self._session.at_end:
+            return
+        target = self._pictures.changes.after(self._session.cursor)
+        if target == UNKNOWN:
+            self._wait_for(lambda: self._label_stretch(label))
+        else:
+            self._note_unreadable()
+            self._keep(self._session.label_until(target, label))
+
+    def _label_batch(self, _: int) -> None:
+        stop = min(self._session.cursor + BATCH, self._session.count)
+        for position in range(self._session.cursor, stop):
+            self._pictures.get(position)
+        self._note_unreadable()
+        self._keep(self._session.label_until(stop, 0))
+
+    def _to_change(self, way: int) -> None:
+        changes, cursor = self._pictures.changes, self._session.cursor
+        if way > 0 and self._session.at_end:
+            return
+        target = changes.after(cursor) if way > 0 else changes.before(cursor)
+        if target == UNKNOWN:
+            self._wait_for(lambda: self._to_change(way))
+        else:
+            self._pass_to(target)
+
+    def _pass_to(self, target: int) -> None:
+        """Jump; with a label held, only once every frame on the way is known to be readable or not."""
+        if self._session.held is not None and not self._is_known(target):
+            self._wait_for(lambda: self._pass_to(target))
+            return
+        self._note_unreadable()
+        self._session.pause()
+        self._keep(self._session.pass_to(target))
+        self._session.pause()
+
+    def _go(self, position: int) -> None:
+        self._session.go(position)
+
+    def _find(self, position: int | None, otherwise: str) -> None:
+        if position is None:
+            self._look.message = otherwise
+        else:
+            self._go(position)
+
+    def _toggle_hold(self, _: int) -> None:
+        self._session.hold_on(not self._session.hold)
+        self._look.stretches = False
+
+    def _toggle_stretches(self, _: int) -> None:
+        self._look.stretches = not self._look.stretches
+        self._session.hold_on(False)
+
+    def _toggle_brightness(self, _: int) -> None:
+        self._look.bright = not self._look.bright
+
+    def _ask(self, _: int) -> None:
+        self._look.typed = ""
+
+    def _type(self, action: Action) -> bool:
+        """A key while a frame's number is asked for. False if it is none for that."""
+        typed, self._look.typed = self._look.typed or "", None
+        match action.do:
+            case Do.LABEL | Do.BATCH:
+                self._look.typed = (typed + str(9 if action.do is Do.BATCH else action.number))[:9]
+            case Do.ERASE:
+                self._look.typed = typed[:-1]
+            case Do.ENTER if typed:
+                self._pass_to(max(1, min(int(typed), self._session.count)) - 1)
+            case Do.ENTER | Do.BACK:
+                pass
+            case _:
+                return False
+        return True
+
+    def _click(self, x: int, y: int) -> None:
+        found = frame_at((x, y), self._shown.size, self._session.cursor, self._session.count)
+        if found is not None and found != self._session.cursor:
+            self._waiting, self._look.message = None, ""
+            self._pause()
+            self._go(found)
+            self._show()
+
+    def _has_class(self, label: int) -> bool:
+        if label < self._work.legend.keys:
+            return True
+        self._look.message = f"there is no class {label}; --classes makes more"
+        return False
+
+    # ---------------------------------------------------------------------------------------------------------- playing
+
+    def _play(self, way: int) -> None:
+        playing = self._player.way
+        self._pause()
+        if playing == way:
+            return
+        if (self._session.at_end and way > 0) or (self._session.cursor == 0 and way < 0):
+            self._look.message = "that way there is nothing more"
+        else:
+            self._player.start(way, self._session.cursor, time.monotonic())
+
+    def _change_speed(self, by: int) -> None:
+        self._player.change_speed(by)
+        self._look.message = "" if self._player.way else f"plays at {self._player.speed} ×"
+
+    def _switch(self, label: int) -> None:
+        """A label while playing: hold it from now on, and since the change that it is meant for."""
+        held, cursor = self._session.held, self._session.cursor
+        since = self._player.meant_since(
+            cursor, self._pictures.fps, self._pictures.changes.strongest, first=held is None, again=held == label
+        )
+        self._look.stretches = False
+        if self._is_known(since):
+            self._note_unreadable()
+        else:
+            since = cursor
+        self._keep(self._session.switch(label, since))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        frames = self._player.advance(self._pictures.fps, now)
+        target = max(0, min(self._session.cursor + frames, self._session.count))
+        if self._session.held is not None and not self._is_known(target):
+            self._look.message = "reading ahead …"
+            self._idle()
+            return
+        self._look.message = ""
+        self._note_unreadable()
+        self._keep(self._session.pass_to(target))
+        if target in (0, self._session.count):
+            self._pause()
+        self._pace.mark(now, done(self._session, self._work.legend))
+        self._show(frames)
+
+    def _pause(self) -> None:
+        self._player.stop()
+        self._session.pause()
+
+    # ---------------------------------------------------------------------------------------------------------- waiting
+
+    def _patience(self) -> int:
+        """Milliseconds to wait for a key."""
+        return min(IDLE_MS, int(1000 * self._player.waits(time.monotonic()))) if self._player.way else IDLE_MS
+
+    def _idle(self) -> None:
+        """Nobody pressed anything: go on with what had to wait, write down where we are, show what has arrived."""
+        news = self._pictures.arrivals != self._shown.arrivals
+        if news and self._waiting is not None:
+            go_on, self._waiting, self._look.message = self._waiting, None, ""
+            go_on()
+            self._show()
+            return
+        if not self._player.way:
+            self._work.keeper.flush()
+        if self._window.size != self._shown.size or (news and time.monotonic() - self._shown.when > REDRAW_SECONDS):
+            self._show()
+
+    def _wait_for(self, go_on: Callable[[], None]) -> None:
+        self._waiting = go_on
+        self._look.message = "looking ahead …"
+
+    def _is_known(self, target: int) -> bool:
+        """Whether every frame from the current one to another is known to be readable or not."""
+        first, last = sorted((self._session.cursor, target))
+        last = min(last, self._session.count - 1)
+        if last - first <= AROUND and all(self._pictures.peek(n) is not None for n in range(first, last + 1)):
+            return True
+        return self._pictures.changes.known_until(first) > last
+
+    def _note_unreadable(self) -> None:
+        for position in self._pictures.take_unreadable():
+            self._session.mark_unreadable(position)
+
+    def _keep(self, event: Event | None, otherwise: str = "") -> None:
+        """Make an event durable, while the window lives on; say something else if there is none."""
+        if event is None:
+            self._look.message = otherwise
+            return
+        self._work.keeper.keep(event, self._session.cursor)
+        synced = self._disk.submit(self._work.journal.sync)
+        while not synced.done():
+            self._window.listen()
+        synced.result()
+
+    # ---------------------------------------------------------------------------------------------------------- showing
+
+    def _show(self, step: int = 1) -> None:
+        """Show where we are, and have ready what comes next if one goes on in such steps."""
+        session, legend = self._session, self._work.legend
+        self._work.keeper.look(session.cursor)
+        looked_at = min(session.cursor, session.count - 1)
+        size, arrivals = self._window.size, self._pictures.arrivals
+        self._pictures.look_at(looked_at, step)
+        picture = self._pictures.get(looked_at)
+        self._note_unreadable()
+        self._window.set_title(title(session, picture, self._pace, legend))
+        shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])
+        self._window.show(self._drawing.draw(shown, size))
+        self._shown = _Shown(arrivals, size, time.monotonic())

@@ -1,0 +1,89 @@
+"""A recording opened for labelling: which of its frames are shown, what they are called, which labels they come with.
+
+In a data directory the frames without a class are shown, or all of them to relabel; of other recordings all are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from classify.session import FIRST_FOREIGN, NONE
+from storage.errors import StorageError
+from storage.frame import Frame
+from storage.labels import Classes, Entry, Labelled
+from storage.png import PngReader
+from storage.recording import Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The frames to label.
+
+    Attributes
+    ----------
+    recording : Recording
+    indices : sequence of int
+        Their index in the recording, by position.
+    names : list of str
+        What the journal calls them.
+    labels : bytes
+        The labels they come with.
+    foreign : list of str
+        Names of the classes that have no key; their labels are `FIRST_FOREIGN` and up.
+    sorted : Counter
+        Frames that are in class directories and not shown, by directory.
+    """
+
+    recording: Recording
+    indices: Sequence[int]
+    names: list[str]
+    labels: bytes
+    foreign: list[str] = field(default_factory=list)
+    sorted: Counter[str] = field(default_factory=Counter)
+
+    def read(self, position: int) -> Frame:
+        """A frame. Raises `StorageError` or OSError if it is unreadable."""
+        return self.recording.read(self.indices[position])
+
+    def class_of(self, label: int, classes: Classes) -> str | None:
+        """What a label is called outside: its directory, in a data directory."""
+        if label == NONE:
+            return None
+        return classes.directories[label] if label < FIRST_FOREIGN else self.foreign[label - FIRST_FOREIGN]
+
+
+def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
+    """Choose the frames to show.
+
+    Frames in class directories are shown if they are to be relabelled, or if the journal has labels of such, given when
+    they were: those shall not be forgotten.
+    """
+    given = recording.labels
+    if isinstance(recording, PngReader):
+        names = recording.names
+        relabel = relabel or any(_is_sorted(entry) for entry in entries)
+        indices: Sequence[int] = range(len(names))
+        if not relabel:
+            indices = [index for index, label in enumerate(given) if label is None]
+            names = [names[index] for index in indices]
+        left_out: Counter[str] = Counter() if relabel else Counter(label for label in given if label is not None)
+        shown = given if relabel else [None] * len(indices)
+    else:
+        names = [f"{index:08d}" for index in range(len(recording))]
+        indices, left_out, shown = range(len(recording)), Counter(), given
+    numbers = {name: number for number, name in enumerate(classes.directories)}
+    foreign = sorted({label for label in shown if label is not None and label not in numbers})
+    if FIRST_FOREIGN + len(foreign) > NONE:
+        raise StorageError(f"{recording.path} has {len(foreign)} classes without a key, which are too many")
+    numbers |= {name: FIRST_FOREIGN + number for number, name in enumerate(foreign)}
+    labels = bytes(NONE if label is None else numbers[label] for label in shown)
+    return Opened(recording, indices, names, labels, foreign, left_out)
+
+
+def _is_sorted(entry: Entry) -> bool:
+    """Whether it is about frames in a class directory."""
+    if not isinstance(entry, Labelled):
+        return False
+    return any("/" in (run if isinstance(run, str) else run[0]) for run in entry.frames)

@@ -1,0 +1,86 @@
+"""Playing frames like a film: when the next one is due, and what a key that is pressed meanwhile is meant for.
+
+It knows positions and times, and neither session nor window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+SPEEDS = (1, 2, 4, 8)
+PICTURES_PER_SECOND = 30.0  # shown at most; faster play leaves frames out
+REACTION = (0.1, 0.7)  # seconds after a change is seen within which a key for it is pressed
+FIRST_LABEL_SECONDS = 2.0  # a first label pressed so soon means all that was played
+
+
+class Player:
+    """Plays onwards, back, or not at all.
+
+    Attributes
+    ----------
+    way : int
+        1 onwards, -1 back, 0 while it stands still.
+    speed : int
+        One of `SPEEDS`.
+    """
+
+    def __init__(self) -> None:
+        self.way = 0
+        self.speed = SPEEDS[0]
+        self._began = self._switched = 0
+        self._due = 0.0
+
+    def start(self, way: int, cursor: int, now: float) -> None:
+        self.way = way
+        self._began = self._switched = cursor
+        self._due = now
+
+    def stop(self) -> None:
+        self.way = 0
+
+    def change_speed(self, by: int) -> None:
+        """Play faster (1) or slower (-1)."""
+        self.speed = SPEEDS[max(0, min(SPEEDS.index(self.speed) + by, len(SPEEDS) - 1))]
+
+    def waits(self, now: float) -> float:
+        """Seconds until frames are due; 0 if they are."""
+        return max(0.0, self._due - now)
+
+    def advance(self, fps: float, now: float) -> int:
+        """How many frames on to go now, negative back. What could not be shown in time is not made up for."""
+        rate = fps * self.speed
+        frames = max(1, round(rate / PICTURES_PER_SECOND))
+        self._due = max(self._due + frames / rate, now)
+        return self.way * frames
+
+    def meant_since(
+        self, cursor: int, fps: float, strongest: Callable[[int, int], int], *, first: bool, again: bool
+    ) -> int:
+        """Since which frame a label is meant that is pressed while playing.
+
+        It is for what was just seen, not for the frame that is there by now: for the strongest change of the moments
+        before. The first label, soon after play began, is for all that was played.
+
+        Parameters
+        ----------
+        cursor : int
+            The frame that is there by now.
+        fps : float
+            Frames a second at speed 1.
+        strongest : callable
+            Gives the frame with the strongest change in a stretch.
+        first : bool
+            No label was held before.
+        again : bool
+            The same label was held before.
+        """
+        since = cursor
+        if self.way > 0:
+            rate = fps * self.speed
+            if first and cursor - self._began <= FIRST_LABEL_SECONDS * rate:
+                since = self._began
+            elif not again:
+                soonest, latest = (max(self._switched, cursor - int(seconds * rate)) for seconds in REACTION)
+                since = strongest(latest, soonest)
+        self._switched = since
+        return since

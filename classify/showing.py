@@ -1,0 +1,97 @@
+"""From the state of labelling to what is shown: the window's title and its view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from classify.drawing import ClassRow, View
+from classify.pace import Pace
+from classify.pictures import AROUND, Picture, Pictures
+from classify.playing import Player
+from classify.session import NONE, Session
+from classify.timeline import Near, near_stretch
+from storage.dataset import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """What there is to say beside the frames.
+
+    Attributes
+    ----------
+    title : str
+        The recording's name.
+    names : sequence of (int, str, int)
+        Each label, its name, and how many frames of it are sorted already and not shown.
+    keys : int
+        How many of them have a key.
+    reviewing : bool
+        Whether frames with labels are looked through, so that what is left counts from the cursor.
+    """
+
+    title: str
+    names: Sequence[tuple[int, str, int]]
+    keys: int
+    reviewing: bool = False
+
+    def name(self, label: int) -> str:
+        return next(name for number, name, _ in self.names if number == label)
+
+
+@dataclass(slots=True)
+class Look:
+    """What only matters to the eye, and the modes that the session does not know."""
+
+    bright: bool = False
+    help: bool = False
+    stretches: bool = False
+    typed: str | None = None
+    message: str = ""
+
+
+def title(session: Session, picture: Picture, pace: Pace, legend: Legend) -> str:
+    """The window's title: position, total, per cent and minutes remaining; or what can't be read."""
+    place = min(session.cursor + 1, session.count)
+    start = f"{place:4d} / {session.count:4d} - "
+    if picture.error and not session.at_end:
+        return f"{start}error reading {printable(picture.error)}"
+    minutes = pace.minutes(session.count - session.cursor if legend.reviewing else session.remaining)
+    shown = "?" if minutes is None else f"{minutes:.0f}"
+    return f"{start}{100 * place / session.count:.0f}%, {shown} mins remaining"
+
+
+def done(session: Session, legend: Legend) -> int:
+    """How many frames are done, for the pace."""
+    return session.cursor if legend.reviewing else session.labelled
+
+
+def view(session: Session, pictures: Pictures, player: Player, look: Look, legend: Legend, *, width: int) -> View:
+    """What to draw in a window of a width."""
+    cursor = session.cursor
+    around = range(max(0, cursor - AROUND), min(session.count, cursor + AROUND + 1))
+    changes = pictures.changes
+    nearby = changes.between(*near_stretch(width, cursor, session.count))
+    return View(
+        title=legend.title,
+        near=Near(cursor, session.labels, session.unreadable, nearby, changes.scores),
+        revision=session.revision,
+        picture=pictures.peek(min(cursor, session.count - 1)),
+        around=[(position, pictures.peek(position)) for position in around],
+        classes=[ClassRow(label, name, session.counted(label), before) for label, name, before in legend.names],
+        bright=look.bright,
+        mode=_mode(session, look, legend),
+        mode_label=NONE if session.held is None else session.held,
+        speed=player.way * player.speed,
+        message=look.message,
+        prompt=look.typed,
+        help=look.help,
+    )
+
+
+def _mode(session: Session, look: Look, legend: Legend) -> str:
+    if look.stretches:
+        return "digits label stretches"
+    if not session.hold:
+        return ""
+    return "hold: which class?" if session.held is None else f"holding {legend.name(session.held)}"

@@ -1,0 +1,143 @@
+"""The labels of many frames as rows of coloured columns: the whole recording, and the frames about the cursor."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from classify.canvas import Box, Canvas, Colour
+from classify.session import NONE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CLASS_COLOURS: tuple[Colour, ...] = (
+    (134, 146, 166),
+    (80, 156, 245),
+    (245, 182, 66),
+    (66, 190, 130),
+    (238, 98, 77),
+    (172, 124, 240),
+    (52, 200, 214),
+    (243, 128, 178),
+    (186, 164, 100),
+)
+FOREIGN = (210, 212, 218)
+UNLABELLED = (40, 44, 54)
+UNREADABLE = (120, 28, 40)
+CURSOR = (255, 255, 255)
+CURVE = (72, 79, 95)
+TICK = (150, 158, 176)
+PITCH = 5  # pixels of a frame in the row about the cursor
+
+
+def label_colour(label: int) -> Colour:
+    """The colour of a label, `NONE` included."""
+    if label == NONE:
+        return UNLABELLED
+    return CLASS_COLOURS[label] if label < len(CLASS_COLOURS) else FOREIGN
+
+
+def palette() -> NDArray[np.uint8]:
+    """The colours of all labels, shape (256, 3)."""
+    import numpy as np
+
+    return np.array([label_colour(label) for label in range(256)], np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What there is to know of the frames about the cursor.
+
+    Attributes
+    ----------
+    cursor : int
+    labels : bytearray
+        The label of each frame.
+    unreadable, changes : list of int
+        Positions of unreadable frames, and of visible changes, ascending.
+    scores : ndarray, shape (frames,), float32
+        How much each frame differs from those before it.
+    """
+
+    cursor: int
+    labels: bytearray
+    unreadable: list[int]
+    changes: list[int]
+    scores: NDArray[np.float32]
+
+
+class WholeTimeline:
+    """All labels in one row; what it drew last is kept, since most keys change little."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int] | None = None
+        self._columns: NDArray[np.uint8] | None = None
+
+    def draw(self, canvas: Canvas, box: Box, near: Near, revision: int) -> None:
+        """Draw into a box. `revision` is another one whenever the labels are not the same."""
+        x, y, width, height = box
+        labels, cursor = near.labels, near.cursor
+        if self._columns is None or self._key != (revision, width):
+            self._key, self._columns = (revision, width), palette()[_in_columns(labels, width)]
+        canvas.paste(x, y, self._columns[None].repeat(height, 0))
+        at = x + min(width - 1, cursor * width // max(1, len(labels)))
+        canvas.fill((at - 2, y - 3, 5, height + 6), (0, 0, 0))
+        canvas.fill((at - 1, y - 2, 3, height + 4), CURSOR)
+
+
+def _in_columns(labels: bytearray, width: int) -> NDArray[np.uint8]:
+    """The commonest label of each of `width` equal parts."""
+    import numpy as np
+
+    values = np.frombuffer(bytes(labels), np.uint8)
+    if len(values) <= width:
+        return values[np.arange(width) * len(values) // width]
+    column = np.arange(len(values)) * width // len(values)
+    counts = np.bincount(column * 256 + values, minlength=width * 256).reshape(width, 256)
+    return np.asarray(counts.argmax(1), np.uint8)
+
+
+def draw_near(canvas: Canvas, box: Box, near: Near) -> None:
+    """Draw the frames about the cursor, which is in the middle, by the colours of their labels; above them, changes."""
+    import numpy as np
+
+    x, y, width, height = box
+    labels, cursor, pitch = near.labels, near.cursor, PITCH
+    first, stop = near_stretch(width, cursor, len(labels))
+    if first >= stop:
+        return
+    curve = height * 2 // 5
+    left = near_left(x, width, cursor, first)
+    values = np.frombuffer(bytes(labels[first:stop]), np.uint8)
+    colours = palette()[values]
+    colours[[position - first for position in _within(near.unreadable, first, stop)]] = UNREADABLE
+    columns = colours.repeat(pitch, 0)
+    columns[pitch - 1 :: pitch] = columns[pitch - 1 :: pitch] // 2
+    canvas.paste(left, y + curve + 2, columns[None].repeat(height - curve - 2, 0))
+    shown = near.scores[first:stop]
+    heights = np.minimum(curve, shown / max(1e-6, float(np.max(shown, initial=0.0))) * curve).astype(int).tolist()
+    for n, tall in enumerate(heights):
+        canvas.fill((left + n * pitch, y + curve - tall, pitch - 1, tall), CURVE)
+    for position in _within(near.changes, first, stop):
+        tall = heights[position - first]
+        canvas.fill((left + (position - first) * pitch, y + curve - tall, pitch - 1, tall), TICK)
+    at = left + (cursor - first) * pitch
+    canvas.frame((at - 2, y + curve, pitch + 3, height - curve + 2), CURSOR, 2)
+
+
+def _within(positions: list[int], first: int, stop: int) -> list[int]:
+    return positions[bisect_left(positions, first) : bisect_left(positions, stop)]
+
+
+def near_stretch(width: int, cursor: int, count: int) -> tuple[int, int]:
+    """The frames that `draw_near` shows."""
+    half = width // PITCH // 2
+    return max(0, cursor - half), min(count, cursor + half)
+
+
+def near_left(x: int, width: int, cursor: int, first: int) -> int:
+    """Where `draw_near` puts the first frame it shows."""
+    return x + width // 2 - PITCH // 2 - (cursor - first) * PITCH

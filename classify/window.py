@@ -1,0 +1,195 @@
+"""The window, through OpenCV: it shows pictures and a title, and tells keys, clicks and its end. It knows no files.
+
+Everything that can go wrong before there is a window (no display, an OpenCV without windows, Wayland) is found out here
+and told in one line, since Qt would end the whole program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAME = "classify"
+WITHOUT_A_SCREEN = ("offscreen", "minimal", "minimalegl", "vnc", "linuxfb", "eglfs")
+
+
+class WindowError(Exception):
+    """There can be no window; the message says what to do."""
+
+
+class Window:
+    """A window of `size` (width, height) pixels.
+
+    Raises
+    ------
+    WindowError
+        There is no display, or OpenCV can't open windows.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        prepare()
+        import cv2
+
+        self._cv2 = cv2
+        self._keys: deque[int] = deque()
+        self._clicks: deque[tuple[int, int]] = deque()
+        self._title = ""
+        self._size = size
+        try:
+            cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(NAME, *size)
+            cv2.setMouseCallback(NAME, self._on_mouse)
+        except cv2.error as error:
+            raise WindowError(f"no window can be opened: {error.err}") from None
+
+    def show(self, picture: NDArray[np.uint8]) -> None:
+        """Show a picture, (height, width, 3) uint8 RGB. It is on the screen after the next `key` or `listen`."""
+        self._cv2.imshow(NAME, self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
+
+    def set_title(self, title: str) -> None:
+        if title != self._title:
+            self._title = title
+            self._cv2.setWindowTitle(NAME, title)
+
+    def listen(self, milliseconds: int = 1) -> None:
+        """Let the window live, and take note of keys. Of keys that come while nobody listens, the last is kept only."""
+        code = self._cv2.waitKeyEx(milliseconds)
+        if code != -1:
+            self._keys.append(code)
+
+    def key(self, milliseconds: int) -> int | None:
+        """The code of the next key, as `waitKeyEx` gives it; None if none comes in time."""
+        if not self._keys:
+            self.listen(max(1, milliseconds))
+        return self._keys.popleft() if self._keys else None
+
+    def click(self) -> tuple[int, int] | None:
+        """Where the picture was clicked on (x, y); None if it wasn't."""
+        return self._clicks.popleft() if self._clicks else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not been closed by the person."""
+        try:
+            return bool(self._cv2.getWindowProperty(NAME, self._cv2.WND_PROP_VISIBLE) >= 1)
+        except self._cv2.error:
+            return False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the room for the picture, which the person can change."""
+        try:
+            _, _, width, height = self._cv2.getWindowImageRect(NAME)
+        except self._cv2.error:
+            return self._size
+        if width > 0 and height > 0:
+            self._size = (width, height)
+        return self._size
+
+    def close(self) -> None:
+        self._cv2.destroyAllWindows()
+        self._cv2.waitKeyEx(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
+        dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON
+        if event == self._cv2.EVENT_LBUTTONDOWN or dragged:
+            self._clicks.append((x, y))
+
+
+# ---------------------------------------------------------------------------------------------------- before the window
+
+
+def prepare() -> None:
+    """Set what OpenCV and Qt must find when they are imported, and make sure that there can be a window.
+
+    Raises
+    ------
+    WindowError
+        There can't be one.
+    """
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
+    if sys.platform.startswith("linux"):
+        _choose_platform()
+        _check_display()
+    try:
+        import cv2
+    except ImportError as error:
+        raise WindowError(f"OpenCV is missing or broken ({error}); install it: pip install opencv-python") from None
+    toolkit = _toolkit(cv2.getBuildInformation())
+    if toolkit == "NONE":
+        raise WindowError(
+            "this OpenCV has no windows; replace it: pip uninstall opencv-python-headless, pip install opencv-python"
+        )
+    if toolkit.startswith("QT"):
+        _set_fonts()
+
+
+def _choose_platform() -> None:
+    """Have Qt talk to X: the one in OpenCV's wheels knows nothing else, and ends the program when told otherwise."""
+    platform = os.environ.get("QT_QPA_PLATFORM", "")
+    if platform.split(":")[0] in WITHOUT_A_SCREEN:
+        raise WindowError(f"QT_QPA_PLATFORM is {platform!r}, which shows no window; unset it")
+    os.environ["QT_QPA_PLATFORM"] = "xcb"
+
+
+def _check_display() -> None:
+    display = os.environ.get("DISPLAY", "")
+    if not display:
+        if os.environ.get("WAYLAND_DISPLAY"):
+            raise WindowError("this desktop has no X server for the window; install one: sudo apt install xwayland")
+        raise WindowError(
+            "no display: run it on the machine's own desktop, connect with ssh -X, or copy the directory to another "
+            "machine and label it there"
+        )
+    if not _answers(display):
+        raise WindowError(f"the display {display} does not answer; run it on a desktop, or connect with ssh -X")
+
+
+def _answers(display: str) -> bool:
+    """Whether an X server lets us in. Where its library is missing, it is taken for granted."""
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")
+    except OSError:
+        return True
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    xcb.xcb_connect.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+    xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = (ctypes.c_void_p,)
+    connection = xcb.xcb_connect(display.encode(), None)
+    failed = xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
+    return not failed
+
+
+def _toolkit(build: str) -> str:
+    """What an OpenCV draws its windows with, as it tells in its build information."""
+    for line in build.splitlines():
+        name, _, value = line.strip().partition(":")
+        if name == "GUI":
+            return value.strip().upper()
+        if name.startswith(("GTK", "QT", "Win32 UI", "Cocoa")) and value.strip().startswith("YES"):
+            return name.upper()
+    return "NONE"
+
+
+def _set_fonts() -> None:
+    """Show Qt where fonts are, if OpenCV's own are missing: else it complains about that on every start."""
+    own = os.environ.get("QT_QPA_FONTDIR")
+    system = "/usr/share/fonts/truetype/dejavu"
+    if own and not os.path.isdir(own) and os.path.isdir(system):
+        os.environ["QT_QPA_FONTDIR"] = system

@@ -1,0 +1,449 @@
+"""The label journal: which frame was given which class, kept the moment a key is pressed.
+
+It is a file beside the frames, one JSON value a line, only ever added to, so that a crash costs nothing but a torn last
+line. Frames are told by name, stretches as the name of their first frame and a count: a recording that has grown since
+is still labelled right. What a label means, and what undo takes back, is the business of whoever labels; this module
+stores and gives back what happened, in order::
+
+    {"labels":1,"journal":"5f3a09c2"}                             version of the format, and this journal's own name
+    {"classes":["none","door"],"directories":["0","1"]}           what the numbers below stand for
+    {"label":1,"frames":["00000042.png"],"at":"00000043.png"}     one frame; then the frame looked at was the next
+    {"label":0,"frames":[["00000043.png",10]],"at":"00000053.png"}   ten frames with names that count up
+    {"label":0,"frames":["00000053.png"],"joined":true,"at":""}   belongs to what was done before; at the end, past all
+    {"undo":true,"at":"00000043.png"}
+    {"redo":true,"at":""}
+    {"at":"00000007.png"}                                         only looked elsewhere
+    {"moving":true}                                               the labels are being applied
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import lock_file, replace_file, sync_directory
+from storage.errors import StorageError
+
+VERSION = 1
+JOURNAL_NAME = "labels.jsonl"
+MAX_LABEL = 8  # there are nine keys for classes
+MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
+
+_MAGIC = b'{"labels":'
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+Run = str | tuple[str, int]
+"""A frame's name; or the first of a number of names that count up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What the labels stand for from here on: names for people, and the directories that frames of a class go to."""
+
+    names: tuple[str, ...]
+    directories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Frames were given a class.
+
+    Attributes
+    ----------
+    frames : tuple of Run
+    label : int or None
+        The class's number; None if their label was taken away.
+    at : str or None
+        The frame that was looked at afterwards, "" for past the last one; None if that is not told.
+    joined : bool
+        It belongs to the entry before it: they are undone together.
+    restored : bool
+        It came back by undoing a move, and is not undone with the keys that came before or after it.
+    """
+
+    frames: tuple[Run, ...]
+    label: int | None
+    at: str | None = None
+    joined: bool = False
+    restored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What was done last was taken back."""
+
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """What was taken back last was done again."""
+
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Another frame was looked at; "" is past the last one."""
+
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """The labels are being applied to the frames. If it is the last entry, that may have been interrupted."""
+
+
+Entry = Classes | Labelled | Undone | Redone | Looked | Moving
+
+
+def journal_path(recording: Path) -> Path:
+    """Where a recording's label journal lies: in the data directory, or beside the file."""
+    if recording.is_dir():
+        return recording / JOURNAL_NAME
+    return recording.with_name(f"{recording.name}.{JOURNAL_NAME}")
+
+
+class LabelJournal:
+    """An open label journal, which no other program can open meanwhile.
+
+    An empty journal leaves no file behind when it is closed.
+
+    Attributes
+    ----------
+    name : str
+        What tells this journal from those that were there before it.
+    entries : list of Entry
+        What the journal held when it was opened.
+
+    Raises
+    ------
+    StorageError
+        Another program has it open, it can't be written to, or it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = lock_file(path, f"{path.parent}: another window is labelling this recording; close it first")
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}; labels can't be kept there") from None
+        try:
+            with open(self._file, "rb", closefd=False) as stream:
+                data = stream.read()
+            self.name, self.entries, whole = _parse(path, data)
+            if whole < len(data):
+                os.ftruncate(self._file, whole)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._size = whole
+        self._has_durable_name = whole > 0
+
+    def append(self, *entries: Entry) -> None:
+        """Add to the journal; `sync` makes it durable.
+
+        Raises
+        ------
+        StorageError
+            The disk did not take it. The journal is as it was.
+        """
+        data = b"".join(map(_line, entries))
+        if not self._size:
+            data = _json({"labels": VERSION, "journal": self.name}) + data
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._file, data[written:], self._size + written)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise self._failed(error) from None
+        self._size += len(data)
+
+    def sync(self) -> None:
+        """Return when everything appended is on the disk.
+
+        Raises
+        ------
+        StorageError
+            The disk lost what it had taken.
+        """
+        try:
+            _sync_data(self._file)
+            if not self._has_durable_name:
+                sync_directory(self._path.parent)
+                self._has_durable_name = True
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def clear(self, *entries: Entry) -> None:
+        """Forget everything, because it has been applied, and begin anew with some entries; durable on return."""
+        try:
+            os.ftruncate(self._file, 0)
+        except OSError as error:
+            raise self._failed(error) from None
+        self._size = 0
+        self.name = secrets.token_hex(4)
+        if entries:
+            self.append(*entries)
+        self.sync()
+
+    def close(self) -> None:
+        """Let go of the journal. May be called again."""
+        if self._file < 0:
+            return
+        if not self._size:
+            self._path.unlink(missing_ok=True)
+        os.close(self._file)
+        self._file = -1
+
+    def _failed(self, error: OSError) -> StorageError:
+        return StorageError(f"{self._path}: {error.strerror}; the last key was not kept, all before it are")
+
+    def __enter__(self) -> LabelJournal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# ------------------------------------------------------------------------------------------------------ names of frames
+
+
+def to_runs(names: Iterable[str]) -> tuple[Run, ...]:
+    """Frames by name, written short where their names count up.
+
+    >>> to_runs(["00000007.png", "00000008.png", "00000009.png", "door/00000010.png"])
+    (('00000007.png', 3), 'door/00000010.png')
+    """
+    runs: list[Run] = []
+    first, count = "", 0
+    head, number, width, tail = "", 0, 0, ""
+    for name in names:
+        if width and name == f"{head}{number + count:0{width}d}{tail}":
+            count += 1
+            continue
+        if count:
+            runs.append(first if count == 1 else (first, count))
+        first, count = name, 1
+        head, number, width, tail = _parts(name)
+    if count:
+        runs.append(first if count == 1 else (first, count))
+    return tuple(runs)
+
+
+def from_runs(runs: Iterable[Run]) -> Iterator[str]:
+    """The names of the frames again.
+
+    >>> list(from_runs([("00000098.png", 3), "cat.jpg"]))
+    ['00000098.png', '00000099.png', '00000100.png', 'cat.jpg']
+    """
+    for run in runs:
+        if isinstance(run, str):
+            yield run
+        else:
+            first, count = run
+            head, number, width, tail = _parts(first)
+            for n in range(number, number + count):
+                yield f"{head}{n:0{width}d}{tail}"
+
+
+_COUNTER = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]{1,18})(?P<tail>(?:\.[^./]*)?)", re.DOTALL)
+
+
+def _parts(name: str) -> tuple[str, int, int, str]:
+    """What comes before a name's counter, the counter, its width (0 if there is none) and what comes after it."""
+    match = _COUNTER.fullmatch(name)
+    if match is None:
+        return name, 0, 0, ""
+    return match["head"], int(match["digits"]), len(match["digits"]), match["tail"]
+
+
+# ------------------------------------------------------------------------------------------------------------- the file
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _line(entry: Entry) -> bytes:
+    match entry:
+        case Classes(names, directories):
+            value: dict[str, Any] = {"classes": names, "directories": directories}
+        case Labelled(frames, label, at, joined, restored):
+            value = {"label": label, "frames": frames}
+            value |= {"joined": True} if joined else {"restored": True} if restored else {}
+            value |= {} if at is None else {"at": at}
+        case Undone(at):
+            value = {"undo": True} | ({} if at is None else {"at": at})
+        case Redone(at):
+            value = {"redo": True} | ({} if at is None else {"at": at})
+        case Looked(at):
+            value = {"at": at}
+        case Moving():
+            value = {"moving": True}
+    return _json(value)
+
+
+def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
+    """The journal's name and entries, and how many of the bytes they are. A torn end is left out."""
+    name = secrets.token_hex(4)
+    entries: list[Entry] = []
+    if not (data.startswith(_MAGIC) or _MAGIC.startswith(data)):
+        raise StorageError(f"{path} is no label journal; move it away to go on without it")
+    values, whole = _values(data)
+    for number, value in enumerate(values, 1):
+        if number == 1:
+            version, name = (value or {}).get("labels"), str((value or {}).get("journal"))
+            if version != VERSION:
+                raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
+            continue
+        entry = _entry(value)
+        if entry is None:
+            raise StorageError(f"{path} is damaged in line {number}; move it away to go on without it")
+        entries.append(entry)
+    return name, entries, whole
+
+
+def _values(data: bytes) -> tuple[list[Any], int]:
+    """The JSON values of the lines up to the first that is none, and where that begins.
+
+    If lines after it are values again, it is no torn end: then it is among the values, as None.
+    """
+    whole = data.rfind(b"\n") + 1
+    lines = data[:whole].split(b"\n")[:-1]
+    with contextlib.suppress(ValueError):  # all at once, which is many times quicker than one by one
+        values = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(values) == len(lines):
+            return values, whole
+    values, whole, bad = [], 0, False
+    for line in io.BytesIO(data):
+        value = _value(line)
+        if value is not None and bad:
+            return [*values, None], whole
+        bad = bad or value is None
+        if not bad:
+            values.append(value)
+            whole += len(line)
+    return values, whole
+
+
+def _value(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _entry(value: object) -> Entry | None:
+    """What a line says; None if that is nothing that a journal says."""
+    entry: Entry | None = None
+    if not isinstance(value, dict):
+        return None
+    match value:
+        case {"label": int() | None, "frames": list()}:
+            entry = _labelled(value)
+        case {"undo": True}:
+            entry = Undone(_at(value))
+        case {"redo": True}:
+            entry = Redone(_at(value))
+        case {"at": str(at)}:
+            entry = Looked(at)
+        case {"moving": True}:
+            entry = Moving()
+        case {"classes": [*names], "directories": [*directories]} if len(names) == len(directories):
+            if all(isinstance(text, str) for text in (*names, *directories)):
+                entry = Classes(tuple(names), tuple(directories))
+    return entry
+
+
+def _labelled(value: Mapping[str, Any]) -> Labelled | None:
+    label, frames = value["label"], value["frames"]
+    runs = [run for frame in frames if (run := _run(frame)) is not None]
+    if len(runs) < len(frames) or not (label is None or 0 <= label <= MAX_LABEL):
+        return None
+    return Labelled(tuple(runs), label, _at(value), value.get("joined") is True, value.get("restored") is True)
+
+
+def _at(value: Mapping[str, Any]) -> str | None:
+    at = value.get("at")
+    return at if isinstance(at, str) else None
+
+
+def _run(value: object) -> Run | None:
+    match value:
+        case str():
+            return value
+        case [str(first), int(count)] if 0 < count <= MAX_RUN:
+            return first, count
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- labels as a table
+
+
+def write_table(path: Path, labels: Sequence[str | None]) -> Path:
+    """Write the labels of a recording that has no room for them into a table beside it; durable on return.
+
+    The file is ``NAME.labels.csv`` with the columns ``frame`` and ``class``, a row for each frame that has a class.
+
+    Returns
+    -------
+    path
+        The table.
+
+    Raises
+    ------
+    StorageError
+        It can't be written, or the file that is there is something else.
+    """
+    import csv
+
+    target = path.with_name(f"{path.name}.labels.csv")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("frame", "class"))
+    rows.writerows((frame, label) for frame, label in enumerate(labels) if label is not None)
+    try:
+        if os.path.lexists(target):
+            with target.open("rb") as there:
+                if there.readline() != b"frame,class\n":
+                    raise StorageError(f"{target} is something else than a table of labels; move it away")
+        replace_file(target, text.getvalue().encode())
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror}; the labels are kept, but not in the table") from None
+    return target
+
+
+def read_table(path: Path, frames: int) -> list[str | None]:
+    """The label of each frame of a recording, as `write_table` left them; None for all if there is no table.
+
+    Raises
+    ------
+    StorageError
+        The table is damaged.
+    """
+    import csv
+
+    table = path.with_name(f"{path.name}.labels.csv")
+    labels: list[str | None] = [None] * frames
+    try:
+        rows = csv.reader(io.StringIO(table.read_text()))
+        if next(rows, None) == ["frame", "class"]:
+            for frame, label in rows:
+                labels[int(frame)] = label
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise StorageError(f"{table} is damaged ({error}); move it away to go on without it") from None
+    return labels
