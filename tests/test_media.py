@@ -244,7 +244,7 @@ def test_a_screen_pixel_for_pixel(tmp_path: Path, screen: str) -> None:
     paint(screen, "#c81e3c")
     record(tmp_path / "day1", 0.5, camera=f"screen:{screen}+100,50", size=(64, 32), fps=20)
     frames = list(open_recording(tmp_path / "day1"))
-    assert 8 <= len(frames) <= 10
+    assert 6 <= len(frames) <= 12  # half a second at twenty a second
     for frame in frames:
         assert frame.pixels.shape == (32, 64, 3)
         assert (frame.pixels == (0xC8, 0x1E, 0x3C)).all()

@@ -210,8 +210,10 @@ class MediaSource:
                 self._using.release()
 
     def _let_go(self) -> None:
+        # No picture may outlive the container, nor wait in the converter's crop filter: FFmpeg's next one would break.
         self._first = None
         self._pictures.close()
+        self._converter = RgbConverter(self.info.size)
         self._container.close()
         self._closed.set()
 
