@@ -80,7 +80,10 @@ class Format:
         return getattr(importlib.import_module(self.module), class_name)
 
 
-FORMATS = (Format("png", "", "storage.png", "PngWriter", "PngReader"),)
+FORMATS = (
+    Format("png", "", "storage.png", "PngWriter", "PngReader"),
+    Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader"),
+)
 
 
 def all_formats() -> list[Format]:

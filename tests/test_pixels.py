@@ -147,6 +147,7 @@ def test_luma_range_and_matrix_are_the_cameras() -> None:
 
 def test_a_whole_jpeg_is_decoded() -> None:
     decoder = JpegDecoder()
+    assert decoder._decoder.is_open  # opening it at the first frame would lose those that follow
     for data in (jpeg(), jpeg() + bytes(500), jpeg()[:-2]):  # as sent, padded, and without its end marker
         picture = decoder.decode(data)
         assert picture is not None

@@ -204,6 +204,17 @@ class JpegDecoder:
         decoder.thread_count = 1  # more threads would hand each picture out some frames late
         decoder.options = {"err_detect": "explode"}  # else a torn picture is patched up and passed on
         self._decoder = decoder
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Open the codec now: a live camera doesn't wait for it at its first frame."""
+        import io
+
+        from PIL import Image
+
+        blank = io.BytesIO()
+        Image.new("RGB", (64, 48)).save(blank, "JPEG")
+        self.decode(blank.getvalue())
 
     def decode(self, data: bytes) -> av.VideoFrame | None:
         """The picture; None if it is torn or no JPEG at all."""

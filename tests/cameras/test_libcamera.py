@@ -76,6 +76,22 @@ def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=120)
 
 
+def assert_losses_are_told(frames: list[Any]) -> None:
+    """Exactly, wherever the timestamps leave no doubt.
+
+    These cameras are dated by a thread of this machine, not by a sensor: when it is late and then catches up, a gap of
+    one and a half frames may be counted as a loss that was none.
+    """
+    clear = 0
+    for before, after in pairwise(frames):
+        durations = (after.timestamp_ns - before.timestamp_ns) * FPS / 1e9
+        if round(durations) >= 1 and abs(durations - round(durations)) < 0.25:
+            clear += 1
+            told = after.metadata.get("dropped_camera", 0) + after.metadata.get("dropped_queue", 0)
+            assert told == round(durations) - 1
+    assert clear > len(frames) // 2
+
+
 def test_everything_the_stand_in_answers_to_is_in_the_real_class(rig: Any) -> None:
     from picamera2 import Picamera2
     from picamera2.job import Job
@@ -164,7 +180,7 @@ def test_a_slow_consumers_losses_are_counted(spec_of: Callable[[str], str]) -> N
     source.close()
     passed = round((last.timestamp_ns - first.timestamp_ns) * FPS / 1e9)
     assert counted > 10
-    assert 60 + counted == pytest.approx(passed, abs=3)
+    assert 60 + counted >= passed - 1  # nothing was lost untold
 
 
 def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) -> None:
@@ -173,8 +189,9 @@ def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     summary, frames = json.loads(done.stdout), list(open_recording(tmp_path / "day1"))
     assert summary["frames"] == len(frames)
+    assert_losses_are_told(frames)
     lost = summary["dropped_camera"] + summary["dropped_queue"]
-    assert len(frames) + lost == pytest.approx(3 * FPS, abs=2)
+    assert len(frames) + lost >= 3 * FPS - 2
     shown = [rig.frame_number(frame.pixels[..., 1]) for frame in frames]
     assert len(set(shown)) == 12
     assert "imx708" in (tmp_path / "day1/recording.json").read_text()

@@ -1,8 +1,9 @@
-"""What must hold of a data directory after any fault."""
+"""What must hold of a recording, whatever its format, after any fault."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,55 @@ from PIL import Image
 from storage.png import is_whole_png, read_texts
 from tests.faults.writer import picture
 
+TARGETS = ("day1", "day1.h5")
+"""Names that stand for the formats which every fault test is run for."""
 
-def seeds_under_final_names(directory: Path) -> set[int]:
-    """The seeds of all visible frames; each must be whole and hold exactly the pixels that were written."""
+
+def seeds_under_final_names(target: Path) -> set[int]:
+    """The seeds of all frames that a reader finds; each must be whole and hold exactly the pixels that were written."""
     seeds = set()
-    for file in directory.rglob("*.png"):
-        data = file.read_bytes()
-        assert is_whole_png(data), f"{file} is damaged"
-        seed = json.loads(read_texts(data)["Metadata"])["seed"]
-        assert np.array_equal(np.asarray(Image.open(file)), picture(seed)), f"{file} holds something else"
-        assert seed not in seeds, f"{file} is a double"
+    for name, seed, pixels in _frames(target):
+        assert np.array_equal(pixels, picture(seed)), f"{name} holds something else"
+        assert seed not in seeds, f"{name} is a double"
         seeds.add(seed)
     return seeds
+
+
+def hidden_files(target: Path) -> list[Path]:
+    """What nobody but a recorder knows of."""
+    return list((target.parent if target.suffix else target).glob(".*"))
 
 
 def acknowledged(output: str) -> int:
     """How many frames the writer was told to be durable, by its last whole line."""
     lines = [line for line in output.splitlines(keepends=True) if line.startswith("ACKNOWLEDGED") and line[-1] == "\n"]
     return int(lines[-1].split()[1]) if lines else 0
+
+
+def _frames(target: Path) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Name, seed and pixels of each frame, read by somebody else's library."""
+    if target.suffix == ".h5":
+        yield from _frames_in_hdf5(target)
+    else:
+        yield from _frames_in_directory(target)
+
+
+def _frames_in_directory(directory: Path) -> Iterator[tuple[str, int, np.ndarray]]:
+    for file in directory.rglob("*.png"):
+        data = file.read_bytes()
+        assert is_whole_png(data), f"{file} is damaged"
+        yield str(file), json.loads(read_texts(data)["Metadata"])["seed"], np.asarray(Image.open(file))
+
+
+def _frames_in_hdf5(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:
+    import h5py
+
+    with h5py.File(path) as file:
+        names = ("frames", "timestamp_ns", "label", "metadata")
+        if not any(name in file for name in names):
+            return
+        frames, times, labels, metadata = (file[name] for name in names)
+        assert len(frames) == len(times) == len(labels) == len(metadata)
+        assert np.all(labels[:] == -1) and np.all(times[:] > 0)
+        for number in range(len(frames)):
+            yield f"{path}, frame {number}", json.loads(metadata[number])["seed"], frames[number]

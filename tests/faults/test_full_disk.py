@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.checks import TARGETS
 
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kilobytes", [1200, 2000, 3333])
-def test_full_disk(tmp_path: Path, kilobytes: int) -> None:
+def test_full_disk(tmp_path: Path, kilobytes: int, target: str) -> None:
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    program = [sys.executable, "-m", "tests.faults.in_small_disk", str(tmp_path), str(kilobytes)]
+    program = [sys.executable, "-m", "tests.faults.in_small_disk", str(tmp_path), str(kilobytes), target]
     done = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "all whole" in done.stdout

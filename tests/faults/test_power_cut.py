@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pi_capture import Recorder
-from tests.faults.checks import acknowledged, seeds_under_final_names
+from tests.faults.checks import TARGETS, acknowledged, seeds_under_final_names
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a disk image needs root")
 
@@ -31,8 +31,9 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
 
 
 @needs_root
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("after", [0.35, 0.8, 1.3])
-def test_power_cut(tmp_path: Path, after: float) -> None:
+def test_power_cut(tmp_path: Path, after: float, target: str) -> None:
     disk, snapshot = tmp_path / "disk", tmp_path / "snapshot"
     with disk.open("wb") as file:
         file.truncate(128 * 1024 * 1024)
@@ -41,7 +42,7 @@ def test_power_cut(tmp_path: Path, after: float) -> None:
         log = tmp_path / "log"
         with log.open("wb") as output:
             writer = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.writer", str(live / "day1"), "0"], stdout=output
+                [sys.executable, "-m", "tests.faults.writer", str(live / target), "0"], stdout=output
             )
             while not log.stat().st_size:
                 assert writer.poll() is None
@@ -51,18 +52,19 @@ def test_power_cut(tmp_path: Path, after: float) -> None:
             writer.send_signal(signal.SIGSTOP)
             time.sleep(0.05)
             promised = set(range(acknowledged(log.read_text())))
-            shown = {file.name for file in (live / "day1").glob("*.png")}
+            shown = {file.name for file in (live / target).glob("*.png")}
             subprocess.run(["cp", "--sparse=always", disk, snapshot], check=True)
             writer.send_signal(signal.SIGKILL)
             writer.wait()
     with mounted(snapshot, tmp_path / "rebooted") as rebooted:
         survivors = tmp_path / "survivors"
-        shutil.copytree(rebooted / "day1", survivors)
+        shutil.copytree(rebooted, survivors, ignore=shutil.ignore_patterns("lost+found"))
+    day = survivors / target
     assert promised, "the writer acknowledged nothing: the test is too short"
-    assert promised <= seeds_under_final_names(survivors)
+    assert promised <= seeds_under_final_names(day)
     # A name that was seen just before the cut may still be on its way to the disk; its frame is not lost.
-    with Recorder(survivors):
+    with Recorder(day):
         pass
-    assert shown <= {file.name for file in survivors.glob("*.png")}
-    seeds_under_final_names(survivors)
+    assert shown <= {file.name for file in day.glob("*.png")}
+    seeds_under_final_names(day)
     print(f"cut after {after} s: {len(promised)} frames acknowledged, none lost")

@@ -3,7 +3,7 @@
 Frame n of a run is noise drawn from a seed that goes into its metadata, so that a test can tell every pixel. What is
 durable is printed as it becomes so: ``ACKNOWLEDGED <frames>``.
 
-    python -m tests.faults.writer DIRECTORY SEED [FRAMES_A_SECOND]
+    python -m tests.faults.writer TARGET SEED [FRAMES_A_SECOND]
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8)
 
 
-def main(directory: str, seed: str, rate: str = "400") -> None:
+def main(target: str, seed: str, rate: str = "400") -> None:
     from pi_capture import Recorder, RecordingError
 
     try:
-        with Recorder(Path(directory), sync_interval=0.1) as recorder:
+        with Recorder(Path(target), sync_interval=0.1) as recorder:
             told = -1
             for n in range(10**9):
                 recorder.write(picture(int(seed) + n), metadata={"seed": int(seed) + n})
