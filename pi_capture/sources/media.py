@@ -68,7 +68,7 @@ def open_screen(address: str, size: Size | None, fps: float | None) -> MediaSour
     Parameters
     ----------
     address : str
-        ``DISPLAY+X,Y``: the display, by default that of this session, and the left top corner of what is recorded.
+        ``DISPLAY+X,Y``: the display, by default ``$DISPLAY``, and the left top corner of what is recorded.
     size : (int, int) or None
         Width and height of the part of the screen that is recorded, pixel for pixel; None for all of it.
     fps : float or None

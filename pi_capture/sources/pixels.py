@@ -6,7 +6,7 @@ whichever source it came from. Getting the picture is the source's business.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -188,7 +188,7 @@ def picture_from_memory(
         pitch, height = stride // narrower, -(-size[1] // lower)
         rows = source[offset : offset + pitch * height].reshape(height, pitch)
         offset += rows.size
-        target = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+        target = np.frombuffer(cast("memoryview", plane), np.uint8).reshape(-1, plane.line_size)
         used = min(pitch, plane.line_size)
         target[:height, :used] = rows[:, :used]
     return picture
