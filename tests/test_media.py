@@ -242,7 +242,8 @@ def paint(screen: str, colour: str) -> None:
 
 def test_a_screen_pixel_for_pixel(tmp_path: Path, screen: str) -> None:
     paint(screen, "#c81e3c")
-    record(tmp_path / "day1", 0.5, camera=f"screen:{screen}+100,50", size=(64, 32), fps=20)
+    summary = record(tmp_path / "day1", 0.5, camera=f"screen:{screen}+100,50", size=(64, 32), fps=20)
+    assert summary.fps == pytest.approx(20, rel=0.2)
     frames = list(open_recording(tmp_path / "day1"))
     assert 6 <= len(frames) <= 12  # half a second at twenty a second
     for frame in frames:

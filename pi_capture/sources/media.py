@@ -162,6 +162,7 @@ class MediaSource:
         wanted = size or upright
         self._converter = RgbConverter(None if size is None else wanted if self._turns % 2 == 0 else wanted[::-1])
         rate = fps or float(self._stream.average_rate or self._stream.guessed_rate or 0) or None
+        self._rate = rate
         self._thin_to = thin_to if thin_to is not None and (rate is None or thin_to < rate) else None
         self._clock = LiveClock() if live else FileClock(container.format.name, rate)
         self.info = SourceInfo(
@@ -228,13 +229,17 @@ class MediaSource:
     def _catch_up(self, picture: av.VideoFrame) -> av.VideoFrame | None:
         """Pass over what was buffered while the stream was being opened: it is old, nobody knows how old.
 
-        Pictures out of a buffer come faster than their own time passes; the first one that was waited for is new.
+        Pictures out of a buffer come faster than their own time passes, and a device that was kept waiting hurries to
+        catch up; the first one that comes at its own pace is new.
         """
+        least_ns = 0.5e9 / self._rate if self._rate else 0.0
         before, before_ns = _time_ns(picture.pts, picture), time.monotonic_ns()
         until_ns = before_ns + PATIENCE_SECONDS * 1e9
         while (found := next(self._pictures, None)) is not None:
             own, now_ns = _time_ns(found.pts, found), time.monotonic_ns()
-            if own is None or before is None or now_ns - before_ns > (own - before) / 2 or now_ns > until_ns:
+            if own is None or before is None or now_ns > until_ns:
+                return found
+            if own - before > least_ns and now_ns - before_ns > (own - before) / 2:
                 return found
             before, before_ns = own, now_ns
         return picture
