@@ -28,17 +28,28 @@ def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
     return np.random.default_rng(n).integers(0, 256, (size[1], size[0], 3), np.uint8)
 
 
-def write_video(path: Path, times: list[Fraction], *, size: tuple[int, int] = (64, 48), codec: str = "ffv1") -> None:
-    """A video of `picture`s at the given times in seconds; lossless RGB with ffv1."""
+PIXEL_FORMATS = {"ffv1": "bgr0", "png": "rgb24", "mjpeg": "yuvj420p"}
+
+
+def write_video(
+    path: Path,
+    times: list[Fraction],
+    *,
+    size: tuple[int, int] = (64, 48),
+    codec: str = "ffv1",
+    container_format: str | None = None,
+    unit: Fraction = Fraction(1, 1000),
+) -> None:
+    """A video of `picture`s at the given times in seconds, multiples of `unit`; lossless RGB with ffv1 and png."""
     import av
 
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=30)
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=30 if unit < Fraction(1, 100) else 1 / unit)
         stream.width, stream.height = size
-        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.pix_fmt = PIXEL_FORMATS.get(codec, "yuv420p")
+        stream.codec_context.time_base = unit
         for n, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(picture(n, size), format="rgb24")
-            frame.pts, frame.time_base = int(time * 1000), Fraction(1, 1000)
+            frame.pts, frame.time_base = int(time / unit), unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -112,6 +112,7 @@ BAD_USAGE = [
     ["x", "5", "--sync-interval", "0"],
     ["x", "5", "--camera", "nonsense"],
     ["x", "5", "--camera", "demo:seed"],
+    ["x", "5", "--camera", "ffmpeg:nonsense:x"],
 ]
 FAILURES = [
     ["missing/parents/x", "5", *DEMO],
@@ -125,7 +126,6 @@ FAILURES = [
     ["x", "5", "--camera", "file:a-file"],
     ["x", "5", "--camera", "file:a-directory"],
     ["x", "5", "--camera", "picamera2:7"],
-    ["x", "5", "--camera", "ffmpeg:nonsense:x"],
     ["x", "5", "--camera", "rtsp://127.0.0.1:9/none"],
     ["x", "5", "--camera", "screen:99.0"],
     ["a-link/0", "5", *DEMO],

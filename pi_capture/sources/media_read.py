@@ -1,0 +1,446 @@
+"""Reading the pictures of a video, stream or device through FFmpeg, in a thread of its own where that may take long.
+
+It opens what a `Place` describes, decodes, leaves out what came damaged, and lets `media_time` date the rest. What the
+pictures become is left to `media`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
+
+from pi_capture.errors import CameraError
+from pi_capture.sources.media_time import Clock, FileClock, LiveClock
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+PATIENCE_SECONDS = 5.0
+DEFAULT_FPS = 30.0
+HIGHEST_FPS = 10_000  # a stream that claims more has told the unit of its clock
+NO_TIMES = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
+PILED_UP_PACKETS, PILED_UP_BYTES = 600, 32 << 20  # as much as is read ahead of a stream that was just opened
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where FFmpeg finds something, and what is known of it before it is opened.
+
+    Attributes
+    ----------
+    url : str
+        For FFmpeg only: it may hold a password.
+    name : str
+        What it is called in messages.
+    form : str or None
+        FFmpeg's name of the format; None to find out.
+    tries : sequence of mappings
+        Options to open it with; where they are refused, the next.
+    live : bool or None
+        Whether it goes on without us; None: unless it turns out to have a known end.
+    device : bool
+        Its timestamps may be of this machine's clocks.
+    patience : float or None
+        Seconds to wait for it; None for what is always there to be read.
+    """
+
+    url: str
+    name: str
+    form: str | None = None
+    tries: tuple[Mapping[str, str], ...] = ({},)
+    live: bool | None = None
+    device: bool = False
+    patience: float | None = PATIENCE_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a stream once it is open.
+
+    Attributes
+    ----------
+    codec : str
+        FFmpeg's name.
+    fps : float or None
+        Nominal pictures a second, if it has such a rate.
+    live : bool
+        Whether it goes on without us.
+    """
+
+    codec: str
+    fps: float | None
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture. Let go of it soon: FFmpeg uses its memory again.
+
+    Attributes
+    ----------
+    image : av.VideoFrame
+    timestamp_ns : int
+        As `storage.frame.Frame` has it.
+    lost : int
+        How many before this one came damaged.
+    facts : Facts
+        Of the stream.
+    """
+
+    image: av.VideoFrame
+    timestamp_ns: int
+    lost: int
+    facts: Facts
+
+
+class Feed(Protocol):
+    """Hands out pictures one by one, to one thread; `close` may be called from another."""
+
+    def take(self) -> Picture | None:
+        """The next picture; None at the end, and once it was closed."""
+
+    def close(self) -> None: ...
+
+
+def open_feed(place: Place) -> Feed:
+    """Begin to read what is in a place. It is opened at the latest when the first picture is taken.
+
+    Taking a picture raises CameraError if the place can't be opened or read.
+    """
+    return _Here(place) if place.patience is None else _Elsewhere(place, place.patience)
+
+
+class _Here:
+    """Reads when somebody asks: for what is always there to be read."""
+
+    def __init__(self, place: Place) -> None:
+        self._pictures = _read(place)
+        self._lock = threading.Lock()  # FFmpeg does not survive being closed while it reads
+
+    def take(self) -> Picture | None:
+        with self._lock:
+            return next(self._pictures, None)
+
+    def close(self) -> None:
+        with self._lock:
+            self._pictures.close()
+
+
+class _Elsewhere:
+    """Reads in a thread of its own: FFmpeg may wait for a network as long as it likes, nobody else has to."""
+
+    AHEAD = 2  # what waits longer waits in the recorder's queue
+
+    def __init__(self, place: Place, patience: float) -> None:
+        self._name = place.name
+        # FFmpeg gives up by itself, but takes up to twice as long, and not at every device; opening has two steps.
+        self._patience = patience
+        self._longest = 2 * patience
+        self._pictures: deque[Picture] = deque()
+        self._error: Exception | None = None
+        self._ended = self._closed = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, args=(place,), name="media", daemon=True).start()
+
+    def take(self) -> Picture | None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._pictures or self._ended or self._closed, self._longest):
+                raise CameraError(f"{self._name}: no picture came for {self._longest:g} s")
+            if self._pictures:
+                self._longest = self._patience
+                self._changed.notify_all()
+                return self._pictures.popleft()
+            if self._error is not None and not self._closed:
+                raise self._error
+            return None
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._pictures.clear()
+            self._changed.notify_all()
+
+    def _run(self, place: Place) -> None:
+        pictures = _read(place)
+        try:
+            while (picture := next(pictures, None)) is not None and self._hand_over(picture):
+                del picture
+        except Exception as error:
+            self._error = error
+        finally:
+            picture = None
+            pictures.close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _hand_over(self, picture: Picture) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._pictures) < self.AHEAD or self._closed)
+            if not self._closed:
+                self._pictures.append(picture)
+                self._changed.notify_all()
+            return not self._closed
+
+
+# ------------------------------------------------------------------------------------------------- reading a container
+
+
+def _read(place: Place) -> Generator[Picture]:
+    """Open it and read to its end. The container lives and dies in here, after its pictures."""
+    container = _open(place)
+    try:
+        pictures = _Reader(container, place).pictures()
+        try:
+            yield from pictures
+        finally:
+            pictures.close()
+    finally:
+        container.close()
+
+
+def _open(place: Place) -> InputContainer:
+    import av
+
+    failure: Exception | None = None
+    for options in place.tries:
+        try:
+            return av.open(
+                place.url,
+                mode="r",
+                format=place.form,
+                container_options=dict(options),  # PyAV 14 crashes on `options` for a format without header
+                metadata_errors="replace",
+                timeout=place.patience,
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            failure = error
+    assert failure is not None
+    raise CameraError(_why_not_opened(place, failure)) from None
+
+
+def _why_not_opened(place: Place, error: Exception) -> str:
+    import av
+
+    name = place.name
+    if isinstance(error, av.error.ExitError | TimeoutError):
+        return f"{name}: nothing came for {place.patience:g} s; check the address, and that it is switched on"
+    if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+        return f"{name} is not a video, or was cut off" if place.patience is None else f"{name} is not a video stream"
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return f"{name}: FFmpeg doesn't know this protocol here"
+    if "://" in place.url and getattr(error, "errno", None) == errno.EIO:
+        return f"{name} can't be reached; check the address"
+    return f"can't open {name}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """Without the address that PyAV's own text has in it: there may be a password in it."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+class _Reader:
+    """Decodes the video of a container, and dates its pictures."""
+
+    def __init__(self, container: InputContainer, place: Place) -> None:
+        self._container = container
+        self._place = place
+        stream = self._stream = _video_stream(container, place)
+        live = not _has_an_end(container) if place.live is None else place.live
+        # Such formats keep no times: FFmpeg makes them up from a nominal rate, which no live camera keeps.
+        self._untimed = bool(container.format.flags & NO_TIMES)
+        rate = stream.guessed_rate if self._untimed else stream.average_rate or stream.guessed_rate
+        fps = float(rate) if rate and 0 < rate <= HIGHEST_FPS and not (live and self._untimed) else None
+        self._facts = Facts(stream.codec_context.name, fps, live)
+        period_ns = round(1e9 / (fps or DEFAULT_FPS))
+        self._live_clock = LiveClock(period_ns, same_machine=place.device) if live else None
+        self._clock: Clock = self._live_clock or FileClock(period_ns)
+        # Several threads decode as many pictures at once, and hand each out as many pictures late.
+        stream.thread_type = "AUTO" if not live or (fps or 0) >= DEFAULT_FPS / 2 else "SLICE"
+        self._shown_by_dts = container.format.name == "avi"
+        self._first_dts: int | None = None
+        self._lead: int | None = None
+        # In the stream's unit: the end of all packets so far, and the latest that came, and that could be decoded.
+        self._end = self._latest_packet = 0
+        self._latest_image: int | None = None
+
+    def pictures(self) -> Generator[Picture]:
+        import av
+
+        lost = 0
+        try:
+            for image, arrival_ns in self._decoded():
+                if image is None:
+                    lost += 1
+                    continue
+                timestamp_ns = self._clock.date(self._own_ns(image), arrival_ns)
+                yield Picture(image, timestamp_ns, lost, self._facts)
+                del image  # else the traceback of a failure would keep it
+                lost = 0
+        except av.error.InvalidDataError as error:
+            if self._place.patience is not None:
+                raise CameraError(self._why_it_stopped(error)) from None
+            lost += 1  # a file that was cut off
+        except (av.error.FFmpegError, OSError) as error:
+            raise CameraError(self._why_it_stopped(error)) from None
+        if self._facts.live:
+            raise CameraError(f"{self._place.name} ended: the other side closed it")
+        if self._latest_image is not None:
+            self._tell_what_is_missing(self._latest_image, lost)
+
+    def _decoded(self) -> Iterator[tuple[av.VideoFrame | None, int]]:
+        """Pictures in the order in which they are shown, None for one that is damaged; and when they arrived."""
+        import av
+
+        for packet, arrival_ns in self._packets():
+            if packet.is_corrupt:
+                yield None, arrival_ns
+                continue
+            try:
+                images = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                yield None, arrival_ns
+                continue
+            while images:
+                image = images.pop(0)
+                if image.is_corrupt:
+                    yield None, arrival_ns
+                    continue
+                self._latest_image = max(self._latest_image or 0, image.pts or 0)
+                yield image, arrival_ns
+                del image
+
+    def _packets(self) -> Iterator[tuple[Packet[VideoStream], int]]:
+        """Packets, and when they arrived."""
+        arriving = self._arriving()
+        if self._live_clock is not None and not self._place.device and not self._untimed:
+            yield from self._piled_up(arriving)
+        yield from arriving
+
+    def _arriving(self) -> Iterator[tuple[Packet[VideoStream], int]]:
+        for packet in self._container.demux(self._stream):
+            arrival_ns = time.monotonic_ns()
+            self._note(packet, arrival_ns)
+            yield packet, arrival_ns
+
+    def _piled_up(
+        self, arriving: Iterator[tuple[Packet[VideoStream], int]]
+    ) -> Iterator[tuple[Packet[VideoStream], int]]:
+        """The packets that FFmpeg read to find out what a stream is, and the first that had to be waited for.
+
+        They come all at once, long after their time. So that they don't set the clock, it hears of them all, down to
+        the newest, before the first is decoded.
+        """
+        import av
+
+        packets: deque[tuple[Packet[VideoStream], int]] = deque()
+        size = 0
+        before: tuple[int, int] | None = None
+        failure: Exception | None = None
+        try:
+            for packet, arrival_ns in arriving:
+                packets.append((packet, arrival_ns))
+                size += packet.size
+                if packet.size == 0 or len(packets) >= PILED_UP_PACKETS or size >= PILED_UP_BYTES:
+                    break
+                if packet.dts is None:
+                    continue
+                own_ns = self._ns(packet.dts)
+                if before is not None and arrival_ns - before[0] > (own_ns - before[1]) / 2:
+                    break
+                before = arrival_ns, own_ns
+        except (av.error.FFmpegError, OSError) as error:
+            failure = error
+        while packets:
+            yield packets.popleft()
+        if failure is not None:
+            raise failure
+
+    def _note(self, packet: Packet[VideoStream], arrival_ns: int) -> None:
+        time_in_stream = packet.dts if packet.pts is None else packet.pts
+        if time_in_stream is None:
+            return
+        if self._first_dts is None:
+            self._first_dts = packet.dts
+        self._end = max(self._end, time_in_stream + (packet.duration or 0))
+        if packet.pts is not None and not packet.is_discard:
+            self._latest_packet = max(self._latest_packet, packet.pts)
+        if self._live_clock is not None and not self._untimed and packet.pts is not None:
+            self._live_clock.hear(self._ns(packet.pts), arrival_ns)
+
+    def _own_ns(self, image: av.VideoFrame) -> int | None:
+        """The picture's own time.
+
+        An AVI has one time a packet, in the order of decoding; FFmpeg's guess when a picture is shown is wrong where
+        that is another order. But pictures come out in the right order, each as many packets late as the first.
+        """
+        if self._untimed:
+            return None
+        if not self._shown_by_dts:
+            return None if image.pts is None else self._ns(image.pts)
+        if image.dts is None:
+            return None
+        if self._lead is None:
+            self._lead = image.dts - (self._first_dts or 0)
+        return self._ns(image.dts - self._lead)
+
+    def _ns(self, time_in_stream: int) -> int:
+        return round(time_in_stream * (self._stream.time_base or Fraction(1)) * 1_000_000_000)
+
+    def _why_it_stopped(self, error: Exception) -> str:
+        import av
+
+        name = self._place.name
+        if isinstance(error, av.error.ExitError | TimeoutError):
+            return f"{name}: nothing came for {self._place.patience:g} s"
+        if self._place.patience is None:
+            return f"{name} can't be read any further: {_reason(error)}"
+        return f"{name} stopped delivering: {_reason(error)}"
+
+    def _tell_what_is_missing(self, latest_image: int, lost: int) -> None:
+        """At the end of a file, where no frame follows that could tell of it."""
+        container, stream, name = self._container, self._stream, self._place.name
+        missing_ns = 0
+        if stream.duration:
+            missing_ns = self._ns((stream.start_time or 0) + stream.duration - self._end)
+        elif container.duration and len(container.streams) == 1:  # else the sound may be longer
+            missing_ns = 1000 * ((container.start_time or 0) + container.duration) - self._ns(self._end)
+        if missing_ns > 2e9 / (self._facts.fps or DEFAULT_FPS):
+            log.warning("%s breaks off: its last %.1f s are missing", name, missing_ns / 1e9)
+        elif lost or latest_image < self._latest_packet:
+            log.warning("%s breaks off: its last frames are damaged", name)
+
+
+def _has_an_end(container: InputContainer) -> bool:
+    """Of what came over a network: whether it lies there as a whole."""
+    if container.format.name in ("hls", "dash"):  # a playlist
+        return container.duration is not None
+    return container.size > 0
+
+
+def _video_stream(container: InputContainer, place: Place) -> VideoStream:
+    from av.stream import Disposition
+
+    if container.format.name == "tty" and place.form is None:  # FFmpeg would draw the text
+        raise CameraError(f"{place.name} is text, not a video")
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic:  # the cover of a piece of music
+            continue
+        if stream.codec_context is None:
+            raise CameraError(f"{place.name}: FFmpeg has no decoder for it here")
+        return stream
+    raise CameraError(f"{place.name} has no picture, only sound or other data")

@@ -1,0 +1,150 @@
+"""When a decoded picture was taken, and which pictures to keep of a stream that comes faster than wanted.
+
+Plain arithmetic in nanoseconds, without FFmpeg: `pi_capture.sources.media` brings each picture's own time, if it has
+one, and the moment at which it arrived.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+LATEST_NS = 15_000_000_000  # a picture older than this on arrival was not under way: its clock was set anew
+SLIP_NS = 1_000_000_000  # a file's time that runs back by less is a slip of the muxer's
+DRIFT = 1e-4  # how much faster than ours a sender's clock may run: quartz is better than 100 ppm
+TRIES = 3  # a stream that lost its time this often is dated by arrival
+
+
+class Clock(Protocol):
+    """Dates pictures in the order in which they are shown."""
+
+    def date(self, own_ns: int | None, arrival_ns: int) -> int:
+        """The picture's timestamp, later than the one before; `own_ns` is its own time, None if it has none."""
+
+
+class FileClock:
+    """A file's own times.
+
+    A picture without one comes a frame's time (`period_ns`) after the one before. Where time starts anew, as in files
+    that were joined, it goes on from there: the times returned only grow.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self._shift_ns = 0
+        self._last_ns: int | None = None
+
+    def date(self, own_ns: int | None, arrival_ns: int = 0) -> int:
+        last = self._last_ns
+        if own_ns is None:
+            found = 0 if last is None else last + self._period_ns
+        else:
+            found = own_ns + self._shift_ns
+            if last is not None and found <= last - SLIP_NS:
+                found = last + self._period_ns
+                self._shift_ns = found - own_ns
+            elif last is not None and found <= last:
+                found = last + 1
+        self._last_ns = found
+        return found
+
+
+class LiveClock:
+    """Puts a stream's own times on this machine's monotonic clock.
+
+    A picture can only arrive after it was taken, and the one that was under way for the shortest time tells best how
+    far the two clocks are apart. So that distance is the smallest seen; it may grow by `DRIFT`, because the clocks
+    don't run equally fast. A stream whose time runs back, stands still or falls far behind (of a camera that was
+    restarted) starts anew at its arrival, and after the third time it is dated by arrival only.
+
+    Parameters
+    ----------
+    period_ns : int
+        Nominal time from one picture to the next, for one without a time among others that have one.
+    same_machine : bool
+        The times may be this machine's own, of its wall clock or its monotonic clock, as most devices' are. They are
+        recognised by their value, and taken exactly.
+    """
+
+    def __init__(self, period_ns: int, *, same_machine: bool = False) -> None:
+        self._period_ns = period_ns
+        self._same_machine = same_machine
+        self._drift = DRIFT
+        self._distance_ns: int | None = None  # to be added to a time of the stream's own
+        self._heard_ns = 0
+        self._first_own_ns = 0
+        self._last_own_ns: int | None = None
+        self._last_ns: int | None = None
+        self._tries = TRIES
+
+    def hear(self, own_ns: int, arrival_ns: int) -> None:
+        """Something of the stream's time `own_ns` arrived; it need not have been decoded yet."""
+        distance = arrival_ns - own_ns
+        if self._distance_ns is None:
+            if self._same_machine and (known := _known_distance(own_ns, arrival_ns)) is not None:
+                self._drift, distance = 0.0, known
+            self._distance_ns, self._first_own_ns = distance, own_ns
+        else:
+            since_ns = max(0, arrival_ns - self._heard_ns)
+            self._distance_ns = min(self._distance_ns + round(since_ns * self._drift), distance)
+        self._heard_ns = max(self._heard_ns, arrival_ns)
+
+    def date(self, own_ns: int | None, arrival_ns: int) -> int:
+        last = self._last_ns
+        if own_ns is not None and self._tries:
+            found = self._by_own_time(own_ns, arrival_ns)
+        elif self._distance_ns is None or not self._tries:
+            found = arrival_ns
+        elif last is None:
+            found = self._first_own_ns + self._distance_ns - self._period_ns
+        else:
+            found = min(last + self._period_ns, arrival_ns)
+        self._last_ns = found if last is None else max(found, last + 1)
+        return self._last_ns
+
+    def _by_own_time(self, own_ns: int, arrival_ns: int) -> int:
+        self.hear(own_ns, arrival_ns)
+        assert self._distance_ns is not None
+        found = own_ns + self._distance_ns
+        passed = None if self._last_own_ns is None else own_ns - self._last_own_ns
+        self._last_own_ns = own_ns
+        if (passed is not None and passed <= 0) or found < arrival_ns - LATEST_NS:
+            self._distance_ns, self._drift = arrival_ns - own_ns, DRIFT
+            self._tries -= 1
+            return arrival_ns
+        if passed is not None and self._last_ns is not None:
+            # When the distance turns out to be smaller, time goes at half speed until it is made up for.
+            found = max(found, self._last_ns + passed // 2)
+        return found
+
+
+def _known_distance(own_ns: int, arrival_ns: int) -> int | None:
+    for distance in (time.monotonic_ns() - time.time_ns(), 0):
+        if 0 <= arrival_ns - (own_ns + distance) < SLIP_NS:
+            return distance
+    return None
+
+
+class Thinner:
+    """Chooses the pictures nearest to an even rate, and no more of them than it allows."""
+
+    def __init__(self, fps: float) -> None:
+        self._period_ns = 1e9 / fps
+        self._due_ns = 0.0
+        self._before_ns: int | None = None
+        self._usual_ns = 0.0  # from one picture to the next
+
+    def takes(self, timestamp_ns: int) -> bool:
+        """Whether to keep the picture of this time; the first one is kept."""
+        before, self._before_ns = self._before_ns, timestamp_ns
+        if before is None:
+            self._due_ns = timestamp_ns + self._period_ns
+            return True
+        between = timestamp_ns - before
+        usual = self._usual_ns = self._usual_ns or between
+        self._usual_ns += (min(between, 2 * usual) - usual) / 8
+        if timestamp_ns < self._due_ns - min(self._usual_ns, self._period_ns) / 2:  # the next one will be nearer
+            return False
+        late = timestamp_ns - self._due_ns > self._period_ns
+        self._due_ns = (timestamp_ns if late else self._due_ns) + self._period_ns
+        return True

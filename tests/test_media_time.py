@@ -1,0 +1,135 @@
+"""When pictures are dated: files with odd times, and streams on other clocks than ours."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import pairwise
+
+import pytest
+
+from pi_capture.sources.media_time import FileClock, LiveClock, Thinner
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+HERE = 5_000 * SECOND  # what our clock shows when a stream's shows 0
+
+
+def test_a_files_times_are_kept() -> None:
+    clock = FileClock(40 * MS)
+    times = [7, 8 * MS, 3 * SECOND, 3 * SECOND + 1]
+    assert [clock.date(t) for t in times] == times
+
+
+@pytest.mark.parametrize(
+    ("own", "dated"),
+    [
+        ([None, None, None], [0, 40, 80]),
+        ([100, None, None, 300], [100, 140, 180, 300]),
+        ([0, 40, 0, 40, 80], [0, 40, 40, 40, 80]),  # slips: a nanosecond each
+        ([0, 40, 5000, 0, 40, 100], [0, 40, 5000, 5040, 5080, 5140]),  # two files joined
+    ],
+)
+def test_a_files_times_only_grow(own: list[int | None], dated: list[int]) -> None:
+    clock = FileClock(40 * MS)
+    times = [clock.date(None if t is None else t * MS) for t in own]
+    assert [t // MS for t in times] == dated
+    assert all(a < b for a, b in pairwise(times))
+
+
+def test_a_live_pictures_time_does_not_shake_with_its_arrival() -> None:
+    draw = random.Random(1)
+    clock = LiveClock(40 * MS)
+    times = []
+    for n in range(2000):
+        delay = 5 * MS + round(draw.expovariate(1 / (30 * MS)))
+        times.append(clock.date(n * 40 * MS, HERE + n * 40 * MS + delay))
+    steps = [b - a for a, b in pairwise(times[200:])]
+    assert max(abs(step - 40 * MS) for step in steps) < MS
+    assert abs(times[-1] - (HERE + 1999 * 40 * MS + 5 * MS)) < 5 * MS
+
+
+def test_what_piled_up_is_dated_back() -> None:
+    clock = LiveClock(40 * MS)
+    arrival = HERE + 100 * 40 * MS  # a hundred pictures at once, the newest of them new
+    for n in range(101):
+        clock.hear(n * 40 * MS, arrival)
+    assert [clock.date(n * 40 * MS, arrival) for n in range(101)] == [HERE + n * 40 * MS for n in range(101)]
+
+
+def test_when_a_stream_turns_out_to_be_newer_no_pictures_are_dated_together() -> None:
+    clock, times = LiveClock(40 * MS), []
+    for n in range(100):
+        arrival = HERE + max(n, min(n, 49) + 12) * 40 * MS  # half a second late, and then in time
+        times.append(clock.date(n * 40 * MS, arrival))
+    steps = [b - a for a, b in pairwise(times)]
+    assert min(steps) == 20 * MS
+    assert max(steps) < 41 * MS
+    assert times[-1] - (HERE + 99 * 40 * MS) < MS
+
+
+@pytest.mark.parametrize("faster", [-90e-6, 90e-6])
+def test_a_clock_that_runs_differently_is_followed(faster: float) -> None:
+    clock = LiveClock(SECOND)
+    for n in range(24 * 3600):
+        arrival = HERE + n * SECOND
+        dated = clock.date(round(n * SECOND * (1 + faster)), arrival)
+        assert 0 <= arrival - dated < MS
+
+
+def test_a_camera_that_starts_anew() -> None:
+    clock = LiveClock(40 * MS)
+    before = [clock.date((900 + n) * 40 * MS, HERE + n * 40 * MS) for n in range(50)]
+    after = [clock.date(n * 40 * MS, HERE + (75 + n) * 40 * MS) for n in range(50)]
+    assert before[-1] == HERE + 49 * 40 * MS
+    assert after == [HERE + (75 + n) * 40 * MS for n in range(50)]
+
+
+@pytest.mark.parametrize("own", [lambda n: 0, lambda n: 10**15 - n * MS, lambda n: n * 4 * MS, lambda n: None])
+def test_times_that_mean_nothing_are_not_used(own) -> None:  # type: ignore[no-untyped-def]
+    clock = LiveClock(40 * MS)
+    for n in range(5000):
+        arrival = HERE + n * 40 * MS
+        dated = clock.date(own(n), arrival)
+        assert 0 <= arrival - dated <= 15 * SECOND
+    assert dated == arrival
+
+
+def test_a_picture_without_a_time_among_others() -> None:
+    clock = LiveClock(40 * MS)
+    arrival = HERE + 20 * 40 * MS
+    for n in range(1, 21):
+        clock.hear(n * 40 * MS, arrival)
+    own = [None, *(n * 40 * MS for n in range(1, 10)), None, *(n * 40 * MS for n in range(11, 21))]
+    assert [clock.date(t, arrival) for t in own] == [HERE + n * 40 * MS for n in range(21)]
+
+
+@pytest.mark.parametrize("now_ns", [time.time_ns, time.monotonic_ns])
+def test_this_machines_own_clocks_are_recognised(now_ns) -> None:  # type: ignore[no-untyped-def]
+    clock = LiveClock(40 * MS, same_machine=True)
+    own, monotonic = now_ns(), time.monotonic_ns()
+    dated = [clock.date(own + n * 40 * MS, monotonic + n * 40 * MS + (30 - n) * MS) for n in range(30)]
+    assert abs(dated[0] - monotonic) < MS  # not when it arrived
+    assert all(b - a == 40 * MS for a, b in pairwise(dated))
+
+
+def kept(times_ms: list[float], fps: float) -> list[float]:
+    thinner = Thinner(fps)
+    return [t for t in times_ms if thinner.takes(round(t * MS))]
+
+
+def test_thinning_takes_the_nearest() -> None:
+    assert kept([n * 100 for n in range(11)], 5) == [0, 200, 400, 600, 800, 1000]
+    assert kept([n * 100 for n in range(11)], 4) == [0, 200, 500, 700, 1000]
+    assert kept([n * 100 for n in range(11)], 30) == [n * 100 for n in range(11)]
+    assert kept([0, 5, 3000, 3005, 3100], 10) == [0, 3000, 3100]
+    assert kept([0, 7000, 14_000, 60_000], 0.1) == [0, 7000, 60_000]
+
+
+@pytest.mark.parametrize("fps", [1, 7, 15, 20, 29, 29.97])
+def test_thinning_keeps_the_rate_whatever_shakes(fps: float) -> None:
+    draw = random.Random(2)
+    times = [n * 1000 / 30 + draw.uniform(-12, 12) for n in range(3000)]
+    assert len(kept(times, fps)) == pytest.approx(100 * fps, rel=0.02)
+    steps = [b - a for a, b in pairwise(kept(times, fps))]
+    assert max(steps) < 1000 / fps + 1000 / 30 + 24
