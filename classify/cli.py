@@ -148,7 +148,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     from classify.commit import finish
     from classify.keeping import replay
     from classify.opening import open_frames
-    from classify.session import Session
+    from classify.session import NONE, Session
     from storage.errors import StorageError
     from storage.formats import open_recording
 
@@ -159,7 +159,8 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     opened = open_frames(open_recording(path), classes, journal.entries, relabel=args.relabel)
     if opened.names:
         session = Session(len(opened.names), opened.labels)
-        replay(session, opened.names, journal.entries)
+        if not replay(session, opened.names, journal.entries):
+            session.go(0 if args.relabel else max(0, session.labels.find(NONE)))
         return _Desk(path, journal, classes, opened, session, args.relabel)
     opened.recording.close()
     if not opened.sorted:
@@ -241,7 +242,7 @@ def _save(desk: _Desk) -> int:
     if not desk.path.is_dir():
         labels = [opened.class_of(label, classes) for label in session.labels]
         applied = write_labels(desk.path, desk.journal, labels, classes)
-        where = f"written to {applied.table or desk.path}"
+        where = f"labelled in {applied.table or desk.path}"
     else:
         placements = [
             Placement(opened.names[position], None if label == NONE else label, opened.class_of(label, classes))
@@ -264,7 +265,7 @@ def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:
     parts = [f"{printable(_both(name, named))} {count:,}" for name, count in counts if name]
     if applied.counts[""]:
         parts.append(f"without a class again {applied.counts['']:,}")
-    _say(f"{desk.path}: {applied.counts.total():,} labels {where}: {', '.join(parts) or 'none'}")
+    _say(f"{desk.path}: {applied.counts.total():,} frames {where}: {', '.join(parts) or 'none'}")
     for wanted, given in sorted(applied.renamed.items()):
         _say(f"{printable(wanted)} was there already; the frame is {printable(given)} now")
     for name in applied.missing:

@@ -169,8 +169,8 @@ def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:
     then = Classes(tuple(map(str, facts.get("classes", ()))), tuple(map(str, facts.get("directories", ()))))
     entries: list[Entry] = []
     now = last_classes(journal.entries)
-    if not any(isinstance(entry, Labelled) for entry in journal.entries) and then.directories:
-        entries, now = [then], then
+    if not any(isinstance(entry, Labelled) for entry in journal.entries):
+        entries, now = ([then] if then != now else []), then
     for label, runs in facts.get("given", ()):
         frames = tuple(run if isinstance(run, str) else (str(run[0]), int(run[1])) for run in runs)
         if label is None:

@@ -239,26 +239,28 @@ def _draw_unreadable(canvas: Canvas, box: Box, error: str) -> None:
     middle, centre = x + width // 2, y + height // 2
     canvas.frame((x, y, width, height), UNREADABLE, 4)
     canvas.text((middle, centre - 52), "This frame can't be read", BAD, Font(22, bold=True), align="middle")
-    for n, line in enumerate(_wrapped(error, width - 48, 14, 4)):
+    for n, line in enumerate(_wrapped(error, width - 48, 4)):
         canvas.text((middle, centre - 12 + 22 * n), line, TEXT, align="middle")
     canvas.text((middle, centre + 92), "any digit or → skips it; it will not be moved", FAINT, align="middle")
 
 
-def _wrapped(text: str, width: int, size: int, lines: int) -> list[str]:
-    """A text in lines of at most a width, broken anywhere: paths have no spaces."""
+def _wrapped(text: str, width: int, lines: int) -> list[str]:
+    """A text in lines of at most a width, broken at spaces where there are some: paths may have none."""
     found: list[str] = []
     while text and len(found) < lines:
-        part = text
-        while len(part) > 1 and text_width(part, Font(size)) > width:
-            part = part[: max(1, len(part) * width // text_width(part, Font(size)))]
-        found.append(part)
-        text = text[len(part) :]
+        end = len(text)
+        while end > 1 and text_width(text[:end]) > width:
+            end -= 1
+        if end < len(text) and " " in text[:end]:
+            end = text.rindex(" ", 0, end)
+        found.append(text[:end])
+        text = text[end:].lstrip()
     return found
 
 
 def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, height = box
-    canvas.dim((x, y, width, height), 0.72)
+    canvas.dim((x, y, width, height), 0.82)
     middle, centre = x + width // 2, y + height // 2
     open_frames = view.labels.count(NONE)
     labelled = view.count - open_frames

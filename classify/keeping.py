@@ -11,34 +11,37 @@ from classify.session import NONE, Change, Event, Session, Stretch, Undo
 from storage.labels import Classes, Entry, LabelJournal, Labelled, Looked, Moving, Redone, Undone, from_runs, to_runs
 
 
-def replay(session: Session, names: Sequence[str], entries: Iterable[Entry]) -> None:
-    """Bring a session to where a journal's entries left it. Frames that are not there any more are left out."""
+def replay(session: Session, names: Sequence[str], entries: Iterable[Entry]) -> bool:
+    """Bring a session to where a journal's entries left it. Frames that are not there any more are left out.
+
+    Returns whether the entries tell which frame was looked at last.
+    """
     positions = {name: position for position, name in enumerate(names)}
     highest = -1
     cursor: int | None = None
     for entry in entries:
         match entry:
             case Classes() | Moving():
-                continue
+                there = None
             case Labelled(frames, label, at, joined, restored):
                 found = sorted(positions[name] for name in from_runs(frames) if name in positions)
                 highest = max(highest, found[-1]) if found else highest
-                cursor = _position(at, positions, highest)
+                there = _position(at, positions, highest)
                 session.replay(
-                    _stretches(found), NONE if label is None else label, cursor, joined=joined, undoable=not restored
+                    _stretches(found), NONE if label is None else label, there, joined=joined, undoable=not restored
                 )
             case Undone(at):
                 session.undo()
-                cursor = _position(at, positions, highest)
+                there = _position(at, positions, highest)
             case Redone(at):
                 session.redo()
-                cursor = _position(at, positions, highest)
+                there = _position(at, positions, highest)
             case Looked(at):
-                cursor = _position(at, positions, highest)
-        if cursor is not None:
+                there = _position(at, positions, highest)
+        if there is not None:
+            cursor = there
             session.go(cursor)
-    if cursor is None:
-        session.go(max(0, session.labels.find(NONE)))
+    return cursor is not None
 
 
 def _position(at: str | None, positions: dict[str, int], highest: int) -> int | None:

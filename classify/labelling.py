@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
 
 from classify.changes import UNKNOWN
 from classify.drawing import Drawing, frame_at
@@ -21,8 +22,11 @@ from classify.pictures import AROUND, Pictures
 from classify.playing import Player
 from classify.session import BATCH, Event, Session
 from classify.showing import Legend, Look, done, title, view
-from classify.window import Window
 from storage.labels import LabelJournal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 IDLE_MS = 50
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
@@ -34,6 +38,20 @@ class Ended(Enum):
     SAVE = auto()
     CLOSED = auto()
     REFRESH = auto()
+
+
+class WindowLike(Protocol):
+    """What labelling needs of a window; `classify.window` has the real one."""
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    def key(self, milliseconds: int) -> int | None: ...
+    def listen(self) -> None: ...
+    def click(self) -> tuple[int, int] | None: ...
+    def show(self, picture: NDArray[np.uint8]) -> None: ...
+    def set_title(self, title: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +77,9 @@ class _Shown:
 class Labelling:
     """Labelling in a window, until the person saves or closes it."""
 
-    def __init__(self, work: Work, window: Window) -> None:
+    def __init__(self, work: Work, window: WindowLike, clock: Callable[[], float] = time.monotonic) -> None:
         self._work = work
+        self._clock = clock
         self._session, self._pictures = work.session, work.pictures
         self._window = window
         self._disk = ThreadPoolExecutor(1, "journal")
@@ -105,7 +124,7 @@ class Labelling:
             The journal can't be written. What was labelled before is kept.
         """
         try:
-            self._pace.mark(time.monotonic(), done(self._session, self._work.legend))
+            self._pace.mark(self._clock(), done(self._session, self._work.legend))
             self._show()
             while self._window.is_open:
                 code = self._window.key(self._patience())
@@ -115,7 +134,7 @@ class Labelling:
                         return ended
                 elif (place := self._window.click()) is not None:
                     self._click(*place)
-                elif self._player.way and not self._player.waits(time.monotonic()):
+                elif self._player.way and not self._player.waits(self._clock()):
                     self._tick()
                 else:
                     self._idle()
@@ -141,7 +160,7 @@ class Labelling:
                 self._pause()
             if deed := self._deeds.get(action.do):
                 deed(action.number)
-        self._pace.mark(time.monotonic(), done(self._session, self._work.legend))
+        self._pace.mark(self._clock(), done(self._session, self._work.legend))
         self._show()
         return None
 
@@ -256,7 +275,7 @@ class Labelling:
         if (self._session.at_end and way > 0) or (self._session.cursor == 0 and way < 0):
             self._look.message = "that way there is nothing more"
         else:
-            self._player.start(way, self._session.cursor, time.monotonic())
+            self._player.start(way, self._session.cursor, self._clock())
 
     def _change_speed(self, by: int) -> None:
         self._player.change_speed(by)
@@ -276,7 +295,7 @@ class Labelling:
         self._keep(self._session.switch(label, since))
 
     def _tick(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         frames = self._player.advance(self._pictures.fps, now)
         target = max(0, min(self._session.cursor + frames, self._session.count))
         if self._session.held is not None and not self._is_known(target):
@@ -299,7 +318,7 @@ class Labelling:
 
     def _patience(self) -> int:
         """Milliseconds to wait for a key."""
-        return min(IDLE_MS, int(1000 * self._player.waits(time.monotonic()))) if self._player.way else IDLE_MS
+        return min(IDLE_MS, int(1000 * self._player.waits(self._clock()))) if self._player.way else IDLE_MS
 
     def _idle(self) -> None:
         """Nobody pressed anything: go on with what had to wait, write down where we are, show what has arrived."""
@@ -311,7 +330,7 @@ class Labelling:
             return
         if not self._player.way:
             self._work.keeper.flush()
-        if self._window.size != self._shown.size or (news and time.monotonic() - self._shown.when > REDRAW_SECONDS):
+        if self._window.size != self._shown.size or (news and self._clock() - self._shown.when > REDRAW_SECONDS):
             self._show()
 
     def _wait_for(self, go_on: Callable[[], None]) -> None:
@@ -355,4 +374,4 @@ class Labelling:
         self._window.set_title(title(session, picture, self._pace, legend))
         shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])
         self._window.show(self._drawing.draw(shown, size))
-        self._shown = _Shown(arrivals, size, time.monotonic())
+        self._shown = _Shown(arrivals, size, self._clock())

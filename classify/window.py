@@ -59,16 +59,14 @@ class Window:
             self._title = title
             self._cv2.setWindowTitle(NAME, title)
 
-    def listen(self, milliseconds: int = 1) -> None:
+    def listen(self) -> None:
         """Let the window live, and take note of keys. Of keys that come while nobody listens, the last is kept only."""
-        code = self._cv2.waitKeyEx(milliseconds)
-        if code != -1:
-            self._keys.append(code)
+        self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
         """The code of the next key, as `waitKeyEx` gives it; None if none comes in time."""
         if not self._keys:
-            self.listen(max(1, milliseconds))
+            self._wait(max(1, milliseconds))
         return self._keys.popleft() if self._keys else None
 
     def click(self) -> tuple[int, int] | None:
@@ -105,6 +103,11 @@ class Window:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _wait(self, milliseconds: int) -> None:
+        code = self._cv2.waitKeyEx(milliseconds)
+        if code != -1:
+            self._keys.append(code)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON
