@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pi_capture.errors import CameraError, RecordingError
 from pi_capture.jitter import SETTLE_SECONDS, Jitter
@@ -18,6 +19,10 @@ from pi_capture.sources import Controllable, Size, Source, open_source
 from storage.frame import Frame
 
 TICK_SECONDS = 0.25
+LOSSY_JITTER = (
+    "a lossy codec smooths away some of the variation of white balance and gain between frames, and keeps its own "
+    "blocks instead: for training data, record without --codec (lossless), or with --no-jitter"
+)
 PATIENCE_SECONDS = 2.0  # for a camera that is in the middle of a frame when we stop
 
 
@@ -33,6 +38,7 @@ def record(
     jitter_seed: int | None = None,
     countdown: float = 0,
     sync_interval: float = 1.0,
+    options: Mapping[str, Any] | None = None,
     stop: threading.Event | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[Status], None] | None = None,
@@ -47,7 +53,7 @@ def record(
         How long, by the frames' timestamps; -1 until `stop` is set, or the file ends.
     camera, size, fps
         See `pi_capture.sources.open_source`.
-    backend, sync_interval
+    backend, sync_interval, options
         See `Recorder`.
     jitter : bool, optional
         Vary gain and white balance (see `pi_capture.jitter`); by default only a Raspberry Pi camera's.
@@ -69,7 +75,7 @@ def record(
     """
     stop = stop or threading.Event()
     say = say or (lambda line: None)
-    recorder = Recorder(target, backend=backend, sync_interval=sync_interval)
+    recorder = Recorder(target, backend=backend, sync_interval=sync_interval, options=options)
     try:
         source = open_source(camera, size, fps)
     except BaseException:
@@ -171,6 +177,8 @@ class _Loop:
             self._lines.append(f"{self._source.info.camera} has no exposure controls: recording without jitter")
             return
         self._jitter = Jitter(locked, self._jitter_seed)
+        if not self._recorder.lossless:
+            self._lines.append(LOSSY_JITTER)
         self._recorder.describe({"locked": dict(locked), "jitter": {"seed": self._jitter_seed}})
 
     def _keep(self, frames: Iterator[Frame]) -> None:

@@ -77,6 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sync-interval", metavar="S", type=_positive, default=1.0, help="what a power cut may cost (default: 1)"
     )
+    options = parser.add_argument_group("options of the formats")
+    options.add_argument(
+        "--compression", metavar="NAME", help=".h5: deflate (default) or none, which is faster and larger"
+    )
+    options.add_argument("--codec", metavar="NAME", help=".mkv: ffv1 (lossless, default), h264-lossless, h264 or mjpeg")
+    options.add_argument("--crf", metavar="N", type=int, help="quality of h264 and mjpeg: lower is better and larger")
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
@@ -123,6 +129,7 @@ def _record(args: argparse.Namespace) -> int:
                 jitter_seed=args.jitter_seed,
                 countdown=countdown,
                 sync_interval=args.sync_interval,
+                options={"compression": args.compression, "codec": args.codec, "crf": args.crf},
                 stop=stop,
                 say=progress.say,
                 progress=progress.show,

@@ -84,11 +84,13 @@ class Recorder:
         Seconds between syncs: what a power cut may cost.
     facts : mapping, optional
         Kept with the recording, JSON-serialisable.
+    options : mapping, optional
+        What the format is to be asked for, as on the command line: ``compression``, ``codec``, ``crf``, ``weights``.
 
     Raises
     ------
     StorageError
-        The target can't be recorded into.
+        The target can't be recorded into, or not so.
     """
 
     def __init__(
@@ -99,12 +101,13 @@ class Recorder:
         backend: str | None = None,
         sync_interval: float = 1.0,
         facts: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self._target = Path(target)
         self._fps = fps
         self._backend = find_format(self._target, backend).name
         self._sync_interval = sync_interval
-        self._writer = open_writer(self._target, backend)
+        self._writer = open_writer(self._target, backend, options)
         self.describe({"backend": self._backend, "fps": fps, **_facts_of_this_machine(), **(facts or {})})
 
         self._next_index = self._first_index = self._writer.next_index
@@ -256,6 +259,11 @@ class Recorder:
     @property
     def target(self) -> Path:
         return self._target
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the frames come back as they went in."""
+        return getattr(self._writer, "lossless", True)
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""

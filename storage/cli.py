@@ -35,6 +35,10 @@ examples:
   python -m storage split day1 --val 0.1           hold out whole stretches of time: val_day1/
   python -m storage split day1 --undo              take that back
   python -m storage merge all day1 day2 day3       bring labelled directories together
+  python -m storage extract day1.mkv day1          its frames as PNG files, in the directories of their classes
+  python -m storage extract clip.mp4 day1 --fps 2  two frames a second of any video
+  python -m storage convert day1 day1.mkv          any format into any other, by the names
+  python -m storage convert frames out.mp4 --fps 30
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
 """
@@ -110,13 +114,14 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from storage.verify import check_quarantine, find_broken, quarantine
+    from storage.verify import check_quarantine, find_broken, quarantine, repair
 
     if args.quarantine is not None:
         for path in args.paths:
             check_quarantine(path, args.quarantine)
     reports = []
     for path in args.paths:
+        repaired = repair(path)
         with _progress(f"verifying {path}") as progress:
             frames, broken = find_broken(path, progress=progress)
         moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
@@ -125,6 +130,7 @@ def _verify(args: argparse.Namespace) -> int:
             {
                 "path": str(path),
                 "frames": frames,
+                "repaired": repaired,
                 "broken": [
                     {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
                     | ({"moved_to": str(moved[number])} if moved else {})
@@ -151,6 +157,8 @@ def _layout_problems(path: Path) -> list[Any]:
 
 def _tell_verified(report: dict[str, Any]) -> None:
     path, broken = report["path"], report["broken"]
+    if report["repaired"]:
+        print(f"{path}: {report['repaired']}")
     for frame in broken:
         where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
         moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""
@@ -308,6 +316,79 @@ def _tell_missing(missing: Sequence[str]) -> int:
     return 3 if missing else 0
 
 
+# -------------------------------------------------------------------------------------------------------------- extract
+
+EXTRACT = """\
+Write the frames of a recording, or of any video that a phone or another program made, as PNG files.
+
+They keep their times and their numbers, and go into the directories of their classes if they have one.
+Interrupted, the same command goes on; what is there already stays as it is.
+"""
+
+
+def _extract_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a recording, or any video")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a new data directory, or one begun from there")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--every", metavar="N", type=_count, help="only every N-th frame")
+    some.add_argument("--fps", metavar="N", type=_positive, help="only N frames a second, by their own times")
+    parser.add_argument("--from", dest="start", metavar="S", type=_not_negative, help="from S seconds on")
+    parser.add_argument("--to", dest="end", metavar="S", type=_positive, help="up to S seconds")
+    parser.add_argument("--labelled", action="store_true", help="only frames that have a class")
+
+
+def _extract(args: argparse.Namespace) -> int:
+    from storage.extract import extract
+
+    with _progress(f"extracting {args.source}") as progress:
+        done = extract(
+            args.source,
+            args.directory,
+            every=args.every,
+            fps=args.fps,
+            start=args.start,
+            end=args.end,
+            labelled=args.labelled,
+            progress=progress,
+        )
+    if args.json:
+        _print_json({"path": str(args.directory), "written": done.written, "present": done.present})
+    else:
+        there = f", {done.present} were there already" if done.present else ""
+        print(f"{args.directory}: {done.written} frames written{there}")
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------------------- convert
+
+CONVERT = """\
+Make a recording in another format, told by the names: a directory (PNG files), .h5, .mkv; or .mp4 and
+.mov, H.264 in yuv420p, for other programs. Frames, times, labels and what is known of the sessions go
+along; labels of .mp4 and .mov into a table beside them. IN may also be a directory of pictures from
+elsewhere, or any video.
+"""
+
+
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", type=Path, help="a recording, pictures or any video; not changed")
+    parser.add_argument("target", metavar="OUT", type=Path, help="what to make; must not be there yet")
+    parser.add_argument("--fps", metavar="N", type=_positive, help="give the frames new times, N a second")
+    parser.add_argument("--codec", metavar="NAME", help="of a .mkv: ffv1 (default), h264-lossless, h264, mjpeg")
+    parser.add_argument("--crf", metavar="N", type=int, help="quality of h264: 0 (best) to 51, 18 if not given")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from storage.convert import convert
+
+    with _progress(f"converting {args.source}") as progress:
+        frames = convert(args.source, args.target, fps=args.fps, codec=args.codec, crf=args.crf, progress=progress)
+    if args.json:
+        _print_json({"path": str(args.target), "frames": frames})
+    else:
+        print(f"{args.target}: {frames} frames")
+    return 0
+
+
 # ------------------------------------------------------------------------------------------------------------- commands
 
 
@@ -327,6 +408,8 @@ COMMANDS = (
     _Command("verify", "is every frame whole, and the layout right?", _verify_arguments, _verify),
     _Command("merge", "bring labelled directories together in one", _merge_arguments, _merge),
     _Command("split", "hold out whole stretches of time for validation", _split_arguments, _split, SPLIT),
+    _Command("extract", "frames of a recording or any video as PNG files", _extract_arguments, _extract, EXTRACT),
+    _Command("convert", "a recording into another format", _convert_arguments, _convert, CONVERT),
 )
 
 
@@ -401,6 +484,12 @@ def _not_negative(text: str) -> float:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
     return number
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+    return int(text)
 
 
 def _seed(text: str) -> int:

@@ -40,8 +40,12 @@ class Writer(Protocol[Encoded]):
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts about the recording (camera, counts …), JSON-serialisable; stored by `close` at the latest."""
 
-    def encode(self, frame: Frame) -> Encoded:
-        """Turn a frame into what `append` takes. Pure; safe to call from several threads at once."""
+    def encode(self, frame: Frame, label: str | None = None) -> Encoded:
+        """Turn a frame into what `append` takes. Pure; safe to call from several threads at once.
+
+        `label` is the frame's class, if it is known already. A format that keeps labels apart from the frames takes
+        none here; its module has ``write_labels(path, labels)``.
+        """
 
     def append(self, encoded: Encoded) -> None:
         """Take the next frame, in order. Raises OSError when the disk is full; the writer stays usable for `sync`."""
@@ -67,7 +71,11 @@ class Format:
     suffix : str
         The end of a target's name that stands for it; empty for a directory.
     module, writer, reader : str
-        Where its classes are.
+        Where its classes are; the reader may be a function.
+    also_reads : tuple of str
+        Other suffixes, of files that its reader opens and its writer does not make.
+    options : tuple of str
+        The keyword arguments that its writer takes, called so on the command line too.
     """
 
     name: str
@@ -75,14 +83,21 @@ class Format:
     module: str
     writer: str
     reader: str
+    also_reads: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def load(self, class_name: str) -> Any:
         return getattr(importlib.import_module(self.module), class_name)
 
 
+MOVIES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
+    *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
+)
 FORMATS = (
     Format("png", "", "storage.png", "PngWriter", "PngReader"),
-    Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader"),
+    Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
+    Format("video", ".mkv", "storage.video", "VideoWriter", "open_video", MOVIES, ("codec", "crf")),
 )
 
 
@@ -108,7 +123,7 @@ def find_format(path: Path, name: str | None = None) -> Format:
     if path.is_dir():
         return next(row for row in formats if not row.suffix)
     for row in sorted(formats, key=lambda row: -len(row.suffix)):
-        if path.name.lower().endswith(row.suffix) and (row.suffix or not path.suffix):
+        if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not path.suffix):
             return row
     known = ", ".join(row.suffix for row in formats if row.suffix)
     raise StorageError(
@@ -118,16 +133,33 @@ def find_format(path: Path, name: str | None = None) -> Format:
     )
 
 
-def open_writer(path: Path, backend: str | None = None) -> Writer[Any]:
+def open_writer(path: Path, backend: str | None = None, options: Mapping[str, Any] | None = None) -> Writer[Any]:
     """Begin, or continue, the recording at `path`.
+
+    Parameters
+    ----------
+    path : path
+    backend : str, optional
+        The format's name; by the path's suffix if not given.
+    options : mapping, optional
+        Of the format (`Format.options`); those that are None count as not given.
 
     Raises
     ------
     StorageError
-        The target can't be written, is something else, or is being recorded into already.
+        The target can't be written, is something else, or is being recorded into already; or its format has no such
+        option.
     """
     row = find_format(path, backend)
-    writer: Writer[Any] = row.load(row.writer)(path)
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    for name in given:
+        if name not in row.options:
+            having = [f"{other.name} ({other.suffix})" for other in all_formats() if name in other.options]
+            raise StorageError(f"{path}: {row.name} has no --{name}; {', '.join(having) or 'no format'} has")
+    if path.suffix.lower() in row.also_reads:
+        better = path.with_suffix(row.suffix)
+        raise StorageError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
+    writer: Writer[Any] = row.load(row.writer)(path, **given)
     return writer
 
 

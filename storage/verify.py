@@ -12,12 +12,13 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from isal import igzip_lib, isal_zlib
 
 from storage.errors import StorageError
-from storage.formats import open_recording
+from storage.formats import find_format, open_recording
 from storage.moves import move_file
 from storage.png import MAX_PIXELS, SIGNATURE, PngReader, decode_image
 from storage.recording import Recording
@@ -74,6 +75,25 @@ def find_broken(
             if progress is not None:
                 progress(done, total)
         return total, broken
+
+
+def repair(path: Path) -> str | None:
+    """Complete a recording that a crash has cut off, if its format's module has a way to (``repair``).
+
+    Returns
+    -------
+    str or None
+        What was done, in words that go on after the recording's name.
+
+    Raises
+    ------
+    StorageError
+        There is no recording, or it is being recorded into.
+    """
+    if not path.exists():
+        return None  # whoever reads it says so
+    mend: Callable[[Path], str | None] | None = getattr(import_module(find_format(path).module), "repair", None)
+    return None if mend is None else mend(path)
 
 
 def quarantine(broken: Sequence[Broken], data_dir: Path, directory: Path) -> list[Path]:

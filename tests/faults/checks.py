@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from storage import open_recording
 from storage.png import is_whole_png, read_texts
 from tests.faults.writer import picture
 
-TARGETS = ("day1", "day1.h5")
+TARGETS = ("day1", "day1.h5", "day1.mkv")
 """Names that stand for the formats which every fault test is run for."""
 
 
@@ -41,6 +42,8 @@ def _frames(target: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     """Name, seed and pixels of each frame, read by somebody else's library."""
     if target.suffix == ".h5":
         yield from _frames_in_hdf5(target)
+    elif target.suffix == ".mkv":
+        yield from _frames_in_video(target)
     else:
         yield from _frames_in_directory(target)
 
@@ -64,3 +67,14 @@ def _frames_in_hdf5(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:
         assert np.all(labels[:] == -1) and np.all(times[:] > 0)
         for number in range(len(frames)):
             yield f"{path}, frame {number}", json.loads(metadata[number])["seed"], frames[number]
+
+
+def _frames_in_video(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:
+    import av
+
+    with open_recording(path) as recording:
+        seeds = [frame.metadata["seed"] for frame in recording]  # those that are whole; others may be half there
+        assert recording.timestamps_ns == [frame.timestamp_ns for frame in recording]
+    with av.open(str(path)) as container:
+        for number, (frame, seed) in enumerate(zip(container.decode(video=0), seeds, strict=False)):
+            yield f"{path}, frame {number}", seed, frame.to_ndarray(format="rgb24")

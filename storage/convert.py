@@ -1,0 +1,190 @@
+"""A recording of any format, or any video, into one of another format: frames, times, labels and what else was known.
+
+The new one appears under its name when it is complete. PNG files are `storage.extract`'s business; they appear as they
+come, and an interrupted conversion into them goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from storage.atomic import lock_directory, rename_new, sync_directory
+from storage.errors import StorageError
+from storage.extract import extract
+from storage.formats import Writer, find_format, open_recording, open_writer
+from storage.heads import read_head
+from storage.labels import write_table
+from storage.movie import MovieReader
+from storage.movie_write import SUFFIXES, USUAL_CRF, MovieWriter
+from storage.png import PngReader
+from storage.recording import Recording
+from storage.transfer import Progress, elapsed_ns, stretches, transfer
+from storage.video import VideoWriter
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    fps: float | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> int:
+    """Convert a recording; formats are told by the names.
+
+    Parameters
+    ----------
+    source : path
+        A recording, a directory of pictures from elsewhere, or any video.
+    target : path
+        What must not be there yet; a directory may be, if it is this conversion that began it.
+    fps : float, optional
+        Give frame n the time n / fps instead of its own. Pictures without times of their own need it.
+    codec, crf : str, int, optional
+        Of a ``.mkv``, as in `storage.video.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, which are always H.264.
+    progress : callable, optional
+        Told how many of how many frames are done.
+    threads : int, optional
+        As many as there are cores, if not given.
+
+    Returns
+    -------
+    int
+        The number of frames in the target.
+
+    Raises
+    ------
+    StorageError
+        The source can't be read, or the target not be made.
+    """
+    row = find_format(target)
+    movie = target.suffix.lower() in SUFFIXES
+    if not movie and target.suffix.lower() in row.also_reads:
+        raise StorageError(f"{target}: videos are written as .mkv, .mp4 and .mov")
+    if (codec is not None and (movie or row.name != "video")) or (crf is not None and row.name != "video"):
+        raise StorageError(f"{target}: --codec is for .mkv, --crf for .mkv, .mp4 and .mov")
+    if not row.suffix:
+        done = extract(source, target, times_from_fps=fps, progress=progress, threads=threads)
+        return done.written + done.present
+    with open_recording(source) as recording, _appearing(target) as temporary:
+        job = _Job(recording, _times(recording, fps), list(recording.labels), progress, threads)
+        if movie:
+            _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
+        elif row.name == "video":
+            _write_recording(job, lambda: VideoWriter(temporary, codec=codec, crf=crf), labels_go_along=True)
+        else:
+            _write_recording(job, lambda: open_writer(temporary), labels_go_along=False)
+        if any(label is not None for label in job.labels):
+            if movie:
+                write_table(target, job.labels)
+            elif row.name != "video":
+                row.load("write_labels")(temporary, job.labels)
+        return len(recording)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is converted: a recording, other times for its frames if they get any, and what there is to tell whom."""
+
+    recording: Recording
+    times: Sequence[int] | None
+    labels: Sequence[str | None]
+    progress: Progress | None
+    threads: int | None
+
+    def teller(self, before: int) -> Callable[[int], None] | None:
+        """What `transfer` tells about frames of which so many came before."""
+        progress, total = self.progress, len(self.recording)
+        return None if progress is None else lambda count: progress(before + count, total)
+
+
+def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> None:
+    """Store a recording, session by session: each is one in the new recording too."""
+    for stretch in stretches(job.recording):
+        writer = open_writer()
+        try:
+            writer.describe({**stretch.facts, "converted_from": job.recording.path.name})
+            transfer(
+                job.recording,
+                stretch.indices,
+                writer,
+                labels=job.labels if labels_go_along else None,
+                timestamps_ns=job.times,
+                done=job.teller(stretch.indices.start),
+                threads=job.threads,
+            )
+        finally:
+            writer.close()
+
+
+def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> None:
+    own = job.recording.timestamps_ns
+    has_sound = isinstance(job.recording, MovieReader) and fps is None
+    writer = MovieWriter(path, crf=crf, fps=fps, sound=(job.recording.path, own[0]) if has_sound else None)
+    try:
+        times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
+        indices = range(len(job.recording))
+        transfer(job.recording, indices, writer, timestamps_ns=times, done=job.teller(0), threads=job.threads)
+    finally:
+        writer.close()
+
+
+def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
+    """The times that the frames get; None for their own."""
+    if not len(recording):
+        raise StorageError(f"{recording.path} holds no frame")
+    if fps is not None:
+        return [round(n / fps * 1e9) for n in range(len(recording))]
+    if isinstance(recording, PngReader) and read_head(recording.file(0)).timestamp_ns is None:
+        own = recording.timestamps_ns  # when the files were changed
+        if any(after <= before for before, after in pairwise(own)):
+            raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
+    return None
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A place to make a file in; at the end it gets its name, if all went well."""
+    if not target.parent.is_dir():
+        raise StorageError(f"{target.parent} does not exist; create it first: mkdir -p {target.parent}")
+    if os.path.lexists(target):
+        raise StorageError(f"{target} exists; choose another name")
+    directory = target.with_name(f".{target.name}.convert")
+    try:
+        directory.mkdir(exist_ok=True)
+        lock = lock_directory(directory, f"{target} is being made by another program")
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror}; choose a name that you may write to") from None
+    try:
+        for left_over in directory.iterdir():  # of a conversion that was interrupted
+            left_over.unlink()
+        yield directory / target.name
+        _make_durable(directory / target.name)
+        rename_new(directory / target.name, target)
+        sync_directory(target.parent)
+    except StorageError as error:
+        raise StorageError(str(error).replace(str(directory / target.name), str(target))) from None
+    except FileExistsError:
+        raise StorageError(f"{target} was made by another program meanwhile; choose another name") from None
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror}; nothing of it is left") from None
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _make_durable(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,163 @@
+"""Frames out of a recording or any video, as PNG files with their own times, in the directories of their classes.
+
+Interrupted, the same command goes on where it was: a frame that is there already, in whichever class, stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.dataset import FRAME_NAME, class_directories, image_names, locate
+from storage.errors import StorageError
+from storage.formats import open_recording
+from storage.png import PngWriter
+from storage.recording import Recording
+from storage.sessions import read_sessions
+from storage.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What an extraction came to: frames written now, and those that were there already."""
+
+    written: int
+    present: int
+
+
+def extract(
+    source: Path,
+    target: Path,
+    *,
+    every: int | None = None,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    labelled: bool = False,
+    times_from_fps: float | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> Extracted:
+    """Write frames of a recording or a video into a data directory, under their numbers in it.
+
+    Parameters
+    ----------
+    source : path
+        A recording of any format, or any video.
+    target : path
+        A new directory, or one that an extraction from the same source has begun.
+    every : int, optional
+        Only each so-manieth frame.
+    fps : float, optional
+        Only so many a second, by the frames' own times.
+    start, end : float, optional
+        Only frames from so many seconds after the first one on, and before so many.
+    labelled : bool
+        Only frames that have a class.
+    times_from_fps : float, optional
+        Give frame n the time n / `times_from_fps` instead of its own.
+    progress : callable, optional
+        Told how many of how many frames are done.
+    threads : int, optional
+        As many as there are cores, if not given.
+
+    Raises
+    ------
+    StorageError
+        The source can't be read, or the target holds something else.
+    """
+    with open_recording(source) as recording:
+        if not len(recording):
+            raise StorageError(f"{source} holds no frame")
+        place = locate(target)
+        if place.class_name:
+            raise StorageError(f"{target} is a class directory; frames go to their classes by themselves")
+        chosen = choose(recording, every=every, fps=fps, start=start, end=end, labelled=labelled)
+        identity = _identity(recording)
+        _present(target, identity)  # refuses what is none of ours
+        PngWriter(target).close()  # takes up what an interruption left
+        present = _present(target, identity)
+        missing = [index for index in chosen if index not in present]
+        labels = recording.labels
+        times = None if times_from_fps is None else [round(n / times_from_fps * 1e9) for n in range(len(recording))]
+        count = len(chosen) - len(missing)
+        for stretch, indices in _by_stretch(stretches(recording), missing):
+            writer = PngWriter(target)
+            try:
+                writer.describe({**stretch.facts, "extracted": {"from": source.name, "identity": identity}})
+                writer.begin()  # so that it is told from others, whenever it is interrupted
+                tell = None if progress is None else _teller(progress, count, len(chosen))
+                transfer(recording, indices, writer, labels=labels, timestamps_ns=times, done=tell, threads=threads)
+            finally:
+                writer.close()
+            count += len(indices)
+    return Extracted(len(missing), len(chosen) - len(missing))
+
+
+def choose(
+    recording: Recording,
+    *,
+    every: int | None = None,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    labelled: bool = False,
+) -> list[int]:
+    """The numbers of the frames that `extract` takes; see there."""
+    indices: Iterable[int] = range(len(recording))
+    if fps is not None or start is not None or end is not None:
+        times = elapsed_ns(recording.timestamps_ns)
+        begin, stop = (start or 0.0) * 1e9, float("inf") if end is None else end * 1e9
+        indices = [index for index in indices if begin <= times[index] < stop]
+        if fps is not None:
+            indices = list(_thin(indices, times, fps))
+    if labelled:
+        labels = recording.labels
+        indices = [index for index in indices if labels[index] is not None]
+    return list(indices)[:: every or 1]
+
+
+def _thin(indices: Sequence[int], times: Sequence[int], fps: float) -> Iterator[int]:
+    """The first frame in each 1 / fps seconds."""
+    last = -1
+    for index in indices:
+        slot = int((times[index] - times[indices[0]]) / 1e9 * fps + 1e-6)
+        if slot > last:
+            last = slot
+            yield index
+
+
+def _by_stretch(found: Sequence[Stretch], indices: Sequence[int]) -> Iterator[tuple[Stretch, list[int]]]:
+    for stretch in found:
+        mine = [index for index in indices if index in stretch.indices]
+        if mine:
+            yield stretch, mine
+
+
+def _identity(recording: Recording) -> str:
+    """Tells a recording from others, also after it has grown: its first frame, and when it was."""
+    first = recording.read(0)
+    return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
+
+
+def _present(target: Path, identity: str) -> set[int]:
+    """The numbers of the frames in a directory that an extraction from the same source has begun."""
+    if not target.exists():
+        return set()
+    names = [name for directory in (target, *class_directories(target)) for name in image_names(directory)]
+    begun = any(_extracted_from(session) == identity for session in read_sessions(target))
+    if names and not begun:
+        raise StorageError(f"{target} holds frames that are not from there; choose another name")
+    return {int(match[1]) for name in names if (match := FRAME_NAME.fullmatch(name))}
+
+
+def _extracted_from(session: dict[str, Any]) -> str | None:
+    extracted = session.get("extracted")
+    return extracted.get("identity") if isinstance(extracted, dict) else None
+
+
+def _teller(progress: Progress, before: int, total: int) -> Any:
+    return lambda count: progress(before + count, total)

@@ -1,0 +1,144 @@
+"""MobileNet as a feature extractor: a picture in, 256 numbers out, by LiteRT, without TensorFlow.
+
+The network is MobileNet v1, width 0.25, 128×128, without its classifier, averaged over the picture. Its weights come as
+a ``.tflite`` file that takes pixels as they are; `storage.mobilenet_export` makes one from other files of weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIDE = 128
+FEATURES = 256
+NETWORK = "MobileNet v1 0.25, 128x128, global average pooling"
+PREPROCESSING = "uint8 RGB; cut to a square around the centre; scaled to 128x128; x / 127.5 - 1 inside the model"
+EXPORTABLE = (".pb", ".keras", ".weights.h5")
+HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once on a machine with TensorFlow and network"
+
+
+class Extractor:
+    """Computes features; may be called from several threads at once, each has an interpreter of its own.
+
+    Parameters
+    ----------
+    weights : str or path
+        A ``.tflite`` file, or ``imagenet`` or a file of weights that `storage.mobilenet_export` has exported before.
+
+    Raises
+    ------
+    StorageError
+        There is no such file, it is no such network, or LiteRT is not installed.
+    """
+
+    def __init__(self, weights: str | Path = "imagenet") -> None:
+        self._path = find_model(weights)
+        self._model = self._path.read_bytes()
+        self.sha256 = hashlib.sha256(self._model).hexdigest()
+        self._of_this_thread = threading.local()
+        try:
+            self._interpreter()
+        except ImportError:
+            raise StorageError("features need LiteRT: run 'pip install ai-edge-litert' (64-bit systems only)") from None
+        except (ValueError, RuntimeError) as error:
+            raise StorageError(f"{self._path} is no model that LiteRT can run: {_first_line(error)}") from None
+
+    def extract(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The features of a picture.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (height, width, 3), uint8, RGB
+            Of any size; see `PREPROCESSING`.
+
+        Returns
+        -------
+        ndarray, shape (256,), float32
+        """
+        interpreter, entry, exit_ = self._interpreter()
+        interpreter.set_tensor(entry, _square(pixels)[None])
+        interpreter.invoke()
+        features: NDArray[np.float32] = interpreter.get_tensor(exit_)[0]
+        return features
+
+    def _interpreter(self) -> tuple[Any, int, int]:
+        found: tuple[Any, int, int] | None = getattr(self._of_this_thread, "interpreter", None)
+        if found is None:
+            found = self._of_this_thread.interpreter = self._make_interpreter()
+        return found
+
+    def _make_interpreter(self) -> tuple[Any, int, int]:
+        import numpy as np
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_content=self._model, num_threads=1)
+        interpreter.allocate_tensors()
+        (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
+        takes = list(entry["shape"]) == [1, SIDE, SIDE, 3] and entry["dtype"] == np.uint8
+        gives = list(exit_["shape"]) == [1, FEATURES] and exit_["dtype"] == np.float32
+        if not (takes and gives):
+            raise ValueError(
+                f"it takes {list(entry['shape'])} {np.dtype(entry['dtype'])} and gives {list(exit_['shape'])} "
+                f"{np.dtype(exit_['dtype'])}, wanted are [1, 128, 128, 3] uint8 and [1, 256] float32"
+            )
+        return interpreter, entry["index"], exit_["index"]
+
+
+def find_model(weights: str | Path) -> Path:
+    """The ``.tflite`` file that stands for some weights: itself, or what was exported from them.
+
+    Raises
+    ------
+    StorageError
+        There is none; the message says how to get it.
+    """
+    path = Path(weights)
+    if str(weights) == "imagenet":
+        exported = cache_directory() / exported_name("imagenet")
+        if not exported.is_file():
+            raise StorageError(f"no ImageNet weights on this machine: {HOW_TO_EXPORT}, or give --weights FILE")
+        return exported
+    if not path.is_file():
+        raise StorageError(f"{path}: no such file of weights")
+    if path.name.endswith(EXPORTABLE):
+        exported = cache_directory() / exported_name(hashlib.sha256(path.read_bytes()).hexdigest())
+        if not exported.is_file():
+            raise StorageError(f"{path} has to be exported first: python -m pi_capture export-model --weights {path}")
+        return exported
+    return path
+
+
+def cache_directory() -> Path:
+    """Where exported models are kept, by the XDG base directory specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-capture"
+
+
+def exported_name(origin: str) -> str:
+    """The name of an exported model; `origin` is ``imagenet`` or the SHA-256 of the file it was made from."""
+    return f"mobilenet_025_128_{origin[:16]}.tflite"
+
+
+def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == (SIDE, SIDE):
+        return pixels
+    import numpy as np
+    from PIL import Image
+
+    height, width, _ = pixels.shape
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,344 @@
+"""Videos that a phone, a screen recorder or any other program made, read as recordings.
+
+FFmpeg takes them apart; here every frame gets its place and its time, and any of them is found again. A file is a
+stranger's: it may not name other files or hosts, and what can't be read ends in one line. The videos that this program
+records are read by `storage.video`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+from storage.frame import Frame
+from storage.labels import read_table
+from storage.recording import Recording
+from storage.video_codecs import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+CONTAINERS = (
+    ("matroska", ((0, b"\x1a\x45\xdf\xa3"),)),
+    ("mov", ((4, b"ftyp"),)),
+    ("mov", ((4, b"moov"),)),
+    ("mov", ((4, b"mdat"),)),
+    ("mov", ((4, b"wide"),)),
+    ("mov", ((4, b"free"),)),
+    ("avi", ((0, b"RIFF"), (8, b"AVI "))),
+    ("nut", ((0, b"nut/multimedia container\0"),)),
+    ("ogg", ((0, b"OggS"),)),
+    ("mpeg", ((0, b"\0\0\1\xba"),)),
+    ("mpegts", ((0, b"\x47"), (188, b"\x47"), (376, b"\x47"))),
+    ("mpegts", ((4, b"\x47"), (196, b"\x47"), (388, b"\x47"))),
+    ("flv", ((0, b"FLV\1"),)),
+    ("asf", ((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),)),
+)
+"""What each kind of file that is opened has at which places. FFmpeg is told the kind, and does not choose among its own
+hundreds: some of those are texts that name other files and hosts."""
+DECODING_TIMES_ONLY = ("avi",)
+INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: right up to the next keyframe is nothing
+H264_IDR = 5
+COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
+
+
+class MovieReader(Recording):
+    """The frames of any video, upright, in the order in which they are shown.
+
+    Nothing is decoded before it is asked for. Frames next to each other are read fastest in order; any other is decoded
+    from the keyframe before it. A timestamp is the file's own; what this program recorded and another one has copied
+    into a new Matroska file keeps its exact ones, and its facts.
+
+    Raises
+    ------
+    StorageError
+        It is no video, or none that can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._path = path
+        self._container, self._stream = _open(path)
+        try:
+            self._places = _find_places(self._container, self._stream, path)
+        except BaseException:
+            self._container.close()
+            raise
+        self._scaler = VideoReformatter()
+        self._warm_up = int(self._container.format.name in INEXACT_AFTER_SEEK)
+        self._reading = threading.Lock()
+        self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        self._ahead: tuple[int, av.VideoFrame] | None = None
+        self._position = -1  # of the last frame that was decoded; -1 before any
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def independent(self) -> bool:
+        """Whether several threads read faster than one: FFmpeg has its own."""
+        return False
+
+    @cached_property
+    def labels(self) -> Sequence[str | None]:
+        return read_table(self._path, len(self))
+
+    @property
+    def timestamps_ns(self) -> Sequence[int]:
+        return self._places.timestamps_ns
+
+    def close(self) -> None:
+        with self._reading:
+            self._ahead, self._run = None, iter(())
+            self._container.close()
+
+    def __len__(self) -> int:
+        return len(self._places.ticks)
+
+    def read(self, index: int) -> Frame:
+        with self._reading:
+            picture = self._find(index)
+            if picture is None:
+                raise StorageError(f"{self._path}: frame {index} can't be decoded")
+            metadata = self._places.metadata.get(index, {})
+            return Frame(self._upright(picture), index, self._places.timestamps_ns[index], metadata)
+
+    def _upright(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
+        """The pixels, turned as the file asks for: phones store what they saw, and how they were held."""
+        import numpy as np
+
+        pixels: NDArray[np.uint8] = np.asarray(self._scaler.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
+        turns = round(getattr(picture, "rotation", 0) / 90) % 4  # PyAV 14.0 does not tell
+        upright = np.ascontiguousarray(np.rot90(pixels, turns))
+        return upright.copy() if upright.base is not None else upright  # the decoder uses its memory again
+
+    # ------------------------------------------------------------------------------------------------- finding a frame
+
+    def _find(self, index: int) -> av.VideoFrame | None:
+        keys = self._places.keys
+        nearest = bisect_right(keys, index) - 1
+        if self._position < index and nearest >= 0 and keys[nearest] <= self._position + 1 and self._position >= 0:
+            return self._go_on(index)
+        # A seek may land behind the frame, where a container's index is inexact: then from one keyframe earlier.
+        nearest -= self._warm_up
+        for start in dict.fromkeys((max(nearest, 0), max(nearest - 1, 0), 0)):
+            self._begin(start)
+            picture = self._go_on(index)
+            if picture is not None or self._landed <= index:
+                return picture
+        return None
+
+    def _begin(self, key: int) -> None:
+        """Decode from a keyframe on."""
+        import av
+
+        self._ahead, self._landed, self._position = None, len(self), -1
+        try:
+            self._container.seek(self._places.seeks[key], stream=self._stream)
+        except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
+            self._container.close()
+            self._container, self._stream = _open(self._path)
+        self._run = self._decode(from_key=key > 0)
+
+    def _go_on(self, index: int) -> av.VideoFrame | None:
+        """Decode up to a frame; None if the file has lost it."""
+        while (item := self._ahead or next(self._run, None)) is not None:
+            self._ahead = None
+            self._position, picture = item
+            self._landed = min(self._landed, self._position)
+            if self._position == index:
+                return picture
+            if self._position > index:
+                self._ahead = item
+                self._position = index
+                return None
+        return None
+
+    def _decode(self, *, from_key: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Pictures from here on, each with its place; after a seek from the next keyframe on."""
+        import av
+
+        start, place = -1, 0  # of the first picture that is whole, and of the next one
+        try:
+            for packet in self._container.demux(self._stream):
+                if start < 0:
+                    if from_key and not packet.is_keyframe:
+                        continue
+                    start = place = self._places.of_packet(packet) if from_key else 0
+                    warming_up = self._warm_up if from_key else 0
+                elif warming_up and packet.is_keyframe:
+                    start, warming_up = self._places.of_packet(packet), warming_up - 1
+                try:
+                    pictures = packet.decode()
+                except av.error.InvalidDataError:
+                    continue
+                for picture in pictures:
+                    place = self._places.of_picture(picture, place)
+                    if (
+                        not warming_up and place >= start
+                    ):  # what is shown before the keyframe needs what comes before it
+                        yield place, picture
+                    place += 1
+        except av.error.EOFError:
+            return
+        except (av.error.FFmpegError, OSError, ValueError):
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the frames of a video are.
+
+    Attributes
+    ----------
+    ticks : list of int
+        The time of each frame in the stream's time base, in the order in which they are shown.
+    timestamps_ns : list of int
+    metadata : dict
+        What came with a frame, if anything did.
+    keys : list of int
+        The frames that are decoded on their own.
+    seeks : list of int
+        What to seek for each of them, in the stream's time base.
+    counted : bool
+        Whether pictures have no times of their own, and are counted from the keyframe on.
+    """
+
+    ticks: list[int]
+    timestamps_ns: list[int]
+    metadata: Mapping[int, Mapping[str, Any]]
+    keys: list[int]
+    seeks: list[int]
+    counted: bool
+
+    def of_packet(self, packet: av.Packet[VideoStream]) -> int:
+        """The place of the keyframe that a decoder begins with."""
+        shown = packet.dts if self.counted or packet.pts is None else packet.pts
+        return 0 if shown is None else bisect_left(self.ticks, shown)
+
+    def of_picture(self, picture: av.VideoFrame, expected: int) -> int:
+        """The place of a decoded picture, which is the expected one unless some were lost."""
+        if self.counted or picture.pts is None:
+            return expected
+        if 0 <= expected < len(self.ticks) and self.ticks[expected] == picture.pts:
+            return expected
+        return bisect_left(self.ticks, picture.pts)
+
+
+def _find_places(container: InputContainer, stream: VideoStream, path: Path) -> _Places:
+    """Go through a file's packets without decoding them."""
+    import av
+
+    counted = container.format.name in DECODING_TIMES_ONLY
+    found: list[tuple[int, int, bool, bytes]] = []
+    try:
+        for packet in container.demux(stream):
+            shown = packet.dts if counted or packet.pts is None else packet.pts
+            if packet.size and shown is not None and not packet.is_discard:
+                seek = shown if packet.dts is None else packet.dts
+                key = packet.is_keyframe and (not counted or _stands_alone(packet, stream))
+                found.append((shown, seek, key, _facts(packet)))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if not found:
+            raise StorageError(f"{path} is damaged: {_reason(error)}") from None
+    if not found:
+        raise StorageError(f"{path} holds no picture")
+    found.sort(key=lambda place: place[0])
+    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0][0] if counted else 0
+    exact = [_exact(facts) for *_, facts in found]
+    return _Places(
+        ticks=[shown for shown, *_ in found],
+        timestamps_ns=[
+            known[0] if known else round((shown - start) * base * 1_000_000_000)
+            for (shown, *_), known in zip(found, exact, strict=True)
+        ],
+        metadata={index: known[1] for index, known in enumerate(exact) if known and known[1]},
+        keys=[0, *(index for index, (_, _, key, _) in enumerate(found) if key and index)],
+        seeks=[found[0][1], *(seek for index, (_, seek, key, _) in enumerate(found) if key and index)],
+        counted=counted,
+    )
+
+
+def _stands_alone(packet: av.Packet[VideoStream], stream: VideoStream) -> bool:
+    """Whether everything behind a keyframe is also shown behind it: only then can pictures be counted from it on."""
+    if stream.codec_context.name == "h264":
+        data = bytes(packet)
+        starts = (match.end() for match in re.finditer(b"\0\0\1", data))
+        return any(at < len(data) and data[at] & 0x1F == H264_IDR for at in starts)
+    return not stream.codec_context.has_b_frames
+
+
+def _facts(packet: av.Packet[VideoStream]) -> bytes:
+    """What `storage.matroska` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
+    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
+        return b""  # PyAV before 16 can't tell
+    return bytes(packet.get_sidedata("matroska_block_additional"))[8:]
+
+
+def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
+    if not facts.startswith(b'{"timestamp_ns":'):
+        return None
+    try:
+        content = json.loads(facts)
+        timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
+    except (ValueError, KeyError):
+        return None
+    return (timestamp_ns, metadata) if isinstance(timestamp_ns, int) and isinstance(metadata, dict) else None
+
+
+def open_movie(path: Path) -> InputContainer:
+    """Open a stranger's file: none but itself is read for it. Raises StorageError if it is no video."""
+    import av
+
+    try:
+        with path.open("rb") as file:
+            front = file.read(512)
+        kinds = (kind for kind, marks in CONTAINERS if all(front.startswith(mark, at) for at, mark in marks))
+        kind = next(kinds, None)
+        if kind is None:
+            raise StorageError(f"{path} is not a video that can be read" + ("" if front else " (it is empty)"))
+        # No options: up to version 17, PyAV corrupts memory with them for files whose head does not list the streams.
+        return av.open(f"file:{path}", format=kind, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+            raise StorageError(f"{path}: {error.strerror}") from None
+        raise StorageError(f"{path} is not a video that can be read ({_reason(error)})") from None
+
+
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+    container = open_movie(path)
+    try:
+        stream = _video_stream(container, path)
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    except BaseException:
+        container.close()
+        raise
+    return container, stream
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    for stream in container.streams.video:
+        disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
+        if not getattr(disposition, "value", 0) & COVER_PICTURE:
+            return stream
+    raise StorageError(f"{path} has no picture, only sound or other data")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,173 @@
+"""Frames from one recording to another: read, decoded and encoded in parallel, stored in order, a few at a time.
+
+Which frames, and what the other recording is, is the business of `storage.extract` and `storage.convert`. What was
+known of the sessions goes along.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby, pairwise
+from typing import Any, TypeVar
+
+from storage.errors import StorageError
+from storage.formats import Writer
+from storage.frame import Frame
+from storage.heads import read_head
+from storage.png import PngReader
+from storage.recording import Recording
+from storage.sessions import read_sessions
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+
+AHEAD_PER_THREAD = 4
+SYNC_BYTES, SYNC_FRAMES = 64_000_000, 2000
+MOST_STRETCHES = 100  # sessions that alternate more often than that are not kept apart
+OF_THE_OTHER_FILE = ("id", "first_index", "frames", "codec", "crf", "backend")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Frames of one session that follow each other, and what is known of it."""
+
+    indices: range
+    facts: Mapping[str, Any]
+
+
+def transfer(
+    recording: Recording,
+    indices: Sequence[int],
+    writer: Writer[Any],
+    *,
+    labels: Sequence[str | None] | None = None,
+    timestamps_ns: Sequence[int] | None = None,
+    done: Callable[[int], None] | None = None,
+    threads: int | None = None,
+) -> None:
+    """Store frames of a recording, in order; the writer is left open.
+
+    Parameters
+    ----------
+    recording : Recording
+    indices : sequence of int
+        Which frames. They keep their numbers.
+    writer : Writer
+    labels : sequence, optional
+        The class of each frame of the recording, for a writer that takes labels with the frames.
+    timestamps_ns : sequence of int, optional
+        Other times for the frames of the recording.
+    done : callable, optional
+        Told after each frame how many are stored.
+    threads : int, optional
+        As many as there are cores, if not given.
+
+    Raises
+    ------
+    StorageError
+        A frame is damaged, or has another size than the first.
+    """
+    size: tuple[int, ...] = ()
+
+    def encode(frame: Frame) -> Any:
+        if frame.pixels.shape != size:
+            what = f"{_size(frame.pixels.shape)}, and those before it {_size(size)}"
+            raise StorageError(f"{recording.path}: frame {frame.index} is {what}; a recording has one size")
+        if timestamps_ns is not None:
+            frame = replace(frame, timestamp_ns=timestamps_ns[frame.index])
+        return writer.encode(frame) if labels is None else writer.encode(frame, labels[frame.index])
+
+    def read_and_encode(index: int) -> Any:
+        return encode(recording.read(index))
+
+    if indices:
+        size = recording.read(indices[0]).pixels.shape
+    threads = threads or os.cpu_count() or 1
+    encoded: Iterable[Any]
+    if getattr(recording, "independent", True):
+        encoded = in_order(read_and_encode, indices, threads)
+    else:
+        encoded = in_order(encode, map(recording.read, indices), threads)
+    synced_bytes = synced = 0
+    for count, one in enumerate(encoded, 1):
+        writer.append(one)
+        if writer.bytes_written - synced_bytes > SYNC_BYTES or count - synced >= SYNC_FRAMES:
+            writer.sync()
+            synced_bytes, synced = writer.bytes_written, count
+        if done is not None:
+            done(count)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Apply a function in several threads; its results come in the items' order, and only a few are ever waiting.
+
+    >>> list(in_order(abs, [-2, 1, -3], threads=2))
+    [2, 1, 3]
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= threads * AHEAD_PER_THREAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+# ---------------------------------------------------------------------------------------------- sessions and their time
+
+
+def stretches(recording: Recording) -> list[Stretch]:
+    """The frames by session, in order; all in one stretch where nothing is known, or too much alternates."""
+    if isinstance(recording, PngReader):
+        known: dict[str | None, Mapping[str, Any]] = {None: {}}
+        known |= {str(session.get("id")): session for session in read_sessions(recording.path)}
+        ids = (read_head(recording.file(index)).session for index in range(len(recording)))
+        found = _runs([known.get(id, known[None]) for id in ids])
+    else:
+        found = _sessions_of_a_file(recording)
+    if len(found) > MOST_STRETCHES:
+        found = [Stretch(range(len(recording)), {})]
+    return [
+        Stretch(stretch.indices, {name: fact for name, fact in stretch.facts.items() if name not in OF_THE_OTHER_FILE})
+        for stretch in found
+    ]
+
+
+def _sessions_of_a_file(recording: Recording) -> list[Stretch]:
+    sessions: list[dict[str, Any]] = getattr(recording, "sessions", [])
+    begins = [int(session.get("first_index") or 0) for session in sessions]
+    if begins[:1] != [0] or begins != sorted(begins):
+        return [Stretch(range(len(recording)), sessions[0] if len(sessions) == 1 else {})]
+    ends = [*begins[1:], len(recording)]
+    return [
+        Stretch(range(*span), facts) for *span, facts in zip(begins, ends, sessions, strict=True) if span[0] < span[1]
+    ]
+
+
+def _runs(facts: Sequence[Mapping[str, Any]]) -> list[Stretch]:
+    found, start = [], 0
+    for _, group in groupby(facts, key=id):
+        run = list(group)
+        found.append(Stretch(range(start, start + len(run)), run[0]))
+        start += len(run)
+    return found
+
+
+def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
+    """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
+    passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
+    return list(accumulate(passed, initial=0))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -1,0 +1,200 @@
+"""From any format to any other and back: frames, times, labels; videos for other programs; pictures from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from storage import Frame, StorageError, open_recording
+from storage.convert import convert
+from storage.extract import extract
+from storage.video import VideoWriter
+from tests.conftest import picture, write_video
+
+TARGETS = ("day1", "day1.h5", "day1.mkv")
+
+
+def recorded(path: Path, frames: Sequence[Frame], labels: Sequence[str | None]) -> Path:
+    with closing(VideoWriter(path)) as writer:
+        writer.describe({"camera": "a box", "wall_minus_monotonic_ns": 7})
+        for frame, label in zip(frames, labels, strict=True):
+            writer.append(writer.encode(frame, label))
+    return path
+
+
+def contents(path: Path) -> list[tuple[bytes, int, dict[str, object], str | None]]:
+    with open_recording(path) as recording:
+        labels = recording.labels
+        assert list(recording.timestamps_ns) == [frame.timestamp_ns for frame in recording]
+        return [
+            (frame.pixels.tobytes(), frame.timestamp_ns, dict(frame.metadata), labels[frame.index])
+            for frame in recording
+        ]
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_nothing_is_lost_on_any_way(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    directory = tmp_path_factory.mktemp("convert")
+    width, height = data.draw(st.tuples(st.integers(2, 24), st.integers(2, 24)))
+    count = data.draw(st.integers(1, 15))
+    times = sorted(data.draw(st.lists(st.integers(0, 10**15), min_size=count, max_size=count)))
+    labels = [data.draw(st.sampled_from([None, "0", "10", "door"])) for _ in range(count)]
+    metadata = st.dictionaries(
+        st.sampled_from(["n", "gain"]), st.integers(-5, 5) | st.text("aü\n", max_size=3), max_size=2
+    )
+    frames = [
+        Frame(np.random.default_rng(n).integers(0, 256, (height, width, 3), np.uint8), n, time, data.draw(metadata))
+        for n, time in enumerate(times)
+    ]
+    path = recorded(directory / "first.mkv", frames, labels)
+    wanted = contents(path)
+    assert [time for _, time, _, _ in wanted] == times and [label for *_, label in wanted] == labels
+    for step, name in enumerate(data.draw(st.lists(st.sampled_from(TARGETS), min_size=1, max_size=4))):
+        target = directory / f"{step}{name}"
+        assert convert(path, target) == count
+        assert contents(target) == wanted, f"{path.name} to {target.name}"
+        path = target
+    assert sorted(name for name in os.listdir(directory) if name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_sessions_stay_apart_and_known(tmp_path: Path, target: str) -> None:
+    source = tmp_path / "source.mkv"
+    for session in range(3):
+        frames = [Frame(picture(n), n, 10**12 * (3 - session) + n * 10**8) for n in range(5)]  # each with its own clock
+        recorded(source, frames, [None] * 5)
+    told: list[tuple[int, int]] = []
+    assert convert(source, tmp_path / target, progress=lambda *now: told.append(now)) == 15
+    assert told == [(n, 15) for n in range(1, 16)]
+    with open_recording(tmp_path / target) as recording:
+        path = tmp_path / target / "recording.json"
+        sessions = json.loads(path.read_text())["sessions"] if path.exists() else recording.sessions  # type: ignore[attr-defined]
+    assert [(session["first_index"], session["frames"], session["camera"]) for session in sessions] == [
+        (0, 5, "a box"),
+        (5, 5, "a box"),
+        (10, 5, "a box"),
+    ]
+    assert contents(tmp_path / target) == contents(source)
+
+
+def probe(path: Path) -> dict[str, dict[str, str]]:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", path]
+    streams = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["streams"]
+    return {stream["codec_type"]: stream for stream in streams}
+
+
+def test_pictures_from_elsewhere_become_a_video(tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for n in range(60):
+        Image.fromarray(picture(n // 6)).save(frames / f"frame{n:04d}.{'png' if n % 2 else 'jpg'}", quality=95)
+    for file in frames.iterdir():
+        os.utime(file, (1, 1))
+    with pytest.raises(StorageError, match="its pictures have no times; give --fps"):
+        convert(frames, tmp_path / "out.mp4")
+    convert(frames, tmp_path / "out.mp4", fps=30)
+    video = probe(tmp_path / "out.mp4")["video"]
+    assert (video["codec_name"], video["pix_fmt"], video["nb_frames"]) == ("h264", "yuv420p", "60")
+    assert video["avg_frame_rate"] == video["r_frame_rate"] == "30/1"
+    convert(frames, tmp_path / "out.mkv", fps=25)
+    with open_recording(tmp_path / "out.mkv") as recording:
+        assert list(recording.timestamps_ns) == [n * 40_000_000 for n in range(60)]
+        assert np.array_equal(recording[7].pixels, picture(1))
+    assert sorted(os.listdir(tmp_path)) == ["frames", "out.mkv", "out.mp4"]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov"])
+def test_a_simulators_video_is_encoded_again_with_its_sound(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "simulated.nut"
+    inputs = ["-f", "lavfi", "-i", "testsrc2=size=161x121:rate=25", "-f", "lavfi", "-i", "sine=sample_rate=44100"]
+    command = ["ffmpeg", "-v", "error", *inputs, "-t", "4", "-c:v", "rawvideo", "-c:a", "pcm_s16le", source]
+    subprocess.run(command, check=True)
+    assert convert(source, tmp_path / name, crf=18) == 100
+    streams = probe(tmp_path / name)
+    assert (streams["video"]["pix_fmt"], streams["video"]["width"], streams["video"]["height"]) == ("yuv420p", 160, 120)
+    assert streams["audio"]["codec_name"] == "aac" and 3.9 < float(streams["audio"]["duration"]) < 4.2
+    with open_recording(tmp_path / name) as converted, open_recording(source) as recording:
+        assert list(converted.timestamps_ns) == list(recording.timestamps_ns)
+        for n in (0, 50, 99):
+            difference = converted[n].pixels.astype(int) - recording[n].pixels[:120, :160]
+            assert np.abs(difference).mean() < 5
+    with av.open(str(tmp_path / name)) as container:
+        heard = np.concatenate([part.to_ndarray()[0] for part in container.decode(audio=0)])
+    tone = np.abs(np.fft.rfft(heard[44100 : 2 * 44100]))
+    assert abs(int(tone.argmax()) - 440) < 3
+
+
+def test_quality_can_be_chosen(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mkv", [Fraction(n, 25) for n in range(10)], size=(160, 120))
+    for suffix in ("mp4", "mkv"):
+        sizes = []
+        for crf in (10, 40):
+            codec = "h264" if suffix == "mkv" else None
+            convert(tmp_path / "clip.mkv", tmp_path / f"{crf}.{suffix}", crf=crf, codec=codec)
+            sizes.append((tmp_path / f"{crf}.{suffix}").stat().st_size)
+        assert sizes[0] > 3 * sizes[1]
+
+
+def test_labels_of_a_movie_are_in_a_table(tmp_path: Path) -> None:
+    labels = [None, "0", "0", "door"]
+    source = recorded(tmp_path / "day1.mkv", [Frame(picture(n), n, n * 10**8) for n in range(4)], labels)
+    convert(source, tmp_path / "day1.mp4")
+    assert (tmp_path / "day1.mp4.labels.csv").read_text() == "frame,class\n1,0\n2,0\n3,door\n"
+    with open_recording(tmp_path / "day1.mp4") as recording:
+        assert list(recording.labels) == labels
+    assert extract(tmp_path / "day1.mp4", tmp_path / "day2").written == 4
+    with open_recording(tmp_path / "day2") as recording:
+        assert list(recording.labels) == labels
+
+
+def test_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "day1.mkv", [Frame(picture(n), n, n) for n in range(4)], [None] * 4)
+    taken = tmp_path / "taken.h5"
+    taken.write_text("mine")
+    before = sorted(os.listdir(tmp_path))
+    for target, options, reason in (
+        ("taken.h5", {}, "exists; choose another name"),
+        ("new.avi", {}, "videos are written as .mkv, .mp4 and .mov"),
+        ("new.h5", {"crf": 3}, "--crf for .mkv"),
+        ("new.mp4", {"codec": "ffv1"}, "--codec is for .mkv"),
+        ("new.mkv", {"crf": 3}, "it has no --crf"),
+        ("new.mp4", {"crf": 99}, "takes 0"),
+        ("new.xyz", {}, "no format is known"),
+        ("none/new.h5", {}, "create it first"),
+    ):
+        with pytest.raises(StorageError, match=reason):
+            convert(source, tmp_path / target, **options)  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="no such recording"):
+        convert(tmp_path / "none.mkv", tmp_path / "new.h5")
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for n, size in enumerate([(8, 6), (8, 6), (6, 8)]):
+        Image.new("RGB", size).save(mixed / f"{n}.png")
+    for target in ("new.h5", "new.mkv", "new.mp4"):
+        with pytest.raises(StorageError, match="frame 2 is 6x8, and those before it 8x6"):
+            convert(mixed, tmp_path / target, fps=1)
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, "mixed"])
+    assert taken.read_text() == "mine"
+
+
+def test_what_an_interruption_left_is_cleared_up(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "day1.mkv", [Frame(picture(n), n, n) for n in range(4)], [None] * 4)
+    left = tmp_path / ".day1.h5.convert"
+    left.mkdir()
+    (left / "day1.h5").write_text("half")
+    assert convert(source, tmp_path / "day1.h5") == 4
+    assert contents(tmp_path / "day1.h5") == contents(source)
+    assert not left.exists()

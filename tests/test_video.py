@@ -1,0 +1,401 @@
+"""Recordings as one Matroska file: what goes in comes out, for every FFmpeg tool; continuing, labels, other files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pi_capture import Recorder, RecordingError
+from storage import Frame, StorageError, open_recording
+from storage.video import VideoReader, VideoWriter, write_labels
+from storage.video_codecs import CODECS, MAX_PIXELS
+from storage.video_file import repair
+
+LOSSLESS = [codec.name for codec in CODECS if codec.lossless]
+
+
+def picture(n: int, size: tuple[int, int] = (48, 32)) -> np.ndarray:
+    """A scene that changes a little from one picture to the next, with noise: what codecs are made for."""
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    scene = np.stack([x * 3 + n, y * 5 + n * 2, x + y + 7 * n], axis=-1)
+    return (scene + np.random.default_rng(n).integers(0, 9, scene.shape)).astype(np.uint8)
+
+
+def frame(n: int, size: tuple[int, int] = (48, 32)) -> Frame:
+    return Frame(picture(n, size), n, 5 * 10**12 + n * 33_366_667, {"n": n})
+
+
+def store(writer: VideoWriter, frames: Sequence[Frame], labels: Sequence[str | None] | None = None) -> None:
+    for number, one in enumerate(frames):
+        writer.append(writer.encode(one, labels[number] if labels else None))
+
+
+def recorded(
+    path: Path,
+    frames: int = 40,
+    codec: str | None = None,
+    labels: Sequence[str | None] | None = None,
+    size: tuple[int, int] = (48, 32),
+) -> Path:
+    with closing(VideoWriter(path, codec=codec)) as writer:
+        store(writer, [frame(n, size) for n in range(frames)], labels)
+    return path
+
+
+def numbers(path: Path) -> list[int]:
+    with open_recording(path) as recording:
+        return [one.metadata["n"] for one in recording]
+
+
+def ffprobe(path: Path, *entries: str) -> list[dict[str, str]]:
+    command = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", ",".join(entries), path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    found: dict[str, list[dict[str, str]]] = json.loads(done.stdout)
+    return next(iter(value for value in found.values() if value), [])
+
+
+# ---------------------------------------------------------------------------------------------- what goes in comes out
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("codec", LOSSLESS)
+def test_every_frame_comes_back(tmp_path_factory: pytest.TempPathFactory, codec: str, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("video") / "day1.mkv"
+    width, height = data.draw(st.tuples(st.integers(2, 40), st.integers(2, 40)))
+    facts = st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4) | st.none(), max_size=2)
+    times = st.integers(-(10**18), 10**18)  # even a clock that jumps
+    frames = [
+        Frame(np.random.default_rng(n).integers(0, 256, (height, width, 3), np.uint8), n, time, metadata)
+        for n, (time, metadata) in enumerate(data.draw(st.lists(st.tuples(times, facts), min_size=1, max_size=12)))
+    ]
+    labels = [data.draw(st.sampled_from([None, "0", "door"])) for _ in frames]
+    with closing(VideoWriter(path, codec=codec)) as writer:
+        store(writer, frames, labels)
+    with open_recording(path) as recording:
+        assert list(recording.timestamps_ns) == [one.timestamp_ns for one in frames]
+        assert list(recording.labels) == labels
+        for n in data.draw(st.permutations(range(len(frames)))):
+            assert np.array_equal(recording[n].pixels, frames[n].pixels)
+            assert recording[n].metadata == frames[n].metadata and recording[n].timestamp_ns == frames[n].timestamp_ns
+
+
+@pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
+def test_ffmpeg_sees_the_same_without_a_warning(tmp_path: Path, codec: str) -> None:
+    size = 160, 120  # FFmpeg warns of any JPEG much smaller
+    path = recorded(tmp_path / "day1.mkv", 70, codec, [None] * 10 + ["door"] * 40 + [None] * 20, size)
+    with av.open(str(path)) as container, open_recording(path) as recording:
+        decoded = [one.to_ndarray(format="rgb24") for one in container.decode(video=0)]
+        assert len(decoded) == len(recording) == 70
+        for found, mine in zip(decoded, recording, strict=True):
+            assert np.array_equal(found, mine.pixels)
+        difference = np.abs(decoded[5].astype(int) - picture(5, size)).mean()
+        assert difference == 0 if codec in LOSSLESS else difference < 8
+    packets = ffprobe(path, "packet=stream_index,pts_time,flags")
+    times = [round(float(packet["pts_time"]) * 1e6) for packet in packets if packet["stream_index"] == 0]
+    assert times == [n * 33_366_667 // 1000 for n in range(70)]
+    to_text = ["ffmpeg", "-v", "warning", "-i", path, tmp_path / "all.srt"]
+    assert subprocess.run(to_text, check=True, capture_output=True).stderr == b""
+    assert (tmp_path / "all.srt").read_text().count("door") == 2  # a second, and the rest of one
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "h264-lossless"])
+def test_copies_keep_times_and_facts(tmp_path: Path, codec: str) -> None:
+    """What FFmpeg and mkvmerge make of a recording is another program's file, but has all that was in it."""
+    path, copy = recorded(tmp_path / "day1.mkv", codec=codec), tmp_path / "copy.mkv"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", path, "-c", "copy", copy], check=True)
+    with open_recording(path) as ours, open_recording(copy) as theirs:
+        assert type(ours) is not type(theirs)
+        assert list(theirs.timestamps_ns) == list(ours.timestamps_ns)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert np.array_equal(mine.pixels, other.pixels) and mine.metadata == other.metadata
+
+
+@pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
+def test_any_frame_in_any_order_from_any_thread(tmp_path: Path, codec: str) -> None:
+    path = recorded(tmp_path / "day1.mkv", 90, codec)
+    with open_recording(path) as recording:
+        in_order = [one.pixels for one in recording]
+        failures = []
+
+        def read(seed: int) -> None:
+            for n in random.Random(seed).choices(range(90), k=40):
+                if not np.array_equal(recording[n].pixels, in_order[n]):
+                    failures.append(n)
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert recording[-1].metadata == {"n": 89} and recording[-1].index == 89
+
+
+def test_recorder_records_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    for session in range(2):
+        with Recorder(path, fps=30, facts={"camera": "none"}) as recorder:
+            for n in range(50):
+                recorder.write(picture(n), metadata={"n": session * 50 + n})
+        assert recorder.close().frames == 50
+    assert numbers(path) == list(range(100))
+    with VideoReader(path) as recording:
+        assert recording.finished
+        sessions = recording.sessions
+    assert [(session["first_index"], session["frames"], session["end"]) for session in sessions] == [
+        (0, 50, "finished"),
+        (50, 50, "finished"),
+    ]
+    assert sessions[0]["camera"] == "none" and sessions[0]["size"] == "48x32" and sessions[0]["dropped_queue"] == 0
+    assert sorted(os.listdir(tmp_path)) == ["day1.mkv"]
+
+
+# --------------------------------------------------------------------------------------------- beginning, continuing
+
+
+@pytest.mark.parametrize("codec", [codec.name for codec in CODECS])
+def test_the_same_command_continues(tmp_path: Path, codec: str) -> None:
+    path = recorded(tmp_path / "day1.mkv", 20, codec, ["door"] * 20)
+    for session in range(1, 3):
+        with closing(VideoWriter(path)) as writer:  # it knows the codec
+            assert writer.next_index == 20 * session
+            store(writer, [frame(n) for n in range(20 * session, 20 * session + 20)])
+    assert numbers(path) == list(range(60))
+    with open_recording(path) as recording:
+        assert list(recording.timestamps_ns) == [frame(n).timestamp_ns for n in range(60)]
+        assert list(recording.labels) == ["door"] * 20 + [None] * 40
+        if codec in LOSSLESS:
+            assert all(np.array_equal(one.pixels, picture(one.index)) for one in recording)
+    with av.open(str(path)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert len(times) == 60 and times == sorted(set(times))
+
+
+def test_refused(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv")
+    data = path.read_bytes()
+    with pytest.raises(StorageError, match="is ffv1, not mjpeg"):
+        VideoWriter(path, codec="mjpeg")
+    with closing(VideoWriter(path)) as writer, pytest.raises(StorageError, match="48x32, these are 16x12"):
+        writer.encode(frame(0, (16, 12)))
+    with closing(VideoWriter(path)), pytest.raises(StorageError, match="being recorded into"):
+        VideoWriter(path)
+    new = tmp_path / "new.mkv"
+    with closing(VideoWriter(new)), pytest.raises(StorageError, match="being recorded into"):
+        VideoWriter(new)
+    for content in (b"my diary", b"", data[:300] + b"x" * 700, b"\x1a\x45\xdf\xa3" + bytes(100)):
+        other = tmp_path / "other.mkv"
+        other.write_bytes(content)
+        with pytest.raises(StorageError) if content else closing(VideoWriter(other)):
+            VideoWriter(other) if content else None
+        assert other.read_bytes() == content
+    with pytest.raises(StorageError, match="does not exist; create it first"):
+        VideoWriter(tmp_path / "none" / "day1.mkv")
+    with pytest.raises(StorageError, match=r"lossless: it has no --crf"):
+        VideoWriter(new, crf=20)
+    with pytest.raises(StorageError, match="best"):
+        VideoWriter(new, codec="h264", crf=99)
+    with pytest.raises(StorageError, match="unknown codec"):
+        VideoWriter(new, codec="av1")
+    with pytest.raises(StorageError, match=r"record to .*clip\.mkv"):
+        Recorder(tmp_path / "clip.mp4")
+    assert path.read_bytes() == data
+    assert sorted(os.listdir(tmp_path)) == ["day1.mkv", "other.mkv"]
+
+
+def test_another_size_ends_the_recording_with_one_line(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv")
+    with pytest.raises(RecordingError, match="has frames of 48x32, these are 16x12"), Recorder(path) as recorder:
+        recorder.write(picture(0, (16, 12)))
+    assert numbers(path) == list(range(40))
+
+
+def test_nothing_recorded_leaves_nothing(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "day1.mkv"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    with closing(VideoWriter(path)) as writer:
+        store(writer, [frame(0)])
+        path.write_text("mine")
+    assert path.read_text() == "mine" and numbers(tmp_path / "day1-2.mkv") == [0]
+
+
+def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    with closing(VideoWriter(path)) as writer:
+        for n in range(30):
+            store(writer, [frame(n)])
+            writer.sync()
+            if n % 7 == 0:
+                assert numbers(path) == list(range(n + 1))
+                with pytest.raises(StorageError, match="being recorded into"):
+                    repair(path)
+        with VideoReader(path) as recording:
+            assert not recording.finished
+    assert numbers(path) == list(range(30))
+
+
+def test_repair_completes_what_was_cut_off(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv", 40)
+    with VideoReader(path) as recording:
+        sessions = recording.sessions
+    assert repair(path) is None
+    data = path.read_bytes()
+    writer = VideoWriter(path)
+    store(writer, [frame(n) for n in range(40, 60)])
+    writer.sync()
+    path.with_name("killed.mkv").write_bytes(path.read_bytes()[:-100])
+    writer.close()
+    killed = tmp_path / "killed.mkv"
+    assert "its 59 frames are complete and indexed now; the " in (repair(killed) or "")
+    assert repair(killed) is None
+    assert numbers(killed) == list(range(59))
+    with VideoReader(killed) as recording:
+        assert recording.finished and recording.sessions[0] == sessions[0]
+        assert recording.sessions[1]["frames"] == 19 and recording.sessions[1]["end"] == "interrupted"
+    for content in (data[:100], b"text", b""):  # not ours, or not to be told from that
+        killed.write_bytes(content)
+        assert repair(killed) is None and killed.read_bytes() == content
+    first = data.index(b"\x1f\x43\xb6\x75")
+    for length, reason in ((first + 50, "holds no frame"), (first - 200, "is damaged")):
+        killed.write_bytes(data[:length])
+        with pytest.raises(StorageError, match=reason):
+            repair(killed)
+        assert killed.read_bytes() == data[:length]
+    with pytest.raises(StorageError, match="no such recording"):
+        repair(tmp_path / "none.mkv")
+
+
+def test_a_lossy_codec_says_so(tmp_path: Path) -> None:
+    for codec in CODECS:
+        with closing(VideoWriter(tmp_path / "day1.mkv", codec=codec.name)) as writer:
+            assert writer.lossless == (codec.name in ("ffv1", "h264-lossless"))
+
+
+def test_quality_can_be_chosen(tmp_path: Path) -> None:
+    sizes = []
+    for crf in (10, 30):
+        with closing(VideoWriter(tmp_path / f"{crf}.mkv", codec="h264", crf=crf)) as writer:
+            store(writer, [frame(n, (160, 120)) for n in range(20)])
+            sizes.append(writer.bytes_written)
+    assert sizes[0] > 2 * sizes[1]
+
+
+# ------------------------------------------------------------------------------------------------------------- labels
+
+
+def test_labels_can_be_changed_later(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv", 60, labels=["0"] * 30 + [None] * 30)
+    for labels in (
+        [None] * 7 + ["door"] * 20 + ["<b>ü, "] * 30 + [None] * 3,
+        ["light"] * 60,
+        [None] * 60,
+        [str(n) for n in range(60)],
+    ):
+        write_labels(path, labels)
+        with open_recording(path) as recording:
+            assert list(recording.labels) == labels
+            assert all(np.array_equal(one.pixels, picture(one.index)) for one in recording)
+        subtitles = [packet for packet in ffprobe(path, "packet=stream_index") if packet["stream_index"] == 1]
+        assert len(subtitles) == sum(a != b and a is not None for a, b in zip(labels, [*labels[1:], None], strict=True))
+    with closing(VideoWriter(path)) as writer:
+        store(writer, [frame(60)], ["door"])
+    with open_recording(path) as recording:
+        assert list(recording.labels) == [*labels, "door"]
+    with pytest.raises(ValueError, match="3 labels for 61 frames"):
+        write_labels(path, ["0"] * 3)
+    with closing(VideoWriter(path)), pytest.raises(StorageError, match="being recorded into"):
+        write_labels(path, ["0"] * 61)
+
+
+def test_interrupted_labelling_changes_nothing(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv", labels=["0"] * 40)
+    data = path.read_bytes()
+    write_labels(path, ["door"] * 40)
+    after = path.read_bytes()
+    path.write_bytes(data + after[len(data) : len(data) + 50])  # what was appended, but never told of
+    with open_recording(path) as recording:
+        assert list(recording.labels) == ["0"] * 40
+    with closing(VideoWriter(path)) as writer:
+        store(writer, [frame(40)])
+    assert numbers(path) == list(range(41))
+
+
+# --------------------------------------------------------------------------------------------------------- bad files
+
+
+@pytest.mark.parametrize("name", ["day1.mkv", "clip.mp4", "clip.avi", "clip.webm"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"my diary\n" * 100,
+        b"",
+        b"ffconcat version 1.0\nfile secret.mkv\n",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mkv\n#EXT-X-ENDLIST\n",
+        b"v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+        b"\x1a\x45\xdf\xa3\x01\xff\xff\xff\xff\xff\xff\xff" + bytes(1000),
+        bytes(5000),
+    ],
+)
+def test_what_is_no_video_gets_one_line_and_opens_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    recorded(tmp_path / "secret.mkv")
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(StorageError) as failure:
+        open_recording(path)
+    assert str(path) in str(failure.value) and "\n" not in str(failure.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damage_anywhere_is_one_line_or_what_was_recorded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = recorded(tmp_path / "day1.mkv", 12, labels=["door"] * 12)
+    data, rng = path.read_bytes(), random.Random(5)
+    for _ in range(300):
+        damaged = bytearray(data)
+        at = rng.choice([rng.randrange(800), rng.randrange(len(data)), rng.randrange(len(data) - 900, len(data))])
+        damaged[at : at + rng.choice([1, 1, 8])] = rng.randbytes(rng.choice([1, 1, 8]))
+        path.write_bytes(damaged[: rng.choice([len(data), len(data), rng.randrange(len(data))])])
+        try:
+            with VideoReader(path) as recording:
+                assert set(recording.labels) <= {None, "door"} or at < len(data)
+                for n in range(len(recording)):
+                    try:
+                        one = recording[n]
+                    except StorageError as error:
+                        assert "\n" not in str(error)
+                    else:
+                        assert np.array_equal(one.pixels, picture(one.metadata["n"]))
+        except StorageError as error:
+            assert "\n" not in str(error)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv", 3)
+    data = path.read_bytes()
+    width = data.index(b"\xb0\x81\x30\xba")
+    path.write_bytes(data[:width] + b"\xb0\x84\x00\x0f\x42\x40" + data[width + 3 :])  # a million, and all else moves
+    with pytest.raises(StorageError):
+        open_recording(path)[0]
+    assert MAX_PIXELS < 2**31
