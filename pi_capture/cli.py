@@ -34,7 +34,13 @@ examples:
   python -m pi_capture day1 -1 --camera v4l2:/dev/video2 --size 640x480 --fps 15
   python -m pi_capture day1 -1 --camera file:clip.mp4 --size source
   python -m pi_capture day1 60 --camera screen:0.0+100,50 --size 256x256
+  python -m pi_capture day1.mkv 60                      into one file: lossless video
   python -m pi_capture --list-cameras
+
+targets:
+  day1          a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is
+  day1.mkv      one lossless video, or smaller with --codec h264; every frame with its own time
+  day1.h5       one HDF5 file, a chunk per frame
 
 cameras:
   auto                  the Raspberry Pi camera, else the first USB camera (default)
@@ -144,11 +150,11 @@ def _record(args: argparse.Namespace) -> int:
 
 def _tell(summary: Summary) -> None:
     lost = {
-        "by the camera": summary.dropped_camera,
-        "by a full queue": summary.dropped_queue,
-        "by the disk": summary.dropped_disk,
+        "dropped by the camera": summary.dropped_camera,
+        "dropped by a full queue": summary.dropped_queue,
+        "that could not be stored": summary.dropped_disk,
     }
-    dropped = ", ".join(f"{count} dropped {cause}" for cause, count in lost.items() if count) or "none dropped"
+    dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count) or "none dropped"
     print(
         f"{summary.path}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}, "
         f"{summary.bytes / 1e6:.1f} MB",

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from storage.errors import StorageError
+from storage.errors import BusyError
 
 RENAME_NOREPLACE = 1  # linux/fs.h
 AT_FDCWD = -100  # linux/fcntl.h
@@ -101,7 +101,7 @@ def lock_directory(path: Path, taken: str) -> int:
 
     Raises
     ------
-    StorageError
+    BusyError
         Another process holds it: `taken` is the message.
     """
     if sys.platform == "win32":
@@ -122,7 +122,7 @@ def lock_file(path: Path, taken: str) -> int:
 
     Raises
     ------
-    StorageError
+    BusyError
         Another process holds it: `taken` is the message.
     """
     while True:
@@ -144,7 +144,7 @@ def lock_descriptor(fd: int, taken: str, *, shared: bool) -> None:
 
     Raises
     ------
-    StorageError
+    BusyError
         It is locked: `taken` is the message.
     """
     if sys.platform == "win32":
@@ -154,7 +154,7 @@ def lock_descriptor(fd: int, taken: str, *, shared: bool) -> None:
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StorageError(taken) from None
+        raise BusyError(taken) from None
     except OSError as error:
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
             raise

@@ -1,4 +1,4 @@
-"""The one kind of failure that storage tells a person about."""
+"""The failures that storage tells a person about."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class StorageError(Exception):
 
     The message is one line for the person at the keyboard: what failed, on which file, and what to do.
     """
+
+
+class BusyError(StorageError):
+    """Another program is recording into it, or changing it."""

@@ -148,6 +148,22 @@ class Hdf5Writer:
         return self._durable - self._first
 
 
+def repair(path: Path) -> str | None:
+    """Cut off what a crash has left behind the last sync, and tell of it; the frames before it need no repair.
+
+    Raises
+    ------
+    StorageError
+        It is being recorded into, is damaged, or can't be written to.
+    """
+    with Hdf5Reader(path) as recording:
+        frames, cut = len(recording), recording.cut_bytes
+    if not cut:
+        return None
+    TableWriter(path, COLUMNS).close()
+    return f"had been interrupted: its {frames} frames are whole; {cut} bytes behind them never were a frame, and are gone"
+
+
 def write_labels(path: Path, labels: Sequence[str | None]) -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from isal import igzip_lib, isal_zlib
 
-from storage.errors import StorageError
+from storage.errors import BusyError, StorageError
 from storage.formats import find_format, open_recording
 from storage.moves import move_file
 from storage.png import MAX_PIXELS, SIGNATURE, PngReader, decode_image
@@ -83,17 +83,20 @@ def repair(path: Path) -> str | None:
     Returns
     -------
     str or None
-        What was done, in words that go on after the recording's name.
+        What was done, or why nothing could be, in words that go on after the recording's name.
 
     Raises
     ------
     StorageError
-        There is no recording, or it is being recorded into.
+        It is damaged.
     """
     if not path.exists():
         return None  # whoever reads it says so
     mend: Callable[[Path], str | None] | None = getattr(import_module(find_format(path).module), "repair", None)
-    return None if mend is None else mend(path)
+    try:
+        return None if mend is None else mend(path)
+    except BusyError:
+        return "is being recorded into just now: what is verified is what it held when this began"
 
 
 def quarantine(broken: Sequence[Broken], data_dir: Path, directory: Path) -> list[Path]:

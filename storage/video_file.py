@@ -49,7 +49,7 @@ def repair(path: Path) -> str | None:
     StorageError
         It is being recorded into, or is damaged beyond that.
     """
-    if path.exists() and not is_ours(path):
+    if path.exists() and (not is_ours(path) or _is_complete(path)):
         return None
     try:
         fd, hidden = open_locked(path, create=False)
@@ -69,6 +69,13 @@ def repair(path: Path) -> str | None:
         raise StorageError(f"{path}: {error.strerror}; it was not repaired") from None
     finally:
         os.close(fd)
+
+
+def _is_complete(path: Path) -> bool:
+    """Whether a file ends where it says it does."""
+    with path.open("rb") as file:
+        head = read_head(file.fileno())
+        return head is not None and head.end == os.fstat(file.fileno()).st_size
 
 
 def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int | None]:

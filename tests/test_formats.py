@@ -1,0 +1,139 @@
+"""Every format through the same command line: recorded, killed, verified, continued, and read alike."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage import open_recording
+
+ROOT = Path(__file__).resolve().parent.parent
+FOOTAGE = ROOT.parent / "shared" / "data" / "pedestrians.avi"
+TARGETS = ("day1", "day1.h5", "day1.mkv")
+
+
+def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def record(target: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return run(
+        "pi_capture", target, 1, "--camera", "ffmpeg:lavfi:testsrc2=r=30:s=96x64", "--size", "source", *arguments
+    )
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that failed and printed nothing else."""
+    assert done.returncode == 1 and not done.stdout, done
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def bytes_in(target: Path) -> int:
+    return target.stat().st_size
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_all_hold_the_same_frames_and_are_continued(tmp_path: Path, name: str) -> None:
+    target, plain = tmp_path / name, tmp_path / "plain"
+    for _ in range(2):
+        done = record(target, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["frames"] == 30
+    record(plain)
+    with open_recording(target) as recording, open_recording(plain) as expected:
+        assert [frame.index for frame in recording] == list(range(60))
+        for frame in recording:
+            same = expected[frame.index % 30]
+            assert np.array_equal(frame.pixels, same.pixels) and frame.timestamp_ns == same.timestamp_ns
+        assert list(recording.labels) == [None] * 60
+        assert list(recording.timestamps_ns) == [frame.timestamp_ns for frame in recording]
+        assert [frame.index for frame in recording[50:4:-9]] == [50, 41, 32, 23, 14, 5]
+    assert run("storage", "verify", target).stdout == f"{target}: 60 frames, none broken\n"
+
+
+@pytest.mark.parametrize("name", TARGETS[1:])
+def test_verify_tells_what_a_kill_cut_off(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    command = [sys.executable, "-m", "tests.faults.writer", target, "7"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        while (line := process.stdout.readline()).split()[-1] in ("0", "-1"):
+            assert line.startswith("ACKNOWLEDGED")
+        during = run("storage", "verify", target)
+        assert during.returncode == 0 and "none broken" in during.stdout, during
+        assert "being recorded into just now" in during.stdout
+        while int(process.stdout.readline().split()[-1]) < 40:
+            pass
+        process.send_signal(signal.SIGKILL)
+    first, again = (run("storage", "verify", target) for _ in range(2))
+    assert first.returncode == again.returncode == 0, first
+    assert "none broken" in first.stdout
+    assert "had been interrupted" in first.stdout
+    assert "interrupted" not in again.stdout and first.stdout.endswith(again.stdout)
+    assert len(open_recording(target)) >= 40
+
+
+def test_options_go_to_their_formats(tmp_path: Path) -> None:
+    sizes = {}
+    for name, options in {
+        "deflated.h5": [],
+        "plain.h5": ["--compression", "none"],
+        "ffv1.mkv": [],
+        "lossless.mkv": ["--codec", "h264-lossless"],
+        "h264.mkv": ["--codec", "h264"],
+        "small.mkv": ["--codec", "h264", "--crf", "40"],
+    }.items():
+        assert record(tmp_path / name, *options).returncode == 0
+        sizes[name] = bytes_in(tmp_path / name)
+    assert sizes["plain.h5"] > 30 * 96 * 64 * 3 > sizes["deflated.h5"] > sizes["h264.mkv"] > sizes["small.mkv"]
+    for lossless in ("ffv1.mkv", "lossless.mkv"):
+        for frame, same in zip(open_recording(tmp_path / lossless), open_recording(tmp_path / "plain.h5"), strict=True):
+            assert np.array_equal(frame.pixels, same.pixels)
+
+
+def test_options_of_other_formats_are_refused(tmp_path: Path) -> None:
+    line = refusal(record(tmp_path / "day1", "--codec", "h264"))
+    assert "png has no --codec; video (.mkv) has" in line
+    assert "hdf5 has no --crf" in refusal(record(tmp_path / "day1.h5", "--crf", "20"))
+    assert "video has no --compression; hdf5 (.h5) has" in refusal(record(tmp_path / "x.mkv", "--compression", "none"))
+    assert "'zstd'" in refusal(record(tmp_path / "day1.h5", "--compression", "zstd"))
+    assert "'h265'" in refusal(record(tmp_path / "day1.mkv", "--codec", "h265"))
+    assert "convert" in refusal(record(tmp_path / "day1.mp4"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mkv", ".features.h5", ".mp4"])
+def test_what_only_has_the_name_of_a_recording_gets_one_line_and_is_left_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"notes{suffix}"
+    path.write_text("Remember the milk.\n")
+    for command in ("info", "verify"):
+        assert str(path) in refusal(run("storage", command, path))
+    assert str(path) in refusal(run("storage", "convert", path, tmp_path / "out.mkv"))
+    assert str(path) in refusal(record(path))
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "Remember the milk.\n"
+
+
+@pytest.mark.skipif(not FOOTAGE.exists(), reason="the real footage is not in this copy")
+def test_real_footage_is_the_same_in_every_format(tmp_path: Path) -> None:
+    import cv2
+
+    for name in TARGETS[1:]:
+        done = run("pi_capture", tmp_path / name, -1, "--camera", f"file:{FOOTAGE}", "--size", "source")
+        assert done.returncode == 0 and "795 frames" in done.stderr and "none dropped" in done.stderr
+    capture = cv2.VideoCapture(str(FOOTAGE))
+    with open_recording(tmp_path / "day1.h5") as hdf5, open_recording(tmp_path / "day1.mkv") as video:
+        for in_hdf5, in_video in zip(hdf5, video, strict=True):
+            _, picture = capture.read()
+            assert np.array_equal(in_hdf5.pixels, picture[..., ::-1])
+            assert np.array_equal(in_video.pixels, in_hdf5.pixels)
+            assert in_video.timestamp_ns == in_hdf5.timestamp_ns
+    assert not capture.read()[0]
