@@ -57,7 +57,7 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     """One picture as a PNG file.
 
     Every pixel is stored as its difference to the one on its left (filter "sub"): of the five filters it makes the
-    smallest files of those that one subtraction computes (``scripts/benchmark.py --filters`` measures all).
+    smallest files of those that one subtraction computes (``scripts/png_filters.py`` measures all).
 
     Parameters
     ----------
