@@ -248,6 +248,17 @@ def test_jitter_repeats_with_its_seed(tmp_path: Path, plug_in: Any, monkeypatch:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize(("codec", "warned"), [("ffv1", False), ("h264", True), ("mjpeg", True)])
+def test_jitter_under_a_lossy_codec_says_what_that_costs(
+    tmp_path: Path, plug_in: Any, monkeypatch: pytest.MonkeyPatch, codec: str, warned: bool
+) -> None:
+    monkeypatch.setattr("pi_capture.capture.SETTLE_SECONDS", 0.1)
+    said: list[str] = []
+    options = {"codec": codec}
+    record(tmp_path / "day.mkv", 0.3, camera=plug_in(Steerable), jitter=True, options=options, say=said.append)
+    assert any("lossy codec" in line for line in said) == warned
+
+
 def test_without_controls_it_says_so_and_goes_on(tmp_path: Path, plug_in: Any) -> None:
     class File(Camera):
         def __init__(self) -> None:
