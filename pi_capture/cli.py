@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_capture import __version__
@@ -36,6 +37,7 @@ examples:
   python -m pi_capture day1 60 --camera screen:0.0+100,50 --size 256x256
   python -m pi_capture day1.mkv 60                      into one file: lossless video
   python -m pi_capture --list-cameras
+  python -m pi_capture export-model --help              weights for .features.h5, made ready once
 
 targets:
   day1          a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is
@@ -89,6 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--codec", metavar="NAME", help=".mkv: ffv1 (lossless, default), h264-lossless, h264 or mjpeg")
     options.add_argument("--crf", metavar="N", type=int, help="quality of h264 and mjpeg: lower is better and larger")
+    options.add_argument(
+        "--weights", metavar="FILE", help=".features.h5: of MobileNet: imagenet (default), or a file (see export-model)"
+    )
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
@@ -98,6 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recorder's command line; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["export-model"]:
+        return _export_model(arguments[1:])
     parser = build_parser()
     args = parser.parse_args(arguments)
     try:
@@ -135,7 +143,7 @@ def _record(args: argparse.Namespace) -> int:
                 jitter_seed=args.jitter_seed,
                 countdown=countdown,
                 sync_interval=args.sync_interval,
-                options={"compression": args.compression, "codec": args.codec, "crf": args.crf},
+                options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
                 stop=stop,
                 say=progress.say,
                 progress=progress.show,
@@ -146,6 +154,33 @@ def _record(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(summary)))
     return 0 if failure is None else _fail(failure, 1)
+
+
+EXPORT_MODEL = """\
+Make the weights of MobileNet (0.25, 128x128) ready for recording features: a .tflite file, for which
+a Raspberry Pi needs no TensorFlow. This machine needs it, and for the ImageNet weights a network, once.
+Take the file along: python -m pi_capture day1.features.h5 -1 --weights FILE.tflite
+"""
+
+
+def _export_model(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m pi_capture export-model",
+        description=EXPORT_MODEL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", default="imagenet", help="imagenet (default), or .keras, .weights.h5 or .pb"
+    )
+    parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
+    args = parser.parse_args(arguments)
+    from storage.mobilenet_export import export_model
+
+    try:
+        print(export_model(args.weights, args.out))
+    except StorageError as error:
+        return _fail(error, 1)
+    return 0
 
 
 def _tell(summary: Summary) -> None:

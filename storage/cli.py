@@ -39,6 +39,7 @@ examples:
   python -m storage extract clip.mp4 day1 --fps 2  two frames a second of any video
   python -m storage convert day1 day1.mkv          any format into any other, by the names
   python -m storage convert frames out.mp4 --fps 30
+  python -m storage features day1 day1.features.h5 256 numbers a frame, for training without the pictures
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
 """
@@ -389,6 +390,36 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
+# ------------------------------------------------------------------------------------------------------------- features
+
+FEATURES = """\
+Compute MobileNet's features of a recording, 256 numbers a frame, as recording to .features.h5 would
+have. Labels, times and what is known of the sessions go along.
+"""
+
+
+def _features_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", type=Path, help="a recording, or any video; not changed")
+    parser.add_argument("target", metavar="OUT.features.h5", type=Path, help="what to make; must not be there yet")
+    parser.add_argument(
+        "--weights", metavar="FILE", default="imagenet", help="imagenet (default), or .tflite, .keras, .weights.h5, .pb"
+    )
+
+
+def _features(args: argparse.Namespace) -> int:
+    from storage.convert import convert
+
+    if not args.target.name.lower().endswith(".features.h5"):
+        return _fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5")
+    with _progress(f"computing features of {args.source}") as progress:
+        frames = convert(args.source, args.target, weights=args.weights, progress=progress)
+    if args.json:
+        _print_json({"path": str(args.target), "frames": frames})
+    else:
+        print(f"{args.target}: {frames} frames")
+    return 0
+
+
 # ------------------------------------------------------------------------------------------------------------- commands
 
 
@@ -410,6 +441,7 @@ COMMANDS = (
     _Command("split", "hold out whole stretches of time for validation", _split_arguments, _split, SPLIT),
     _Command("extract", "frames of a recording or any video as PNG files", _extract_arguments, _extract, EXTRACT),
     _Command("convert", "a recording into another format", _convert_arguments, _convert, CONVERT),
+    _Command("features", "256 numbers of each frame, by MobileNet", _features_arguments, _features, FEATURES),
 )
 
 

@@ -36,6 +36,7 @@ def convert(
     fps: float | None = None,
     codec: str | None = None,
     crf: int | None = None,
+    weights: str | None = None,
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> int:
@@ -51,6 +52,8 @@ def convert(
         Give frame n the time n / fps instead of its own. Pictures without times of their own need it.
     codec, crf : str, int, optional
         Of a ``.mkv``, as in `storage.video.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, which are always H.264.
+    weights : str, optional
+        Of a ``.features.h5``, as in `storage.features.FeaturesWriter`.
     progress : callable, optional
         Told how many of how many frames are done.
     threads : int, optional
@@ -72,6 +75,8 @@ def convert(
         raise StorageError(f"{target}: videos are written as .mkv, .mp4 and .mov")
     if (codec is not None and (movie or row.name != "video")) or (crf is not None and row.name != "video"):
         raise StorageError(f"{target}: --codec is for .mkv, --crf for .mkv, .mp4 and .mov")
+    if weights is not None and row.name != "features":
+        raise StorageError(f"{target}: --weights is for .features.h5")
     if not row.suffix:
         done = extract(source, target, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present
@@ -82,7 +87,7 @@ def convert(
         elif row.name == "video":
             _write_recording(job, lambda: VideoWriter(temporary, codec=codec, crf=crf), labels_go_along=True)
         else:
-            _write_recording(job, lambda: open_writer(temporary), labels_go_along=False)
+            _write_recording(job, lambda: open_writer(temporary, options={"weights": weights}), labels_go_along=False)
         if any(label is not None for label in job.labels):
             if movie:
                 write_table(target, job.labels)

@@ -97,6 +97,7 @@ MOVIES = (
 FORMATS = (
     Format("png", "", "storage.png", "PngWriter", "PngReader"),
     Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
+    Format("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader", options=("weights",)),
     Format("video", ".mkv", "storage.video", "VideoWriter", "open_video", MOVIES, ("codec", "crf")),
 )
 

@@ -92,9 +92,7 @@ class TableRecordingWriter(ABC):
 
     def _append(self, content: Bytes, beside: Beside) -> None:
         timestamp, metadata = beside
-        self._table.append(
-            {self._content: content, "timestamp_ns": timestamp, "label": NO_LABEL, "metadata": metadata}
-        )
+        self._table.append({self._content: content, "timestamp_ns": timestamp, "label": NO_LABEL, "metadata": metadata})
 
     def sync(self) -> int:
         if self._table.rows > self._first:

@@ -167,11 +167,16 @@ class Table:
 
     def values(self, name: str) -> bytes:
         """All values of a column, one after the other."""
+        return self.rows(name, 0, self.dataset(name).dims[0])
+
+    def rows(self, name: str, start: int, stop: int) -> bytes:
+        """The values of a column from one row to before another, one after the other."""
         dataset = self.dataset(name)
-        rows, step = dataset.dims[0], dataset.chunk[0]
+        step = dataset.chunk[0]
+        size, first = chunk_size(dataset) // step, start - start % step
         with told(self.path):
-            whole = b"".join(self._chunk(dataset, row) for row in range(0, rows, step))
-        return whole[: rows * chunk_size(dataset) // step]
+            whole = b"".join(self._chunk(dataset, row) for row in range(first, stop, step))
+        return whole[(start - first) * size : (stop - first) * size]
 
     def value(self, name: str, row: int) -> bytes:
         """The value in a row, or the reference to its text."""

@@ -183,7 +183,7 @@ def _describe_file(recording: Recording, backend: str) -> Info:
     times, sizes = list(recording.timestamps_ns), Counter[str]()
     if times:
         try:
-            sizes["x".join(str(side) for side in reversed(recording[0].pixels.shape[:2]))] = len(times)
+            sizes[recording.size] = len(times)
         except StorageError:
             sizes["unreadable"] = len(times)
     # Formats that keep the facts of their sessions in the file give them as `sessions`.

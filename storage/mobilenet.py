@@ -1,14 +1,19 @@
 """MobileNet as a feature extractor: a picture in, 256 numbers out, by LiteRT, without TensorFlow.
 
 The network is MobileNet v1, width 0.25, 128×128, without its classifier, averaged over the picture. Its weights come as
-a ``.tflite`` file that takes pixels as they are; `storage.mobilenet_export` makes one from other files of weights.
+a ``.tflite`` file that takes pixels as they are; `storage.mobilenet_export` makes one from other files of weights, once
+each, and keeps it in the user's cache.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +37,8 @@ class Extractor:
     Parameters
     ----------
     weights : str or path
-        A ``.tflite`` file, or ``imagenet`` or a file of weights that `storage.mobilenet_export` has exported before.
+        A ``.tflite`` file, or another file of weights (see `storage.mobilenet_export`), or ``imagenet``, which must
+        have been exported before.
 
     Raises
     ------
@@ -41,16 +47,22 @@ class Extractor:
     """
 
     def __init__(self, weights: str | Path = "imagenet") -> None:
-        self._path = find_model(weights)
-        self._model = self._path.read_bytes()
+        try:
+            import_module("ai_edge_litert.interpreter")  # before anything is exported
+        except ImportError:
+            raise StorageError("features need LiteRT: 'pip install pi-capture[features]' on a 64-bit system") from None
+        path = find_model(weights)
+        try:
+            self._model = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from None
         self.sha256 = hashlib.sha256(self._model).hexdigest()
         self._of_this_thread = threading.local()
         try:
-            self._interpreter()
-        except ImportError:
-            raise StorageError("features need LiteRT: run 'pip install ai-edge-litert' (64-bit systems only)") from None
+            with _silent():
+                self._interpreter()
         except (ValueError, RuntimeError) as error:
-            raise StorageError(f"{self._path} is no model that LiteRT can run: {_first_line(error)}") from None
+            raise StorageError(f"{path} is no MobileNet that LiteRT can run: {_first_line(error)}") from None
 
     def extract(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of a picture.
@@ -94,7 +106,8 @@ class Extractor:
 
 
 def find_model(weights: str | Path) -> Path:
-    """The ``.tflite`` file that stands for some weights: itself, or what was exported from them.
+    """The ``.tflite`` file that stands for some weights: itself, or what was exported from them, which is done now if
+    it has not been.
 
     Raises
     ------
@@ -109,11 +122,11 @@ def find_model(weights: str | Path) -> Path:
         return exported
     if not path.is_file():
         raise StorageError(f"{path}: no such file of weights")
-    if path.name.endswith(EXPORTABLE):
-        exported = cache_directory() / exported_name(hashlib.sha256(path.read_bytes()).hexdigest())
-        if not exported.is_file():
-            raise StorageError(f"{path} has to be exported first: python -m pi_capture export-model --weights {path}")
-        return exported
+    if path.name.lower().endswith(EXPORTABLE):
+        from storage.mobilenet_export import export_model, origin_of
+
+        exported = cache_directory() / exported_name(origin_of(path))
+        return exported if exported.is_file() else export_model(path)
     return path
 
 
@@ -138,6 +151,20 @@ def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
     return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep LiteRT from telling whoever looks at the terminal how it will compute: it asks nobody before it does."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,19 +1,27 @@
 """Makes the ``.tflite`` file that `storage.mobilenet` runs, from weights as Keras or TensorFlow 1 keep them.
 
-This needs TensorFlow; running the result does not.
+This needs TensorFlow; running the result does not. TensorFlow takes half a gigabyte and writes to the terminal what it
+likes, so the work is done by a process of its own: this module, run as a program.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from storage.atomic import replace_file
 from storage.errors import StorageError
 from storage.mobilenet import FEATURES, SIDE, cache_directory, exported_name
+
+NETWORK_TIMEOUT = 20.0  # seconds without a byte
+FAILED = "EXPORT FAILED: "
 
 
 def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> Path:
@@ -26,7 +34,7 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
         ``keras.applications.MobileNet(alpha=0.25, include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with
         one placeholder that takes values from -1 to 1).
     out : path, optional
-        The file to make; by default one in the user's cache, where `storage.mobilenet` looks for it.
+        The file to make, or to replace; by default one in the user's cache, where `storage.mobilenet` looks for it.
 
     Returns
     -------
@@ -38,28 +46,63 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
     StorageError
         The weights can't be had or read, or TensorFlow is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        import tensorflow as tf
-    except ImportError:
-        raise StorageError("exporting needs TensorFlow: run 'pip install pi-capture[train]'") from None
-    path = Path(weights)
-    if str(weights) == "imagenet":
-        origin = "imagenet"
-        network = _imagenet(tf)
-    else:
-        if not path.is_file():
-            raise StorageError(f"{path}: no such file of weights")
-        origin = hashlib.sha256(path.read_bytes()).hexdigest()
-        network = _from_file(tf, path)
-    model = _convert(tf, network, path)
+    origin = "imagenet" if str(weights) == "imagenet" else origin_of(Path(weights))
     target = out or cache_directory() / exported_name(origin)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, model)
+    if find_spec("tensorflow") is None:
+        raise StorageError(
+            f"exporting {weights} needs TensorFlow: run 'pip install pi-capture[train]', or export on another machine"
+            " (python -m pi_capture export-model) and give --weights FILE.tflite"
+        )
+    try:
+        if out is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{target.parent}: {error.strerror}") from None
+    package = str(Path(__file__).parents[1])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    program = [sys.executable, "-m", "storage.mobilenet_export", str(weights), str(target)]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        told = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
+        reason = next((line for line in told if line.startswith(FAILED)), f"{weights} can't be exported: {told[-1]}")
+        raise StorageError(reason.removeprefix(FAILED))
     return target
 
 
+def origin_of(path: Path) -> str:
+    """What stands for a file of weights in the cache: its SHA-256. Raises `StorageError` if it can't be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+
+
+# ------------------------------------------------------------------------------------------------ in the other process
+
+
+def _main(weights: str, target: str) -> int:
+    try:
+        import tensorflow as tf
+
+        path = Path(weights)
+        network = _imagenet(tf) if weights == "imagenet" else _from_file(tf, path)
+        replace_file(Path(target), _convert(tf, network, path))
+    except StorageError as error:
+        print(f"{FAILED}{error}".replace("\n", " "), file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{FAILED}{target}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _imagenet(tf: Any) -> Callable[[Any], Any]:
+    socket.setdefaulttimeout(NETWORK_TIMEOUT)
     try:
         return _averaged(tf, tf.keras.applications.MobileNet((SIDE, SIDE, 3), 0.25, include_top=False))
     except Exception as error:  # urllib's, ssl's and Keras's own
@@ -123,3 +166,7 @@ def _convert(tf: Any, network: Callable[[Any], Any], path: Path) -> bytes:
     except (ValueError, TypeError) as error:
         raise StorageError(f"{path} is no MobileNet 0.25 for 128x128: {str(error).splitlines()[0]}") from None
     return converted
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -36,6 +36,16 @@ class Recording(Sequence[Frame]):
     def timestamps_ns(self) -> Sequence[int]:
         """The capture time of each frame, in nanoseconds."""
 
+    def check(self, index: int) -> None:
+        """Read all that is kept of a frame. Raises `StorageError` if it is damaged."""
+        self.read(index)
+
+    @property
+    def size(self) -> str:
+        """How much is kept of a frame: ``128x128`` pixels. Raises `StorageError` if the first one is damaged."""
+        height, width, _ = self[0].pixels.shape
+        return f"{width}x{height}"
+
     def close(self) -> None:
         """Let go of open files; reading ends."""
 

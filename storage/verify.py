@@ -146,7 +146,7 @@ def _reasons(recording: Recording, threads: int) -> Iterator[list[str | None]]:
 
 def _why_unreadable(recording: Recording, index: int) -> str | None:
     try:
-        recording.read(index)
+        recording.check(index)
     except StorageError as error:
         return str(error).removeprefix(f"{recording.path}: ")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.weights import fill_cache
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +24,20 @@ def screen() -> Iterator[str]:
         assert server.stdout is not None
         yield f":{server.stdout.readline().strip()}"
         server.terminate()
+
+
+@pytest.fixture(scope="session")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A ``.tflite`` file that this process, and those which it starts, find as the weights ``imagenet``."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    cache = tmp_path_factory.mktemp("cache")
+    model = fill_cache(cache)
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    yield model
+    if before is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = before
 
 
 def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:

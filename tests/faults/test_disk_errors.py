@@ -39,7 +39,7 @@ def record_while(call: str, day: Path) -> int:
     return promised
 
 
-@pytest.mark.parametrize("target", ["day1.h5", "day1.mkv"])
+@pytest.mark.parametrize("target", ["day1.h5", "day1.features.h5", "day1.mkv"])
 @pytest.mark.parametrize("call", ["fsync:when=5", "fsync:when=6", "fsync:when=7+"])
 def test_a_file_that_failed_to_sync_stays_as_it_was(tmp_path: Path, call: str, target: str) -> None:
     day = tmp_path / target
