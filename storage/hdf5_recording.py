@@ -132,7 +132,9 @@ def repair(path: Path) -> str | None:
     if not cut:
         return None
     TableWriter(path, ["label"]).close()
-    return f"had been interrupted: its {frames} frames are whole; {cut} bytes behind them never were a frame, and are gone"
+    return (
+        f"had been interrupted: its {frames} frames are whole; {cut} bytes behind them never were a frame, and are gone"
+    )
 
 
 def write_labels(path: Path, labels: Sequence[str | None]) -> None:
