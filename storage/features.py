@@ -19,6 +19,7 @@ from storage.hdf5_recording import (
     TableRecordingWriter,
     dims_text,
     encode_beside,
+    repair,
     write_labels,
 )
 from storage.hdf5_table import Table
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["FeatureRows", "FeaturesReader", "FeaturesWriter", "write_labels"]
+__all__ = ["FeatureRows", "FeaturesReader", "FeaturesWriter", "repair", "write_labels"]
 
 ROWS = 64  # 64 KiB a chunk
 FORMAT = "pi_capture features"
@@ -51,20 +52,30 @@ class FeaturesWriter(TableRecordingWriter):
     """
 
     def __init__(self, target: Path, weights: str | Path | None = None) -> None:
-        self._extractor = Extractor(weights or "imagenet")
+        self._made_by: dict[str, str] | None = None
         super().__init__(target, "features")
+        try:
+            self._extractor = Extractor(weights or "imagenet")
+            self._check_extractor()
+        except BaseException:
+            self._table.close()
+            raise
 
     def _go_on(self) -> list[dict[str, Any]]:
         with FeaturesReader(self._target) as recording:
-            there, sessions = recording.extractor, recording.sessions
+            self._made_by = recording.extractor
+            return recording.sessions
+
+    def _check_extractor(self) -> None:
+        """Refuse to add to features that other weights have made: one network could not learn from both."""
+        if self._made_by is None:
+            return
         for name, value in self._about_the_extractor().items():
-            if there.get(name) != value:
-                was, now = (str(one)[:16] for one in (there.get(name), value))
+            if (there := self._made_by.get(name)) != value:
                 raise StorageError(
-                    f"{self._target} was made by another extractor ({name} is {was}, not {now});"
+                    f"{self._target} was made by another extractor ({name} is {str(there)[:16]}, not {value[:16]});"
                     " go on with the same --weights, or choose another name"
                 )
-        return sessions
 
     def encode(self, frame: Frame) -> tuple[Bytes, Beside]:
         return self._extractor.extract(frame.pixels).astype("<f4", copy=False).tobytes(), encode_beside(frame)
