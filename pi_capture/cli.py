@@ -7,8 +7,10 @@ everything recorded so far safe, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
+import os
 import re
 import sys
 import threading
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_capture import __version__
+from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.service import StopSignals
 from storage.errors import StorageError
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
     from pi_capture.recorder import Summary
 
 MAX_SIDE = 16384
+COMMANDS: dict[str, str] = {"export-model": "pi_capture.cli:export_model"}
+"""What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
+
+The function takes the words that follow, and returns the exit status.
+"""
+ORDERS = ("list-cameras", "print-config")  # options that are no setting
 
 EXAMPLES = """\
 examples:
@@ -94,6 +103,10 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--weights", metavar="FILE", help=".features.h5: of MobileNet: imagenet (default), or a file (see export-model)"
     )
+    parser.add_argument(
+        "--config", metavar="FILE", help="read what isn't given here from a TOML file, under these same names"
+    )
+    parser.add_argument("--print-config", action="store_true", help="show each setting and its origin, and end")
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
@@ -103,23 +116,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recorder's command line; returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["export-model"]:
-        return _export_model(arguments[1:])
-    parser = build_parser()
-    args = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if args.list_cameras:
-            return _list_cameras()
-        if args.directory is None or args.seconds is None:
-            parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
-        return _record(args)
+        if words and words[0] in COMMANDS:
+            module, _, function = COMMANDS[words[0]].partition(":")
+            status: int = getattr(importlib.import_module(module), function)(words[1:])
+            return status
+        return _main(words)
     except UsageError as error:
         return _fail(error, 2)
     except (CameraError, StorageError) as error:
         return _fail(error, 1)
     except OSError as error:
-        return _fail(f"{error.filename or args.directory}: {error.strerror}", 1)
+        return _fail(f"{error.filename or words[0]}: {error.strerror}", 1)
+
+
+def _main(words: Sequence[str]) -> int:
+    parser = build_parser()
+    configuration = configure(parser, words, os.environ, ORDERS)
+    args = configuration.arguments
+    if args.list_cameras:
+        return _list_cameras()
+    if args.print_config:
+        print(as_toml(configuration.settings))
+        return 0
+    if args.directory is None or args.seconds is None:
+        parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
+    return _record(args)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -163,7 +186,8 @@ Take the file along: python -m pi_capture day1.features.h5 -1 --weights FILE.tfl
 """
 
 
-def _export_model(arguments: Sequence[str]) -> int:
+def export_model(arguments: Sequence[str]) -> int:
+    """``export-model``; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m pi_capture export-model",
         description=EXPORT_MODEL,
@@ -174,12 +198,9 @@ def _export_model(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
-    from storage.mobilenet_export import export_model
+    from storage import mobilenet_export
 
-    try:
-        print(export_model(args.weights, args.out))
-    except StorageError as error:
-        return _fail(error, 1)
+    print(mobilenet_export.export_model(args.weights, args.out))
     return 0
 
 

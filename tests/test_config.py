@@ -1,0 +1,182 @@
+"""Settings from a file and the environment, as ``python -m pi_capture`` takes them."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pi_capture.cli import COMMANDS, ORDERS, build_parser, main
+from pi_capture.config import configure
+from storage import open_recording
+
+CORNER = """\
+# the camera in the corner
+directory = "day1"
+seconds = 0.5
+camera = \"""\\
+    demo:3\"""
+
+size = "64x48"
+"fps" = 20 # a second
+jitter = false
+"""
+
+
+@pytest.fixture
+def corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with ``corner.toml``, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corner.toml").write_text(CORNER)
+    return tmp_path
+
+
+def settings(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, tuple[str, str]]:
+    """What ``--print-config`` shows: name → value as TOML, origin."""
+    assert main([*arguments, "--print-config"]) == 0
+    shown = {}
+    for line in capsys.readouterr().out.splitlines():
+        setting, _, origin = line.rpartition("# ")
+        name, _, value = setting.strip("# ").partition(" = ")
+        shown[name] = value, origin
+    return shown
+
+
+def test_a_recording_from_a_file_alone(corner: Path) -> None:
+    assert main(["--config", "corner.toml"]) == 0
+    frames = list(open_recording(corner / "day1"))
+    assert len(frames) == 10 and frames[0].pixels.shape == (48, 64, 3)
+
+
+def test_the_nearest_wins_and_everything_tells_where_it_came_from(
+    corner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PI_CAPTURE_FPS", "25")
+    monkeypatch.setenv("PI_CAPTURE_SIZE", "source")
+    monkeypatch.setenv("PI_CAPTURE_JITTER", "yes")
+    monkeypatch.setenv("PI_CAPTURE_BACKEND", "")  # as good as not set
+    shown = settings(capsys, "day2", "--size", "32x32", "--no-jitter", "--config", "corner.toml")
+    assert shown["directory"] == ('"day2"', "flag")
+    assert shown["seconds"] == ("0.5", "corner.toml:3")
+    assert shown["camera"] == ('"demo:3"', "corner.toml:4")
+    assert shown["size"] == ('"32x32"', "flag")
+    assert shown["fps"] == ("25", "environment PI_CAPTURE_FPS")
+    assert shown["jitter"] == ("false", "flag")
+    assert shown["sync-interval"] == ("1.0", "default")
+    assert shown["backend"] == ("", "default")
+
+
+def test_the_environment_may_name_the_file(
+    corner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PI_CAPTURE_CONFIG", "corner.toml")
+    assert settings(capsys)["fps"] == ("20", "corner.toml:8")
+
+
+def test_what_is_printed_is_a_file_that_says_the_same(corner: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--config", "corner.toml", "--crf", "3", "--quiet", "--print-config", "day 2", "-1"])
+    printed = capsys.readouterr().out
+    assert tomllib.loads(printed)["seconds"] == -1 and tomllib.loads(printed)["crf"] == 3
+    (corner / "printed.toml").write_text(printed)
+    main(["--config", "printed.toml", "--print-config"])
+    again = capsys.readouterr().out
+    assert tomllib.loads(again) == tomllib.loads(printed)
+
+
+def test_every_option_can_be_set_in_a_file() -> None:
+    """Also those that come later: nobody has to list them."""
+    parser = build_parser()
+    options = {text[2:] for action in parser._actions for text in action.option_strings if text.startswith("--")}
+    options = {name for name in options if not name.startswith("no-")} - {"help", "version", "config", *ORDERS}
+    known = {setting.name for setting in configure(build_parser(), ["x", "1"], {}, ORDERS).settings}
+    assert options | {"directory", "seconds"} == known - {"config"}
+
+
+WRONG = [
+    ('siz = "64x48"', "corner.toml:1: there is no option 'siz'; did you mean 'size'?"),
+    ("# one\n\nsync_interval = 1", "corner.toml:3: there is no option 'sync_interval'; did you mean 'sync-interval'?"),
+    ('camera = """\n\nfps = 3\n"""\nspeed = 1', "corner.toml:5: there is no option 'speed'"),
+    ("quiet = true\n[camera]\nsize = 1", "corner.toml:2: camera takes a text in quotes"),
+    ("size = 64", "corner.toml:1: size takes a text in quotes, not 64"),
+    ('\nfps = "30"', 'corner.toml:2: fps takes a number, not "30"'),
+    ("seconds = true", "corner.toml:1: seconds takes a number, not true"),
+    ("quiet = 1", "corner.toml:1: quiet takes true or false, not 1"),
+    ("jitter-seed = 1.5", "corner.toml:1: jitter-seed: '1.5' is not a whole number"),
+    ("fps = -1", "corner.toml:1: fps: '-1' must be more than 0"),
+    ("fps = nan", "corner.toml:1: fps: 'nan' is not a number"),
+    ('camera = ["demo"]', 'corner.toml:1: camera takes a text in quotes, not ["demo"]'),
+    ("backend = 1979-05-27", 'corner.toml:1: backend takes a text in quotes, not "1979-05-27"'),
+    ("config = 'other.toml'", "corner.toml:1: there is no option 'config'"),
+    ("list-cameras = true", "corner.toml:1: there is no option 'list-cameras'"),
+    ("size = ", "corner.toml: this is not TOML: Invalid value (at line 1, column 8)"),
+    ("size = '1x1'\nsize = '2x2'", "corner.toml: this is not TOML: Cannot overwrite a value (at line 2"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), WRONG, ids=[text for text, _ in WRONG])
+def test_a_wrong_file_is_refused_by_name_and_line(
+    corner: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
+) -> None:
+    (corner / "corner.toml").write_text(text + "\n")
+    assert main(["day1", "1", "--camera", "demo", "--config", "corner.toml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not (corner / "day1").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("PI_CAPTURE_SIZ=64x48", "PI_CAPTURE_SIZ is set, but there is no such option; did you mean 'size'?"),
+        ("PI_CAPTURE_FPS=fast", "environment PI_CAPTURE_FPS: fps: 'fast' is not a number"),
+        ("PI_CAPTURE_QUIET=maybe", "environment PI_CAPTURE_QUIET: quiet takes 1 or 0, not 'maybe'"),
+        ("PI_CAPTURE_CONFIG=no-such.toml", "no-such.toml: No such file or directory"),
+        ("PI_CAPTURE_CONFIG=.", "Is a directory"),
+    ],
+)
+def test_a_wrong_variable_is_refused_by_name(
+    corner: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    told: str,
+) -> None:
+    monkeypatch.setenv(*variable.split("="))
+    assert main(["day1", "1", "--camera", "demo"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not (corner / "day1").exists()
+
+
+def test_options_of_other_kinds(tmp_path: Path) -> None:
+    """Those that the recorder has none of yet: lists, repeated options, choices, switches that are on."""
+
+    def parser() -> argparse.ArgumentParser:
+        made = argparse.ArgumentParser()
+        made.add_argument("--config")
+        made.add_argument("--tag", action="append", default=[])
+        made.add_argument("--area", nargs=4, type=int)
+        made.add_argument("--level", choices=["low", "high"])
+        made.add_argument("--no-sound", dest="sound", action="store_false")
+        made.add_argument("--into", type=Path, default=Path("here"))
+        return made
+
+    file = tmp_path / "f.toml"
+    file.write_text('tag = ["a", "b c"]\narea = [1, 2, 3, 4]\nlevel = "low"\nno-sound = true\ninto = "there"\n')
+    found = configure(parser(), ["--config", str(file)], {"PI_CAPTURE_LEVEL": "high"}).arguments
+    assert found.tag == ["a", "b c"] and found.area == [1, 2, 3, 4] and found.level == "high"
+    assert found.sound is False and found.into == Path("there")
+    found = configure(parser(), ["--config", str(file), "--tag", "c"], {}).arguments
+    assert found.tag == ["c"]  # a flag goes before the file, and is not added to it
+    found = configure(parser(), [], {"PI_CAPTURE_TAG": "a 'b c'"}).arguments
+    assert found.tag == ["a", "b c"] and found.sound is True and found.into == Path("here")
+
+
+def test_the_table_of_commands() -> None:
+    import importlib
+
+    for row in COMMANDS.values():
+        module, _, function = row.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
