@@ -169,7 +169,9 @@ def _from_file(path: Path, actions: Mapping[str, argparse.Action]) -> dict[str, 
 
 def _given(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
     """What a command line gives, and nothing else: a positional argument that is left out is None without a default."""
-    return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    positional = {action.dest for action in parser._actions if not action.option_strings}
+    given = vars(parser.parse_args(arguments))
+    return {name: value for name, value in given.items() if value is not None or name not in positional}
 
 
 def _as_written(

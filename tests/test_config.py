@@ -150,6 +150,11 @@ def test_a_wrong_variable_is_refused_by_name(
     assert not (corner / "day1").exists()
 
 
+def test_a_flag_whose_value_is_none_is_given_too(corner: Path) -> None:
+    words = ["--size", "source", "--config", "corner.toml"]
+    assert configure(build_parser(), words, {}, ORDERS).arguments.size is None
+
+
 def test_options_of_other_kinds(tmp_path: Path) -> None:
     """Those that the recorder has none of yet: lists, repeated options, choices, switches that are on."""
 
