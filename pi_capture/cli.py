@@ -22,14 +22,18 @@ from typing import TYPE_CHECKING
 from pi_capture import __version__
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.service import StopSignals
+from pi_capture.service import ERROR, Notifier, StopSignals, priority
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from pi_capture.recorder import Summary
+    from pi_capture.recorder import Status, Summary
 
 MAX_SIDE = 16384
-COMMANDS: dict[str, str] = {"export-model": "pi_capture.cli:export_model"}
+COMMANDS: dict[str, str] = {
+    "export-model": "pi_capture.cli:export_model",
+    "install-service": "pi_capture.install:install",
+    "uninstall-service": "pi_capture.install:uninstall",
+}
 """What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
 
 The function takes the words that follow, and returns the exit status.
@@ -52,6 +56,10 @@ targets:
   day1          a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is
   day1.mkv      one lossless video, or smaller with --codec h264; every frame with its own time
   day1.h5       one HDF5 file, a chunk per frame
+
+commands (each has its own --help):
+  install-service NAME --config FILE    record at every boot, looked after by systemd
+  uninstall-service NAME                no more
 
 cameras:
   auto                  the Raspberry Pi camera, else the first USB camera (default)
@@ -152,6 +160,12 @@ def _record(args: argparse.Namespace) -> int:
     stop = threading.Event()
     progress = Progress(args.directory, args.seconds, quiet=args.quiet)
     countdown = args.countdown if args.countdown is not None else 3.0 if progress.on_terminal else 0.0
+    notifier = Notifier(os.environ, stop, progress.say)
+
+    def show(status: Status) -> None:
+        progress.show(status)
+        notifier.show(status, progress.line)
+
     failure: RecordingError | None = None
     with StopSignals(stop), progress:
         try:
@@ -169,7 +183,7 @@ def _record(args: argparse.Namespace) -> int:
                 options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
                 stop=stop,
                 say=progress.say,
-                progress=progress.show,
+                progress=show,
             )
         except RecordingError as error:
             failure, summary = error, error.summary
@@ -228,7 +242,7 @@ def _list_cameras() -> int:
 
 
 def _fail(reason: object, status: int) -> int:
-    print(f"pi_capture: {reason}".replace("\n", " "), file=sys.stderr)
+    print(f"{priority(ERROR)}pi_capture: {reason}".replace("\n", " "), file=sys.stderr)
     return status
 
 

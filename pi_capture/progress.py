@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pi_capture.service import WARNING, priority
+
 if TYPE_CHECKING:
     from pi_capture.recorder import Status
 
@@ -30,6 +32,15 @@ class Progress:
         How long it will take; -1 if nobody knows.
     quiet : bool
         Warnings only.
+
+    Attributes
+    ----------
+    line : str
+        The last status in words.
+    fps : float
+        Frames stored a second, lately.
+    free_bytes : int
+        What is left on the disk.
     """
 
     def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False) -> None:
@@ -42,6 +53,9 @@ class Progress:
         self._next_log = 0.0
         self._warned = False
         self._bar: Any = None
+        self.line = ""
+        self.fps = 0.0
+        self.free_bytes = 0
 
     def say(self, line: str) -> None:
         """A line of its own."""
@@ -61,15 +75,16 @@ class Progress:
         then, frames, size = self._recent[0]
         passed = max(now - then, 1e-6)
         bytes_a_second = (status.bytes - size) / passed
-        free = self._free_bytes()
+        self.fps = (status.frames - frames) / passed
+        self.free_bytes = free = self._free_bytes()
         self._warn(free, bytes_a_second)
-        if self._quiet:
-            return
         dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
-        line = (
-            f"{status.frames} frames, {(status.frames - frames) / passed:.1f} a second, {dropped} dropped, "
+        self.line = line = (
+            f"{status.frames} frames, {self.fps:.1f} a second, {dropped} dropped, "
             f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(now, free, bytes_a_second)}"
         )
+        if self._quiet:
+            return
         if self.on_terminal:
             if self._bar is None:
                 from tqdm import tqdm
@@ -94,7 +109,7 @@ class Progress:
         if not self._warned and (free < LOW_SPACE_BYTES or free < bytes_a_second * LOW_SPACE_SECONDS):
             self._warned = True
             lasts = f", enough for {free / bytes_a_second:.0f} s" if bytes_a_second > 0 else ""
-            self.say(f"warning: only {free / 1e6:.0f} MB free on the disk of {self._target}{lasts}")
+            self.say(f"{priority(WARNING)}warning: only {free / 1e6:.0f} MB free on the disk of {self._target}{lasts}")
 
     def __enter__(self) -> Self:
         return self

@@ -1,16 +1,27 @@
-"""Living beside the system: signals that end a recording."""
+"""Living beside the system: signals that end a recording, and what systemd is told of it.
+
+How a service is put into place is `pi_capture.install`'s business.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
+import time
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Status
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 ABORTED = 130  # 128 + SIGINT, as a shell reports it
+STATUS_SECONDS = 1.0
+ERROR, WARNING = 3, 4  # the journal's priorities
 
 
 class StopSignals:
@@ -41,3 +52,72 @@ class StopSignals:
             print("\naborted; the next recording into this place takes up what was not stored yet", file=sys.stderr)
             os._exit(ABORTED)
         self._event.set()
+
+
+class Notifier:
+    """Tells systemd how a recording stands (``sd_notify``); without systemd there is nobody to tell.
+
+    It is ready when the first frame is durable. Its watchdog is fed by frames that became durable and by nothing else:
+    a camera, a disk or a program that hangs stops feeding it, whatever still runs.
+
+    Parameters
+    ----------
+    environment : mapping
+        Such as ``os.environ``; systemd names its socket in ``NOTIFY_SOCKET``.
+    stop : threading.Event
+        Set when the recording begins to end.
+    say : callable
+        Told a line for the journal when the first frame is durable.
+    """
+
+    def __init__(self, environment: Mapping[str, str], stop: threading.Event, say: Callable[[str], None]) -> None:
+        path = environment.get("NOTIFY_SOCKET", "")
+        self._address = (
+            "\0" + path[1:] if path.startswith("@") else path
+        )  # the first is how an abstract socket is named
+        self._say = say
+        self._durable = 0
+        self._status_due = 0.0
+        if self._address:
+            threading.Thread(target=self._tell_the_end, args=(stop,), name="notify", daemon=True).start()
+
+    def show(self, status: Status, line: str) -> None:
+        """The status, as often as it comes, and the line that a person reads in ``systemctl status``."""
+        if not self._address:
+            return
+        message = []
+        if status.durable > self._durable:
+            message += ["READY=1", "WATCHDOG=1"] if self._durable == 0 else ["WATCHDOG=1"]
+        now = time.monotonic()
+        if message or now >= self._status_due:
+            message.append(f"STATUS={line}")
+        if not message or not self._send(*message):
+            return
+        self._status_due = now + STATUS_SECONDS
+        if self._durable == 0 and status.durable:
+            self._say("recording: the first frames are on the disk")
+        self._durable = status.durable
+
+    def _tell_the_end(self, stop: threading.Event) -> None:
+        stop.wait()
+        self._send("STOPPING=1", "STATUS=storing the last frames")
+
+    def _send(self, *lines: str) -> bool:
+        """Whether it was taken; systemd is never waited for. The next message says it again."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError:
+            return False
+        return True
+
+
+def priority(level: int) -> str:
+    """What a line for stderr begins with, so that the journal knows how grave it is; nothing if nobody keeps one."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return ""
+    in_journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    return f"<{level}>" if in_journal else ""

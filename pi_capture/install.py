@@ -1,0 +1,275 @@
+"""``install-service`` and ``uninstall-service``: a recording that systemd starts at boot and looks after.
+
+The unit itself is ``pi-capture@.service`` beside this file; here it is put into place, with what differs from one
+recording to the next in a file beside it. Nothing but what these two commands wrote is changed or removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import math
+import os
+import pwd
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pi_capture.config import configure
+from pi_capture.errors import UsageError
+
+UNIT = "pi-capture@.service"
+MARK = "# A recording as a service."  # what each file that these commands write begins with
+GROUPS = ("video", "render", "audio")
+WATCHDOG_SECONDS = 30  # the unit's; longer for a camera that takes its time
+PRIVATE = ("/tmp", "/var/tmp")  # a service sees others under these names, and loses what it writes there
+LOCAL_CAMERAS = ("auto", "picamera2", "v4l2", "demo")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do to the system: a file to write, a link to make, paths to remove, or a command to run."""
+
+    told: str
+    write: tuple[Path, str] | None = None
+    link: tuple[Path, Path] | None = None
+    remove: tuple[Path, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+def install(arguments: Sequence[str]) -> int:
+    """``install-service NAME --config FILE``; returns the exit status."""
+    parser = _parser("install-service", "Start a recording at every boot, and look after it (systemd).")
+    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="its settings (TOML)")
+    parser.add_argument("--user", metavar="USER", help="who records (default: who called sudo, else FILE's owner)")
+    args = parser.parse_args(arguments)
+    if not _may(args):
+        return 1
+    name = _checked_name(args.name)
+    config = args.config.absolute()
+    settings = _read_settings(config)
+    room = _room(Path(settings.directory), args.root)
+    user = _checked_user(args.user or os.environ.get("SUDO_USER"), config)
+    if args.root == Path("/"):
+        _check_importable()
+    for path in (room, config, Path(sys.executable)):
+        _refuse_private(path, args.root)
+
+    units = args.root / "etc/systemd/system"
+    own = args.root / "etc/pi-capture" / f"{name}.toml"
+    steps = []
+    if own != config:
+        steps.append(Step(f"link {own} to {config}", link=(own, _seen_from(args.root, config))))
+    text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(sys.executable))
+    steps.append(Step(f"write {units / UNIT}", write=(units / UNIT, text)))
+    extra = units / f"pi-capture@{name}.service.d" / "recording.conf"
+    steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room))))
+    service = f"pi-capture@{name}.service"
+    if args.root != Path("/"):
+        steps.append(_run("systemctl", "--root", str(args.root), "enable", service))
+    else:
+        steps += [_run("systemctl", "daemon-reload"), _run("systemctl", "enable", service)]
+        steps.append(_run("systemctl", "restart", "--no-block", service))
+    status = _do(steps, args)
+    if status == 0 and not args.dry_run:
+        print(f"how it is:    systemctl status pi-capture@{name}\nwhat it says: journalctl -u pi-capture@{name}")
+    return status
+
+
+def uninstall(arguments: Sequence[str]) -> int:
+    """``uninstall-service NAME``; returns the exit status."""
+    args = _parser("uninstall-service", "Stop a recording and take it out of the boot; its frames stay.").parse_args(
+        arguments
+    )
+    if not _may(args):
+        return 1
+    name = _checked_name(args.name)
+    units = args.root / "etc/systemd/system"
+    own = args.root / "etc/pi-capture" / f"{name}.toml"
+    extra = units / f"pi-capture@{name}.service.d"
+    if not extra.is_dir():
+        return _fail(f"there is no service {name!r}: no {extra}")
+    service = f"pi-capture@{name}.service"
+    if args.root != Path("/"):
+        steps = [_run("systemctl", "--root", str(args.root), "disable", service)]
+    else:
+        steps = [_run("systemctl", "disable", "--now", service)]
+    gone = [extra / "recording.conf", extra, *([own] if own.is_symlink() else [])]
+    if not [other for other in units.glob("pi-capture@*.service.d") if other != extra]:
+        gone.append(units / UNIT)
+    steps.append(Step("remove " + ", ".join(map(str, gone)), remove=tuple(gone)))
+    if args.root == Path("/"):
+        steps.append(_run("systemctl", "daemon-reload"))
+    return _do(steps, args)
+
+
+# ------------------------------------------------------------------------------------------------------ what is checked
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m pi_capture {command}", description=description)
+    parser.add_argument("name", metavar="NAME", help="of the recording: the service is pi-capture@NAME")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        type=Path,
+        default=Path("/"),
+        help="of another system, such as that on a card",
+    )
+    return parser
+
+
+def _may(args: argparse.Namespace) -> bool:
+    if os.geteuid() == 0 or args.dry_run or args.root != Path("/"):
+        return True
+    _fail(f"this changes the system: call it as sudo {sys.executable} -m pi_capture …, or with --dry-run to see what")
+    return False
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", name):
+        raise UsageError(f"{name!r} can't be a service's name; use letters, digits, _ and .")
+    return name
+
+
+def _read_settings(config: Path) -> argparse.Namespace:
+    """The recording's settings, which must be complete: a service has no command line and no current directory."""
+    from pi_capture.cli import ORDERS, build_parser
+
+    settings = configure(build_parser(), ["--config", str(config)], {}, ORDERS).arguments
+    for key in ("directory", "seconds"):
+        if getattr(settings, key) is None:
+            raise UsageError(f"{config}: a service needs {key} here, such as: {_EXAMPLES[key]}")
+    if not Path(settings.directory).is_absolute():
+        raise UsageError(f"{config}: directory must begin with / for a service, such as: {_EXAMPLES['directory']}")
+    return settings
+
+
+_EXAMPLES = {"directory": 'directory = "/srv/recordings/day1"', "seconds": "seconds = -1"}
+
+
+def _checked_user(user: str | None, config: Path) -> str:
+    try:
+        return pwd.getpwnam(user).pw_name if user else pwd.getpwuid(config.stat().st_uid).pw_name
+    except KeyError as error:
+        raise UsageError(f"there is no user {user or config.stat().st_uid!r} on this system") from error
+
+
+def _room(target: Path, root: Path) -> Path:
+    """The directory that the service must be able to write to: the one that holds the recording, or will."""
+    room = next(path for path in target.parents if (root / path.relative_to("/")).is_dir())
+    if room == Path("/"):
+        raise UsageError(f"{target}: make the directory that it goes into first: sudo mkdir -p {target.parent}")
+    return room
+
+
+def _seen_from(root: Path, path: Path) -> Path:
+    """The path of a file as the system in `root` has it."""
+    if not path.is_relative_to(root):
+        raise UsageError(f"{path} is not in {root}: a service can only use what its own system has")
+    return Path("/") / path.relative_to(root)
+
+
+def _refuse_private(path: Path, root: Path) -> None:
+    seen = _seen_from(root, path) if path.is_relative_to(root) else path
+    for place in PRIVATE:
+        if seen.is_relative_to(place):
+            raise UsageError(f"{seen}: a service has a {place} of its own, which goes when it stops; use another place")
+
+
+def _check_importable() -> None:
+    """A service starts in /, not beside the source code."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import pi_capture, storage"], cwd="/", capture_output=True, check=False
+    )
+    if done.returncode:
+        raise UsageError(f"pi_capture is not installed for {sys.executable}; in its directory: pip install .")
+
+
+# ------------------------------------------------------------------------------------------------------ what is written
+
+
+def _extra(settings: argparse.Namespace, user: str, room: Path) -> str:
+    """What this recording's service has beside the unit that all share."""
+    known = {entry.gr_name for entry in grp.getgrall()}
+    groups = [group for group in GROUPS if group in known]  # a unit with one that is unknown does not start
+    target = Path(settings.directory)
+    network = settings.camera.partition(":")[0] not in LOCAL_CAMERAS
+    unit = [f"RequiresMountsFor={_quoted(str(target))}"]
+    if network:
+        unit += ["Wants=network-online.target", "After=network-online.target"]
+    service = [
+        f"User={user}",
+        f"SupplementaryGroups={' '.join(groups)}",
+        f"ReadWritePaths={_quoted(str(room))}",
+    ]
+    if not network:
+        service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]
+    wait = math.ceil(3 / settings.fps + 2 * settings.sync_interval) if settings.fps else 0
+    if wait > WATCHDOG_SECONDS:
+        service += [f"WatchdogSec={wait}", f"TimeoutStartSec={wait + 60}"]
+    lines = [f"{MARK} Written by install-service; changes here are lost with the next one."]
+    return "\n".join([*lines, "[Unit]", *unit, "", "[Service]", *service, ""])
+
+
+def _quoted(text: str) -> str:
+    """A path as a unit file takes it."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"' if re.search(r"[\s'\"\\;]", text) else text
+
+
+# --------------------------------------------------------------------------------------------------------- what is done
+
+
+def _run(*command: str) -> Step:
+    return Step(" ".join(command), command=command)
+
+
+def _do(steps: Sequence[Step], args: argparse.Namespace) -> int:
+    for step in steps:
+        if step.write is not None and step.write[0].exists() and not step.write[0].read_text().startswith(MARK):
+            return _fail(f"{step.write[0]} is somebody else's: it does not begin with {MARK!r}; nothing was changed")
+        if step.link is not None and os.path.lexists(step.link[0]) and not step.link[0].is_symlink():
+            return _fail(f"{step.link[0]} is there already; use it (--config {step.link[0]}), or move it away")
+    if args.dry_run:
+        for step in steps:
+            print(f"would {step.told}" if not step.command else f"would run {step.told}")
+            if step.write is not None and step.write[0].name == "recording.conf":
+                print("".join(f"    {line}\n" for line in step.write[1].splitlines()), end="")
+        return 0
+    for step in steps:
+        print(step.told)
+        if not _perform(step):
+            return _fail(f"{step.told} failed; what was done so far stays, and the same command goes on")
+    return 0
+
+
+def _perform(step: Step) -> bool:
+    if step.write is not None:
+        path, text = step.write
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if step.link is not None:
+        path, goal = step.link
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(goal)
+    for path in step.remove:
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):  # somebody's own settings may be in there
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    try:
+        return not step.command or subprocess.run(step.command, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _fail(reason: str) -> int:
+    print(f"pi_capture: {reason}", file=sys.stderr)
+    return 1
