@@ -52,7 +52,7 @@ def install(arguments: Sequence[str]) -> int:
     config = args.config.absolute()
     settings = _read_settings(config)
     room = _room(Path(settings.directory), args.root)
-    user = _checked_user(args.user or os.environ.get("SUDO_USER"), config)
+    user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
     if args.root == Path("/"):
         _check_importable()
     for path in (room, config, Path(sys.executable)):
@@ -152,8 +152,10 @@ def _read_settings(config: Path) -> argparse.Namespace:
 _EXAMPLES = {"directory": 'directory = "/srv/recordings/day1"', "seconds": "seconds = -1"}
 
 
-def _checked_user(user: str | None, config: Path) -> str:
+def _checked_user(user: str | None, config: Path, root: Path) -> str:
     try:
+        if user and root != Path("/") and f"\n{user}:" in "\n" + (root / "etc/passwd").read_text():
+            return user
         return pwd.getpwnam(user).pw_name if user else pwd.getpwuid(config.stat().st_uid).pw_name
     except KeyError as error:
         raise UsageError(f"there is no user {user or config.stat().st_uid!r} on this system") from error

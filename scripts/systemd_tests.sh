@@ -70,12 +70,9 @@ After=multi-user.target
 [Service]
 Type=oneshot
 TimeoutStartSec=infinity
-StandardOutput=tty
-StandardError=tty
-TTYPath=/dev/ttyS0
 WorkingDirectory=/repo
 Environment=PATH=/opt/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 COLUMNS=120
-ExecStart=sh -c 'sh /job/cmd; echo $? >/job/rc; sync; systemctl poweroff -ff'
+ExecStart=sh -c 'sh /job/cmd >/dev/console 2>&1; echo $? >/job/rc; sync; systemctl poweroff -ff'
 UNIT
 mkdir -p $new/etc/systemd/system/graphical.target.wants
 ln -s ../job.service $new/etc/systemd/system/graphical.target.wants/
@@ -85,7 +82,7 @@ for unit in serial-getty@ttyS0 getty@tty1 systemd-networkd-wait-online; do
 done
 cd $new
 pivot_root . old
-exec chroot . /lib/systemd/systemd --log-target=null --show-status=no </dev/console >/dev/console 2>&1
+exec chroot . /lib/systemd/systemd --log-target=console --log-level=notice --show-status=yes </dev/console >/dev/console 2>&1
 INIT
 
 bash "$work/vmrun.sh" -r "$root" -s "$here" -t 900 -- \
