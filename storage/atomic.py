@@ -9,10 +9,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from storage.errors import BusyError
+from storage.errors import BusyError, StorageError
 
 RENAME_NOREPLACE = 1  # linux/fs.h
 AT_FDCWD = -100  # linux/fcntl.h
@@ -91,6 +94,51 @@ def replace_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A place to make a file in; at the end it gets its name, if all went well, and else nothing of it is left.
+
+    Raises
+    ------
+    StorageError
+        There is something of that name already, or it can't be written there.
+    """
+    if not target.parent.is_dir():
+        raise StorageError(f"{target.parent} does not exist; create it first: mkdir -p {target.parent}")
+    if os.path.lexists(target):
+        raise StorageError(f"{target} exists; choose another name")
+    directory = target.with_name(f".{target.name}.making")
+    try:
+        directory.mkdir(exist_ok=True)
+        lock = lock_directory(directory, f"{target} is being made by another program")
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror}; choose a name that you may write to") from None
+    try:
+        for left_over in directory.iterdir():  # of one that was interrupted
+            left_over.unlink()
+        yield directory / target.name
+        _make_durable(directory / target.name)
+        rename_new(directory / target.name, target)
+        sync_directory(target.parent)
+    except StorageError as error:
+        raise StorageError(str(error).replace(str(directory / target.name), str(target))) from None
+    except FileExistsError:
+        raise StorageError(f"{target} was made by another program meanwhile; choose another name") from None
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror or error}; nothing of it is left") from None
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _make_durable(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def lock_directory(path: Path, taken: str) -> int:

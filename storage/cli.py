@@ -40,6 +40,7 @@ examples:
   python -m storage convert day1 day1.mkv          any format into any other, by the names
   python -m storage convert frames out.mp4 --fps 30
   python -m storage features day1 day1.features.h5 256 numbers a frame, for training without the pictures
+  python -m storage merge-streams all.mkv A.mkv B.mkv C.wav --sync-on click
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
 """
@@ -420,6 +421,81 @@ def _features(args: argparse.Namespace) -> int:
     return 0
 
 
+# -------------------------------------------------------------------------------------------------------- merge-streams
+
+MERGE_STREAMS = """\
+Bring pictures, sound, sensors and labels of several files together in one Matroska file, as they are.
+
+Each file is put where it belongs in the first one's time: by --offset if you give one, by what both saw
+(--sync-on), or by the wall clock where both know it. Files of labels (.srt, .vtt, .ass) count from the
+first file's begin. What was found, and how far off it may be, is told.
+"""
+
+
+def _merge_streams_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT.mkv", type=Path, help="what to make; must not be there yet")
+    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a recording, video, sound, labels")
+    parser.add_argument(
+        "--offset",
+        metavar="NAME=SECONDS",
+        type=_offset,
+        action="append",
+        default=[],
+        help="this file begins so many seconds after the first one (or before it: NAME=-1.5)",
+    )
+    parser.add_argument(
+        "--sync-on",
+        choices=("flash", "click", "cross-correlation"),
+        help="find the others by a flash in the pictures, a click in sound or sensors, or the whole of the sound",
+    )
+
+
+def _merge_streams(args: argparse.Namespace) -> int:
+    from storage.merge_streams import merge_streams
+
+    with _progress(f"merging into {args.out}", " s") as progress:
+        merged = merge_streams(
+            args.out, args.inputs, offsets=dict(args.offset), sync_on=args.sync_on, progress=progress
+        )
+    if args.json:
+        _print_json(
+            {
+                "path": str(args.out),
+                "seconds": round(merged.seconds, 3),
+                "begin": merged.begin_seconds,
+                "packets": merged.packets,
+                "inputs": [
+                    {
+                        "path": str(one.path),
+                        "offset": one.offset_ns / 1e9,
+                        "aligned_by": one.how,
+                        "residual": None if one.residual_ns is None else one.residual_ns / 1e9,
+                        "note": one.note,
+                    }
+                    for one in merged.alignments
+                ],
+                "tracks": [
+                    {"name": name, "kind": track.kind, "codec": track.codec, "from": str(path)}
+                    for path, track, name in merged.tracks
+                ],
+                "left_out": [{"from": str(path), "track": track.number} for path, track in merged.left_out],
+            }
+        )
+        return 0
+    width = max(len(printable(one.path.name)) for one in merged.alignments)
+    for one in merged.alignments:
+        off = "" if one.residual_ns is None else f", to within {one.residual_ns / 1e6:.1f} ms"
+        note = f" ({printable(one.note)})" if one.note else ""
+        print(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
+    for path, track in merged.left_out:
+        print(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
+    if merged.begin_seconds:
+        print(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
+    names = ", ".join(printable(name) for _, _, name in merged.tracks)
+    print(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
+    return 0
+
+
 # ------------------------------------------------------------------------------------------------------------- commands
 
 
@@ -442,6 +518,9 @@ COMMANDS = (
     _Command("extract", "frames of a recording or any video as PNG files", _extract_arguments, _extract, EXTRACT),
     _Command("convert", "a recording into another format", _convert_arguments, _convert, CONVERT),
     _Command("features", "256 numbers of each frame, by MobileNet", _features_arguments, _features, FEATURES),
+    _Command(
+        "merge-streams", "several files into one, aligned", _merge_streams_arguments, _merge_streams, MERGE_STREAMS
+    ),
 )
 
 
@@ -459,17 +538,17 @@ class _Version(argparse.Action):
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def _progress(what: str, unit: str = " frames") -> Iterator[Callable[[int, int], None] | None]:
     """A progress line, on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=" frames", leave=False, file=sys.stderr) as bar:
+    with tqdm(desc=what, unit=unit, leave=False, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
-            bar.total = total
+            bar.total = total or None
             bar.update(done - bar.n)
 
         yield show
@@ -495,6 +574,13 @@ def _number(text: str) -> float:
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return number
+
+
+def _offset(text: str) -> tuple[str, float]:
+    name, separator, seconds = text.rpartition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a file's name and seconds, such as B=+1.25")
+    return name, _number(seconds)
 
 
 def _share(text: str) -> float:

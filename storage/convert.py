@@ -6,16 +6,13 @@ come, and an interrupted conversion into them goes on.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import lock_directory, rename_new, sync_directory
+from storage.atomic import appearing
 from storage.errors import StorageError
 from storage.extract import extract
 from storage.formats import Writer, find_format, open_recording, open_writer
@@ -80,7 +77,7 @@ def convert(
     if not row.suffix:
         done = extract(source, target, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present
-    with open_recording(source) as recording, _appearing(target) as temporary:
+    with open_recording(source) as recording, appearing(target) as temporary:
         job = _Job(recording, _times(recording, fps), list(recording.labels), progress, threads)
         if movie:
             _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
@@ -154,42 +151,3 @@ def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
         if any(after <= before for before, after in pairwise(own)):
             raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
     return None
-
-
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A place to make a file in; at the end it gets its name, if all went well."""
-    if not target.parent.is_dir():
-        raise StorageError(f"{target.parent} does not exist; create it first: mkdir -p {target.parent}")
-    if os.path.lexists(target):
-        raise StorageError(f"{target} exists; choose another name")
-    directory = target.with_name(f".{target.name}.convert")
-    try:
-        directory.mkdir(exist_ok=True)
-        lock = lock_directory(directory, f"{target} is being made by another program")
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror}; choose a name that you may write to") from None
-    try:
-        for left_over in directory.iterdir():  # of a conversion that was interrupted
-            left_over.unlink()
-        yield directory / target.name
-        _make_durable(directory / target.name)
-        rename_new(directory / target.name, target)
-        sync_directory(target.parent)
-    except StorageError as error:
-        raise StorageError(str(error).replace(str(directory / target.name), str(target))) from None
-    except FileExistsError:
-        raise StorageError(f"{target} was made by another program meanwhile; choose another name") from None
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror}; nothing of it is left") from None
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(lock)
-
-
-def _make_durable(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

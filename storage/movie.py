@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-CONTAINERS = (
+Marks = tuple[tuple[int, bytes], ...]
+CONTAINERS: tuple[tuple[str, Marks], ...] = (
     ("matroska", ((0, b"\x1a\x45\xdf\xa3"),)),
     ("mov", ((4, b"ftyp"),)),
     ("mov", ((4, b"moov"),)),
@@ -303,21 +304,32 @@ def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
 
 def open_movie(path: Path) -> InputContainer:
     """Open a stranger's file: none but itself is read for it. Raises StorageError if it is no video."""
+    return open_container(path, CONTAINERS, "a video")
+
+
+def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) -> InputContainer:
+    """Open a stranger's file if it is of one of the known kinds, by their marks as in `CONTAINERS`.
+
+    Raises
+    ------
+    StorageError
+        It is not; `what` is what it should have been.
+    """
     import av
 
     try:
         with path.open("rb") as file:
             front = file.read(512)
-        kinds = (kind for kind, marks in CONTAINERS if all(front.startswith(mark, at) for at, mark in marks))
+        kinds = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
         kind = next(kinds, None)
         if kind is None:
-            raise StorageError(f"{path} is not a video that can be read" + ("" if front else " (it is empty)"))
+            raise StorageError(f"{path} is not {what} that can be read" + ("" if front else " (it is empty)"))
         # No options: up to version 17, PyAV corrupts memory with them for files whose head does not list the streams.
         return av.open(f"file:{path}", format=kind, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise StorageError(f"{path}: {error.strerror}") from None
-        raise StorageError(f"{path} is not a video that can be read ({_reason(error)})") from None
+        raise StorageError(f"{path} is not {what} that can be read ({_reason(error)})") from None
 
 
 def _open(path: Path) -> tuple[InputContainer, VideoStream]:

@@ -192,7 +192,7 @@ def test_refused_and_nothing_is_left(tmp_path: Path) -> None:
 
 def test_what_an_interruption_left_is_cleared_up(tmp_path: Path) -> None:
     source = recorded(tmp_path / "day1.mkv", [Frame(picture(n), n, n) for n in range(4)], [None] * 4)
-    left = tmp_path / ".day1.h5.convert"
+    left = tmp_path / ".day1.h5.making"
     left.mkdir()
     (left / "day1.h5").write_text("half")
     assert convert(source, tmp_path / "day1.h5") == 4

@@ -1,0 +1,263 @@
+"""The tracks of a media file, whoever made it: what they are, and their packets with times in nanoseconds.
+
+Pictures, sensors and sound, labels as subtitles: FFmpeg takes the file apart, and each track is read by itself, in its
+own order. So a track with an entry every few minutes neither waits for the others nor makes them wait.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from storage.errors import StorageError
+from storage.movie import CONTAINERS, COVER_PICTURE, Marks, open_container
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+
+Kind = Literal["pictures", "sensor", "sound", "labels", "other"]
+SOUND_FILES: tuple[tuple[str, Marks], ...] = (
+    ("wav", ((0, b"RIFF"), (8, b"WAVE"))),
+    ("wav", ((0, b"RF64"), (8, b"WAVE"))),
+    ("flac", ((0, b"fLaC"),)),
+    ("aiff", ((0, b"FORM"), (8, b"AIFF"))),
+    ("caf", ((0, b"caff"),)),
+    ("mp3", ((0, b"ID3"),)),
+    *(("mp3", ((0, b"\xff" + second),)) for second in (b"\xfb", b"\xf3", b"\xf2")),
+    *(("aac", ((0, b"\xff" + second),)) for second in (b"\xf1", b"\xf9")),
+)
+LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
+"""What FFmpeg calls the kinds of text that are only told by their names."""
+CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds whose times begin anywhere
+LOWEST_SOUND_RATE = 4000  # samples a second; telephones have 8000
+COARSE_NS = 100_000  # times in coarser steps are rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A track of a file.
+
+    Attributes
+    ----------
+    number : int
+        Its place among the file's tracks, from 0 on, as FFmpeg counts them.
+    kind : str
+        ``sensor`` is a track of samples that is no sound: by its tags, or because it has too few a second for one.
+    name : str
+        Its own, or else after its kind; different for each track of a file.
+    codec : str
+        FFmpeg's name.
+    rate : float or None
+        Stated samples, or pictures, a second.
+    channels : int
+    size : (int, int) or None
+        Width and height of pictures, in pixels.
+    tags : mapping
+        What else the file says about it.
+    """
+
+    number: int
+    kind: Kind
+    name: str
+    codec: str
+    rate: float | None
+    channels: int
+    size: tuple[int, int] | None
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a track goes: begin and end in nanoseconds of the file's time, packets, and samples of sound or sensor.
+
+    `samples` is None where only decoding would tell.
+    """
+
+    begin_ns: int
+    end_ns: int
+    packets: int
+    samples: int | None
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.begin_ns) / 1e9
+
+
+def is_media(path: Path) -> bool:
+    """Whether FFmpeg takes a file apart, by its first bytes or, for labels, its name."""
+    try:
+        with path.open("rb") as file:
+            front = file.read(512)
+    except OSError:
+        return False
+    known = any(all(front.startswith(mark, at) for at, mark in marks) for _, marks in (*CONTAINERS, *SOUND_FILES))
+    return known or path.suffix.lower() in LABEL_FILES
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open a file with pictures, sound, sensors or labels; none but itself is read for it.
+
+    Raises
+    ------
+    StorageError
+        There is none, or it is nothing of the kind.
+    """
+    form = LABEL_FILES.get(path.suffix.lower())
+    if form is not None:
+        return open_container(path, ((form, ()),), "a file of labels")
+    return open_container(path, (*CONTAINERS, *SOUND_FILES), "a recording, video, sound (.srt, .vtt, .ass: labels)")
+
+
+def read_tracks(path: Path) -> list[Track]:
+    """The tracks of a file. Raises StorageError if it can't be read, or has none."""
+    with open_media(path) as container:
+        found = tracks_of(container)
+    if not found:
+        raise StorageError(f"{path} holds no track")
+    return found
+
+
+def tracks_of(container: InputContainer) -> list[Track]:
+    """The tracks of an open file."""
+    names: set[str] = set()
+    tracks = []
+    for stream in container.streams:
+        kind = _kind(stream)
+        name = free_name(_tag(stream.metadata, "title", "name") or kind, names)
+        context: Any = stream.codec_context
+        sampled = kind in ("sensor", "sound")
+        rate: Any = getattr(context, "sample_rate", None) if sampled else getattr(stream, "average_rate", None)
+        tracks.append(
+            Track(
+                number=stream.index,
+                kind=kind,
+                name=name,
+                codec="" if context is None else context.name,
+                rate=float(rate) if rate else None,
+                channels=int(getattr(context, "channels", 0)) if sampled else 0,
+                size=(int(context.width), int(context.height)) if kind == "pictures" else None,
+                tags=dict(stream.metadata),
+            )
+        )
+    return tracks
+
+
+def free_name(wanted: str, taken: set[str]) -> str:
+    """The name, or the first of name-2, name-3 … that is not taken; it is from now on."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    taken.add(name)
+    return name
+
+
+def packets_of(container: InputContainer, number: int) -> Iterator[Packet[Any]]:
+    """The packets of one track that have something in them, in the file's order.
+
+    Raises
+    ------
+    StorageError
+        The file is damaged there.
+    """
+    import av
+
+    try:
+        for packet in container.demux(container.streams[number]):
+            if packet.size and not (packet.pts is None and packet.dts is None):
+                yield packet
+    except av.error.EOFError:
+        return
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"{container.name.removeprefix('file:')} is damaged: {reason}") from None
+
+
+def time_of(packet: Packet[Any], zero_ns: int = 0) -> int:
+    """When a packet is shown or heard, in nanoseconds of the file's time."""
+    ticks = packet.dts if packet.pts is None else packet.pts
+    return round((ticks or 0) * Fraction(packet.time_base) * 1_000_000_000) - zero_ns
+
+
+def duration_of(packet: Packet[Any]) -> int:
+    """How long a packet goes on, in nanoseconds; 0 if nobody knows."""
+    return round((packet.duration or 0) * Fraction(packet.time_base) * 1_000_000_000)
+
+
+def zero_of(container: InputContainer) -> int:
+    """What the file's own clock shows where its time is taken to begin, in nanoseconds."""
+    if container.format.name in CLOCKS_OF_THEIR_OWN and container.start_time is not None:
+        return int(container.start_time) * 1000
+    return 0
+
+
+def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
+    """What this program stored beside a packet; nothing for other files."""
+    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
+        return {}
+    try:
+        facts = json.loads(bytes(packet.get_sidedata("matroska_block_additional"))[8:])
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def measure(path: Path, track: Track) -> Extent:
+    """Go through a track's packets without decoding them. Raises StorageError if the file can't be read."""
+    begin = end = packets = 0
+    samples: int | None = 0
+    with open_media(path) as container:
+        zero = zero_of(container)
+        plain = re.fullmatch(r"pcm_[suf](\d+)\w*", track.codec)
+        bits = int(plain[1]) * track.channels if plain else 0
+        for packet in packets_of(container, track.number):
+            time, lasting = time_of(packet, zero), duration_of(packet)
+            begin, end = (time, time + lasting) if not packets else (min(begin, time), max(end, time + lasting))
+            packets += 1
+            if track.kind not in ("sensor", "sound"):
+                continue
+            if bits:
+                samples = (samples or 0) + packet.size * 8 // bits
+            elif samples is not None and lasting and track.rate:
+                samples += round(lasting * track.rate / 1e9)
+            else:
+                samples = None
+    if track.kind not in ("sensor", "sound"):
+        samples = None
+    return Extent(begin, end, packets, samples)
+
+
+def channel_labels(track: Track) -> list[str]:
+    """What a sensor's channels are called; ``ch1``, ``ch2`` … where the file does not say."""
+    text = _tag(track.tags, "channel_labels", "labels", "channels")
+    names = [name.strip() for name in text.replace("|", ",").split(",")] if text else []
+    if len(names) != track.channels or len(set(names)) != len(names) or not all(names):
+        return [f"ch{number}" for number in range(1, track.channels + 1)]
+    return names
+
+
+# ------------------------------------------------------------------------------------------------------------ the parts
+
+
+def _kind(stream: Stream) -> Kind:
+    if stream.type == "video":
+        disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
+        return "other" if getattr(disposition, "value", 0) & COVER_PICTURE else "pictures"
+    if stream.type == "audio":
+        rate = getattr(stream.codec_context, "sample_rate", 0) or 0
+        said = _tag(stream.metadata, "kind")
+        return "sensor" if said == "sensor" or rate < LOWEST_SOUND_RATE else "sound"
+    return "labels" if stream.type == "subtitle" else "other"
+
+
+def _tag(tags: Mapping[str, str], *names: str) -> str:
+    """The first of these tags that is there; Matroska and FFmpeg disagree on upper and lower case."""
+    by_name = {name.lower(): text for name, text in tags.items()}
+    return next((by_name[name] for name in names if by_name.get(name)), "")
