@@ -6,16 +6,15 @@ envelope of sound and sensors. What comes out says how it was found and how well
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from storage.errors import StorageError
 from storage.signals import Signal, brightness, envelope
-from storage.tracks import Track, facts_of_packet, open_media, packets_of, read_tracks, time_of, tracks_of, zero_of
+from storage.tracks import Track, read_tracks
+from storage.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,12 +119,15 @@ def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> 
             return Alignment(path, other.offset_ns + offset, sync_on, residual, note)
     if all(track.kind == "labels" for track in read_tracks(path)):
         return Alignment(path, 0, "as given", note=f"its times count from the begin of {found[0].path.name}")
-    mine = _wall_clock(path)
+    mine = wall_clock(path)
     for other in found:
-        theirs = _wall_clock(other.path)
+        theirs = wall_clock(other.path)
         if mine is not None and theirs is not None:
             coarse = not (mine.exact and theirs.exact)
-            note = "of other programs, to a second or so" if coarse else mine.note
+            several = (
+                "its later sessions come at once in it; only the first is in its place" if mine.sessions > 1 else ""
+            )
+            note = "of other programs, to a second or so" if coarse else several
             begin = other.offset_ns + mine.zero_ns - theirs.zero_ns
             return Alignment(path, begin, "wall clock", COARSE_CLOCK_NS if coarse else None, note)
     missing = path if mine is None else found[0].path
@@ -134,50 +136,6 @@ def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> 
         f"{what} does not tell when it was recorded; say where {path.name} begins: --offset {name}=SECONDS"
         + ("" if sync_on else ", or find it by what both saw: --sync-on flash, click or cross-correlation")
     )
-
-
-# ------------------------------------------------------------------------------------------------------- the wall clock
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """Nanoseconds since 1970 at a file's time 0, and whether it was this program that measured them."""
-
-    zero_ns: int
-    exact: bool
-    note: str = ""
-
-
-def _wall_clock(path: Path) -> _Clock | None:
-    """What a file knows of the wall clock."""
-    with open_media(path) as container:
-        tags = {name.lower(): text for name, text in container.metadata.items()}
-        sessions = _sessions(tags.get("sessions", ""))
-        for track in tracks_of(container):
-            known = sessions or _sessions({name.lower(): text for name, text in track.tags.items()}.get("sessions", ""))
-            offset = next((one.get("wall_minus_monotonic_ns") for one in known if one.get("live", True)), None)
-            if isinstance(offset, int):
-                packet = next(packets_of(container, track.number), None)
-                timestamp = facts_of_packet(packet).get("timestamp_ns") if packet is not None else None
-                if packet is not None and isinstance(timestamp, int):
-                    more = "its later sessions come at once in it; only the first is in its place"
-                    zero = timestamp + offset - time_of(packet, zero_of(container))
-                    return _Clock(zero, True, more if len(known) > 1 else "")
-                container.seek(0)
-        for name in ("date_recorded", "creation_time"):
-            try:
-                return _Clock(round(datetime.fromisoformat(tags[name]).astimezone().timestamp() * 1e9), False)
-            except (KeyError, ValueError, OverflowError):
-                continue
-    return None
-
-
-def _sessions(text: str) -> list[dict[str, Any]]:
-    try:
-        sessions = json.loads(text or "[]")
-    except ValueError:
-        return []
-    return [one for one in sessions if isinstance(one, dict)] if isinstance(sessions, list) else []
 
 
 # ----------------------------------------------------------------------------------------------------- what both saw

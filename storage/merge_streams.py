@@ -32,6 +32,7 @@ from storage.tracks import (
     zero_of,
 )
 from storage.transfer import Progress
+from storage.wall_clock import moved_sessions
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 OF_THE_OLD_FILE = ("blocks", "frames", "codec", "encoder", "duration", "title", "creation_time")
 """Tags that would not be true of the new one, or are written anew."""
 MUXER_OPTIONS = {"max_interleave_delta": "1", "avoid_negative_ts": "disabled"}  # the order is made here
-MOV_TEXT = "mov_text"
+MOV_TEXT, SESSIONS = "mov_text", "SESSIONS"
 READ_AHEAD = 16  # packets
 TICK_NS = 1_000_000  # FFmpeg's muxer keeps to milliseconds
 
@@ -137,6 +138,7 @@ class _Job:
         open_files.callback(self._close)
         self._sources: list[_Source] = []
         self._names: set[str] = set()
+        self._clocked: list[tuple[dict[str, str], int]] = []  # tags, and the offset of the file that they are from
         self.tracks: list[tuple[Path, Track, str]] = []
         self.left_out: list[tuple[Path, Track]] = []
 
@@ -147,6 +149,7 @@ class _Job:
         tags = _lasting(container.metadata)
         if describes_all:
             self._out.metadata.update(tags)
+            self._clocked.append((self._out.metadata, alignment.offset_ns))
             tags = {}
         zero = zero_of(container)
         found = tracks_of(container)
@@ -164,6 +167,7 @@ class _Job:
                 "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
             }
             out.metadata.update({**tags, **_lasting(track.tags), **facts, "title": name})
+            self._clocked.append((out.metadata, alignment.offset_ns))
             tags = {}
             self.tracks.append((path, track, name))
             self._sources.append(_Source(path, own, stream, zero, alignment.offset_ns, out))
@@ -186,6 +190,9 @@ class _Job:
             raise StorageError("there is no track to merge")
         readers = [_Reader(source) for source in self._sources]
         shift = max(0, -min((reader.begin_ns for reader in readers), default=0))
+        for tags, offset in self._clocked:
+            if SESSIONS in tags:
+                tags[SESSIONS] = moved_sessions(tags[SESSIONS], offset + shift)
         count, end = 0, 0
         try:
             for reader, packet in _in_order(readers):

@@ -130,7 +130,7 @@ def tracks_of(container: InputContainer) -> list[Track]:
     tracks = []
     for stream in container.streams:
         kind = _kind(stream)
-        name = free_name(_tag(stream.metadata, "title", "name") or kind, names)
+        name = free_name(tag_of(stream.metadata, "title", "name") or kind, names)
         context: Any = stream.codec_context
         sampled = kind in ("sensor", "sound")
         rate: Any = getattr(context, "sample_rate", None) if sampled else getattr(stream, "average_rate", None)
@@ -236,11 +236,16 @@ def measure(path: Path, track: Track) -> Extent:
 
 def channel_labels(track: Track) -> list[str]:
     """What a sensor's channels are called; ``ch1``, ``ch2`` … where the file does not say."""
-    text = _tag(track.tags, "channel_labels", "labels", "channels")
-    names = [name.strip() for name in text.replace("|", ",").split(",")] if text else []
+    names = [name.strip() for name in tag_of(track.tags, "channel_labels").split("|")]
     if len(names) != track.channels or len(set(names)) != len(names) or not all(names):
         return [f"ch{number}" for number in range(1, track.channels + 1)]
     return names
+
+
+def tag_of(tags: Mapping[str, str], *names: str) -> str:
+    """The first of these tags that is there; Matroska and FFmpeg disagree on upper and lower case."""
+    by_name = {name.lower(): text for name, text in tags.items()}
+    return next((by_name[name] for name in names if by_name.get(name)), "")
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts
@@ -252,12 +257,7 @@ def _kind(stream: Stream) -> Kind:
         return "other" if getattr(disposition, "value", 0) & COVER_PICTURE else "pictures"
     if stream.type == "audio":
         rate = getattr(stream.codec_context, "sample_rate", 0) or 0
-        said = _tag(stream.metadata, "kind")
-        return "sensor" if said == "sensor" or rate < LOWEST_SOUND_RATE else "sound"
+        codec = getattr(stream.codec_context, "name", "")
+        floats = codec.startswith("pcm_f") and tag_of(stream.metadata, "stated_rate")  # a sensor of this program
+        return "sensor" if floats or rate < LOWEST_SOUND_RATE else "sound"
     return "labels" if stream.type == "subtitle" else "other"
-
-
-def _tag(tags: Mapping[str, str], *names: str) -> str:
-    """The first of these tags that is there; Matroska and FFmpeg disagree on upper and lower case."""
-    by_name = {name.lower(): text for name, text in tags.items()}
-    return next((by_name[name] for name in names if by_name.get(name)), "")
