@@ -40,6 +40,7 @@ examples:
   python -m storage convert day1 day1.mkv          any format into any other, by the names
   python -m storage convert frames out.mp4 --fps 30
   python -m storage features day1 day1.features.h5 256 numbers a frame, for training without the pictures
+  python -m storage export day1.mkv files          its tracks: frames, sensors, sound, labels
   python -m storage merge-streams all.mkv A.mkv B.mkv C.wav --sync-on click
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
@@ -496,6 +497,46 @@ def _merge_streams(args: argparse.Namespace) -> int:
     return 0
 
 
+# --------------------------------------------------------------------------------------------------------------- export
+
+EXPORT = """\
+Write the tracks of a Matroska or other media file as files that any program reads: frames as PNG files,
+sensors as CSV and NPY, sound as WAV, labels as CSV. All have times: seconds of the file's own time, and
+since 1970 where the recorder noted the wall clock. Interrupted, the same command goes on; what is there
+already stays as it is.
+"""
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN.mkv", type=Path, help="a recording, or any video or sound")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a new directory, or one begun from there")
+    parser.add_argument(
+        "--only", choices=("frames", "sensors", "sound", "labels"), action="append", help="just these; repeatable"
+    )
+
+
+def _export(args: argparse.Namespace) -> int:
+    from storage.export import export
+
+    with _progress(f"exporting {args.source}") as progress:
+        done = export(args.source, args.directory, only=args.only or (), progress=progress)
+    if args.json:
+        rows = [
+            {"file": one.file, "track": one.track, "count": one.count, "begin": one.begin, "new": one.new, **one.facts}
+            for one in done
+        ]
+        _print_json({"path": str(args.directory), "files": rows})
+        return 0
+    width = max((len(printable(one.file)) for one in done), default=0)
+    for one in done:
+        there = "" if one.new else ", was there already"
+        print(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
+    print(
+        f"{args.directory}: {len(done)} of {args.source}'s tracks as files" if done else f"{args.source}: nothing such"
+    )
+    return 0
+
+
 # ------------------------------------------------------------------------------------------------------------- commands
 
 
@@ -518,6 +559,7 @@ COMMANDS = (
     _Command("extract", "frames of a recording or any video as PNG files", _extract_arguments, _extract, EXTRACT),
     _Command("convert", "a recording into another format", _convert_arguments, _convert, CONVERT),
     _Command("features", "256 numbers of each frame, by MobileNet", _features_arguments, _features, FEATURES),
+    _Command("export", "the tracks of a file as PNG, CSV, NPY and WAV files", _export_arguments, _export, EXPORT),
     _Command(
         "merge-streams", "several files into one, aligned", _merge_streams_arguments, _merge_streams, MERGE_STREAMS
     ),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Extracted:
 
 
 def extract(
-    source: Path,
+    source: Path | Recording,
     target: Path,
     *,
     every: int | None = None,
@@ -45,8 +46,8 @@ def extract(
 
     Parameters
     ----------
-    source : path
-        A recording of any format, or any video.
+    source : path or Recording
+        A recording of any format, or any video; one that is open stays so.
     target : path
         A new directory, or one that an extraction from the same source has begun.
     every : int, optional
@@ -69,9 +70,9 @@ def extract(
     StorageError
         The source can't be read, or the target holds something else.
     """
-    with open_recording(source) as recording:
+    with open_recording(source) if isinstance(source, Path) else nullcontext(source) as recording:
         if not len(recording):
-            raise StorageError(f"{source} holds no frame")
+            raise StorageError(f"{recording.path} holds no frame")
         place = locate(target)
         if place.class_name:
             raise StorageError(f"{target} is a class directory; frames go to their classes by themselves")
@@ -87,7 +88,7 @@ def extract(
         for stretch, indices in _by_stretch(stretches(recording), missing):
             writer = PngWriter(target)
             try:
-                writer.describe({**stretch.facts, "extracted": {"from": source.name, "identity": identity}})
+                writer.describe({**stretch.facts, "extracted": {"from": recording.path.name, "identity": identity}})
                 writer.begin()  # so that it is told from others, whenever it is interrupted
                 tell = None if progress is None else _teller(progress, count, len(chosen))
                 transfer(recording, indices, writer, labels=labels, timestamps_ns=times, done=tell, threads=threads)

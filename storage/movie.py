@@ -63,17 +63,23 @@ class MovieReader(Recording):
     from the keyframe before it. A timestamp is the file's own; what this program recorded and another one has copied
     into a new Matroska file keeps its exact ones, and its facts.
 
+    Parameters
+    ----------
+    path : path
+    pictures : int
+        Which of its tracks of pictures, from 0 on.
+
     Raises
     ------
     StorageError
         It is no video, or none that can be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pictures: int = 0) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._path = path
-        self._container, self._stream = _open(path)
+        self._path, self._track = path, pictures
+        self._container, self._stream = _open(path, pictures)
         try:
             self._places = _find_places(self._container, self._stream, path)
         except BaseException:
@@ -153,7 +159,7 @@ class MovieReader(Recording):
             self._container.seek(self._places.seeks[key], stream=self._stream)
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
             self._container.close()
-            self._container, self._stream = _open(self._path)
+            self._container, self._stream = _open(self._path, self._track)
         self._run = self._decode(from_key=key > 0)
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
@@ -332,10 +338,10 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
         raise StorageError(f"{path} is not {what} that can be read ({_reason(error)})") from None
 
 
-def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+def _open(path: Path, pictures: int) -> tuple[InputContainer, VideoStream]:
     container = open_movie(path)
     try:
-        stream = _video_stream(container, path)
+        stream = _video_stream(container, path, pictures)
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     except BaseException:
@@ -344,11 +350,14 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     return container, stream
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+def _video_stream(container: InputContainer, path: Path, pictures: int) -> VideoStream:
+    found = []
     for stream in container.streams.video:
         disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
         if not getattr(disposition, "value", 0) & COVER_PICTURE:
-            return stream
+            found.append(stream)
+    if pictures < len(found):
+        return found[pictures]
     raise StorageError(f"{path} has no picture, only sound or other data")
 
 

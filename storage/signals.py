@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.tracks import Track, open_media, packets_of, time_of, zero_of
+from storage.samples_read import decode_samples, scaled
+from storage.tracks import Track, open_media, packets_of, zero_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,8 @@ def envelope(path: Path, track: Track, rate: int) -> Signal:
     kept, kept_at = np.empty(0, np.float32), 0.0
     last: NDArray[np.float32] | None = None
     own_rate = track.rate or float(rate)
-    for begin_ns, samples in decode_samples(path, track):
+    for part in decode_samples(path, track):
+        begin_ns, samples = part.begin_ns, scaled(part.samples)
         first = samples[:1] if last is None else last
         moved = np.abs(np.diff(samples, axis=0, prepend=first)).max(axis=1)
         last = samples[-1:]
@@ -111,36 +112,3 @@ def envelope(path: Path, track: Track, rate: int) -> Signal:
     if not values:
         raise StorageError(f"{path}: its track {track.name} holds no sample that can be decoded")
     return Signal(np.concatenate(times), np.concatenate(values), per_step / own_rate)
-
-
-def decode_samples(path: Path, track: Track) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The samples of a track, in parts: the time of the first in nanoseconds, and (samples, channels), -1 to 1 for
-    sound. What can't be decoded is passed over.
-    """
-    for begin_ns, samples in decode_parts(path, track):
-        scaled = samples / float(1 << (samples.itemsize * 8 - 1)) if samples.dtype.kind == "i" else samples
-        yield begin_ns, scaled.astype("float32", copy=False)
-
-
-def decode_parts(path: Path, track: Track) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The same as they are stored: integers of 16 or 32 bits, or floats."""
-    import av
-    import numpy as np
-
-    with open_media(path) as container:
-        zero = zero_of(container)
-        for packet in packets_of(container, track.number):
-            try:
-                parts: Any = packet.decode()
-            except av.error.FFmpegError:
-                continue
-            for part in parts:
-                samples: NDArray[Any] = part.to_ndarray()
-                if part.format.is_planar:
-                    samples = np.ascontiguousarray(samples.T)
-                else:
-                    samples = samples.reshape(-1, track.channels or 1)
-                if samples.dtype == np.uint8:
-                    samples = (samples.astype(np.int16) - 128) * 256
-                time = time_of(packet, zero) if part.pts is None else round(part.pts * part.time_base * 10**9) - zero
-                yield time, samples
