@@ -15,7 +15,7 @@ from typing import Any
 from pi_capture.errors import CameraError, RecordingError
 from pi_capture.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.recorder import Recorder, Status, Summary
-from pi_capture.sources import Controllable, Size, Source, open_source
+from pi_capture.sources import Controllable, Encoding, Size, Source, open_source
 from storage.frame import Frame
 
 TICK_SECONDS = 0.25
@@ -156,6 +156,8 @@ class _Loop:
             for left in range(round(self._countdown), 0, -1):
                 self._lines.append(f"recording in {left} …")
                 self._pass_over(frames, 1.0)
+            if (asked := self._recorder.takes_packets) and isinstance(self._source, Encoding):
+                self._recorder.describe(self._source.start_encoding(*asked) or {})
             self.keeping = True
             self._keep(frames)
         except RecordingError:
