@@ -197,6 +197,8 @@ class VideoWriter:
         packet, private, time = encoded.packet, encoded.private, self._clock.place(encoded.timestamp_ns)
         if self._muxer is None and encoded.made is not None:
             self._chain = self._chain_from(encoded.made, encoded.pixels)
+            if self._chain is None:
+                self.describe({"encoder": self._codec.encoder})
         if self._chain is not None:
             made = self._next_made(self._chain, encoded.made)
             packet, private, key = made.data, made.private, made.key
