@@ -20,7 +20,7 @@ from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
 from storage.errors import StorageError
 from storage.formats import find_format, open_writer
-from storage.frame import Frame
+from storage.frame import Frame, Packet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,8 +193,7 @@ class Recorder:
         if any(self._untold.values()):
             metadata = {**metadata, **{cause: count for cause, count in self._untold.items() if count}}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
-        useless = frame.packet is not None and not frame.packet.follows(self._last_packet)  # one before it was dropped
-        if useless or not self._encoders.put(numbered, wait=wait):
+        if self._needs_one_dropped(frame.packet) or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
             self._untold["dropped_queue"] += 1
             return False
@@ -204,6 +203,10 @@ class Recorder:
         first_ns = self._span_ns[0] if self._span_ns else frame.timestamp_ns
         self._span_ns = first_ns, frame.timestamp_ns
         return True
+
+    def _needs_one_dropped(self, packet: Packet | None) -> bool:
+        """Whether it can't be decoded from what was kept."""
+        return packet is not None and self.takes_packets is not None and not packet.follows(self._last_packet)
 
     def _begin(self, frame: Frame) -> EncoderPool[Any]:
         """Take the first frame's size for the recording's, and start the threads."""
@@ -271,7 +274,7 @@ class Recorder:
 
     @property
     def takes_packets(self) -> tuple[str, int] | None:
-        """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels only."""
+        """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
         packets: tuple[str, int] | None = getattr(self._writer, "takes_packets", None)
         return packets
 

@@ -167,7 +167,9 @@ class VideoWriter:
 
         Whether they really show the frames is seen at the first; if not, this writer encodes the pixels itself.
         """
-        return (self._codec.name, self._crf or usual_crf(self._codec)) if self._codec.name == "h264" else None
+        if self._codec.name != "h264" or (self._muxer is not None and self._chain is None):
+            return None
+        return self._codec.name, self._crf or usual_crf(self._codec)
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         self._session = {**self._session, **facts}  # not in place: another thread may be storing it
