@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def open_encoder(stream: Mapping[str, Any], fps: float | None, crf: int) -> Pack
     try:
         encoder.output = _output(packets.put)
         encoder.start()
-    except OSError:  # another program uses it, or may and we may not
+    except (OSError, RuntimeError):  # it is in use, or not ours to use, or takes no such pictures after all
+        with suppress(Exception):  # whatever of it has been started
+            encoder.stop()
         return None
     return packets
 
