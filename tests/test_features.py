@@ -78,7 +78,7 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     return make_random(tmp_path_factory.mktemp("random"))
 
 
-# ----------------------------------------------------------------------------------------------------------- the numbers
+# ---------------------------------------------------------------------------------------------------------- the numbers
 
 
 @pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".pb"])
@@ -106,15 +106,21 @@ def test_features_are_those_of_tensorflow(
 
 
 def test_larger_pictures_are_cut_to_a_square_and_scaled(mobilenet: Path) -> None:
-    wide = np.asarray(Image.fromarray(picture(1, (40, 30))).resize((400, 300), Image.Resampling.BICUBIC))
-    square = Image.fromarray(wide).crop((50, 0, 350, 300)).resize((128, 128), Image.Resampling.BILINEAR)
     extract = Extractor(mobilenet).extract
-    assert np.array_equal(extract(wide), extract(np.asarray(square)))
-    tall = np.ascontiguousarray(wide.transpose(1, 0, 2))
-    assert np.array_equal(extract(tall), extract(np.asarray(square).transpose(1, 0, 2)))
+    square = np.asarray(Image.fromarray(picture(1, (10, 10))).resize((300, 300), Image.Resampling.BICUBIC))
+    scaled = np.asarray(Image.fromarray(square).resize((128, 128), Image.Resampling.BILINEAR))
+    expected = extract(scaled)
+    assert np.array_equal(extract(square), expected)
+    wide = np.pad(square, ((0, 0), (50, 50), (0, 0)), "edge")
+    beside = wide.copy()
+    beside[:, :45] = beside[:, -45:] = 7  # what is cut away, but for the pixels that scaling mixes in
+    assert np.array_equal(extract(wide), extract(beside))
+    for padded in (wide, np.pad(square, ((50, 50), (0, 0), (0, 0)), "edge")):
+        assert np.abs(extract(padded) - expected).max() < 0.1 * expected.max()
+    assert np.abs(extract(np.ascontiguousarray(scaled[..., ::-1])) - expected).max() > 0.1 * expected.max()
 
 
-# ---------------------------------------------------------------------------------------------------------- the recording
+# -------------------------------------------------------------------------------------------------------- the recording
 
 
 def test_what_is_written_is_read(tmp_path: Path, mobilenet: Path) -> None:
@@ -198,7 +204,7 @@ def test_another_extractor_is_refused(tmp_path: Path, mobilenet: Path, random_we
     assert path.read_bytes() == before and sorted(os.listdir(tmp_path)) == [path.name, other.name]
 
 
-# ---------------------------------------------------------------------------------------------------- from other recordings
+# ------------------------------------------------------------------------------------------------ from other recordings
 
 
 @pytest.mark.parametrize("name", ["day1", "day1.h5", "day1.mkv"])
@@ -255,7 +261,7 @@ def test_an_interrupted_computation_leaves_nothing_under_the_final_name(tmp_path
     assert len(open_recording(target)) == 3000 and not list(tmp_path.glob(".*"))
 
 
-# ------------------------------------------------------------------------------------------------------------- the weights
+# ---------------------------------------------------------------------------------------------------------- the weights
 
 
 def test_without_weights_and_network_there_is_one_line(tmp_path: Path) -> None:
@@ -324,7 +330,7 @@ def test_without_litert_there_is_one_line(tmp_path: Path) -> None:
     assert "LiteRT" in refusal(done) and not list(tmp_path.iterdir())
 
 
-# ----------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 def make_other_features(path: Path, **changes: Any) -> None:
@@ -335,7 +341,7 @@ def make_other_features(path: Path, **changes: Any) -> None:
         "label": np.zeros(4, np.int16),
         **changes,
     }
-    with h5py.File(path, "w", libver="v110") as file:
+    with h5py.File(path, "w", libver=("v108", "v110")) as file:
         for name, values in columns.items():
             if isinstance(values, h5py.ExternalLink):
                 file[name] = values
