@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 BLOCK = 64  # frames that are read together, at most
 SMALLEST_BLOCK = 8
 NO_LABEL = -1
+ALL = slice(None)
 
 
 def dataset_from_recording(
     path: Path | str,
     *,
+    frames: slice = ALL,
     labels: Literal["required", "optional"] | None = "required",
     class_names: Sequence[str] | None = None,
     batch_size: int | None = 32,
@@ -48,6 +50,8 @@ def dataset_from_recording(
     ----------
     path : path
         A recording of any format; also any video.
+    frames : slice
+        Which frames, by their numbers in the recording: whole stretches can be held out for validation.
     labels : {"required", "optional"} or None
         "required": frames that have a class, and no others. "optional": all frames, with the label -1 where there is
         no class. None: all frames, and no labels.
@@ -80,7 +84,7 @@ def dataset_from_recording(
     import tensorflow as tf
 
     with open_recording(path) as recording:
-        selection = _select(recording, labels, class_names)
+        selection = _select(recording, frames, labels, class_names)
         reader = _Reader(recording, image_size)
         first = reader.read(recording, selection.indices[0])
         independent = getattr(recording, "independent", True)
@@ -99,12 +103,12 @@ def dataset_from_recording(
             selection.check_unchanged(recording)
             parts = [slice(at, at + block) for at in order]
             read = reader.read_blocks(recording, [selection.indices[part] for part in parts])
-            for part, frames in zip(parts, read, strict=True):
-                yield frames if labels is None else (frames, selection.numbers[part])
+            for part, kept in zip(parts, read, strict=True):
+                yield kept if labels is None else (kept, selection.numbers[part])
 
-    kept = tf.TensorSpec((None, *first.shape), first.dtype)
+    spec = tf.TensorSpec((None, *first.shape), first.dtype)
     dataset = tf.data.Dataset.from_generator(
-        blocks, output_signature=kept if labels is None else (kept, tf.TensorSpec((None,), tf.int32))
+        blocks, output_signature=spec if labels is None else (spec, tf.TensorSpec((None,), tf.int32))
     ).unbatch()
     if shuffle:
         dataset = dataset.shuffle(min(shuffle_frames, len(selection.indices)), seed=seed)
@@ -131,7 +135,7 @@ class _Selection:
             raise StorageError(f"{recording.path} has other labels than at first; make its dataset anew")
 
 
-def _select(recording: Recording, which: str | None, class_names: Sequence[str] | None) -> _Selection:
+def _select(recording: Recording, frames: slice, which: str | None, class_names: Sequence[str] | None) -> _Selection:
     labels = list(recording.labels)
     found = sorted({label for label in labels if label is not None})
     names = found if class_names is None else list(class_names)
@@ -139,9 +143,11 @@ def _select(recording: Recording, which: str | None, class_names: Sequence[str] 
         raise StorageError(f"{recording.path} has frames of class {unknown[0]!r}, which class_names lacks")
     numbers = {name: number for number, name in enumerate(names)}
     numbered = np.array([numbers.get(label or "", NO_LABEL) for label in labels], np.int32)
-    indices = np.flatnonzero(numbered != NO_LABEL) if which == "required" else np.arange(len(labels))
-    if not labels:
-        raise StorageError(f"{recording.path} holds no frame")
+    indices = np.sort(np.arange(len(labels))[frames])
+    if not len(indices):
+        raise StorageError(f"{recording.path} holds no frame" + (" in that stretch" if labels else ""))
+    if which == "required":
+        indices = indices[numbered[indices] != NO_LABEL]
     if not len(indices):
         raise StorageError(f"{recording.path}: no frame has a class; label it: python -m classify {recording.path}")
     return _Selection(indices, numbered[indices], names, labels)

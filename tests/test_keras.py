@@ -133,6 +133,20 @@ def test_classes_can_be_given(recordings: Path) -> None:
         dataset_from_recording(path, class_names=["0", "10", "2"])
 
 
+def test_a_stretch_can_be_held_out(recordings: Path) -> None:
+    for name in ("day1.h5", "day1.features.h5"):
+        path = recordings / name
+        known = true_labels(path)
+        with open_recording(path) as recording:
+            order = [n for n, label in enumerate(recording.labels) if label]
+        train = dict(epoch(path, dataset_from_recording(path, frames=slice(None, 200))))
+        val = dict(epoch(path, dataset_from_recording(path, frames=slice(200, None), class_names=CLASSES)))
+        assert len(train) == sum(n < 200 for n in order) and len(val) == sum(n >= 200 for n in order)
+        assert {**train, **val} == known
+    with pytest.raises(StorageError, match="no frame in that stretch"):
+        dataset_from_recording(path, frames=slice(400, None))
+
+
 def test_pictures_are_scaled(recordings: Path) -> None:
     for name in ("day1", "day1.mkv"):
         dataset = dataset_from_recording(recordings / name, image_size=(8, 12))
