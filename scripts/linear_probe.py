@@ -1,4 +1,4 @@
-"""What MobileNet's features are worth: a linear classifier on them, and the same on the pixels, scaled to as many numbers.
+"""What MobileNet's features are worth: a linear classifier on them, and the same on pixels, scaled to as many numbers.
 
 Both see the same frames of the demo scene. The last 30 % of eight minutes are held out, and the 4 seconds before them,
 so that no held-out frame is a near copy of one that was learnt; of the rest the first half minute is learnt from, or
@@ -69,7 +69,7 @@ def probe(inputs: np.ndarray, labels: np.ndarray, learnt: int, held_out: int) ->
 
 
 def compare(weights: str, seed: int, fps: float) -> tuple[np.ndarray, float]:
-    """Held-out accuracies in one room, (kinds of input, lengths of what is learnt from); and that of always one guess."""
+    """Held-out accuracies in one room, (inputs, lengths of what is learnt from); and that of always the same guess."""
     functions = [Extractor(weights).extract, *(scaled(mode, side) for mode, side in PIXELS.values())]
 
     def measure(number: int) -> tuple[list[np.ndarray], int]:
