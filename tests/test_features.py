@@ -384,3 +384,16 @@ def test_features_and_pictures_are_not_mistaken_for_each_other(tmp_path: Path, m
             open_recording(tmp_path / name)
         line = refusal(run("pi_capture", tmp_path / name, 1, "--camera", "demo"))
         assert name in line
+
+
+# ------------------------------------------------------------------------------------------------- what they are worth
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real weights are not in this copy")
+def test_a_linear_probe_on_features_beats_one_on_pixels() -> None:
+    probe = [sys.executable, "scripts/linear_probe.py", "--seeds", "2", "--fps", "5", "--weights", REAL]
+    done = subprocess.run(probe, capture_output=True, text=True, check=True, cwd=ROOT)
+    accuracies = {line[:26].strip(): [float(number) for number in line[26:].split()]
+                  for line in done.stdout.splitlines()[2:]}  # fmt: skip
+    features, *pixels = (np.mean(accuracies[name]) for name in accuracies)
+    assert len(pixels) == 2 and features > max(pixels) and features > 0.9
