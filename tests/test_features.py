@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,16 +248,13 @@ def test_real_footage(tmp_path: Path, mobilenet: Path) -> None:
 
 def test_an_interrupted_computation_leaves_nothing_under_the_final_name(tmp_path: Path, mobilenet: Path) -> None:
     source, target = tmp_path / "day1.h5", tmp_path / "out.features.h5"
-    record(source, range(3000), (128, 128))
-    command = [sys.executable, "-m", "storage", "features", source, target]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        until = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.features.h5.convert/out.features.h5")):
-            assert time.monotonic() < until and process.poll() is None
-        process.kill()
-    assert not target.exists()
+    record(source, range(100))
+    # Killed at the last moment: when all is computed, and is about to get its name.
+    kill = ["strace", "-f", "-o", "/dev/null", "-e", "inject=renameat2:error=EIO:signal=KILL:when=2"]
+    subprocess.run([*kill, sys.executable, "-m", "storage", "features", source, target], check=False, cwd=ROOT)
+    assert list(tmp_path.glob(".*/out.features.h5")) and not target.exists()
     assert run("storage", "features", source, target).returncode == 0
-    assert len(open_recording(target)) == 3000 and not list(tmp_path.glob(".*"))
+    assert len(open_recording(target)) == 100 and not list(tmp_path.glob(".*"))
 
 
 # ---------------------------------------------------------------------------------------------------------- the weights
