@@ -30,6 +30,7 @@ EXAMPLES = """\
 examples:
   python -m storage info day1                      classes, counts, sizes, times
   python -m storage info day1 --sheet day1.png     and a picture of them
+  python -m storage info day1.mkv --plot tracks.png  its pictures, sensors, sound and labels over time
   python -m storage verify day1                    is every frame whole, and the layout right?
   python -m storage verify day1 --quarantine bad   move what is broken to bad/
   python -m storage split day1 --val 0.1           hold out whole stretches of time: val_day1/
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
     parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
+    parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the tracks of a media file over time")
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -101,6 +103,12 @@ def _info(args: argparse.Namespace) -> int:
         from storage.sheet import write_sheet
 
         write_sheet(args.sheet, args.paths)
+    if args.plot is not None:
+        from storage.plot import write_plot
+
+        if len(args.paths) > 1:
+            return _fail("--plot draws one recording")
+        write_plot(args.plot, args.paths[0])
     if args.json:
         _print_json({"recordings": [as_json(info) for info in infos]})
     else:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from storage.dataset import natural_key, printable
 from storage.errors import StorageError
+from storage.extents import Extent, read_extents
 from storage.formats import find_format, open_recording
 from storage.heads import read_head
 from storage.png import PngReader
 from storage.recording import Recording
 from storage.sessions import read_sessions
+from storage.tracks import Track, channel_labels, is_media, read_tracks
 
 MAX_SESSIONS = 20  # more are counted, not listed
 
@@ -71,6 +73,8 @@ class Info:
         How many frames have which size, ``"128x128"``.
     sessions : list of Session
         Oldest first.
+    tracks : list of (Track, Extent)
+        Of a media file.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class Info:
     unlabelled: Share
     sizes: dict[str, int]
     sessions: list[Session]
+    tracks: list[tuple[Track, Extent]] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
@@ -112,9 +117,26 @@ def describe(path: Path) -> Info:
     StorageError
         There is none, or it can't be read.
     """
+    tracks = _tracks(path) if path.is_file() and is_media(path) else []
+    if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
+        return Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks)
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path) as recording:
-        return (_describe_directory if isinstance(recording, PngReader) else _describe_file)(recording, backend)
+        info = (_describe_directory if isinstance(recording, PngReader) else _describe_file)(recording, backend)
+    return replace(info, tracks=tracks)
+
+
+def _rate(track: Track, extent: Extent) -> float | None:
+    """Samples a second as the file states, pictures as they come."""
+    if track.kind != "pictures":
+        return track.rate
+    return round(extent.count / extent.seconds, 3) if extent.count and extent.seconds else None
+
+
+def _tracks(path: Path) -> list[tuple[Track, Extent]]:
+    found = read_tracks(path)
+    extents = read_extents(path, found)
+    return [(track, extents[track.number]) for track in found]
 
 
 def as_json(info: Info) -> dict[str, Any]:
@@ -141,6 +163,21 @@ def as_json(info: Info) -> dict[str, Any]:
                 "dropped": _dropped(session),
             }
             for session in info.sessions
+        ],
+        "tracks": [
+            {
+                "number": track.number,
+                "kind": track.kind,
+                "name": track.name,
+                "codec": track.codec,
+                "rate": _rate(track, extent),
+                "channels": track.channels,
+                "labels": channel_labels(track) if track.kind == "sensor" else [],
+                "begin": extent.begin_ns / 1e9,
+                "seconds": round(extent.seconds, 6),
+                "count": extent.count,
+            }
+            for track, extent in info.tracks
         ],
     }
 
@@ -244,6 +281,10 @@ def _iso(seconds: float | None) -> str | None:
 
 def _lines(info: Info) -> Iterator[str]:
     sizes = ", ".join(info.sizes if len(info.sizes) == 1 else (f"{n} of {size}" for size, n in info.sizes.items()))
+    if info.backend == "tracks":
+        yield f"{info.path}: {len(info.tracks)} tracks without pictures, {_megabytes(info.bytes)} MB"
+        yield from _track_lines(info.tracks)
+        return
     yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
     width = max(8, *(len(printable(name)) for name in info.classes)) if info.classes else 8
     if info.frames:
@@ -266,6 +307,24 @@ def _lines(info: Info) -> Iterator[str]:
     unknown = sum(session.frames for session in info.sessions if not session.facts)
     if unknown and info.backend == "png":
         yield f"  {unknown} frames of sessions that nothing is known about"
+    yield from _track_lines(info.tracks)
+
+
+def _track_lines(tracks: Sequence[tuple[Track, Extent]]) -> Iterator[str]:
+    if not tracks:
+        return
+    width = max(8, *(len(printable(track.name)) for track, _ in tracks))
+    columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}"
+    yield f"  {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
+    for track, extent in tracks:
+        told = _rate(track, extent)
+        rate = f"{told:.6g}" if told else "-"
+        channels = track.channels or "-"
+        count = "-" if extent.count is None else extent.count
+        yield (
+            f"  {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}  {channels:>8}"
+            f"  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}"
+        )
 
 
 def _session_line(session: Session) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from storage.align import Alignment, SyncEvent, align
 from storage.atomic import appearing
 from storage.errors import StorageError
+from storage.movie import DECODING_TIMES_ONLY
 from storage.tracks import (
     Track,
     duration_of,
@@ -238,11 +239,14 @@ class _Reader:
         self._last = -1  # decoding time of the last packet, in milliseconds
         times = [time_of(packet, source.zero_ns) + source.offset_ns for packet in self._ahead]
         self.begin_ns = min(times, default=source.offset_ns)
-        context: Any = source.stream.codec_context
-        if any(packet.pts is None for packet in self._ahead) and getattr(context, "has_b_frames", False):
-            better = source.path.with_suffix(".mkv").name
+        untold = source.container.format.name in DECODING_TIMES_ONLY or any(
+            packet.pts is None for packet in self._ahead
+        )
+        if untold and getattr(source.stream.codec_context, "has_b_frames", False):
+            sound = any(track.kind == "sound" for track in tracks_of(source.container))
+            better = source.path.with_suffix(".mp4" if sound else ".mkv")
             raise StorageError(
-                f"{source.path} does not say when its pictures are shown; "
+                f"{source.path} does not say when its pictures are shown, only their order in the file; "
                 f"convert it first: python -m storage convert {source.path} {better}"
             )
 

@@ -7,7 +7,6 @@ own order. So a track with an entry every few minutes neither waits for the othe
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -71,23 +70,6 @@ class Track:
     channels: int
     size: tuple[int, int] | None
     tags: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How far a track goes: begin and end in nanoseconds of the file's time, packets, and samples of sound or sensor.
-
-    `samples` is None where only decoding would tell.
-    """
-
-    begin_ns: int
-    end_ns: int
-    packets: int
-    samples: int | None
-
-    @property
-    def seconds(self) -> float:
-        return (self.end_ns - self.begin_ns) / 1e9
 
 
 def is_media(path: Path) -> bool:
@@ -207,31 +189,6 @@ def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
     except ValueError:
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def measure(path: Path, track: Track) -> Extent:
-    """Go through a track's packets without decoding them. Raises StorageError if the file can't be read."""
-    begin = end = packets = 0
-    samples: int | None = 0
-    with open_media(path) as container:
-        zero = zero_of(container)
-        plain = re.fullmatch(r"pcm_[suf](\d+)\w*", track.codec)
-        bits = int(plain[1]) * track.channels if plain else 0
-        for packet in packets_of(container, track.number):
-            time, lasting = time_of(packet, zero), duration_of(packet)
-            begin, end = (time, time + lasting) if not packets else (min(begin, time), max(end, time + lasting))
-            packets += 1
-            if track.kind not in ("sensor", "sound"):
-                continue
-            if bits:
-                samples = (samples or 0) + packet.size * 8 // bits
-            elif samples is not None and lasting and track.rate:
-                samples += round(lasting * track.rate / 1e9)
-            else:
-                samples = None
-    if track.kind not in ("sensor", "sound"):
-        samples = None
-    return Extent(begin, end, packets, samples)
 
 
 def channel_labels(track: Track) -> list[str]:
