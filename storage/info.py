@@ -282,7 +282,7 @@ def _iso(seconds: float | None) -> str | None:
 def _lines(info: Info) -> Iterator[str]:
     sizes = ", ".join(info.sizes if len(info.sizes) == 1 else (f"{n} of {size}" for size, n in info.sizes.items()))
     if info.backend == "tracks":
-        yield f"{info.path}: {len(info.tracks)} tracks without pictures, {_megabytes(info.bytes)} MB"
+        yield f"{info.path}: {'a track' if len(info.tracks) == 1 else f'{len(info.tracks)} tracks'} without pictures, {_megabytes(info.bytes)} MB"
         yield from _track_lines(info.tracks)
         return
     yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"

@@ -52,7 +52,7 @@ def test_tracks_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["info", str(path), str(tmp_path / "imu.mka")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:5] == ["gyro", "sensor", "pcm_f32le", "50", "2"] for line in lines)
-    assert "imu.mka: 1 tracks without pictures" in lines[-3]
+    assert "imu.mka: a track without pictures" in lines[-3]
 
 
 def extent(image: np.ndarray, colour: str) -> tuple[float, float]:
