@@ -25,6 +25,8 @@ MOST_EVENTS = 40
 PROMINENT = 8.0  # times the usual change: what counts as an event
 NEAR_STRONGEST = 0.35  # of the strongest one
 SAME_EVENT_SECONDS = 0.25  # a click rings, a flash fades
+MOST_ELSEWHERE = 0.6  # of the events that fit at the best place may fit at another one
+PLURALS = {"flash": "flashes", "click": "clicks"}
 SEARCH_SECONDS = 0.5
 WINDOWS = 8  # of an overlap, each correlated for itself
 LEAST_CORRELATION = 0.25
@@ -185,16 +187,18 @@ def _match(theirs: Signal, mine: Signal, path: Path, other: Path, what: str) -> 
     fits = [np.sum(np.abs(candidates - offset) <= tolerance) for offset in candidates]
     best = int(np.max(fits))
     tops = candidates[np.asarray(fits) == best]
-    if np.ptp(tops) > 2 * tolerance:
+    elsewhere = np.abs(candidates - np.median(tops)) > 2 * tolerance
+    second = int(np.max(np.asarray(fits)[elsewhere], initial=0))
+    fewest = min(len(times) for times in events)
+    if best < fewest / 2 or second > best * MOST_ELSEWHERE:
         raise StorageError(
-            f"{path} and {other} could lie in several ways: {len(events[1])} and {len(events[0])} of a {what}, "
-            f"of which at most {best} fit; give --offset {path.stem}=SECONDS"
+            f"{path} and {other} could lie in several ways: of {len(events[1])} and {len(events[0])} "
+            f"{PLURALS[what]}, {best} fit at best, and {second} elsewhere; give --offset {path.stem}=SECONDS"
         )
     near = candidates[np.abs(candidates - np.median(tops)) <= tolerance]
     offset = float(np.median(near))
     residual = float(np.abs(near - offset).max()) + (theirs.step_seconds + mine.step_seconds) / 2
-    plural = {"flash": "flashes", "click": "clicks"}[what] if best > 1 else what
-    return round(offset * 1e9), round(residual * 1e9), f"{best} {plural}"
+    return round(offset * 1e9), round(residual * 1e9), f"{best} {PLURALS[what] if best > 1 else what}"
 
 
 def _events(signal: Signal) -> NDArray[np.float64]:

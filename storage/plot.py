@@ -261,12 +261,17 @@ def _reach(path: Path, track: Track, axis: _Axis) -> _Reach:
         if part.padding or not len(part.samples):
             continue
         values = scaled(part.samples[:, :channels]) if track.kind == "sound" else part.samples[:, :channels]
-        columns = axis.column(part.begin_ns + (np.arange(len(values)) * step).astype(np.int64))
-        starts = np.flatnonzero(np.diff(columns, prepend=-1))
-        at = columns[starts]
-        finite = np.isfinite(values)
-        low[at] = np.minimum(low[at], np.minimum.reduceat(np.where(finite, values, np.inf), starts))
-        high[at] = np.maximum(high[at], np.maximum.reduceat(np.where(finite, values, -np.inf), starts))
+        if not np.isfinite(values).all():
+            values = np.where(np.isfinite(values), values, np.nan)
+        columns = axis.column(part.begin_ns + np.array([0, (len(values) - 1) * step], np.int64))
+        if columns[0] == columns[1]:  # as nearly always, in a long recording
+            at, starts = columns[:1], [0]
+        else:
+            columns = axis.column(part.begin_ns + (np.arange(len(values)) * step).astype(np.int64))
+            starts = np.flatnonzero(np.diff(columns, prepend=-1)).tolist()
+            at = columns[starts]
+        low[at] = np.fmin(low[at], np.fmin.reduceat(values, starts))
+        high[at] = np.fmax(high[at], np.fmax.reduceat(values, starts))
     empty = low > high
     low[empty] = high[empty] = np.nan
     return _Reach(low, high)

@@ -158,6 +158,14 @@ def test_by_clicks_in_sound_and_sensors(tmp_path: Path) -> None:
     assert merged.alignments[1].residual_ns < 3_000_000 and merged.alignments[2].residual_ns < 25_000_000  # type: ignore[operator]
 
 
+def test_clicks_that_fit_by_chance_are_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    for name in ("A.wav", "B.wav"):
+        clicks(tmp_path / name, 60, sorted(random.uniform(0, 59, 30)))
+    with pytest.raises(StorageError, match=r"could lie in several ways.*--offset B=SECONDS"):
+        merge_streams(tmp_path / "OUT.mka", [tmp_path / "A.wav", tmp_path / "B.wav"], sync_on="click")
+
+
 def speech(seconds: float, rate: int) -> np.ndarray:
     """Noise that swells and fades without a pattern."""
     random = np.random.default_rng(3)
