@@ -44,11 +44,11 @@ def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
     StorageError
         The file can't be read.
     """
-    return _by_table(path, tracks) or _by_packets(path, tracks)
+    return extents_by_table(path, tracks) or _by_packets(path, tracks)
 
 
-def _by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """From the table of blocks; nothing if the file has none, or was cut off."""
+def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
+    """The same from the table of blocks; nothing if the file has none, or was cut off."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         head = read_head(fd)

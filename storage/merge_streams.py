@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from storage.align import Alignment, SyncEvent, align
 from storage.atomic import appearing
 from storage.errors import StorageError
+from storage.extents import extents_by_table
 from storage.movie import DECODING_TIMES_ONLY
 from storage.tracks import (
     Track,
@@ -154,10 +155,13 @@ class _Job:
             tags = {}
         zero = zero_of(container)
         found = tracks_of(container)
+        known = extents_by_table(path, found)
         for track in found:
             if track.kind == "other":
                 self.left_out.append((path, track))
                 continue
+            if track.kind == "labels" and track.number in known and not known[track.number].count:
+                continue  # nobody has labelled it yet: the name is free for labels that there are
             own = self._open(path)  # keeps to the track's order, whatever the file's is
             stream = own.streams[track.number]
             out = self._new_track(path, track, stream)

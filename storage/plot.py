@@ -99,7 +99,8 @@ def _draw(path: Path) -> Image.Image:
 
     tracks = read_tracks(path)
     extents = read_extents(path, tracks)
-    shown = [track for track in tracks if track.kind != "other" and extents[track.number].end_ns > 0][:MOST_TRACKS]
+    filled = [track for track in tracks if track.kind != "other" and extents[track.number].end_ns > 0]
+    shown = filled[:MOST_TRACKS]
     if not shown:
         raise StorageError(f"{path} holds nothing to draw")
     order = ("pictures", "sensor", "sound", "labels")
@@ -111,7 +112,7 @@ def _draw(path: Path) -> Image.Image:
     colours = {name: CLASSES[number % len(CLASSES)] for number, name in enumerate(names)}
     height = TOP + sum(HEIGHTS[track.kind] + GAP for track in shown) + BOTTOM - GAP + (LEGEND if names else 0)
     canvas = _Canvas(height)
-    _draw_heading(canvas, path, axis, len(tracks) - len(shown))
+    _draw_heading(canvas, path, axis, len(filled) - len(shown))
     y = TOP
     for track in shown:
         canvas.box((LEFT, y, WIDTH - RIGHT, y + HEIGHTS[track.kind]), PANEL)
@@ -144,8 +145,8 @@ def _draw_heading(canvas: _Canvas, path: Path, axis: _Axis, hidden: int) -> None
         begun = datetime.fromtimestamp(clock.zero_ns / 1e9)
         parts.insert(0, f"{'from' if clock.exact else 'about'} {begun:%Y-%m-%d %H:%M:%S}")
     if hidden:
-        parts.append(f"{hidden} more tracks")
-    canvas.text((24, 47), "   ".join(parts), 13, FAINT)
+        parts.append(f"{hidden} more tracks not shown")
+    canvas.text((24, 47), ", ".join(parts), 13, FAINT)
 
 
 def _draw_axis(canvas: _Canvas, axis: _Axis, bottom: int) -> None:
@@ -182,7 +183,7 @@ def _draw_name(canvas: _Canvas, y: int, track: Track, extent: Extent) -> None:
     if track.kind == "labels":
         return
     rate = extent.count / extent.seconds if track.kind == "pictures" and extent.count and extent.seconds else track.rate
-    facts = [f"{rate:.5g} a second"] if rate else []
+    facts = [f"{rate:.5g} a second" if rate == round(rate) else f"{rate:.1f} a second"] if rate else []
     if track.kind == "pictures" and track.size:
         facts.append(f"{track.size[0]}x{track.size[1]}")
     elif track.channels > 1 and track.kind == "sound":
@@ -324,7 +325,7 @@ def _draw_labels(row: _Row, intervals: Sequence[Interval], colours: Mapping[str,
         right = max(right, left + 1.5)
         row.canvas.bar((left, row.y + 3, right, row.y + row.height - 3), colours[one.label])
         text = row.canvas.fitting(one.label, 13, right - left - 10)
-        if text.strip("…"):
+        if text == one.label or len(text) > 4:
             row.canvas.text(((left + right) / 2, row.y + row.height / 2), text, 13, INK, anchor="mm")
 
 

@@ -127,8 +127,8 @@ def test_by_the_wall_clock(tmp_path: Path) -> None:
     )  # fmt: skip
     merged = merge_streams(tmp_path / "OUT.mkv", [a, b])
     assert [(one.how, one.offset_ns) for one in merged.alignments] == [("first", 0), ("wall clock", 1_500_000_000)]
-    assert [name for _, _, name in merged.tracks] == ["camera", "labels", "camera-2", "labels-2"]
-    begin = next(packet for packet in packets(tmp_path / "OUT.mkv") if packet["stream_index"] == 2)
+    assert [name for _, _, name in merged.tracks] == ["camera", "camera-2"]
+    begin = next(packet for packet in packets(tmp_path / "OUT.mkv") if packet["stream_index"] == 1)
     assert float(begin["pts_time"]) == 1.5
     # What was merged knows the clock as well, and each of its tracks.
     again = merge_streams(tmp_path / "AGAIN.mkv", [tmp_path / "OUT.mkv", b])
@@ -231,7 +231,7 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
     done = run(tmp_path / "OUT2.mkv", a, b, "--offset", "B=0.5", "--json")
     told = json.loads(done.stdout)
     assert [(one["offset"], one["aligned_by"]) for one in told["inputs"]] == [(0, "first"), (0.5, "by hand")]
-    assert [track["kind"] for track in told["tracks"]] == ["pictures", "labels", "sound"]
+    assert [track["kind"] for track in told["tracks"]] == ["pictures", "sound"]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
