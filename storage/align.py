@@ -32,6 +32,7 @@ WINDOWS = 8  # of an overlap, each correlated for itself
 LEAST_CORRELATION = 0.25
 LEAST_LEAD = 1.15  # over the next best place
 COARSE_RATE, FINE_RATE = 50, 1000  # values a second
+MOST_APART_NS = 86_400_000_000_000  # a Raspberry Pi without network begins at some day in the past
 COARSE_CLOCK_NS = 1_000_000_000  # what other programs write about the begin of a file
 
 
@@ -131,6 +132,11 @@ def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> 
             )
             note = "of other programs, to a second or so" if coarse else several
             begin = other.offset_ns + mine.zero_ns - theirs.zero_ns
+            if abs(begin) > MOST_APART_NS:
+                raise StorageError(
+                    f"{path} and {found[0].path} are {abs(begin) / 86_400e9:.1f} days apart by their clocks, one of "
+                    f"which must be wrong; give --offset {name}=SECONDS"
+                )
             return Alignment(path, begin, "wall clock", COARSE_CLOCK_NS if coarse else None, note)
     missing = path if mine is None else found[0].path
     what = f"{reasons[0]}, and {missing.name}" if reasons else str(missing)

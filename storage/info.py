@@ -17,8 +17,9 @@ from storage.formats import find_format, open_recording
 from storage.heads import read_head
 from storage.png import PngReader
 from storage.recording import Recording
+from storage.samples_read import measured_rate
 from storage.sessions import read_sessions
-from storage.tracks import Track, channel_labels, is_media, read_tracks
+from storage.tracks import Track, channel_labels, is_media, read_tracks, tag_of
 
 MAX_SESSIONS = 20  # more are counted, not listed
 
@@ -171,6 +172,8 @@ def as_json(info: Info) -> dict[str, Any]:
                 "name": track.name,
                 "codec": track.codec,
                 "rate": _rate(track, extent),
+                "measured_rate": measured_rate(track),
+                "unit": tag_of(track.tags, "unit"),
                 "channels": track.channels,
                 "labels": channel_labels(track) if track.kind == "sensor" else [],
                 "begin": extent.begin_ns / 1e9,
@@ -282,7 +285,8 @@ def _iso(seconds: float | None) -> str | None:
 def _lines(info: Info) -> Iterator[str]:
     sizes = ", ".join(info.sizes if len(info.sizes) == 1 else (f"{n} of {size}" for size, n in info.sizes.items()))
     if info.backend == "tracks":
-        yield f"{info.path}: {'a track' if len(info.tracks) == 1 else f'{len(info.tracks)} tracks'} without pictures, {_megabytes(info.bytes)} MB"
+        count = "a track" if len(info.tracks) == 1 else f"{len(info.tracks)} tracks"
+        yield f"{info.path}: {count} without pictures, {_megabytes(info.bytes)} MB"
         yield from _track_lines(info.tracks)
         return
     yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"

@@ -38,10 +38,16 @@ class Part:
 
 def true_rate(track: Track) -> float:
     """Samples a second: as measured while recording, or else as the file states."""
+    return measured_rate(track) or track.rate or 1.0
+
+
+def measured_rate(track: Track) -> float | None:
+    """Samples a second as this program measured them, if it did."""
     try:
-        return float(tag_of(track.tags, "measured_rate")) or track.rate or 1.0
+        rate = float(tag_of(track.tags, "measured_rate"))
     except ValueError:
-        return track.rate or 1.0
+        return None
+    return rate if 0 < rate < float("inf") else None
 
 
 def decode_samples(path: Path, track: Track) -> Iterator[Part]:

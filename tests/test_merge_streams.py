@@ -130,6 +130,9 @@ def test_by_the_wall_clock(tmp_path: Path) -> None:
     assert [name for _, _, name in merged.tracks] == ["camera", "camera-2"]
     begin = next(packet for packet in packets(tmp_path / "OUT.mkv") if packet["stream_index"] == 1)
     assert float(begin["pts_time"]) == 1.5
+    lost = recorded(tmp_path / "LOST.mkv", [0, 10**8], wall_minus_monotonic_ns=0)
+    with pytest.raises(StorageError, match=r"days apart by their clocks.*--offset LOST=SECONDS"):
+        merge_streams(tmp_path / "OUT2.mkv", [a, lost])
     # What was merged knows the clock as well, and each of its tracks.
     again = merge_streams(tmp_path / "AGAIN.mkv", [tmp_path / "OUT.mkv", b])
     assert again.alignments[1].offset_ns == pytest.approx(1_500_000_000, abs=1_000_000)
