@@ -92,9 +92,13 @@ def _label(args: argparse.Namespace) -> int:
     from classify.labelling import Ended
     from classify.window import prepare
     from storage.labels import LabelJournal, journal_path
+    from storage.live import adopt
 
     path: Path = args.directory
     _check(path)
+    adopted = adopt(path)
+    if adopted:
+        _say(f"{path}: {adopted:,} frames have labels from the recording, which had been interrupted")
     prepare()
     window: Window | None = None
     try:
@@ -176,9 +180,9 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
 
 def _choose_classes(args: argparse.Namespace, journal: LabelJournal) -> Classes:
     """The classes that are asked for, else those that were used here before."""
-    from classify.commit import last_classes
     from storage.dataset import check_class_name
     from storage.errors import StorageError
+    from storage.given import last_classes
     from storage.labels import Classes, Labelled
 
     before = last_classes(journal.entries)

@@ -17,6 +17,7 @@ from typing import Any
 
 from storage.errors import StorageError
 from storage.formats import find_format
+from storage.given import DEFAULT, last_classes
 from storage.labels import (
     Classes,
     Entry,
@@ -29,9 +30,6 @@ from storage.labels import (
 from storage.moves import complete, last_facts, move_files, undo
 
 MOVES_NAME = "moves.jsonl"
-
-DEFAULT = Classes(tuple("01234"), tuple("01234"))
-"""The classes of whoever names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +150,6 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
     journal.sync()
     moved = undo(data_dir / MOVES_NAME)
     return moved.count, moved.missing, moved.renamed
-
-
-def last_classes(entries: Sequence[Entry]) -> Classes:
-    """What the labels in a journal stand for."""
-    return next((entry for entry in reversed(entries) if isinstance(entry, Classes)), DEFAULT)
 
 
 def _forget(journal: LabelJournal, classes: Classes) -> None:

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, RecordingError
 from pi_capture.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.recorder import Recorder, Status, Summary
 from pi_capture.sources import Controllable, Encoding, Size, Source, open_source
 from storage.frame import Frame
+
+if TYPE_CHECKING:
+    from pi_capture.live_labels import LiveLabels
 
 TICK_SECONDS = 0.25
 LOSSY_JITTER = (
@@ -42,6 +45,7 @@ def record(
     stop: threading.Event | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[Status], None] | None = None,
+    live_labels: LiveLabels | None = None,
 ) -> Summary:
     """Record from a camera, a file or a screen.
 
@@ -66,6 +70,9 @@ def record(
     say, progress : callable, optional
         Told, from the calling thread, a line now and then, and the status a few times a second.
 
+    live_labels : LiveLabels, optional
+        Labels the frames, as somebody gives them meanwhile.
+
     Raises
     ------
     UsageError, CameraError, StorageError
@@ -82,6 +89,13 @@ def record(
         recorder.close()
         raise
     info = source.info
+    if live_labels is not None:
+        try:
+            live_labels.begin(recorder, None if info.live else lambda: recorder.next_timestamp_ns)
+        except BaseException:
+            source.close()
+            recorder.close()
+            raise
     recorder.describe(
         {"camera": info.camera, "model": info.model, "fps": info.fps, "live": info.live, "details": dict(info.details)}
     )
@@ -93,7 +107,7 @@ def record(
     try:
         while thread.is_alive() and not stop.is_set() and not recorder.failed:
             thread.join(TICK_SECONDS)
-            for line in loop.take_lines():
+            for line in [*loop.take_lines(), *(live_labels.take_lines() if live_labels else ())]:
                 say(line)
             if progress is not None and loop.keeping:
                 progress(recorder.status())
@@ -104,7 +118,15 @@ def record(
         thread.join(PATIENCE_SECONDS)
         source.close()
         thread.join(PATIENCE_SECONDS)
-    return _finish(recorder, loop, stopped=thread.is_alive())
+    try:
+        summary = _finish(recorder, loop, stopped=thread.is_alive())
+    except BaseException:
+        if live_labels is not None:
+            live_labels.end(in_order=False)
+        raise
+    if live_labels is not None:
+        live_labels.end(in_order=True)
+    return summary
 
 
 def _finish(recorder: Recorder, loop: _Loop, *, stopped: bool) -> Summary:

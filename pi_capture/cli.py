@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ from pi_capture.service import ERROR, Notifier, StopSignals, priority
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
+    from pi_capture.live_labels import LiveLabels
+    from pi_capture.progress import Progress
     from pi_capture.recorder import Status, Summary
 
 MAX_SIDE = 16384
@@ -103,6 +106,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sync-interval", metavar="S", type=_positive, default=1.0, help="what a power cut may cost (default: 1)"
     )
+    parser.add_argument(
+        "--live-labels",
+        metavar="NAMES",
+        type=_class_names,
+        help="label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
+    )
     options = parser.add_argument_group("options of the formats")
     options.add_argument(
         "--compression", metavar="NAME", help=".h5: deflate (default) or none, which is faster and larger"
@@ -168,7 +177,7 @@ def _record(args: argparse.Namespace) -> int:
         notifier.show(status, progress.line)
 
     failure: RecordingError | None = None
-    with StopSignals(stop), progress:
+    with StopSignals(stop) as signals, progress, _live_labels(args, progress, signals) as live_labels:
         try:
             summary = record(
                 args.directory,
@@ -185,6 +194,7 @@ def _record(args: argparse.Namespace) -> int:
                 stop=stop,
                 say=progress.say,
                 progress=show,
+                live_labels=live_labels,
             )
         except RecordingError as error:
             failure, summary = error, error.summary
@@ -217,6 +227,22 @@ def export_model(arguments: Sequence[str]) -> int:
 
     print(mobilenet_export.export_model(args.weights, args.out))
     return 0
+
+
+@contextmanager
+def _live_labels(args: argparse.Namespace, progress: Progress, signals: StopSignals) -> Iterator[LiveLabels | None]:
+    if args.live_labels is None:
+        yield None
+        return
+    from pi_capture.live_labels import LiveLabels
+    from pi_capture.terminal import Terminal
+
+    labels = LiveLabels(args.live_labels)
+    with Terminal(labels.press) as terminal:
+        signals.before_abort = terminal.restore
+        progress.note = lambda: labels.shown
+        progress.say(f"live labels: {labels.legend}")
+        yield labels
 
 
 def _tell(summary: Summary) -> None:
@@ -279,6 +305,15 @@ def _not_negative(text: str) -> float:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
     return number
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    from pi_capture.live_labels import class_names
+
+    try:
+        return class_names(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -45,6 +46,7 @@ class Progress:
 
     def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False) -> None:
         self.on_terminal = sys.stderr.isatty()
+        self.note: Callable[[], str] | None = None  # what else the line shows, at its beginning
         self._target = Path(target)
         self._seconds = seconds
         self._quiet = quiet
@@ -85,6 +87,8 @@ class Progress:
         )
         if self._quiet:
             return
+        if self.note is not None:
+            line = f"{self.note()} {line}"
         if self.on_terminal:
             if self._bar is None:
                 from tqdm import tqdm

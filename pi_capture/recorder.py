@@ -10,7 +10,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ from storage.frame import Frame, Packet
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from storage.formats import Writer
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
@@ -108,6 +110,8 @@ class Recorder:
         self._backend = find_format(self._target, backend).name
         self._sync_interval = sync_interval
         self._writer = open_writer(self._target, backend, options)
+        _adopt_live_labels(self._target, self._writer)
+        self._label_of: Callable[[int], str | None] | None = None
         self.describe({"backend": self._backend, "fps": fps, **_facts_of_this_machine(), **(facts or {})})
 
         self._next_index = self._first_index = self._writer.next_index
@@ -216,12 +220,16 @@ class Recorder:
         self.describe({"size": _size(self._shape)})
         fewest, most = QUEUE_FRAMES
         capacity = max(fewest, min(most, QUEUE_BYTES // frame.pixels.nbytes))
-        encoders: EncoderPool[Any] = EncoderPool(self._writer.encode, capacity, os.cpu_count() or 1)
+        encoders: EncoderPool[Any] = EncoderPool(self._encode, capacity, os.cpu_count() or 1)
         self._storing = threading.Thread(target=self._store, args=(encoders,), name="store", daemon=True)
         self._storing.start()
         return encoders
 
     # ------------------------------------------------------------------------------------------- what happens to them
+
+    def _encode(self, frame: Frame) -> Any:
+        label = self._label_of(frame.timestamp_ns) if self._label_of is not None else None
+        return self._writer.encode(frame) if label is None else self._writer.encode(frame, label)
 
     def _store(self, encoders: EncoderPool[Any]) -> None:
         """Append what the encoders finish, in the order in which it came."""
@@ -266,6 +274,25 @@ class Recorder:
     @property
     def target(self) -> Path:
         return self._target
+
+    @property
+    def backend(self) -> str:
+        """The format's name."""
+        return self._backend
+
+    @property
+    def first_index(self) -> int:
+        """The index of this session's first frame."""
+        return self._first_index
+
+    @property
+    def next_timestamp_ns(self) -> int:
+        """A time after that of every frame so far."""
+        return self._span_ns[1] + 1 if self._span_ns else 0
+
+    def label_by(self, label_of: Callable[[int], str | None]) -> None:
+        """Store each frame with the label of its timestamp; for formats that keep labels with the frames."""
+        self._label_of = label_of
 
     @property
     def lossless(self) -> bool:
@@ -352,6 +379,17 @@ class Recorder:
         except RecordingError:
             if error is None:
                 raise
+
+
+def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
+    """Give the frames that are there the live labels that a crash left waiting, before more frames come."""
+    from storage.live import adopt
+
+    try:
+        adopt(target, recover=False)
+    except BaseException:
+        writer.close()
+        raise
 
 
 def _explain(error: Exception | None, target: Path) -> str:

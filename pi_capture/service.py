@@ -31,6 +31,7 @@ class StopSignals:
     """
 
     def __init__(self, event: threading.Event) -> None:
+        self.before_abort: Callable[[], None] | None = None
         self._event = event
         self._before: dict[signal.Signals, object] = {}
 
@@ -50,6 +51,8 @@ class StopSignals:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._event.is_set():
             print("\naborted; the next recording into this place takes up what was not stored yet", file=sys.stderr)
+            if self.before_abort is not None:
+                self.before_abort()
             os._exit(ABORTED)
         self._event.set()
 

@@ -1,0 +1,188 @@
+"""Labels for what is being recorded, by digits on the terminal: a frame has the label of the time it was taken at.
+
+Video files take the labels with the frames; whatever the format, each key is written down at once, so that a crash
+keeps them all (`storage.live`). Reading the keys is `terminal`'s business.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pi_capture.errors import UsageError
+from storage.dataset import check_class_name
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Recorder
+    from storage.labels import Classes
+    from storage.live import LiveJournal
+
+MOST_CLASSES = 9
+NO_LABEL_KEYS = ("-", "\x7f", "\b")
+FORMATS_WITH_LABELS = ("video",)
+"""Formats that keep a label with its frame, and not as a place where the frame lies."""
+
+
+class LiveLabels:
+    """The labels of a recording, as they are given.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The classes, by their digit.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self._starts: list[int] = []  # when a label began, ascending
+        self._labels: list[int | None] = []
+        self._lines: list[str] = []
+        self._clock: Callable[[], int] | None = None
+        self._target = Path()
+        self._classes: Classes | None = None  # once a recording has begun
+        self._first_index = 0
+        self._in_frames = False
+        self._journal: LiveJournal | None = None  # once there is a label to keep
+        self._keeping = threading.Lock()
+
+    # ------------------------------------------------------------------------------------------------- keys coming in
+
+    def press(self, key: str, now_ns: int) -> None:
+        """A key: a digit begins its class, ``-`` and Backspace end it; others mean nothing."""
+        if key in NO_LABEL_KEYS:
+            label = None
+        elif key.isascii() and key.isdigit() and int(key) < len(self._names):
+            label = int(key)
+        else:
+            return
+        if label == self._label():
+            return
+        start = now_ns if self._clock is None else self._clock()
+        with self._keeping:
+            if self._starts and start <= self._starts[-1]:  # of a file's frames, one may get two keys: the last counts
+                start = self._starts[-1]
+                self._labels[-1] = label
+            else:
+                self._labels.append(label)  # first, as another thread looks the time up
+                self._starts.append(start)
+            if self._classes is not None:
+                try:
+                    self._keep(start, label)
+                except (OSError, StorageError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    self._lines.append(f"{self._target}: {reason}; this key may be lost if the power fails")
+
+    def _keep(self, start: int, label: int | None) -> None:
+        from storage.live import LiveJournal
+
+        if self._journal is None:
+            assert self._classes is not None
+            self._journal = LiveJournal(self._target, self._classes, self._first_index)
+        self._journal.start(start, label)
+
+    def _label(self) -> int | None:
+        return self._labels[-1] if self._labels else None
+
+    @property
+    def shown(self) -> str:
+        """The class of this moment, for the person who gives it."""
+        label = self._label()
+        return "[no label]" if label is None else f"[{label} {self._names[label]}]"
+
+    @property
+    def legend(self) -> str:
+        """What the keys are."""
+        return ", ".join([*(f"{n} {name}" for n, name in enumerate(self._names)), "- or Backspace: no label"])
+
+    def take_lines(self) -> list[str]:
+        """What there is to tell since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    # ----------------------------------------------------------------------------------------------------- a recording
+
+    def begin(self, recorder: Recorder, clock: Callable[[], int] | None = None) -> None:
+        """From here on keys label the frames of a recording that has none yet.
+
+        Parameters
+        ----------
+        recorder : Recorder
+        clock : callable, optional
+            The time of a frame that would be taken now, for frames that don't have the monotonic clock's.
+
+        Raises
+        ------
+        UsageError
+            The recording has other classes, or a class already.
+        StorageError
+            The labels can't be kept.
+        """
+        from storage.dataset import locate
+
+        self._target, self._clock = recorder.target, clock
+        self._in_frames = recorder.backend in FORMATS_WITH_LABELS
+        if recorder.backend == "png" and (place := locate(self._target)).class_name is not None:
+            raise UsageError(f"--live-labels: {self._target} is a class already; record to {place.data_dir}")
+        self._first_index = recorder.first_index
+        classes = self._choose_classes()
+        with self._keeping:
+            self._classes = classes
+            if clock is not None and self._starts:  # keys that came early had the wrong clock
+                self._starts, self._labels = [clock()], self._labels[-1:]
+            for start, label in zip(self._starts, self._labels, strict=True):
+                self._keep(start, label)
+        if self._in_frames:
+            recorder.label_by(self._label_at)
+
+    def end(self, *, in_order: bool) -> None:
+        """The recording is closed: its labels go where `classify` finds them. Raises StorageError if they can't."""
+        from storage.live import adopt
+
+        with self._keeping:
+            self._classes = None
+            if self._journal is not None:
+                self._journal.close()
+                adopt(self._target, in_frames=self._in_frames and in_order)
+                self._journal = None
+
+    def _label_at(self, timestamp_ns: int) -> str | None:
+        at = bisect_right(self._starts, timestamp_ns) - 1
+        label = self._labels[at] if at >= 0 else None
+        return None if label is None or self._classes is None else self._classes.directories[label]
+
+    def _choose_classes(self) -> Classes:
+        """These classes; they have to be those of the labels that are in the journal already."""
+        from storage.labels import Classes, LabelJournal, Labelled, journal_path
+
+        with LabelJournal(journal_path(self._target)) as journal:
+            told = [entry for entry in journal.entries if isinstance(entry, Classes)]
+            waiting = any(isinstance(entry, Labelled) for entry in journal.entries)
+        if told and told[-1].names == self._names:
+            return told[-1]
+        if waiting:
+            before = f"--live-labels {','.join(told[-1].names)}" if told else "other classes"
+            raise UsageError(
+                f"--live-labels: {self._target} has labels of {before} that are not applied yet; "
+                "repeat those, or label with python -m classify and press S first"
+            )
+        return Classes(self._names, self._names)
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """The classes in a text like ``none,door``. Raises ValueError with what is wrong."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not 1 <= len(names) <= MOST_CLASSES:
+        raise ValueError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{text!r}: every class needs a name of its own")
+    for name in names:
+        with suppress(StorageError):
+            check_class_name(name)
+            continue
+        raise ValueError(f"{text!r}: a class can't be named {name!r}")
+    return names

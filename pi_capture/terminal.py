@@ -1,0 +1,150 @@
+"""Keys from a terminal, each the moment it is pressed, and the terminal as it was afterwards.
+
+The terminal keeps its signals: Ctrl-C, Ctrl-Z and a closed window do what they always do, and while this program is
+stopped or in the background the terminal is the shell's. What a key means is for `live_labels` to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from pi_capture.errors import UsageError
+
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^\[O])?")
+"""What keys like F5 and the arrows send; there are digits among it."""
+
+
+LOOK_SECONDS = 0.2
+
+
+class Terminal:
+    """Within this context `on_key` is called, in a thread of its own, for each key that stands for one character.
+
+    Parameters
+    ----------
+    on_key : callable
+        Told the character, and when it came, in nanoseconds of the monotonic clock.
+
+    Raises
+    ------
+    UsageError
+        There is no terminal.
+    """
+
+    def __init__(self, on_key: Callable[[str, int], None]) -> None:
+        self._on_key = on_key
+        self._fd, self._opened = _find_terminal()
+        self._before: list[Any] | None = None
+        self._wanted = True
+        self._setting = threading.RLock()  # a signal's handler may come while its own thread sets the terminal
+        self._suspended: Any = None  # who handled Ctrl-Z before
+        self._end, self._ending = os.pipe()
+        self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._suspended = signal.signal(signal.SIGTSTP, self._suspend)
+        self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._ending)
+        self._thread.join()
+        self.restore()
+        if self._suspended is not None:
+            signal.signal(signal.SIGTSTP, self._suspended)
+        os.close(self._end)
+        if self._opened:
+            os.close(self._fd)
+
+    def restore(self) -> None:
+        """Give the terminal back as it was, for good. May be called at any time, and again."""
+        self._wanted = False
+        self._give_back()
+
+    def _give_back(self) -> None:
+        import termios
+
+        with self._setting:
+            if self._before is not None and self._in_foreground():
+                with suppress(termios.error):  # its window is closed
+                    termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
+                self._before = None
+
+    def _take(self) -> None:
+        """Keys without Return, and none of them shown; also if the shell has set it back meanwhile."""
+        import termios
+
+        with self._setting, suppress(termios.error):
+            if not self._wanted or not self._in_foreground():
+                return
+            now = termios.tcgetattr(self._fd)
+            if now[3] & termios.ICANON:
+                keys = [*now[:3], now[3] & ~(termios.ICANON | termios.ECHO), *now[4:6], list(now[6])]
+                keys[6][termios.VMIN], keys[6][termios.VTIME] = 1, 0
+                self._before = now
+                termios.tcsetattr(self._fd, termios.TCSANOW, keys)
+
+    def _in_foreground(self) -> bool:
+        with suppress(OSError):
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        return False
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        wanted, self._wanted = self._wanted, False
+        self._give_back()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # stops here, until the shell says to go on
+        signal.signal(signal.SIGTSTP, self._suspend)
+        self._wanted = wanted
+
+    def _read(self) -> None:
+        # In the background a read would stop the whole program; like this it fails instead.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
+        while True:
+            ready, _, _ = select.select([self._fd, self._end], [], [], LOOK_SECONDS)
+            now = time.monotonic_ns()
+            if self._end in ready:
+                return
+            self._take()  # the shell does not tell a program that it comes to the foreground
+            if not ready:
+                continue
+            try:
+                data = os.read(self._fd, 1024) if self._in_foreground() else None
+            except OSError:
+                data = None
+            if data is None:
+                time.sleep(0.1)
+            elif not data:
+                return
+            else:
+                for key in ESCAPES.sub("", data.decode("utf-8", "replace")):
+                    self._on_key(key, now)
+
+
+def _find_terminal() -> tuple[int, bool]:
+    """The terminal, and whether it was opened here: standard input may be something else."""
+    if sys.platform == "win32":
+        raise UsageError("--live-labels reads keys from a Linux or macOS terminal only")
+    if sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty():
+        return sys.stdin.fileno(), False
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), True
+    except OSError:
+        raise UsageError(
+            "--live-labels needs a terminal to read keys from, and there is none; "
+            "label afterwards: python -m classify DIRECTORY"
+        ) from None
