@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.cli_labels import LABELS, labels, labels_arguments
 from storage.dataset import printable
 from storage.errors import StorageError
 
@@ -43,6 +44,7 @@ examples:
   python -m storage features day1 day1.features.h5 256 numbers a frame, for training without the pictures
   python -m storage export day1.mkv files          its tracks: frames, sensors, sound, labels
   python -m storage merge-streams all.mkv A.mkv B.mkv C.wav --sync-on click
+  python -m storage labels day1.mkv --export day1.srt   and --import: SRT, WebVTT, ASS, CSV, ELAN, Audacity
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
 """
@@ -571,6 +573,7 @@ COMMANDS = (
     _Command(
         "merge-streams", "several files into one, aligned", _merge_streams_arguments, _merge_streams, MERGE_STREAMS
     ),
+    _Command("labels", "labels as intervals: subtitles, ELAN, Audacity", labels_arguments, labels, LABELS),
 )
 
 

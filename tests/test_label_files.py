@@ -1,0 +1,273 @@
+"""Labels to files and back: through the command line, for every kind of recording and every kind of file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from classify.keeping import replay
+from classify.opening import open_frames
+from classify.session import NONE, Session
+from storage import open_recording
+from storage.cli import main
+from storage.formats import open_writer
+from storage.frame import Frame
+from storage.given import labels_as_they_stand, last_classes
+from storage.labels import LabelJournal, journal_path
+
+KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]
+SUFFIXES = [".srt", ".vtt", ".ass", ".csv", ".tsv", ".txt"]
+STEP_NS = 33_366_700  # 29.97 frames a second: no time is a whole millisecond
+LABELS = [None] * 3 + ["door"] * 10 + ["light"] * 5 + [None] * 4 + ["door"] * 8
+
+
+def record(path: Path, times_ns: Sequence[int] | None = None) -> None:
+    times_ns = times_ns if times_ns is not None else [10**12 + n * STEP_NS for n in range(len(LABELS))]
+    if path.suffix == ".mp4":
+        make = [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            f"testsrc2=s=32x32:r=30000/1001:d={30 * 1.001 / 30 - 0.01}",
+        ]
+        subprocess.run([*make, "-pix_fmt", "yuv420p", str(path)], check=True)
+        return
+    writer = open_writer(path)
+    for n, time_ns in enumerate(times_ns):
+        writer.append(writer.encode(Frame(np.full((16, 16, 3), n % 256, np.uint8), n, time_ns)))
+    writer.close()
+
+
+def labels(path: Path) -> list[str | None]:
+    with open_recording(path) as recording:
+        return labels_as_they_stand(recording)
+
+
+def csv_of(labels: Sequence[str | None], path: Path) -> Path:
+    """A table with an interval for each frame."""
+    rows = [
+        f"{n * STEP_NS / 1e9 - 0.001:.6f},{n * STEP_NS / 1e9 + 0.02:.6f},{label}"
+        for n, label in enumerate(labels)
+        if label is not None
+    ]
+    path.write_text("\n".join(["start,end,class", *rows]).replace("-0.001", "0.000"))
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_there_and_back(tmp_path: Path, kind: str, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    day, again = tmp_path / kind, tmp_path / f"again-{kind}"
+    record(day)
+    record(again)
+    assert labels(day) == [None] * len(LABELS)
+    assert main(["labels", str(day), "--import", str(csv_of(LABELS, tmp_path / "given.csv"))]) == 0
+    assert labels(day) == LABELS
+    file = tmp_path / f"labels{suffix}"
+    assert main(["labels", str(day), "--export", str(file)]) == 0
+    assert "3 intervals" in capsys.readouterr().out
+    assert main(["labels", str(again), "--import", str(file)]) == 0
+    assert labels(again) == LABELS
+    if suffix in (".srt", ".ass", ".vtt"):  # what FFmpeg makes of it
+        shown = subprocess.run(
+            ["ffprobe", "-v", "error", "-show_packets", "-of", "json", str(file)], capture_output=True
+        )
+        times = [float(packet["pts_time"]) for packet in json.loads(shown.stdout)["packets"]]
+        assert times == pytest.approx([3 * STEP_NS / 1e9, 13 * STEP_NS / 1e9, 22 * STEP_NS / 1e9], abs=0.01)
+
+
+def test_a_directory_is_labelled_in_the_window_first(tmp_path: Path) -> None:
+    record(tmp_path / "day1")
+    assert main(["labels", str(tmp_path / "day1"), "--import", str(csv_of(LABELS, tmp_path / "given.csv"))]) == 0
+    assert [entry.name for entry in (tmp_path / "day1").iterdir() if entry.is_dir()] == []
+    with LabelJournal(journal_path(tmp_path / "day1")) as journal, open_recording(tmp_path / "day1") as recording:
+        classes = last_classes(journal.entries)
+        opened = open_frames(recording, classes, journal.entries, relabel=False)
+        session = Session(len(opened.names), opened.labels)
+        replay(session, opened.names, journal.entries)
+        found = [None if label == NONE else opened.class_of(label, classes) for label in session.labels]
+        assert found == LABELS and classes.names == ("door", "light")
+        session.undo()  # the whole import is one thing that was done
+        assert session.labelled == 0 and not session.can_undo()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_that_are_there_stay(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / kind
+    record(day)
+    main(["labels", str(day), "--import", str(csv_of(LABELS, tmp_path / "given.csv"))])
+    more = [label or "none" for label in LABELS]
+    assert main(["labels", str(day), "--import", str(csv_of(more, tmp_path / "more.csv"))]) == 0
+    assert labels(day) == more
+    other = [*["stop"] * 7, *LABELS[7:]]
+    assert main(["labels", str(day), "--import", str(csv_of(other, tmp_path / "other.csv"))]) == 1
+    told = capsys.readouterr().err
+    assert "7 frames have other labels already, the first at 0.000 s (none, not stop); --replace" in told
+    assert labels(day) == more
+    assert main(["labels", str(day), "--replace", "--import", str(tmp_path / "other.csv")]) == 0
+    assert labels(day) == other
+
+
+def test_nothing_is_overwritten_by_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1.mkv")
+    (tmp_path / "day1.srt").write_text("mine")
+    assert main(["labels", str(tmp_path / "day1.mkv"), "--export", str(tmp_path / "day1.srt")]) == 1
+    assert "exists" in capsys.readouterr().err and (tmp_path / "day1.srt").read_text() == "mine"
+    assert main(["labels", str(tmp_path / "day1.mkv"), "--export", str(tmp_path / "day1.doc")]) == 1
+    assert ".srt, .vtt" in capsys.readouterr().err
+
+
+# What ELAN ("Export as > Tab-delimited Text", with and without the column names) and Audacity write.
+ELAN = """\
+gestures\t\t00:00:00.100\t0.1\t00:00:00.433\t0.433\t00:00:00.333\t0.333\tdoor
+gestures\t\t00:00:00.433\t0.433\t00:00:00.600\t0.6\t00:00:00.167\t0.167\tlight
+"""
+ELAN_NAMED = """\
+Tier\tParticipant\tBegin Time - hh:mm:ss.ms\tBegin Time - ss.msec\t\
+End Time - hh:mm:ss.ms\tEnd Time - ss.msec\tAnnotation
+""" + ELAN.replace("\t00:00:00.333\t0.333", "").replace("\t00:00:00.167\t0.167", "")
+ELAN_TIERS = """\
+Begin Time - msec\tEnd Time - msec\tDuration - msec\tdoors\tlights
+100\t433\t333\tdoor\t
+433\t600\t167\t\tlight
+"""
+AUDACITY = "0.100000\t0.433000\tdoor\n\\\t200.0\t4000.0\n0.433000\t0.600000\tlight\n"
+SPREADSHEET = "Start;End;Label\r\n0,1;0,433;door\r\n0,433;0,6;light\r\n"
+SRT = "\ufeff1\n00:00:00,100 --> 00:00:00,433\n<i>door</i>\n\n\n00:00:00,433 --> 00:00:00,600 X1:40\nlight"
+VTT = """WEBVTT - from elsewhere\n\nNOTE by me\n\nSTYLE\n::cue{}
+
+first
+00:00.100 --> 00:00.433 align:left
+<c.x>door</c>
+
+00:00.433 --> 00:00.600
+light
+"""
+ASS = """\
+[Script Info]
+ScriptType: v4.00+
+[Events]
+Format: Layer, Start, End, Style, Text
+Comment: 0,0:00:00.00,0:00:09.00,Default,nothing
+Dialogue: 0,0:00:00.10,0:00:00.43,Default,{\\an8}door
+Dialogue: 0,0:00:00.43,0:00:00.60,Default,light
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.txt", ELAN), ("a.csv", ELAN_NAMED), ("a.tsv", ELAN_TIERS), ("a.txt", AUDACITY), ("a.csv", SPREADSHEET),
+     ("a.srt", SRT), ("a.vtt", VTT), ("a.ass", ASS)],
+)  # fmt: skip
+def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
+    record(tmp_path / "day1.h5")
+    (tmp_path / name).write_bytes(text.encode("utf-16" if text is ELAN else "utf-8"))
+    assert main(["labels", str(tmp_path / "day1.h5"), "--import", str(tmp_path / name)]) == 0
+    assert labels(tmp_path / "day1.h5") == [*[None] * 3, *["door"] * 10, *["light"] * 5, *[None] * 12]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("a.srt", "1\n00:00:00,1 --> 00:00:00,3\na\n\n2\n00:00:00,2 --> 00:00:00,4\nb\n",
+         "line 6: 0.200 to 0.400 s overlaps"),
+        ("a.srt", "1\n00:00:00,1 --> 00:00:00,3\na\n\n2\n00:00:02,000 --> 00:00:09,0\nb\n",
+         "line 6: 2.000 to 9.000 s is outside the recording, which is 1.001 s"),
+        ("a.srt", "1\n00:00:00,1 -> 00:00:00,3\na\n", "line 2: '00:00:00,1 -> 00:00:00,3' is no time"),
+        ("a.srt", "1\n00:00:00,1 --> 00:00:00,3\na\nb\n", "line 2: this interval has several lines"),
+        ("a.srt", "1\n00:00:00,1 --> 00:00:00,3\n", "line 2: this interval has no label"),
+        ("a.srt", "hello\n", "line 1: 'hello' is no time"),
+        ("a.vtt", "1\n00:00.1 --> 00:00.3\na\n", "line 1: a WebVTT file begins with WEBVTT"),
+        ("a.ass", "[Events]\nDialogue: 0,0:00:01,x\n", "line 2: 'Dialogue: 0,0:00:01,x' is no dialogue"),
+        ("a.ass", "nothing", "line 1: a SubStation Alpha file has"),
+        ("a.csv", "start,end,class\n0.1,0.2,a\n0.3,soon,b\n", "line 3: '0.3 soon b' has no start and end"),
+        ("a.csv", "start,end,class\n0.1,0.2\n", "line 2: this interval has no label"),
+        ("a.csv", "when,what\n0.1,a\n", "line 1: 'when, what' names no start and end"),
+        ("a.csv", 'start,end,class\n0.1,0.2,"a\n', "line 2: is no row of a table"),
+        ("a.txt", "0.1\t0.1\tpoint\n", "line 1: 0.100 to 0.100 s has no length"),
+        ("a.txt", "0.1\t0.2\n", "line 1: this interval has no label"),
+        ("a.txt", "0.1\t0.2\t../../etc\n0.3\t0.2\tb\n",
+         "line 1: a class can't be named '../../etc'; line 2: 0.300 to 0.200 s has no"),
+        ("a.txt", "-0.1\t0.2\ta\n", "line 1: -0.100 to 0.200 s is outside"),
+        ("a.txt", "0.1\t0.2\ta\n\xff", "line 2: is no text in UTF-8"),
+        ("a.txt", "1e400\t2e400\ta\n", "names no start and end"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_line(
+    tmp_path: Path, name: str, text: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "day1")
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    assert main(["labels", str(tmp_path / "day1"), "--import", str(tmp_path / name)]) == 1
+    told = capsys.readouterr().err
+    assert complaint in told and len(told.splitlines()) == 1, told
+    assert labels(tmp_path / "day1") == [None] * 30
+
+
+def test_an_interval_without_a_frame_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1.mkv")
+    (tmp_path / "a.csv").write_text("start,end,class\n0.01,0.02,a\n0.1,0.2,b\n")
+    assert main(["labels", str(tmp_path / "day1.mkv"), "--import", str(tmp_path / "a.csv")]) == 0
+    told = capsys.readouterr()
+    assert "line 2: no frame was taken then" in told.err and "3 frames have other labels now" in told.out
+    assert main(["labels", str(tmp_path / "day1.mkv"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["intervals"]
+    assert [each["class"] for each in shown] == ["b"]
+
+
+def test_ten_classes_are_too_many_for_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1")
+    record(tmp_path / "day1.h5")
+    names: list[str | None] = [f"class {n // 3}" for n in range(30)]
+    table = csv_of(names, tmp_path / "a.csv")
+    assert main(["labels", str(tmp_path / "day1"), "--import", str(table)]) == 1
+    assert "keys for 9" in capsys.readouterr().err
+    assert main(["labels", str(tmp_path / "day1.h5"), "--import", str(table)]) == 0
+    assert labels(tmp_path / "day1.h5") == names
+
+
+NAMES = st.one_of(
+    st.sampled_from(["none", "door", "light & more", "<b>", "a,b", 'say "x"', "0", "12.5", "Tür", "{x}", " y", "-->"]),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=5).filter(
+        lambda text: not text.startswith(".")
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.integers(0, 50_000_000), min_size=1, max_size=25),
+    data=st.data(),
+    suffix=st.sampled_from(SUFFIXES),
+)
+def test_any_labels_come_back_or_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int], data: st.DataObject, suffix: str
+) -> None:
+    here = tmp_path_factory.mktemp("day")
+    times = np.cumsum([10**12, *steps]).tolist()
+    names = data.draw(st.lists(NAMES, min_size=1, max_size=3))
+    wanted = data.draw(st.lists(st.sampled_from([None, *names]), min_size=len(times), max_size=len(times)))
+    for name in ("day1.h5", "again.h5"):
+        record(here / name, times)
+    from storage.hdf5 import write_labels
+
+    write_labels(here / "day1.h5", wanted)
+    status = main(["labels", str(here / "day1.h5"), "--export", str(here / f"labels{suffix}")])
+    if status == 1:  # no file rather than a wrong one
+        plain = all(name.isalnum() and name.isascii() for name in names)
+        apart = suffix == ".csv" and min(steps) > 0
+        assert not (here / f"labels{suffix}").exists()
+        assert not (plain and (apart or min(steps) >= 10_000_000)), (names, steps)
+        return
+    assert main(["labels", str(here / "again.h5"), "--import", str(here / f"labels{suffix}")]) == 0
+    assert labels(here / "again.h5") == wanted
