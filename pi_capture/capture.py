@@ -46,6 +46,7 @@ def record(
     say: Callable[[str], None] | None = None,
     progress: Callable[[Status], None] | None = None,
     live_labels: LiveLabels | None = None,
+    watch: Callable[[Frame], None] | None = None,
 ) -> Summary:
     """Record from a camera, a file or a screen.
 
@@ -72,6 +73,9 @@ def record(
 
     live_labels : LiveLabels, optional
         Labels the frames, as somebody gives them meanwhile.
+
+    watch : callable, optional
+        Shown each frame from the camera's thread, also those before the recording begins; it must return at once.
 
     Raises
     ------
@@ -100,6 +104,7 @@ def record(
         {"camera": info.camera, "model": info.model, "fps": info.fps, "live": info.live, "details": dict(info.details)}
     )
     loop = _Loop(source, recorder, seconds, countdown if info.live else 0, stop)
+    loop.watch = watch
     if jitter or (jitter is None and info.camera.startswith("picamera2")):
         loop.prepare_jitter(jitter_seed, say, asked=bool(jitter))
     thread = threading.Thread(target=loop.run, name="capture", daemon=True)
@@ -154,6 +159,7 @@ class _Loop:
         self._jitter_seed: int | None = None
         self._jitter: Jitter | None = None
         self._lines: list[str] = []
+        self.watch: Callable[[Frame], None] | None = None
         self.keeping = False
         self.failure: Exception | None = None
         self.end = "stopped"
@@ -192,7 +198,9 @@ class _Loop:
         """Let the camera run without keeping its frames."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stop.is_set():
-            next(frames, None)
+            frame = next(frames, None)
+            if frame is not None and self.watch is not None:
+                self.watch(frame)
 
     def _lock(self, camera: Controllable) -> None:
         locked = camera.lock_exposure()
@@ -220,6 +228,8 @@ class _Loop:
             if drawn is not None:
                 frame = replace(frame, metadata={**frame.metadata, "jitter": drawn})  # noqa: PLW2901 (the same frame)
             self._recorder.put(frame, wait=wait)
+            if self.watch is not None:
+                self.watch(frame)
             drawn = self._vary()
         self.end = "finished"
 

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING
 
 from pi_capture import __version__
 from pi_capture.config import as_toml, configure
-from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.service import ERROR, Notifier, StopSignals, priority
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from pi_capture.live_labels import LiveLabels
+    from pi_capture.preview import Preview
     from pi_capture.progress import Progress
     from pi_capture.recorder import Status, Summary
 
@@ -112,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_class_names,
         help="label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
     )
+    parser.add_argument("--preview", action="store_true", help="show the live picture in a window")
     options = parser.add_argument_group("options of the formats")
     options.add_argument(
         "--compression", metavar="NAME", help=".h5: deflate (default) or none, which is faster and larger"
@@ -143,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(words)
     except UsageError as error:
         return _fail(error, 2)
-    except (CameraError, StorageError) as error:
+    except (CameraError, PreviewError, StorageError) as error:
         return _fail(error, 1)
     except OSError as error:
         return _fail(f"{error.filename or words[0]}: {error.strerror}", 1)
@@ -177,7 +179,12 @@ def _record(args: argparse.Namespace) -> int:
         notifier.show(status, progress.line)
 
     failure: RecordingError | None = None
-    with StopSignals(stop) as signals, progress, _live_labels(args, progress, signals) as live_labels:
+    with (
+        StopSignals(stop) as signals,
+        progress,
+        _live_labels(args, progress, signals) as live_labels,
+        _preview(args, progress, live_labels) as preview,
+    ):
         try:
             summary = record(
                 args.directory,
@@ -193,7 +200,8 @@ def _record(args: argparse.Namespace) -> int:
                 options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
                 stop=stop,
                 say=progress.say,
-                progress=show,
+                progress=show if preview is None else _both(show, preview.tell),
+                watch=None if preview is None else preview.show,
                 live_labels=live_labels,
             )
         except RecordingError as error:
@@ -243,6 +251,29 @@ def _live_labels(args: argparse.Namespace, progress: Progress, signals: StopSign
         progress.note = lambda: labels.shown
         progress.say(f"live labels: {labels.legend}")
         yield labels
+
+
+@contextmanager
+def _preview(args: argparse.Namespace, progress: Progress, labels: LiveLabels | None) -> Iterator[Preview | None]:
+    if not args.preview:
+        yield None
+        return
+    from pi_capture.preview import Preview
+
+    if labels is None:
+        preview = Preview(args.directory, progress.say)
+    else:
+        preview = Preview(args.directory, progress.say, note=lambda: labels.shown, on_key=labels.press)
+    with preview:
+        yield preview
+
+
+def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> Callable[[Status], None]:
+    def tell(status: Status) -> None:
+        first(status)
+        second(status)
+
+    return tell
 
 
 def _tell(summary: Summary) -> None:

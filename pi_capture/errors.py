@@ -15,6 +15,10 @@ class CameraError(Exception):
     """
 
 
+class PreviewError(Exception):
+    """There can be no window with the live picture; the message is one line and says what to do."""
+
+
 class UsageError(ValueError):
     """A size, specification or option that makes no sense, whatever is plugged in (exit status 2)."""
 

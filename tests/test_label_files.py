@@ -79,9 +79,8 @@ def test_there_and_back(tmp_path: Path, kind: str, suffix: str, capsys: pytest.C
     assert main(["labels", str(again), "--import", str(file)]) == 0
     assert labels(again) == LABELS
     if suffix in (".srt", ".ass", ".vtt"):  # what FFmpeg makes of it
-        shown = subprocess.run(
-            ["ffprobe", "-v", "error", "-show_packets", "-of", "json", str(file)], capture_output=True
-        )
+        probe = ["ffprobe", "-v", "error", "-show_packets", "-of", "json", str(file)]
+        shown = subprocess.run(probe, capture_output=True, check=True)
         times = [float(packet["pts_time"]) for packet in json.loads(shown.stdout)["packets"]]
         assert times == pytest.approx([3 * STEP_NS / 1e9, 13 * STEP_NS / 1e9, 22 * STEP_NS / 1e9], abs=0.01)
 

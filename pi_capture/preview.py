@@ -1,0 +1,181 @@
+"""The live picture in a window, without slowing the recording: of the frames that come, it shows what it can.
+
+The window lives in a process of its own (`preview_window`), since a display that goes away ends the program that shows
+something there. Between the two is a pipe that a thread fills with the newest frame, at most so many times a second;
+whoever records only puts that frame down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from pi_capture.errors import PreviewError
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Status
+    from storage.frame import Frame
+
+SHOWN_PER_SECOND = 15
+MOST_SHOWN = (960, 720)  # larger pictures are shown with every second pixel, or fewer
+RATE_SECONDS = 3.0
+PATIENCE_SECONDS = 30.0  # for the window to open, on a slow machine
+CLOSING_SECONDS = 2.0
+
+
+class Preview:
+    """A window with the frames that are being recorded.
+
+    Parameters
+    ----------
+    title : str
+    say : callable
+        Told, from another thread, when the window closes before its time.
+    note : callable, optional
+        What else to show beside the counts.
+    on_key : callable, optional
+        Told the characters that are typed into the window, and when, in nanoseconds of the monotonic clock.
+
+    Raises
+    ------
+    PreviewError
+        There can be no window.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        say: Callable[[str], None],
+        *,
+        note: Callable[[], str] | None = None,
+        on_key: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self._say, self._note, self._on_key = say, note, on_key
+        self._process = _open_window(title)
+        self._newest: Frame | None = None
+        self._status: Status | None = None
+        self._counted: deque[tuple[float, int]] = deque()
+        self._wake = threading.Event()
+        self._over = False
+        self._threads = [
+            threading.Thread(target=run, name=name, daemon=True)
+            for name, run in (("preview", self._send), ("preview keys", self._listen))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def show(self, frame: Frame) -> None:
+        """Show a frame, unless a newer one comes before there is time for it. Returns at once."""
+        self._newest = frame
+        self._wake.set()
+
+    def tell(self, status: Status) -> None:
+        """How the recording stands, for the line below the picture."""
+        now = time.monotonic()
+        self._counted.append((now, status.frames))
+        while now - self._counted[0][0] > RATE_SECONDS and len(self._counted) > 2:
+            self._counted.popleft()
+        self._status = status
+
+    def close(self) -> None:
+        """Close the window."""
+        self._over = True
+        self._wake.set()
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                os.close(self._process.stdin.fileno())
+                self._process.stdin = None
+        try:
+            self._process.wait(CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(CLOSING_SECONDS)
+
+    def _send(self) -> None:
+        pipe = self._process.stdin
+        while pipe is not None and not self._over:
+            self._wake.wait()
+            self._wake.clear()
+            frame = self._newest
+            if frame is None or self._over:
+                continue
+            width, height = frame.pixels.shape[1], frame.pixels.shape[0]
+            step = max(1, -(-width // MOST_SHOWN[0]), -(-height // MOST_SHOWN[1]))
+            pixels = frame.pixels[::step, ::step]
+            head = json.dumps({"size": [pixels.shape[1], pixels.shape[0]], "text": self._text()}).encode()
+            try:
+                pipe.write(struct.pack(">I", len(head)) + head + pixels.tobytes())
+                pipe.flush()
+            except (OSError, ValueError):
+                break
+            time.sleep(1 / SHOWN_PER_SECOND)
+
+    def _text(self) -> str:
+        note = f"{self._note()} " if self._note is not None else ""
+        status = self._status
+        if status is None:
+            return f"{note}not recording yet"
+        (then, before), (now, frames) = self._counted[0], self._counted[-1]
+        rate = (frames - before) / (now - then) if now > then else 0.0
+        dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
+        return f"{note}{status.frames} frames, {rate:.1f} a second, {dropped} dropped"
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            word, *rest = line.split()
+            if word == b"key" and self._on_key is not None:
+                self._on_key(chr(int(rest[0])), int(rest[1]))
+        status = self._process.wait()
+        if not self._over:
+            self._over = True
+            self._wake.set()
+            how = "closed" if status == 0 else "lost its display"
+            self._say(f"preview: the window {how}; the recording goes on")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_window(title: str) -> subprocess.Popen[bytes]:
+    """Start the window's process, and wait until the window is there. Raises PreviewError."""
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        raise PreviewError("--preview: there is no display; at the machine's own screen, or with ssh -X, there is one")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pi_capture.preview_window", title],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the recording
+    )
+    timer = threading.Timer(PATIENCE_SECONDS, process.kill)
+    timer.start()
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        answer = process.stdout.readline().decode(errors="replace").strip()
+    finally:
+        timer.cancel()
+    if answer == "open":
+        threading.Thread(target=process.stderr.read, name="preview errors", daemon=True).start()
+        return process
+    process.kill()
+    process.communicate()
+    reason = answer or f"the display {os.environ.get('DISPLAY', '')} can't be opened"
+    raise PreviewError(f"--preview: {reason}; record without it, or at a screen of your own (ssh -X)")

@@ -1,0 +1,112 @@
+"""The process behind ``--preview``: takes frames from standard input, shows the newest, and tells keys on its output.
+
+A frame is four bytes of length, as many of JSON (``size``, ``text``), and the pixels, RGB. The process ends when its
+input ends, or its window is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAME = "preview"
+LEAST_WIDTH = 480
+TEXT_HEIGHT = 28
+TICK_MILLISECONDS = 15
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the recorder says when it is over
+    os.environ["QT_QPA_PLATFORM"] = "xcb"  # OpenCV brings no other
+    os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
+    try:
+        import cv2
+
+        cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    except ImportError:
+        return _refuse("OpenCV is not installed: pip install 'pi-capture[classify]'")
+    except cv2.error as error:
+        return _refuse(f"no window can be opened ({error.err})")
+    cv2.setWindowTitle(NAME, sys.argv[1])
+    _say("open")
+    incoming = _Incoming(sys.stdin.buffer)
+    sized = False
+    while not incoming.ended:
+        newest = incoming.take()
+        if newest is not None:
+            picture = _compose(cv2, *newest)
+            if not sized:
+                cv2.resizeWindow(NAME, picture.shape[1], picture.shape[0])
+                sized = True
+            cv2.imshow(NAME, picture)
+            cv2.setWindowTitle(NAME, f"{sys.argv[1]} - {newest[1]}")
+        key = cv2.waitKeyEx(TICK_MILLISECONDS)
+        if 0 <= key < 128:
+            _say(f"key {key} {time.monotonic_ns()}")
+        if cv2.getWindowProperty(NAME, cv2.WND_PROP_VISIBLE) < 1:
+            return 0
+    return 0
+
+
+class _Incoming:
+    """Reads frames as they come, and keeps the newest."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._newest: tuple[NDArray[np.uint8], str] | None = None
+        self.ended = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def take(self) -> tuple[NDArray[np.uint8], str] | None:
+        newest, self._newest = self._newest, None
+        return newest
+
+    def _read(self) -> None:
+        import numpy as np
+
+        while len(front := self._stream.read(4)) == 4:
+            head = json.loads(self._stream.read(struct.unpack(">I", front)[0]))
+            width, height = head["size"]
+            data = self._stream.read(width * height * 3)
+            if len(data) < width * height * 3:
+                break
+            self._newest = np.frombuffer(data, np.uint8).reshape(height, width, 3), head["text"]
+        self.ended = True
+
+
+def _compose(cv2: Any, pixels: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """The picture, enlarged if it is small, and below it the text: BGR."""
+    import numpy as np
+
+    picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    times = -(-LEAST_WIDTH // picture.shape[1])
+    if times > 1:
+        picture = cv2.resize(picture, None, fx=times, fy=times, interpolation=cv2.INTER_NEAREST)
+    below = np.zeros((TEXT_HEIGHT, picture.shape[1], 3), np.uint8)
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(below, plain, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    composed: NDArray[np.uint8] = np.vstack([picture, below])
+    return composed
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _refuse(reason: str) -> int:
+    _say(reason.replace("\n", " "))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
