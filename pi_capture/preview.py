@@ -142,7 +142,7 @@ class Preview:
         if not self._over:
             self._over = True
             self._wake.set()
-            how = "closed" if status == 0 else "lost its display"
+            how = "was closed" if status == 0 else "lost its display"
             self._say(f"preview: the window {how}; the recording goes on")
 
     def __enter__(self) -> Self:

@@ -174,9 +174,10 @@ def test_kill_keeps_every_key(tmp_path: Path, name: str) -> None:
     last = max(n for n, label in enumerate(labels) if label is not None)
     assert labels[last] == "none" or name.endswith(".h5"), "an HDF5 file ends where it was synced last"
     assert labels[-3:] == [None] * 3
-    with open_recording(tmp_path / name) as frames:  # to the last frame of the session that was killed
-        times = frames.timestamps_ns
-        assert times[last + 1] - times[last] > 0.1e9
+    if not name.endswith(".h5"):
+        with open_recording(tmp_path / name) as frames:  # to the last frame of the session that was killed
+            times = frames.timestamps_ns
+            assert times[last + 1] - times[last] > 0.1e9
 
 
 def test_the_labeller_adopts_after_a_kill(tmp_path: Path) -> None:
