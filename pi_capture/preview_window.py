@@ -53,9 +53,17 @@ def main() -> int:
         key = cv2.waitKeyEx(TICK_MILLISECONDS)
         if 0 <= key < 128:
             _say(f"key {key} {time.monotonic_ns()}")
-        if cv2.getWindowProperty(NAME, cv2.WND_PROP_VISIBLE) < 1:
+        if not _is_open(cv2):
             return 0
     return 0
+
+
+def _is_open(cv2: Any) -> bool:
+    """Whether the person has not closed the window."""
+    try:
+        return bool(cv2.getWindowProperty(NAME, cv2.WND_PROP_VISIBLE) >= 1)
+    except cv2.error:
+        return False
 
 
 class _Incoming:
