@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -40,22 +41,26 @@ def main() -> int:
     cv2.setWindowTitle(NAME, sys.argv[1])
     _say("open")
     incoming = _Incoming(sys.stdin.buffer)
+    with suppress(cv2.error):  # the window is closed while something is drawn
+        _show(cv2, incoming)
+    return 0
+
+
+def _show(cv2: Any, incoming: _Incoming) -> None:
+    """Show what comes, until that ends or the window is closed."""
     sized = False
-    while not incoming.ended:
+    while not incoming.ended and _is_open(cv2):
         newest = incoming.take()
         if newest is not None:
             picture = _compose(cv2, *newest)
             if not sized:
                 cv2.resizeWindow(NAME, picture.shape[1], picture.shape[0])
                 sized = True
-            cv2.imshow(NAME, picture)
             cv2.setWindowTitle(NAME, f"{sys.argv[1]} - {newest[1]}")
+            cv2.imshow(NAME, picture)
         key = cv2.waitKeyEx(TICK_MILLISECONDS)
         if 0 <= key < 128:
             _say(f"key {key} {time.monotonic_ns()}")
-        if not _is_open(cv2):
-            return 0
-    return 0
 
 
 def _is_open(cv2: Any) -> bool:
