@@ -46,7 +46,7 @@ def record(
     say: Callable[[str], None] | None = None,
     progress: Callable[[Status], None] | None = None,
     live_labels: LiveLabels | None = None,
-    watch: Callable[[Frame], None] | None = None,
+    watch: Callable[[Frame, bool], None] | None = None,
 ) -> Summary:
     """Record from a camera, a file or a screen.
 
@@ -75,7 +75,8 @@ def record(
         Labels the frames, as somebody gives them meanwhile.
 
     watch : callable, optional
-        Shown each frame from the camera's thread, also those before the recording begins; it must return at once.
+        Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
+        must return at once.
 
     Raises
     ------
@@ -159,7 +160,7 @@ class _Loop:
         self._jitter_seed: int | None = None
         self._jitter: Jitter | None = None
         self._lines: list[str] = []
-        self.watch: Callable[[Frame], None] | None = None
+        self.watch: Callable[[Frame, bool], None] | None = None
         self.keeping = False
         self.failure: Exception | None = None
         self.end = "stopped"
@@ -200,7 +201,7 @@ class _Loop:
         while time.monotonic() < until and not self._stop.is_set():
             frame = next(frames, None)
             if frame is not None and self.watch is not None:
-                self.watch(frame)
+                self.watch(frame, False)
 
     def _lock(self, camera: Controllable) -> None:
         locked = camera.lock_exposure()
@@ -229,7 +230,7 @@ class _Loop:
                 frame = replace(frame, metadata={**frame.metadata, "jitter": drawn})  # noqa: PLW2901 (the same frame)
             self._recorder.put(frame, wait=wait)
             if self.watch is not None:
-                self.watch(frame)
+                self.watch(frame, True)
             drawn = self._vary()
         self.end = "finished"
 

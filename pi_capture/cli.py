@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pi_capture.preview import Preview
     from pi_capture.progress import Progress
     from pi_capture.recorder import Status, Summary
+    from pi_capture.streaming import Sender
+    from storage.frame import Frame
 
 MAX_SIDE = 16384
 COMMANDS: dict[str, str] = {
@@ -72,6 +74,7 @@ cameras:
   v4l2[:/dev/videoN]    USB camera
   screen[:DISPLAY+X,Y]  an X11 screen, from X,Y on
   file:PATH             a video file: every frame, with its own timestamps, as fast as it decodes
+  tcp://…               what another machine sends with --stream-to; ?listen waits for it
   rtsp://… http://…     a network stream (any URL that FFmpeg opens)
   ffmpeg:FORMAT:URL     any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …
   demo[:SEED]           a drawn room in which a figure performs the five actions
@@ -114,6 +117,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
     )
     parser.add_argument("--preview", action="store_true", help="show the live picture in a window")
+    parser.add_argument(
+        "--stream-to",
+        metavar="URL",
+        action="append",
+        help="send the frames as well, as in tcp://desk:5000; several times for several receivers",
+    )
     options = parser.add_argument_group("options of the formats")
     options.add_argument(
         "--compression", metavar="NAME", help=".h5: deflate (default) or none, which is faster and larger"
@@ -184,6 +193,7 @@ def _record(args: argparse.Namespace) -> int:
         progress,
         _live_labels(args, progress, signals) as live_labels,
         _preview(args, progress, live_labels) as preview,
+        _senders(args, progress) as senders,
     ):
         try:
             summary = record(
@@ -201,7 +211,7 @@ def _record(args: argparse.Namespace) -> int:
                 stop=stop,
                 say=progress.say,
                 progress=show if preview is None else _both(show, preview.tell),
-                watch=None if preview is None else preview.show,
+                watch=_watch(preview, senders),
                 live_labels=live_labels,
             )
         except RecordingError as error:
@@ -266,6 +276,41 @@ def _preview(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
         preview = Preview(args.directory, progress.say, note=lambda: labels.shown, on_key=labels.press)
     with preview:
         yield preview
+
+
+@contextmanager
+def _senders(args: argparse.Namespace, progress: Progress) -> Iterator[list[Sender]]:
+    senders: list[Sender] = []
+    if not args.stream_to:
+        yield senders
+        return
+    from pi_capture.recorder import facts_of_this_machine
+    from pi_capture.streaming import Address, Sender
+
+    facts = {**facts_of_this_machine(), "camera": args.camera}
+    addresses = [Address.parse(text, "--stream-to") for text in args.stream_to]
+    try:
+        for address in addresses:
+            senders.append(Sender(address, facts, progress.say))
+        yield senders
+    finally:
+        for sender, address in zip(senders, addresses, strict=False):
+            sender.close()
+            progress.say(f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped")
+
+
+def _watch(preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Frame, bool], None] | None:
+    if preview is None and not senders:
+        return None
+
+    def watch(frame: Frame, recorded: bool) -> None:
+        if preview is not None:
+            preview.show(frame)
+        if recorded:
+            for sender in senders:
+                sender.offer(frame)
+
+    return watch
 
 
 def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> Callable[[Status], None]:

@@ -112,7 +112,7 @@ class Recorder:
         self._writer = open_writer(self._target, backend, options)
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
-        self.describe({"backend": self._backend, "fps": fps, **_facts_of_this_machine(), **(facts or {})})
+        self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **(facts or {})})
 
         self._next_index = self._first_index = self._writer.next_index
         self._shape: tuple[int, ...] | None = None
@@ -403,7 +403,7 @@ def _explain(error: Exception | None, target: Path) -> str:
     return f"{target}: {type(error).__name__}: {error}"
 
 
-def _facts_of_this_machine() -> dict[str, Any]:
+def facts_of_this_machine() -> dict[str, Any]:
     """When, where and with what this is recorded; the wall clock is the monotonic one plus the offset."""
     import platform
 

@@ -127,6 +127,7 @@ SOURCES = (
     SourceKind("demo", "demo[:SEED]", "a drawn scene, no camera needed", "pi_capture.sources.demo"),
 )
 URL = SourceKind("url", "rtsp://…", "a network stream", "pi_capture.sources.media", "open_url")
+STREAM = SourceKind("tcp", "tcp://…", "what another machine sends", "pi_capture.sources.stream")
 CAMERAS = ("picamera2", "v4l2")
 """The kinds that ``auto`` tries and ``--list-cameras`` asks, in this order."""
 
@@ -153,6 +154,8 @@ def open_source(spec: str, size: Size | None = (128, 128), fps: float | None = N
     """
     if spec == "auto":
         return _open_first(size, fps)
+    if spec.startswith("tcp://"):
+        return STREAM.load()(spec, size, fps)
     if "://" in spec and not spec.startswith(("file:", "ffmpeg:")):
         return URL.load()(spec, size, fps)
     name, _, address = spec.partition(":")

@@ -1,0 +1,329 @@
+"""Frames that another machine sends while it records them (`pi_capture.streaming`), as a source on our own clock.
+
+The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
+most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Streams of FFmpeg tools are
+handed on to `media`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pi_capture.errors import CameraError
+from pi_capture.sources import Size, Source, SourceInfo
+from pi_capture.sources.media_time import Thinner
+from pi_capture.sources.pixels import RgbConverter
+from pi_capture.streaming import PING, SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from storage.frame import Frame
+from storage.matroska import Block
+from storage.matroska_stream import Incoming, Tracks, from_json, is_ours
+from storage.video_codecs import CODECS, MAX_PIXELS, Decoder
+
+FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
+AGAIN_SECONDS = 30.0  # for one that was there
+FRONT_BYTES = 512
+PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
+DRIFT = 100e-6  # how much faster one machine's clock may be than another's
+KEPT_SECONDS = 120.0
+
+
+def open(address: str, size: Size | None, fps: float | None) -> Source:
+    """Receive what another machine sends.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one.
+    size, fps
+        See `pi_capture.sources.open_source`.
+
+    Raises
+    ------
+    UsageError, CameraError
+        There is no sender, or it sends something else than video.
+    """
+    place = Address.parse(address, "--camera")
+    listener = listen_at(place) if place.listen else None
+    try:
+        connection = _meet(place, listener, FIRST_SECONDS, threading.Event())
+        if not is_ours(_peek(connection, place)):
+            return _open_foreign(connection, place, size, fps)
+        return StreamSource(place, listener, connection, size, fps)
+    except BaseException:
+        if listener is not None:
+            listener.close()
+        raise
+
+
+def _meet(place: Address, listener: socket.socket | None, seconds: float, closed: threading.Event) -> socket.socket:
+    """A connection to the sender, who may take some time. Raises CameraError."""
+    until = time.monotonic() + seconds
+    reason = "nobody connected"
+    while time.monotonic() < until and not closed.is_set():
+        try:
+            connection = listener.accept()[0] if listener is not None else connect_to(place, SILENCE_SECONDS)
+            prepare(connection)
+            return connection
+        except TimeoutError:
+            continue
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if isinstance(error, socket.gaierror) or seconds == FIRST_SECONDS:
+                break
+            closed.wait(0.5)
+    raise CameraError(f"{place}: {reason}; start the sender: python -m pi_capture DIRECTORY -1 --stream-to tcp://…")
+
+
+def _peek(connection: socket.socket, place: Address) -> bytes:
+    """What a stream begins with, which stays to be read."""
+    until = time.monotonic() + SILENCE_SECONDS
+    front = b""
+    while len(front) < FRONT_BYTES and time.monotonic() < until:
+        if select.select([connection], [], [], 0.25)[0]:
+            before, front = len(front), connection.recv(FRONT_BYTES, socket.MSG_PEEK)
+            if not front or len(front) == before:
+                time.sleep(0.05)
+            if not front or (front[:4] != b"\x1a\x45\xdf\xa3"[: len(front[:4])]):
+                break
+    if not front:
+        connection.close()
+        raise CameraError(f"{place}: nothing came for {SILENCE_SECONDS:.0f} s; check the address, and the sender")
+    return front
+
+
+def _open_foreign(connection: socket.socket, place: Address, size: Size | None, fps: float | None) -> Source:
+    from pi_capture.sources.media import MediaSource
+    from pi_capture.sources.media_read import Place
+
+    connection.setblocking(True)
+    options = {"fd": str(connection.detach())}
+    return MediaSource(Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps)
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """The sender's clock minus ours, in nanoseconds, and by how much that may be wrong."""
+
+    ns: int
+    uncertainty_ns: int
+    at_ns: int
+
+
+def measured(asked: int, came: int, answered: int, back: int) -> Offset:
+    """What one exchange tells: `asked` and `back` by our clock, `came` and `answered` by the sender's.
+
+    >>> measured(asked=100, came=1150, answered=1160, back=210)
+    Offset(ns=1000, uncertainty_ns=50, at_ns=210)
+    """
+    return Offset((came - asked + answered - back) // 2, max(1, (back - asked - (answered - came)) // 2), back)
+
+
+class StreamSource:
+    """A sender, as a camera. If its connection breaks it has half a minute to come back."""
+
+    def __init__(
+        self,
+        place: Address,
+        listener: socket.socket | None,
+        connection: socket.socket,
+        size: Size | None,
+        fps: float | None,
+    ) -> None:
+        self._place, self._listener = place, listener
+        self._closed = threading.Event()
+        self._samples: list[Offset] = []
+        self._clock: Offset | None = None
+        self._wanted = size
+        self._hello: Mapping[str, Any] = {}
+        self._index = self._lost = self._number = 0
+        self._last_ns = -1
+        self._connection = connection
+        self._early: list[Block] = []  # came while the clocks were compared
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+        facts = self._hello.get("facts")
+        self._thinner = Thinner(fps) if fps is not None else None
+        self.info = SourceInfo(
+            camera=str(place),
+            model=str(facts.get("model") or "another machine") if isinstance(facts, dict) else "another machine",
+            size=self._size,
+            fps=None,
+            live=True,
+            details={
+                "sender": facts,
+                "clock_offset_ns": self._clock.ns if self._clock else None,
+                "clock_uncertainty_ns": self._clock.uncertainty_ns if self._clock else None,
+                "codec": self._codec.name,
+                "captured_size": list(self._own),
+            },
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self._closed.is_set():
+            try:
+                yield from self._frames()
+                return
+            except _BrokenOffError:
+                if self._closed.is_set():
+                    return
+            self._connection.close()
+            try:
+                self._connection = _meet(self._place, self._listener, AGAIN_SECONDS, self._closed)
+            except CameraError:
+                raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
+            self._begin()
+
+    def close(self) -> None:
+        """Hang up; a thread that waits for a frame gets none."""
+        self._closed.set()
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    # ---------------------------------------------------------------------------------------------------- a connection
+
+    def _begin(self) -> None:
+        """Read what a connection begins with, and compare the clocks. Raises CameraError."""
+        self._connection.settimeout(SILENCE_SECONDS)
+        self._incoming = Incoming(self._receive)
+        self._samples.clear()  # after a break the sender may be another one
+        self._early.clear()
+        self._next_ping = 0.0
+        try:
+            tracks = self._next()
+            hello = self._next()
+            if not isinstance(tracks, Tracks) or not isinstance(hello, dict):
+                raise ValueError("no tracks")
+            track = tracks.tracks[1]
+            self._codec = next(codec for codec in CODECS if codec.track == track.codec and codec.name == hello["codec"])
+            if track.size is None or not 0 < track.size[0] * track.size[1] <= MAX_PIXELS:
+                raise ValueError("pictures of an impossible size")
+            self._own, self._hello = track.size, hello
+            self._incoming.most = 1_000_000 + 8 * track.size[0] * track.size[1]
+            self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
+            self._size = self._wanted or track.size
+            self._converter = RgbConverter(self._size)
+            self._compare_clocks()
+        except _BrokenOffError:
+            raise CameraError(f"{self._place}: the connection broke off as it began") from None
+        except (ValueError, KeyError, StopIteration) as error:
+            raise CameraError(f"{self._place} is no stream that can be received ({error})") from None
+
+    def _compare_clocks(self) -> None:
+        """Ask for the time a few times; frames that come meanwhile are kept."""
+        for _ in range(PINGS_AT_FIRST):
+            self._ping()
+            before = len(self._samples)
+            while len(self._samples) == before:
+                element = self._next()
+                if element is None:
+                    return
+                if isinstance(element, Block):
+                    self._early.append(element)
+                elif not isinstance(element, Tracks):
+                    self._take_note(element)
+
+    def _ping(self) -> None:
+        self._next_ping = time.monotonic() + PING_SECONDS
+        try:
+            self._connection.sendall(PING.pack(b"PING", time.monotonic_ns()))
+        except OSError:
+            raise _BrokenOffError from None
+
+    def _take_note(self, told: Mapping[str, Any]) -> bool:
+        """What the sender says; False if that is the end."""
+        back = time.monotonic_ns()
+        times = [told.get(name) for name in ("asked", "came", "answered")]
+        numbers = [number for number in times if type(number) is int and 0 <= number < 1 << 63]
+        if len(numbers) == len(times):
+            self._samples.append(measured(*numbers, back=back))
+            recent = [sample for sample in self._samples if back - sample.at_ns < KEPT_SECONDS * 1e9]
+            self._samples = recent
+            self._clock = min(recent, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
+        return "end" not in told
+
+    def _frames(self) -> Iterator[Frame]:
+        early, self._early = self._early, []
+        for block in early:
+            yield from self._frame(block)
+        while (element := self._next()) is not None:
+            if time.monotonic() >= self._next_ping:
+                self._ping()
+            if isinstance(element, Block):
+                yield from self._frame(element)
+            elif isinstance(element, Tracks) or not self._take_note(element):
+                return
+        raise _BrokenOffError
+
+    def _frame(self, block: Block) -> Iterator[Frame]:
+        """The frame of a packet, unless there are to be fewer."""
+        try:
+            picture = self._decoder.decode(block.data)
+            facts = from_json(block.facts)
+            sent_ns, number, metadata = facts["timestamp_ns"], facts["number"], dict(facts["metadata"])
+            if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or number < 0:
+                raise ValueError("impossible numbers")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CameraError(f"{self._place}: a damaged picture came ({error}); what came before it is safe") from None
+        self._lost += max(0, min(number - self._number, 1_000_000)) if self._index else 0
+        self._number = number + 1
+        offset = self._clock.ns if self._clock is not None else sent_ns - time.monotonic_ns()
+        timestamp_ns = max(sent_ns - offset, self._last_ns + 1)
+        if self._thinner is not None and not self._thinner.takes(timestamp_ns):
+            return
+        self._last_ns = timestamp_ns
+        metadata.pop("dropped_queue", None)
+        lost_there = metadata.pop("dropped_camera", 0)
+        lost = self._lost + (lost_there if type(lost_there) is int and 0 <= lost_there < 1_000_000 else 0)
+        metadata |= {"dropped_camera": lost} if lost else {}
+        metadata["sender_timestamp_ns"] = sent_ns
+        if self._clock is not None:
+            metadata["clock_offset_ns"] = self._clock.ns
+            metadata["clock_uncertainty_ns"] = self._clock.uncertainty_ns
+        frame = Frame(self._converter.to_rgb(picture), self._index, timestamp_ns, metadata)
+        self._index, self._lost = self._index + 1, 0
+        yield frame
+
+    def _next(self) -> Any:
+        try:
+            return self._incoming.next()
+        except OSError:
+            raise _BrokenOffError from None
+        except ValueError as error:
+            if "broke off" in str(error):
+                raise _BrokenOffError from None
+            raise CameraError(f"{self._place}: something else than a stream came ({error})") from None
+
+    def _receive(self, count: int) -> bytes:
+        """So many bytes; fewer at the end."""
+        data, asked = bytearray(), False
+        while len(data) < count:
+            try:
+                more = self._connection.recv(min(count - len(data), 1 << 20))
+            except TimeoutError:
+                if asked:
+                    raise
+                self._ping()  # a slow camera's sender answers, one that has vanished does not
+                asked = True
+                continue
+            if not more:
+                break
+            data += more
+        return bytes(data)
+
+
+class _BrokenOffError(Exception):
+    """The connection ended before the sender said so."""

@@ -1,0 +1,298 @@
+"""Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
+
+The recording never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any
+FFmpeg tool. What goes over the wire is in `storage.matroska_stream`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pi_capture.errors import CameraError, UsageError
+
+if TYPE_CHECKING:
+    from storage.frame import Frame
+    from storage.video_codecs import Codec
+
+QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
+SEND_BUFFER_BYTES = 512 * 1024  # what the system holds back is late, and makes the clocks' exchange less exact
+SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
+BACKOFF_SECONDS = (0.5, 8.0)
+FLUSH_SECONDS = 3.0  # for the last frames, at the end
+KEY_SECONDS = 1.0
+PING = struct.Struct(">4sQ")
+"""What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent."""
+
+    host: str
+    port: int
+    listen: bool
+    codec: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}" + ("?listen" if self.listen else "")
+
+    @staticmethod
+    def parse(text: str, option: str) -> Address:
+        """Read an address. Raises UsageError, in which `option` names what it was given for."""
+        form = f"{option} {text}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
+        if text.lower().startswith("srt://"):
+            raise UsageError(f"{option} {text}: PyAV comes without SRT; use tcp://, through a VPN where it needs one")
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+            query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        except ValueError:
+            raise UsageError(form) from None
+        if parts.scheme != "tcp" or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
+            raise UsageError(form)
+        if not set(query) <= {"listen", "codec"}:
+            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264")
+        return Address(parts.hostname, port, query.get("listen", "0") not in ("0",), query.get("codec", "ffv1"))
+
+
+def listen_at(address: Address) -> socket.socket:
+    """A socket that waits for connections. Raises CameraError if that address is taken, or not this machine's."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(1)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CameraError(f"{address}: {reason}; choose another port, or an address of this machine") from None
+    listener.settimeout(0.25)
+    return listener
+
+
+def connect_to(address: Address, seconds: float) -> socket.socket:
+    """A connection. Raises OSError."""
+    return socket.create_connection((address.host, address.port), timeout=seconds)
+
+
+def prepare(connection: socket.socket) -> None:
+    """Small messages at once, and a peer that has vanished is noticed."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_SECONDS * 1000))
+        for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5)):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Sender:
+    """Sends frames to an address.
+
+    Parameters
+    ----------
+    address : Address
+    facts : mapping
+        What the receiver shall know of this recording, JSON-serialisable.
+    say : callable
+        Told, from another thread, when a connection begins and ends.
+
+    Attributes
+    ----------
+    sent, dropped : int
+        Frames that went into a connection, and those that did not.
+
+    Raises
+    ------
+    CameraError
+        It can't be waited for connections there.
+    UsageError
+        There is no such codec.
+    """
+
+    def __init__(self, address: Address, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        from storage.errors import StorageError
+        from storage.video_codecs import find_codec
+
+        try:
+            self._codec: Codec = find_codec(address.codec)
+        except StorageError as error:
+            raise UsageError(f"--stream-to: {error}") from None
+        self._address, self._facts, self._say = address, facts, say
+        self._listener = listen_at(address) if address.listen else None
+        self._queue: deque[tuple[int, Frame]] = deque()
+        self._ready = threading.Condition()
+        self._connected = self._over = False
+        self._offered = self.sent = self.dropped = 0
+        self._connection: socket.socket | None = None
+        self._thread = threading.Thread(target=self._run, name="send", daemon=True)
+        self._thread.start()
+
+    def offer(self, frame: Frame) -> None:
+        """Send a frame if there is a connection with room for it. Returns at once."""
+        fewest, most = QUEUE_FRAMES
+        with self._ready:
+            number, self._offered = self._offered, self._offered + 1
+            if not self._connected or len(self._queue) >= max(fewest, min(most, QUEUE_BYTES // frame.pixels.nbytes)):
+                self.dropped += 1
+                return
+            self._queue.append((number, frame))
+            self._ready.notify()
+
+    def close(self) -> None:
+        """Send what is waiting still, if that does not take long, and end."""
+        with self._ready:
+            self._over = True
+            self._ready.notify()
+        self._thread.join(FLUSH_SECONDS)
+        if self._thread.is_alive() and self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+            self._thread.join(FLUSH_SECONDS)
+        if self._listener is not None:
+            self._listener.close()
+        with self._ready:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+
+    # ------------------------------------------------------------------------------------------------- its own thread
+
+    def _run(self) -> None:
+        wait, told = BACKOFF_SECONDS[0], ""
+        while not self._over:
+            try:
+                connection = self._connect()
+                if connection is None:
+                    continue
+            except OSError as error:
+                reason = error.strerror or str(error)
+                if reason != told:
+                    self._say(f"--stream-to {self._address}: {reason}; the recording goes on, and this is tried again")
+                told = reason
+                self._pause(wait)
+                wait = min(2 * wait, BACKOFF_SECONDS[1])
+                continue
+            wait, told = BACKOFF_SECONDS[0], ""
+            self._say(f"--stream-to {self._address}: connected")
+            before = self.dropped
+            try:
+                with connection:
+                    self._connection = connection
+                    self._serve(connection)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error) or "it broke off"
+                if not self._over:
+                    lost = self.dropped - before
+                    more = f", {lost} frames were dropped on the wire" if lost else ""
+                    self._say(f"--stream-to {self._address}: connection lost ({reason}){more}; the recording goes on")
+            finally:
+                with self._ready:
+                    self._connected = False
+                    self.dropped += len(self._queue)
+                    self._queue.clear()
+                self._connection = None
+            self._pause(wait)
+
+    def _pause(self, seconds: float) -> None:
+        with self._ready:
+            self._ready.wait_for(lambda: self._over, seconds)
+
+    def _connect(self) -> socket.socket | None:
+        if self._listener is None:
+            return connect_to(self._address, SILENCE_SECONDS)
+        try:
+            return self._listener.accept()[0]
+        except TimeoutError:
+            return None
+
+    def _serve(self, connection: socket.socket) -> None:
+        """Send frames until the recording or the connection ends."""
+        from storage.matroska import VIDEO_TRACK, Block, Track
+        from storage.matroska_stream import block_bytes, note, opening
+        from storage.video_codecs import Encoder
+
+        prepare(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        connection.settimeout(SILENCE_SECONDS)
+        writing = threading.Lock()
+        with self._ready:
+            self._connected = True
+        encoder: Encoder | None = None
+        origin_ns = last = key_at = 0
+        while (item := self._take()) is not None:
+            number, frame = item
+            size = frame.pixels.shape[1], frame.pixels.shape[0]
+            begins = encoder is None
+            if encoder is None:
+                encoder = Encoder(self._codec, size, None, threads=1 if self._codec.intra else os.cpu_count() or 1)
+                origin_ns, last = frame.timestamp_ns, -1
+            time_us = max((frame.timestamp_ns - origin_ns) // 1000, last + 1)
+            key = self._codec.intra or begins or time_us - key_at >= KEY_SECONDS * 1e6
+            key_at = time_us if key else key_at
+            packet = encoder.encode(frame.pixels, key=key)
+            facts = {"timestamp_ns": frame.timestamp_ns, "metadata": dict(frame.metadata), "number": number}
+            since = 0 if key else time_us - last
+            data = block_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))
+            last = time_us
+            if begins:
+                rgb = self._codec.pixel_format == "bgr0"
+                track = Track(1, VIDEO_TRACK, self._codec.track, encoder.private, "camera", size, rgb)
+                hello = {"facts": dict(self._facts), "codec": self._codec.name}
+                data = opening([track]) + note(hello) + data
+            with writing:
+                connection.sendall(data)
+            self.sent += 1
+            if begins:
+                threading.Thread(target=_answer, args=(connection, writing), name="answer", daemon=True).start()
+        with writing, suppress(OSError):
+            connection.sendall(note({"end": self._offered}))
+            connection.shutdown(socket.SHUT_WR)
+
+    def _take(self) -> tuple[int, Frame] | None:
+        """The next frame; None when the recording has ended."""
+        with self._ready:
+            while not self._queue:
+                if self._over:
+                    return None
+                self._ready.wait()
+            return self._queue.popleft()
+
+
+def _answer(connection: socket.socket, writing: threading.Lock) -> None:
+    """Tell the time to a receiver that asks for it, and hang up on one that says anything else."""
+    from storage.matroska_stream import note
+
+    data = b""
+    try:
+        while True:
+            try:
+                more = connection.recv(4096)
+            except TimeoutError:
+                continue  # an FFmpeg tool never asks
+            if not more:
+                return
+            came = time.monotonic_ns()
+            data += more
+            while len(data) >= PING.size:
+                mark, asked = PING.unpack_from(data)
+                data = data[PING.size :]
+                if mark != b"PING":
+                    connection.shutdown(socket.SHUT_RDWR)
+                    return
+                with writing:
+                    connection.sendall(note({"asked": asked, "came": came, "answered": time.monotonic_ns()}))
+    except OSError:
+        return

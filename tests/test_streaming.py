@@ -1,0 +1,287 @@
+"""Frames from one machine to another while it records them: over this machine's loopback, and over a bad line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pi_capture.sources.stream import measured
+from storage import open_recording
+from storage.matroska import VIDEO_TRACK, Track
+from storage.matroska_stream import note, opening
+from tests.network import Line
+
+HERE = Path(__file__).parents[1]
+PROGRAM = [sys.executable, "-m", "pi_capture"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(*arguments: object, on: tuple[Line, int] | None = None) -> subprocess.Popen[str]:
+    command = [*PROGRAM, *map(str, arguments)]
+    command = command if on is None else on[0].run(on[1], *command)
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(process: subprocess.Popen[str], status: int = 0, seconds: float = 60) -> str:
+    _, told = process.communicate(timeout=seconds)
+    assert process.returncode == status and "Traceback" not in told, told
+    return told
+
+
+def wait_for_listener(port: int, *, prefix: tuple[str, ...] = ()) -> None:
+    """Until somebody waits for connections there; looked up, as a connection would be taken for the sender."""
+    until = time.monotonic() + 30
+    while (
+        f":{port} " not in subprocess.run([*prefix, "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+    ):
+        assert time.monotonic() < until, "nobody listens"
+        time.sleep(0.05)
+
+
+def demo(target: Path, seconds: float, port: int, *options: object, host: str = "127.0.0.1") -> tuple[object, ...]:
+    return (target, seconds, "--camera", "demo", "--size", "96x64", "--stream-to", f"tcp://{host}:{port}", *options)
+
+
+def check_same(sent: Path, received: Path) -> None:
+    """What was received are frames that were sent, bit by bit, each at its time on the sender's clock."""
+    with open_recording(sent) as theirs, open_recording(received) as ours:
+        places = {time_ns: index for index, time_ns in enumerate(theirs.timestamps_ns)}
+        assert len(ours) > 10
+        lost = 0
+        for index in range(len(ours)):
+            frame = ours.read(index)
+            original = theirs.read(places[frame.metadata["sender_timestamp_ns"]])
+            assert np.array_equal(frame.pixels, original.pixels)
+            assert frame.metadata["label"] == original.metadata["label"]
+            offset, bound = frame.metadata["clock_offset_ns"], frame.metadata["clock_uncertainty_ns"]
+            if not lost:  # one clock, so that the true offset is known; frames moved apart may be a nanosecond off
+                assert abs(offset) <= bound
+            lost += frame.metadata.get("dropped_camera", 0)
+        assert list(ours.timestamps_ns) == sorted(set(ours.timestamps_ns))
+
+
+@pytest.mark.parametrize("listening", ["receiver", "sender"])
+def test_every_frame_arrives_as_it_was(tmp_path: Path, listening: str) -> None:
+    port = free_port()
+    if listening == "receiver":
+        receiver = start(tmp_path / "here.mkv", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
+        wait_for_listener(port)
+        sender = start(*demo(tmp_path / "there.mkv", 2, port))
+    else:
+        sender = start(*demo(tmp_path / "there.mkv", 4, port)[:-1], f"tcp://127.0.0.1:{port}?listen")
+        wait_for_listener(port)
+        receiver = start(tmp_path / "here.mkv", -1, "--camera", f"tcp://127.0.0.1:{port}", "--size", "source")
+    told = end(sender)
+    assert "connected" in told and "frames sent" in told
+    end(receiver)  # when the sender says that it was the last frame
+    check_same(tmp_path / "there.mkv", tmp_path / "here.mkv")
+    with open_recording(tmp_path / "here.mkv") as ours:
+        facts = ours.sessions[0]
+    assert facts["details"]["sender"]["camera"] == "demo" and facts["details"]["sender"]["boot_id"]
+    assert abs(facts["details"]["clock_offset_ns"]) <= facts["details"]["clock_uncertainty_ns"]
+
+
+def test_any_ffmpeg_tool_receives_it(tmp_path: Path) -> None:
+    port = free_port()
+    record = ["ffmpeg", "-v", "error", "-i", f"tcp://127.0.0.1:{port}?listen", "-c", "copy", str(tmp_path / "a.mkv")]
+    ffmpeg = subprocess.Popen(record, stderr=subprocess.PIPE, text=True)
+    wait_for_listener(port)
+    end(start(*demo(tmp_path / "there", 2, port)))
+    _, told = ffmpeg.communicate(timeout=30)
+    assert ffmpeg.returncode == 0, told
+    with open_recording(tmp_path / "there") as theirs, open_recording(tmp_path / "a.mkv") as copied:
+        assert 0 < len(copied) <= len(theirs)
+        first = theirs.timestamps_ns.index(copied.timestamps_ns[0])  # exact, through FFmpeg's hands
+        assert np.array_equal(copied.read(3).pixels, theirs.read(first + 3).pixels)
+
+
+def test_what_ffmpeg_sends_is_received(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = start(tmp_path / "here", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
+    wait_for_listener(port)
+    send = [
+        "-re",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=64x48:r=25:d=2",
+        "-c:v",
+        "ffv1",
+        "-f",
+        "nut",
+        f"tcp://127.0.0.1:{port}",
+    ]
+    subprocess.run(["ffmpeg", "-v", "error", *send], check=True)
+    time.sleep(0.5)
+    receiver.send_signal(signal.SIGINT)
+    receiver.communicate(timeout=30)
+    with open_recording(tmp_path / "here") as ours:
+        assert len(ours) > 20 and ours.read(0).pixels.shape == (48, 64, 3)
+
+
+def test_a_receiver_that_goes_and_comes_back(tmp_path: Path) -> None:
+    port = free_port()
+    sender = start(*demo(tmp_path / "there", 7, port))  # nobody is there yet
+    for part in ("one.mkv", "two.mkv"):
+        receiver = start(tmp_path / part, 1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
+        end(receiver)
+    told = end(sender)
+    assert "Connection refused; the recording goes on" in told and told.count(": connected") == 2, told
+    assert "connection lost" in told and "dropped" in told
+    with open_recording(tmp_path / "there") as theirs:
+        numbers = [frame.index for frame in theirs]
+        assert len(numbers) + sum(frame.metadata.get("dropped_camera", 0) for frame in theirs) >= 205
+    for part in ("one.mkv", "two.mkv"):
+        check_same(tmp_path / "there", tmp_path / part)
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        url = f"tcp://127.0.0.1:{taken.getsockname()[1]}?listen"
+        for arguments in (("--camera", url), ("--camera", "demo", "--stream-to", url)):
+            told = end(start(tmp_path / "day1", 1, *arguments), 1)
+            assert len(told.splitlines()) == 1 and "Address already in use; choose another port" in told, told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [("srt://desk:5000", "without SRT"), ("desk:5000", "give tcp://"), ("tcp://desk", "give tcp://"),
+     ("tcp://desk:99999", "give tcp://"), ("tcp://desk:5000?secure", "codec="), ("tcp://desk:5000?codec=x", "known are")],
+)  # fmt: skip
+def test_addresses_that_can_not_be(tmp_path: Path, url: str, complaint: str) -> None:
+    told = end(start(tmp_path / "day1", 1, "--camera", "demo", "--stream-to", url), 2)
+    assert len(told.splitlines()) == 1 and complaint in told, told
+    assert list(tmp_path.iterdir()) == []
+
+
+START = opening([Track(1, VIDEO_TRACK, "V_FFV1", b"", "camera", (64, 48), True)])
+HOSTILE = {
+    "nothing": b"",
+    "text": b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1000,
+    "huge": START + b"\x1f\x43\xb6\x75\x08\xff\xff\xff\xff\xff\xff\xff",
+    "endless": START + b"\xec\x01\xff\xff\xff\xff\xff\xff\xff" * 10,
+    "nested": START + note({})[:-2].replace(b"{", b"") + b"[" * 200_000,
+    "damaged": START + note({"facts": {}, "codec": "ffv1"}) + b"\x1f\x43\xb6\x75\x84abcd",
+    "pixels": opening([Track(1, VIDEO_TRACK, "V_FFV1", b"", "c", (1 << 20, 1 << 20), True)]) + note({"codec": "ffv1"}),
+    "zeros": START + bytes(100_000),
+    "torn": START[: len(START) - 20],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
+    port = free_port()
+    receiver = start(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{port}?listen")
+    wait_for_listener(port)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(HOSTILE[name])
+        connection.shutdown(socket.SHUT_WR)
+        told = end(receiver, 1)
+    assert len(told.splitlines()) == 1 and f"tcp://127.0.0.1:{port}" in told, told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hostile_receiver_does_not_hurt_the_recording(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        sender = start(*demo(tmp_path / "there", 2, port))
+        connection, _ = server.accept()
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+        connection.recv(100)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        told = end(sender)
+    assert "connection lost" in told
+    with open_recording(tmp_path / "there") as theirs:
+        assert theirs.timestamps_ns[-1] - theirs.timestamps_ns[0] > 1.9e9
+
+
+def test_a_receiver_that_takes_nothing_costs_frames_on_the_wire_only(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        sender = start(
+            *demo(tmp_path / "there.mkv", 4, port)[:4], "--size", "640x480", "--stream-to", f"tcp://127.0.0.1:{port}",
+            "--codec", "mjpeg", "--json",
+        )  # fmt: skip
+        connection, _ = server.accept()
+        out, told = sender.communicate(timeout=60)
+        connection.close()
+    assert sender.returncode == 0, told
+    summary = json.loads(out)
+    assert summary["frames"] + summary["dropped_camera"] + summary["dropped_queue"] == 120
+    assert summary["dropped_queue"] == 0, "the wire must not hold the recording up"
+    assert int(told.rpartition(" frames sent, ")[2].split()[0]) > 10, told
+
+
+def test_the_offset_of_two_clocks() -> None:
+    """The sender's clock is 5 s ahead; the way there takes 30 ms, the way back 10 ms."""
+    ms = 1_000_000
+    found = measured(asked=0, came=5030 * ms, answered=5031 * ms, back=41 * ms)
+    assert found.uncertainty_ns == 20 * ms
+    assert abs(found.ns - 5000 * ms) <= found.uncertainty_ns
+
+
+@contextmanager
+def line(delay: float, loss: float) -> Iterator[Line]:
+    with Line(delay, loss) as between:
+        yield between
+
+
+def test_two_machines_and_a_bad_line(tmp_path: Path) -> None:
+    """40 ms there and 40 ms back, and one packet in fifty lost."""
+    with line(0.04, 0.02) as between:
+        receiver = start(
+            tmp_path / "here.mkv", -1, "--camera", "tcp://10.77.0.2:5000?listen", "--size", "source", on=(between, 1)
+        )
+        wait_for_listener(5000, prefix=tuple(between.run(1)))
+        sender = start(*demo(tmp_path / "there.mkv", 5, 5000, host="10.77.0.2"), on=(between, 0))
+        told = end(sender)
+        assert "connected" in told
+        end(receiver)
+    check_same(tmp_path / "there.mkv", tmp_path / "here.mkv")
+    with open_recording(tmp_path / "here.mkv") as ours:
+        uncertainty = ours.read(len(ours) - 1).metadata["clock_uncertainty_ns"]
+    assert 40e6 <= uncertainty < 120e6
+
+
+@pytest.mark.slow
+def test_a_host_that_vanishes(tmp_path: Path) -> None:
+    with line(0.01, 0.0) as between:
+        receiver = start(tmp_path / "here", -1, "--camera", "tcp://10.77.0.2:5000?listen", on=(between, 1))
+        wait_for_listener(5000, prefix=tuple(between.run(1)))
+        sender = start(*demo(tmp_path / "there", 20, 5000, host="10.77.0.2"), on=(between, 0))
+        until = time.monotonic() + 30
+        while not list((tmp_path / "here").glob("*.png")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        between.cut = True
+        told = end(sender)
+        assert "connection lost" in told, told
+        with open_recording(tmp_path / "there") as theirs:
+            assert theirs.timestamps_ns[-1] - theirs.timestamps_ns[0] > 19.9e9
+        told = end(receiver, 1, seconds=90)
+        assert "the sender has vanished; what came before is safe" in told
+    with open_recording(tmp_path / "here") as ours:
+        assert len(ours) > 3
