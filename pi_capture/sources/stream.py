@@ -249,7 +249,7 @@ class StreamSource:
         times = [told.get(name) for name in ("asked", "came", "answered")]
         numbers = [number for number in times if type(number) is int and 0 <= number < 1 << 63]
         if len(numbers) == len(times):
-            self._samples.append(measured(*numbers, back=back))
+            self._samples.append(measured(numbers[0], numbers[1], numbers[2], back))
             recent = [sample for sample in self._samples if back - sample.at_ns < KEPT_SECONDS * 1e9]
             self._samples = recent
             self._clock = min(recent, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
