@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -52,7 +53,8 @@ class Address:
     @staticmethod
     def parse(text: str, option: str) -> Address:
         """Read an address. Raises UsageError, in which `option` names what it was given for."""
-        form = f"{option} {text}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
+        shown = re.sub(r"//[^/]*@", "//…@", text)
+        form = f"{option} {shown}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
         if text.lower().startswith("srt://"):
             raise UsageError(f"{option} {text}: PyAV comes without SRT; use tcp://, through a VPN where it needs one")
         try:

@@ -10,8 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -118,18 +117,8 @@ def test_what_ffmpeg_sends_is_received(tmp_path: Path) -> None:
     port = free_port()
     receiver = start(tmp_path / "here", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
     wait_for_listener(port)
-    send = [
-        "-re",
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=s=64x48:r=25:d=2",
-        "-c:v",
-        "ffv1",
-        "-f",
-        "nut",
-        f"tcp://127.0.0.1:{port}",
-    ]
+    pictures = ["-re", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2"]
+    send = [*pictures, "-c:v", "ffv1", "-f", "nut", f"tcp://127.0.0.1:{port}"]
     subprocess.run(["ffmpeg", "-v", "error", *send], check=True)
     time.sleep(0.5)
     receiver.send_signal(signal.SIGINT)
@@ -168,7 +157,8 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [("srt://desk:5000", "without SRT"), ("desk:5000", "give tcp://"), ("tcp://desk", "give tcp://"),
-     ("tcp://desk:99999", "give tcp://"), ("tcp://desk:5000?secure", "codec="), ("tcp://desk:5000?codec=x", "known are")],
+     ("tcp://desk:99999", "give tcp://"), ("tcp://desk:5000?secure", "codec="),
+     ("tcp://desk:5000?codec=x", "known are")],
 )  # fmt: skip
 def test_addresses_that_can_not_be(tmp_path: Path, url: str, complaint: str) -> None:
     told = end(start(tmp_path / "day1", 1, "--camera", "demo", "--stream-to", url), 2)
@@ -197,7 +187,8 @@ def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
     wait_for_listener(port)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(HOSTILE[name])
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # it has hung up
+            connection.shutdown(socket.SHUT_WR)
         told = end(receiver, 1)
     assert len(told.splitlines()) == 1 and f"tcp://127.0.0.1:{port}" in told, told
     assert list(tmp_path.iterdir()) == []
@@ -243,15 +234,9 @@ def test_the_offset_of_two_clocks() -> None:
     assert abs(found.ns - 5000 * ms) <= found.uncertainty_ns
 
 
-@contextmanager
-def line(delay: float, loss: float) -> Iterator[Line]:
-    with Line(delay, loss) as between:
-        yield between
-
-
 def test_two_machines_and_a_bad_line(tmp_path: Path) -> None:
     """40 ms there and 40 ms back, and one packet in fifty lost."""
-    with line(0.04, 0.02) as between:
+    with Line(0.04, 0.02) as between:
         receiver = start(
             tmp_path / "here.mkv", -1, "--camera", "tcp://10.77.0.2:5000?listen", "--size", "source", on=(between, 1)
         )
@@ -268,7 +253,7 @@ def test_two_machines_and_a_bad_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_host_that_vanishes(tmp_path: Path) -> None:
-    with line(0.01, 0.0) as between:
+    with Line(0.01, 0.0) as between:
         receiver = start(tmp_path / "here", -1, "--camera", "tcp://10.77.0.2:5000?listen", on=(between, 1))
         wait_for_listener(5000, prefix=tuple(between.run(1)))
         sender = start(*demo(tmp_path / "there", 20, 5000, host="10.77.0.2"), on=(between, 0))

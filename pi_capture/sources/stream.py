@@ -67,6 +67,7 @@ def _meet(place: Address, listener: socket.socket | None, seconds: float, closed
     """A connection to the sender, who may take some time. Raises CameraError."""
     until = time.monotonic() + seconds
     reason = "nobody connected"
+    failure: OSError | None = None
     while time.monotonic() < until and not closed.is_set():
         try:
             connection = listener.accept()[0] if listener is not None else connect_to(place, SILENCE_SECONDS)
@@ -75,10 +76,14 @@ def _meet(place: Address, listener: socket.socket | None, seconds: float, closed
         except TimeoutError:
             continue
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason, failure = error.strerror or str(error), error
             if isinstance(error, socket.gaierror) or seconds == FIRST_SECONDS:
                 break
             closed.wait(0.5)
+    if isinstance(failure, socket.gaierror):
+        raise CameraError(f"{place} can't be reached; check the address")
+    if listener is None:
+        raise CameraError(f"{place} can't be reached ({reason}); check the address, and whether the sender runs")
     raise CameraError(f"{place}: {reason}; start the sender: python -m pi_capture DIRECTORY -1 --stream-to tcp://…")
 
 
