@@ -167,7 +167,8 @@ def _labelled(recording: Recording, kept: _Kept) -> Iterator[tuple[tuple[Run, ..
     """The session's frames with a label: their names, the label, and how many they are."""
     names, time_of = _frames_since(recording, kept.first_index)
     borders = [bisect_left(range(len(names)), start, key=time_of) for start, _ in kept.starts]
-    for (_, label), begin, end in zip(kept.starts, borders, [*borders[1:], len(names)], strict=True):
+    # Without a key, as after a crash between the file's first line and its second, there is no border either.
+    for (_, label), begin, end in zip(kept.starts, borders, [*borders[1:], len(names)], strict=False):
         if label is not None and end > begin:
             yield to_runs(names[begin:end]), label, end - begin
 

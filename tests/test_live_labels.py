@@ -180,6 +180,17 @@ def test_kill_keeps_every_key(tmp_path: Path, name: str) -> None:
             assert times[last + 1] - times[last] > 0.1e9
 
 
+@pytest.mark.parametrize(
+    "text", ["", '{"live_lab', '{"live_labels":1,"first_index":0,"classes":["a"],"directories":["a"]}\n{"fr']
+)
+def test_live_labels_that_were_cut_off_before_any_key(tmp_path: Path, text: str) -> None:
+    again = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "0.2", "--camera", "demo", "--size", "64x48"]
+    subprocess.run(again, check=True, capture_output=True)
+    live_path(tmp_path / "day1").write_text(text)
+    subprocess.run(again, check=True, capture_output=True)
+    assert not live_path(tmp_path / "day1").exists() and set(shown_by_classify(tmp_path / "day1")) == {None}
+
+
 def test_the_labeller_adopts_after_a_kill(tmp_path: Path) -> None:
     terminal = Terminal(recording(tmp_path / "day1"))
     terminal.sees("[no label]")
