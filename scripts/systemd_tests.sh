@@ -77,12 +77,13 @@ UNIT
 mkdir -p $new/etc/systemd/system/graphical.target.wants
 ln -s ../job.service $new/etc/systemd/system/graphical.target.wants/
 ln -sf /usr/lib/systemd/system/graphical.target $new/etc/systemd/system/default.target
-for unit in serial-getty@ttyS0 getty@tty1 systemd-networkd-wait-online; do
+touch $new/etc/.updated $new/var/.updated # nothing is to be made ready for a first boot
+for unit in serial-getty@ttyS0 getty@tty1 getty-static systemd-networkd-wait-online; do
     ln -sf /dev/null $new/etc/systemd/system/$unit.service
 done
 cd $new
 pivot_root . old
-exec chroot . /lib/systemd/systemd --log-target=console --log-level=notice --show-status=yes </dev/console >/dev/console 2>&1
+exec chroot . /lib/systemd/systemd --show-status=no </dev/console >/dev/console 2>&1
 INIT
 
 bash "$work/vmrun.sh" -r "$root" -s "$here" -t 900 -- \
