@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_SIDE = 16384
 COMMANDS: dict[str, str] = {
     "export-model": "pi_capture.cli:export_model",
+    "doctor": "pi_capture.doctor:main",
     "install-service": "pi_capture.install:install",
     "uninstall-service": "pi_capture.install:uninstall",
 }
@@ -58,6 +59,7 @@ targets:
   day1.h5       one HDF5 file, a chunk per frame
 
 commands (each has its own --help):
+  doctor [DIRECTORY]                    will this machine record, and how fast?
   install-service NAME --config FILE    record at every boot, looked after by systemd
   uninstall-service NAME                no more
 
@@ -85,9 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("directory", metavar="DIRECTORY", nargs="?", help="where to; added to if it exists")
     parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=_seconds, help="how long; -1 until Ctrl-C")
     parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from, see below")
-    parser.add_argument(
-        "--size", metavar="WxH", type=_size, default="128x128", help="128x128 unless given; or 'source'"
-    )
+    parser.add_argument("--size", metavar="WxH", type=size, default="128x128", help="128x128 unless given; or 'source'")
     parser.add_argument("--fps", metavar="N", type=_positive, help="wanted rate (default: the camera's, at most 30)")
     parser.add_argument("--backend", metavar="NAME", help="format (default: by DIRECTORY's suffix, else png)")
     parser.add_argument(
@@ -280,7 +280,8 @@ def _not_negative(text: str) -> float:
     return number
 
 
-def _size(text: str) -> tuple[int, int] | None:
+def size(text: str) -> tuple[int, int] | None:
+    """``640x480``, or ``source`` for None."""
     if text == "source":
         return None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
