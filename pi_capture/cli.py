@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,6 +117,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--print-config", action="store_true", help="show each setting and its origin, and end")
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
+    parser.add_argument("--json-lines", action="store_true", help="print a status a second on stdout, then the summary")
+    parser.add_argument(
+        "--metrics", metavar="PORT", type=_port, help="answer Prometheus at http://127.0.0.1:PORT/metrics"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
     parser.add_argument("--version", action="version", version=f"pi-capture {__version__}")
@@ -155,19 +160,28 @@ def _main(words: Sequence[str]) -> int:
 
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.capture import record
+    from pi_capture.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.progress import Progress
 
     stop = threading.Event()
     progress = Progress(args.directory, args.seconds, quiet=args.quiet)
     countdown = args.countdown if args.countdown is not None else 3.0 if progress.on_terminal else 0.0
     notifier = Notifier(os.environ, stop, progress.say)
+    meter = Meter()
+    lines = JsonLines(meter) if args.json_lines else None
 
     def show(status: Status) -> None:
         progress.show(status)
         notifier.show(status, progress.line)
+        meter.show(status, progress.fps, progress.free_bytes)
+        if lines is not None:
+            lines.show()
 
     failure: RecordingError | None = None
-    with StopSignals(stop), progress:
+    server = None if args.metrics is None else MetricsServer(args.metrics, meter)
+    with StopSignals(stop), progress, server or nullcontext():
+        if server is not None:
+            progress.say(f"metrics at {server.url}")
         try:
             summary = record(
                 args.directory,
@@ -188,7 +202,9 @@ def _record(args: argparse.Namespace) -> int:
         except RecordingError as error:
             failure, summary = error, error.summary
     _tell(summary)
-    if args.json:
+    if lines is not None:
+        lines.end(summary)
+    elif args.json:
         print(json.dumps(asdict(summary)))
     return 0 if failure is None else _fail(failure, 1)
 
@@ -264,6 +280,12 @@ def _seconds(text: str) -> float:
     if number <= 0 and number != -1:
         raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, or -1 to record until Ctrl-C")
     return number
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a port, 1 to 65535, or 0 for any that is free")
+    return int(text)
 
 
 def _positive(text: str) -> float:

@@ -37,7 +37,7 @@ class Status:
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed.
+    ``dropped_disk`` because the disk failed. ``queue_fill``, 0 to 1, is how full the queue is now.
     """
 
     frames: int
@@ -46,6 +46,7 @@ class Status:
     dropped_camera: int
     dropped_disk: int
     bytes: int
+    queue_fill: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,7 @@ class Recorder:
             self._dropped_camera,
             self._dropped_disk,
             self._writer.bytes_written,
+            self._encoders.fill if self._encoders is not None else 0.0,
         )
 
     def summary(self) -> Summary:
