@@ -372,10 +372,8 @@ def _clock(question: Question) -> Iterator[Finding]:
         return
     state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # struct timex, modes = 0: only asks
     if state == NOT_SYNCHRONISED:
-        advice = (
-            "sudo timedatectl set-ntp true; without a network, a real-time clock. Order and durations are not affected"
-        )
-        yield Finding("clock", "warn", "not synchronised: the dates of recordings may be wrong", advice)
+        found = "not synchronised: dates may be wrong; the frames' order and distances are right all the same"
+        yield Finding("clock", "warn", found, "sudo timedatectl set-ntp true; without a network, a real-time clock")
     else:
         yield Finding("clock", "ok", "synchronised")
 
