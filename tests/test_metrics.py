@@ -9,11 +9,14 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.test_cli import DEMO, run, start, wait_for_frames
+from tests.test_cli import DEMO, run, wait_for_frames
+
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def url_of(process: subprocess.Popen[str]) -> str:
@@ -42,8 +45,8 @@ def read(url: str) -> dict[str, float]:
     return values
 
 
-def test_metrics_of_a_running_recording(tmp_path: Path) -> None:
-    process = start(tmp_path / "day1", -1, *DEMO, "--metrics", 0, "--sync-interval", 0.1)
+def test_metrics_of_a_running_recording(tmp_path: Path, started: Start) -> None:
+    process = started(tmp_path / "day1", -1, *DEMO, "--metrics", 0, "--sync-interval", 0.1)
     url = url_of(process)
     wait_for_frames(tmp_path / "day1")
     first = read(url)
@@ -63,8 +66,8 @@ def test_metrics_of_a_running_recording(tmp_path: Path) -> None:
     assert process.returncode == 0 and len(err.splitlines()) == 1
 
 
-def test_when_nothing_becomes_durable_the_seconds_grow(tmp_path: Path) -> None:
-    process = start(tmp_path / "day1", -1, *DEMO, "--metrics", 0, "--sync-interval", 1000)
+def test_when_nothing_becomes_durable_the_seconds_grow(tmp_path: Path, started: Start) -> None:
+    process = started(tmp_path / "day1", -1, *DEMO, "--metrics", 0, "--sync-interval", 1000)
     url = url_of(process)
     while read(url)["pi_capture_frames_total"] < 30:
         pass
@@ -107,7 +110,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "asleep"])
-def test_a_reader_of_json_lines_is_not_waited_for(tmp_path: Path, gone: bool) -> None:
+def test_a_reader_of_json_lines_is_not_waited_for(tmp_path: Path, gone: bool, started: Start) -> None:
     """Nobody reads: the pipe is closed, or full. The recording goes on, and ends well."""
     import fcntl
     import os
@@ -118,7 +121,7 @@ def test_a_reader_of_json_lines_is_not_waited_for(tmp_path: Path, gone: bool) ->
         os.close(reader)
     else:
         os.write(writer, bytes(4000))
-    process = start(tmp_path / "day1", -1, *DEMO, "--json-lines", "--sync-interval", 0.1, stdout=writer)
+    process = started(tmp_path / "day1", -1, *DEMO, "--json-lines", "--sync-interval", 0.1, stdout=writer)
     os.close(writer)
     while len(list((tmp_path / "day1").glob("*.png"))) < 150:
         assert process.poll() is None
