@@ -179,7 +179,7 @@ def _record(args: argparse.Namespace) -> int:
 
     failure: RecordingError | None = None
     server = None if args.metrics is None else MetricsServer(args.metrics, meter)
-    with StopSignals(stop), progress, server or nullcontext():
+    with StopSignals(stop), progress, notifier, server or nullcontext():
         if server is not None:
             progress.say(f"metrics at {server.url}")
         try:
