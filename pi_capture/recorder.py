@@ -292,7 +292,7 @@ class Recorder:
             self._dropped_camera,
             self._dropped_disk,
             self._writer.bytes_written,
-            self._encoders.fill if self._encoders is not None else 0.0,
+            queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
         )
 
     def summary(self) -> Summary:
