@@ -55,7 +55,7 @@ cat >$new/etc/pi-capture/corner.toml <<'TOML'
 directory = "/srv/recordings/day1"
 seconds = -1
 camera = "demo"
-fps = 10
+fps = 3
 TOML
 cd /mnt
 PYTHONPATH=/mnt/root/repo /opt/venv/bin/python -m pi_capture install-service corner --user pi \
