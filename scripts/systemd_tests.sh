@@ -61,7 +61,7 @@ cd /mnt
 PYTHONPATH=/mnt/root/repo /opt/venv/bin/python -m pi_capture install-service corner --user pi \
     --config $new/etc/pi-capture/corner.toml --root $new
 # As it is installed, but quicker, so that the tests are.
-printf '[Service]\nWatchdogSec=15\nTimeoutAbortSec=4\nRestartSec=1\n' \
+printf '[Service]\nWatchdogSec=15\nTimeoutStartSec=300\nTimeoutAbortSec=4\nRestartSec=1\n' \
     >$new/etc/systemd/system/pi-capture@corner.service.d/zz-tests.conf
 
 cat >$new/etc/systemd/system/job.service <<'UNIT'
@@ -86,5 +86,5 @@ pivot_root . old
 exec chroot . /lib/systemd/systemd --show-status=no </dev/console >/dev/console 2>&1
 INIT
 
-bash "$work/vmrun.sh" -r "$root" -s "$here" -t 900 -- \
+bash "$work/vmrun.sh" -r "$root" -s "$here" -t 1800 -- \
     "$(printf '%q ' python -m pytest -q -rA -s -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)"
