@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_SIDE = 16384
 COMMANDS: dict[str, str] = {
     "export-model": "pi_capture.cli:export_model",
+    "doctor": "pi_capture.doctor:main",
     "install-service": "pi_capture.install:install",
     "uninstall-service": "pi_capture.install:uninstall",
 }
@@ -65,6 +66,7 @@ targets:
 
 commands (each has its own --help):
   export-model [--weights FILE]         make weights for .features.h5 ready, once
+  doctor [DIRECTORY]                    will this machine record, and how fast?
   install-service NAME --config FILE    record at every boot, looked after by systemd
   uninstall-service NAME                no more
 
@@ -93,9 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("directory", metavar="DIRECTORY", nargs="?", help="where to; added to if it exists")
     parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=_seconds, help="how long; -1 until Ctrl-C")
     parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from, see below")
-    parser.add_argument(
-        "--size", metavar="WxH", type=_size, default="128x128", help="128x128 unless given; or 'source'"
-    )
+    parser.add_argument("--size", metavar="WxH", type=size, default="128x128", help="128x128 unless given; or 'source'")
     parser.add_argument("--fps", metavar="N", type=_positive, help="wanted rate (default: the camera's, at most 30)")
     parser.add_argument("--backend", metavar="NAME", help="format (default: by DIRECTORY's suffix, else png)")
     parser.add_argument(
@@ -137,6 +137,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--print-config", action="store_true", help="show each setting and its origin, and end")
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
+    parser.add_argument("--json-lines", action="store_true", help="print a status a second on stdout, then the summary")
+    parser.add_argument(
+        "--metrics", metavar="PORT", type=_port, help="answer Prometheus at http://127.0.0.1:PORT/metrics"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
     parser.add_argument("--version", action="version", version=f"pi-capture {__version__}")
@@ -176,25 +180,36 @@ def _main(words: Sequence[str]) -> int:
 
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.capture import record
+    from pi_capture.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.progress import Progress
 
     stop = threading.Event()
     progress = Progress(args.directory, args.seconds, quiet=args.quiet)
     countdown = args.countdown if args.countdown is not None else 3.0 if progress.on_terminal else 0.0
     notifier = Notifier(os.environ, stop, progress.say)
+    meter = Meter()
+    lines = JsonLines(meter) if args.json_lines else None
 
     def show(status: Status) -> None:
         progress.show(status)
         notifier.show(status, progress.line)
+        meter.show(status, progress.fps, progress.free_bytes)
+        if lines is not None:
+            lines.show()
 
     failure: RecordingError | None = None
+    server = None if args.metrics is None else MetricsServer(args.metrics, meter)
     with (
         StopSignals(stop) as signals,
         progress,
+        notifier,
+        server or nullcontext(),
         _live_labels(args, progress, signals) as live_labels,
         _preview(args, progress, live_labels) as preview,
         _senders(args, progress) as senders,
     ):
+        if server is not None:
+            progress.say(f"metrics at {server.url}")
         try:
             summary = record(
                 args.directory,
@@ -217,7 +232,9 @@ def _record(args: argparse.Namespace) -> int:
         except RecordingError as error:
             failure, summary = error, error.summary
     _tell(summary)
-    if args.json:
+    if lines is not None:
+        lines.end(summary)
+    elif args.json:
         print(json.dumps(asdict(summary)))
     return 0 if failure is None else _fail(failure, 1)
 
@@ -369,6 +386,12 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a port, 1 to 65535, or 0 for any that is free")
+    return int(text)
+
+
 def _positive(text: str) -> float:
     number = _number(text)
     if number <= 0:
@@ -392,7 +415,8 @@ def _class_names(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _size(text: str) -> tuple[int, int] | None:
+def size(text: str) -> tuple[int, int] | None:
+    """``640x480``, or ``source`` for None."""
     if text == "source":
         return None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)

@@ -94,7 +94,7 @@ def configure(
     chosen.update(found)
     for name, setting in chosen.items():
         if setting.origin != "default":
-            setattr(result, actions[name].dest, _convert(actions[name], setting))
+            setattr(result, actions[name].dest, _convert(actions[name], setting, getattr(result, actions[name].dest)))
     vars(result).update(flags)
     chosen.update(_as_written(parser, arguments, actions))
     return Configuration(result, tuple(chosen.values()))
@@ -142,7 +142,7 @@ def _from_environment(environment: Mapping[str, str], actions: Mapping[str, argp
 
 
 def _from_text(action: argparse.Action, text: str) -> Any:
-    if _is_switch(action):
+    if _is_switch(action) or (_may_stand_alone(action) and text.lower() in ("true", "false")):
         return YES_OR_NO.get(text.lower(), text)
     if _is_list(action):
         return shlex.split(text)
@@ -201,6 +201,11 @@ def _is_switch(action: argparse.Action) -> bool:
     return action.nargs == 0
 
 
+def _may_stand_alone(action: argparse.Action) -> bool:
+    """Whether it is a switch that may have a value: ``--retry``, ``--retry 3``; in a file ``true``, or 3."""
+    return action.nargs == "?" and action.const is not None
+
+
 def _is_list(action: argparse.Action) -> bool:
     return isinstance(action, argparse._AppendAction) or action.nargs not in (None, 0, "?")
 
@@ -223,10 +228,12 @@ def _number(text: str) -> int | float | str:
 
 def _check_type(action: argparse.Action, value: object, where: str) -> None:
     """TOML's type must be the one that the option is about: no number in quotes, no text for a switch."""
+    if _may_stand_alone(action) and isinstance(value, bool):
+        return
     if _is_switch(action):
         wanted, right = "true or false", isinstance(value, bool)
     elif _is_list(action):
-        wanted = "a list of texts"
+        wanted = "a list, such as [1, 2]" if _is_number(action) else 'a list, such as ["one", "two"]'
         right = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
     elif _is_number(action):
         wanted, right = "a number", isinstance(value, int | float) and not isinstance(value, bool)
@@ -236,8 +243,8 @@ def _check_type(action: argparse.Action, value: object, where: str) -> None:
         raise UsageError(f"{where} takes {wanted}, not {_toml(value)}")
 
 
-def _convert(action: argparse.Action, setting: Setting) -> Any:
-    """The value as the option's type makes it."""
+def _convert(action: argparse.Action, setting: Setting, default: Any) -> Any:
+    """The value as the option's type makes it; `default` is for a switch that is off."""
     value, where = setting.value, f"{setting.origin}: {setting.name}"
     if _is_switch(action):
         if not isinstance(value, bool):
@@ -245,6 +252,8 @@ def _convert(action: argparse.Action, setting: Setting) -> Any:
         if isinstance(action, argparse.BooleanOptionalAction):
             return value
         return action.const if value else not action.const
+    if isinstance(value, bool):
+        return action.const if value else default
     if isinstance(value, list):
         return [_convert_one(action, str(one), where) for one in value]
     return _convert_one(action, str(value), where)

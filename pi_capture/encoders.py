@@ -46,6 +46,11 @@ class EncoderPool(Generic[Encoded]):
         for thread in self._threads:
             thread.start()
 
+    @property
+    def fill(self) -> float:
+        """How full it is, from 0 to 1."""
+        return self._inside / self._capacity
+
     def put(self, frame: Frame, *, wait: bool) -> bool:
         """Take a frame in. If there is no room, wait for it, or say False."""
         with self._room:

@@ -74,7 +74,7 @@ def install(arguments: Sequence[str]) -> int:
         steps += [_run("systemctl", "daemon-reload"), _run("systemctl", "enable", service)]
         steps.append(_run("systemctl", "restart", "--no-block", service))
     status = _do(steps, args)
-    if status == 0 and not args.dry_run:
+    if status == 0 and not args.dry_run and args.root == Path("/"):
         print(f"how it is:    systemctl status pi-capture@{name}\nwhat it says: journalctl -u pi-capture@{name}")
     return status
 

@@ -39,7 +39,7 @@ class Status:
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed.
+    ``dropped_disk`` because the disk failed. ``queue_fill``, 0 to 1, is how full the queue is now.
     """
 
     frames: int
@@ -48,6 +48,7 @@ class Status:
     dropped_camera: int
     dropped_disk: int
     bytes: int
+    queue_fill: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +319,7 @@ class Recorder:
             self._dropped_camera,
             self._dropped_disk,
             self._writer.bytes_written,
+            queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
         )
 
     def summary(self) -> Summary:

@@ -58,7 +58,7 @@ class StopSignals:
 
 
 class Notifier:
-    """Tells systemd how a recording stands (``sd_notify``); without systemd there is nobody to tell.
+    """Tells systemd, within this context, how a recording stands (``sd_notify``); without systemd, nobody.
 
     It is ready when the first frame is durable. Its watchdog is fed by frames that became durable and by nothing else:
     a camera, a disk or a program that hangs stops feeding it, whatever still runs.
@@ -68,7 +68,7 @@ class Notifier:
     environment : mapping
         Such as ``os.environ``; systemd names its socket in ``NOTIFY_SOCKET``.
     stop : threading.Event
-        Set when the recording begins to end.
+        Set when the recording is asked to end; and by this, when it has ended by itself.
     say : callable
         Told a line for the journal when the first frame is durable.
     """
@@ -81,8 +81,10 @@ class Notifier:
         self._say = say
         self._durable = 0
         self._status_due = 0.0
+        self._stop = stop
+        self._ending = threading.Thread(target=self._tell_the_end, name="notify", daemon=True)
         if self._address:
-            threading.Thread(target=self._tell_the_end, args=(stop,), name="notify", daemon=True).start()
+            self._ending.start()
 
     def show(self, status: Status, line: str) -> None:
         """The status, as often as it comes, and the line that a person reads in ``systemctl status``."""
@@ -101,8 +103,18 @@ class Notifier:
             self._say("recording: the first frames are on the disk")
         self._durable = status.durable
 
-    def _tell_the_end(self, stop: threading.Event) -> None:
-        stop.wait()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._address:
+            self._ending.join(STATUS_SECONDS)
+
+    def _tell_the_end(self) -> None:
+        self._stop.wait()
         self._send("STOPPING=1", "STATUS=storing the last frames")
 
     def _send(self, *lines: str) -> bool:

@@ -55,13 +55,13 @@ cat >$new/etc/pi-capture/corner.toml <<'TOML'
 directory = "/srv/recordings/day1"
 seconds = -1
 camera = "demo"
-fps = 10
+fps = 3
 TOML
 cd /mnt
 PYTHONPATH=/mnt/root/repo /opt/venv/bin/python -m pi_capture install-service corner --user pi \
     --config $new/etc/pi-capture/corner.toml --root $new
 # As it is installed, but quicker, so that the tests are.
-printf '[Service]\nWatchdogSec=8\nTimeoutAbortSec=4\nRestartSec=1\n' \
+printf '[Service]\nWatchdogSec=15\nTimeoutStartSec=300\nTimeoutAbortSec=4\nRestartSec=1\n' \
     >$new/etc/systemd/system/pi-capture@corner.service.d/zz-tests.conf
 
 cat >$new/etc/systemd/system/job.service <<'UNIT'
@@ -77,13 +77,14 @@ UNIT
 mkdir -p $new/etc/systemd/system/graphical.target.wants
 ln -s ../job.service $new/etc/systemd/system/graphical.target.wants/
 ln -sf /usr/lib/systemd/system/graphical.target $new/etc/systemd/system/default.target
-for unit in serial-getty@ttyS0 getty@tty1 systemd-networkd-wait-online; do
+touch $new/etc/.updated $new/var/.updated # nothing is to be made ready for a first boot
+for unit in serial-getty@ttyS0 getty@tty1 getty-static systemd-networkd-wait-online; do
     ln -sf /dev/null $new/etc/systemd/system/$unit.service
 done
 cd $new
 pivot_root . old
-exec chroot . /lib/systemd/systemd --log-target=console --log-level=notice --show-status=yes </dev/console >/dev/console 2>&1
+exec chroot . /lib/systemd/systemd --show-status=no </dev/console >/dev/console 2>&1
 INIT
 
-bash "$work/vmrun.sh" -r "$root" -s "$here" -t 900 -- \
+bash "$work/vmrun.sh" -r "$root" -s "$here" -t 1800 -- \
     "$(printf '%q ' python -m pytest -q -rA -s -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)"

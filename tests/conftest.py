@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +38,23 @@ def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["XDG_CACHE_HOME"]
     else:
         os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts ``python -m pi_capture`` with the arguments given; what still runs when the test ends is killed."""
+    from tests.test_cli import start
+
+    processes = []
+
+    def begin(*arguments: object, **options: int) -> subprocess.Popen[str]:
+        processes.append(start(*arguments, **options))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:

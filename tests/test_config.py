@@ -163,6 +163,7 @@ def test_options_of_other_kinds(tmp_path: Path) -> None:
         made.add_argument("--config")
         made.add_argument("--tag", action="append", default=[])
         made.add_argument("--area", nargs=4, type=int)
+        made.add_argument("--retry", nargs="?", type=int, const=-1, default=0)
         made.add_argument("--level", choices=["low", "high"])
         made.add_argument("--no-sound", dest="sound", action="store_false")
         made.add_argument("--into", type=Path, default=Path("here"))
@@ -170,6 +171,10 @@ def test_options_of_other_kinds(tmp_path: Path) -> None:
 
     file = tmp_path / "f.toml"
     file.write_text('tag = ["a", "b c"]\narea = [1, 2, 3, 4]\nlevel = "low"\nno-sound = true\ninto = "there"\n')
+    for text, retry in (("true", -1), ("false", 0), ("3", 3)):
+        (tmp_path / "retry.toml").write_text(f"retry = {text}\n")
+        assert configure(parser(), ["--config", str(tmp_path / "retry.toml")], {}).arguments.retry == retry
+        assert configure(parser(), [], {"PI_CAPTURE_RETRY": text}).arguments.retry == retry
     found = configure(parser(), ["--config", str(file)], {"PI_CAPTURE_LEVEL": "high"}).arguments
     assert found.tag == ["a", "b c"] and found.area == [1, 2, 3, 4] and found.level == "high"
     assert found.sound is False and found.into == Path("there")

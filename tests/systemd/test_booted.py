@@ -26,7 +26,7 @@ pytestmark = pytest.mark.systemd
 DAY = Path("/srv/recordings/day1")
 CONFIG = Path("/etc/pi-capture/corner.toml")
 CORNER = "pi-capture@corner.service"
-SLOW = 120  # the machine is an emulated one
+SLOW = 300  # the machine is an emulated one
 
 
 def call(*words: object) -> str:
@@ -47,7 +47,7 @@ def wait_for(what: Callable[[], bool], why: str) -> None:
     until = time.monotonic() + SLOW
     while not what():
         assert time.monotonic() < until, f"{why}\n{call('systemctl', 'show', CORNER)[:2000]}\n{journal()[-3000:]}"
-        time.sleep(0.2)
+        time.sleep(2)
 
 
 def frames() -> int:

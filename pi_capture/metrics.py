@@ -1,0 +1,178 @@
+"""How a recording stands, for programs: Prometheus' text over HTTP, and a line of JSON a second.
+
+Nobody who reads this is ever waited for. The words for a person are `pi_capture.progress`'s business.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
+
+    from pi_capture.recorder import Status, Summary
+
+HOST = "127.0.0.1"
+LINE_SECONDS = 1.0
+CLIENT_SECONDS = 10.0  # what a client may take to say what it wants
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS = (  # attribute of Reading, name, type, help
+    ("frames", "pi_capture_frames_total", "counter", "Frames stored."),
+    ("durable", "pi_capture_durable_frames_total", "counter", "Frames stored that survive a power cut."),
+    ("bytes", "pi_capture_written_bytes_total", "counter", "Bytes stored."),
+    ("fps", "pi_capture_frames_per_second", "gauge", "Frames stored a second, over the last five seconds."),
+    ("queue_fill", "pi_capture_queue_fill_ratio", "gauge", "How full the queue is; frames are dropped at 1."),
+    ("free_bytes", "pi_capture_free_bytes", "gauge", "Bytes left on the target's disk."),
+    ("seconds_since_durable", "pi_capture_seconds_since_durable", "gauge", "Since a frame last became durable."),
+)
+DROPPED = "pi_capture_dropped_frames_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A recording's numbers at one moment. ``queue_fill`` is 0 to 1; the others are those of `Status`, `Progress`."""
+
+    frames: int = 0
+    durable: int = 0
+    dropped_queue: int = 0
+    dropped_camera: int = 0
+    dropped_disk: int = 0
+    bytes: int = 0
+    fps: float = 0.0
+    queue_fill: float = 0.0
+    free_bytes: int = 0
+    seconds_since_durable: float = 0.0
+
+
+class Meter:
+    """Keeps the last status, for whoever asks for a reading, from any thread."""
+
+    def __init__(self) -> None:
+        self._last = Reading()
+        self._durable_at = time.monotonic()
+
+    def show(self, status: Status, fps: float, free_bytes: int) -> None:
+        """The status, as often as it comes."""
+        if status.durable > self._last.durable:
+            self._durable_at = time.monotonic()
+        self._last = Reading(
+            status.frames, status.durable, status.dropped_queue, status.dropped_camera, status.dropped_disk,
+            status.bytes, round(fps, 3), round(status.queue_fill, 3), free_bytes,
+        )  # fmt: skip
+
+    def read(self) -> Reading:
+        """The last status, and how long ago a frame became durable, or the recorder started."""
+        since = round(time.monotonic() - self._durable_at, 3)
+        return Reading(**{**asdict(self._last), "seconds_since_durable": since})
+
+
+class MetricsServer:
+    """Answers ``http://127.0.0.1:PORT/metrics`` within this context, in threads of its own.
+
+    Raises
+    ------
+    OSError
+        The port is taken.
+    """
+
+    def __init__(self, port: int, meter: Meter) -> None:
+        try:
+            self._server = _server(port, meter)
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            reason = "the port is in use; give another" if taken else str(error)
+            raise OSError(errno.EADDRINUSE, reason, f"--metrics {port}") from error
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._server.server_port}/metrics"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class JsonLines:
+    """Prints a status a second on stdout, and the summary at the end, a line of JSON each.
+
+    A reader that is slow misses lines, and one that is gone is not missed: the recording goes on.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._due = 0.0
+
+    def show(self) -> None:
+        """Print a line if it is time to."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + LINE_SECONDS
+            self._print({"event": "status", **asdict(self._meter.read())}, wait=False)
+
+    def end(self, summary: Summary) -> None:
+        """Print the summary."""
+        self._print({"event": "summary", **asdict(summary)}, wait=True)
+
+    def _print(self, line: Mapping[str, Any], *, wait: bool) -> None:
+        try:
+            # What can be written at all can take a line this short at once.
+            if wait or select.select([], [sys.stdout], [], 0)[1]:
+                print(json.dumps(line), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_prometheus(reading: Reading) -> str:
+    """A reading in Prometheus' text format."""
+    lines = []
+    for attribute, name, kind, text in METRICS:
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {getattr(reading, attribute)}"]
+    lines += [f"# HELP {DROPPED} Frames lost, by what lost them.", f"# TYPE {DROPPED} counter"]
+    for cause in ("queue", "camera", "disk"):
+        lines.append(f'{DROPPED}{{cause="{cause}"}} {getattr(reading, f"dropped_{cause}")}')
+    return "\n".join(lines) + "\n"
+
+
+def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = CLIENT_SECONDS
+
+        def do_GET(self) -> None:
+            known = self.path.partition("?")[0] in ("/metrics", "/")
+            body = (as_prometheus(meter.read()) if known else "it is at /metrics\n").encode()
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Who asks is nobody's business in the log of a recording."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that went away is no failure of ours."""
+
+    return Server((HOST, port), Handler)
