@@ -19,6 +19,7 @@ from storage.video import VideoReader
 from storage.video_file import repair
 
 RATE = 48000
+DECODE = "-map", "0", "-map", "-0:s", "-f", "null", "-"
 IMU = SampleTrack("imu", 50, 2, unit="m/s²", labels=("x", "y"), source="made up")
 VOICE = SampleTrack("voice", RATE, 1, "flac")
 
@@ -56,7 +57,7 @@ def programs_accept(path: Path) -> list[dict[str, object]]:
     probed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert probed.stderr == ""
     decoded = subprocess.run(
-        ["ffmpeg", "-v", "warning", "-guess_layout_max", "0", "-i", path, *["-map", "0", "-map", "-0:s", "-f", "null", "-"]],
+        ["ffmpeg", "-v", "warning", "-guess_layout_max", "0", "-i", path, *DECODE],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert decoded.stderr == ""
