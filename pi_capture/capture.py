@@ -153,7 +153,9 @@ def _record_pictures(
 
 
 def _or_problems(summary: Summary, problems: Sequence[str]) -> Summary:
-    """The summary; but if something was wrong with a sensor, RecordingError. What came is safe."""
+    """The summary; but if something was wrong with a sensor, RecordingError, or CameraError if nothing came at all."""
+    if problems and not summary.bytes:
+        raise CameraError("; ".join(problems))
     if problems:
         raise RecordingError("; ".join(problems), summary)
     return summary

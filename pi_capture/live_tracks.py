@@ -20,7 +20,6 @@ from storage.formats import KEEP_SAMPLES, find_format
 
 SILENT_SECONDS = 5.0
 OFF_RATE = 0.02
-FIRST_SECONDS = 0.1  # that the first samples take to come together, at most
 KEPT_BACK_NS = 3_000_000_000  # of samples, until it is known when the recording begins
 END_SECONDS = 5.0
 TICK_SECONDS = 0.25
@@ -48,7 +47,7 @@ class LiveTracks:
 
     @property
     def first_ns(self) -> int | None:
-        """When the first sample came."""
+        """The time of the first sample."""
         return min((track.first_ns for track in self._tracks if track.first_ns is not None), default=None)
 
     @property
@@ -169,6 +168,7 @@ class _LiveTrack:
         self._problems: list[str] = []
         self._ended_early: str | None = None
         self._pauses = 0
+        self._came = False
         self.first_ns: int | None = None
         self.ended = False
 
@@ -209,13 +209,12 @@ class _LiveTrack:
             for samples in self._source.chunks():
                 now_ns = time.monotonic_ns()
                 if samples is not None:
-                    if self.first_ns is None:
-                        self.first_ns = now_ns - round(min(FIRST_SECONDS, len(samples) / self._rate) * 1e9)
+                    self._came = True
                     self._store(self._clock.take(samples, now_ns))
                     if not off_rate and (off := self._off_rate()) is not None:
                         off_rate = True
                         self._problem(off)
-                elif self.first_ns is not None:
+                elif self._came:
                     self._store([])
                     self._recorder.flush_samples(self._name)
                 elif not told_silence and time.monotonic() - silent_since > SILENT_SECONDS:
@@ -251,7 +250,7 @@ class _LiveTrack:
     def _finish(self) -> None:
         try:
             self._store(self._clock.finish())
-            if self.first_ns is None and not self._problems:
+            if not self._came and not self._problems:
                 self._problems.append(f"{self._name}: no sample came")
             if (rate := self._clock.measured_rate) is not None:
                 drift = round((rate / self._rate - 1) * 1e6, 1)
@@ -260,6 +259,8 @@ class _LiveTrack:
             pass  # the recorder tells it, or is closed already
 
     def _store(self, dated: Sequence[Dated]) -> None:
+        if dated and self.first_ns is None:
+            self.first_ns = dated[0].timestamp_ns
         self._kept_back.extend(dated)
         with self._lock:
             begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns

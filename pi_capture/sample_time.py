@@ -21,7 +21,8 @@ START_NS = SECOND  # samples are kept back so long until there is a line at all
 DECIDE_NS = SECOND  # what comes late may catch up for so long before it counts as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
 WINDOWS = 600  # seconds that the line goes through: it follows a clock that warms up
-LEAST_WINDOWS, LEAST_SPAN_NS = 4, 4 * SECOND  # less than that, and the stated rate is the better guess
+LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
+KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
 TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
 
 
@@ -162,10 +163,10 @@ class SampleClock:
             self._points.clear()
             self._points.extend(recent)
         indices, arrivals = np.array(self._points).T
-        if len(indices) >= LEAST_WINDOWS and arrivals[-1] - arrivals[0] >= LEAST_SPAN_NS * 0.6:
+        if len(indices) >= LEAST_WINDOWS and arrivals[-1] - arrivals[0] >= LEAST_SPAN_NS:
             period, offset = _fit(indices, arrivals)
             if period > 0:
-                self._period, self._offset, self._fitted = period, offset, arrivals[-1] - arrivals[0] >= LEAST_SPAN_NS
+                self._period, self._offset, self._fitted = period, offset, arrivals[-1] - arrivals[0] >= KNOWN_SPAN_NS
                 return
         self._offset = float((arrivals - indices * self._period).min())
 

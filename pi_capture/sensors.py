@@ -48,11 +48,14 @@ class Sensor:
     form : str
         What it prints: ``f32le`` or ``s16le`` (numbers of all channels in turn, little endian) or ``text`` (a line of
         numbers for each sample).
+    title : str
+        What people know it by.
     """
 
     track: SampleTrack
     command: str
     form: str = "f32le"
+    title: str = ""
 
 
 def parse_sensor(text: str) -> Sensor:
@@ -84,7 +87,7 @@ def parse_sensor(text: str) -> Sensor:
         track = SampleTrack(name, rate, channels, FORMATS[form], given.get("unit", ""), labels, command)
     except ValueError as error:
         raise UsageError(f"--sensor {error}") from None
-    return Sensor(track, command, form)
+    return Sensor(track, command, form, title=f"sensor {name}")
 
 
 class SampleSource(Protocol):
@@ -113,21 +116,13 @@ class SampleSource(Protocol):
         """What was wrong with what came, for a recording that ends; empty if nothing."""
 
 
-def stop_at_exit_status(name: str, status: int | None, complaint: str) -> str | None:
-    """What it means that a command ended by itself."""
-    if not status:
-        return None
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    return f"{name} {how}" + (f": {complaint}" if complaint else "")
-
-
 class Command:
     """Runs a sensor's command and reads what it prints."""
 
     def __init__(self, sensor: Sensor) -> None:
         self.track = sensor.track
         self._sensor = sensor
-        self._parser = _Text(sensor.track) if sensor.form == "text" else _Numbers(sensor.track, sensor.form)
+        self._parser = _Text(sensor) if sensor.form == "text" else _Numbers(sensor)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
         self._lines: list[str] = []
@@ -143,7 +138,7 @@ class Command:
                 stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            raise CameraError(f"sensor {self.track.name}: {error.strerror}") from None
+            raise CameraError(f"{self._sensor.title}: {error.strerror}") from None
 
     def chunks(self) -> Iterator[NDArray[Any] | None]:
         output = 0 if self._process is None else _fileno(self._process.stdout)
@@ -187,7 +182,7 @@ class Command:
     def _ended(self) -> None:
         """Its output is closed. Raises CameraError unless it ended well, or was told to."""
         if (left := self._parser.left()) and not self._stopped.is_set():
-            self._parser.problems.append(f"{self.track.name} {left}")
+            self._parser.problems.append(f"{self._sensor.title} {left}")
         if self._process is None:
             return
         try:
@@ -199,9 +194,9 @@ class Command:
         os.set_blocking(_fileno(self._process.stderr), False)
         with suppress(OSError):
             self._complain(os.read(_fileno(self._process.stderr), READ_BYTES))
-        failure = stop_at_exit_status(self.track.name, status, self._last_complaint)
-        if failure is not None and not self._stopped.is_set():
-            raise CameraError(f"sensor {failure}")
+        if status and not self._stopped.is_set():
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            raise CameraError(f"{self._sensor.title} {how}" + (f": {self._last_complaint}" if self._complaints else ""))
 
     def _complain(self, data: bytes) -> None:
         for line in data.decode("utf-8", "replace").splitlines():
@@ -209,7 +204,7 @@ class Command:
                 self._last_complaint = line.strip()[:500]
                 self._complaints += 1
                 if self._complaints <= TOLD_LINES:
-                    self._lines.append(f"sensor {self.track.name}: {self._last_complaint}")
+                    self._lines.append(f"{self._sensor.title}: {self._last_complaint}")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -228,11 +223,11 @@ class Command:
 
     def take_lines(self) -> list[str]:
         lines, self._lines = self._lines, []
-        return lines + [f"sensor {line}" for line in self._parser.take_lines()]
+        return lines + self._parser.take_lines()
 
     @property
     def problems(self) -> list[str]:
-        return [f"sensor {problem}" for problem in self._parser.problems]
+        return self._parser.problems
 
 
 def _fileno(file: Any) -> int:
@@ -245,10 +240,9 @@ def _fileno(file: Any) -> int:
 class _Numbers:
     """Binary numbers, all channels in turn."""
 
-    def __init__(self, track: SampleTrack, form: str) -> None:
-        self._track = track
-        self._form = form
-        self._size = track.channels * (4 if form == "f32le" else 2)
+    def __init__(self, sensor: Sensor) -> None:
+        self._title, self._form, self._channels = sensor.title, sensor.form, sensor.track.channels
+        self._size = self._channels * (4 if self._form == "f32le" else 2)
         self._rest = b""
         self._beginning: bytes | None = b""
         self.problems: list[str] = []
@@ -261,7 +255,7 @@ class _Numbers:
             if len(self._beginning) >= LEAST_TEXT:
                 if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in self._beginning[:LEAST_TEXT]):
                     raise CameraError(
-                        f"sensor {self._track.name} prints text ({self._beginning[:20].decode()!r} …), "
+                        f"{self._title} prints text ({self._beginning[:20].decode()!r} …), "
                         f"not {self._form}: say format=text"
                     )
                 self._beginning = None
@@ -269,9 +263,7 @@ class _Numbers:
         whole = len(data) // self._size * self._size
         self._rest = data[whole:]
         if whole:
-            yield np.frombuffer(data[:whole], "<f4" if self._form == "f32le" else "<i2").reshape(
-                -1, self._track.channels
-            )
+            yield np.frombuffer(data[:whole], "<f4" if self._form == "f32le" else "<i2").reshape(-1, self._channels)
 
     def left(self) -> str | None:
         if not self._rest:
@@ -285,8 +277,8 @@ class _Numbers:
 class _Text:
     """A line of numbers for each sample, with blanks, commas or semicolons between them."""
 
-    def __init__(self, track: SampleTrack) -> None:
-        self._track = track
+    def __init__(self, sensor: Sensor) -> None:
+        self._title, self._channels = sensor.title, sensor.track.channels
         self._rest = b""
         self._first = True
         self._bad = 0
@@ -309,27 +301,25 @@ class _Text:
             return None
         try:
             row = [float(word) for word in words]
-            if len(row) == self._track.channels:
+            if len(row) == self._channels:
                 return row
         except ValueError:
             row = []
         shown = line[:60].decode("utf-8", "replace").strip()
         if first and not row:
-            self._lines.append(f"{self._track.name}: {shown!r} is taken for a heading")
+            self._lines.append(f"{self._title}: {shown!r} is taken for a heading")
             return None
         self._bad += 1
         if self._bad == 1:
             found = f"{len(row)} numbers" if row else "no numbers"
-            self._lines.append(
-                f"{self._track.name} prints {shown!r}: {found}, channels={self._track.channels}; kept as NaN"
-            )
-        return [float("nan")] * self._track.channels
+            self._lines.append(f"{self._title} prints {shown!r}: {found}, channels={self._channels}; kept as NaN")
+        return [float("nan")] * self._channels
 
     @property
     def problems(self) -> list[str]:
         if not self._bad:
             return []
-        return [f"{self._track.name}: {self._bad} lines were not {self._track.channels} numbers; they are kept as NaN"]
+        return [f"{self._title}: {self._bad} lines were not {self._channels} numbers; they are kept as NaN"]
 
     def left(self) -> str | None:
         return None

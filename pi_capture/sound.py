@@ -1,7 +1,8 @@
-"""Sound, from a device or a filter graph, read through FFmpeg.
+"""Sound, from a device, a sound server or a filter graph.
 
-As `pi_capture.sensors` has it, this module says what is recorded and hands out samples as they come. A PulseAudio or
-PipeWire server is asked through FFmpeg where that knows it, and else through ``parec``.
+As `pi_capture.sensors` has it, this module says what is recorded and hands out samples as they come. Devices are read
+by the system's own ``arecord`` and ``parec``: the ALSA in PyAV's wheels finds neither the system's configuration nor
+its plugins, and there is no PulseAudio in them. Graphs are FFmpeg's.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sensors import Command, SampleSource, Sensor
+from storage.samples import SampleTrack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CODECS = {"flac": "flac", "opus": "opus", "pcm": "s16"}
 """What the command line calls them, and `storage.samples`."""
-KINDS = ("alsa", "pulse", "lavfi")
-PULSE_RATE, PULSE_CHANNELS = 48000, 2
-OPUS_RATE = 48000
+RATE, CHANNELS = 48000, 2  # what devices are asked for
+PROGRAMS = {
+    "alsa": (f"arecord -q -t raw -f S16_LE -r {RATE} -c {CHANNELS} --buffer-time=1000000 -D", "alsa-utils"),
+    "pulse": (f"parec --raw --format=s16le --rate={RATE} --channels={CHANNELS} -d", "pulseaudio-utils"),
+}
+LATENCY = {"pulse": " --latency-msec=20"}
 LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a graph that names files must not reach the network
-TRIES: Mapping[str, tuple[Mapping[str, str], ...]] = {"alsa": ({}, {"channels": "1"}), "lavfi": (LOCAL_ONLY,)}
 
 
 def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSource:
@@ -34,7 +38,7 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
     Parameters
     ----------
     spec : str
-        ``alsa:DEVICE``, ``pulse:SOURCE`` or ``lavfi:GRAPH``.
+        ``alsa:DEVICE``, ``pulse:SOURCE`` (PipeWire's too) or ``lavfi:GRAPH``.
     codec : str
         One of `CODECS`.
     name : str
@@ -45,56 +49,42 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
     UsageError
         The text form is none that is known.
     CameraError
-        There is no such device, or it is busy.
+        There is no such graph, or no program to read such a device.
     """
-    import av
-
     kind, _, address = spec.partition(":")
-    if kind not in KINDS or not address:
+    if kind not in (*PROGRAMS, "lavfi") or not address:
         raise UsageError(f"--audio {spec!r}: give alsa:DEVICE (alsa:default, say), pulse:SOURCE or lavfi:GRAPH")
     if codec not in CODECS:
         raise UsageError(f"unknown audio codec {codec!r}; known are {', '.join(CODECS)}")
-    if kind == "pulse" and kind not in av.formats_available:
-        return _from_parec(address, codec, name)
-    if kind not in av.formats_available:
-        raise CameraError(f"{spec}: FFmpeg has no {kind} here")
-    return Sound(spec, codec, name)
+    if kind == "lavfi":
+        return Graph(address, codec, name)
+    command, package = PROGRAMS[kind]
+    program = command.split()[0]
+    if shutil.which(program) is None:
+        raise CameraError(f"{spec}: {program} is missing: apt install {package}")
+    if kind == "pulse":
+        address = {"default": "@DEFAULT_SOURCE@"}.get(address, address)
+    track = SampleTrack(name, RATE, CHANNELS, CODECS[codec], source=spec)
+    return Command(Sensor(track, f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}", "s16le", title=spec))
 
 
-def _from_parec(source: str, codec: str, name: str) -> SampleSource:
-    from storage.samples import SampleTrack
+class Graph:
+    """The sound of a filter graph, held to its own rate: FFmpeg would run ahead of time."""
 
-    if shutil.which("parec") is None:
-        raise CameraError(f"pulse:{source}: parec is missing: apt install pulseaudio-utils")
-    command = f"exec parec --raw --format=s16le --rate={PULSE_RATE} --channels={PULSE_CHANNELS} --latency-msec=20"
-    if source != "default":
-        command += f" --device={shlex.quote(source)}"
-    track = SampleTrack(name, PULSE_RATE, PULSE_CHANNELS, CODECS[codec], source=f"pulse:{source}")
-    return Command(Sensor(track, command, "s16le"))
-
-
-class Sound:
-    """Sound that FFmpeg reads. A graph that runs ahead of time is held to its own rate."""
-
-    def __init__(self, spec: str, codec: str, name: str) -> None:
-        from storage.samples import SampleTrack
-
-        kind, _, address = spec.partition(":")
-        self._spec = spec
-        self._paced = kind == "lavfi"
+    def __init__(self, graph: str, codec: str, name: str) -> None:
+        self._spec = f"lavfi:{graph}"
         self._stopped = threading.Event()
-        self._container = _open(spec, kind, address)
+        self._container = self._open(graph)
         if not self._container.streams.audio:
             self._container.close()
-            raise CameraError(f"{spec} has no sound")
+            raise CameraError(f"{self._spec} has no sound")
         self._stream = self._container.streams.audio[0]
-        rate = OPUS_RATE if codec == "opus" else int(self._stream.rate)
-        channels = self._stream.channels
+        rate = RATE if codec == "opus" else int(self._stream.rate)
         try:
-            self.track = SampleTrack(name, rate, channels, CODECS[codec], source=spec)
+            self.track = SampleTrack(name, rate, self._stream.channels, CODECS[codec], source=self._spec)
         except ValueError as error:
             self._container.close()
-            raise CameraError(f"{spec}: {error}") from None
+            raise CameraError(f"{self._spec}: {error}") from None
 
     def start(self) -> None:
         pass
@@ -111,8 +101,7 @@ class Sound:
                 for part in resampler.resample(frame):
                     samples = part.to_ndarray().reshape(-1, self.track.channels)
                     count += len(samples)
-                    if self._paced:
-                        self._stopped.wait(begun + count / self.track.rate - time.monotonic())
+                    self._stopped.wait(begun + count / self.track.rate - time.monotonic())
                     yield samples
         except (av.error.FFmpegError, OSError) as error:
             if not isinstance(error, av.error.EOFError) and not self._stopped.is_set():
@@ -130,15 +119,11 @@ class Sound:
     def problems(self) -> list[str]:
         return []
 
+    def _open(self, graph: str) -> Any:
+        import av
 
-def _open(spec: str, kind: str, address: str) -> Any:
-    import av
-
-    failure: Exception | None = None
-    for options in TRIES.get(kind, ({},)):
         try:
-            return av.open(address, mode="r", format=kind, container_options=dict(options), metadata_errors="replace")
+            return av.open(graph, mode="r", format="lavfi", container_options=LOCAL_ONLY, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            failure = error
-    reason = getattr(failure, "strerror", None) or failure
-    raise CameraError(f"can't open {spec}: {reason}")
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CameraError(f"can't open {self._spec}: {reason}") from None
