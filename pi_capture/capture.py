@@ -25,6 +25,7 @@ LOSSY_JITTER = (
     "a lossy codec smooths away some of the variation of white balance and gain between frames, and keeps its own "
     "blocks instead: for training data, record without --codec (lossless), or with --no-jitter"
 )
+START_SECONDS = 2.0  # that sensors get to begin
 PATIENCE_SECONDS = 2.0  # for a camera that is in the middle of a frame when we stop
 
 
@@ -222,6 +223,7 @@ class _Loop:
             for left in range(round(self._countdown), 0, -1):
                 self._lines.append(f"recording in {left} …")
                 self._pass_over(frames, 1.0)
+            self._wait_for_tracks(frames)
             self.keeping = True
             self._keep(frames)
         except RecordingError:
@@ -235,6 +237,15 @@ class _Loop:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stop.is_set():
             next(frames, None)
+
+    def _wait_for_tracks(self, frames: Iterator[Frame]) -> None:
+        """Let all begin together: a sensor's program may take a moment to start."""
+        until = time.monotonic() + START_SECONDS
+        while not self._tracks.under_way and time.monotonic() < until and not self._stop.is_set():
+            if self._source.info.live:
+                next(frames, None)
+            else:
+                self._stop.wait(0.02)
 
     def _lock(self, camera: Controllable) -> None:
         locked = camera.lock_exposure()

@@ -51,6 +51,11 @@ class LiveTracks:
         return min((track.first_ns for track in self._tracks if track.first_ns is not None), default=None)
 
     @property
+    def under_way(self) -> bool:
+        """Whether something came of each, or never will."""
+        return all(track.came or track.ended for track in self._tracks)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing comes any more."""
         return all(track.ended for track in self._tracks)
@@ -168,7 +173,7 @@ class _LiveTrack:
         self._problems: list[str] = []
         self._ended_early: str | None = None
         self._pauses = 0
-        self._came = False
+        self.came = False
         self.first_ns: int | None = None
         self.ended = False
 
@@ -209,12 +214,12 @@ class _LiveTrack:
             for samples in self._source.chunks():
                 now_ns = time.monotonic_ns()
                 if samples is not None:
-                    self._came = True
+                    self.came = True
                     self._store(self._clock.take(samples, now_ns))
                     if not off_rate and (off := self._off_rate()) is not None:
                         off_rate = True
                         self._problem(off)
-                elif self._came:
+                elif self.came:
                     self._store([])
                     self._recorder.flush_samples(self._name)
                 elif not told_silence and time.monotonic() - silent_since > SILENT_SECONDS:
@@ -250,7 +255,7 @@ class _LiveTrack:
     def _finish(self) -> None:
         try:
             self._store(self._clock.finish())
-            if not self._came and not self._problems:
+            if not self.came and not self._problems:
                 self._problems.append(f"{self._name}: no sample came")
             if (rate := self._clock.measured_rate) is not None:
                 drift = round((rate / self._rate - 1) * 1e6, 1)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _SCRIPT = """
@@ -42,10 +47,21 @@ def counting(first: float, count: int, channels: int) -> list[list[float]]:
     return [[first + n + channel / 4 for channel in range(channels)] for n in range(count)]
 
 
-def flashing(size: tuple[int, int] = (48, 32)) -> str:
-    """A camera that shows white in the first tenth of each second of the wall clock, else black."""
-    shown = "drawbox=c=white:t=fill:enable='lt(mod(time(0),1),0.1)'"
-    return f"ffmpeg:lavfi:color=black:s={size[0]}x{size[1]}:r=30,realtime,{shown}"
+@contextmanager
+def flashing() -> Iterator[str]:
+    """A camera on the network that shows white in the first tenth of each second of the wall clock, else black."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    flash = "drawbox=c=white:t=fill:enable='lt(mod(time(0),1),0.1)'"
+    graph = f"color=black:s=64x48:r=30,realtime,{flash},format=yuvj420p"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", graph, "-c:v", "mjpeg", "-flush_packets", "1"]
+    with subprocess.Popen([*command, "-f", "nut", f"{url}?listen=1"]) as server:
+        time.sleep(0.5)
+        try:
+            yield url
+        finally:
+            server.kill()
 
 
 def clicking() -> str:
