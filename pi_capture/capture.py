@@ -101,6 +101,7 @@ def record(
         )
         tracks = LiveTracks(streams, recorder)
         if camera == "none":
+            recorder.describe({"camera": "none", "live": True})
             problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
             return _or_problems(recorder.close("stopped" if stop.is_set() else "finished"), problems)
         try:
@@ -126,7 +127,13 @@ def _record_pictures(
 ) -> Summary:
     info = source.info
     recorder.describe(
-        {"camera": info.camera, "model": info.model, "fps": info.fps, "live": info.live, "details": dict(info.details)}
+        {
+            "camera": info.camera,
+            "model": info.model,
+            "fps": info.fps,
+            "live": info.live or bool(tracks),
+            "details": dict(info.details),
+        }
     )
     thread = threading.Thread(target=loop.run, name="capture", daemon=True)
     try:

@@ -40,7 +40,8 @@ class Status:
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed.
+    ``dropped_disk`` because the disk failed. ``samples`` are those of sensors and sound; where there are no pictures,
+    ``durable`` counts them.
     """
 
     frames: int
@@ -49,6 +50,7 @@ class Status:
     dropped_camera: int
     dropped_disk: int
     bytes: int
+    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Recorder:
         self._tracks = {track.name: track for track in tracks}
         self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
         self._measured: dict[str, float] = {}
+        self._pictures, self._durable_samples = pictures, 0
         self._samples = SampleQueue(self._writer, self._tracks, self._fail) if tracks else None
 
         self._encoders: EncoderPool[Any] | None = None
@@ -346,7 +349,9 @@ class Recorder:
             self._sync_soon.clear()
             try:
                 self._synced_bytes = self._writer.bytes_written
+                samples = self._stored_samples()
                 self._durable = self._writer.sync()
+                self._durable_samples = samples
             except Exception as error:
                 self._failure = self._failure or error
 
@@ -374,12 +379,16 @@ class Recorder:
         """How the recording stands now."""
         return Status(
             self._stored,
-            self._durable,
+            self._durable if self._pictures else self._durable_samples,
             self._dropped_queue,
             self._dropped_camera,
             self._dropped_disk,
             self._writer.bytes_written,
+            self._stored_samples(),
         )
+
+    def _stored_samples(self) -> int:
+        return sum(self._samples.stored.values()) if self._samples is not None else 0
 
     def summary(self) -> Summary:
         """What the recording came to, so far."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.dataset import natural_key, printable
 from storage.errors import StorageError
@@ -17,6 +17,9 @@ from storage.heads import read_head
 from storage.png import PngReader
 from storage.recording import Recording
 from storage.sessions import read_sessions
+
+if TYPE_CHECKING:
+    from storage.samples import SampleReader
 
 MAX_SESSIONS = 20  # more are counted, not listed
 
@@ -55,6 +58,23 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackInfo:
+    """A track of a sensor or of sound: its name, rates in samples a second, and how long it goes on.
+
+    ``measured_rate`` is None where too little came to tell; ``labels`` and ``unit`` may be empty.
+    """
+
+    name: str
+    rate: float
+    measured_rate: float | None
+    channels: int
+    codec: str
+    unit: str
+    labels: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """A recording at rest.
 
@@ -71,6 +91,8 @@ class Info:
         How many frames have which size, ``"128x128"``.
     sessions : list of Session
         Oldest first.
+    tracks : list of TrackInfo
+        Sensors and sound.
     """
 
     path: Path
@@ -79,6 +101,7 @@ class Info:
     unlabelled: Share
     sizes: dict[str, int]
     sessions: list[Session]
+    tracks: list[TrackInfo] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
@@ -130,6 +153,7 @@ def as_json(info: Info) -> dict[str, Any]:
         "begun": _iso(info.begun),
         "ended": _iso(info.ended),
         "seconds": round(info.seconds, 3),
+        "tracks": [asdict(track) for track in info.tracks],
         "sessions": [
             {
                 "id": session.id,
@@ -180,6 +204,7 @@ def _describe_directory(recording: Recording, backend: str) -> Info:
 def _describe_file(recording: Recording, backend: str) -> Info:
     total, counts = os.stat(recording.path).st_size, Counter(recording.labels)
     shares = {label: Share(count, total * count // len(recording)) for label, count in counts.items()}
+    shares = shares or {None: Share(0, total)}
     times, sizes = list(recording.timestamps_ns), Counter[str]()
     if times:
         try:
@@ -194,7 +219,16 @@ def _describe_file(recording: Recording, backend: str) -> Info:
         if part:
             span = min(part), max(part)
             sessions.append(_session(facts["id"], len(part), span, facts if known else {}))
-    return _info(recording.path, backend, shares, sizes, sessions)
+    info = _info(recording.path, backend, shares, sizes, sessions)
+    return replace(info, tracks=[_track(reader) for reader in getattr(recording, "tracks", ())])
+
+
+def _track(reader: SampleReader) -> TrackInfo:
+    track = reader.track
+    measured = reader.rate if "MEASURED_RATE" in reader.facts else None
+    return TrackInfo(
+        track.name, track.rate, measured, track.channels, track.codec, track.unit, track.labels, reader.seconds
+    )
 
 
 def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
@@ -256,6 +290,8 @@ def _lines(info: Info) -> Iterator[str]:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
         yield f"  {_duration(info.seconds)}, by its own clock"
+    for track in info.tracks:
+        yield _track_line(track)
     if any(session.facts for session in info.sessions):
         yield f"  {'session':8}  {'begun':19}  {'frames':>8}  {'seconds':>8}  {'a second':>8}  {'dropped':>7}  camera"
     for session in info.sessions[:MAX_SESSIONS]:
@@ -266,6 +302,16 @@ def _lines(info: Info) -> Iterator[str]:
     unknown = sum(session.frames for session in info.sessions if not session.facts)
     if unknown and info.backend == "png":
         yield f"  {unknown} frames of sessions that nothing is known about"
+
+
+def _track_line(track: TrackInfo) -> str:
+    measured = f" (measured {track.measured_rate:.6g})" if track.measured_rate else ""
+    channels = "|".join(map(printable, track.labels)) or f"{track.channels} channel{'s' * (track.channels > 1)}"
+    unit = f" in {printable(track.unit)}" if track.unit else ""
+    return (
+        f"  {printable(track.name):8}  {track.rate:g} samples a second{measured}, {channels}{unit}, {track.codec}, "
+        f"{track.seconds:.1f} s"
+    )
 
 
 def _session_line(session: Session) -> str:

@@ -405,6 +405,14 @@ class SampleReader:
             shifts[times >= clock.begins_us] = clock.origin_ns
         return times * 1000 + shifts
 
+    @property
+    def seconds(self) -> float:
+        """How long it goes on in the file's time."""
+        if not len(self):
+            return 0.0
+        last = read_front(self._fd, int(self._blocks.positions[-1])).duration or 0
+        return float(self._blocks.times[-1] - self._blocks.times[0] + last) / 1e6
+
     def __len__(self) -> int:
         """How many blocks there are."""
         return len(self._blocks)
