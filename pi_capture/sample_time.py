@@ -55,6 +55,7 @@ class SampleClock:
         self._starting = True
         self._late_since: int | None = None
         self._least_late = math.inf
+        self._last_arrival = self._silence = 0.0
         self._window: tuple[int, float, float] | None = None  # its second, and index and arrival of its earliest chunk
         self._window_late = math.inf
         self._points: deque[tuple[float, float]] = deque(maxlen=WINDOWS)
@@ -82,12 +83,12 @@ class SampleClock:
             return self._release()
         index = self._count + self._held_count - 1
         late = arrival - self._at(index)
+        silence, self._last_arrival = arrival - self._last_arrival, arrival
         if late > max(LATE_NS, LATE_SAMPLES * self._period):
             self._least_late = min(self._least_late, late)
-            self._late_since = arrival_ns if self._late_since is None else self._late_since
-            if arrival_ns - self._late_since < DECIDE_NS:
-                return []
-            return [*self._pause(), *self._release()]
+            if self._late_since is None:
+                self._late_since, self._silence = arrival_ns, silence
+            return [] if arrival_ns - self._late_since < DECIDE_NS else self._decide()
         self._late_since, self._least_late = None, math.inf
         self._note(index, arrival, late)
         return self._release()
@@ -116,6 +117,15 @@ class SampleClock:
         self._held, self._held_count = [], 0
         return dated
 
+    def _decide(self) -> list[Dated]:
+        """What comes late does not catch up."""
+        if self._fitted or self._silence > self._least_late / 2:
+            return [*self._pause(), *self._release()]
+        self._points.clear()  # it never was silent: the first line was wrong
+        self._late_since, self._least_late, self._window = None, math.inf, None
+        self._start()
+        return self._release()
+
     def _pause(self) -> list[Dated]:
         """Count the samples that never came before those that are held."""
         assert self._first_ns is not None
@@ -131,11 +141,16 @@ class SampleClock:
 
         self._starting = False
         assert self._first_ns is not None
-        counts = np.cumsum([len(samples) for samples, _ in self._held]) - 1.0
+        counts = self._count + np.cumsum([len(samples) for samples, _ in self._held]) - 1.0
         arrivals = np.array([arrival - self._first_ns for _, arrival in self._held], float)
+        self._last_arrival = float(arrivals[-1])
+        self._period = 1e9 / self._rate
         if len(counts) >= 8 and arrivals[-1] - arrivals[0] > START_NS / 2:
-            period = _fit(counts, arrivals)[0]
-            if period > 0 and abs(self._period / period - 1) > TRUSTED:
+            half = len(counts) // 2
+            parts = slice(None), slice(None, half), slice(half, None)
+            period, *halves = (_fit(counts[part], arrivals[part])[0] for part in parts)
+            steady = all(period > 0 and abs(one / period - 1) < TRUSTED for one in halves)  # no stall in between
+            if steady and abs(self._period / period - 1) > TRUSTED:
                 self._period = period
         late = arrivals - counts * self._period
         self._offset = float(late.min())
