@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from storage.samples import SampleTrack
+    from storage.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
@@ -227,7 +227,7 @@ class Recorder:
         RecordingError
             The recording had to end, because the disk is full, say.
         """
-        from storage.samples import check_samples
+        from storage.sample_track import check_samples
 
         if name not in self._tracks:
             raise ValueError(f"there is no track {name!r}; there are {', '.join(self._tracks) or 'none'}")
@@ -251,7 +251,7 @@ class Recorder:
         self._due_ns[name] = time_ns + round(len(array) / track.rate * 1e9)
 
     def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
-        """Add samples as `storage.samples.check_samples` returns them; with ``wait=False`` they may be lost."""
+        """Add samples as `storage.sample_track.check_samples` returns them; with ``wait=False`` they may be lost."""
         if self._closing or self._samples is None:
             raise ValueError("this recorder is closed, or has no tracks")
         if self._failure is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sensors import Command, SampleSource, Sensor
-from storage.samples import SampleTrack
+from storage.sample_track import SampleTrack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,13 +23,13 @@ from storage.labels import write_table
 from storage.matroska import SUBTITLE_TRACK, VIDEO_TRACK, Block, Muxer, Track
 from storage.matroska_read import Contents, no_blocks, read_block, read_contents, read_front, read_head
 from storage.recording import Recording
+from storage.sample_track import SampleTrack
 from storage.samples import (
     FIRST_TRACK,
     MAX_TRACKS,
     Packed,
     Packer,
     SampleReader,
-    SampleTrack,
     block_of,
     clocks_of,
     entry_of,
@@ -235,7 +235,7 @@ class VideoWriter:
         self._append_waiting()
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
-        """Add samples to a track, as `storage.samples.check_samples` returns them; the first one is of that time.
+        """Add samples to a track, as `storage.sample_track.check_samples` returns them; the first one is of that time.
 
         One thread at a time adds to a track; it may be another than that of the pictures. Raises as `append`.
         """
