@@ -17,7 +17,7 @@ from pi_capture.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.live_tracks import LiveTracks, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.recorder import Recorder, Status, Summary
 from pi_capture.sensors import Sensor
-from pi_capture.sources import Controllable, Size, Source, open_source
+from pi_capture.sources import Controllable, Encoding, Size, Source, open_source
 from storage.frame import Frame
 
 TICK_SECONDS = 0.25
@@ -231,6 +231,8 @@ class _Loop:
                 self._lines.append(f"recording in {left} …")
                 self._pass_over(frames, 1.0)
             self._wait_for_tracks(frames)
+            if (asked := self._recorder.takes_packets) and isinstance(self._source, Encoding):
+                self._recorder.describe(self._source.start_encoding(*asked) or {})
             self.keeping = True
             self._keep(frames)
         except RecordingError:

@@ -85,8 +85,8 @@ def record_tracks(
     """Record sensors and sound without pictures, as `pi_capture.record` has it; returns what was wrong."""
     end_ns: int | None = None
     try:
+        tracks.begin(None)  # before they start: one may have ended at once
         tracks.start()
-        tracks.begin(None)
         while not stop.is_set() and not recorder.failed and not tracks.ended:
             if end_ns is None and seconds >= 0 and tracks.first_ns is not None:
                 end_ns = tracks.first_ns + round(seconds * 1e9)

@@ -21,7 +21,7 @@ from pi_capture.errors import RecordingError
 from pi_capture.sample_queue import SampleQueue
 from storage.errors import StorageError
 from storage.formats import find_format, open_writer
-from storage.frame import Frame
+from storage.frame import Frame, Packet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,6 +145,7 @@ class Recorder:
         self._stored = self._durable = 0
         self._dropped_queue = self._dropped_camera = self._dropped_disk = 0
         self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
+        self._last_packet: int | None = None
         self._failure: Exception | None = None
         self._tracks = {track.name: track for track in tracks}
         self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
@@ -277,7 +278,8 @@ class Recorder:
     def put(self, frame: Frame, *, wait: bool) -> bool:
         """Add a frame as a source delivers it; the recorder numbers it.
 
-        With ``wait=False`` a frame that finds the queue full is dropped and counted, and False is returned.
+        With ``wait=False`` a frame that finds the queue full is dropped and counted, and False is returned. So are, of
+        frames that a camera has encoded, those that can't be decoded without one that was dropped.
         """
         if self._closing:
             raise ValueError("this recorder is closed")
@@ -292,15 +294,20 @@ class Recorder:
         if any(self._untold.values()):
             metadata = {**metadata, **{cause: count for cause, count in self._untold.items() if count}}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
-        if not self._encoders.put(numbered, wait=wait):
+        if self._needs_one_dropped(frame.packet) or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
             self._untold["dropped_queue"] += 1
             return False
         self._untold = dict.fromkeys(self._untold, 0)
         self._next_index += 1
+        self._last_packet = frame.packet.number if frame.packet is not None else None
         first_ns = self._span_ns[0] if self._span_ns else frame.timestamp_ns
         self._span_ns = first_ns, frame.timestamp_ns
         return True
+
+    def _needs_one_dropped(self, packet: Packet | None) -> bool:
+        """Whether it can't be decoded from what was kept."""
+        return packet is not None and self.takes_packets is not None and not packet.follows(self._last_packet)
 
     def _begin(self, frame: Frame) -> EncoderPool[Any]:
         """Take the first frame's size for the recording's, and start the threads."""
@@ -370,6 +377,12 @@ class Recorder:
     def lossless(self) -> bool:
         """Whether the frames come back as they went in."""
         return getattr(self._writer, "lossless", True)
+
+    @property
+    def takes_packets(self) -> tuple[str, int] | None:
+        """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
+        packets: tuple[str, int] | None = getattr(self._writer, "takes_packets", None)
+        return packets
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""

@@ -36,7 +36,7 @@ failed=0
 
 echo "== picamera2, on libcamera's virtual cameras"
 bash "$rig/chroot_run.sh" "$root" "$here" env PYTHONDONTWRITEBYTECODE=1 \
-    "${pytest[@]}" tests/cameras/test_libcamera.py || failed=1
+    "${pytest[@]}" tests/cameras/test_libcamera.py tests/cameras/test_libcamera_h264.py || failed=1
 
 echo "== Video4Linux2, on the kernel's drivers"
 bash "$rig/vmrun.sh" -r "$root" -s "$here" -t 900 -- \

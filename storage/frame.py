@@ -1,4 +1,4 @@
-"""One picture of a recording, and when and how it was taken."""
+"""One picture of a recording, and when and how it was taken; encoded too, where the camera does that."""
 
 from __future__ import annotations
 
@@ -9,6 +9,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A picture as an encoder outside of `storage` made it, in the form in which a Matroska file holds it.
+
+    Attributes
+    ----------
+    codec : str
+        One of `storage.video_codecs.CODECS`.
+    data : bytes
+    number : int
+        0, 1, 2 … in the encoder's order. A picture that is no keyframe is decoded with the one before it: where a
+        number is missing, nothing up to the next keyframe is of use.
+    key : bool
+        Whether it is decoded without others.
+    private : bytes
+        What the decoder needs before a keyframe; empty for other pictures.
+    """
+
+    codec: str
+    data: bytes
+    number: int
+    key: bool
+    private: bytes = b""
+
+    def follows(self, last: int | None) -> bool:
+        """Whether it can be decoded after the packet of that number; after None only a keyframe can."""
+        return self.key or self.number - 1 == last
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +57,12 @@ class Frame:
         What the camera reported, JSON-serialisable (``exposure_us``, ``analogue_gain`` …); may be empty.
         ``dropped_camera`` and ``dropped_queue`` count the frames lost between the frame before and this one; ``label``
         is the true class, from sources that know it.
+    packet : Packet, optional
+        The same picture as the camera's own encoder made it: a recording of that codec keeps it as it is.
     """
 
     pixels: NDArray[np.uint8]
     index: int
     timestamp_ns: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    packet: Packet | None = None

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.frame import Frame
+from storage.frame import Frame, Packet
 from storage.labels import write_table
 from storage.matroska import SUBTITLE_TRACK, VIDEO_TRACK, Block, Muxer, Track
 from storage.matroska_read import Contents, no_blocks, read_block, read_contents, read_front, read_head
+from storage.packets import PacketChain
 from storage.recording import Recording
 from storage.sample_track import SampleTrack
 from storage.samples import (
@@ -37,7 +38,17 @@ from storage.samples import (
     why_not_continued,
 )
 from storage.sessions import new_session
-from storage.video_codecs import CODECS, Decoder, Encoder, Size, check_crf, find_codec, most_between_keys
+from storage.video_codecs import (
+    CODECS,
+    Decoder,
+    Encoder,
+    KeySchedule,
+    Size,
+    check_crf,
+    find_codec,
+    most_between_keys,
+    usual_crf,
+)
 from storage.video_file import (
     CHECKED_TAIL_BYTES,
     LABELS,
@@ -63,7 +74,6 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoReader", "VideoWriter", "open_video", "repair", "write_labels"]
 
-KEY_SECONDS = 1.0
 LABEL_SECONDS = 1.0
 DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
 WAITING_BYTES = 64_000_000  # of samples that come before the first picture
@@ -74,7 +84,10 @@ WAITING_BYTES = 64_000_000  # of samples that come before the first picture
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """A frame on its way to the file: its packet, or its pixels where the codec needs them in order."""
+    """A frame on its way to the file: its packet, or its pixels where the codec needs them in order.
+
+    ``made`` is the packet that the camera made, if it did.
+    """
 
     size: Size
     timestamp_ns: int
@@ -83,6 +96,7 @@ class _Encoded:
     packet: bytes | None = None
     private: bytes = b""
     pixels: NDArray[np.uint8] | None = None
+    made: Packet | None = None
 
 
 class VideoWriter:
@@ -155,7 +169,8 @@ class VideoWriter:
         self._muxer: Muxer | None = None
         self._pool = threading.local()  # each thread's encoder, where pictures stand alone
         self._encoder: Encoder | None = None  # the only one, where they don't
-        self._keys: _Keys | None = None
+        self._keys: KeySchedule | None = None
+        self._chain: PacketChain | None = None  # of packets that are stored as the camera made them
         self._clock = _Clock(self._found)
         self._labels = _LabelTrack()
         self._appended = self._durable = self._bytes = 0
@@ -179,6 +194,16 @@ class VideoWriter:
         """
         return self._codec.lossless
 
+    @property
+    def takes_packets(self) -> tuple[str, int] | None:
+        """The codec and the quality of packets that it stores as they are, should frames carry them.
+
+        Whether they really show the frames is seen at the first; if not, this writer encodes the pixels itself.
+        """
+        if self._codec.name != "h264" or (self._muxer is not None and self._chain is None):
+            return None
+        return self._codec.name, self._crf or usual_crf(self._codec)
+
     def describe(self, facts: Mapping[str, Any]) -> None:
         self._session = {**self._session, **facts}  # not in place: another thread may be storing it
 
@@ -194,7 +219,8 @@ class VideoWriter:
         content = {"timestamp_ns": frame.timestamp_ns, **({"metadata": frame.metadata} if frame.metadata else {})}
         facts = json.dumps(content, separators=(",", ":")).encode()
         if not self._codec.intra:
-            return _Encoded(size, frame.timestamp_ns, facts, label, pixels=frame.pixels)
+            made = frame.packet if frame.packet is not None and frame.packet.codec == self._codec.name else None
+            return _Encoded(size, frame.timestamp_ns, facts, label, pixels=frame.pixels, made=made)
         encoder: Encoder | None = getattr(self._pool, "encoder", None)
         if encoder is None or encoder.size != size:
             encoder = self._pool.encoder = Encoder(self._codec, size, self._crf, threads=1)
@@ -207,11 +233,18 @@ class VideoWriter:
             self._clock.begin(min(encoded.timestamp_ns, self._samples.earliest_ns))
             time = self._clock.place(encoded.timestamp_ns)
         packet, private = encoded.packet, encoded.private
-        if packet is None:
+        if self._muxer is None and encoded.made is not None:
+            self._chain = self._chain_from(encoded.made, encoded.pixels)
+            if self._chain is None:
+                self.describe({"encoder": self._codec.encoder})
+        if self._chain is not None:
+            made = self._next_made(self._chain, encoded.made)
+            packet, private, key = made.data, made.private, made.key
+        elif packet is None:
             assert encoded.pixels is not None
             if self._encoder is None:
                 self._encoder = Encoder(self._codec, encoded.size, self._crf, threads=os.cpu_count() or 1)
-                self._keys = _Keys(most_between_keys(self._codec, encoded.size))
+                self._keys = KeySchedule(most_between_keys(self._codec, encoded.size))
             assert self._keys is not None
             key = self._keys.is_due(time)
             packet, private = self._packet(self._encoder, encoded.pixels, key=key), self._encoder.private
@@ -231,6 +264,8 @@ class VideoWriter:
                 self._keys.restart()  # the decoder will not have seen this picture
             raise
         self._clock.advance(time)
+        if self._chain is not None and encoded.made is not None:
+            self._chain.stored(encoded.made)
         self._appended += 1
         self._append_waiting()
 
@@ -310,6 +345,22 @@ class VideoWriter:
         if reason is not None:
             raise StorageError(f"{self._path} {reason}; record the same, or choose another name")
         self._samples.number_as(tracks_of(self._found))
+
+    def _chain_from(self, first: Packet, pixels: NDArray[np.uint8] | None) -> PacketChain | None:
+        """None where the packets show something else than the pictures, or the file began with other settings."""
+        if self._found is not None and self._found.tracks[PICTURES].private != first.private:
+            return None
+        chain = PacketChain(self._codec, first)
+        return chain if pixels is not None and chain.shows(pixels) else None
+
+    def _next_made(self, chain: PacketChain, made: Packet | None) -> Packet:
+        if made is None:
+            raise StorageError(f"{self._path}: the camera's encoder stopped; record again to go on")
+        try:
+            chain.check(made)
+        except ValueError as error:
+            raise StorageError(f"{self._path}: {error}; record again to go on") from None
+        return made
 
     def _begin(self, size: Size | None, private: bytes) -> Muxer:
         """Write what comes before this session's first block; `size` is None where there are no pictures."""
@@ -470,24 +521,6 @@ class _Samples:
         facts["padded" if packed.padding else "samples"] += packed.count
         rate = self.packers[name].track.rate
         return block_of(self._numbers[name], time, packed, rate), int(packed.padding)
-
-
-class _Keys:
-    """When the next frame has to be one that is decoded on its own."""
-
-    def __init__(self, most_between: int) -> None:
-        self._most_between = most_between
-        self.restart()
-
-    def restart(self) -> None:
-        self._frames, self._since = 0, 0
-
-    def is_due(self, time: int) -> bool:
-        due = self._frames % self._most_between == 0 or time - self._since >= KEY_SECONDS * 1e6
-        if due:
-            self._frames, self._since = 0, time
-        self._frames += 1
-        return due
 
 
 class _LabelTrack:

@@ -23,6 +23,7 @@ Size = tuple[int, int]
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 SMALL = (352, 288)  # up to here FFmpeg's FFV1 encodes a picture in one piece, which takes fewer bytes; then in four
 MOST_BETWEEN_KEYS = 30
+KEY_SECONDS = 1.0
 NS_A_PICTURE = 500_000  # what decoding takes, however small the picture
 BT601 = (6, 1, 6, 1)  # matrix, primaries, transfer, range by their numbers in the standard: what PyAV converts to
 
@@ -95,12 +96,44 @@ def check_crf(codec: Codec, crf: int | None) -> None:
         raise StorageError(f"--crf {crf}: {codec.name} takes {lowest} (best) to {highest}")
 
 
+def usual_crf(codec: Codec) -> int:
+    """The quality that a lossy codec has when none is asked for."""
+    assert codec.crf is not None
+    return codec.crf[1]
+
+
 def most_between_keys(codec: Codec, size: Size) -> int:
     """How many frames a keyframe may serve, so that on a desktop machine any of them shows in some 20 ms."""
     if codec.intra:
         return 1
     fitting = 20e6 / (NS_A_PICTURE + codec.ns_a_pixel * size[0] * size[1])
     return max(4 if codec.lossless else 10, min(MOST_BETWEEN_KEYS, round(fitting)))
+
+
+class KeySchedule:
+    """When the next picture has to be one that is decoded on its own.
+
+    Parameters
+    ----------
+    most_between : int
+        See `most_between_keys`.
+    """
+
+    def __init__(self, most_between: int) -> None:
+        self._most_between = most_between
+        self.restart()
+
+    def restart(self) -> None:
+        """The decoder will not have seen the last picture."""
+        self._frames, self._since = 0, 0
+
+    def is_due(self, time: int) -> bool:
+        """Whether it is the one of that time, in microseconds."""
+        due = self._frames % self._most_between == 0 or time - self._since >= KEY_SECONDS * 1e6
+        if due:
+            self._frames, self._since = 0, time
+        self._frames += 1
+        return due
 
 
 class Encoder:
@@ -131,10 +164,10 @@ class Encoder:
             context.gop_size = 1
             options["slices"] = "1" if size[0] <= SMALL[0] and size[1] <= SMALL[1] else "4"
         elif codec.name == "mjpeg":
-            context.qmin = context.qmax = crf or _usual(codec)
+            context.qmin = context.qmax = crf or usual_crf(codec)
         else:
             options["x264-params"] = _X264_PARAMETERS
-            options |= {"qp": "0"} if codec.lossless else {"crf": str(crf or _usual(codec))}
+            options |= {"qp": "0"} if codec.lossless else {"crf": str(crf or usual_crf(codec))}
         if not codec.lossless and codec.intra is False:
             context.colorspace, context.color_primaries, context.color_trc, context.color_range = BT601
         context.options = options
@@ -229,8 +262,3 @@ def _pixel_format(codec: Codec, size: Size) -> str:
     if not codec.lossless and (size[0] % 2 or size[1] % 2):
         return codec.pixel_format.replace("420", "444")
     return codec.pixel_format
-
-
-def _usual(codec: Codec) -> int:
-    assert codec.crf is not None
-    return codec.crf[1]

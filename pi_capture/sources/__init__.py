@@ -73,6 +73,27 @@ class Controllable(Protocol):
         """Ask for new control values, by libcamera's names. They take effect some frames later."""
 
 
+@runtime_checkable
+class Encoding(Protocol):
+    """A source that can encode in hardware."""
+
+    def start_encoding(self, codec: str, crf: int) -> Mapping[str, Any] | None:
+        """From the next frame on, deliver each with its `storage.frame.Packet` besides its pixels, a keyframe first.
+
+        Parameters
+        ----------
+        codec : str
+            One of `storage.video_codecs.CODECS`.
+        crf : int
+            The quality wanted: lower is better and larger.
+
+        Returns
+        -------
+        mapping or None
+            What to keep with the recording, JSON-serialisable; None if it can't encode so, and frames come as before.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Camera:
     """A camera that is plugged in: the text form that opens it, and what it calls itself."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pi_capture.sources.picamera2_h264 import PacketEncoder
+
 RGB = "BGR888"  # libcamera names a pixel's bytes from the last to the first: in memory this is red, green, blue
 PIXEL_FORMATS = {
     "BGR888": "rgb24",
@@ -122,7 +124,7 @@ def list_cameras() -> list[Camera]:
 
 
 class Picamera2Source:
-    """A Raspberry Pi camera, running. See `pi_capture.sources.Source` and `pi_capture.sources.Controllable`.
+    """A Raspberry Pi camera, running. See `pi_capture.sources.Source`, `Controllable` and `Encoding` there.
 
     A frame's metadata holds what libcamera reported for this very frame, by the names of `METADATA`, and
     ``dropped_camera`` where its sensor timestamp shows that frames before it were lost.
@@ -145,6 +147,7 @@ class Picamera2Source:
         self._torn = 0  # JPEGs that could not be decoded since the last that could
         self._clock_offset_ns: int | None = None
         self._latest: Mapping[str, Any] = {}
+        self._encoder: PacketEncoder | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self._next()) is not None:
@@ -157,6 +160,8 @@ class Picamera2Source:
                 return
             self._closed = True
             with self._lock:
+                if self._encoder is not None:
+                    self._encoder.close()
                 self._camera.cancel_all_and_flush()  # wakes whoever waits; without it, stopping a dead camera hangs
                 for job in self._jobs:
                     with suppress(Exception):  # cancelled, most of them
@@ -167,7 +172,15 @@ class Picamera2Source:
     # -------------------------------------------------------------------------------------------------------- frames
 
     def _next(self) -> Frame | None:
-        """The next frame; None once the source is closed."""
+        """The next frame, encoded if that was asked for; None once the source is closed."""
+        while self._encoder is None or (complete := self._encoder.take()) is None:
+            frame = self._next_frame()
+            if self._encoder is None or frame is None:
+                return frame
+            self._encoder.add(frame, self._latest["SensorTimestamp"])
+        return complete
+
+    def _next_frame(self) -> Frame | None:
         patience = time.monotonic() + PATIENCE_SECONDS
         while (job := self._next_job()) is not None:
             try:
@@ -186,6 +199,8 @@ class Picamera2Source:
                 try:
                     pixels = self._pixels(request)
                     self._latest = request.get_metadata()
+                    if self._encoder is not None and pixels is not None:
+                        self._encoder.encode(request, self._latest["SensorTimestamp"])
                 finally:
                     request.release()
             if pixels is not None:
@@ -249,7 +264,19 @@ class Picamera2Source:
             self._clock_offset_ns = now_ns - boot_ns if on_boot_clock else 0
         return sensor_ns + self._clock_offset_ns
 
-    # ------------------------------------------------------------------------------------------------------ controls
+    # ------------------------------------------------------------------------------------------- encoding and controls
+
+    def start_encoding(self, codec: str, crf: int) -> Mapping[str, Any] | None:
+        """See `pi_capture.sources.Encoding`: H.264, with ``crf`` for the quantiser, where the Pi can."""
+        from pi_capture.sources.picamera2_h264 import open_encoder
+
+        if codec != "h264" or tuple(self._stream["size"]) != self.info.size:
+            return None
+        with self._lock:
+            if self._closed:
+                return None
+            self._encoder = open_encoder(self._stream, self.info.fps, crf)
+        return {"encoder": self._encoder.name, "qp": crf} if self._encoder is not None else None
 
     def lock_exposure(self) -> Mapping[str, Any]:
         """Hold exposure, gain and white balance where the automatics have brought them.
