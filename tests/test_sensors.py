@@ -42,8 +42,10 @@ def test_every_sample_of_two_sensors_and_all_pictures(tmp_path: Path) -> None:
         for reader, rate, channels in zip(recording.tracks, (50, 200), (2, 1), strict=True):
             times, samples = reader.read()
             assert np.array_equal(samples, np.array(counting(samples[0, 0], len(samples), channels), np.float32))
-            assert abs(len(samples) - 4 * rate) <= 1 and summary["tracks"][reader.name]["samples"] == len(samples)
-            assert 0 <= times[0] - pictures[0] <= 1.1e9 / rate + 1000
+            assert abs(len(samples) - 4 * rate) <= 1 + 0.05 * rate and summary["tracks"][reader.name]["samples"] == len(
+                samples
+            )
+            assert 0 <= times[0] - pictures[0] <= 1e9 / rate + FRAME_NS
             assert abs(times[-1] - pictures[-1]) < FRAME_NS + 1e9 / rate
             assert np.abs(np.diff(times) - 1e9 / rate).max() < 2e7
         assert recording.tracks[0].track.labels == ("x", "y") and recording.tracks[0].track.unit == "m/s²"
@@ -125,7 +127,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         )
         times, samples = found["twice"]
         assert len(samples) == pytest.approx(700, abs=3)
-        assert np.abs((times - times[0]) / 1e9 - np.arange(len(times)) / 100).max() < 0.1  # as stated, it would be 3.5
+        assert (times[-1] - times[300]) / 1e9 == pytest.approx((len(times) - 301) / 100, abs=0.1)  # 8 s as stated
         rows = found["garbage"][1]
         assert {(1.0, 2.0)} == {tuple(row) for row in rows[~np.isnan(rows[:, 0])]}
 
