@@ -134,6 +134,7 @@ def _check(path: Path) -> None:
     """Refuse what is no recording before anything is made there."""
     from storage.dataset import locate
     from storage.errors import StorageError
+    from storage.formats import open_recording
 
     if not path.exists():
         raise StorageError(f"{path}: no such recording")
@@ -141,6 +142,10 @@ def _check(path: Path) -> None:
         place = locate(path)
         if place.class_name is not None:
             raise StorageError(f"{path} is a class directory; open {place.data_dir} with --relabel to look through it")
+        return
+    with open_recording(path) as recording:
+        if not recording.has_pictures:
+            recording.read(0)  # it says so
 
 
 def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:

@@ -52,14 +52,15 @@ examples:
   python -m pi_capture day1.mkv 60 --sensor imu,rate=50,channels=3,format=text="python -u imu.py" --audio alsa:default
   python -m pi_capture talk.mka 60 --camera none --audio pulse:default
   python -m pi_capture --list-cameras
-  python -m pi_capture export-model --help              weights for .features.h5, made ready once
 
 targets:
   day1          a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is
   day1.mkv      one lossless video, or smaller with --codec h264; every frame with its own time
   day1.h5       one HDF5 file, a chunk per frame
+  day1.features.h5  256 numbers per frame, by MobileNet, and no pictures
 
 commands (each has its own --help):
+  export-model [--weights FILE]         make weights for .features.h5 ready, once
   install-service NAME --config FILE    record at every boot, looked after by systemd
   uninstall-service NAME                no more
 

@@ -33,6 +33,7 @@ __all__ = ["FeatureRows", "FeaturesReader", "FeaturesWriter", "repair", "write_l
 
 ROWS = 64  # 64 KiB a chunk
 FORMAT = "pi_capture features"
+NO_PICTURES = "{} keeps features and no pictures; use a recording that has them"
 
 
 class FeaturesWriter(TableRecordingWriter):
@@ -103,6 +104,8 @@ class FeaturesReader(TableRecording):
         It is no such file, is damaged, or refers to other files, which is not followed.
     """
 
+    has_pictures = False
+
     def __init__(self, path: Path) -> None:
         super().__init__(path, "features")
 
@@ -123,7 +126,7 @@ class FeaturesReader(TableRecording):
         return {name: value for name, value in attributes.items() if isinstance(value, str)}
 
     def read(self, index: int) -> Frame:
-        raise StorageError(f"{self._path} keeps features and no pictures; use the recording that it was made from")
+        raise StorageError(NO_PICTURES.format(self._path))
 
     def check(self, index: int) -> None:
         with self._told_of(index):

@@ -15,7 +15,14 @@ class Recording(Sequence[Frame]):
     """A recording at rest: ``recording[i]``, slices, iteration; a frame is read when it is asked for.
 
     A format's reader derives from it and gives `path`, `__len__`, `read`, `labels` and `timestamps_ns`.
+
+    Attributes
+    ----------
+    has_pictures : bool
+        Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
     """
+
+    has_pictures = True
 
     @property
     @abstractmethod

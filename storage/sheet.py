@@ -39,6 +39,8 @@ def write_sheet(target: Path, paths: Sequence[Path]) -> None:
     parts = []
     for path in paths:
         with open_recording(path) as recording:
+            if not recording.has_pictures:
+                recording.read(0)  # it says so
             parts.append(_draw_part(recording))
     sheet = _stack(parts)
     data = io.BytesIO()

@@ -13,7 +13,7 @@ DOCUMENTS = sorted((REPOSITORY / "docs").glob("*.md"))
 RUN_ELSEWHERE = {"training.md"}
 
 
-def test_every_block_runs(tmp_path: Path) -> None:
+def test_every_block_runs(tmp_path: Path, mobilenet: Path) -> None:
     for document in DOCUMENTS:
         if document.name not in RUN_ELSEWHERE:
             (tmp_path / document.stem).mkdir()

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     return make_random(tmp_path_factory.mktemp("random"))
 
 
-# ----------------------------------------------------------------------------------------------------------- the numbers
+# ---------------------------------------------------------------------------------------------------------- the numbers
 
 
 @pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".pb"])
@@ -106,15 +105,21 @@ def test_features_are_those_of_tensorflow(
 
 
 def test_larger_pictures_are_cut_to_a_square_and_scaled(mobilenet: Path) -> None:
-    wide = np.asarray(Image.fromarray(picture(1, (40, 30))).resize((400, 300), Image.Resampling.BICUBIC))
-    square = Image.fromarray(wide).crop((50, 0, 350, 300)).resize((128, 128), Image.Resampling.BILINEAR)
     extract = Extractor(mobilenet).extract
-    assert np.array_equal(extract(wide), extract(np.asarray(square)))
-    tall = np.ascontiguousarray(wide.transpose(1, 0, 2))
-    assert np.array_equal(extract(tall), extract(np.asarray(square).transpose(1, 0, 2)))
+    square = np.asarray(Image.fromarray(picture(1, (10, 10))).resize((300, 300), Image.Resampling.BICUBIC))
+    scaled = np.asarray(Image.fromarray(square).resize((128, 128), Image.Resampling.BILINEAR))
+    expected = extract(scaled)
+    assert np.array_equal(extract(square), expected)
+    wide = np.pad(square, ((0, 0), (50, 50), (0, 0)), "edge")
+    beside = wide.copy()
+    beside[:, :45] = beside[:, -45:] = 7  # what is cut away, but for the pixels that scaling mixes in
+    assert np.array_equal(extract(wide), extract(beside))
+    for padded in (wide, np.pad(square, ((50, 50), (0, 0), (0, 0)), "edge")):
+        assert np.abs(extract(padded) - expected).max() < 0.1 * expected.max()
+    assert np.abs(extract(np.ascontiguousarray(scaled[..., ::-1])) - expected).max() > 0.1 * expected.max()
 
 
-# ---------------------------------------------------------------------------------------------------------- the recording
+# -------------------------------------------------------------------------------------------------------- the recording
 
 
 def test_what_is_written_is_read(tmp_path: Path, mobilenet: Path) -> None:
@@ -198,7 +203,7 @@ def test_another_extractor_is_refused(tmp_path: Path, mobilenet: Path, random_we
     assert path.read_bytes() == before and sorted(os.listdir(tmp_path)) == [path.name, other.name]
 
 
-# ---------------------------------------------------------------------------------------------------- from other recordings
+# ------------------------------------------------------------------------------------------------ from other recordings
 
 
 @pytest.mark.parametrize("name", ["day1", "day1.h5", "day1.mkv"])
@@ -243,19 +248,16 @@ def test_real_footage(tmp_path: Path, mobilenet: Path) -> None:
 
 def test_an_interrupted_computation_leaves_nothing_under_the_final_name(tmp_path: Path, mobilenet: Path) -> None:
     source, target = tmp_path / "day1.h5", tmp_path / "out.features.h5"
-    record(source, range(3000), (128, 128))
-    command = [sys.executable, "-m", "storage", "features", source, target]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        until = time.monotonic() + 60
-        while not list(tmp_path.glob(".out.features.h5.convert/out.features.h5")):
-            assert time.monotonic() < until and process.poll() is None
-        process.kill()
-    assert not target.exists()
+    record(source, range(100))
+    # Killed at the last moment: when all is computed, and is about to get its name.
+    kill = ["strace", "-f", "-o", "/dev/null", "-e", "inject=renameat2:error=EIO:signal=KILL:when=2"]
+    subprocess.run([*kill, sys.executable, "-m", "storage", "features", source, target], check=False, cwd=ROOT)
+    assert list(tmp_path.glob(".*/out.features.h5")) and not target.exists()
     assert run("storage", "features", source, target).returncode == 0
-    assert len(open_recording(target)) == 3000 and not list(tmp_path.glob(".*"))
+    assert len(open_recording(target)) == 100 and not list(tmp_path.glob(".*"))
 
 
-# ------------------------------------------------------------------------------------------------------------- the weights
+# ---------------------------------------------------------------------------------------------------------- the weights
 
 
 def test_without_weights_and_network_there_is_one_line(tmp_path: Path) -> None:
@@ -324,7 +326,7 @@ def test_without_litert_there_is_one_line(tmp_path: Path) -> None:
     assert "LiteRT" in refusal(done) and not list(tmp_path.iterdir())
 
 
-# ----------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 def make_other_features(path: Path, **changes: Any) -> None:
@@ -335,7 +337,7 @@ def make_other_features(path: Path, **changes: Any) -> None:
         "label": np.zeros(4, np.int16),
         **changes,
     }
-    with h5py.File(path, "w", libver="v110") as file:
+    with h5py.File(path, "w", libver=("v108", "v110")) as file:
         for name, values in columns.items():
             if isinstance(values, h5py.ExternalLink):
                 file[name] = values
@@ -378,3 +380,16 @@ def test_features_and_pictures_are_not_mistaken_for_each_other(tmp_path: Path, m
             open_recording(tmp_path / name)
         line = refusal(run("pi_capture", tmp_path / name, 1, "--camera", "demo"))
         assert name in line
+
+
+# ------------------------------------------------------------------------------------------------- what they are worth
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real weights are not in this copy")
+def test_a_linear_probe_on_features_beats_one_on_pixels() -> None:
+    probe = [sys.executable, "scripts/linear_probe.py", "--seeds", "2", "--fps", "5", "--weights", REAL]
+    done = subprocess.run(probe, capture_output=True, text=True, check=True, cwd=ROOT)
+    accuracies = {line[:26].strip(): [float(number) for number in line[26:].split()]
+                  for line in done.stdout.splitlines()[2:]}  # fmt: skip
+    features, *pixels = (np.mean(accuracies[name]) for name in accuracies)
+    assert len(pixels) == 2 and features > max(pixels) and features > 0.9

@@ -20,9 +20,11 @@ import sys
 import keras, numpy as np
 keras.utils.set_random_seed(20)
 model = keras.applications.MobileNet((128, 128, 3), 0.25, include_top=False, weights=None)
-for layer in model.layers:  # as a trained one: nothing is left at zero or one
+for layer in model.layers:
     if isinstance(layer, keras.layers.BatchNormalization):
-        layer.set_weights([np.random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+        layer.momentum = 0.0
+model(np.random.uniform(-1, 1, (8, 1, 1, 3)) * np.random.uniform(0, 1, (8, 128, 128, 3)), training=True)
+# Now its layers are normalised, as a trained one's are: it sees the difference between pictures.
 model.save(sys.argv[1] + "/random.keras")
 model.save_weights(sys.argv[1] + "/random.weights.h5")
 """
