@@ -56,6 +56,8 @@ examples:
   python -m pi_capture day1 -1 --camera file:clip.mp4 --size source
   python -m pi_capture day1 60 --camera screen:0.0+100,50 --size 256x256
   python -m pi_capture day1.mkv 60                      into one file: lossless video
+  python -m pi_capture day1.mkv 60 --sensor imu,rate=50,channels=3,format=text="python -u imu.py" --audio alsa:default
+  python -m pi_capture talk.mka 60 --camera none --audio pulse:default
   python -m pi_capture --list-cameras
 
 targets:
@@ -80,6 +82,7 @@ cameras:
   rtsp://… http://…     a network stream (any URL that FFmpeg opens)
   ffmpeg:FORMAT:URL     any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …
   demo[:SEED]           a drawn room in which a figure performs the five actions
+  none                  no pictures: sensors and sound only
 
 exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong usage
 """
@@ -123,6 +126,19 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         help="send the frames as well, as in tcp://desk:5000; several times for several receivers",
     )
+    beside = parser.add_argument_group("sensors and sound, in .mkv and .mka")
+    beside.add_argument(
+        "--sensor",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="NAME,rate=HZ[,channels=N][,format=f32le|s16le|text][,unit=U][,labels=x|y]=COMMAND, which prints numbers; "
+        "=- for standard input; may be given several times",
+    )
+    beside.add_argument(
+        "--audio", metavar="SPEC", action="append", default=[], help="alsa:DEVICE, pulse:SOURCE or lavfi:GRAPH"
+    )
+    beside.add_argument("--audio-codec", metavar="NAME", default="flac", help="flac (default), opus or pcm")
     options = parser.add_argument_group("options of the formats")
     options.add_argument(
         "--compression", metavar="NAME", help=".h5: deflate (default) or none, which is faster and larger"
@@ -223,6 +239,9 @@ def _record(args: argparse.Namespace) -> int:
                 countdown=countdown,
                 sync_interval=args.sync_interval,
                 options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
+                sensors=args.sensor,
+                audio=args.audio,
+                audio_codec=args.audio_codec,
                 stop=stop,
                 say=progress.say,
                 progress=show if preview is None else _both(show, preview.tell),
@@ -339,6 +358,17 @@ def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> 
 
 
 def _tell(summary: Summary) -> None:
+    if summary.size is None and summary.tracks:
+        print(f"{summary.path}: {summary.seconds:.1f} s, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
+    else:
+        _tell_pictures(summary)
+    for name, track in summary.tracks.items():
+        rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
+        missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
+        print(f"  {name}: {track.samples} samples{rate}, {', '.join(missing) or 'none missing'}", file=sys.stderr)
+
+
+def _tell_pictures(summary: Summary) -> None:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,

@@ -71,18 +71,19 @@ class Progress:
         now = time.monotonic()
         if self._started is None:
             self._started, self._next_log = now, now + LOG_EVERY_SECONDS
-        self._recent.append((now, status.frames, status.bytes))
+        count, what = (status.frames, "frames") if status.frames or not status.samples else (status.samples, "samples")
+        self._recent.append((now, count, status.bytes))
         while now - self._recent[0][0] > RATE_SECONDS and len(self._recent) > 2:
             self._recent.popleft()
         then, frames, size = self._recent[0]
         passed = max(now - then, 1e-6)
         bytes_a_second = (status.bytes - size) / passed
-        self.fps = (status.frames - frames) / passed
+        self.fps = (count - frames) / passed
         self.free_bytes = free = self._free_bytes()
         self._warn(free, bytes_a_second)
         dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
         self.line = line = (
-            f"{status.frames} frames, {self.fps:.1f} a second, {dropped} dropped, "
+            f"{count} {what}, {self.fps:.1f} a second, {dropped} dropped, "
             f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(now, free, bytes_a_second)}"
         )
         if self._quiet:

@@ -10,14 +10,15 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
+from pi_capture.sample_queue import SampleQueue
 from storage.errors import StorageError
 from storage.formats import find_format, open_writer
 from storage.frame import Frame, Packet
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.formats import Writer
+    from storage.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
@@ -39,7 +41,8 @@ class Status:
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed. ``queue_fill``, 0 to 1, is how full the queue is now.
+    ``dropped_disk`` because the disk failed. ``queue_fill``, 0 to 1, is how full the queue is now. ``samples`` are those
+    of sensors and sound; where there are no pictures, ``durable`` counts them.
     """
 
     frames: int
@@ -49,11 +52,29 @@ class Status:
     dropped_disk: int
     bytes: int
     queue_fill: float = 0.0
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSummary:
+    """What a track of samples came to: how many were stored, how many padded where none came, how many were lost.
+
+    ``rate`` is samples a second, ``measured_rate`` as they came, if that could be told.
+    """
+
+    samples: int
+    padded: int
+    lost: int
+    rate: float
+    measured_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps."""
+    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps.
+
+    ``tracks`` has the sensors and the sound, by name.
+    """
 
     frames: int
     seconds: float
@@ -65,6 +86,7 @@ class Summary:
     path: str
     backend: str
     size: str | None
+    tracks: Mapping[str, TrackSummary] = field(default_factory=dict)
 
 
 class Recorder:
@@ -89,6 +111,10 @@ class Recorder:
         Kept with the recording, JSON-serialisable.
     options : mapping, optional
         What the format is to be asked for, as on the command line: ``compression``, ``codec``, ``crf``, ``weights``.
+    tracks : sequence of storage.SampleTrack
+        Of sensors and sound, in a Matroska file; `write_samples` adds to them.
+    pictures : bool
+        Whether frames will come. Samples wait for the first of them.
 
     Raises
     ------
@@ -105,17 +131,20 @@ class Recorder:
         sync_interval: float = 1.0,
         facts: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        tracks: Sequence[SampleTrack] = (),
+        pictures: bool = True,
     ) -> None:
         self._target = Path(target)
         self._fps = fps
         self._backend = find_format(self._target, backend).name
         self._sync_interval = sync_interval
-        self._writer = open_writer(self._target, backend, options)
+        self._writer = cast("Any", open_writer(self._target, backend, options, tracks=tracks, pictures=pictures))
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **(facts or {})})
 
-        self._next_index = self._first_index = self._writer.next_index
+        self._first_index: int = self._writer.next_index
+        self._next_index = self._first_index
         self._shape: tuple[int, ...] | None = None
         self._span_ns: tuple[int, int] | None = None
         self._stored = self._durable = 0
@@ -123,6 +152,11 @@ class Recorder:
         self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
         self._last_packet: int | None = None
         self._failure: Exception | None = None
+        self._tracks = {track.name: track for track in tracks}
+        self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
+        self._measured: dict[str, float] = {}
+        self._pictures, self._durable_samples = pictures, 0
+        self._samples = SampleQueue(self._writer, self._tracks, self._fail) if tracks else None
 
         self._encoders: EncoderPool[Any] | None = None
         self._storing: threading.Thread | None = None
@@ -178,6 +212,73 @@ class Recorder:
         else:
             timestamp_ns = time.monotonic_ns()
         self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
+
+    def write_samples(self, name: str, samples: NDArray[Any], timestamp: float | None = None) -> None:
+        """Add samples to a track; waits while the disk is behind.
+
+        Parameters
+        ----------
+        name : str
+            Of the track.
+        samples : ndarray, shape (n, channels), or (n,) for one channel
+            Numbers. In a track of integers floats are sound, from -1 to 1.
+        timestamp : float, optional
+            The time of the first one in seconds, on the clock that the frames have; without it they follow those
+            before. A gap is padded.
+
+        Raises
+        ------
+        ValueError
+            There is no such track, they don't fit it, or they begin before those that are there end.
+        RecordingError
+            The recording had to end, because the disk is full, say.
+        """
+        from storage.sample_track import check_samples
+
+        if name not in self._tracks:
+            raise ValueError(f"there is no track {name!r}; there are {', '.join(self._tracks) or 'none'}")
+        track = self._tracks[name]
+        array = check_samples(track, samples)
+        due_ns = self._due_ns.get(name)
+        if timestamp is not None:
+            time_ns = round(timestamp * 1e9)
+        else:
+            now_ns = 0 if self._fps is not None else time.monotonic_ns()
+            time_ns = now_ns if due_ns is None else due_ns
+        if due_ns is not None:
+            apart = round((time_ns - due_ns) / 1e9 * track.rate)
+            if apart < -1 and time_ns < due_ns - 1_000_000:
+                raise ValueError(f"samples of {name} for {time_ns / 1e9:g} s come when {due_ns / 1e9:g} s is reached")
+            if apart > 0:
+                self.pad_samples(name, due_ns, apart)
+            else:
+                time_ns = due_ns
+        self.put_samples(name, time_ns, array, wait=True)
+        self._due_ns[name] = time_ns + round(len(array) / track.rate * 1e9)
+
+    def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
+        """Add samples as `storage.sample_track.check_samples` returns them; with ``wait=False`` they may be lost."""
+        if self._closing or self._samples is None:
+            raise ValueError("this recorder is closed, or has no tracks")
+        if self._failure is not None:
+            raise self._fail_with_summary()
+        return self._samples.put(name, timestamp_ns, samples, wait=wait)
+
+    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
+        """Fill a pause of so many samples, the first of that time."""
+        if self._samples is not None and not self._closing:
+            self._samples.pad(name, timestamp_ns, count)
+
+    def flush_samples(self, name: str) -> None:
+        """Have the samples that came so far written soon, though no more come."""
+        if self._samples is not None and not self._closing:
+            self._samples.flush(name)
+
+    def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Add facts about a track, JSON-serialisable; ``measured_rate`` is its real one."""
+        self._writer.describe_track(name, facts)
+        if facts.get("measured_rate"):
+            self._measured[name] = float(facts["measured_rate"])
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
         """Add a frame as a source delivers it; the recorder numbers it.
@@ -253,6 +354,9 @@ class Recorder:
         if self._writer.bytes_written - self._synced_bytes > SYNC_BYTES:
             self._sync_soon.set()
 
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+
     def _sync_regularly(self) -> None:
         while True:
             self._sync_soon.wait(self._sync_interval)
@@ -261,7 +365,9 @@ class Recorder:
             self._sync_soon.clear()
             try:
                 self._synced_bytes = self._writer.bytes_written
+                samples = self._stored_samples()
                 self._durable = self._writer.sync()
+                self._durable_samples = samples
             except Exception as error:
                 self._failure = self._failure or error
 
@@ -314,21 +420,27 @@ class Recorder:
         """How the recording stands now."""
         return Status(
             self._stored,
-            self._durable,
+            self._durable if self._pictures else self._durable_samples,
             self._dropped_queue,
             self._dropped_camera,
             self._dropped_disk,
             self._writer.bytes_written,
             queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
+            samples=self._stored_samples(),
         )
+
+    def _stored_samples(self) -> int:
+        return sum(self._samples.stored.values()) if self._samples is not None else 0
 
     def summary(self) -> Summary:
         """What the recording came to, so far."""
+        tracks = self._track_summaries()
         frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
         fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
+        longest = max(((track.samples + track.padded) / track.rate for track in tracks.values()), default=0.0)
         return Summary(
             frames=frames,
-            seconds=round(frames / fps, 3) if fps else 0.0,
+            seconds=round(frames / fps if frames and fps else longest, 3),
             fps=round(fps, 3),
             dropped_queue=self._dropped_queue,
             dropped_camera=self._dropped_camera,
@@ -337,7 +449,19 @@ class Recorder:
             path=str(self._target),
             backend=self._backend,
             size=_size(self._shape) if self._shape else None,
+            tracks=tracks,
         )
+
+    def _track_summaries(self) -> dict[str, TrackSummary]:
+        queue = self._samples
+        if queue is None:
+            return {}
+        return {
+            name: TrackSummary(
+                queue.stored[name], queue.padded[name], queue.lost[name], track.rate, self._measured.get(name)
+            )
+            for name, track in self._tracks.items()
+        }
 
     def close(self, end: str = "finished") -> Summary:
         """Store everything that was taken, durably, and tell what the recording came to.
@@ -353,6 +477,11 @@ class Recorder:
         if self._encoders is not None and self._storing is not None:
             self._encoders.close()
             self._storing.join()
+        if self._samples is not None:
+            self._samples.close()
+            for name, lost in self._samples.lost.items():
+                if lost:
+                    self._writer.describe_track(name, {"lost": lost})
         self._sync_soon.set()
         self._syncing.join()
         counts = {name: getattr(self.status(), name) for name in ("dropped_queue", "dropped_camera", "dropped_disk")}

@@ -7,15 +7,18 @@ through the entry-point group ``storage.formats``: each entry is a `Format`. Not
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.recording import Recording
+
+if TYPE_CHECKING:
+    from storage.sample_track import SampleTrack
 
 Encoded = TypeVar("Encoded")
 
@@ -94,11 +97,13 @@ MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
     *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
 )
+KEEP_SAMPLES = ("video", "sound")
 FORMATS = (
     Format("png", "", "storage.png", "PngWriter", "PngReader"),
     Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
     Format("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader", options=("weights",)),
     Format("video", ".mkv", "storage.video", "VideoWriter", "open_video", MOVIES, ("codec", "crf")),
+    Format("sound", ".mka", "storage.video", "VideoWriter", "open_video"),
 )
 
 
@@ -134,7 +139,14 @@ def find_format(path: Path, name: str | None = None) -> Format:
     )
 
 
-def open_writer(path: Path, backend: str | None = None, options: Mapping[str, Any] | None = None) -> Writer[Any]:
+def open_writer(
+    path: Path,
+    backend: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    tracks: Sequence[SampleTrack] = (),
+    pictures: bool = True,
+) -> Writer[Any]:
     """Begin, or continue, the recording at `path`.
 
     Parameters
@@ -144,6 +156,10 @@ def open_writer(path: Path, backend: str | None = None, options: Mapping[str, An
         The format's name; by the path's suffix if not given.
     options : mapping, optional
         Of the format (`Format.options`); those that are None count as not given.
+    tracks : sequence of storage.sample_track.SampleTrack
+        Of sensors and sound, for a file that keeps such.
+    pictures : bool
+        Whether there will be frames at all.
 
     Raises
     ------
@@ -160,6 +176,13 @@ def open_writer(path: Path, backend: str | None = None, options: Mapping[str, An
     if path.suffix.lower() in row.also_reads:
         better = path.with_suffix(row.suffix)
         raise StorageError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
+    if (tracks or not pictures) and row.name not in KEEP_SAMPLES:
+        better = path.with_suffix(".mkv")
+        raise StorageError(f"{path}: sensors and sound go into a Matroska file; record to {better}")
+    if pictures and row.name == "sound":
+        raise StorageError(f"{path} has no room for pictures: record to {path.with_suffix('.mkv')}")
+    if row.name in KEEP_SAMPLES:
+        given.update(tracks=tracks, pictures=pictures)
     writer: Writer[Any] = row.load(row.writer)(path, **given)
     return writer
 

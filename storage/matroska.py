@@ -46,20 +46,48 @@ class Id:
     CODEC_ID, CODEC_PRIVATE = 0x86, 0x63A2
     VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT, FLAG_INTERLACED = 0xE0, 0xB0, 0xBA, 0x9A
     COLOUR, MATRIX, RANGE, TRANSFER, PRIMARIES = 0x55B0, 0x55B1, 0x55B9, 0x55BA, 0x55BB
+    AUDIO, SAMPLING_FREQUENCY, CHANNELS, BIT_DEPTH = 0xE1, 0xB5, 0x9F, 0x6264
+    CODEC_DELAY, SEEK_PRE_ROLL = 0x56AA, 0x56BB
     CLUSTER, TIMESTAMP, BLOCK_GROUP, BLOCK = 0x1F43B675, 0xE7, 0xA0, 0xA1
     BLOCK_DURATION, REFERENCE_BLOCK = 0x9B, 0xFB
     BLOCK_ADDITIONS, BLOCK_MORE, BLOCK_ADD_ID, BLOCK_ADDITIONAL = 0x75A1, 0xA6, 0xEE, 0xA5
     CUES, CUE_POINT, CUE_TIME, CUE_TRACK_POSITIONS = 0x1C53BB6B, 0xBB, 0xB3, 0xB7
     CUE_TRACK, CUE_CLUSTER_POSITION = 0xF7, 0xF1
     TAGS, TAG, TARGETS, SIMPLE_TAG, TAG_NAME, TAG_STRING = 0x1254C367, 0x7373, 0x63C0, 0x67C8, 0x45A3, 0x4487
+    TAG_TRACK_UID = 0x63C5
 
 
 EPOCH_2001_NS = 978_307_200_000_000_000  # Matroska counts dates from 2001 on
-VIDEO_TRACK, SUBTITLE_TRACK = 1, 17
+VIDEO_TRACK, AUDIO_TRACK, SUBTITLE_TRACK = 1, 2, 17
 SEEK_BYTES = 21
 UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 TABLE_TAG = "BLOCKS"
 """The tag that tells where the table of blocks is."""
+
+Tags = Mapping[int | None, Mapping[str, str]]
+"""The tags of each track, by its number, and under None those of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What a track of samples has.
+
+    Attributes
+    ----------
+    rate : float
+        Samples a second, nominally.
+    channels : int
+    bits : int
+        Of a sample; 0 where the codec has no such thing.
+    delay_ns, roll_ns : int
+        What a decoder puts before the first sample, and what it needs to hear before any other.
+    """
+
+    rate: float
+    channels: int
+    bits: int = 0
+    delay_ns: int = 0
+    roll_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +99,7 @@ class Track:
     number : int
         1 to 126; what blocks call it.
     kind : int
-        `VIDEO_TRACK` or `SUBTITLE_TRACK`.
+        `VIDEO_TRACK`, `AUDIO_TRACK` or `SUBTITLE_TRACK`.
     codec : str
         Matroska's name for it, such as ``V_FFV1``.
     private : bytes
@@ -81,6 +109,8 @@ class Track:
         Width and height of a video's pictures, in pixels.
     rgb : bool
         Whether its pictures are RGB in full range, rather than YUV in BT.601's.
+    sound : Sound or None
+        Of a track of samples.
     """
 
     number: int
@@ -90,6 +120,7 @@ class Track:
     name: str = ""
     size: tuple[int, int] | None = None
     rgb: bool = False
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +136,7 @@ class Block:
     facts : bytes
         Whatever else is to be known about the packet; FFmpeg tools carry it along as "block additional".
     duration : int or None
-        In microseconds, of a subtitle.
+        In microseconds, of a subtitle or of samples.
     since_reference : int
         0 for a packet that is decoded on its own; else microseconds since the one that it needs.
     """
@@ -139,6 +170,8 @@ class Muxer:
         Where its tags are.
     keys : iterable of (int, int)
         Time and position of the keyframes that are there.
+    main_track : int
+        The number of the track that the players' index is about.
     """
 
     def __init__(
@@ -152,6 +185,7 @@ class Muxer:
         duration: int = 0,
         tags_at: Sequence[int] = (),
         keys: Iterable[tuple[int, int]] = (),
+        main_track: int = 1,
     ) -> None:
         self._fd = fd
         self._table = table
@@ -160,6 +194,7 @@ class Muxer:
         self._end = end
         self._duration = duration
         self._tags_at = list(tags_at)
+        self._main_track = main_track
         self._cues = array("q"), array("q")
         for key in keys:
             self._index(*key)
@@ -173,13 +208,13 @@ class Muxer:
         """Let go of the table."""
         self._table.close()
 
-    def begin(self, tracks: Sequence[Track], tags: Mapping[str, str]) -> None:
+    def begin(self, tracks: Sequence[Track], tags: Tags) -> None:
         """Write all that comes before the first block."""
         entries = b"".join(_track_entry(track, self._uuid) for track in tracks)
         self._append(head(self._uuid, self._date) + element(Id.TRACKS, checksum(entries), entries))
         self._append_tags(tags)
 
-    def reopen(self, index_at: int | None, tags: Mapping[str, str]) -> None:
+    def reopen(self, index_at: int | None, tags: Tags) -> None:
         """Go on where a file ends: it counts as unfinished from now on, and its index becomes empty space."""
         positions = {Id.TAGS: self._tags_at[-1]} if self._tags_at else {}
         _write_at(self._fd, head(self._uuid, self._date, positions), 0)
@@ -215,20 +250,20 @@ class Muxer:
         self._duration = max(self._duration, block.time + (block.duration or 0))
         key = not block.since_reference
         self._table.add(block.track, block.time, at, key=key, mark=mark)
-        if key and block.track == 1:
+        if key and block.track == self._main_track:
             self._index(block.time, at)
         return self._end - at
 
-    def finish(self, tags: Mapping[str, str]) -> None:
+    def finish(self, tags: Tags) -> None:
         """Append the table, the tags and the index, and let the head tell of them; all is on the disk on return.
 
         On a disk without room for table and index they are left out: readers do without.
         """
-        tags = {name: text for name, text in tags.items() if name != TABLE_TAG}
+        tags = {**tags, None: {name: text for name, text in tags[None].items() if name != TABLE_TAG}}
         with suppress(OSError):
             if self._table.is_complete():
                 at = self._append_to_void_later(Id.VOID, self._table.size, self._table.content())
-                tags[TABLE_TAG] = str(at)
+                tags[None] = {**tags[None], TABLE_TAG: str(at)}
         self._append_tags(tags)
         positions = {Id.TAGS: self._tags_at[-1]}
         with suppress(OSError):
@@ -242,16 +277,12 @@ class Muxer:
 
     # ------------------------------------------------------------------------------------- what can be taken back later
 
-    def _append_tags(self, tags: Mapping[str, str]) -> None:
-        simple = [
-            element(Id.SIMPLE_TAG, element(Id.TAG_NAME, name.encode()), element(Id.TAG_STRING, text.encode()))
-            for name, text in tags.items()
-        ]
-        body = element(Id.TAG, element(Id.TARGETS), *simple)
+    def _append_tags(self, tags: Tags) -> None:
+        body = b"".join(_tag(track, texts, self._uuid) for track, texts in tags.items())
         self._tags_at.append(self._append_to_void_later(Id.TAGS, len(body), [body]))
 
     def _append_index(self) -> int:
-        points = _cue_points(*self._cues)
+        points = _cue_points(*self._cues, self._main_track)
         return self._append_to_void_later(Id.CUES, len(points), [points])
 
     def _append_to_void_later(self, identifier: int, size: int, body: Iterable[bytes]) -> int:
@@ -412,7 +443,7 @@ def _seek(kind: int, at: int) -> bytes:
 def _track_entry(track: Track, uuid: bytes) -> bytes:
     parts = [
         element(Id.TRACK_NUMBER, unsigned(track.number)),
-        element(Id.TRACK_UID, unsigned(int.from_bytes(uuid[:6], "big") << 8 | track.number)),
+        element(Id.TRACK_UID, unsigned(_track_uid(uuid, track.number))),
         element(Id.TRACK_TYPE, unsigned(track.kind)),
         element(Id.FLAG_LACING, b"\0"),
         element(Id.MAX_BLOCK_ADDITION_ID, b"\1"),
@@ -434,7 +465,34 @@ def _track_entry(track: Track, uuid: bytes) -> bytes:
                 element(Id.COLOUR, *(element(kind, unsigned(value)) for kind, value in colour)),
             )
         )
+    if track.sound:
+        bits = [element(Id.BIT_DEPTH, unsigned(track.sound.bits))] if track.sound.bits else []
+        if track.sound.delay_ns:
+            parts.append(element(Id.CODEC_DELAY, unsigned(track.sound.delay_ns)))
+        if track.sound.roll_ns:
+            parts.append(element(Id.SEEK_PRE_ROLL, unsigned(track.sound.roll_ns)))
+        parts.append(
+            element(
+                Id.AUDIO,
+                element(Id.SAMPLING_FREQUENCY, struct.pack(">d", track.sound.rate)),
+                element(Id.CHANNELS, unsigned(track.sound.channels)),
+                *bits,
+            )
+        )
     return element(Id.TRACK_ENTRY, *parts)
+
+
+def _track_uid(uuid: bytes, number: int) -> int:
+    return int.from_bytes(uuid[:6], "big") << 8 | number
+
+
+def _tag(track: int | None, texts: Mapping[str, str], uuid: bytes) -> bytes:
+    target = b"" if track is None else element(Id.TAG_TRACK_UID, unsigned(_track_uid(uuid, track)))
+    simple = [
+        element(Id.SIMPLE_TAG, element(Id.TAG_NAME, name.encode()), element(Id.TAG_STRING, text.encode()))
+        for name, text in texts.items()
+    ]
+    return element(Id.TAG, element(Id.TARGETS, target), *simple)
 
 
 def _cluster(block: Block) -> bytes:
@@ -460,14 +518,14 @@ def _cluster(block: Block) -> bytes:
     return b"".join([_id(Id.CLUSTER), _size(length, 4), checksum(front, block.data), front, block.data])
 
 
-def _cue_points(times: Sequence[int], positions: Sequence[int]) -> bytes:
+def _cue_points(times: Sequence[int], positions: Sequence[int], track: int) -> bytes:
     return b"".join(
         element(
             Id.CUE_POINT,
             element(Id.CUE_TIME, unsigned(time)),
             element(
                 Id.CUE_TRACK_POSITIONS,
-                element(Id.CUE_TRACK, b"\1"),
+                element(Id.CUE_TRACK, unsigned(track)),
                 element(Id.CUE_CLUSTER_POSITION, unsigned(at - SEGMENT_BODY)),
             ),
         )

@@ -25,6 +25,7 @@ from storage.matroska import (
     UNKNOWN_SIZE,
     Block,
     Id,
+    Sound,
     Track,
     unsigned,
 )
@@ -90,7 +91,9 @@ class Contents:
     tracks : dict
         By number.
     tags : dict
-        Those that were written last.
+        Those of the file that were written last.
+    track_tags : dict of dict
+        Those of its tracks, by their number.
     tags_at : list of int
         Where tags are, the last ones last.
     blocks : dict of Blocks
@@ -106,6 +109,7 @@ class Contents:
     head: Head
     tracks: dict[int, Track]
     tags: dict[str, str]
+    track_tags: dict[int | None, dict[str, str]]
     tags_at: list[int]
     blocks: dict[int, Blocks]
     gaps: list[tuple[int, int]]
@@ -166,11 +170,11 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
         raise ValueError("its list of tracks is")
     tracks = _read_tracks(data)
     if head.end is not None and head.end <= size and head.tags_at:
-        tags = _read_tags(fd, head.tags_at, head.end) or {}
-        found = _read_table(fd, head, tags)
+        tags = _read_tags(fd, head.tags_at, head.end) or {None: {}}
+        found = _read_table(fd, head, tags[None])
         if found is not None:
-            blocks = {number: found.get(number) or _no_blocks() for number in tracks}
-            return Contents(head, tracks, tags, [head.tags_at], blocks, [], head.end, size)
+            blocks = {number: found.get(number) or no_blocks() for number in tracks}
+            return Contents(head, tracks, tags.pop(None), tags, [head.tags_at], blocks, [], head.end, size)
     return _walk(fd, head, tracks, end, checked_from=checked_from)
 
 
@@ -226,14 +230,16 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
                 break
             found.miss(at, behind)
             at = behind
-    return Contents(head, tracks, found.tags, found.tags_at, found.blocks(), found.gaps, at, length)
+    tags = dict(found.tags)
+    blocks = found.blocks()
+    return Contents(head, tracks, tags.pop(None), tags, found.tags_at, blocks, found.gaps, at, length)
 
 
 class _Found:
     """What a walk through a file has come across."""
 
     def __init__(self, tracks: dict[int, Track]) -> None:
-        self.tags: dict[str, str] = {}
+        self.tags: dict[int | None, dict[str, str]] = {None: {}}
         self.tags_at: list[int] = []
         self.gaps: list[tuple[int, int]] = []
         self._blocks: dict[int, tuple[list[int], list[int], list[bool]]] = {number: ([], [], []) for number in tracks}
@@ -367,6 +373,7 @@ def _read_tracks(data: bytes) -> dict[int, Track]:
             entry = _children(content)
             video = _children(entry.get(Id.VIDEO, b""))
             size = _number(video.get(Id.PIXEL_WIDTH, b"")), _number(video.get(Id.PIXEL_HEIGHT, b""))
+            audio = _children(entry.get(Id.AUDIO, b""))
             number = _number(entry.get(Id.TRACK_NUMBER, b""))
             tracks[number] = Track(
                 number,
@@ -375,22 +382,37 @@ def _read_tracks(data: bytes) -> dict[int, Track]:
                 entry.get(Id.CODEC_PRIVATE, b""),
                 entry.get(Id.NAME, b"").decode("utf-8", "replace"),
                 size if video else None,
+                sound=_sound(audio) if audio else None,
             )
     return tracks
 
 
-def _read_tags(fd: int, at: int, size: int) -> dict[str, str] | None:
-    """The tags that begin there; None if there are none."""
-    tags = {}
+def _sound(audio: dict[int, bytes]) -> Sound:
+    try:
+        (rate,) = struct.unpack(">d", audio[Id.SAMPLING_FREQUENCY])
+        found = Sound(rate, _number(audio[Id.CHANNELS]), _number(audio.get(Id.BIT_DEPTH, b"")))
+    except (KeyError, struct.error):
+        raise ValueError("its list of tracks is") from None
+    if not (found.rate > 0 and 0 < found.channels < 256):
+        raise ValueError("its list of tracks is")
+    return found
+
+
+def _read_tags(fd: int, at: int, size: int) -> dict[int | None, dict[str, str]] | None:
+    """The tags that begin there, those of the file under None; None if there are none."""
+    tags: dict[int | None, dict[str, str]] = {None: {}}
     try:
         kind, start, end = _element_at(fd, at, size)
         if kind != Id.TAGS or end - start > MAX_TAGS_BYTES:
             return None
         for kind, tag in _list(os.pread(fd, end - start, start)):
+            texts = tags[None]
             for inner, simple in _list(tag if kind == Id.TAG else b""):
-                if inner == Id.SIMPLE_TAG:
+                if inner == Id.TARGETS and (uid := _children(simple).get(Id.TAG_TRACK_UID)):
+                    texts = tags.setdefault(_number(uid) & 0xFF, {})
+                elif inner == Id.SIMPLE_TAG:
                     found = _children(simple)
-                    tags[found[Id.TAG_NAME].decode()] = found.get(Id.TAG_STRING, b"").decode()
+                    texts[found[Id.TAG_NAME].decode()] = found.get(Id.TAG_STRING, b"").decode()
     except (ValueError, KeyError):
         return None
     return tags
@@ -468,7 +490,8 @@ def _number(data: bytes) -> int:
     return int.from_bytes(data, "big")
 
 
-def _no_blocks() -> Blocks:
+def no_blocks() -> Blocks:
+    """Those of a track that has none."""
     import numpy as np
 
     return Blocks(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))

@@ -29,7 +29,10 @@ FILES_A_TASK = 32
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A frame that is not whole: its number in the recording, its file or the recording's, and why."""
+    """A frame that is not whole: its number in the recording, its file or the recording's, and why.
+
+    A track of samples counts as one more frame, behind the last.
+    """
 
     index: int
     path: Path
@@ -74,6 +77,12 @@ def find_broken(
                 done += 1
             if progress is not None:
                 progress(done, total)
+        for number, track in enumerate(getattr(recording, "tracks", ()), total):
+            try:
+                for _ in track.blocks():
+                    pass
+            except StorageError as error:
+                broken.append(Broken(number, path, str(error)))
         return total, broken
 
 

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +21,22 @@ from storage.errors import StorageError
 from storage.frame import Frame, Packet
 from storage.labels import write_table
 from storage.matroska import SUBTITLE_TRACK, VIDEO_TRACK, Block, Muxer, Track
-from storage.matroska_read import Contents, read_block, read_contents, read_front, read_head
+from storage.matroska_read import Contents, no_blocks, read_block, read_contents, read_front, read_head
 from storage.packets import PacketChain
 from storage.recording import Recording
+from storage.sample_track import SampleTrack
+from storage.samples import (
+    FIRST_TRACK,
+    MAX_TRACKS,
+    Packed,
+    Packer,
+    SampleReader,
+    block_of,
+    clocks_of,
+    entry_of,
+    tracks_of,
+    why_not_continued,
+)
 from storage.sessions import new_session
 from storage.video_codecs import (
     CODECS,
@@ -42,6 +55,7 @@ from storage.video_file import (
     PICTURES,
     codec_of,
     facts_of,
+    frames_of,
     is_ours,
     make_tags,
     muxer_for,
@@ -62,6 +76,7 @@ __all__ = ["VideoReader", "VideoWriter", "open_video", "repair", "write_labels"]
 
 LABEL_SECONDS = 1.0
 DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
+WAITING_BYTES = 64_000_000  # of samples that come before the first picture
 
 
 # --------------------------------------------------------------------------------------------------------- the writer
@@ -98,6 +113,10 @@ class VideoWriter:
         One of `storage.video_codecs.CODECS`; by default that of the file if there is one, else ``ffv1``.
     crf : int, optional
         Quality of ``h264`` (1 to 51, 18 if not given) and ``mjpeg`` (2 to 31; 2): lower is better and larger.
+    tracks : sequence of SampleTrack
+        Of sensors and sound. A file that is continued has the same.
+    pictures : bool
+        Whether frames will come; samples wait for the first of them.
 
     Raises
     ------
@@ -105,7 +124,15 @@ class VideoWriter:
         The target can't be written to, another recorder has it, or it is no recording that can be continued so.
     """
 
-    def __init__(self, target: Path, *, codec: str | None = None, crf: int | None = None) -> None:
+    def __init__(
+        self,
+        target: Path,
+        *,
+        codec: str | None = None,
+        crf: int | None = None,
+        tracks: Sequence[SampleTrack] = (),
+        pictures: bool = True,
+    ) -> None:
         wanted = find_codec(codec) if codec is not None else None
         self._path = target
         try:
@@ -116,10 +143,13 @@ class VideoWriter:
             self._found, _ = recover(self._fd, self._hidden or target, named=self._hidden is None)
             if self._found is not None and self._hidden is not None:  # a crash left it before it got its name
                 self._path, self._hidden = publish(self._hidden, target), None
-            self._codec = wanted or (codec_of(self._found) if self._found else None) or CODECS[0]
+            self._pictures = pictures
+            self._samples = _Samples(tracks)
+            self._check_tracks(tracks)
+            self._codec = wanted or (codec_of(self._found) if self._found and pictures else None) or CODECS[0]
             check_crf(self._codec, crf)
             self._sessions = sessions_of(self._found) if self._found else []
-            if self._found is not None and codec_of(self._found) != self._codec:
+            if self._found is not None and pictures and codec_of(self._found) != self._codec:
                 raise StorageError(f"{target} is {self._found.tags.get('CODEC')}, not {codec}; choose another name")
             self._reserve = reserve(target.parent)
         except OSError as error:
@@ -131,9 +161,10 @@ class VideoWriter:
         if crf is None and codec is None and self._sessions:
             crf = self._sessions[-1].get("crf")
         self._crf = crf
-        self._first = len(self._found.blocks[PICTURES]) if self._found else 0
-        self._size = self._found.tracks[PICTURES].size if self._found else None
-        self._session = {**new_session(self._first), "codec": self._codec.name, "crf": crf}
+        self._first = frames_of(self._found) if self._found else 0
+        self._size = self._found.tracks[PICTURES].size if self._found and pictures else None
+        codec_facts = {"codec": self._codec.name, "crf": crf} if pictures else {}
+        self._session = {**new_session(self._first), **codec_facts}
 
         self._muxer: Muxer | None = None
         self._pool = threading.local()  # each thread's encoder, where pictures stand alone
@@ -143,6 +174,8 @@ class VideoWriter:
         self._clock = _Clock(self._found)
         self._labels = _LabelTrack()
         self._appended = self._durable = self._bytes = 0
+        self._blocks = self._durable_blocks = 0
+        self._lock = threading.Lock()  # of the muxer and the clock: pictures and samples come from several threads
         self._sync_lock = threading.Lock()
         self._sync_failed = False
 
@@ -196,7 +229,10 @@ class VideoWriter:
 
     def append(self, encoded: _Encoded) -> None:
         key = True
-        packet, private, time = encoded.packet, encoded.private, self._clock.place(encoded.timestamp_ns)
+        with self._lock:
+            self._clock.begin(min(encoded.timestamp_ns, self._samples.earliest_ns))
+            time = self._clock.place(encoded.timestamp_ns)
+        packet, private = encoded.packet, encoded.private
         if self._muxer is None and encoded.made is not None:
             self._chain = self._chain_from(encoded.made, encoded.pixels)
             if self._chain is None:
@@ -212,31 +248,50 @@ class VideoWriter:
             assert self._keys is not None
             key = self._keys.is_due(time)
             packet, private = self._packet(self._encoder, encoded.pixels, key=key), self._encoder.private
+        with self._lock:
+            self._append_picture(encoded, time, packet, private, key=key)
+
+    def _append_picture(self, encoded: _Encoded, time: int, packet: bytes, private: bytes, *, key: bool) -> None:
         if self._muxer is None:
             self._muxer = self._begin(encoded.size, private)
         labels = self._labels.place(time, encoded.label)
-        before = self._muxer.end
+        since = 0 if key else time - self._clock.last
+        picture = Block(PICTURES, time, packet, encoded.facts, since_reference=since)
         try:
-            for block in labels:
-                self._muxer.add(block)
-            since = 0 if key else time - self._clock.last
-            picture = Block(PICTURES, time, packet, encoded.facts, since_reference=since)
-            self._muxer.add(picture, encoded.timestamp_ns)
+            self._add([*((block, 0) for block in labels), (picture, encoded.timestamp_ns)])
         except OSError:
             if self._keys is not None:
                 self._keys.restart()  # the decoder will not have seen this picture
             raise
-        finally:
-            self._bytes += self._muxer.end - before
         self._clock.advance(time)
         if self._chain is not None and encoded.made is not None:
             self._chain.stored(encoded.made)
         self._appended += 1
+        self._append_waiting()
+
+    def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
+        """Add samples to a track, as `storage.sample_track.check_samples` returns them; the first one is of that time.
+
+        One thread at a time adds to a track; it may be another than that of the pictures. Raises as `append`.
+        """
+        self._append_packed(name, self._samples.packers[name].put(timestamp_ns, samples))
+
+    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
+        """Fill a pause of so many samples with NaN or zeros."""
+        self._append_packed(name, self._samples.packers[name].pad(timestamp_ns, count))
+
+    def flush_samples(self, name: str) -> None:
+        """Write what waits for a block to be full."""
+        self._append_packed(name, self._samples.packers[name].flush())
+
+    def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Add facts about a track of samples, JSON-serialisable: they come into its tags in capitals."""
+        self._samples.facts[name] = {**self._samples.facts[name], **facts}
 
     def sync(self) -> int:
         with self._sync_lock:
-            appended = self._appended
-            if appended == self._durable:
+            appended, blocks = self._appended, self._blocks
+            if blocks == self._durable_blocks:
                 return self._durable
             if self._sync_failed:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))  # what that took may be lost, and later syncs lie
@@ -248,7 +303,7 @@ class VideoWriter:
             if self._hidden is not None:
                 self._path = publish(self._hidden, self._path)
                 self._hidden = None
-            self._durable = appended
+            self._durable, self._durable_blocks = appended, blocks
             return self._durable
 
     def close(self) -> int:
@@ -256,10 +311,13 @@ class VideoWriter:
             return self._durable
         self._reserve.close()  # room to finish in, should the disk be full
         try:
+            self._end_samples()
             if self._muxer is not None:
                 self._end_labels(self._muxer)
                 self.sync()
                 self._session["frames"] = self._appended
+                if self._samples.packers:
+                    self._session["tracks"] = self._samples.facts
                 with _full_disk_is_told_already():
                     self._muxer.finish(self._tags())
         finally:
@@ -275,6 +333,18 @@ class VideoWriter:
             return encoder.encode(pixels, key=key)
         except ValueError as error:
             raise StorageError(f"{self._path}: {error}; use --codec ffv1") from None
+
+    def _check_tracks(self, tracks: Sequence[SampleTrack]) -> None:
+        """Raise StorageError if the file has other tracks."""
+        if self._found is None:
+            return
+        if self._pictures != (PICTURES in self._found.tracks):
+            has, gets = ("no pictures", "has some") if self._pictures else ("pictures", "has none")
+            raise StorageError(f"{self._path} has {has}, this recording {gets}; choose another name")
+        reason = why_not_continued(list(tracks_of(self._found).values()), tracks)
+        if reason is not None:
+            raise StorageError(f"{self._path} {reason}; record the same, or choose another name")
+        self._samples.number_as(tracks_of(self._found))
 
     def _chain_from(self, first: Packet, pixels: NDArray[np.uint8] | None) -> PacketChain | None:
         """None where the packets show something else than the pictures, or the file began with other settings."""
@@ -292,28 +362,76 @@ class VideoWriter:
             raise StorageError(f"{self._path}: {error}; record again to go on") from None
         return made
 
-    def _begin(self, size: Size, private: bytes) -> Muxer:
-        """Write what comes before this session's first frame."""
-        if self._found is not None and private != self._found.tracks[PICTURES].private:
+    def _begin(self, size: Size | None, private: bytes) -> Muxer:
+        """Write what comes before this session's first block; `size` is None where there are no pictures."""
+        if self._found is not None and size is not None and private != self._found.tracks[PICTURES].private:
             raise StorageError(f"{self._path} was encoded with other settings; repeat them, or choose another name")
-        muxer = muxer_for(self._fd, self._path.parent, self._found)
+        self._session["clock"] = self._clock.facts()
+        self._pictures = size is not None or (self._found is not None and PICTURES in self._found.tracks)
+        main = PICTURES if self._pictures else FIRST_TRACK
+        muxer = muxer_for(self._fd, self._path.parent, self._found, main_track=main)
         if self._found is None:
             os.ftruncate(self._fd, 0)
             rgb = self._codec.pixel_format == "bgr0"
-            pictures = Track(PICTURES, VIDEO_TRACK, self._codec.track, private, "camera", size, rgb)
-            muxer.begin([pictures, Track(LABELS, SUBTITLE_TRACK, "S_TEXT/UTF8", name="labels")], self._tags())
+            tracks = [Track(LABELS, SUBTITLE_TRACK, "S_TEXT/UTF8", name="labels"), *self._samples.entries()]
+            if size is not None:
+                tracks.insert(0, Track(PICTURES, VIDEO_TRACK, self._codec.track, private, "camera", size, rgb))
+            muxer.begin(tracks, self._tags())
         else:
             muxer.reopen(self._found.head.index_at if self._found.finished else None, self._tags())
         self._size = size
         return muxer
+
+    def _add(self, blocks: Iterable[tuple[Block, int]]) -> None:
+        """Append blocks, each with its mark."""
+        assert self._muxer is not None
+        before = self._muxer.end
+        try:
+            for block, mark in blocks:
+                self._muxer.add(block, mark)
+                self._blocks += 1
+        finally:
+            self._bytes += self._muxer.end - before
+
+    def _append_packed(self, name: str, blocks: Iterable[Packed]) -> None:
+        """Append the blocks of a track, or keep them until the file has begun."""
+        for packed in blocks:
+            with self._lock:
+                self._samples.waiting.append((name, packed))
+                if self._muxer is None and not self._pictures:
+                    self._begin_without_pictures()
+                if self._muxer is not None:
+                    self._append_waiting()
+                elif self._samples.waiting_bytes > WAITING_BYTES:
+                    raise StorageError(f"{self._path}: samples came, but no picture; say that there will be none")
+
+    def _append_waiting(self) -> None:
+        waiting, self._samples.waiting = self._samples.waiting, []
+        for name, packed in waiting:
+            self._add([self._samples.place(name, packed, self._clock)])
+
+    def _begin_without_pictures(self) -> None:
+        self._clock.begin(self._samples.earliest_ns)
+        self._muxer = self._begin(None, b"")
+
+    def _end_samples(self) -> None:
+        with _full_disk_is_told_already():
+            for name, packer in self._samples.packers.items():
+                self._append_packed(name, packer.finish())
+            with self._lock:
+                if self._muxer is None and self._samples.waiting:
+                    self._begin_without_pictures()
+                    self._append_waiting()
 
     def _end_labels(self, muxer: Muxer) -> None:
         with _full_disk_is_told_already():
             for block in self._labels.place(self._clock.last + self._clock.step, None):
                 muxer.add(block)
 
-    def _tags(self) -> dict[str, str]:
-        return make_tags(self._codec.name, self._first + self._appended, [*self._sessions, self._session])
+    def _tags(self) -> dict[int | None, dict[str, str]]:
+        codec = self._codec.name if self._pictures else None
+        tags = make_tags(codec, self._first + self._appended, [*self._sessions, self._session])
+        return {None: tags, **self._samples.tags()}
 
     def _let_go(self) -> None:
         if self._hidden is not None and os.fstat(self._fd).st_size == 0:
@@ -326,20 +444,83 @@ class _Clock:
     """The file's own time: it begins at 0, goes on without a gap where a recording was continued, and never back."""
 
     def __init__(self, found: Contents | None) -> None:
-        times = found.blocks[PICTURES].times[-2:].tolist() if found else []
+        times = found.blocks[PICTURES].times[-2:].tolist() if found and PICTURES in found.tracks else []
         self.step = min(times[1] - times[0], MOST_STEP_US) if len(times) == 2 else DEFAULT_STEP_US
         self.last = times[-1] if times else -self.step
+        self.begins = self.last + self.step
+        if found and tracks_of(found):
+            self.begins = max(self.begins, found.head.duration)
         self._origin_ns: int | None = None
+
+    def begin(self, timestamp_ns: int) -> None:
+        """What comes first in this session has that timestamp; only the first call counts."""
+        if self._origin_ns is None:
+            self._origin_ns = timestamp_ns - self.begins * 1000
+
+    def facts(self) -> dict[str, int]:
+        """What turns the file's time into timestamps again (`storage.samples.Clock`)."""
+        assert self._origin_ns is not None
+        return {"begins_us": self.begins, "origin_ns": self._origin_ns}
+
+    def place_samples(self, timestamp_ns: int, last: int) -> int:
+        """The time of a block of samples whose track's last one has the time `last`."""
+        assert self._origin_ns is not None
+        return max((timestamp_ns - self._origin_ns) // 1000, self.begins, last + 1)
 
     def place(self, timestamp_ns: int) -> int:
         """The time of a frame, in microseconds."""
-        if self._origin_ns is None:
-            self._origin_ns = timestamp_ns - (self.last + self.step) * 1000
+        assert self._origin_ns is not None
         return max((timestamp_ns - self._origin_ns) // 1000, self.last + 1)
 
     def advance(self, time: int) -> None:
         """A frame of that time was stored."""
         self.step, self.last = min(time - self.last, MOST_STEP_US), time
+
+
+class _Samples:
+    """A writer's tracks of samples: what gathers them, what waits for the first picture, and what is known of each."""
+
+    def __init__(self, tracks: Sequence[SampleTrack]) -> None:
+        names = [track.name for track in tracks]
+        if len(set(names)) < len(names):
+            raise StorageError(f"several tracks are called {max(names, key=names.count)!r}; each needs its own name")
+        if len(names) > MAX_TRACKS:
+            raise StorageError(f"{len(names)} sensors are too many for one file; {MAX_TRACKS} at most")
+        self.packers = {track.name: Packer(track) for track in tracks}
+        self.facts: dict[str, dict[str, Any]] = {name: {"samples": 0, "padded": 0} for name in names}
+        self.waiting: list[tuple[str, Packed]] = []
+        self._numbers = {name: number for number, name in enumerate(names, FIRST_TRACK)}
+        self._last = dict.fromkeys(names, -1)
+
+    def number_as(self, found: Mapping[int, SampleTrack]) -> None:
+        """Take the numbers that the tracks have in a file."""
+        self._numbers = {track.name: number for number, track in found.items()}
+
+    @property
+    def earliest_ns(self) -> int:
+        return min((packed.timestamp_ns for _, packed in self.waiting), default=1 << 63)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(len(packed.data) for _, packed in self.waiting)
+
+    def entries(self) -> list[Track]:
+        return [entry_of(self._numbers[name], packer) for name, packer in self.packers.items()]
+
+    def tags(self) -> dict[int | None, dict[str, str]]:
+        tags: dict[int | None, dict[str, str]] = {}
+        for name, packer in self.packers.items():
+            facts = {key.upper(): str(value) for key, value in self.facts[name].items() if value is not None}
+            tags[self._numbers[name]] = {**packer.track.tags(), **facts}
+        return tags
+
+    def place(self, name: str, packed: Packed, clock: _Clock) -> tuple[Block, int]:
+        """The block that it becomes, and its mark."""
+        time = self._last[name] = clock.place_samples(packed.timestamp_ns, self._last[name])
+        facts = self.facts[name]
+        facts["padded" if packed.padding else "samples"] += packed.count
+        rate = self.packers[name].track.rate
+        return block_of(self._numbers[name], time, packed, rate), int(packed.padding)
 
 
 class _LabelTrack:
@@ -383,7 +564,7 @@ def write_labels(path: Path, labels: Sequence[str | None]) -> None:
         found, _ = recover(fd, path, named=hidden is None)
         if found is None or hidden is not None:
             raise StorageError(f"{path} holds no frame")
-        times = found.blocks[PICTURES].times.tolist()
+        times = found.blocks[PICTURES].times.tolist() if PICTURES in found.tracks else []
         if len(times) != len(labels):
             raise ValueError(f"{len(labels)} labels for {len(times)} frames")
         muxer = muxer_for(fd, path.parent, found, without_labels=True)
@@ -392,7 +573,7 @@ def write_labels(path: Path, labels: Sequence[str | None]) -> None:
         for time, label in zip([*times, end], [*labels, None], strict=True):
             for block in runs.place(time, label):
                 muxer.add(block)
-        muxer.finish(found.tags)  # from here on these count
+        muxer.finish({**found.track_tags, None: found.tags})  # from here on these count
         muxer.close()
         old = [found.head.index_at, *found.blocks[LABELS].positions.tolist()]
         for at in old:
@@ -451,16 +632,17 @@ class VideoReader(Recording):
                 raise StorageError(f"{path} was not recorded by this program")
             try:
                 self._contents = read_contents(self._fd, head, checked_from=CHECKED_TAIL_BYTES)
-                self._codec = codec_of(self._contents)
+                has_pictures = PICTURES in self._contents.tracks
+                self._codec = codec_of(self._contents) if has_pictures else CODECS[0]
+                self._sample_tracks = tracks_of(self._contents)
             except ValueError as error:
                 raise StorageError(f"{path} is damaged: {error}") from None
         except BaseException:
             os.close(self._fd)
             raise
-        track = self._contents.tracks[PICTURES]
-        assert track.size is not None
-        self._size, self._private = track.size, track.private
-        self._pictures = self._contents.blocks[PICTURES]
+        track = self._contents.tracks[PICTURES] if has_pictures else None
+        self._size, self._private = (track.size or (0, 0), track.private) if track else ((0, 0), b"")
+        self._pictures = self._contents.blocks[PICTURES] if has_pictures else no_blocks()
         self._pool = threading.local()  # each thread's decoder, where pictures stand alone
         self._in_order = threading.Lock()
         self._decoder: Decoder | None = None  # the only one, where they don't
@@ -474,6 +656,15 @@ class VideoReader(Recording):
     def sessions(self) -> list[dict[str, Any]]:
         """What is known of each recording session, oldest first (see `storage.sessions`)."""
         return sessions_of(self._contents)
+
+    @property
+    def tracks(self) -> list[SampleReader]:
+        """The tracks of sensors and sound."""
+        clocks = clocks_of(self.sessions)
+        return [
+            SampleReader(self._fd, number, track, self._contents, clocks)
+            for number, track in self._sample_tracks.items()
+        ]
 
     @property
     def finished(self) -> bool:

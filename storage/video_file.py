@@ -17,8 +17,9 @@ from typing import IO, Any
 from storage.atomic import lock_descriptor, lock_file, rename_new, sync_directory
 from storage.errors import StorageError
 from storage.matroska import TICK_NS, VIDEO_TRACK, Block, Muxer, void_front
-from storage.matroska_read import Blocks, Contents, begins_element, read_contents, read_front, read_head
+from storage.matroska_read import Contents, begins_element, read_contents, read_front, read_head
 from storage.matroska_table import BlockTable, rows_of
+from storage.samples import marks_of, tracks_of
 from storage.sessions import close_interrupted
 from storage.video_codecs import CODECS, MAX_PIXELS, Codec
 
@@ -64,7 +65,8 @@ def repair(path: Path) -> str | None:
         if cut is None and hidden is None:
             return None
         lost = f"; the {cut} bytes behind them were no whole frame and are gone" if cut else ""
-        return f"had been interrupted: its {len(found.blocks[PICTURES])} frames are complete and indexed now{lost}"
+        kept = f"{frames_of(found)} frames" if PICTURES in found.tracks else "samples"
+        return f"had been interrupted: its {kept} are complete and indexed now{lost}"
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; it was not repaired") from None
     finally:
@@ -111,7 +113,8 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
         raise StorageError(f"{path} was changed by another program; choose another name")
     try:
         found = read_contents(fd, head, checked_from=CHECKED_TAIL_BYTES)
-        codec = codec_of(found)
+        codec = codec_of(found) if PICTURES in found.tracks else None
+        tracks_of(found)
     except ValueError as error:
         if not named:  # its first frames never were on the disk
             os.ftruncate(fd, 0)
@@ -123,8 +126,8 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
         if size > found.end:
             os.ftruncate(fd, found.end)  # what `write_labels` had appended when it was interrupted
         return found, None
-    frames = len(found.blocks[PICTURES])
-    if not frames:
+    frames = frames_of(found)
+    if not any(len(blocks) for number, blocks in found.blocks.items() if number != LABELS):
         if not named:
             os.ftruncate(fd, 0)
         return None, None
@@ -135,7 +138,7 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
     close_interrupted(sessions, frames)
     muxer = muxer_for(fd, path.parent, found)
     try:
-        muxer.finish(make_tags(codec.name, frames, sessions))
+        muxer.finish({**found.track_tags, None: make_tags(codec.name if codec else None, frames, sessions)})
     finally:
         muxer.close()
     complete = read_head(fd)
@@ -143,35 +146,45 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
     return read_contents(fd, complete), size - found.end
 
 
-def muxer_for(fd: int, directory: Path, found: Contents | None, *, without_labels: bool = False) -> Muxer:
-    """A muxer that goes on behind what a file holds; `directory` has room for its table."""
+def muxer_for(
+    fd: int, directory: Path, found: Contents | None, *, without_labels: bool = False, main_track: int = PICTURES
+) -> Muxer:
+    """A muxer that goes on behind what a file holds; `directory` has room for its table.
+
+    `main_track` is that of a new file.
+    """
     import numpy as np
 
     if found is None:
-        return Muxer(fd, BlockTable(directory))
+        return Muxer(fd, BlockTable(directory), main_track=main_track)
     kept = [
-        rows_of(track, blocks.times, blocks.positions, blocks.keys, _marks(fd, track, blocks))
+        rows_of(track, blocks.times, blocks.positions, blocks.keys, _marks(fd, found, track))
         for track, blocks in found.blocks.items()
         if not (without_labels and track == LABELS)
     ]
     rows = np.concatenate(kept)
-    pictures = found.blocks[PICTURES]
+    main = PICTURES if PICTURES in found.tracks else min(tracks_of(found), default=PICTURES)
+    indexed = found.blocks[main]
     return Muxer(
         fd,
         BlockTable(directory, np.sort(rows, order="position").tobytes()),
         uuid=found.head.uuid,
         date=found.head.date,
         end=found.end,
-        duration=int(rows["time"].max()) if len(rows) else 0,
+        duration=max(found.head.duration, int(rows["time"].max())) if len(rows) else 0,
         tags_at=found.tags_at,
-        keys=zip(pictures.times[pictures.keys].tolist(), pictures.positions[pictures.keys].tolist(), strict=True),
+        keys=zip(indexed.times[indexed.keys].tolist(), indexed.positions[indexed.keys].tolist(), strict=True),
+        main_track=main,
     )
 
 
-def _marks(fd: int, track: int, blocks: Blocks) -> Any:
-    """A picture's mark is its timestamp."""
-    if blocks.marks is not None or track != PICTURES:
+def _marks(fd: int, found: Contents, track: int) -> Any:
+    """A picture's mark is its timestamp, that of samples whether they are padding."""
+    blocks = found.blocks[track]
+    if blocks.marks is not None or track == LABELS:
         return 0 if blocks.marks is None else blocks.marks
+    if track != PICTURES:
+        return marks_of(fd, found, track)
     return [facts_of(read_front(fd, at))[0] for at in blocks.positions.tolist()]
 
 
@@ -190,11 +203,11 @@ def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------- what its tags tell
 
 
-def make_tags(codec: str, frames: int, sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """The tags of a file."""
+def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The tags of a file; `codec` is that of its pictures."""
     started = next((str(session["started"]) for session in sessions if session.get("started")), None)
     return {
-        "CODEC": codec,
+        **({"CODEC": codec} if codec else {}),
         "FRAMES": str(frames),
         **({"DATE_RECORDED": started} if started else {}),
         "SESSIONS": json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":")),
@@ -211,6 +224,11 @@ def sessions_of(found: Contents) -> list[dict[str, Any]]:
         isinstance(session, dict) and isinstance(session.get("first_index"), int) for session in sessions
     )
     return sessions if known else []
+
+
+def frames_of(found: Contents) -> int:
+    """How many pictures a file has."""
+    return len(found.blocks[PICTURES]) if PICTURES in found.tracks else 0
 
 
 def codec_of(found: Contents) -> Codec:

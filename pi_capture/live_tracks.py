@@ -1,0 +1,300 @@
+"""Live sensors and sound beside the pictures: a thread for each, from its source to the recorder.
+
+None of them can end or delay the recording. What is wrong with one is told at once, and again at the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.recorder import Recorder, Status
+from pi_capture.sample_time import Dated, SampleClock
+from pi_capture.sensors import Command, SampleSource, Sensor, parse_sensor
+from storage.formats import KEEP_SAMPLES, find_format
+
+SILENT_SECONDS = 5.0
+OFF_RATE = 0.02
+KEPT_BACK_NS = 3_000_000_000  # of samples, until it is known when the recording begins
+END_SECONDS = 5.0
+TICK_SECONDS = 0.25
+UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive
+TOLD_PAUSES = 5
+
+
+class LiveTracks:
+    """All sensors and sound of a recording."""
+
+    def __init__(self, sources: Sequence[SampleSource], recorder: Recorder) -> None:
+        self._tracks = [_LiveTrack(source, recorder) for source in sources]
+
+    def __bool__(self) -> bool:
+        return bool(self._tracks)
+
+    def start(self) -> None:
+        for track in self._tracks:
+            track.start()
+
+    def begin(self, begin_ns: int | None, end_ns: int | None = None) -> None:
+        """The recording begins, and ends: samples from before and after are none of it. None keeps all that come."""
+        for track in self._tracks:
+            track.begin(begin_ns, end_ns)
+
+    @property
+    def first_ns(self) -> int | None:
+        """The time of the first sample."""
+        return min((track.first_ns for track in self._tracks if track.first_ns is not None), default=None)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something came of each, or never will."""
+        return all(track.came or track.ended for track in self._tracks)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return all(track.ended for track in self._tracks)
+
+    def take_lines(self) -> list[str]:
+        return [line for track in self._tracks for line in track.take_lines()]
+
+    def end(self, *, early_end_is_fine: bool) -> list[str]:
+        """Stop all; returns what was wrong."""
+        for track in self._tracks:
+            track.end()
+        until = time.monotonic() + END_SECONDS
+        for track in self._tracks:
+            track.join(until - time.monotonic())
+        return [problem for track in self._tracks for problem in track.problems(early_end_is_fine=early_end_is_fine)]
+
+
+def record_tracks(
+    tracks: LiveTracks,
+    recorder: Recorder,
+    seconds: float,
+    *,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    progress: Callable[[Status], None] | None,
+) -> list[str]:
+    """Record sensors and sound without pictures, as `pi_capture.record` has it; returns what was wrong."""
+    end_ns: int | None = None
+    try:
+        tracks.begin(None)  # before they start: one may have ended at once
+        tracks.start()
+        while not stop.is_set() and not recorder.failed and not tracks.ended:
+            if end_ns is None and seconds >= 0 and tracks.first_ns is not None:
+                end_ns = tracks.first_ns + round(seconds * 1e9)
+                tracks.begin(None, end_ns)
+            left = TICK_SECONDS if end_ns is None else (end_ns - time.monotonic_ns()) / 1e9 + UNDER_WAY_SECONDS
+            if left <= 0:
+                break
+            stop.wait(min(TICK_SECONDS, left))
+            for line in tracks.take_lines():
+                say(line)
+            if progress is not None:
+                progress(recorder.status())
+    except KeyboardInterrupt:  # as in `pi_capture.record`
+        pass
+    except BaseException:
+        recorder.close()
+        raise
+    problems = tracks.end(early_end_is_fine=seconds < 0)
+    for line in tracks.take_lines():
+        say(line)
+    return problems
+
+
+def check_target(target: Path | str, backend: str | None, *, any_samples: bool) -> None:
+    """Raise UsageError if sensors and sound can't be recorded there, or there are none."""
+    if not any_samples:
+        raise UsageError("--camera none: give a --sensor or --audio to record")
+    if find_format(Path(target), backend).name not in KEEP_SAMPLES:
+        better = Path(target).with_suffix(".mkv")
+        raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
+
+
+def open_streams(sensors: Sequence[Sensor | str], audio: Sequence[str], audio_codec: str) -> list[SampleSource]:
+    """Open all sensors and sound, but for starting them.
+
+    Raises
+    ------
+    UsageError
+        A text form is none that is known, or two don't go together.
+    CameraError
+        There is no such device.
+    """
+    parsed = [parse_sensor(sensor) if isinstance(sensor, str) else sensor for sensor in sensors]
+    names = [sensor.track.name for sensor in parsed]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two sensors are called {max(names, key=names.count)}; each needs its own name")
+    if [sensor.command for sensor in parsed].count("-") > 1:
+        raise UsageError("only one sensor can read standard input")
+    streams: list[SampleSource] = [Command(sensor) for sensor in parsed]
+    with closing_streams(streams, only_after_failure=True):
+        for number, spec in enumerate(audio, 1):
+            from pi_capture.sound import open_sound
+
+            streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}"))
+    return streams
+
+
+@contextmanager
+def closing_streams(streams: Sequence[SampleSource], *, only_after_failure: bool = False) -> Iterator[None]:
+    """Stop them all in the end."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if failed or not only_after_failure:
+            for stream in streams:
+                stream.stop()
+
+
+class _LiveTrack:
+    def __init__(self, source: SampleSource, recorder: Recorder) -> None:
+        self._source = source
+        self._recorder = recorder
+        self._name, self._rate = source.track.name, source.track.rate
+        self._clock = SampleClock(self._rate)
+        self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
+        self._lock = threading.Lock()
+        self._begun, self._begin_ns = False, 0
+        self._end_ns: int | None = None
+        self._stopping = False
+        self._kept_back: deque[Dated] = deque()
+        self._lines: list[str] = []
+        self._problems: list[str] = []
+        self._ended_early: str | None = None
+        self._pauses = 0
+        self.came = False
+        self.first_ns: int | None = None
+        self.ended = False
+
+    def start(self) -> None:
+        self._source.start()
+        self._thread.start()
+
+    def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
+        with self._lock:
+            self._begin_ns = -(1 << 62) if begin_ns is None else begin_ns
+            self._end_ns = end_ns
+            self._begun = True
+
+    def end(self) -> None:
+        self._stopping = True
+        self._source.stop()
+
+    def join(self, seconds: float) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, seconds))
+
+    def take_lines(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return self._source.take_lines() + lines
+
+    def problems(self, *, early_end_is_fine: bool) -> list[str]:
+        found = [*self._problems, *self._source.problems]
+        if self._ended_early is not None and not early_end_is_fine:
+            found.insert(0, self._ended_early)
+        return found
+
+    # ------------------------------------------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        silent_since = time.monotonic()
+        told_silence = off_rate = False
+        try:
+            for samples in self._source.chunks():
+                now_ns = time.monotonic_ns()
+                if samples is not None:
+                    self.came = True
+                    self._store(self._clock.take(samples, now_ns))
+                    if not off_rate and (off := self._off_rate()) is not None:
+                        off_rate = True
+                        self._problem(off)
+                elif self.came:
+                    self._store([])
+                    self._recorder.flush_samples(self._name)
+                elif not told_silence and time.monotonic() - silent_since > SILENT_SECONDS:
+                    told_silence = True
+                    self._lines.append(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
+            if not self._stopping:
+                self._ended_early = f"{self._name} ended before the recording"
+                self._lines.append(f"{self._name} ended; the recording goes on")
+        except CameraError as error:
+            self._problem(str(error))
+        except RecordingError:
+            pass  # the recorder tells it when it is closed
+        except Exception as error:
+            self._problem(f"{self._name}: {type(error).__name__}: {error}")
+        finally:
+            self._source.stop()
+            self._finish()
+            self.ended = True
+
+    def _problem(self, text: str) -> None:
+        self._problems.append(text)
+        self._lines.append(text)
+
+    def _off_rate(self) -> str | None:
+        rate = self._clock.measured_rate
+        if rate is None or abs(rate / self._rate - 1) < OFF_RATE:
+            return None
+        return (
+            f"{self._name} gives {rate:.4g} samples a second, not {self._rate:g}; kept with their true times. "
+            "Check rate and channels"
+        )
+
+    def _finish(self) -> None:
+        try:
+            self._store(self._clock.finish())
+            if not self.came and not self._problems:
+                self._problems.append(f"{self._name}: no sample came")
+            if (rate := self._clock.measured_rate) is not None:
+                drift = round((rate / self._rate - 1) * 1e6, 1)
+                self._recorder.describe_track(self._name, {"measured_rate": round(rate, 6), "drift_ppm": drift})
+        except (RecordingError, ValueError):
+            pass  # the recorder tells it, or is closed already
+
+    def _store(self, dated: Sequence[Dated]) -> None:
+        if dated and self.first_ns is None:
+            self.first_ns = dated[0].timestamp_ns
+        self._kept_back.extend(dated)
+        with self._lock:
+            begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns
+        if not begun:
+            while self._kept_back and self._kept_back[-1].timestamp_ns - self._kept_back[0].timestamp_ns > KEPT_BACK_NS:
+                self._kept_back.popleft()
+            return
+        while self._kept_back:
+            piece = self._cut(self._kept_back.popleft(), begin_ns, end_ns)
+            if piece is None:
+                continue
+            if piece.samples is not None:
+                self._recorder.put_samples(self._name, piece.timestamp_ns, piece.samples, wait=False)
+            else:
+                self._recorder.pad_samples(self._name, piece.timestamp_ns, piece.count)
+                self._pauses += 1
+                if self._pauses <= TOLD_PAUSES:
+                    self._lines.append(f"{self._name} paused for {piece.count / self._rate:.2f} s; padded")
+
+    def _cut(self, piece: Dated, begin_ns: int, end_ns: int | None) -> Dated | None:
+        """What of it lies in the recording."""
+        period = 1e9 / (self._clock.measured_rate or self._rate)
+        first = max(0, -int((piece.timestamp_ns - begin_ns) // period))
+        last = piece.count
+        if end_ns is not None:
+            last = min(last, max(0, -int((piece.timestamp_ns - end_ns) // period)))
+        if first >= last:
+            return None
+        if first == 0 and last == piece.count:
+            return piece
+        samples = piece.samples[first:last] if piece.samples is not None else None
+        return Dated(piece.timestamp_ns + round(first * period), last - first, samples)

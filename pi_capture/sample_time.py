@@ -1,0 +1,204 @@
+"""When each sample of a live sensor was taken, from when chunks of them arrived.
+
+Plain arithmetic: a chunk can only arrive after its last sample was taken, sooner or later as pipes and schedulers like.
+Through the earliest arrivals of each second goes a line over the count of samples; what is read off that line has
+neither the jitter nor, over hours, any drift. Samples that never came are told apart from samples that come late: after
+a delay the count catches up, after a pause it doesn't.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SECOND = 1_000_000_000
+START_NS = SECOND  # samples are kept back so long until there is a line at all
+DECIDE_NS = SECOND  # what comes late may catch up for so long before it counts as a pause
+LATE_NS, LATE_SAMPLES = 250_000_000, 3
+WINDOWS = 600  # seconds that the line goes through: it follows a clock that warms up
+LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
+KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
+TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """Samples and the time of the first; or, without any, a pause of so many samples."""
+
+    timestamp_ns: int
+    count: int
+    samples: NDArray[Any] | None = None
+
+
+class SampleClock:
+    """Dates the samples of one sensor.
+
+    Parameters
+    ----------
+    rate : float
+        Samples a second, as stated.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._period = 1e9 / rate  # the line: its slope in nanoseconds a sample, …
+        self._offset = 0.0  # … and where it begins, after the first arrival
+        self._first_ns: int | None = None
+        self._count = 0  # of samples handed out, those of pauses too
+        self._held: list[tuple[NDArray[Any], int]] = []
+        self._held_count = 0
+        self._starting = True
+        self._late_since: int | None = None
+        self._least_late = math.inf
+        self._last_arrival = self._silence = 0.0
+        self._window: tuple[int, float, float] | None = None  # its second, and index and arrival of its earliest chunk
+        self._window_late = math.inf
+        self._points: deque[tuple[float, float]] = deque(maxlen=WINDOWS)
+        self._fitted = False
+
+    @property
+    def measured_rate(self) -> float | None:
+        """Samples a second as they came; None while too few have."""
+        return 1e9 / self._period if self._fitted else None
+
+    def take(self, samples: NDArray[Any], arrival_ns: int) -> list[Dated]:
+        """Take a chunk that arrived; returns what could be dated, in order, of this and earlier ones."""
+        if not len(samples):
+            return []
+        if self._first_ns is None:
+            self._first_ns = arrival_ns
+            self._offset = -(len(samples) - 1) * self._period
+        self._held.append((samples, arrival_ns))
+        self._held_count += len(samples)
+        arrival = float(arrival_ns - self._first_ns)
+        if self._starting:
+            if arrival < START_NS:
+                return []
+            self._start()
+            return self._release()
+        index = self._count + self._held_count - 1
+        late = arrival - self._at(index)
+        silence, self._last_arrival = arrival - self._last_arrival, arrival
+        if late > max(LATE_NS, LATE_SAMPLES * self._period):
+            self._least_late = min(self._least_late, late)
+            if self._late_since is None:
+                self._late_since, self._silence = arrival_ns, silence
+            return [] if arrival_ns - self._late_since < DECIDE_NS else self._decide()
+        self._late_since, self._least_late = None, math.inf
+        self._note(index, arrival, late)
+        return self._release()
+
+    def finish(self) -> list[Dated]:
+        """What was kept back: no more will come."""
+        if not self._held:
+            return []
+        if self._starting:
+            self._start()
+        pause = self._pause() if self._late_since is not None else []
+        return [*pause, *self._release()]
+
+    # ------------------------------------------------------------------------------------------------------- the parts
+
+    def _at(self, index: int) -> float:
+        """The time of a sample, in nanoseconds since the first arrival."""
+        return self._offset + index * self._period
+
+    def _release(self) -> list[Dated]:
+        assert self._first_ns is not None
+        dated = []
+        for samples, _ in self._held:
+            dated.append(Dated(self._first_ns + round(self._at(self._count)), len(samples), samples))
+            self._count += len(samples)
+        self._held, self._held_count = [], 0
+        return dated
+
+    def _decide(self) -> list[Dated]:
+        """What comes late does not catch up."""
+        if self._fitted or self._silence > self._least_late / 2:
+            return [*self._pause(), *self._release()]
+        self._points.clear()  # it never was silent: the first line was wrong
+        self._late_since, self._least_late, self._window = None, math.inf, None
+        self._start()
+        return self._release()
+
+    def _pause(self) -> list[Dated]:
+        """Count the samples that never came before those that are held."""
+        assert self._first_ns is not None
+        missing = round(self._least_late / self._period)
+        began = self._first_ns + round(self._at(self._count))
+        self._count += missing
+        self._late_since, self._least_late = None, math.inf
+        return [Dated(began, missing)]
+
+    def _start(self) -> None:
+        """Find a first line through the chunks that are held."""
+        import numpy as np
+
+        self._starting = False
+        assert self._first_ns is not None
+        counts = self._count + np.cumsum([len(samples) for samples, _ in self._held]) - 1.0
+        arrivals = np.array([arrival - self._first_ns for _, arrival in self._held], float)
+        self._last_arrival = float(arrivals[-1])
+        self._period = 1e9 / self._rate
+        if len(counts) >= 8 and arrivals[-1] - arrivals[0] > START_NS / 2:
+            half = len(counts) // 2
+            parts = slice(None), slice(None, half), slice(half, None)
+            period, *halves = (_fit(counts[part], arrivals[part])[0] for part in parts)
+            steady = all(period > 0 and abs(one / period - 1) < TRUSTED for one in halves)  # no stall in between
+            if steady and abs(self._period / period - 1) > TRUSTED:
+                self._period = period
+        late = arrivals - counts * self._period
+        self._offset = float(late.min())
+        for index, arrival in zip(counts.tolist(), arrivals.tolist(), strict=True):
+            self._note(index, arrival, arrival - self._at(index))
+
+    def _note(self, index: float, arrival: float, late: float) -> None:
+        """Keep the earliest arrival of each second; draw the line anew when a second is over."""
+        second = int(arrival // SECOND)
+        if self._window is not None and self._window[0] == second:
+            if late < self._window_late:
+                self._window, self._window_late = (second, index, arrival), late
+            return
+        if self._window is not None:
+            self._points.append(self._window[1:])
+            self._draw()
+            late = arrival - self._at(int(index))
+        self._window, self._window_late = (second, index, arrival), late
+
+    def _draw(self) -> None:
+        import numpy as np
+
+        if self._window_late < -max(LATE_NS / 4, 2 * self._period):  # it runs faster than before
+            recent = list(self._points)[-LEAST_WINDOWS:]
+            self._points.clear()
+            self._points.extend(recent)
+        indices, arrivals = np.array(self._points).T
+        if len(indices) >= LEAST_WINDOWS and arrivals[-1] - arrivals[0] >= LEAST_SPAN_NS:
+            period, offset = _fit(indices, arrivals)
+            if period > 0:
+                self._period, self._offset, self._fitted = period, offset, arrivals[-1] - arrivals[0] >= KNOWN_SPAN_NS
+                return
+        self._offset = float((arrivals - indices * self._period).min())
+
+
+def _fit(indices: NDArray[Any], arrivals: NDArray[Any]) -> tuple[float, float]:
+    """Slope and offset of the line through points, without those far from it."""
+    import numpy as np
+
+    kept = np.ones(len(indices), np.bool_)
+    slope = offset = 0.0
+    for _ in range(4):
+        x, y = indices[kept], arrivals[kept]
+        if len(x) < 2 or x[0] == x[-1]:
+            break
+        middle = x.mean()
+        slope = float(((x - middle) * (y - y.mean())).sum() / ((x - middle) ** 2).sum())
+        offset = float(y.mean() - slope * middle)
+        away = np.abs(arrivals - offset - slope * indices)
+        kept = away <= 3 * np.median(away[kept]) + 1000
+    return slope, offset

@@ -1,0 +1,329 @@
+"""Sensors: commands that print numbers, read as they come.
+
+What a specification says is parsed here, the command is run and ended, and its output becomes arrays. When a sample was
+taken is `pi_capture.sample_time`'s business, what becomes of it `pi_capture.live_tracks`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pi_capture.errors import CameraError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from storage.sample_track import SampleTrack
+
+FORMATS = {"f32le": "f32", "s16le": "s16", "text": "f32"}
+KEYS = ("rate", "channels", "format", "unit", "labels")
+READ_BYTES = 1 << 16
+IDLE_SECONDS = 0.5
+PATIENCE_SECONDS = 2.0  # for a command that was told to end
+LONGEST_LINE = 65536
+TOLD_LINES = 10  # of what a command complains, or of lines that are no numbers
+LEAST_TEXT = 64  # bytes that tell text from numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """What to record from a sensor.
+
+    Attributes
+    ----------
+    track : SampleTrack
+        Where it goes.
+    command : str
+        For the shell; ``-`` for standard input.
+    form : str
+        What it prints: ``f32le`` or ``s16le`` (numbers of all channels in turn, little endian) or ``text`` (a line of
+        numbers for each sample).
+    title : str
+        What people know it by.
+    """
+
+    track: SampleTrack
+    command: str
+    form: str = "f32le"
+    title: str = ""
+
+
+def parse_sensor(text: str) -> Sensor:
+    """A sensor from its text form, ``NAME,rate=50,channels=2=COMMAND``.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    from storage.sample_track import SampleTrack
+
+    match = re.match(rf"([^,=]+)((?:,(?:{'|'.join(KEYS)})=[^,=]*)*)=(.+)$", text, re.DOTALL)
+    if match is None:
+        raise UsageError(f"--sensor {text!r}: give NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND")
+    name, options, command = match.groups()
+    given = dict(option.split("=", 1) for option in options.split(",")[1:])
+    form = given.get("format", "f32le")
+    if form not in FORMATS:
+        raise UsageError(f"--sensor {name}: unknown format {form!r}; known are {', '.join(FORMATS)}")
+    if "rate" not in given:
+        raise UsageError(f"--sensor {name}: how many samples a second? Say rate=50, say")
+    labels = tuple(given["labels"].split("|")) if given.get("labels") else ()
+    try:
+        rate, channels = float(given["rate"]), int(given.get("channels") or len(labels) or 1)
+    except ValueError:
+        raise UsageError(f"--sensor {name}: rate and channels are numbers") from None
+    try:
+        track = SampleTrack(name, rate, channels, FORMATS[form], given.get("unit", ""), labels, command)
+    except ValueError as error:
+        raise UsageError(f"--sensor {error}") from None
+    return Sensor(track, command, form, title=f"sensor {name}")
+
+
+class SampleSource(Protocol):
+    """Something that gives samples: a sensor, a microphone."""
+
+    @property
+    def track(self) -> SampleTrack: ...
+
+    def start(self) -> None:
+        """Begin. Raises CameraError if it can't."""
+
+    def chunks(self) -> Iterator[NDArray[Any] | None]:
+        """Samples as `storage.sample_track.check_samples` returns them, as they come; None when none came for a while.
+
+        Raises CameraError where it ends before its time.
+        """
+
+    def stop(self) -> None:
+        """End it; `chunks` ends soon. May be called from any thread, and again."""
+
+    def take_lines(self) -> list[str]:
+        """What there is to tell a person."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What was wrong with what came, for a recording that ends; empty if nothing."""
+
+
+class Command:
+    """Runs a sensor's command and reads what it prints."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        self.track = sensor.track
+        self._sensor = sensor
+        self._parser = _Text(sensor) if sensor.form == "text" else _Numbers(sensor)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
+        self._lines: list[str] = []
+        self._complaints = 0
+        self._last_complaint = ""
+
+    def start(self) -> None:
+        if self._sensor.command == "-":
+            return
+        try:
+            self._process = subprocess.Popen(
+                self._sensor.command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise CameraError(f"{self._sensor.title}: {error.strerror}") from None
+
+    def chunks(self) -> Iterator[NDArray[Any] | None]:
+        output = 0 if self._process is None else _fileno(self._process.stdout)
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(output, selectors.EVENT_READ)
+            except PermissionError:  # a regular file, always ready
+                yield from self._all_of(output)
+                return
+            if self._process is not None:
+                selector.register(_fileno(self._process.stderr), selectors.EVENT_READ)
+            idle_at = time.monotonic() + IDLE_SECONDS
+            stop_at: float | None = None
+            while True:
+                for key, _ in selector.select(0.1):
+                    data = os.read(key.fd, READ_BYTES)
+                    if key.fd != output:
+                        self._complain(data)
+                        if not data:
+                            selector.unregister(key.fd)
+                    elif not data:
+                        self._ended()
+                        return
+                    else:
+                        idle_at = time.monotonic() + IDLE_SECONDS
+                        yield from self._parser.take(data)
+                if time.monotonic() > idle_at:
+                    idle_at = time.monotonic() + IDLE_SECONDS
+                    yield None
+                if self._stopped.is_set():
+                    stop_at = stop_at or time.monotonic() + PATIENCE_SECONDS
+                    if self._process is None or time.monotonic() > stop_at:
+                        self._kill()
+                        return
+
+    def _all_of(self, output: int) -> Iterator[NDArray[Any] | None]:
+        while not self._stopped.is_set() and (data := os.read(output, READ_BYTES)):
+            yield from self._parser.take(data)
+        self._ended()
+
+    def _ended(self) -> None:
+        """Its output is closed. Raises CameraError unless it ended well, or was told to."""
+        if (left := self._parser.left()) and not self._stopped.is_set():
+            self._parser.problems.append(f"{self._sensor.title} {left}")
+        if self._process is None:
+            return
+        try:
+            status: int | None = self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed its output and goes on
+            status = None
+            self._kill()
+        assert self._process.stderr is not None
+        os.set_blocking(_fileno(self._process.stderr), False)
+        with suppress(OSError):
+            self._complain(os.read(_fileno(self._process.stderr), READ_BYTES))
+        if status and not self._stopped.is_set():
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            raise CameraError(f"{self._sensor.title} {how}" + (f": {self._last_complaint}" if self._complaints else ""))
+
+    def _complain(self, data: bytes) -> None:
+        for line in data.decode("utf-8", "replace").splitlines():
+            if line.strip():
+                self._last_complaint = line.strip()[:500]
+                self._complaints += 1
+                if self._complaints <= TOLD_LINES:
+                    self._lines.append(f"{self._sensor.title}: {self._last_complaint}")
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._signal(signal.SIGTERM)
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the whole group: a shell may have started others."""
+        if self._process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def take_lines(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return lines + self._parser.take_lines()
+
+    @property
+    def problems(self) -> list[str]:
+        return self._parser.problems
+
+
+def _fileno(file: Any) -> int:
+    return int(file.fileno())
+
+
+# ---------------------------------------------------------------------------------------------------------- what comes
+
+
+class _Numbers:
+    """Binary numbers, all channels in turn."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        self._title, self._form, self._channels = sensor.title, sensor.form, sensor.track.channels
+        self._size = self._channels * (4 if self._form == "f32le" else 2)
+        self._rest = b""
+        self._beginning: bytes | None = b""
+        self.problems: list[str] = []
+
+    def take(self, data: bytes) -> Iterator[NDArray[Any]]:
+        import numpy as np
+
+        if self._beginning is not None:
+            self._beginning += data
+            if len(self._beginning) >= LEAST_TEXT:
+                if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in self._beginning[:LEAST_TEXT]):
+                    raise CameraError(
+                        f"{self._title} prints text ({self._beginning[:20].decode()!r} …), "
+                        f"not {self._form}: say format=text"
+                    )
+                self._beginning = None
+        data = self._rest + data
+        whole = len(data) // self._size * self._size
+        self._rest = data[whole:]
+        if whole:
+            yield np.frombuffer(data[:whole], "<f4" if self._form == "f32le" else "<i2").reshape(-1, self._channels)
+
+    def left(self) -> str | None:
+        if not self._rest:
+            return None
+        return f"ended within a sample ({len(self._rest)} of {self._size} bytes); check channels and format"
+
+    def take_lines(self) -> list[str]:
+        return []
+
+
+class _Text:
+    """A line of numbers for each sample, with blanks, commas or semicolons between them."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        self._title, self._channels = sensor.title, sensor.track.channels
+        self._rest = b""
+        self._first = True
+        self._bad = 0
+        self._lines: list[str] = []
+
+    def take(self, data: bytes) -> Iterator[NDArray[Any]]:
+        import numpy as np
+
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            lines, self._rest = [*lines, self._rest], b""
+        rows = [row for line in lines if (row := self._row(line)) is not None]
+        if rows:
+            yield np.array(rows, "<f4")
+
+    def _row(self, line: bytes) -> list[float] | None:
+        words = re.split(rb"[\s,;]+", line.strip())
+        first, self._first = self._first, False
+        if words == [b""]:
+            return None
+        try:
+            row = [float(word) for word in words]
+            if len(row) == self._channels:
+                return row
+        except ValueError:
+            row = []
+        shown = line[:60].decode("utf-8", "replace").strip()
+        if first and not row:
+            self._lines.append(f"{self._title}: {shown!r} is taken for a heading")
+            return None
+        self._bad += 1
+        if self._bad == 1:
+            found = f"{len(row)} numbers" if row else "no numbers"
+            self._lines.append(f"{self._title} prints {shown!r}: {found}, channels={self._channels}; kept as NaN")
+        return [float("nan")] * self._channels
+
+    @property
+    def problems(self) -> list[str]:
+        if not self._bad:
+            return []
+        return [f"{self._title}: {self._bad} lines were not {self._channels} numbers; they are kept as NaN"]
+
+    def left(self) -> str | None:
+        return None
+
+    def take_lines(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        return lines
