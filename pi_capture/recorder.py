@@ -37,7 +37,10 @@ class Status:
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed.
+    ``dropped_disk`` because the disk failed. Of all that were ``captured`` each is stored, dropped by the queue or the
+    disk, ``not_kept`` because nothing moved, or still on its way.
+
+    ``paused`` tells why there is no camera just now: "schedule", or "" if there is one.
     """
 
     frames: int
@@ -46,11 +49,18 @@ class Status:
     dropped_camera: int
     dropped_disk: int
     bytes: int
+    captured: int = 0
+    not_kept: int = 0
+    paused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps."""
+    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps.
+
+    ``captured`` is the sum of ``frames``, ``dropped_queue``, ``dropped_disk`` and ``not_kept`` (because nothing moved).
+    ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became.
+    """
 
     frames: int
     seconds: float
@@ -62,6 +72,10 @@ class Summary:
     path: str
     backend: str
     size: str | None
+    captured: int = 0
+    not_kept: int = 0
+    reopened: int = 0
+    segments: int = 1
 
 
 class Recorder:
@@ -113,7 +127,7 @@ class Recorder:
         self._next_index = self._first_index = self._writer.next_index
         self._shape: tuple[int, ...] | None = None
         self._span_ns: tuple[int, int] | None = None
-        self._stored = self._durable = 0
+        self._captured = self._stored = self._durable = 0
         self._dropped_queue = self._dropped_camera = self._dropped_disk = 0
         self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
         self._last_packet: int | None = None
@@ -186,6 +200,7 @@ class Recorder:
             raise self._fail_with_summary()
         if self._encoders is None or frame.pixels.shape != self._shape:
             self._encoders = self._begin(frame)
+        self._captured += 1
         missing = frame.metadata.get("dropped_camera", 0)
         self._dropped_camera += missing
         self._untold["dropped_camera"] += missing
@@ -291,6 +306,7 @@ class Recorder:
             self._dropped_camera,
             self._dropped_disk,
             self._writer.bytes_written,
+            self._captured,
         )
 
     def summary(self) -> Summary:
@@ -308,6 +324,7 @@ class Recorder:
             path=str(self._target),
             backend=self._backend,
             size=_size(self._shape) if self._shape else None,
+            captured=self._captured,
         )
 
     def close(self, end: str = "finished") -> Summary:

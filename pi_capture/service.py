@@ -1,4 +1,4 @@
-"""Living beside the system: signals that end a recording, and what systemd is told of it.
+"""Living beside the system: signals that end a recording, an end that no thread holds up, and what systemd is told.
 
 How a service is put into place is `pi_capture.install`'s business.
 """
@@ -121,3 +121,12 @@ def priority(level: int) -> str:
         return ""
     in_journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
     return f"<{level}>" if in_journal else ""
+def leave_if_hung(status: int) -> None:
+    """End the program at once if a thread hangs in a camera's library: an orderly end might wait for it for ever.
+
+    To be called when everything is stored and told.
+    """
+    if any(thread.name.startswith("capture") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -208,7 +208,7 @@ class Steerable(Camera):
 
 
 def record_with_jitter(day: Path, plug_in: Any, seed: int, monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
-    monkeypatch.setattr("pi_capture.capture.SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr("pi_capture.take.SETTLE_SECONDS", 0.1)
     cameras: list[Steerable] = []
 
     def plug() -> Steerable:
