@@ -19,6 +19,7 @@ from pi_capture.motion import Motion, MotionWish
 from pi_capture.recorder import Recorder, Status, Summary
 from pi_capture.retry import Retry
 from pi_capture.schedule import Schedule
+from pi_capture.segments import SegmentedRecorder, open_recorder
 from pi_capture.sources import Size, Source, open_source
 from pi_capture.take import Intake, Preparation, Take
 
@@ -40,6 +41,8 @@ def record(
     countdown: float = 0,
     sync_interval: float = 1.0,
     options: Mapping[str, Any] | None = None,
+    segment: str | None = None,
+    keep: Sequence[str] = (),
     retry: int | None = None,
     between: Sequence[str] = (),
     on_motion: float | None = None,
@@ -67,6 +70,10 @@ def record(
         Makes the variation repeatable.
     countdown : float
         Seconds of warning before a live camera's first frame is kept.
+    segment : str, optional
+        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see `pi_capture.segments`).
+    keep : sequence of str
+        Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
     retry : int, optional
         Open a live camera again when it fails or ends, as often in a row; -1 for no end. Without it, the recording
         ends.
@@ -92,7 +99,7 @@ def record(
         raise UsageError(f"--retry {retry}: give how often, or nothing for no end")
     schedule = Schedule.parse(between)
     motion = Motion(MotionWish(on_motion, pre_roll, post_roll)) if on_motion is not None else None
-    recorder = Recorder(target, backend=backend, sync_interval=sync_interval, options=options)
+    recorder = open_recorder(Path(target), segment, keep, backend=backend, sync_interval=sync_interval, options=options)
     recording = _Recording(
         recorder=recorder,
         open_camera=lambda: open_source(camera, size, fps),
@@ -113,7 +120,7 @@ class _Recording:
     def __init__(
         self,
         *,
-        recorder: Recorder,
+        recorder: Recorder | SegmentedRecorder,
         open_camera: Callable[[], Source],
         intake: Intake,
         preparation: Preparation,
@@ -224,7 +231,7 @@ class _Recording:
 
     def _look_after(self, take: Take) -> None:
         self._alive()
-        for line in take.take_lines():
+        for line in (*take.take_lines(), *self._recorder.take_lines()):
             self._say(line)
         if take.frames and self._size is None and take.source is not None:
             self._size = take.source.info.size
@@ -264,6 +271,9 @@ class _Recording:
             summary = self._complete(self._recorder.close(end))
         except RecordingError as error:
             raise RecordingError(str(error), self._complete(error.summary)) from error
+        finally:
+            for line in self._recorder.take_lines():
+                self._say(line)
         if failure is None:
             return summary
         if isinstance(failure, CameraError | UsageError) and summary.frames == 0:

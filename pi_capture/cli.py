@@ -117,6 +117,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--print-config", action="store_true", help="show each setting and its origin, and end")
     lasting = parser.add_argument_group("recordings that last")
     lasting.add_argument(
+        "--segment", metavar="LENGTH", help="begin a new recording beside it every 1h, 10min, 2GB or 1000frames"
+    )
+    lasting.add_argument(
+        "--keep",
+        metavar="AMOUNT",
+        action="append",
+        default=[],
+        help="remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; may be given several times",
+    )
+    lasting.add_argument(
         "--retry",
         metavar="N",
         type=int,
@@ -207,6 +217,8 @@ def _record(args: argparse.Namespace) -> int:
                 countdown=countdown,
                 sync_interval=args.sync_interval,
                 options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
+                segment=args.segment,
+                keep=args.keep,
                 retry=args.retry,
                 between=args.between,
                 on_motion=args.on_motion,
@@ -263,6 +275,8 @@ def _tell(summary: Summary) -> None:
         dropped += f", {summary.not_kept} without motion not kept"
     if summary.reopened:
         dropped += f", camera opened again {summary.reopened} times"
+    if summary.segments > 1:
+        dropped += f", {summary.segments} segments"
     print(
         f"{summary.path}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}, "
         f"{summary.bytes / 1e6:.1f} MB",

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pi_capture.clocks import Anchors, boot_id
 from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
 from storage.errors import StorageError
@@ -122,7 +123,10 @@ class Recorder:
         self._backend = find_format(self._target, backend).name
         self._sync_interval = sync_interval
         self._writer = open_writer(self._target, backend, options)
+        self._anchors = Anchors()
+        self._clock_was_set: dict[str, int] = {}  # goes with the next frame
         self.describe({"backend": self._backend, "fps": fps, **_facts_of_this_machine(), **(facts or {})})
+        self.describe({"anchors": self._anchors.taken})
 
         self._next_index = self._first_index = self._writer.next_index
         self._shape: tuple[int, ...] | None = None
@@ -207,6 +211,8 @@ class Recorder:
         metadata = frame.metadata
         if any(self._untold.values()):
             metadata = {**metadata, **{cause: count for cause, count in self._untold.items() if count}}
+        if self._clock_was_set:
+            metadata, self._clock_was_set = {**metadata, **self._clock_was_set}, {}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
         if self._needs_one_dropped(frame.packet) or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
@@ -265,13 +271,29 @@ class Recorder:
             if self._closing:
                 return
             self._sync_soon.clear()
+            self._look_at_clocks()
             try:
                 self._synced_bytes = self._writer.bytes_written
                 self._durable = self._writer.sync()
             except Exception as error:
                 self._failure = self._failure or error
 
+    def _look_at_clocks(self) -> None:
+        before = self._anchors.taken
+        if (offset_ns := self._anchors.look()) is not None:
+            self._clock_was_set = {"wall_minus_monotonic_ns": offset_ns}
+        if self._anchors.taken is not before:
+            self.describe({"anchors": self._anchors.taken})
+
+    def take_over(self, other: Recorder) -> None:
+        """Go on where another recorder ends: what was lost since its last frame is told with the first of this one."""
+        self._untold, other._untold = other._untold, dict.fromkeys(other._untold, 0)
+
     # --------------------------------------------------------------------------------------------------- state and end
+
+    @property
+    def bytes_written(self) -> int:
+        return self._writer.bytes_written
 
     @property
     def failed(self) -> bool:
@@ -292,6 +314,10 @@ class Recorder:
         """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
         packets: tuple[str, int] | None = getattr(self._writer, "takes_packets", None)
         return packets
+
+    def take_lines(self) -> list[str]:
+        """What there is to tell: nothing (see `pi_capture.segments`)."""
+        return []
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""
@@ -388,15 +414,11 @@ def _facts_of_this_machine() -> dict[str, Any]:
 
     from pi_capture import __version__
 
-    try:
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot_id = None
     now_ns = time.time_ns()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now_ns / 1e9)),
         "wall_minus_monotonic_ns": now_ns - time.monotonic_ns(),
-        "boot_id": boot_id,
+        "boot_id": boot_id(),
         "host": platform.node(),
         "versions": {
             "pi_capture": __version__,

@@ -121,6 +121,8 @@ def priority(level: int) -> str:
         return ""
     in_journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
     return f"<{level}>" if in_journal else ""
+
+
 def leave_if_hung(status: int) -> None:
     """End the program at once if a thread hangs in a camera's library: an orderly end might wait for it for ever.
 

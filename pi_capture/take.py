@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.motion import Motion
-from pi_capture.sources import Controllable, Source
+from pi_capture.sources import Controllable, Encoding, Source
 from storage.frame import Frame
 
 LOSSY_JITTER = (
@@ -34,6 +34,8 @@ class Sink(Protocol):
 
     @property
     def lossless(self) -> bool: ...
+    @property
+    def takes_packets(self) -> tuple[str, int] | None: ...
     def put(self, frame: Frame, *, wait: bool) -> bool: ...
     def describe(self, facts: Mapping[str, Any]) -> None: ...
 
@@ -90,6 +92,11 @@ class Intake:
             for kept in self._motion.pick(frame):
                 self._sink.put(kept, wait=wait)
         return True
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no frame is let go: packets of which some are missing can't be decoded."""
+        return self._motion is None
 
     @property
     def not_kept(self) -> int:
@@ -250,6 +257,8 @@ class Take:
         for left in range(round(self._preparation.countdown) if info.live else 0, 0, -1):
             self._lines.append(f"recording in {left} …")
             self._pass_over(frames, 1.0)
+        if (asked := self._sink.takes_packets) and self._intake.keeps_all and isinstance(source, Encoding):
+            self._sink.describe(source.start_encoding(*asked) or {})
         self.keeping = True
         self._keep(frames, wait=not info.live)
 

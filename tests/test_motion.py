@@ -39,8 +39,7 @@ def test_what_moves_is_kept_with_some_before_and_after() -> None:
     assert numbers[: 5 + 2] == list(range(45, 52))
     assert 85 in numbers and 84 not in numbers
     assert not_kept + len(kept) == 120
-    first = next(frame for frame in kept if frame.index == 85)
-    before = kept[kept.index(first) - 1]
+    first, before = kept[numbers.index(85)], kept[numbers.index(85) - 1]
     assert first.metadata == {"not_kept": 85 - before.index - 1, "gap_ns": first.timestamp_ns - before.timestamp_ns}
     assert [frame.metadata.get("not_kept", 0) for frame in kept] == [
         b.index - a.index - 1 for a, b in pairwise([Frame(kept[0].pixels, -1, 0), *kept])
