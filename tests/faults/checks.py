@@ -97,3 +97,22 @@ def _frames_in_video(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     with av.open(str(path)) as container:
         for number, (frame, seed) in enumerate(zip(container.decode(video=0), seeds, strict=False)):
             yield f"{path}, frame {number}", seed, frame.to_ndarray(format="rgb24")
+
+
+def assert_conserved(output: str) -> dict[str, Any]:
+    """What was captured is stored or counted as dropped, by the writer's last line; returns its summary."""
+    (line,) = [line for line in output.splitlines() if line.startswith("SUMMARY")]
+    summary: dict[str, Any] = json.loads(line.partition(" ")[2])
+    lost = summary["dropped_queue"] + summary["dropped_disk"] + summary["not_kept"]
+    assert summary["captured"] == summary["frames"] + lost, summary
+    return summary
+
+
+def seeds_after_restart(target: Path) -> set[int]:
+    """What a reader finds once the next recording has taken up what a crash left; nothing hidden is left then."""
+    from pi_capture import Recorder
+
+    with Recorder(target):
+        pass
+    assert not hidden_files(target), hidden_files(target)
+    return seeds_under_final_names(target) if target.exists() else set()
