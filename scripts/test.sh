@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 find_python # before anything is installed
 # libgl1 and, through ffmpeg, GLib: for OpenCV's windows; x11-xserver-utils: xsetroot; e2fsprogs: a disk to fill or cut
-packages="python3-venv pngcheck hdf5-tools strace ffmpeg libgl1 xvfb xdotool x11-utils x11-xserver-utils mount e2fsprogs"
+packages="python3-venv pngcheck hdf5-tools strace faketime ffmpeg libgl1 xvfb xdotool x11-utils x11-xserver-utils mount e2fsprogs"
 missing=
 for package in $packages; do
     case $(dpkg-query -Wf '${Status}' "$package" 2>/dev/null) in *' installed') ;; *) missing="$missing $package" ;; esac

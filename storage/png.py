@@ -20,6 +20,7 @@ from isal import igzip_lib, isal_zlib
 
 from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem, write_new
 from storage.dataset import (
+    SESSIONS_NAME,
     check_class_name,
     class_directories,
     frame_name,
@@ -286,6 +287,7 @@ class PngWriter:
     def _recover(self) -> None:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""
         root = self._place.data_dir
+        (root / f".{SESSIONS_NAME}.part").unlink(missing_ok=True)
         for name in sorted(os.listdir(root)):
             match = _TEMPORARY_NAME.fullmatch(name)
             if match is None:
