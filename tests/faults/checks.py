@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from storage import open_recording
@@ -18,6 +19,11 @@ from tests.faults.writer import picture
 
 TARGETS = ("day1", "day1.h5", "day1.features.h5", "day1.mkv")
 """Names that stand for the formats which every fault test is run for."""
+
+
+def quickly(*names: str) -> list[Any]:
+    """All targets as a test's parameters; those that are not named are only tested when there is time."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in TARGETS]
 
 
 def seeds_under_final_names(target: Path) -> set[int]:

@@ -20,6 +20,7 @@ from pi_capture.clocks import MOST_ANCHORS, Anchors
 from pi_capture.series import Series
 from storage import open_recording
 from storage.sessions import read_sessions
+from tests.faults.checks import quickly
 from tests.faults.table import note
 
 REPOSITORY = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
     assert recorder.returncode == 0, told
 
 
-@pytest.mark.parametrize("target", ["day1", "day1.h5", "day1.mkv"])
+@pytest.mark.parametrize("target", quickly("day1"))
 def test_the_clock_is_set_while_it_records(tmp_path: Path, target: str) -> None:
     record(tmp_path, target)
     with open_recording(tmp_path / target) as recording:
@@ -81,6 +82,7 @@ def test_the_clock_is_set_while_it_records(tmp_path: Path, target: str) -> None:
     note("wall clock set", target, len(frames), tried=2)
 
 
+@pytest.mark.slow
 def test_segments_stay_in_order(tmp_path: Path) -> None:
     record(tmp_path, "day1.mkv", "--segment", "0.7s")
     paths = [segment.path for segment in Series.of(tmp_path / "day1.mkv").segments()]

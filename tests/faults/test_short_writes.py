@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checks import TARGETS, acknowledged, assert_conserved, seeds_under_final_names
+from tests.faults.checks import acknowledged, assert_conserved, quickly, seeds_under_final_names
 from tests.faults.table import note
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", quickly("day1", "day1.h5"))
 def test_short_writes_are_completed(tmp_path: Path, target: str) -> None:
     writer = [sys.executable, "-m", "tests.faults.writer", str(tmp_path / target), "0", "400", "100", "--short-writes"]
     done = subprocess.run(writer, capture_output=True, text=True, check=False, cwd=REPOSITORY)
@@ -26,7 +26,7 @@ def test_short_writes_are_completed(tmp_path: Path, target: str) -> None:
     note("short writes", target, 100)
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if target != "day1"])
+@pytest.mark.parametrize("target", ["day1.h5", pytest.param("day1.mkv", marks=pytest.mark.slow)])
 def test_a_file_that_must_not_grow_further(tmp_path: Path, target: str) -> None:
     """The last write that fits is cut short by the kernel, the next fails (EFBIG)."""
 
