@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,13 @@ def fake_clock(clock: Path) -> Mapping[str, str]:
     }
 
 
+def wait_until(condition: Callable[[], object], recorder: subprocess.Popen[Any]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until and recorder.poll() is None
+        time.sleep(0.05)
+
+
 def record(tmp_path: Path, target: str, *options: str) -> None:
     """Set the clock back an hour, then forward two, while a camera is recorded."""
     clock = tmp_path / "clock"
@@ -48,10 +57,7 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
     recorder = subprocess.Popen(
         [*command, "--sync-interval", "0.1", *options], env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE
     )
-    until = time.monotonic() + 30
-    while not any(path.suffix != ".lock" for path in tmp_path.glob("day1*")):
-        assert time.monotonic() < until and recorder.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: list(tmp_path.glob("day1*")), recorder)
     time.sleep(1.2)
     clock.write_text("-3600")
     time.sleep(1.2)
@@ -91,6 +97,34 @@ def test_segments_stay_in_order(tmp_path: Path) -> None:
     times = [stamp for path in paths for stamp in open_recording(path).timestamps_ns]
     assert times == sorted(set(times))
     note("wall clock set", "day1.mkv", len(times), tried=2)
+
+
+def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
+    now = datetime.now()
+    hours = f"{now - timedelta(minutes=2):%H:%M}-{now + timedelta(minutes=30):%H:%M}"
+    day, clock = tmp_path / "day1", tmp_path / "clock"
+    recorder = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pi_capture", str(day), "-1", "--camera", "demo"),
+            *("--size", "64x64", "--between", hours),
+        ],
+        env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: list(day.glob("*.png")), recorder)
+    clock.write_text("+3600")
+    assert recorder.stderr is not None
+    assert recorder.stderr.readline() == f"waiting for the hours {hours}; the camera is free until then\n"
+    time.sleep(0.5)
+    stored = len(list(day.glob("*.png")))
+    clock.write_text("+0")
+    wait_until(lambda: len(list(day.glob("*.png"))) > stored + 5, recorder)
+    recorder.send_signal(signal.SIGTERM)
+    recorder.communicate(timeout=30)
+    assert recorder.returncode == 0
+    (gap,) = [frame.metadata for frame in open_recording(day) if "gap" in frame.metadata]
+    assert gap["gap"] == "schedule" and gap["gap_ns"] > 0.5e9
+    (session,) = read_sessions(day)
+    assert session["reopened"] == 1 and session["gaps"][0]["cause"] == "schedule"
 
 
 def test_there_are_never_many_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
