@@ -141,7 +141,6 @@ class _Recording:
         self._progress = progress
         self._size: Size | None = None  # the frames', once there are any
         self._gaps: list[dict[str, Any]] = []
-        self._reopened = 0
         self._hung = False
         self._paused = ""
         self._failure: Exception | None = None
@@ -206,7 +205,8 @@ class _Recording:
         if pause is None:
             return False
         self._say(f"{_text(self._failure)}; opening it again in {pause:g} s")
-        self._note_gap("camera", _text(self._failure))
+        if take.frames:
+            self._note_gap("camera", _text(self._failure))
         self._failure = None
         self._rest(pause)
         return not self._stop.is_set() and not self._recorder.failed
@@ -226,7 +226,7 @@ class _Recording:
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._recorder.failed:
             self._alive()
             self._stop.wait(min(left, TICK_SECONDS))
-            if self._intake.frames:
+            if self._intake.frames or self._paused:
                 self._progress(self.status())
 
     def _look_after(self, take: Take) -> None:
@@ -250,10 +250,9 @@ class _Recording:
     def _note_gap(self, cause: str, why: str) -> None:
         if self._intake.frames == 0:
             return
-        self._reopened += 1
         self._intake.note_gap(cause)
         self._gaps = [*self._gaps, {"cause": cause, "why": why, "after_frame": self._intake.frames}][-GAPS_KEPT:]
-        self._recorder.describe({"reopened": self._reopened, "gaps": self._gaps})
+        self._recorder.describe({"gaps": self._gaps})
 
     def status(self) -> Status:
         status = self._recorder.status()
@@ -266,8 +265,8 @@ class _Recording:
         failure = self._failure
         end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
         try:
-            if self._intake.not_kept:
-                self._recorder.describe({"not_kept": self._intake.not_kept})
+            counts = {"not_kept": self._intake.not_kept, "reopened": self._intake.gaps}
+            self._recorder.describe({name: count for name, count in counts.items() if count})
             summary = self._complete(self._recorder.close(end))
         except RecordingError as error:
             raise RecordingError(str(error), self._complete(error.summary)) from error
@@ -282,7 +281,7 @@ class _Recording:
 
     def _complete(self, summary: Summary) -> Summary:
         not_kept = self._intake.not_kept
-        return replace(summary, captured=summary.captured + not_kept, not_kept=not_kept, reopened=self._reopened)
+        return replace(summary, captured=summary.captured + not_kept, not_kept=not_kept, reopened=self._intake.gaps)
 
 
 def _text(failure: Exception) -> str:

@@ -270,7 +270,6 @@ def _tell(summary: Summary) -> None:
         "that could not be stored": summary.dropped_disk,
     }
     dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count) or "none dropped"
-    dropped = ", ".join(f"{count} dropped {cause}" for cause, count in lost.items() if count) or "none dropped"
     if summary.not_kept:
         dropped += f", {summary.not_kept} without motion not kept"
     if summary.reopened:

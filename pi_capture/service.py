@@ -58,7 +58,8 @@ class Notifier:
     """Tells systemd how a recording stands (``sd_notify``); without systemd there is nobody to tell.
 
     It is ready when the first frame is durable. Its watchdog is fed by frames that became durable and by nothing else:
-    a camera, a disk or a program that hangs stops feeding it, whatever still runs.
+    a camera, a disk or a program that hangs stops feeding it, whatever still runs. Where no frames are wanted, because
+    nothing moves or the hour is not one to record at, it is fed by knowing so.
 
     Parameters
     ----------
@@ -76,7 +77,8 @@ class Notifier:
             "\0" + path[1:] if path.startswith("@") else path
         )  # the first is how an abstract socket is named
         self._say = say
-        self._durable = 0
+        self._durable = self._done = 0
+        self._ready = False
         self._status_due = 0.0
         if self._address:
             threading.Thread(target=self._tell_the_end, args=(stop,), name="notify", daemon=True).start()
@@ -86,9 +88,10 @@ class Notifier:
         if not self._address:
             return
         message = []
-        if status.durable > self._durable:
-            message += ["READY=1", "WATCHDOG=1"] if self._durable == 0 else ["WATCHDOG=1"]
         now = time.monotonic()
+        done = status.durable + status.not_kept
+        if done > self._done or (status.paused and now >= self._status_due):
+            message += ["WATCHDOG=1"] if self._ready else ["READY=1", "WATCHDOG=1"]
         if message or now >= self._status_due:
             message.append(f"STATUS={line}")
         if not message or not self._send(*message):
@@ -96,7 +99,8 @@ class Notifier:
         self._status_due = now + STATUS_SECONDS
         if self._durable == 0 and status.durable:
             self._say("recording: the first frames are on the disk")
-        self._durable = status.durable
+        self._ready = self._ready or "READY=1" in message
+        self._durable, self._done = status.durable, done
 
     def _tell_the_end(self, stop: threading.Event) -> None:
         stop.wait()

@@ -55,6 +55,8 @@ class Intake:
     ----------
     frames : int
         How many the camera delivered.
+    gaps : int
+        How often it had been gone, and came back.
     time_is_up : bool
         A frame came that was too late.
     """
@@ -66,7 +68,7 @@ class Intake:
         self._until_ns: float | None = None
         self._last_ns: int | None = None
         self._gap: dict[str, Any] = {}
-        self.frames = 0
+        self.frames = self.gaps = 0
         self.time_is_up = False
 
     def note_gap(self, cause: str) -> None:
@@ -84,6 +86,7 @@ class Intake:
             if self._last_ns is not None:
                 self._gap["gap_ns"] = frame.timestamp_ns - self._last_ns
             frame, self._gap = replace(frame, metadata={**frame.metadata, **self._gap}), {}
+            self.gaps += 1
         self._last_ns = frame.timestamp_ns
         self.frames += 1
         if self._motion is None:
