@@ -262,6 +262,7 @@ class _Recording:
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def _finish(self) -> Summary:
+        self._stop.set()  # whoever waits for it learns that the recording ends
         failure = self._failure
         end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
         try:

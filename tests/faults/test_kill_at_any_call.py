@@ -22,9 +22,9 @@ REPOSITORY = Path(__file__).parents[2]
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "renameat2", "rename", "ftruncate", "mkdir", "unlink")
 FRAMES = 12
 QUICK = [
-    *(("day1", call, number) for call, number in (("write", 4), ("syncfs", 1), ("renameat2", 3), ("rename", 1))),
-    *(("day1.h5", call, number) for call, number in (("pwrite64", 9), ("fsync", 2))),
-    *(("day1.mkv", call, number) for call, number in (("pwrite64", 3), ("renameat2", 1))),
+    *(("day1", call, number) for call, number in (("write", 9), ("syncfs", 3), ("renameat2", 7), ("rename", 1))),
+    *(("day1.h5", call, number) for call, number in (("pwrite64", 15), ("fsync", 5))),
+    *(("day1.mkv", call, number) for call, number in (("pwrite64", 9), ("renameat2", 1))),
 ]
 
 
@@ -33,7 +33,7 @@ def record_and_kill(day: Path, call: str, number: int) -> bool:
     assert shutil.which("strace"), "scripts/test.sh installs strace"
     strace = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}"]
     inject = ["-e", f"inject={call}:signal=SIGKILL:when={number}"]
-    writer = [sys.executable, "-m", "tests.faults.writer", str(day), "0", "100", str(FRAMES)]
+    writer = [sys.executable, "-m", "tests.faults.writer", str(day), "0", "25", str(FRAMES)]
     done = subprocess.run(
         [*strace, *inject, *writer], capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=60
     )

@@ -55,7 +55,7 @@ def expected(count: int) -> list[tuple[object, int | None]]:
     return [(f"{n:08d}.png", n % 5) for n in range(count)]
 
 
-@pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "fsync"])
+@pytest.mark.parametrize("call", ["pwrite64", pytest.param("fdatasync", marks=pytest.mark.slow), "fsync"])
 def test_killed_at_any_call(tmp_path: Path, call: str) -> None:
     assert shutil.which("strace"), "scripts/test.sh installs strace"
     for number in range(1, 20):
