@@ -262,8 +262,9 @@ class _Recording:
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def _finish(self) -> Summary:
-        self._stop.set()  # whoever waits for it learns that the recording ends
         failure = self._failure
+        if failure is None or self._intake.frames:
+            self._stop.set()  # whoever waits for it learns that the recording ends
         end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
         try:
             counts = {"not_kept": self._intake.not_kept, "reopened": self._intake.gaps}
