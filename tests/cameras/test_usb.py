@@ -155,7 +155,7 @@ def test_unplugged_and_plugged_in_again_ten_times_under_retry(usb_camera: Plug, 
     assert summary["captured"] == summary["frames"] + summary["dropped_queue"] and summary["frames"] == len(frames)
     assert [frame.index for frame in frames] == list(range(len(frames)))
     for first, after in pairwise([0, *gaps, len(frames)]):
-        # Busy with plugging, the emulated bus swaps packets at times: whether each loss is counted, the tests above tell.
+        # While it is plugged, the emulated bus swaps packets: whether each loss is counted, the tests above tell.
         stretch = frames[first:after]
         assert len(stretch) >= 10 and len(set(numbers(camera, stretch))) == len(stretch) < 256
         assert all(after.timestamp_ns > before.timestamp_ns for before, after in pairwise(stretch))

@@ -58,11 +58,14 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
         [*command, "--sync-interval", "0.1", *options], env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE
     )
     wait_until(lambda: list(tmp_path.glob("day1*")), recorder)
-    time.sleep(1.2)
-    clock.write_text("-3600")
-    time.sleep(1.2)
-    clock.write_text("+3600")
-    time.sleep(1.2)
+    time.sleep(1)
+    for number, offset in enumerate(("-3600", "+3600"), start=1):
+        clock.write_text(offset)
+        if target == "day1":
+            wait_until(lambda: len(read_sessions(tmp_path / target)[-1]["anchors"]) > number, recorder)  # noqa: B023
+        else:
+            time.sleep(3)  # nobody can look into the file meanwhile; a sync may take its time
+        time.sleep(0.5)
     recorder.send_signal(signal.SIGTERM)
     _, told = recorder.communicate(timeout=30)
     assert recorder.returncode == 0, told
