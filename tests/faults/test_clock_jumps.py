@@ -50,6 +50,10 @@ def wait_until(condition: Callable[[], object], recorder: subprocess.Popen[Any])
         time.sleep(0.05)
 
 
+def anchors_in(day: Path) -> int:
+    return sum(len(session["anchors"]) for session in read_sessions(day))
+
+
 def record(tmp_path: Path, target: str, *options: str) -> None:
     """Set the clock back an hour, then forward two, while a camera is recorded."""
     clock = tmp_path / "clock"
@@ -59,10 +63,12 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
     )
     wait_until(lambda: list(tmp_path.glob("day1*")), recorder)
     time.sleep(1)
+    if target == "day1":
+        wait_until(lambda: anchors_in(tmp_path / target), recorder)
     for number, offset in enumerate(("-3600", "+3600"), start=1):
         clock.write_text(offset)
         if target == "day1":
-            wait_until(lambda: len(read_sessions(tmp_path / target)[-1]["anchors"]) > number, recorder)  # noqa: B023
+            wait_until(lambda: anchors_in(tmp_path / target) > number, recorder)  # noqa: B023
         else:
             time.sleep(3)  # nobody can look into the file meanwhile; a sync may take its time
         time.sleep(0.5)
