@@ -158,6 +158,8 @@ def test_a_disk_that_fails_in_a_closed_segment_ends_the_recording(tmp_path: Path
     recorder = SegmentedRecorder(tmp_path / "day1", Limit.parse("10frames"), sync_interval=60)
     for n in range(10):
         recorder.put(frame(n), wait=True)
+    while recorder.status().frames < 10:
+        time.sleep(0.01)
     shutil.rmtree(segments(tmp_path / "day1")[0])
     with pytest.raises(RecordingError, match="day1"):
         for n in range(10, 1000):
