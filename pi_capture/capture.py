@@ -1,35 +1,37 @@
-"""The recording loop: from a source to a recorder, until time is up or somebody says stop.
+"""The recording, from its beginning to its end: one take of the camera after another, until time is up or somebody
+says stop.
 
-The loop itself is `_keep`; everything else here happens once, before or after it.
+This is the side that watches; frames come in a take's own thread (`pi_capture.take`) and are stored by a recorder's.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pi_capture.errors import CameraError, RecordingError
-from pi_capture.jitter import SETTLE_SECONDS, Jitter
+from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.live_tracks import LiveTracks, check_target, closing_streams, open_streams, record_tracks
+from pi_capture.motion import Motion, MotionWish
 from pi_capture.recorder import Recorder, Status, Summary
+from pi_capture.retry import Retry
+from pi_capture.schedule import Schedule
+from pi_capture.segments import SegmentedRecorder, open_recorder
 from pi_capture.sensors import Sensor
-from pi_capture.sources import Controllable, Encoding, Size, Source, open_source
-from storage.frame import Frame
+from pi_capture.sources import Size, Source, SourceInfo, open_source
+from pi_capture.take import Intake, Preparation, Take, Watch
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from pi_capture.live_labels import LiveLabels
 
 TICK_SECONDS = 0.25
-LOSSY_JITTER = (
-    "a lossy codec smooths away some of the variation of white balance and gain between frames, and keeps its own "
-    "blocks instead: for training data, record without --codec (lossless), or with --no-jitter"
-)
-START_SECONDS = 2.0  # that sensors get to begin
-PATIENCE_SECONDS = 2.0  # for a camera that is in the middle of a frame when we stop
+GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
+WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
 
 
 def record(
@@ -45,14 +47,21 @@ def record(
     countdown: float = 0,
     sync_interval: float = 1.0,
     options: Mapping[str, Any] | None = None,
-    sensors: Sequence[Sensor | str] = (),
+    sensors: Sequence[str | Sensor] = (),
     audio: Sequence[str] = (),
     audio_codec: str = "flac",
+    segment: str | None = None,
+    keep: Sequence[str] = (),
+    retry: int | None = None,
+    between: Sequence[str] = (),
+    on_motion: float | None = None,
+    pre_roll: float = 2.0,
+    post_roll: float = 5.0,
     stop: threading.Event | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[Status], None] | None = None,
     live_labels: LiveLabels | None = None,
-    watch: Callable[[Frame, bool], None] | None = None,
+    watch: Watch | None = None,
 ) -> Summary:
     """Record from a camera, a file or a screen, and from sensors and microphones beside it or alone.
 
@@ -78,14 +87,25 @@ def record(
         See `pi_capture.sound.open_sound`.
     audio_codec : str
         ``flac``, ``opus`` or ``pcm``.
+    segment : str, optional
+        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see `pi_capture.segments`).
+    keep : sequence of str
+        Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
+    retry : int, optional
+        Open a live camera again when it fails or ends, as often in a row; -1 for no end. Without it, the recording
+        ends.
+    between : sequence of str
+        Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
+    on_motion : float, optional
+        Keep only what moves: at least this percent of the picture (see `pi_capture.motion`).
+    pre_roll, post_roll : float
+        Seconds kept before and after motion.
     stop : threading.Event, optional
         Set it to end the recording.
     say, progress : callable, optional
         Told, from the calling thread, a line now and then, and the status a few times a second.
-
     live_labels : LiveLabels, optional
         Labels the frames, as somebody gives them meanwhile.
-
     watch : callable, optional
         Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
         must return at once.
@@ -97,250 +117,250 @@ def record(
     RecordingError
         The recording ended before its time; what had been recorded is safe.
     """
-    stop = stop or threading.Event()
-    say = say or (lambda line: None)
+    if retry is not None and retry < -1:
+        raise UsageError(f"--retry {retry}: give how often, or nothing for no end")
+    schedule = Schedule.parse(between)
+    motion = Motion(MotionWish(on_motion, pre_roll, post_roll)) if on_motion is not None else None
+    stop, say, progress = stop or threading.Event(), say or (lambda line: None), progress or (lambda status: None)
     if sensors or audio or camera == "none":
         check_target(target, backend, any_samples=bool(sensors or audio))
+    if segment and live_labels is not None:
+        raise UsageError("--live-labels: the labels of a recording in segments can't be kept; leave out --segment")
+    if schedule.windows and (sensors or audio):
+        raise UsageError("--between: sensors and sound are recorded all the time; leave out --between")
     streams = open_streams(sensors, audio, audio_codec)
     with closing_streams(streams):
-        recorder = Recorder(
-            target,
+        recorder = open_recorder(
+            Path(target),
+            segment,
+            keep,
             backend=backend,
             sync_interval=sync_interval,
             options=options,
             tracks=[stream.track for stream in streams],
             pictures=camera != "none",
         )
-        tracks = LiveTracks(streams, recorder)
+        tracks = LiveTracks(streams, cast("Recorder", recorder))  # one in segments has none
         if camera == "none":
             recorder.describe({"camera": "none", "live": True})
-            problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
-            return _or_problems(recorder.close("stopped" if stop.is_set() else "finished"), problems)
-        try:
-            source = open_source(camera, size, fps)
-        except BaseException:
-            recorder.close()
-            raise
-        loop = _Loop(source, recorder, tracks, seconds=seconds, countdown=countdown, stop=stop)
-        if jitter or (jitter is None and source.info.camera.startswith("picamera2")):
-            loop.prepare_jitter(jitter_seed, say, asked=bool(jitter))
-        loop.watch = watch
-        return _record_pictures(
-            loop, recorder, source, tracks, live_labels=live_labels, stop=stop, say=say, progress=progress
+            problems = record_tracks(tracks, cast("Recorder", recorder), seconds, stop=stop, say=say, progress=progress)
+            return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
+        recording = _Recording(
+            recorder=recorder,
+            open_camera=lambda: open_source(camera, size, fps),
+            intake=Intake(recorder, seconds, motion, tracks, watch),
+            preparation=Preparation(countdown, jitter, jitter_seed),
+            retry=Retry(None if retry == -1 else retry or 0),
+            schedule=schedule,
+            tracks=tracks,
+            live_labels=live_labels,
+            stop=stop,
+            say=say,
+            progress=progress,
         )
+        return recording.run()
 
 
-def _record_pictures(
-    loop: _Loop,
-    recorder: Recorder,
-    source: Source,
-    tracks: LiveTracks,
-    *,
-    live_labels: LiveLabels | None,
-    stop: threading.Event,
-    say: Callable[[str], None],
-    progress: Callable[[Status], None] | None,
-) -> Summary:
-    info = source.info
-    if live_labels is not None:
+class _Recording:
+    """Takes, and the pauses between them."""
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder | SegmentedRecorder,
+        open_camera: Callable[[], Source],
+        intake: Intake,
+        preparation: Preparation,
+        retry: Retry,
+        schedule: Schedule,
+        tracks: LiveTracks,
+        live_labels: LiveLabels | None,
+        stop: threading.Event,
+        say: Callable[[str], None],
+        progress: Callable[[Status], None],
+    ) -> None:
+        self._recorder = recorder
+        self._open_camera = open_camera
+        self._intake = intake
+        self._preparation = preparation
+        self._retry = retry
+        self._schedule = schedule
+        self._tracks = tracks
+        self._live_labels = live_labels
+        self._labelling = False
+        self._stop = stop
+        self._say = say
+        self._progress = progress
+        self._size: Size | None = None  # the frames', once there are any
+        self._gaps: list[dict[str, Any]] = []
+        self._hung = False
+        self._paused = ""
+        self._failure: Exception | None = None
+        self._end = "stopped"
+
+    def run(self) -> Summary:
         try:
-            live_labels.begin(recorder, None if info.live else lambda: recorder.next_timestamp_ns)
+            self._tracks.start()
+            while self._wait_for_the_hour() and self._take():
+                pass
+        except KeyboardInterrupt:  # the normal end for a program that installed no handler of its own
+            pass
         except BaseException:
-            source.close()
-            recorder.close()
+            self._recorder.close("failed")
             raise
-    recorder.describe(
-        {
-            "camera": info.camera,
-            "model": info.model,
-            "fps": info.fps,
-            "live": info.live or bool(tracks),
-            "details": dict(info.details),
-        }
-    )
-    thread = threading.Thread(target=loop.run, name="capture", daemon=True)
-    try:
-        tracks.start()
-        thread.start()
-        while thread.is_alive() and not stop.is_set() and not recorder.failed:
-            thread.join(TICK_SECONDS)
-            for line in (
-                *loop.take_lines(),
-                *tracks.take_lines(),
-                *(live_labels.take_lines() if live_labels else ()),
-            ):
-                say(line)
-            if progress is not None and loop.keeping:
-                progress(recorder.status())
-    except KeyboardInterrupt:  # the normal end for a program that installed no handler of its own
-        pass
-    finally:
-        stop.set()
-        if thread.ident is not None:
-            thread.join(PATIENCE_SECONDS)
-            source.close()
-            thread.join(PATIENCE_SECONDS)
-    problems = tracks.end(early_end_is_fine=loop.endless)
-    for line in tracks.take_lines():
-        say(line)
-    try:
-        summary = _finish(recorder, loop, stopped=thread.is_alive())
-    except BaseException:
-        if live_labels is not None:
-            live_labels.end(in_order=False)
-        raise
-    if live_labels is not None:
-        live_labels.end(in_order=True)
-    return _or_problems(summary, problems)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return self._finish()
+
+    def _take(self) -> bool:
+        """Open the camera and record what it delivers; whether to go on after that."""
+        self._alive()
+        take = Take(
+            self._open_camera, self._intake, self._recorder, self._preparation, begin=self._begin, size=self._size
+        )
+        cause = silent = None
+        try:
+            while take.alive and not self._stop.is_set() and not self._recorder.failed:
+                take.wait(TICK_SECONDS)
+                self._look_after(take)
+                if not self._schedule.is_open():
+                    cause = "schedule"
+                    break
+                if (silent := take.silent_for()) is not None:
+                    break
+        finally:
+            self._hung = not take.end()
+            self._look_after(take)
+        if self._stop.is_set() or self._recorder.failed:
+            self._failure = None if take.failure is None or isinstance(take.failure, CameraError) else take.failure
+            return False
+        if cause is not None and not self._hung and take.failure is None:
+            self._note_gap(cause, "outside the hours of the schedule")
+            return True
+        return self._go_on_after(take, silent)
+
+    def _begin(self, info: SourceInfo) -> None:
+        """A camera is open: its first time, labels begin to count. Called from the take's thread."""
+        if self._live_labels is not None and not self._labelling:
+            recorder = cast("Recorder", self._recorder)
+            self._live_labels.begin(recorder, None if info.live else lambda: recorder.next_timestamp_ns)
+            self._labelling = True
+
+    def _go_on_after(self, take: Take, silent: float | None) -> bool:
+        """Whether the camera is to be opened again after it failed, or ended; waits before that."""
+        live = take.source is None or take.source.info.live
+        if take.finished and not (live and self._retrying and not self._intake.time_is_up):
+            self._end = "finished"
+            return False
+        if self._hung:
+            self._failure = CameraError(
+                "the camera hangs in a call that can't be interrupted; start the recorder again"
+            )
+            return False
+        self._failure = take.failure or CameraError(
+            f"the camera delivered nothing for {silent:.0f} s" if silent is not None else "the camera's stream ended"
+        )
+        if not (self._retrying and live) or isinstance(self._failure, UsageError):
+            return False
+        self._retry.note_success(take.frames)
+        pause = self._retry.next_pause()
+        if pause is None:
+            return False
+        self._say(f"{_text(self._failure)}; opening it again in {pause:g} s")
+        if take.frames:
+            self._note_gap("camera", _text(self._failure))
+        self._failure = None
+        self._rest(pause)
+        return not self._stop.is_set() and not self._recorder.failed
+
+    def _wait_for_the_hour(self) -> bool:
+        """Wait, without the camera, for the schedule; False if the recording ends instead."""
+        if not self._schedule.is_open():
+            self._say(f"waiting for the hours {self._schedule}; the camera is free until then")
+            self._paused = "schedule"
+            while not self._schedule.is_open() and not self._stop.is_set() and not self._recorder.failed:
+                self._rest(TICK_SECONDS)
+            self._paused = ""
+        return not self._stop.is_set() and not self._recorder.failed
+
+    def _rest(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._recorder.failed:
+            self._alive()
+            self._stop.wait(min(left, TICK_SECONDS))
+            if self._intake.frames or self._paused:
+                self._progress(self.status())
+
+    def _look_after(self, take: Take) -> None:
+        self._alive()
+        labels = self._live_labels.take_lines() if self._live_labels else ()
+        for line in (*take.take_lines(), *self._recorder.take_lines(), *self._tracks.take_lines(), *labels):
+            self._say(line)
+        if take.frames and self._size is None and take.source is not None:
+            self._size = take.source.info.size
+        if take.keeping:
+            self._progress(self.status())
+
+    def _alive(self) -> None:
+        """Put off the end that comes if no thread of this interpreter can run any more."""
+        if self._retrying:
+            faulthandler.dump_traceback_later(WEDGED_SECONDS, exit=True)
+
+    @property
+    def _retrying(self) -> bool:
+        return self._retry.limit != 0
+
+    def _note_gap(self, cause: str, why: str) -> None:
+        if self._intake.frames == 0:
+            return
+        self._intake.note_gap(cause)
+        self._gaps = [*self._gaps, {"cause": cause, "why": why, "after_frame": self._intake.frames}][-GAPS_KEPT:]
+        self._recorder.describe({"gaps": self._gaps})
+
+    def status(self) -> Status:
+        status = self._recorder.status()
+        not_kept = self._intake.not_kept
+        return replace(status, captured=status.captured + not_kept, not_kept=not_kept, paused=self._paused)
+
+    # ---------------------------------------------------------------------------------------------------------- the end
+
+    def _finish(self) -> Summary:
+        failure = self._failure
+        if failure is None or self._intake.frames:
+            self._stop.set()  # whoever waits for it learns that the recording ends
+        problems = self._tracks.end(early_end_is_fine=self._intake.endless)
+        end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
+        try:
+            counts = {"not_kept": self._intake.not_kept, "reopened": self._intake.gaps}
+            self._recorder.describe({name: count for name, count in counts.items() if count})
+            summary = self._complete(self._recorder.close(end))
+        except RecordingError as error:
+            failure = failure or error
+            raise RecordingError(str(error), self._complete(error.summary)) from error
+        finally:
+            for line in (*self._recorder.take_lines(), *self._tracks.take_lines()):
+                self._say(line)
+            if self._live_labels is not None:
+                self._live_labels.end(in_order=failure is None)
+        if failure is None:
+            return _unless(problems, summary)
+        if isinstance(failure, CameraError | UsageError | StorageError) and summary.frames == 0:
+            raise failure
+        raise RecordingError(_text(failure), summary) from failure
+
+    def _complete(self, summary: Summary) -> Summary:
+        not_kept = self._intake.not_kept
+        return replace(summary, captured=summary.captured + not_kept, not_kept=not_kept, reopened=self._intake.gaps)
 
 
-def _or_problems(summary: Summary, problems: Sequence[str]) -> Summary:
+def _text(failure: Exception) -> str:
+    return str(failure) if isinstance(failure, CameraError | UsageError | StorageError) else repr(failure)
+
+
+def _unless(problems: Sequence[str], summary: Summary) -> Summary:
     """The summary; but if something was wrong with a sensor, RecordingError, or CameraError if nothing came at all."""
     if problems and not summary.bytes:
         raise CameraError("; ".join(problems))
     if problems:
         raise RecordingError("; ".join(problems), summary)
     return summary
-
-
-def _finish(recorder: Recorder, loop: _Loop, *, stopped: bool) -> Summary:
-    if loop.failure is not None:
-        summary = recorder.close(f"failed: {loop.failure}")
-        if isinstance(loop.failure, CameraError) and summary.frames == 0:
-            raise loop.failure
-        known = isinstance(loop.failure, CameraError)
-        raise RecordingError(str(loop.failure) if known else repr(loop.failure), summary) from loop.failure
-    return recorder.close("stopped: the camera hung" if stopped else loop.end)
-
-
-class _Loop:
-    """The thread that takes frames from the source. It shares nothing but what is written here."""
-
-    def __init__(
-        self,
-        source: Source,
-        recorder: Recorder,
-        tracks: LiveTracks,
-        *,
-        seconds: float,
-        countdown: float,
-        stop: threading.Event,
-    ) -> None:
-        self._source = source
-        self._recorder = recorder
-        self._tracks = tracks
-        self._seconds = seconds
-        self._countdown = countdown if source.info.live else 0
-        self._stop = stop
-        self._steer: Controllable | None = None
-        self._jitter_seed: int | None = None
-        self._jitter: Jitter | None = None
-        self._lines: list[str] = []
-        self.watch: Callable[[Frame, bool], None] | None = None
-        self.keeping = False
-        self.failure: Exception | None = None
-        self.end = "stopped"
-
-    @property
-    def endless(self) -> bool:
-        return self._seconds < 0
-
-    def prepare_jitter(self, seed: int | None, say: Callable[[str], None], *, asked: bool) -> None:
-        if isinstance(self._source, Controllable):
-            self._steer, self._jitter_seed = self._source, seed
-        elif asked:
-            say(f"{self._source.info.camera} has no exposure controls: recording without jitter")
-
-    def take_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines
-
-    def run(self) -> None:
-        try:
-            frames = iter(self._source)
-            if self._steer is not None:
-                self._lines.append(f"settling exposure for {SETTLE_SECONDS:.0f} s")
-                self._pass_over(frames, SETTLE_SECONDS)
-                self._lock(self._steer)
-            for left in range(round(self._countdown), 0, -1):
-                self._lines.append(f"recording in {left} …")
-                self._pass_over(frames, 1.0)
-            self._wait_for_tracks(frames)
-            if (asked := self._recorder.takes_packets) and isinstance(self._source, Encoding):
-                self._recorder.describe(self._source.start_encoding(*asked) or {})
-            self.keeping = True
-            self._keep(frames)
-        except RecordingError:
-            pass  # the recorder tells it again when it is closed
-        except Exception as error:
-            if not self._stop.is_set() or not isinstance(error, CameraError):
-                self.failure = error
-
-    def _pass_over(self, frames: Iterator[Frame], seconds: float) -> None:
-        """Let the camera run without keeping its frames."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._stop.is_set():
-            frame = next(frames, None)
-            if frame is not None and self.watch is not None:
-                self.watch(frame, False)
-
-    def _wait_for_tracks(self, frames: Iterator[Frame]) -> None:
-        """Let all begin together: a sensor's program may take a moment to start."""
-        until = time.monotonic() + START_SECONDS
-        while not self._tracks.under_way and time.monotonic() < until and not self._stop.is_set():
-            if self._source.info.live:
-                next(frames, None)
-            else:
-                self._stop.wait(0.02)
-
-    def _lock(self, camera: Controllable) -> None:
-        locked = camera.lock_exposure()
-        if not locked:
-            self._steer = None
-            self._lines.append(f"{self._source.info.camera} has no exposure controls: recording without jitter")
-            return
-        self._jitter = Jitter(locked, self._jitter_seed)
-        if not self._recorder.lossless:
-            self._lines.append(LOSSY_JITTER)
-        self._recorder.describe({"locked": dict(locked), "jitter": {"seed": self._jitter_seed}})
-
-    def _keep(self, frames: Iterator[Frame]) -> None:
-        wait = not self._source.info.live
-        until_ns: float | None = None
-        drawn = self._vary()
-        for frame in self._at_their_pace(frames) if self._tracks and wait else frames:
-            if self._stop.is_set():
-                return
-            if until_ns is None:
-                until_ns = float("inf") if self._seconds < 0 else frame.timestamp_ns + self._seconds * 1e9
-                self._tracks.begin(frame.timestamp_ns, None if self._seconds < 0 else round(until_ns))
-            if frame.timestamp_ns >= until_ns:
-                self.end = "finished"
-                return
-            if drawn is not None:
-                frame = replace(frame, metadata={**frame.metadata, "jitter": drawn})  # noqa: PLW2901 (the same frame)
-            self._recorder.put(frame, wait=wait)
-            if self.watch is not None:
-                self.watch(frame, True)
-            drawn = self._vary()
-        self.end = "finished"
-
-    def _at_their_pace(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The pictures of a file as if they were seen now: beside live sensors they need their clock."""
-        begun: tuple[int, int] | None = None
-        for frame in frames:
-            now_ns = time.monotonic_ns()
-            begun = begun or (now_ns, frame.timestamp_ns)
-            due_ns = begun[0] + frame.timestamp_ns - begun[1]
-            if due_ns > now_ns:
-                self._stop.wait((due_ns - now_ns) / 1e9)
-            metadata = {**frame.metadata, "source_timestamp_ns": frame.timestamp_ns}
-            yield replace(frame, timestamp_ns=due_ns, metadata=metadata)
-
-    def _vary(self) -> dict[str, object] | None:
-        """Ask for the next frame's values; what was drawn goes with it, what was applied its own metadata tells."""
-        if self._jitter is None or self._steer is None:
-            return None
-        controls, drawn = self._jitter.draw()
-        self._steer.set_controls(controls)
-        return drawn

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pi_capture import __version__
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
-from pi_capture.service import ERROR, Notifier, StopSignals, priority
+from pi_capture.service import ERROR, Notifier, StopSignals, leave_if_hung, priority
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -152,6 +152,42 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", help="read what isn't given here from a TOML file, under these same names"
     )
     parser.add_argument("--print-config", action="store_true", help="show each setting and its origin, and end")
+    lasting = parser.add_argument_group("recordings that last")
+    lasting.add_argument(
+        "--segment", metavar="LENGTH", help="begin a new recording beside it every 1h, 10min, 2GB or 1000frames"
+    )
+    lasting.add_argument(
+        "--keep",
+        metavar="AMOUNT",
+        action="append",
+        default=[],
+        help="remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; may be given several times",
+    )
+    lasting.add_argument(
+        "--retry",
+        metavar="N",
+        type=int,
+        nargs="?",
+        const=-1,
+        help="open a camera that failed again, N times in a row (default: no end), with growing pauses",
+    )
+    lasting.add_argument(
+        "--between",
+        metavar="HH:MM-HH:MM",
+        action="append",
+        default=[],
+        help="record at these hours, local time; over midnight too; may be given several times",
+    )
+    lasting.add_argument(
+        "--on-motion",
+        metavar="PERCENT",
+        type=_positive,
+        nargs="?",
+        const=1.0,
+        help="keep only what moves: this much of the picture, at least (default: 1)",
+    )
+    lasting.add_argument("--pre-roll", metavar="S", type=_not_negative, default=2.0, help="and before it (default: 2)")
+    lasting.add_argument("--post-roll", metavar="S", type=_not_negative, default=5.0, help="and after it (default: 5)")
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
     parser.add_argument("--json-lines", action="store_true", help="print a status a second on stdout, then the summary")
     parser.add_argument(
@@ -242,6 +278,13 @@ def _record(args: argparse.Namespace) -> int:
                 sensors=args.sensor,
                 audio=args.audio,
                 audio_codec=args.audio_codec,
+                segment=args.segment,
+                keep=args.keep,
+                retry=args.retry,
+                between=args.between,
+                on_motion=args.on_motion,
+                pre_roll=args.pre_roll,
+                post_roll=args.post_roll,
                 stop=stop,
                 say=progress.say,
                 progress=show if preview is None else _both(show, preview.tell),
@@ -255,7 +298,9 @@ def _record(args: argparse.Namespace) -> int:
         lines.end(summary)
     elif args.json:
         print(json.dumps(asdict(summary)))
-    return 0 if failure is None else _fail(failure, 1)
+    status = 0 if failure is None else _fail(failure, 1)
+    leave_if_hung(status)
+    return status
 
 
 EXPORT_MODEL = """\
@@ -375,6 +420,12 @@ def _tell_pictures(summary: Summary) -> None:
         "that could not be stored": summary.dropped_disk,
     }
     dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count) or "none dropped"
+    if summary.not_kept:
+        dropped += f", {summary.not_kept} without motion not kept"
+    if summary.reopened:
+        dropped += f", camera opened again {summary.reopened} times"
+    if summary.segments > 1:
+        dropped += f", {summary.segments} segments"
     print(
         f"{summary.path}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}, "
         f"{summary.bytes / 1e6:.1f} MB",

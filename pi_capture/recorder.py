@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from pi_capture.clocks import Anchors, boot_id
 from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
 from pi_capture.sample_queue import SampleQueue
@@ -41,8 +42,11 @@ class Status:
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed. ``queue_fill``, 0 to 1, is how full the queue is now. ``samples`` are those
-    of sensors and sound; where there are no pictures, ``durable`` counts them.
+    ``dropped_disk`` because the disk failed. Of all that were ``captured`` each is stored, dropped by the queue or the
+    disk, ``not_kept`` because nothing moved, or still on its way. ``queue_fill``, 0 to 1, is how full the queue is now.
+
+    ``samples`` are those of sensors and sound; where there are no pictures, ``durable`` counts them. ``paused`` tells
+    why there is no camera just now: "schedule", or "" if there is one.
     """
 
     frames: int
@@ -53,6 +57,9 @@ class Status:
     bytes: int
     queue_fill: float = 0.0
     samples: int = 0
+    captured: int = 0
+    not_kept: int = 0
+    paused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ class TrackSummary:
 class Summary:
     """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps.
 
-    ``tracks`` has the sensors and the sound, by name.
+    ``captured`` is the sum of ``frames``, ``dropped_queue``, ``dropped_disk`` and ``not_kept`` (because nothing moved).
+    ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became. ``tracks`` has
+    the sensors and the sound, by name.
     """
 
     frames: int
@@ -87,6 +96,10 @@ class Summary:
     backend: str
     size: str | None
     tracks: Mapping[str, TrackSummary] = field(default_factory=dict)
+    captured: int = 0
+    not_kept: int = 0
+    reopened: int = 0
+    segments: int = 1
 
 
 class Recorder:
@@ -141,13 +154,16 @@ class Recorder:
         self._writer = cast("Any", open_writer(self._target, backend, options, tracks=tracks, pictures=pictures))
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
+        self._anchors = Anchors()
+        self._clock_was_set: dict[str, int] = {}  # goes with the next frame
         self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **(facts or {})})
+        self.describe({"anchors": self._anchors.taken})
 
         self._first_index: int = self._writer.next_index
         self._next_index = self._first_index
         self._shape: tuple[int, ...] | None = None
         self._span_ns: tuple[int, int] | None = None
-        self._stored = self._durable = 0
+        self._captured = self._stored = self._durable = 0
         self._dropped_queue = self._dropped_camera = self._dropped_disk = 0
         self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
         self._last_packet: int | None = None
@@ -292,12 +308,15 @@ class Recorder:
             raise self._fail_with_summary()
         if self._encoders is None or frame.pixels.shape != self._shape:
             self._encoders = self._begin(frame)
+        self._captured += 1
         missing = frame.metadata.get("dropped_camera", 0)
         self._dropped_camera += missing
         self._untold["dropped_camera"] += missing
         metadata = frame.metadata
         if any(self._untold.values()):
             metadata = {**metadata, **{cause: count for cause, count in self._untold.items() if count}}
+        if self._clock_was_set:
+            metadata, self._clock_was_set = {**metadata, **self._clock_was_set}, {}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
         if self._needs_one_dropped(frame.packet) or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
@@ -363,6 +382,7 @@ class Recorder:
             if self._closing:
                 return
             self._sync_soon.clear()
+            self._look_at_clocks()
             try:
                 self._synced_bytes = self._writer.bytes_written
                 samples = self._stored_samples()
@@ -371,7 +391,23 @@ class Recorder:
             except Exception as error:
                 self._failure = self._failure or error
 
+    def _look_at_clocks(self) -> None:
+        before = self._anchors.taken
+        if (offset_ns := self._anchors.look()) is not None:
+            self._clock_was_set = {"wall_minus_monotonic_ns": offset_ns}
+        if self._anchors.taken is not before:
+            self.describe({"anchors": self._anchors.taken})
+
+    def take_over(self, other: Recorder) -> None:
+        """Go on where another recorder ends: what was lost since its last frame is told with the first of this one."""
+        self._untold, other._untold = other._untold, dict.fromkeys(other._untold, 0)
+
     # --------------------------------------------------------------------------------------------------- state and end
+
+    @property
+    def bytes_written(self) -> int:
+        written: int = self._writer.bytes_written
+        return written
 
     @property
     def failed(self) -> bool:
@@ -412,6 +448,10 @@ class Recorder:
         packets: tuple[str, int] | None = getattr(self._writer, "takes_packets", None)
         return packets
 
+    def take_lines(self) -> list[str]:
+        """What there is to tell: nothing (see `pi_capture.segments`)."""
+        return []
+
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""
         self._writer.describe(facts)
@@ -427,6 +467,7 @@ class Recorder:
             self._writer.bytes_written,
             queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
             samples=self._stored_samples(),
+            captured=self._captured,
         )
 
     def _stored_samples(self) -> int:
@@ -450,6 +491,7 @@ class Recorder:
             backend=self._backend,
             size=_size(self._shape) if self._shape else None,
             tracks=tracks,
+            captured=self._captured,
         )
 
     def _track_summaries(self) -> dict[str, TrackSummary]:
@@ -540,15 +582,11 @@ def facts_of_this_machine() -> dict[str, Any]:
 
     from pi_capture import __version__
 
-    try:
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot_id = None
     now_ns = time.time_ns()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now_ns / 1e9)),
         "wall_minus_monotonic_ns": now_ns - time.monotonic_ns(),
-        "boot_id": boot_id,
+        "boot_id": boot_id(),
         "host": platform.node(),
         "versions": {
             "pi_capture": __version__,

@@ -1,4 +1,4 @@
-"""Living beside the system: signals that end a recording, and what systemd is told of it.
+"""Living beside the system: signals that end a recording, an end that no thread holds up, and what systemd is told.
 
 How a service is put into place is `pi_capture.install`'s business.
 """
@@ -61,7 +61,8 @@ class Notifier:
     """Tells systemd, within this context, how a recording stands (``sd_notify``); without systemd, nobody.
 
     It is ready when the first frame is durable. Its watchdog is fed by frames that became durable and by nothing else:
-    a camera, a disk or a program that hangs stops feeding it, whatever still runs.
+    a camera, a disk or a program that hangs stops feeding it, whatever still runs. Where no frames are wanted, because
+    nothing moves or the hour is not one to record at, it is fed by knowing so.
 
     Parameters
     ----------
@@ -79,7 +80,8 @@ class Notifier:
             "\0" + path[1:] if path.startswith("@") else path
         )  # the first is how an abstract socket is named
         self._say = say
-        self._durable = 0
+        self._durable = self._done = 0
+        self._ready = False
         self._status_due = 0.0
         self._stop = stop
         self._ending = threading.Thread(target=self._tell_the_end, name="notify", daemon=True)
@@ -91,9 +93,10 @@ class Notifier:
         if not self._address:
             return
         message = []
-        if status.durable > self._durable:
-            message += ["READY=1", "WATCHDOG=1"] if self._durable == 0 else ["WATCHDOG=1"]
         now = time.monotonic()
+        done = status.durable + status.not_kept
+        if done > self._done or (status.paused and now >= self._status_due):
+            message += ["WATCHDOG=1"] if self._ready else ["READY=1", "WATCHDOG=1"]
         if message or now >= self._status_due:
             message.append(f"STATUS={line}")
         if not message or not self._send(*message):
@@ -101,7 +104,8 @@ class Notifier:
         self._status_due = now + STATUS_SECONDS
         if self._durable == 0 and status.durable:
             self._say("recording: the first frames are on the disk")
-        self._durable = status.durable
+        self._ready = self._ready or "READY=1" in message
+        self._durable, self._done = status.durable, done
 
     def __enter__(self) -> Self:
         return self
@@ -136,3 +140,14 @@ def priority(level: int) -> str:
         return ""
     in_journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
     return f"<{level}>" if in_journal else ""
+
+
+def leave_if_hung(status: int) -> None:
+    """End the program at once if a thread hangs in a camera's library: an orderly end might wait for it for ever.
+
+    To be called when everything is stored and told.
+    """
+    if any(thread.name.startswith("capture") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

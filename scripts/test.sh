@@ -11,8 +11,8 @@ cd "$(dirname "$0")/.."
 
 find_python # before anything is installed
 # libgl1 and, through ffmpeg, GLib: for OpenCV's windows; x11-xserver-utils: xsetroot; e2fsprogs: a disk to fill or cut
-packages="python3-venv pngcheck hdf5-tools strace ffmpeg mkvtoolnix libgl1 xvfb"
-packages="$packages xdotool x11-utils x11-xserver-utils mount e2fsprogs openbox iproute2"
+packages="python3-venv pngcheck hdf5-tools strace ffmpeg mkvtoolnix libgl1 xvfb xdotool"
+packages="$packages x11-utils x11-xserver-utils mount e2fsprogs openbox iproute2 faketime"
 missing=
 for package in $packages; do
     case $(dpkg-query -Wf '${Status}' "$package" 2>/dev/null) in *' installed') ;; *) missing="$missing $package" ;; esac

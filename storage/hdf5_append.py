@@ -254,7 +254,7 @@ class TableWriter:
                 self._changed = False
             try:
                 os.fsync(self._fd)
-                os.pwrite(self._fd, encode_superblock(block), 0)
+                _write_all(self._fd, encode_superblock(block), 0)
                 self._committed_end = block.end
                 os.fsync(self._fd)
             except OSError:

@@ -20,6 +20,7 @@ from isal import igzip_lib, isal_zlib
 
 from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem, write_new
 from storage.dataset import (
+    SESSIONS_NAME,
     check_class_name,
     class_directories,
     frame_name,
@@ -186,11 +187,11 @@ class PngWriter:
         except BaseException:
             self._let_go()
             raise
-        self._session = new_session(self._first)
+        self._session: Mapping[str, Any] = new_session(self._first)
         self._waiting: list[tuple[str, Path, str]] = []  # temporary, directory and name of each frame
         self._waiting_lock = threading.Lock()
         self._sync_lock = threading.Lock()
-        self._begun = False
+        self._noted: Mapping[str, Any] | None = None
         self._durable = 0
         self._bytes = 0
 
@@ -203,7 +204,7 @@ class PngWriter:
         return self._bytes
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        self._session.update(facts)
+        self._session = {**self._session, **facts}  # not in place: another thread may be storing it
 
     def encode(self, frame: Frame, label: str | None = None) -> tuple[int, bytes, str | None]:
         if label is not None:
@@ -255,18 +256,20 @@ class PngWriter:
         try:
             self.sync()
             if self._durable:
-                self._session["frames"] = self._durable
-                write_sessions(self._place.data_dir, [*self._sessions, self._session])
+                write_sessions(self._place.data_dir, [*self._sessions, {**self._session, "frames": self._durable}])
         finally:
             self._let_go()
         return self._durable
 
     def begin(self) -> None:
-        """Note the session before its first frame shows, so that its frames are never without one; `sync` does it."""
-        if self._begun:
-            return
-        self._begun = True
-        write_sessions(self._place.data_dir, [*self._sessions, self._session])
+        """Note the session before its first frame shows, so that its frames are never without one; `sync` does it.
+
+        What became known since is noted with the next frames.
+        """
+        session = self._session
+        if session is not self._noted:
+            write_sessions(self._place.data_dir, [*self._sessions, dict(session)])
+            self._noted = session
 
     def _make_class(self, directory: Path) -> None:
         if not directory.is_dir():
@@ -284,6 +287,7 @@ class PngWriter:
     def _recover(self) -> None:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""
         root = self._place.data_dir
+        (root / f".{SESSIONS_NAME}.part").unlink(missing_ok=True)
         for name in sorted(os.listdir(root)):
             match = _TEMPORARY_NAME.fullmatch(name)
             if match is None:

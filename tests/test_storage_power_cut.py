@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.moves import complete, move_files
+from tests.faults.table import note
 from tests.faults.test_power_cut import mounted
 
 FILES = 300
@@ -62,4 +63,5 @@ def test_power_cut(tmp_path: Path, after: float) -> None:
         f"{number:08d}.png": str(number) * 100 for number in range(FILES)
     }
     assert move_files(day / "moves.jsonl", [(f"{place.name}/00000007.png", "x/00000007.png")]).count == 1
+    note("power cut", "moves", FILES)
     print(f"cut {after} s after the first of {said} batches of {FILES} moves: nothing lost")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import threading
 import time
@@ -127,6 +128,41 @@ def test_unplugged_while_recording_and_plugged_in_again(usb_camera: Plug, tmp_pa
     again = run_cli(day, 1, "--camera", f"v4l2:{camera.path}", "--size", "320x240", "--json")
     assert again.returncode == 0, again.stderr
     assert len(list(day.glob("*.png"))) == len(frames) + json.loads(again.stdout)["frames"]
+
+
+def test_unplugged_and_plugged_in_again_ten_times_under_retry(usb_camera: Plug, tmp_path: Path) -> None:
+    camera, day = usb_camera(only="MJPG"), tmp_path / "day1"
+    path = camera.path
+    recorder = start_cli(day, -1, "--camera", f"v4l2:{path}", "--size", "320x240", "--json", "--retry")
+    stored = 0
+    for _ in range(10):
+        wait_for(lambda: len(list(day.glob("*.png"))) >= stored + 40, "forty more frames")  # noqa: B023 (at once)
+        camera.unplug()
+        wait_for(lambda: not os.path.exists(path), "the node to vanish")
+        stored = len(list(day.glob("*.png")))
+        camera.plug()
+        assert camera.path == path
+    wait_for(lambda: len(list(day.glob("*.png"))) >= stored + 40, "the last frames")
+    recorder.send_signal(signal.SIGTERM)
+    out, told = recorder.communicate(timeout=60)
+    print(told.strip())
+
+    assert recorder.returncode == 0 and "Traceback" not in told
+    summary = json.loads(out)
+    frames = list(open_recording(day))
+    gaps = [number for number, frame in enumerate(frames) if "gap" in frame.metadata]
+    assert len(gaps) == summary["reopened"] == 10
+    assert summary["captured"] == summary["frames"] + summary["dropped_queue"] and summary["frames"] == len(frames)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    for first, after in pairwise([0, *gaps, len(frames)]):
+        # While it is plugged, the emulated bus swaps packets: whether each loss is counted, the tests above tell.
+        stretch = frames[first:after]
+        assert len(stretch) >= 10 and len(set(numbers(camera, stretch))) == len(stretch) < 256
+        assert all(after.timestamp_ns > before.timestamp_ns for before, after in pairwise(stretch))
+    for number in gaps:
+        gap_ns = frames[number].timestamp_ns - frames[number - 1].timestamp_ns
+        assert frames[number].metadata["gap_ns"] == gap_ns > 0
+        print(f"gap before frame {number}: {gap_ns / 1e9:.2f} s")
 
 
 def test_a_camera_that_falls_silent_ends_in_one_line(usb_camera: Plug) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from storage import open_recording
@@ -18,6 +19,11 @@ from tests.faults.writer import picture
 
 TARGETS = ("day1", "day1.h5", "day1.features.h5", "day1.mkv")
 """Names that stand for the formats which every fault test is run for."""
+
+
+def quickly(*names: str) -> list[Any]:
+    """All targets as a test's parameters; those that are not named are only tested when there is time."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in TARGETS]
 
 
 def seeds_under_final_names(target: Path) -> set[int]:
@@ -97,3 +103,22 @@ def _frames_in_video(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     with av.open(str(path)) as container:
         for number, (frame, seed) in enumerate(zip(container.decode(video=0), seeds, strict=False)):
             yield f"{path}, frame {number}", seed, frame.to_ndarray(format="rgb24")
+
+
+def assert_conserved(output: str) -> dict[str, Any]:
+    """What was captured is stored or counted as dropped, by the writer's last line; returns its summary."""
+    (line,) = [line for line in output.splitlines() if line.startswith("SUMMARY")]
+    summary: dict[str, Any] = json.loads(line.partition(" ")[2])
+    lost = summary["dropped_queue"] + summary["dropped_disk"] + summary["not_kept"]
+    assert summary["captured"] == summary["frames"] + lost, summary
+    return summary
+
+
+def seeds_after_restart(target: Path) -> set[int]:
+    """What a reader finds once the next recording has taken up what a crash left; nothing hidden is left then."""
+    from pi_capture import Recorder
+
+    with Recorder(target):
+        pass
+    assert not hidden_files(target), hidden_files(target)
+    return seeds_under_final_names(target) if target.exists() else set()

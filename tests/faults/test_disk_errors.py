@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pi_capture import Recorder
-from tests.faults.checks import acknowledged, hidden_files, seeds_under_final_names
+from tests.faults.checks import acknowledged, assert_conserved, hidden_files, seeds_under_final_names
+from tests.faults.table import note
 from tests.faults.writer import picture
 
 
@@ -36,6 +37,8 @@ def record_while(call: str, day: Path) -> int:
     promised = acknowledged(done.stdout)
     assert promised > 0
     assert set(range(promised)) <= seeds_under_final_names(day)
+    assert_conserved(done.stdout)
+    note(f"EIO in {name}", day, promised)
     return promised
 
 

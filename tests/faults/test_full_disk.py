@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checks import TARGETS
+from tests.faults.table import note
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -22,3 +23,4 @@ def test_full_disk(tmp_path: Path, kilobytes: int, target: str) -> None:
     done = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "all whole" in done.stdout
+    note("disk full", target, int(done.stdout.split()[0]))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.checks import TARGETS, acknowledged, hidden_files, seeds_under_final_names
+from tests.faults.table import note
 
 RUN_SEEDS = 1_000_000  # seeds a run may use
 
@@ -48,4 +49,5 @@ def test_kill_at_random_moments(tmp_path: Path, kills: int, target: str) -> None
     there = seeds_under_final_names(day)
     assert promised <= there
     assert not hidden_files(day)
+    note("kill -9 at random", target, len(promised), tried=kills)
     print(f"{kills} kills: {len(promised)} frames acknowledged, none lost, {len(there)} on disk")

@@ -16,6 +16,7 @@ import pytest
 
 from pi_capture import Recorder
 from tests.faults.checks import TARGETS, acknowledged, seeds_under_final_names
+from tests.faults.table import note
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a disk image needs root")
 
@@ -67,4 +68,5 @@ def test_power_cut(tmp_path: Path, after: float, target: str) -> None:
         pass
     assert shown <= {file.name for file in day.glob("*.png")}
     seeds_under_final_names(day)
+    note("power cut", target, len(promised))
     print(f"cut after {after} s: {len(promised)} frames acknowledged, none lost")

@@ -1,0 +1,84 @@
+"""Which wall-clock time the monotonic clock's times were: noted again and again, because the wall clock may be set.
+
+Frames carry the monotonic clock's time, which no setting of the clock disturbs. An anchor pairs it with the wall
+clock's at one moment, and says whether that was synchronised then; wall-clock times follow from the anchors nearby.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+MOST_ANCHORS = 64
+FIRST_INTERVAL_NS = 60 * 10**9
+JUMP_NS = 50_000_000  # no clock is slewed as fast between two looks at it
+TIME_ERROR = 5  # linux/timex.h
+
+
+def anchor() -> dict[str, Any]:
+    """The clocks at this moment: ``monotonic_ns``, ``wall_ns``, ``boot_id``, ``synchronised`` (None: unknown)."""
+    before = time.monotonic_ns()
+    wall_ns = time.time_ns()
+    return {
+        "monotonic_ns": (before + time.monotonic_ns()) // 2,
+        "wall_ns": wall_ns,
+        "boot_id": boot_id(),
+        "synchronised": is_synchronised(),
+    }
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> str | None:
+    """What tells this boot from others: the monotonic clock begins anew with each."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def is_synchronised() -> bool | None:
+    """Whether the kernel was told that the wall clock follows a time server (`adjtimex`); None where nobody knows."""
+    if sys.platform != "linux":
+        return None
+    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # zeros: it changes nothing
+    return state != TIME_ERROR if state >= 0 else None
+
+
+class Anchors:
+    """The anchors of a recording: a minute apart at first, then further, so that there are never many.
+
+    Attributes
+    ----------
+    taken : list of dict
+        Oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.taken = [anchor()]
+        self._interval_ns = FIRST_INTERVAL_NS
+        self._offset_ns = _offset_ns(self.taken[0])
+
+    def look(self) -> int | None:
+        """Take an anchor if it is time for one; the new offset of the wall clock from the monotonic, if it was set."""
+        now = anchor()
+        before, self._offset_ns = self._offset_ns, _offset_ns(now)
+        jumped = abs(self._offset_ns - before) > JUMP_NS
+        last = self.taken[-1]
+        if (
+            jumped
+            or now["monotonic_ns"] - last["monotonic_ns"] >= self._interval_ns
+            or now["synchronised"] != last["synchronised"]
+        ):
+            self.taken = [*self.taken, now]
+            if len(self.taken) > MOST_ANCHORS:
+                self.taken = [*self.taken[:-1:2], now]
+                self._interval_ns *= 2
+        return self._offset_ns if jumped else None
+
+
+def _offset_ns(taken: dict[str, Any]) -> int:
+    return int(taken["wall_ns"]) - int(taken["monotonic_ns"])

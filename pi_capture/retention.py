@@ -1,0 +1,249 @@
+"""Which segments of a recording go when there gets to be too much of it: whole ones, the oldest, that nobody labelled.
+
+A segment that was labelled, or that holds anything its recorder did not put there, or that somebody has locked, stays.
+One that goes is renamed first, to a hidden name that says so; a removal that was interrupted is completed later.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pi_capture.amounts import parse_size, parse_time
+from pi_capture.clocks import is_synchronised
+from pi_capture.errors import UsageError
+from pi_capture.series import Segment, Series
+from storage.atomic import lock_descriptor, rename_new, sync_directory
+from storage.dataset import FRAME_NAME, SESSIONS_NAME
+from storage.errors import StorageError
+from storage.formats import open_recording
+from storage.labels import JOURNAL_NAME, journal_path
+from storage.sessions import read_sessions
+
+GOING = ".removing"
+UNSYNCHRONISED = "the clock isn't synchronised: no segment is removed for its age until it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much is to stay; each rule that is given holds.
+
+    Attributes
+    ----------
+    most_bytes : int or None
+        Of all segments together.
+    longest : float or None
+        Seconds since a segment ended.
+    least_free : int or None
+        Bytes free on the disk.
+    text : str
+        As it was asked for.
+    """
+
+    most_bytes: int | None = None
+    longest: float | None = None
+    least_free: int | None = None
+    text: str = ""
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Self:
+        """From ``20GB``, ``7d`` and ``min-free=2GB``; the strictest counts of several of a kind.
+
+        Raises
+        ------
+        UsageError
+            One is none of these.
+        """
+        sizes, times, free = list[int](), list[float](), list[int]()
+        for text in texts:
+            name, equals, size_text = text.partition("=")
+            if equals and name == "min-free" and (size := parse_size(size_text)) is not None:
+                free.append(size)
+            elif (size := parse_size(text)) is not None:
+                sizes.append(size)
+            elif (seconds := parse_time(text)) is not None:
+                times.append(seconds)
+            else:
+                raise UsageError(f"--keep {text}: give a size, an age or the room to leave: 20GB, 7d, min-free=2GB")
+        return cls(
+            min(sizes, default=None), min(times, default=None), max(free, default=None), f"--keep {' '.join(texts)}"
+        )
+
+
+class Retention:
+    """Removes segments of one series.
+
+    Parameters
+    ----------
+    series : Series
+    keep : Keep
+    synchronised : callable
+        Whether the wall clock can be trusted; an age is worth nothing otherwise.
+    """
+
+    def __init__(self, series: Series, keep: Keep, synchronised: Callable[[], bool | None] = is_synchronised) -> None:
+        self._series = series
+        self._keep = keep
+        self._synchronised = synchronised
+        self._told: set[str] = set()
+        self._sizes: dict[Path, int] = {}  # of closed segments, which don't change
+        self._trusted: dict[Path, bool] = {}
+
+    def tidy(self, in_use: set[Path]) -> list[str]:
+        """Remove what is too much, but nothing that is in use; the lines that tell of it, each said once."""
+        lines: list[str] = []
+        try:
+            self._complete()
+            segments = self._series.segments()
+            closed = [segment for segment in segments if segment.path not in in_use]
+            total = sum(self._size(segment.path, segment.path in in_use) for segment in segments)
+            old = self._too_old(closed, lines)
+            for segment in closed:
+                free = shutil.disk_usage(self._series.directory).free
+                too_much = self._keep.most_bytes is not None and total > self._keep.most_bytes
+                too_full = self._keep.least_free is not None and free < self._keep.least_free
+                if not (too_much or too_full or segment.path in old):
+                    continue
+                reason = self._remove(segment.path)
+                if reason is None:
+                    size = self._sizes.pop(segment.path)
+                    total -= size
+                    lines.append(f"removed {segment.path} ({size / 1e6:.1f} MB): {self._keep.text}")
+                else:
+                    lines.append(f"{segment.path} stays, whatever {self._keep.text} says: {reason}")
+        except OSError as error:
+            lines.append(f"{error.filename or self._series.directory}: {error.strerror}; nothing more was removed")
+        new = [line for line in lines if line not in self._told]
+        self._told.update(line for line in lines if not line.startswith("removed"))
+        return new
+
+    def _too_old(self, closed: Sequence[Segment], lines: list[str]) -> set[Path]:
+        """Those that certainly ended too long ago: if their clock was not to be trusted, by the next one's."""
+        if self._keep.longest is None or not closed:
+            return set()
+        if not self._synchronised():
+            lines.append(UNSYNCHRONISED)
+            return set()
+        old, ended = set[Path](), time.time()
+        for segment in reversed(closed):
+            if self._had_true_time(segment.path):
+                ended = min(ended, _last_change(segment.path))
+            if time.time() - ended > self._keep.longest:
+                old.add(segment.path)
+        return old
+
+    def _had_true_time(self, path: Path) -> bool:
+        if path not in self._trusted:
+            try:
+                if path.is_dir():
+                    sessions = read_sessions(path)
+                else:
+                    with open_recording(path) as recording:
+                        sessions = getattr(recording, "sessions", [])
+                anchors = sessions[-1].get("anchors", []) if sessions else []
+                self._trusted[path] = bool(anchors) and all(anchor.get("synchronised") for anchor in anchors)
+            except (StorageError, AttributeError, TypeError):
+                self._trusted[path] = False
+        return self._trusted[path]
+
+    def _size(self, path: Path, in_use: bool) -> int:
+        if path in self._sizes:
+            return self._sizes[path]
+        size = sum(file.stat(follow_symlinks=False).st_size for file in _files(path))
+        if not in_use:
+            self._sizes[path] = size
+        return size
+
+    def _remove(self, path: Path) -> str | None:
+        """Remove a segment, or tell why it stays."""
+        before = path.stat()
+        if (reason := why_it_stays(path)) is not None:
+            return reason
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lock_descriptor(fd, "it is in use", shared=False)
+            if os.fstat(fd).st_mtime_ns != before.st_mtime_ns:
+                return "it is in use"
+            going = path.with_name(f".{path.name}{GOING}")
+            rename_new(path, going)
+            if (reason := _why_labels_keep(path, going)) is not None:  # somebody began to label it just now
+                rename_new(going, path)
+                return reason
+            sync_directory(path.parent)
+            _delete(going)
+            return None
+        except StorageError as error:
+            return str(error)
+        finally:
+            os.close(fd)
+
+    def _complete(self) -> None:
+        """Delete what was renamed to be deleted when the power went."""
+        name = re.escape(self._series.stem) + r"-\d{8}T\d{6}-\d{4,12}" + re.escape(self._series.suffix)
+        pattern = re.compile(rf"\.{name}{re.escape(GOING)}")
+        for path in list(self._series.directory.iterdir()):
+            if pattern.fullmatch(path.name):
+                _delete(path)
+
+
+def why_it_stays(path: Path) -> str | None:
+    """Why a segment must not be removed; None if it may be."""
+    if path.is_symlink():
+        return "it is a symbolic link"
+    if (reason := _why_labels_keep(path, path)) is not None or path.is_dir():
+        return reason
+    try:
+        with open_recording(path) as recording:
+            return "it is labelled" if any(label is not None for label in recording.labels) else None
+    except StorageError as error:
+        return f"it can't be read ({error})"
+
+
+def _why_labels_keep(path: Path, lies_at: Path) -> str | None:
+    """What is seen without opening it."""
+    if lies_at.is_dir():
+        return _why_directory_stays(lies_at)
+    if journal_path(path).exists():
+        return "it is labelled"
+    beside = (other for other in path.parent.iterdir() if other.name.startswith(f"{path.name}."))
+    return next((f"{other} belongs to it" for other in beside), None)
+
+
+def _why_directory_stays(directory: Path) -> str | None:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) or entry.name in (JOURNAL_NAME, "moves.jsonl"):
+                return "it is labelled"
+            ours = FRAME_NAME.fullmatch(entry.name) or entry.name == SESSIONS_NAME or _is_temporary(entry.name)
+            if not ours or not entry.is_file(follow_symlinks=False):
+                return f"{entry.name} in it is not of the recording"
+    return None
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _last_change(path: Path) -> float:
+    return max(file.stat(follow_symlinks=False).st_mtime for file in (path, path / SESSIONS_NAME) if file.exists())
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (file for file in path.rglob("*") if not file.is_dir())
+    else:
+        yield path
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    sync_directory(path.parent)

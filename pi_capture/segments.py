@@ -1,0 +1,346 @@
+"""A recording cut into segments while it goes on, each a recording of its own; no frame is lost or doubled between.
+
+One camera delivers all the time: the next segment is opened in the background when the present one is full, frames are
+switched over between two of them, and the full one is closed in the background. What the segments are called is in
+`pi_capture.series`; which of them go, if they are to go, in `pi_capture.retention`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from pi_capture.amounts import parse_amount, parse_size, parse_time
+from pi_capture.errors import RecordingError, UsageError
+from pi_capture.recorder import Recorder, Status, Summary
+from pi_capture.retention import Keep, Retention
+from pi_capture.series import Series
+from storage.atomic import lock_file
+from storage.errors import StorageError
+from storage.formats import open_writer
+from storage.frame import Frame
+from storage.sample_track import SampleTrack
+
+SWITCH_SECONDS = 0.05  # what a camera's buffers bridge; if opening takes longer, the full segment gets longer instead
+TIDY_SECONDS = 10.0
+COUNTS = ("frames", "dropped_queue", "dropped_camera", "dropped_disk", "bytes", "captured")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """When a segment is full: one of the three is given."""
+
+    frames: int | None = None
+    nanoseconds: int | None = None
+    bytes: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``1h``, ``10min``, ``2GB``, ``1000frames``.
+
+        Raises
+        ------
+        UsageError
+            It is none of these.
+        """
+        amount = parse_amount(text)
+        if amount and amount[1].lower() in ("frame", "frames") and amount[0] >= 1:
+            return cls(frames=int(amount[0]))
+        if (seconds := parse_time(text)) is not None:
+            return cls(nanoseconds=round(seconds * 1e9))
+        if (size := parse_size(text)) is not None:
+            return cls(bytes=size)
+        raise UsageError(f"--segment {text}: give a time, a size or a number of frames: 1h, 10min, 2GB, 1000frames")
+
+
+class SegmentedRecorder:
+    """Does what a `Recorder` does, into one segment after another.
+
+    Parameters
+    ----------
+    target : path
+        ``day1`` or ``day1.mkv``: what the segments' names begin with.
+    limit : Limit
+    keep : Keep, optional
+        What to remove when it gets too much; nothing without it.
+    backend, sync_interval, options
+        See `Recorder`.
+
+    Raises
+    ------
+    UsageError, StorageError
+        Nothing can be recorded there, or so.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        limit: Limit,
+        keep: Keep | None = None,
+        *,
+        backend: str | None = None,
+        sync_interval: float = 1.0,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._target = target
+        self._limit = limit
+        self._backend, self._sync_interval, self._options = backend, sync_interval, options
+        self._series = Series.of(target, backend)
+        try:
+            self._lock = lock_file(
+                self._series.lock_path, f"{target} is being recorded into by another program; choose another name"
+            )
+        except OSError as error:
+            raise StorageError(f"{target}: {error.strerror}; choose a directory that you may write to") from None
+        self._facts: dict[str, Any] = {}
+        self._retention = Retention(self._series, keep) if keep is not None else None
+        self._lines: list[str] = []
+        try:
+            there, begun = self._series.segments(), self._series.begun()
+            # One may have been open, and one just being closed, when the power went.
+            for path in {segment.path for segment in (*there[-2:], *begun)}:
+                self._take_up(path)
+            self._number = max((segment.number for segment in (*there, *begun)), default=0)
+            self._current = self._open()
+        except BaseException:
+            self._unlock()
+            raise
+        self._frames = 0  # in the current segment
+        self._first_ns: int | None = None  # its first frame's time
+        self._span_ns: tuple[int, int] | None = None  # of all segments
+        self._next: Recorder | None = None
+        self._opening: threading.Thread | None = None
+        self._old: Recorder | None = None
+        self._closing: threading.Thread | None = None
+        self._done = dict.fromkeys((*COUNTS, "durable"), 0)  # in the segments that are closed
+        self._segments = 1
+        self._failure: Exception | None = None
+        self._summary: Summary | None = None
+        self._end = threading.Event()
+        self._tidy_soon = threading.Event()
+        self._tidying = threading.Thread(target=self._tidy_regularly, name="tidy", daemon=True)
+        if self._retention is not None:
+            self._tidying.start()
+
+    def put(self, frame: Frame, *, wait: bool) -> bool:
+        """Add a frame, to the present segment or to the next: see `Recorder.put`."""
+        if self._is_full(frame) and self._may_begin_with(frame):
+            self._switch(wait)
+        if self._failure is not None:
+            raise RecordingError(str(self._failure), self.summary())
+        if self._first_ns is None:
+            self._first_ns = frame.timestamp_ns
+        self._span_ns = (self._span_ns[0] if self._span_ns else frame.timestamp_ns), frame.timestamp_ns
+        self._frames += 1
+        return self._current.put(frame, wait=wait)
+
+    # ----------------------------------------------------------------------------------------- from segment to segment
+
+    def _is_full(self, frame: Frame) -> bool:
+        if self._first_ns is None:
+            return False
+        limit = self._limit
+        if limit.frames is not None:
+            return self._frames >= limit.frames
+        if limit.nanoseconds is not None:
+            return frame.timestamp_ns - self._first_ns >= limit.nanoseconds
+        return limit.bytes is not None and self._current.bytes_written >= limit.bytes
+
+    def _may_begin_with(self, frame: Frame) -> bool:
+        """Whether a segment can be decoded from this frame on."""
+        return frame.packet is None or self.takes_packets is None or frame.packet.follows(None)
+
+    def _switch(self, wait: bool) -> None:
+        """Go on in the next segment, if it is open by now and the one before is closed; all in no time to speak of."""
+        patience = None if wait else SWITCH_SECONDS
+        if self._closing is not None:
+            self._closing.join(patience if wait else 0)
+            if self._closing.is_alive():
+                return
+        if self._opening is None:
+            self._opening = threading.Thread(target=self._open_next, name="open segment", daemon=True)
+            self._opening.start()
+            self._opening.join(patience)
+        if self._next is None:
+            return
+        self._opening.join()
+        self._next.take_over(self._current)
+        self._old, self._current, self._next, self._opening = self._current, self._next, None, None
+        self._frames, self._first_ns = 0, None
+        self._segments += 1
+        self._closing = threading.Thread(target=self._close_old, args=(self._old,), name="close segment", daemon=True)
+        self._closing.start()
+
+    def _open_next(self) -> None:
+        try:
+            self._next = self._open()
+        except Exception as error:
+            self._failure = error
+
+    def _open(self) -> Recorder:
+        self._number += 1
+        return Recorder(
+            self._series.new_path(self._number),
+            backend=self._backend,
+            sync_interval=self._sync_interval,
+            facts={**self._facts, "segment": self._number},
+            options=self._options,
+        )
+
+    def _close_old(self, old: Recorder) -> None:
+        try:
+            summary = old.close("next segment")
+        except RecordingError as error:
+            self._failure, summary = error, error.summary
+        done = {name: self._done[name] + getattr(summary, name) for name in COUNTS}
+        self._done, self._old = {**done, "durable": self._done["durable"] + summary.frames}, None
+        self._tidy_soon.set()
+
+    def _take_up(self, path: Path) -> None:
+        """Complete a segment that a crash may have interrupted, as the next recording into it would."""
+        try:
+            open_writer(path, self._backend).close()
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        except (StorageError, OSError) as error:
+            self._lines.append(f"{path} was left as it is: {error}")
+
+    def _tidy_regularly(self) -> None:
+        while not self._end.is_set():
+            self._tidy()
+            self._tidy_soon.wait(TIDY_SECONDS)
+            self._tidy_soon.clear()
+
+    def _tidy(self) -> None:
+        if self._retention is not None:
+            recorders = (self._current, self._old, self._next)
+            self._lines += self._retention.tidy({recorder.target for recorder in recorders if recorder is not None})
+
+    # --------------------------------------------------------------------------------------------------- state and end
+
+    @property
+    def failed(self) -> bool:
+        """Whether the recording can't go on; `close` tells why."""
+        return self._failure is not None or self._current.failed
+
+    @property
+    def lossless(self) -> bool:
+        return self._current.lossless
+
+    @property
+    def takes_packets(self) -> tuple[str, int] | None:
+        return self._current.takes_packets
+
+    @property
+    def target(self) -> Path:
+        return self._target
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Add facts to those kept with this segment and all that follow."""
+        self._facts = {**self._facts, **facts}
+        self._current.describe(facts)
+
+    def take_lines(self) -> list[str]:
+        """What there is to tell."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def status(self) -> Status:
+        """How the recording stands, all segments together."""
+        done, recorders = self._done, [self._current, *([self._old] if self._old is not None else [])]
+        counts = dict(done)
+        for recorder in recorders:
+            status = recorder.status()
+            for name in counts:
+                counts[name] += getattr(status, name)
+        return Status(paused="", not_kept=0, **counts)
+
+    def summary(self) -> Summary:
+        """What the recording came to so far, all segments together."""
+        counts = {name: getattr(self.status(), name) for name in COUNTS}
+        seconds = (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
+        fps = (counts["frames"] - 1) / seconds if seconds > 0 and counts["frames"] > 1 else 0.0
+        return replace(
+            self._current.summary(),
+            **counts,
+            seconds=round(counts["frames"] / fps, 3) if fps else 0.0,
+            fps=round(fps, 3),
+            path=str(self._target),
+            segments=self._segments,
+        )
+
+    def close(self, end: str = "finished") -> Summary:
+        """Store everything that was taken, durably, and tell what the recording came to: see `Recorder.close`."""
+        if self._summary is not None:
+            return self._summary
+        for thread in (self._opening, self._closing):
+            if thread is not None:
+                thread.join()
+        if self._next is not None:
+            self._next.close()  # nothing was put in, nothing is left of it
+        failure: Exception | None = self._failure
+        try:
+            self._current.close(end)
+        except RecordingError as error:
+            failure = error
+        self._summary = self.summary()
+        self._end.set()
+        self._tidy_soon.set()
+        if self._retention is not None:
+            self._tidying.join()
+            self._tidy()
+        self._unlock()
+        if failure is not None:
+            raise RecordingError(str(failure), self._summary)
+        return self._summary
+
+    def _unlock(self) -> None:
+        self._series.lock_path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def open_recorder(
+    target: Path,
+    segment: str | None,
+    keep: Sequence[str],
+    *,
+    backend: str | None = None,
+    sync_interval: float = 1.0,
+    options: Mapping[str, Any] | None = None,
+    tracks: Sequence[SampleTrack] = (),
+    pictures: bool = True,
+) -> Recorder | SegmentedRecorder:
+    """The recorder for what was asked on the command line.
+
+    Raises
+    ------
+    UsageError, StorageError
+        What was asked makes no sense, or the target can't be recorded into.
+    """
+    if segment is None:
+        if keep:
+            raise UsageError(
+                "--keep removes whole segments, and there are none without --segment, such as --segment 1h"
+            )
+        return Recorder(
+            target,
+            backend=backend,
+            sync_interval=sync_interval,
+            options=options,
+            tracks=tracks,
+            pictures=pictures,
+        )
+    if tracks:
+        raise UsageError("--segment: sensors and sound can't be cut into segments; leave it out, or them")
+    return SegmentedRecorder(
+        target,
+        Limit.parse(segment),
+        Keep.parse(keep) if keep else None,
+        backend=backend,
+        sync_interval=sync_interval,
+        options=options,
+    )

@@ -1,0 +1,76 @@
+"""The names of the segments that one long recording is made of: ``day1-20261121T101500-0001`` and on.
+
+Each segment is a recording of its own, beside the others: ``day1-….mkv``, or a data directory ``day1-…`` (not one
+inside ``day1``: training frameworks take every directory in a data directory for a class). The number orders them; the
+time, when the segment was begun by the clock on the wall, is for people, and may be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pi_capture.errors import UsageError
+from storage.dataset import locate
+from storage.formats import find_format
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment that is there."""
+
+    number: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """All segments of one target: where they lie, and what their names begin and end with."""
+
+    directory: Path
+    stem: str
+    suffix: str
+
+    @classmethod
+    def of(cls, target: Path, backend: str | None = None) -> Self:
+        """The series that a recording into `target` makes, whether it has segments yet or not.
+
+        Raises
+        ------
+        UsageError
+            The target is a class directory.
+        StorageError
+            Nothing can be recorded there.
+        """
+        suffix = find_format(target, backend).suffix
+        if not suffix and locate(target).class_name:
+            raise UsageError(f"{target}: a class directory can't be cut into segments; record to its data directory")
+        stem = target.name[: -len(suffix)] if suffix and target.name.lower().endswith(suffix) else target.name
+        return cls(target.parent, stem, target.name[len(stem) :])
+
+    def segments(self) -> list[Segment]:
+        """Those that are there, oldest first."""
+        found = [(re.fullmatch(self._pattern, path.name), path) for path in self.directory.iterdir()]
+        return sorted((Segment(int(match[1]), path) for match, path in found if match), key=lambda s: s.number)
+
+    def begun(self) -> list[Segment]:
+        """Those that a crash interrupted before they got their names: as they will be called, and don't lie there."""
+        hidden = rf"\.(?P<name>{self._pattern})\.(?:reserve\.)?part"
+        found = [re.fullmatch(hidden, path.name) for path in self.directory.iterdir()]
+        return [Segment(int(match[2]), self.directory / match["name"]) for match in found if match]
+
+    @property
+    def _pattern(self) -> str:
+        return re.escape(self.stem) + r"-\d{8}T\d{6}-(\d{4,12})" + re.escape(self.suffix)
+
+    def new_path(self, number: int) -> Path:
+        """The name of a segment that begins now."""
+        return self.directory / f"{self.stem}-{time.strftime('%Y%m%dT%H%M%S')}-{number:04d}{self.suffix}"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that stands for the series while it is being recorded."""
+        return self.directory / f".{self.stem}{self.suffix}.lock"
