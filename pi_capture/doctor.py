@@ -80,7 +80,7 @@ class Question:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the checks; returns the exit status, 1 if something would stop a recording."""
-    from pi_capture.cli import size
+    from pi_capture.arguments import size
 
     parser = argparse.ArgumentParser(
         prog="python -m pi_capture doctor",

@@ -138,7 +138,7 @@ def _checked_name(name: str) -> str:
 
 def _read_settings(config: Path) -> argparse.Namespace:
     """The recording's settings, which must be complete: a service has no command line and no current directory."""
-    from pi_capture.cli import ORDERS, build_parser
+    from pi_capture.arguments import ORDERS, build_parser
 
     settings = configure(build_parser(), ["--config", str(config)], {}, ORDERS).arguments
     for key in ("directory", "seconds"):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_capture.cli import COMMANDS, ORDERS, build_parser, main
+from pi_capture.arguments import ORDERS, build_parser
+from pi_capture.cli import COMMANDS, main
 from pi_capture.config import configure
 from storage import open_recording
 

@@ -1,0 +1,92 @@
+"""What all commands of ``python -m storage`` print and take: progress, JSON, failures, and the types of arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from storage.dataset import printable
+
+
+@contextmanager
+def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, int], None] | None]:
+    """A progress line, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit, leave=False, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def print_json(content: dict[str, Any]) -> None:
+    print(json.dumps({"version": 1, **content}))
+
+
+def fail(reason: object) -> int:
+    print(f"storage: {printable(str(reason))}", file=sys.stderr)
+    return 1
+
+
+# ------------------------------------------------------------------------------------------------ the arguments' types
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return number
+
+
+def offset(text: str) -> tuple[str, float]:
+    name, separator, seconds = text.rpartition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a file's name and seconds, such as B=+1.25")
+    return name, _number(seconds)
+
+
+def share(text: str) -> float:
+    number = _number(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 and less than 1, such as 0.1")
+    return number
+
+
+def positive(text: str) -> float:
+    number = _number(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
+    return number
+
+
+def not_negative(text: str) -> float:
+    number = _number(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
+    return number
+
+
+def count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return int(text)
