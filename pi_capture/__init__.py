@@ -4,10 +4,30 @@
 >>> record("day1", 60, camera="demo")  # doctest: +SKIP
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pi_capture.capture import record
+    from pi_capture.errors import CameraError, RecordingError, UsageError
+    from pi_capture.recorder import Recorder
+    from pi_capture.status import Summary
+
 __version__ = "0.1.0"
-
-from pi_capture.capture import record
-from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.recorder import Recorder, Summary
-
 __all__ = ["CameraError", "Recorder", "RecordingError", "Summary", "UsageError", "record"]
+
+_HOMES = {
+    "record": "pi_capture.capture",
+    "Recorder": "pi_capture.recorder",
+    "Summary": "pi_capture.status",
+    **dict.fromkeys(("CameraError", "RecordingError", "UsageError"), "pi_capture.errors"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is first asked for: the command line answers ``--help`` without any of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.live_tracks import LiveTracks, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.motion import Motion, MotionWish
-from pi_capture.recorder import Recorder, Status, Summary
+from pi_capture.recorder import Recorder
 from pi_capture.retry import Retry
 from pi_capture.schedule import Schedule
 from pi_capture.segments import SegmentedRecorder, open_recorder
 from pi_capture.sensors import Sensor
 from pi_capture.sources import Size, Source, SourceInfo, open_source
+from pi_capture.status import Status, Summary
 from pi_capture.take import Intake, Preparation, Take, Watch
 from storage.errors import StorageError
 

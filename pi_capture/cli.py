@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pi_capture.live_labels import LiveLabels
     from pi_capture.preview import Preview
     from pi_capture.progress import Progress
-    from pi_capture.recorder import Status, Summary
+    from pi_capture.status import Status, Summary
     from pi_capture.streaming import Sender
     from storage.frame import Frame
 
@@ -210,7 +210,7 @@ def _senders(args: argparse.Namespace, progress: Progress) -> Iterator[list[Send
     if not args.stream_to:
         yield senders
         return
-    from pi_capture.recorder import facts_of_this_machine
+    from pi_capture.machine import facts_of_this_machine
     from pi_capture.streaming import Address, Sender
 
     facts = {**facts_of_this_machine(), "camera": args.camera}

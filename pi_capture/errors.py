@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pi_capture.recorder import Summary
+    from pi_capture.status import Summary
 
 
 class CameraError(Exception):

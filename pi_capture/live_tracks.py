@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.recorder import Recorder, Status
+from pi_capture.recorder import Recorder
 from pi_capture.sample_time import Dated, SampleClock
 from pi_capture.sensors import Command, SampleSource, Sensor, parse_sensor
+from pi_capture.status import Status
 from storage.formats import KEEP_SAMPLES, find_format
 
 SILENT_SECONDS = 5.0

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
-    from pi_capture.recorder import Status, Summary
+    from pi_capture.status import Status, Summary
 
 HOST = "127.0.0.1"
 LINE_SECONDS = 1.0

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from pi_capture.errors import PreviewError
 
 if TYPE_CHECKING:
-    from pi_capture.recorder import Status
+    from pi_capture.status import Status
     from storage.frame import Frame
 
 SHOWN_PER_SECOND = 15

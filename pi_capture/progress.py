@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pi_capture.service import WARNING, priority
 
 if TYPE_CHECKING:
-    from pi_capture.recorder import Status
+    from pi_capture.status import Status
 
 RATE_SECONDS = 5.0  # the rate shown is that of the last seconds
 LOG_EVERY_SECONDS = 60.0

@@ -11,15 +11,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from pi_capture.clocks import Anchors, boot_id
+from pi_capture.clocks import Anchors
 from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
+from pi_capture.machine import facts_of_this_machine
 from pi_capture.sample_queue import SampleQueue
+from pi_capture.status import Status, Summary, TrackSummary
 from storage.errors import StorageError
 from storage.formats import find_format, open_writer
 from storage.frame import Frame, Packet
@@ -34,72 +36,6 @@ if TYPE_CHECKING:
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
 QUEUE_FRAMES = (4, 512)  # the fewest and the most frames it may hold, however large they are
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How a running recording stands.
-
-    ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
-    the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
-    ``dropped_disk`` because the disk failed. Of all that were ``captured`` each is stored, dropped by the queue or the
-    disk, ``not_kept`` because nothing moved, or still on its way. ``queue_fill``, 0 to 1, is how full the queue is now.
-
-    ``samples`` are those of sensors and sound; where there are no pictures, ``durable`` counts them. ``paused`` tells
-    why there is no camera just now: "schedule", or "" if there is one.
-    """
-
-    frames: int
-    durable: int
-    dropped_queue: int
-    dropped_camera: int
-    dropped_disk: int
-    bytes: int
-    queue_fill: float = 0.0
-    samples: int = 0
-    captured: int = 0
-    not_kept: int = 0
-    paused: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackSummary:
-    """What a track of samples came to: how many were stored, how many padded where none came, how many were lost.
-
-    ``rate`` is samples a second, ``measured_rate`` as they came, if that could be told.
-    """
-
-    samples: int
-    padded: int
-    lost: int
-    rate: float
-    measured_rate: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps.
-
-    ``captured`` is the sum of ``frames``, ``dropped_queue``, ``dropped_disk`` and ``not_kept`` (because nothing moved).
-    ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became. ``tracks`` has
-    the sensors and the sound, by name.
-    """
-
-    frames: int
-    seconds: float
-    fps: float
-    dropped_queue: int
-    dropped_camera: int
-    dropped_disk: int
-    bytes: int
-    path: str
-    backend: str
-    size: str | None
-    tracks: Mapping[str, TrackSummary] = field(default_factory=dict)
-    captured: int = 0
-    not_kept: int = 0
-    reopened: int = 0
-    segments: int = 1
 
 
 class Recorder:
@@ -574,26 +510,6 @@ def _explain(error: Exception | None, target: Path) -> str:
     if isinstance(error, StorageError):
         return str(error)
     return f"{target}: {type(error).__name__}: {error}"
-
-
-def facts_of_this_machine() -> dict[str, Any]:
-    """When, where and with what this is recorded; the wall clock is the monotonic one plus the offset."""
-    import platform
-
-    from pi_capture import __version__
-
-    now_ns = time.time_ns()
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now_ns / 1e9)),
-        "wall_minus_monotonic_ns": now_ns - time.monotonic_ns(),
-        "boot_id": boot_id(),
-        "host": platform.node(),
-        "versions": {
-            "pi_capture": __version__,
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        },
-    }
 
 
 def _size(shape: tuple[int, ...]) -> str:

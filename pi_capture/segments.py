@@ -16,9 +16,10 @@ from typing import Any, Self
 
 from pi_capture.amounts import parse_amount, parse_size, parse_time
 from pi_capture.errors import RecordingError, UsageError
-from pi_capture.recorder import Recorder, Status, Summary
+from pi_capture.recorder import Recorder
 from pi_capture.retention import Keep, Retention
 from pi_capture.series import Series
+from pi_capture.status import Status, Summary
 from storage.atomic import lock_file
 from storage.errors import StorageError
 from storage.formats import open_writer

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from pi_capture.recorder import Status
+    from pi_capture.status import Status
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 ABORTED = 130  # 128 + SIGINT, as a shell reports it

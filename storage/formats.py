@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -109,6 +108,8 @@ FORMATS = (
 
 def all_formats() -> list[Format]:
     """The formats of this distribution and those that others have installed."""
+    from importlib.metadata import entry_points  # which takes as long to import as all the rest
+
     return [*FORMATS, *(point.load() for point in entry_points(group="storage.formats"))]
 
 

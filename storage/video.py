@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,26 +20,17 @@ from storage.errors import StorageError
 from storage.frame import Frame, Packet
 from storage.labels import write_table
 from storage.matroska import SUBTITLE_TRACK, VIDEO_TRACK, Block, Muxer, Track
-from storage.matroska_read import Contents, no_blocks, read_block, read_contents, read_front, read_head
 from storage.packets import PacketChain
-from storage.recording import Recording
 from storage.sample_track import SampleTrack
 from storage.samples import (
     FIRST_TRACK,
-    MAX_TRACKS,
     Packed,
-    Packer,
-    SampleReader,
-    block_of,
-    clocks_of,
-    entry_of,
     tracks_of,
     why_not_continued,
 )
 from storage.sessions import new_session
 from storage.video_codecs import (
     CODECS,
-    Decoder,
     Encoder,
     KeySchedule,
     Size,
@@ -50,11 +40,9 @@ from storage.video_codecs import (
     usual_crf,
 )
 from storage.video_file import (
-    CHECKED_TAIL_BYTES,
     LABELS,
     PICTURES,
     codec_of,
-    facts_of,
     frames_of,
     is_ours,
     make_tags,
@@ -66,20 +54,16 @@ from storage.video_file import (
     reserve,
     sessions_of,
 )
+from storage.video_read import VideoReader, open_video
+from storage.video_tracks import DEFAULT_STEP_US, FileClock, LabelTrack, SampleTracks
 
 if TYPE_CHECKING:
-    import av
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["VideoReader", "VideoWriter", "open_video", "repair", "write_labels"]
 
-LABEL_SECONDS = 1.0
-DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
 WAITING_BYTES = 64_000_000  # of samples that come before the first picture
-
-
-# --------------------------------------------------------------------------------------------------------- the writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +128,7 @@ class VideoWriter:
             if self._found is not None and self._hidden is not None:  # a crash left it before it got its name
                 self._path, self._hidden = publish(self._hidden, target), None
             self._pictures = pictures
-            self._samples = _Samples(tracks)
+            self._samples = SampleTracks(tracks)
             self._check_tracks(tracks)
             self._codec = wanted or (codec_of(self._found) if self._found and pictures else None) or CODECS[0]
             check_crf(self._codec, crf)
@@ -171,8 +155,8 @@ class VideoWriter:
         self._encoder: Encoder | None = None  # the only one, where they don't
         self._keys: KeySchedule | None = None
         self._chain: PacketChain | None = None  # of packets that are stored as the camera made them
-        self._clock = _Clock(self._found)
-        self._labels = _LabelTrack()
+        self._clock = FileClock(self._found)
+        self._labels = LabelTrack()
         self._appended = self._durable = self._bytes = 0
         self._blocks = self._durable_blocks = 0
         self._lock = threading.Lock()  # of the muxer and the clock: pictures and samples come from several threads
@@ -440,109 +424,6 @@ class VideoWriter:
         self._fd = -1
 
 
-class _Clock:
-    """The file's own time: it begins at 0, goes on without a gap where a recording was continued, and never back."""
-
-    def __init__(self, found: Contents | None) -> None:
-        times = found.blocks[PICTURES].times[-2:].tolist() if found and PICTURES in found.tracks else []
-        self.step = min(times[1] - times[0], MOST_STEP_US) if len(times) == 2 else DEFAULT_STEP_US
-        self.last = times[-1] if times else -self.step
-        self.begins = self.last + self.step
-        if found and tracks_of(found):
-            self.begins = max(self.begins, found.head.duration)
-        self._origin_ns: int | None = None
-
-    def begin(self, timestamp_ns: int) -> None:
-        """What comes first in this session has that timestamp; only the first call counts."""
-        if self._origin_ns is None:
-            self._origin_ns = timestamp_ns - self.begins * 1000
-
-    def facts(self) -> dict[str, int]:
-        """What turns the file's time into timestamps again (`storage.samples.Clock`)."""
-        assert self._origin_ns is not None
-        return {"begins_us": self.begins, "origin_ns": self._origin_ns}
-
-    def place_samples(self, timestamp_ns: int, last: int) -> int:
-        """The time of a block of samples whose track's last one has the time `last`."""
-        assert self._origin_ns is not None
-        return max((timestamp_ns - self._origin_ns) // 1000, self.begins, last + 1)
-
-    def place(self, timestamp_ns: int) -> int:
-        """The time of a frame, in microseconds."""
-        assert self._origin_ns is not None
-        return max((timestamp_ns - self._origin_ns) // 1000, self.last + 1)
-
-    def advance(self, time: int) -> None:
-        """A frame of that time was stored."""
-        self.step, self.last = min(time - self.last, MOST_STEP_US), time
-
-
-class _Samples:
-    """A writer's tracks of samples: what gathers them, what waits for the first picture, and what is known of each."""
-
-    def __init__(self, tracks: Sequence[SampleTrack]) -> None:
-        names = [track.name for track in tracks]
-        if len(set(names)) < len(names):
-            raise StorageError(f"several tracks are called {max(names, key=names.count)!r}; each needs its own name")
-        if len(names) > MAX_TRACKS:
-            raise StorageError(f"{len(names)} sensors are too many for one file; {MAX_TRACKS} at most")
-        self.packers = {track.name: Packer(track) for track in tracks}
-        self.facts: dict[str, dict[str, Any]] = {name: {"samples": 0, "padded": 0} for name in names}
-        self.waiting: list[tuple[str, Packed]] = []
-        self._numbers = {name: number for number, name in enumerate(names, FIRST_TRACK)}
-        self._last = dict.fromkeys(names, -1)
-
-    def number_as(self, found: Mapping[int, SampleTrack]) -> None:
-        """Take the numbers that the tracks have in a file."""
-        self._numbers = {track.name: number for number, track in found.items()}
-
-    @property
-    def earliest_ns(self) -> int:
-        return min((packed.timestamp_ns for _, packed in self.waiting), default=1 << 63)
-
-    @property
-    def waiting_bytes(self) -> int:
-        return sum(len(packed.data) for _, packed in self.waiting)
-
-    def entries(self) -> list[Track]:
-        return [entry_of(self._numbers[name], packer) for name, packer in self.packers.items()]
-
-    def tags(self) -> dict[int | None, dict[str, str]]:
-        tags: dict[int | None, dict[str, str]] = {}
-        for name, packer in self.packers.items():
-            facts = {key.upper(): str(value) for key, value in self.facts[name].items() if value is not None}
-            tags[self._numbers[name]] = {**packer.track.tags(), **facts}
-        return tags
-
-    def place(self, name: str, packed: Packed, clock: _Clock) -> tuple[Block, int]:
-        """The block that it becomes, and its mark."""
-        time = self._last[name] = clock.place_samples(packed.timestamp_ns, self._last[name])
-        facts = self.facts[name]
-        facts["padded" if packed.padding else "samples"] += packed.count
-        rate = self.packers[name].track.rate
-        return block_of(self._numbers[name], time, packed, rate), int(packed.padding)
-
-
-class _LabelTrack:
-    """Turns the label of each frame into subtitles.
-
-    A label that goes on is written each second, as it may be cut off at any moment; `once` is for what can't be.
-    """
-
-    def __init__(self, *, once: bool = False) -> None:
-        self._once = once
-        self._label: str | None = None
-        self._since = 0
-
-    def place(self, time: int, label: str | None) -> list[Block]:
-        """The blocks that end where a frame with that label comes."""
-        if label == self._label and (label is None or self._once or time - self._since < LABEL_SECONDS * 1e6):
-            return []
-        ended = self._label
-        self._label, since, self._since = label, self._since, time
-        return [Block(LABELS, since, ended.encode(), duration=time - since)] if ended is not None else []
-
-
 def write_labels(path: Path, labels: Sequence[str | None]) -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
 
@@ -568,7 +449,7 @@ def write_labels(path: Path, labels: Sequence[str | None]) -> None:
         if len(times) != len(labels):
             raise ValueError(f"{len(labels)} labels for {len(times)} frames")
         muxer = muxer_for(fd, path.parent, found, without_labels=True)
-        runs = _LabelTrack(once=True)
+        runs = LabelTrack(once=True)
         end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else DEFAULT_STEP_US)
         for time, label in zip([*times, end], [*labels, None], strict=True):
             for block in runs.place(time, label):
@@ -594,165 +475,3 @@ def _full_disk_is_told_already() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-
-
-# --------------------------------------------------------------------------------------------------------- the reader
-
-
-def open_video(path: Path) -> Recording:
-    """Open any video: one of `VideoWriter`'s, or what a phone or another program made.
-
-    Raises
-    ------
-    StorageError
-        It is no video, or it is damaged.
-    """
-    if is_ours(path):
-        return VideoReader(path)
-    from storage.movie import MovieReader
-
-    return MovieReader(path)
-
-
-class VideoReader(Recording):
-    """The frames of one of `VideoWriter`'s files, also while it is being written: those that it has when it is opened.
-
-    Any frame is read by itself, or from the keyframe before it. Several threads may read at once.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from None
-        try:
-            head = read_head(self._fd)
-            if head is None:
-                raise StorageError(f"{path} was not recorded by this program")
-            try:
-                self._contents = read_contents(self._fd, head, checked_from=CHECKED_TAIL_BYTES)
-                has_pictures = PICTURES in self._contents.tracks
-                self._codec = codec_of(self._contents) if has_pictures else CODECS[0]
-                self._sample_tracks = tracks_of(self._contents)
-            except ValueError as error:
-                raise StorageError(f"{path} is damaged: {error}") from None
-        except BaseException:
-            os.close(self._fd)
-            raise
-        track = self._contents.tracks[PICTURES] if has_pictures else None
-        self._size, self._private = (track.size or (0, 0), track.private) if track else ((0, 0), b"")
-        self._pictures = self._contents.blocks[PICTURES] if has_pictures else no_blocks()
-        self._pool = threading.local()  # each thread's decoder, where pictures stand alone
-        self._in_order = threading.Lock()
-        self._decoder: Decoder | None = None  # the only one, where they don't
-        self._next = -1  # the frame that it can decode next
-
-    @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
-    def sessions(self) -> list[dict[str, Any]]:
-        """What is known of each recording session, oldest first (see `storage.sessions`)."""
-        return sessions_of(self._contents)
-
-    @property
-    def tracks(self) -> list[SampleReader]:
-        """The tracks of sensors and sound."""
-        clocks = clocks_of(self.sessions)
-        return [
-            SampleReader(self._fd, number, track, self._contents, clocks)
-            for number, track in self._sample_tracks.items()
-        ]
-
-    @property
-    def finished(self) -> bool:
-        """False while it is being recorded, and after a crash until `storage.video_file.repair` has seen it."""
-        return self._contents.finished
-
-    @property
-    def independent(self) -> bool:
-        """Whether each frame is read without others, so that several threads read faster than one."""
-        return self._codec.intra
-
-    @cached_property
-    def labels(self) -> Sequence[str | None]:
-        import numpy as np
-
-        times = self._pictures.times
-        labels: list[str | None] = [None] * len(times)
-        for at in self._contents.blocks[LABELS].positions.tolist() if LABELS in self._contents.blocks else []:
-            block = self._block(at, "a label")
-            name = block.data.decode("utf-8", "replace")
-            first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
-            labels[first:end] = [name] * (end - first)
-        return labels
-
-    @cached_property
-    def timestamps_ns(self) -> Sequence[int]:
-        if self._pictures.marks is not None:
-            return list(map(int, self._pictures.marks.tolist()))
-        try:
-            return [facts_of(read_front(self._fd, at))[0] for at in self._pictures.positions.tolist()]
-        except ValueError as error:
-            raise StorageError(f"{self._path} is damaged: {error}") from None
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def read(self, index: int) -> Frame:
-        if self._codec.intra:
-            decoder: Decoder | None = getattr(self._pool, "decoder", None)
-            if decoder is None:
-                decoder = self._pool.decoder = self._new_decoder()
-            return self._frame(decoder, index)
-        with self._in_order:
-            return self._read_in_order(index)
-
-    def _read_in_order(self, index: int) -> Frame:
-        """Decode from where the decoder is, or from the last keyframe, whichever is nearer."""
-        import numpy as np
-
-        if self._decoder is None:
-            self._decoder = self._new_decoder()
-        keys = np.flatnonzero(self._pictures.keys[: index + 1])
-        if not len(keys):
-            raise StorageError(f"{self._path}: frame {index} is damaged: there is no keyframe before it")
-        start = int(keys[-1])
-        if start <= self._next <= index:
-            start = self._next
-        else:
-            self._decoder.restart()
-        self._next = -1
-        for position in range(start, index):
-            self._picture(self._decoder, position)
-        frame = self._frame(self._decoder, index)
-        self._next = index + 1
-        return frame
-
-    def _picture(self, decoder: Decoder, index: int) -> tuple[Block, av.VideoFrame]:
-        block = self._block(int(self._pictures.positions[index]), f"frame {index}")
-        try:
-            return block, decoder.decode(block.data)
-        except ValueError as error:
-            raise StorageError(f"{self._path}: frame {index} is damaged: {error}") from None
-
-    def _frame(self, decoder: Decoder, index: int) -> Frame:
-        block, picture = self._picture(decoder, index)
-        timestamp_ns, metadata = facts_of(block)
-        return Frame(decoder.to_rgb(picture), index, timestamp_ns, metadata)
-
-    def _block(self, at: int, what: str) -> Block:
-        try:
-            return read_block(self._fd, at)
-        except ValueError as error:
-            raise StorageError(f"{self._path}: {what} is damaged: {error}") from None
-
-    def _new_decoder(self) -> Decoder:
-        return Decoder(self._codec, self._size, self._private, threads=os.cpu_count() or 1)

@@ -21,9 +21,9 @@ from av.video.frame import PictureType
 
 from pi_capture.capture import record
 from pi_capture.errors import RecordingError
-from pi_capture.recorder import Summary
 from pi_capture.sources import Encoding, open_source
 from pi_capture.sources import picamera2_h264 as h264
+from pi_capture.status import Summary
 from storage import Frame, open_recording
 from storage.h264 import packet_from_annex_b
 from storage.video import VideoReader

@@ -1,0 +1,28 @@
+"""When, where and with what is recorded: facts that every recording keeps."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pi_capture.clocks import boot_id
+
+
+def facts_of_this_machine() -> dict[str, Any]:
+    """When, where and with what this is recorded; the wall clock is the monotonic one plus the offset."""
+    import platform
+
+    from pi_capture import __version__
+
+    now_ns = time.time_ns()
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now_ns / 1e9)),
+        "wall_minus_monotonic_ns": now_ns - time.monotonic_ns(),
+        "boot_id": boot_id(),
+        "host": platform.node(),
+        "versions": {
+            "pi_capture": __version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        },
+    }

@@ -1,0 +1,72 @@
+"""How a recording stands, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a running recording stands.
+
+    ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
+    the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
+    ``dropped_disk`` because the disk failed. Of all that were ``captured`` each is stored, dropped by the queue or the
+    disk, ``not_kept`` because nothing moved, or still on its way. ``queue_fill``, 0 to 1, is how full the queue is now.
+
+    ``samples`` are those of sensors and sound; where there are no pictures, ``durable`` counts them. ``paused`` tells
+    why there is no camera just now: "schedule", or "" if there is one.
+    """
+
+    frames: int
+    durable: int
+    dropped_queue: int
+    dropped_camera: int
+    dropped_disk: int
+    bytes: int
+    queue_fill: float = 0.0
+    samples: int = 0
+    captured: int = 0
+    not_kept: int = 0
+    paused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSummary:
+    """What a track of samples came to: how many were stored, how many padded where none came, how many were lost.
+
+    ``rate`` is samples a second, ``measured_rate`` as they came, if that could be told.
+    """
+
+    samples: int
+    padded: int
+    lost: int
+    rate: float
+    measured_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps.
+
+    ``captured`` is the sum of ``frames``, ``dropped_queue``, ``dropped_disk`` and ``not_kept`` (because nothing moved).
+    ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became. ``tracks`` has
+    the sensors and the sound, by name.
+    """
+
+    frames: int
+    seconds: float
+    fps: float
+    dropped_queue: int
+    dropped_camera: int
+    dropped_disk: int
+    bytes: int
+    path: str
+    backend: str
+    size: str | None
+    tracks: Mapping[str, TrackSummary] = field(default_factory=dict)
+    captured: int = 0
+    not_kept: int = 0
+    reopened: int = 0
+    segments: int = 1
