@@ -237,7 +237,8 @@ def _legend(desk: _Desk) -> Legend:
     ]
     names += [(FIRST_FOREIGN + number, printable(name), 0) for number, name in enumerate(opened.foreign)]
     title = printable(desk.path.resolve().name)
-    return Legend(title, names, len(classes.names), desk.relabel)
+    saving = "sorts them into class directories" if desk.path.is_dir() else "saves the labels"
+    return Legend(title, names, len(classes.names), desk.relabel, saving)
 
 
 # --------------------------------------------------------------------------------------------------- applying, and back

@@ -73,6 +73,8 @@ class View:
     prompt : str or None
         The number typed so far, while one is asked for.
     help : bool
+    saving : str
+        What S does, at the end.
     """
 
     title: str
@@ -88,6 +90,7 @@ class View:
     message: str = ""
     prompt: str | None = None
     help: bool = False
+    saving: str = "sorts them into class directories"
 
     @property
     def cursor(self) -> int:
@@ -100,6 +103,11 @@ class View:
     @property
     def count(self) -> int:
         return len(self.near.labels)
+
+    @property
+    def unlabelled(self) -> int:
+        """How many frames have no label but could have one, as far as it is known."""
+        return self.labels.count(NONE) - sum(self.labels[position] == NONE for position in self.near.unreadable)
 
     @property
     def current(self) -> int:
@@ -262,8 +270,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, height = box
     canvas.dim((x, y, width, height), 0.82)
     middle, centre = x + width // 2, y + height // 2
-    open_frames = view.labels.count(NONE)
-    labelled = view.count - open_frames
+    labelled, open_frames = view.count - view.labels.count(NONE), view.unlabelled
     canvas.pill((middle - 30, centre - 118, 60, 60), (66, 190, 130) if not open_frames else WARNING, 30)
     canvas.text((middle, centre - 88), "✓" if not open_frames else "!", DARK, Font(32, bold=True), align="middle")
     canvas.text(
@@ -274,7 +281,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     )
     if open_frames:
         canvas.text((middle, centre + 32), f"F goes to the first of {open_frames:,} without", FAINT, align="middle")
-    canvas.text((middle, centre + 64), "S sorts them into class directories", TEXT, Font(15), align="middle")
+    canvas.text((middle, centre + 64), f"S {view.saving}", TEXT, Font(15), align="middle")
     canvas.text((middle, centre + 88), "Esc goes back", FAINT, align="middle")
 
 
@@ -292,9 +299,8 @@ def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
         _draw_class(canvas, (x, at, width, pitch - 4), row, current=view.current == row.label)
         at += pitch
     at += 4
-    rest = view.labels.count(NONE) - len(view.near.unreadable)
     canvas.text((x + 10, at + 8), "no label", FAINT)
-    canvas.text((x + width - 8, at + 8), f"{max(0, rest):,}", FAINT, align="right")
+    canvas.text((x + width - 8, at + 8), f"{view.unlabelled:,}", FAINT, align="right")
     at += 26
     if view.near.unreadable:
         canvas.text((x + 10, at + 8), "unreadable", BAD)

@@ -170,7 +170,7 @@ HELP = (
     ("9", "label ten frames as 0"),
     ("Esc", "back one frame"),
     ("Space", "brighter view, and back"),
-    ("S", "sort into class directories and quit"),
+    ("S", "save: sort into class directories, and quit"),
     ("", ""),
     ("T", "stretches: digits label up to the next change"),
     ("Shift+digit", "the same, once"),

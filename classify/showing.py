@@ -28,12 +28,15 @@ class Legend:
         How many of them have a key.
     reviewing : bool
         Whether frames with labels are looked through, so that what is left counts from the cursor.
+    saving : str
+        What S does.
     """
 
     title: str
     names: Sequence[tuple[int, str, int]]
     keys: int
     reviewing: bool = False
+    saving: str = "sorts them into class directories"
 
     def name(self, label: int) -> str:
         return next(name for number, name, _ in self.names if number == label)
@@ -86,6 +89,7 @@ def view(session: Session, pictures: Pictures, player: Player, look: Look, legen
         message=look.message,
         prompt=look.typed,
         help=look.help,
+        saving=legend.saving,
     )
 
 

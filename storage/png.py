@@ -96,13 +96,15 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         It is no whole picture, or one of more than `MAX_PIXELS` pixels.
     """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are more than a camera makes")
             return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:
+        raise ValueError("not a picture") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a whole picture ({error})") from None
 

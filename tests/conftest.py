@@ -57,6 +57,17 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
+@pytest.fixture(scope="session")
+def desktop() -> Iterator[str]:
+    """The name of an X display with room for the labeller's window."""
+    assert shutil.which("Xvfb") and shutil.which("xdotool"), "scripts/test.sh installs xvfb and xdotool"
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        yield f":{server.stdout.readline().strip()}"
+        server.terminate()
+
+
 def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
     """A noisy picture that is different for each number: (height, width, 3) uint8 RGB."""
     return np.random.default_rng(n).integers(0, 256, (size[1], size[0], 3), np.uint8)

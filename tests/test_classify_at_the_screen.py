@@ -2,111 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from storage.frame import Frame
-from storage.png import PngWriter
+from tests.labeller import Person, classes, classify, numbers, record_brightening
 
 FRAMES = 30
-
-
-@pytest.fixture(scope="module")
-def desktop() -> Iterator[str]:
-    """The name of an X display with room for the window."""
-    assert shutil.which("Xvfb") and shutil.which("xdotool"), "scripts/test.sh installs xvfb and xdotool"
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
 
 
 @pytest.fixture
 def day(tmp_path: Path) -> Path:
     """A directory, with a space in its name, of frames that get brighter."""
-    writer = PngWriter(tmp_path / "day 1")
-    for n in range(FRAMES):
-        pixels = np.full((32, 32, 3), 5 * n, np.uint8)
-        writer.append(writer.encode(Frame(pixels, n, n * 10**8)))
-    writer.close()
+    record_brightening(tmp_path / "day 1", FRAMES)
     return tmp_path / "day 1"
-
-
-def classify(day: Path, *options: str, display: str | None) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    if display is not None:
-        environment["DISPLAY"] = display
-    command = [sys.executable, "-m", "classify", str(day), *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-class Person:
-    """Sits in front of the window."""
-
-    def __init__(self, day: Path, display: str, *options: str) -> None:
-        self.display = display
-        self.process = classify(day, *options, display=display)
-        self.window = ""
-        self.wait_for(lambda: bool(self._find()), "no window appeared")
-
-    def _find(self) -> str:
-        self.window = self._xdotool("search", "--name", f"/ +{FRAMES} - ").split("\n")[0]
-        return self.window
-
-    def _xdotool(self, *arguments: str) -> str:
-        command = ["xdotool", *arguments]
-        environment = {**os.environ, "DISPLAY": self.display}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout.strip()
-
-    def wait_for(self, condition: Callable[[], bool], complaint: str) -> None:
-        until = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < until, f"{complaint}; the title is {self.title()!r}"
-            assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.05)
-
-    def press(self, *keys: str) -> None:
-        self._xdotool("key", "--window", self.window, "--delay", "30", *keys)
-
-    def title(self) -> str:
-        return self._xdotool("getwindowname", self.window) if self.window else ""
-
-    def sees(self, beginning: str) -> None:
-        """Wait until the title begins like this, spaces apart."""
-        self.wait_for(lambda: " ".join(self.title().split()).startswith(beginning), f"{beginning!r} does not show")
-
-    def ends(self, status: int = 0) -> str:
-        out, err = self.process.communicate(timeout=20)
-        assert self.process.returncode == status, err
-        assert "Traceback" not in err
-        return out + err
-
-    def loses_the_connection(self) -> None:
-        """As when an ssh session breaks off: the X server does not answer any more."""
-        self._xdotool("windowkill", self.window)
-        self.process.communicate(timeout=20)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
-
-
-def numbers(directory: Path) -> list[int]:
-    return sorted(int(path.stem) for path in directory.glob("*.png"))
-
-
-def classes(day: Path) -> dict[str, list[int]]:
-    return {path.name: numbers(path) for path in sorted(day.iterdir()) if path.is_dir()}
 
 
 def test_the_keys_of_the_guide(day: Path, desktop: str) -> None:
@@ -143,12 +53,15 @@ def test_escape_on_the_first_frame_and_the_batch_at_the_end(day: Path, desktop: 
     assert classes(day) == {"0": list(range(30))}
 
 
-@pytest.mark.parametrize("end", ["disconnect", "kill"])
+@pytest.mark.parametrize("end", ["close", "disconnect", "kill"])
 def test_what_was_labelled_is_there_again(day: Path, desktop: str, end: str) -> None:
     person = Person(day, desktop)
     person.press("0", "1", "2", "u")
     person.sees("3 / 30 - ")
-    if end == "disconnect":
+    if end == "close":
+        person.closes_the_window()
+        assert "nothing was moved" in person.ends()
+    elif end == "disconnect":
         person.loses_the_connection()
     else:
         person.kill()

@@ -1,0 +1,105 @@
+"""The labeller as a person meets it: the program, its real window on a screen, and what it leaves in the directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from storage.frame import Frame
+from storage.png import PngWriter
+
+
+def record_brightening(day: Path, frames: int) -> None:
+    """Record frames that get brighter, so that each is another one."""
+    writer = PngWriter(day)
+    for n in range(frames):
+        pixels = np.full((32, 32, 3), 5 * n, np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, n * 10**8)))
+    writer.close()
+
+
+def classify(
+    day: Path, *options: str, display: str | None, before: Sequence[str] = (), **variables: str
+) -> subprocess.Popen[str]:
+    """Start the labeller, with environment variables of its own, behind a command like strace if one is given."""
+    unset = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | variables
+    if display is not None:
+        environment["DISPLAY"] = display
+    command = [*before, sys.executable, "-m", "classify", str(day), *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class Person:
+    """Sits in front of the window."""
+
+    def __init__(
+        self, day: Path, display: str, *options: str, before: Sequence[str] = (), **variables: str
+    ) -> None:
+        self.display = display
+        self.process = classify(day, *options, display=display, before=before, **variables)
+        self.window = ""
+        self.wait_for(lambda: bool(self._find()), "no window appeared")
+
+    def _find(self) -> str:
+        self.window = self._xdotool("search", "--name", "^ *[0-9]+ / +[0-9]+ - ").split("\n")[0]
+        return self.window
+
+    def _xdotool(self, *arguments: str) -> str:
+        command = ["xdotool", *arguments]
+        environment = {**os.environ, "DISPLAY": self.display}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout.strip()
+
+    def wait_for(self, condition: Callable[[], bool], complaint: str) -> None:
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until, f"{complaint}; the title is {self.title()!r}"
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.05)
+
+    def press(self, *keys: str) -> None:
+        self._xdotool("key", "--window", self.window, "--delay", "120", *keys)
+
+    def click(self, x: int, y: int) -> None:
+        self._xdotool("mousemove", "--window", self.window, str(x), str(y), "click", "1")
+
+    def title(self) -> str:
+        return self._xdotool("getwindowname", self.window) if self.window else ""
+
+    def sees(self, beginning: str) -> None:
+        """Wait until the title begins like this, spaces apart."""
+        self.wait_for(lambda: " ".join(self.title().split()).startswith(beginning), f"{beginning!r} does not show")
+
+    def ends(self, status: int = 0) -> str:
+        out, err = self.process.communicate(timeout=30)
+        assert self.process.returncode == status, err
+        assert "Traceback" not in err
+        return out + err
+
+    def closes_the_window(self) -> None:
+        """As the button in the window's frame does: it asks the program to close it."""
+        self._xdotool("windowquit", self.window)
+
+    def loses_the_connection(self) -> None:
+        """As when an ssh session breaks off: the X server does not answer any more."""
+        self._xdotool("windowkill", self.window)
+        self.process.communicate(timeout=30)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+
+def numbers(directory: Path) -> list[int]:
+    return sorted(int(path.stem) for path in directory.glob("*.png"))
+
+
+def classes(day: Path) -> dict[str, list[int]]:
+    return {path.name: numbers(path) for path in sorted(day.iterdir()) if path.is_dir()}
