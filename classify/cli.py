@@ -268,6 +268,7 @@ def _save(desk: _Desk) -> int:
 
 
 def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:
+    from classify.session import NONE
     from storage.dataset import natural_key, printable
 
     counts = sorted(applied.counts.items(), key=lambda item: natural_key(item[0]))
@@ -280,7 +281,7 @@ def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:
         _say(f"{printable(wanted)} was there already; the frame is {printable(given)} now")
     for name in applied.missing:
         _say(f"{printable(name)} is not there any more")
-    rest = desk.session.labels.count(255)
+    rest = desk.session.labels.count(NONE)
     if rest:
         unreadable = len(desk.session.unreadable)
         _say(f"{rest:,} frames are left without a class" + (f", {unreadable:,} of them unreadable" * (unreadable > 0)))

@@ -1,17 +1,17 @@
 """The labelling loop: a key becomes an action, that changes the session, the journal keeps it, and the window shows it.
 
-What was done is durable before anything else is shown. Meanwhile, and while pictures are awaited, the window goes on
-taking keys, so that none is lost to a slow disk.
+What was done is durable before anything else is shown. Meanwhile, and while pictures are decoded and drawn, the window
+goes on taking keys: OpenCV keeps no more than one while nobody listens.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.changes import UNKNOWN
 from classify.drawing import Drawing, frame_at
@@ -27,6 +27,8 @@ from storage.labels import LabelJournal
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 IDLE_MS = 50
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
@@ -82,7 +84,7 @@ class Labelling:
         self._clock = clock
         self._session, self._pictures = work.session, work.pictures
         self._window = window
-        self._disk = ThreadPoolExecutor(1, "journal")
+        self._aside = ThreadPoolExecutor(1, "aside")  # what takes time, while the window is listened to
         self._drawing = Drawing()
         self._player = Player()
         self._pace = Pace()
@@ -142,7 +144,7 @@ class Labelling:
         finally:
             self._work.keeper.look(self._session.cursor)
             self._work.keeper.flush()
-            self._disk.shutdown()
+            self._aside.shutdown()
 
     # --------------------------------------------------------------------------------------------------------- the keys
 
@@ -188,7 +190,7 @@ class Labelling:
     def _label_batch(self, _: int) -> None:
         stop = min(self._session.cursor + BATCH, self._session.count)
         for position in range(self._session.cursor, stop):
-            self._pictures.get(position)
+            self._await(self._aside.submit(self._pictures.get, position))
         self._note_unreadable()
         self._keep(self._session.label_until(stop, 0))
 
@@ -349,16 +351,18 @@ class Labelling:
         for position in self._pictures.take_unreadable():
             self._session.mark_unreadable(position)
 
+    def _await(self, work: Future[T]) -> T:
+        while not work.done():
+            self._window.listen()
+        return work.result()
+
     def _keep(self, event: Event | None, otherwise: str = "") -> None:
         """Make an event durable, while the window lives on; say something else if there is none."""
         if event is None:
             self._look.message = otherwise
             return
         self._work.keeper.keep(event, self._session.cursor)
-        synced = self._disk.submit(self._work.journal.sync)
-        while not synced.done():
-            self._window.listen()
-        synced.result()
+        self._await(self._aside.submit(self._work.journal.sync))
 
     # ---------------------------------------------------------------------------------------------------------- showing
 
@@ -369,9 +373,9 @@ class Labelling:
         looked_at = min(session.cursor, session.count - 1)
         size, arrivals = self._window.size, self._pictures.arrivals
         self._pictures.look_at(looked_at, step)
-        picture = self._pictures.get(looked_at)
+        picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))
         self._note_unreadable()
         self._window.set_title(title(session, picture, self._pace, legend))
         shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])
-        self._window.show(self._drawing.draw(shown, size))
+        self._window.show(self._await(self._aside.submit(self._drawing.draw, shown, size)))
         self._shown = _Shown(arrivals, size, self._clock())

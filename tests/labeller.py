@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from storage.frame import Frame
+from storage.labels import journal_path
 from storage.png import PngWriter
 
 
@@ -26,14 +28,14 @@ def record_brightening(day: Path, frames: int) -> None:
 
 
 def classify(
-    day: Path, *options: str, display: str | None, before: Sequence[str] = (), **variables: str
+    day: Path, *options: str, display: str | None, **variables: str
 ) -> subprocess.Popen[str]:
-    """Start the labeller, with environment variables of its own, behind a command like strace if one is given."""
+    """Start the labeller, with environment variables of its own."""
     unset = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     environment = {name: value for name, value in os.environ.items() if name not in unset} | variables
     if display is not None:
         environment["DISPLAY"] = display
-    command = [*before, sys.executable, "-m", "classify", str(day), *options]
+    command = [sys.executable, "-m", "classify", str(day), *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -41,15 +43,17 @@ class Person:
     """Sits in front of the window."""
 
     def __init__(
-        self, day: Path, display: str, *options: str, before: Sequence[str] = (), **variables: str
+        self, day: Path, display: str, *options: str, **variables: str
     ) -> None:
+        self.day = day
         self.display = display
-        self.process = classify(day, *options, display=display, before=before, **variables)
+        self.process = classify(day, *options, display=display, **variables)
         self.window = ""
         self.wait_for(lambda: bool(self._find()), "no window appeared")
 
     def _find(self) -> str:
-        self.window = self._xdotool("search", "--name", "^ *[0-9]+ / +[0-9]+ - ").split("\n")[0]
+        ours = ("search", "--all", "--pid", str(self.process.pid), "--name", "^ *[0-9]+ / +[0-9]+ - ")
+        self.window = self._xdotool(*ours).split("\n")[0]
         return self.window
 
     def _xdotool(self, *arguments: str) -> str:
@@ -65,7 +69,19 @@ class Person:
             time.sleep(0.05)
 
     def press(self, *keys: str) -> None:
-        self._xdotool("key", "--window", self.window, "--delay", "120", *keys)
+        """Press keys, each when the one before it has shown in the journal, or has had its time."""
+        for key in keys:
+            before, until = self._kept(), time.monotonic() + 0.6
+            self._xdotool("key", "--window", self.window, key)
+            while self._kept() == before and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.05)
+
+    def _kept(self) -> int:
+        try:
+            return journal_path(self.day).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def click(self, x: int, y: int) -> None:
         self._xdotool("mousemove", "--window", self.window, str(x), str(y), "click", "1")
@@ -85,7 +101,7 @@ class Person:
 
     def closes_the_window(self) -> None:
         """As the button in the window's frame does: it asks the program to close it."""
-        self._xdotool("windowquit", self.window)
+        ask_to_close(self.display, int(self.window))
 
     def loses_the_connection(self) -> None:
         """As when an ssh session breaks off: the X server does not answer any more."""
@@ -95,6 +111,39 @@ class Person:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
+
+
+class _ClientMessage(ctypes.Structure):
+    """X11's XClientMessageEvent with data in longs."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("room", ctypes.c_long * 24),  # what Xlib copies is an XEvent, which is longer
+    )
+
+
+def ask_to_close(display_name: str, window: int) -> None:
+    """Send what a window manager sends when its close button is pressed."""
+    x11 = ctypes.CDLL("libX11.so.6")
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XInternAtom.restype = ctypes.c_ulong
+    x11.XInternAtom.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int)
+    x11.XSendEvent.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+    x11.XCloseDisplay.argtypes = (ctypes.c_void_p,)
+    display = x11.XOpenDisplay(display_name.encode())
+    assert display, f"no display {display_name}"
+    protocols, delete = (x11.XInternAtom(display, name, 0) for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW"))
+    message = _ClientMessage(type=33, window=window, message_type=protocols, format=32)
+    message.data[0] = delete
+    x11.XSendEvent(display, window, 0, 0, ctypes.byref(message))
+    x11.XCloseDisplay(display)
 
 
 def numbers(directory: Path) -> list[int]:

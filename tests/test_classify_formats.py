@@ -1,0 +1,46 @@
+"""Labelling recordings that are one file: the labels go into it, or beside it where it is somebody else's."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from pi_capture import Recorder
+from storage.formats import open_recording
+from tests.conftest import picture, write_video
+from tests.labeller import Person
+
+LABELS = ["0", "door", None, "door", *[None] * 4]
+
+
+def make(path: Path) -> None:
+    if path.suffix == ".mp4":
+        write_video(path, [Fraction(n, 10) for n in range(8)], codec="mpeg4", unit=Fraction(1, 10))
+        return
+    with Recorder(path) as recorder:
+        for n in range(8):
+            recorder.write(picture(n, (64, 64)))
+
+
+@pytest.mark.parametrize("name", ["day1.h5", "day1.mkv", "day1.mp4"])
+def test_labels_of_a_file(tmp_path: Path, desktop: str, name: str) -> None:
+    path = tmp_path / name
+    make(path)
+    foreign = path.read_bytes() if path.suffix == ".mp4" else None
+    options = ("--classes", "0,door", "--class-dirs", "names")
+    person = Person(path, desktop, *options)
+    person.press("0", "1", "Right", "1")
+    person.sees("5 / 8")
+    person.kill()
+    person = Person(path, desktop)  # it knows the classes
+    person.sees("5 / 8")
+    person.press("s")
+    assert "0 1, door 2" in person.ends()
+    assert list(open_recording(path).labels) == LABELS
+    assert foreign is None or path.read_bytes() == foreign
+    person = Person(path, desktop, *options)  # and what is labelled can be labelled again
+    person.press("Home", "1", "s")
+    person.ends()
+    assert list(open_recording(path).labels) == ["door", *LABELS[1:]]
