@@ -91,6 +91,7 @@ class Labelling:
         self._look = Look()
         self._shown = _Shown()
         self._waiting: Callable[[], None] | None = None  # what goes on when more is known
+        self._nudged_from = 0  # where the border was that is being moved back
         session = self._session
         self._deeds: dict[Do, Callable[[int], None]] = {
             Do.LABEL: self._label,
@@ -104,7 +105,7 @@ class Labelling:
             Do.UNLABELLED: lambda _: self._find(session.next_unlabelled(), "every frame has a label"),
             Do.UNREADABLE: lambda _: self._find(session.next_unreadable(), "no frame is known to be unreadable"),
             Do.CHANGE: self._to_change,
-            Do.NUDGE: lambda by: self._keep(session.nudge(by), "there is no border before this frame"),
+            Do.NUDGE: self._nudge,
             Do.CLEAR: lambda _: self._keep(session.clear()),
             Do.UNDO: lambda _: self._keep(session.undo(), "nothing to undo"),
             Do.ERASE: lambda _: self._keep(session.undo(), "nothing to undo"),
@@ -160,6 +161,8 @@ class Labelling:
         if self._look.typed is None or not self._type(action):
             if action.do not in (Do.LABEL, Do.PLAY, Do.SPEED, Do.BRIGHTNESS, Do.HELP):  # the rest ends playing
                 self._pause()
+            if action.do not in (Do.LABEL, Do.LABEL_STRETCH, Do.NUDGE, Do.BRIGHTNESS, Do.HELP):
+                self._nudged_from = 0
             if deed := self._deeds.get(action.do):
                 deed(action.number)
         self._pace.mark(self._clock(), done(self._session, self._work.legend))
@@ -177,15 +180,24 @@ class Labelling:
             self._keep(self._session.label(label), "" if self._session.at_end else "skipped: it can't be read")
 
     def _label_stretch(self, label: int) -> None:
-        """Label from here up to the next visible change, and go there."""
+        """Label from here up to the next visible change, and go there.
+
+        The change whose border was just moved back is not the next one: it is where this stretch was seen to begin.
+        """
         if not self._has_class(label) or self._session.at_end:
             return
-        target = self._pictures.changes.after(self._session.cursor)
+        target = self._pictures.changes.after(max(self._session.cursor, self._nudged_from))
         if target == UNKNOWN:
             self._wait_for(lambda: self._label_stretch(label))
         else:
             self._note_unreadable()
             self._keep(self._session.label_until(target, label))
+
+    def _nudge(self, by: int) -> None:
+        event = self._session.nudge(by)
+        if event is not None and by < 0:
+            self._nudged_from = max(self._nudged_from, event.stretches[-1][1])
+        self._keep(event, "there is no border before this frame")
 
     def _label_batch(self, _: int) -> None:
         stop = min(self._session.cursor + BATCH, self._session.count)

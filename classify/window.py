@@ -133,7 +133,7 @@ def prepare() -> None:
     try:
         import cv2
     except ImportError as error:
-        raise WindowError(f"OpenCV is missing or broken ({error}); install it: pip install opencv-python") from None
+        raise WindowError(f"OpenCV is missing or broken ({error}); {_remedy(str(error))}") from None
     toolkit = _toolkit(cv2.getBuildInformation())
     if toolkit == "NONE":
         raise WindowError(
@@ -141,6 +141,13 @@ def prepare() -> None:
         )
     if toolkit.startswith("QT"):
         _set_fonts()
+
+
+def _remedy(error: str) -> str:
+    """What to do about an OpenCV that can't be imported."""
+    if "libGL" in error or "libgthread" in error:
+        return "install what it needs: sudo apt install libgl1 libglib2.0-0"
+    return "install it: pip install opencv-python"
 
 
 def _choose_platform() -> None:

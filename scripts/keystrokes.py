@@ -156,16 +156,20 @@ def _by_changes(person: Person) -> Iterator[Any]:
     """T, then a digit a stretch; where a stretch ends wrong, the border is moved."""
     session, truth, changes = person.session, person.truth, person.pictures.changes
     yield "t"
+    border = 0  # before it was moved back: the change there is not gone to again
     while not session.at_end:
         at = session.cursor
         end = next((n for n in range(at, len(truth)) if truth[n] != truth[at]), len(truth))
-        target = changes.after(at)
+        target = changes.after(max(at, border))
         begun = at > 0 and session.labels[at - 1] == truth[at]
         if begun and end - at <= 1 + max(0, target - end):
             yield from "." * (end - at)
         else:
             yield str(truth[at])
             yield from "," * max(0, target - end)
+            border = target if target > end else 0
+            continue
+        border = 0
     person.note()
 
 

@@ -27,9 +27,7 @@ def record_brightening(day: Path, frames: int) -> None:
     writer.close()
 
 
-def classify(
-    day: Path, *options: str, display: str | None, **variables: str
-) -> subprocess.Popen[str]:
+def classify(day: Path, *options: str, display: str | None, **variables: str) -> subprocess.Popen[str]:
     """Start the labeller, with environment variables of its own."""
     unset = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     environment = {name: value for name, value in os.environ.items() if name not in unset} | variables
@@ -42,9 +40,7 @@ def classify(
 class Person:
     """Sits in front of the window."""
 
-    def __init__(
-        self, day: Path, display: str, *options: str, **variables: str
-    ) -> None:
+    def __init__(self, day: Path, display: str, *options: str, **variables: str) -> None:
         self.day = day
         self.display = display
         self.process = classify(day, *options, display=display, **variables)

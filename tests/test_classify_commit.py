@@ -18,7 +18,7 @@ from storage.errors import StorageError
 from storage.labels import LabelJournal, journal_path
 from storage.png import PngReader
 from tests.labelled import everything
-from tests.labeller import classes, classify, record_brightening
+from tests.labeller import Person, classes, classify, record_brightening
 from tests.test_storage_moves import as_nobody
 
 REPOSITORY = Path(__file__).parents[1]
@@ -131,6 +131,18 @@ def test_killed_at_any_system_call(labelled: Path, tmp_path: Path, what: str, ca
     assert kills or call in ("rmdir", "unlink", "mkdir"), f"{call} is not used at all"
 
 
+def test_the_next_start_completes_what_was_interrupted(labelled: Path, desktop: str) -> None:
+    before = pictures(labelled)
+    assert run(labelled, ["-c", SAVE], "renameat2", "signal=KILL:when=3") != 0
+    assert set(pictures(labelled)) not in (set(before), SORTED)
+    person = Person(labelled, desktop)
+    person.sees("1 / 2 - ")
+    assert set(pictures(labelled)) == SORTED
+    person.closes_the_window()
+    assert "what was interrupted last time is complete now" in person.ends()
+    is_whole(labelled, before)
+
+
 @pytest.mark.parametrize("call", ["renameat2", "fsync"])
 def test_a_disk_that_fails_half_way(labelled: Path, call: str) -> None:
     before = pictures(labelled)
@@ -182,7 +194,7 @@ def test_a_class_directory_that_leads_elsewhere(labelled: Path, tmp_path: Path) 
     (tmp_path / "outside").mkdir()
     (labelled / "0").symlink_to(tmp_path / "outside")
     before = everything(labelled)
-    with pytest.raises(StorageError, match="symbolic link.*nothing was moved"):
+    with pytest.raises(StorageError, match=r"symbolic link.*nothing was moved"):
         save(labelled)
     assert everything(labelled) == before and not list((tmp_path / "outside").iterdir())
 
