@@ -52,10 +52,11 @@ class Window:
 
     def show(self, picture: NDArray[np.uint8]) -> None:
         """Show a picture, (height, width, 3) uint8 RGB. It is on the screen after the next `key` or `listen`."""
-        self._cv2.imshow(NAME, self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
+        if self.is_open:  # OpenCV would open a window that was closed anew
+            self._cv2.imshow(NAME, self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
 
     def set_title(self, title: str) -> None:
-        if title != self._title:
+        if title != self._title and self.is_open:
             self._title = title
             self._cv2.setWindowTitle(NAME, title)
 
