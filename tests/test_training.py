@@ -14,6 +14,8 @@ from storage.cli import main
 from storage.verify import fault
 from tests.documents import REPOSITORY, run
 from tests.labelled import record
+from tests.labeller import record_brightening
+from tests.test_classify_commit import label, save
 from tests.test_storage_verify import DAMAGED, WHOLE
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -51,9 +53,9 @@ def by_keras(root: Path) -> dict[str, list[str]]:
         root, image_size=(8, 8), batch_size=None, shuffle=False, verbose=False
     )
     found: dict[str, list[str]] = {name: [] for name in dataset.class_names}
-    for path, (image, label) in zip(dataset.file_paths, dataset, strict=True):
+    for path, (image, number) in zip(dataset.file_paths, dataset, strict=True):
         assert tuple(image.shape) == (8, 8, 3)
-        assert Path(path).parent.name == dataset.class_names[int(label)]
+        assert Path(path).parent.name == dataset.class_names[int(number)]
         found[Path(path).parent.name].append(Path(path).name)
     return found
 
@@ -90,6 +92,17 @@ def labelled(tmp_path: Path) -> dict[str, list[str]]:
 def test_keras_finds_exactly_what_was_labelled(tmp_path: Path, labelled: dict[str, list[str]]) -> None:
     assert by_keras(tmp_path / "day1") == labelled
     assert image_folder(tmp_path / "day1") == labelled
+
+
+def test_keras_finds_exactly_what_the_labeller_sorted(tmp_path: Path) -> None:
+    """With frames that have no label yet, the journal of moves, and the names of classes beside the directories."""
+    day = tmp_path / "day1"
+    record_brightening(day, 6)
+    label(day)
+    save(day)
+    found = {"0": ["00000000.png", "00000002.png"], "1": ["00000001.png"], "2": ["00000003.png"]}
+    assert by_keras(day) == image_folder(day) == found
+    assert (day / "00000005.png").is_file() and (day / "moves.jsonl").is_file()
 
 
 def test_keras_finds_exactly_what_was_split_and_merged(tmp_path: Path, labelled: dict[str, list[str]]) -> None:
