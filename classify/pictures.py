@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64_000_000
 LARGEST_SIDE = 1280  # of a kept picture; no window shows more
 AHEAD = 24  # frames decoded in the direction of travel
+QUIET_SECONDS = 0.015  # after a frame is looked at, no changes are looked for: it is being drawn
 AROUND = 4  # frames shown small on either side
 SLOWEST, FASTEST, ASSUMED = 1.0, 60.0, 10.0  # frames a second
 
@@ -76,6 +78,7 @@ class Pictures:
         self._cursor = start
         self._unreadable: list[int] = []
         self._interval_ns: list[int] = []
+        self._quiet_until = 0.0
         self._closed = False
         self._changed = threading.Condition()
         self.look_at(start)
@@ -104,6 +107,7 @@ class Pictures:
         wanted = [cursor, *ahead[:2], *around, *ahead[2:]]
         with self._changed:
             self._cursor = cursor
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
             wanted = [n for n in dict.fromkeys(wanted) if 0 <= n < self._count][:room]
             for n in reversed(wanted):
                 if n in self._kept:
@@ -140,6 +144,9 @@ class Pictures:
                 if self._closed:
                     return
                 position = self._wanted.pop(0) if self._wanted else None
+                if position is None and (quiet := self._quiet_until - time.monotonic()) > 0:
+                    self._changed.wait(quiet)
+                    continue
             if position is not None:
                 if position not in self._kept:
                     self._load(position)
