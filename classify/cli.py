@@ -96,10 +96,10 @@ def _label(args: argparse.Namespace) -> int:
 
     path: Path = args.directory
     _check(path)
+    prepare()  # before anything reads a video: imported after PyAV, OpenCV hangs at its first window
     adopted = adopt(path)
     if adopted:
         _say(f"{path}: {adopted:,} frames have labels from the recording, which had been interrupted")
-    prepare()
     window: Window | None = None
     try:
         while True:

@@ -87,6 +87,8 @@ def test_playing_with_a_class_held_to_the_end_and_back(day: Path, desktop: str) 
 
 def test_a_click_on_the_timeline(day: Path, desktop: str) -> None:
     person = Person(day, desktop)
+    person.press("Right", "Right")
+    person.sees("3 / 60")  # now it has its size
     person.click(14 + 732 // 2, 712 - 30 - 16 + 6)
     person.sees("31 / 60")
     person.closes_the_window()
