@@ -97,6 +97,8 @@ def _label(args: argparse.Namespace) -> int:
     path: Path = args.directory
     _check(path)
     prepare()  # before anything reads a video: imported after PyAV, OpenCV hangs at its first window
+    if path.is_file():
+        _check_pictures(path)
     adopted = adopt(path)
     if adopted:
         _say(f"{path}: {adopted:,} frames have labels from the recording, which had been interrupted")
@@ -138,7 +140,6 @@ def _check(path: Path) -> None:
     """Refuse what is no recording before anything is made there."""
     from storage.dataset import locate
     from storage.errors import StorageError
-    from storage.formats import open_recording
 
     if not path.exists():
         raise StorageError(f"{path}: no such recording")
@@ -146,7 +147,12 @@ def _check(path: Path) -> None:
         place = locate(path)
         if place.class_name is not None:
             raise StorageError(f"{path} is a class directory; open {place.data_dir} with --relabel to look through it")
-        return
+
+
+def _check_pictures(path: Path) -> None:
+    """Refuse a file without pictures."""
+    from storage.formats import open_recording
+
     with open_recording(path) as recording:
         if not recording.has_pictures:
             recording.read(0)  # it says so
