@@ -90,18 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _label(args: argparse.Namespace) -> int:
     from classify.labelling import Ended
-    from classify.window import prepare
+    from classify.window import load_opencv, prepare
     from storage.labels import LabelJournal, journal_path
     from storage.live import adopt
 
     path: Path = args.directory
     _check(path)
-    prepare()  # before anything reads a video: imported after PyAV, OpenCV hangs at its first window
+    load_opencv()
     if path.is_file():
         _check_pictures(path)
     adopted = adopt(path)
     if adopted:
         _say(f"{path}: {adopted:,} frames have labels from the recording, which had been interrupted")
+    prepare()
     window: Window | None = None
     try:
         while True:

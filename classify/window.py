@@ -127,14 +127,12 @@ def prepare() -> None:
     WindowError
         There can't be one.
     """
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
     if sys.platform.startswith("linux"):
         _choose_platform()
         _check_display()
-    try:
-        import cv2
-    except ImportError as error:
-        raise WindowError(f"OpenCV is missing or broken ({error}); {_remedy(str(error))}") from None
+    load_opencv()
+    import cv2
+
     toolkit = _toolkit(cv2.getBuildInformation())
     if toolkit == "NONE":
         raise WindowError(
@@ -142,6 +140,24 @@ def prepare() -> None:
         )
     if toolkit.startswith("QT"):
         _set_fonts()
+
+
+def load_opencv() -> None:
+    """Import OpenCV; to be done before anything reads a video.
+
+    Both its wheels and PyAV's bring parts of X's library, under the same names. Qt hangs at its first window if it is
+    given PyAV's, which came first.
+
+    Raises
+    ------
+    WindowError
+        There is no OpenCV, or it can't be imported.
+    """
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise WindowError(f"OpenCV is missing or broken ({error}); {_remedy(str(error))}") from None
 
 
 def _remedy(error: str) -> str:
