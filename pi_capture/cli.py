@@ -81,7 +81,8 @@ def _record(args: argparse.Namespace) -> int:
     from pi_capture.progress import Progress
 
     stop = threading.Event()
-    progress = Progress(args.directory, args.seconds, quiet=args.quiet)
+    hurries = args.camera.startswith("file:")
+    progress = Progress(args.directory, args.seconds, quiet=args.quiet, hurries=hurries)
     countdown = args.countdown if args.countdown is not None else 3.0 if progress.on_terminal else 0.0
     notifier = Notifier(os.environ, stop, progress.say)
     meter = Meter()

@@ -33,6 +33,8 @@ class Progress:
         How long it will take; -1 if nobody knows.
     quiet : bool
         Warnings only.
+    hurries : bool
+        It goes as fast as it can and then ends, as a file does: how long the disk would last at that rate means nothing.
 
     Attributes
     ----------
@@ -44,12 +46,13 @@ class Progress:
         What is left on the disk.
     """
 
-    def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False) -> None:
+    def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False, hurries: bool = False) -> None:
         self.on_terminal = sys.stderr.isatty()
         self.note: Callable[[], str] | None = None  # what else the line shows, at its beginning
         self._target = Path(target)
         self._seconds = seconds
         self._quiet = quiet
+        self._low_seconds = 0.0 if hurries else LOW_SPACE_SECONDS
         self._started: float | None = None
         self._recent: deque[tuple[float, int, int]] = deque()
         self._next_log = 0.0
@@ -111,7 +114,7 @@ class Progress:
         return shutil.disk_usage(place).free
 
     def _warn(self, free: int, bytes_a_second: float) -> None:
-        if not self._warned and (free < LOW_SPACE_BYTES or free < bytes_a_second * LOW_SPACE_SECONDS):
+        if not self._warned and (free < LOW_SPACE_BYTES or free < bytes_a_second * self._low_seconds):
             self._warned = True
             lasts = f", enough for {free / bytes_a_second:.0f} s" if bytes_a_second > 0 else ""
             self.say(f"{priority(WARNING)}warning: only {free / 1e6:.0f} MB free on the disk of {self._target}{lasts}")
