@@ -34,7 +34,7 @@ class Progress:
     quiet : bool
         Warnings only.
     hurries : bool
-        It goes as fast as it can and then ends, as a file does: how long the disk would last at that rate means nothing.
+        It goes as fast as it can and then ends, as a file does: how long the disk would last so means nothing.
 
     Attributes
     ----------

@@ -265,6 +265,10 @@ class Recorder:
         self._span_ns = first_ns, frame.timestamp_ns
         return True
 
+    def miss(self, count: int) -> None:
+        """Count frames that the camera lost after the last one that came."""
+        self._dropped_camera += count
+
     def _needs_one_dropped(self, packet: Packet | None) -> bool:
         """Whether it can't be decoded from what was kept."""
         return packet is not None and self.takes_packets is not None and not packet.follows(self._last_packet)

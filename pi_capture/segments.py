@@ -139,6 +139,10 @@ class SegmentedRecorder:
         self._frames += 1
         return self._current.put(frame, wait=wait)
 
+    def miss(self, count: int) -> None:
+        """Count frames that the camera lost after the last one: see `Recorder.miss`."""
+        self._current.miss(count)
+
     # ----------------------------------------------------------------------------------------- from segment to segment
 
     def _is_full(self, frame: Frame) -> bool:

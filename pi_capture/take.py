@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
@@ -42,6 +43,7 @@ class Sink(Protocol):
     @property
     def takes_packets(self) -> tuple[str, int] | None: ...
     def put(self, frame: Frame, *, wait: bool) -> bool: ...
+    def miss(self, count: int) -> None: ...
     def describe(self, facts: Mapping[str, Any]) -> None: ...
 
 
@@ -95,6 +97,7 @@ class Intake:
             self.tracks.begin(frame.timestamp_ns, None if self.endless else round(self._until_ns))
         if frame.timestamp_ns >= self._until_ns:
             self.time_is_up = True
+            self._sink.miss(self._lost_before_the_end(frame))
             return False
         if self._gap:
             if self._last_ns is not None:
@@ -110,6 +113,14 @@ class Intake:
         if not kept:
             self.show(frame, recorded=False)
         return True
+
+    def _lost_before_the_end(self, frame: Frame) -> int:
+        """How many of the frames that the camera lost before this one, which is too late, would not have been."""
+        lost: int = frame.metadata.get("dropped_camera", 0)
+        if not lost or self._last_ns is None or self._until_ns is None:
+            return 0
+        apart = (frame.timestamp_ns - self._last_ns) / (lost + 1)
+        return min(lost, ceil((self._until_ns - self._last_ns) / apart) - 1)
 
     def show(self, frame: Frame, *, recorded: bool) -> None:
         """Show a frame to who watches."""

@@ -90,6 +90,19 @@ def test_a_camera_that_is_unplugged(tmp_path: Path, plug_in: Any) -> None:
     assert last_session(tmp_path / "day1")["end"].startswith("failed: test:0 was unplugged")
 
 
+@pytest.mark.parametrize(("lost", "counted"), [(0, 0), (9, 9), (20, 9)])
+def test_frames_lost_just_before_the_end_are_counted(tmp_path: Path, plug_in: Any, lost: int, counted: int) -> None:
+    class Stalling(Camera):
+        """Its first 11 frames come; then some are lost, of which those up to the end of the 0.2 s count."""
+
+        @staticmethod
+        def make(n: int) -> Frame:
+            return frame(n) if n <= 10 else frame(n + lost, metadata={"dropped_camera": lost} if lost else {})
+
+    summary = record(tmp_path / "day1", 0.2, camera=plug_in(Stalling))
+    assert (summary.frames, summary.dropped_camera) == (20 - counted, counted)
+
+
 def test_an_error_nobody_thought_of(tmp_path: Path, plug_in: Any) -> None:
     class Broken(Camera):
         @staticmethod
