@@ -188,6 +188,22 @@ def open_writer(
     return writer
 
 
+def complete(path: Path) -> None:
+    """Take up what a crash has left of a recording, as the next writer into it would.
+
+    Raises
+    ------
+    StorageError
+        There is none, it is being recorded into, or it is damaged.
+    """
+    row = find_format(path)
+    mend = getattr(importlib.import_module(row.module), "repair", None)
+    if mend is not None:
+        mend(path)
+    else:
+        row.load(row.writer)(path).close()
+
+
 def open_recording(path: Path | str, backend: str | None = None) -> Recording:
     """Open a recording for reading.
 

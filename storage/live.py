@@ -22,7 +22,7 @@ from typing import Any
 from storage.atomic import lock_file, sync_directory
 from storage.dataset import FRAME_NAME
 from storage.errors import StorageError
-from storage.formats import open_recording, open_writer
+from storage.formats import complete, open_recording
 from storage.heads import read_head
 from storage.labels import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
 from storage.png import PngReader
@@ -133,7 +133,11 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
         count = 0
         if kept is not None:
             if recover:
-                open_writer(recording).close()
+                try:
+                    complete(recording)
+                except StorageError:
+                    if recording.exists():
+                        raise
             if recording.exists():
                 count = _adopt(recording, kept, in_frames=in_frames)
         path.unlink()

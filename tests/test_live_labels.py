@@ -24,7 +24,8 @@ from classify.session import NONE, Session
 from storage import open_recording
 from storage.given import labels_as_they_stand, last_classes
 from storage.labels import LabelJournal, journal_path
-from storage.live import live_path
+from storage.live import adopt, live_path
+from tests.live import sensor
 
 HERE = Path(__file__).parents[1]
 CLASSES = "none,door,light"
@@ -153,6 +154,29 @@ def test_a_digit_begins_its_class(tmp_path: Path, name: str) -> None:
         assert ("door" in frames.labels) == name.endswith(".mkv")
         tail = labels_as_they_stand(frames)[-3:]
         assert tail == ["none"] * 3
+
+
+@pytest.mark.parametrize("end", ["\x03", "kill"])
+def test_beside_sensors_and_sound(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "day1.mkv"
+    imu = f"imu,rate=50={sensor(50)}"
+    terminal = Terminal(recording(path, "--sensor", imu, "--audio", "lavfi:sine=sample_rate=8000"))
+    known = label_a_while(terminal)
+    if end == "kill":
+        time.sleep(1.2)  # what was synced is what can be told
+        terminal.process.kill()
+        terminal.process.wait()
+        assert adopt(path) > 0
+    else:
+        terminal.press(end)
+        assert terminal.ends() == 0, terminal.shown
+    terminal.close()
+    check(path, known)
+    with open_recording(path) as frames:
+        imu_reader, sound = frames.tracks
+        counted = imu_reader.read()[1][:, 0].tolist()
+        assert counted == [counted[0] + n for n in range(len(counted))]
+        assert len(sound.read()[1]) > 8000
 
 
 @pytest.mark.parametrize("name", TARGETS)
