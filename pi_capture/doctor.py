@@ -310,8 +310,8 @@ def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
 
     pictures = _noisy_pictures(size)
     for row in all_formats():
-        if "weights" in row.options:
-            continue  # features are made of a network's numbers, not of the disk's speed
+        if not row.keeps_pictures:
+            continue
         name = f"{row.name} {size[0]}x{size[1]}"
         try:
             fps, bytes_a_frame = _record(trial / f"{row.name}-{size[0]}{row.suffix}", row.name, pictures)

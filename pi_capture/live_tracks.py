@@ -17,7 +17,7 @@ from pi_capture.recorder import Recorder
 from pi_capture.sample_time import Dated, SampleClock
 from pi_capture.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status
-from storage.formats import KEEP_SAMPLES, find_format
+from storage.formats import find_format
 
 SILENT_SECONDS = 5.0
 OFF_RATE = 0.02
@@ -115,7 +115,7 @@ def check_target(target: Path | str, backend: str | None, *, any_samples: bool) 
     """Raise UsageError if sensors and sound can't be recorded there, or there are none."""
     if not any_samples:
         raise UsageError("--camera none: give a --sensor or --audio to record")
-    if find_format(Path(target), backend).name not in KEEP_SAMPLES:
+    if not find_format(Path(target), backend).keeps_samples:
         better = Path(target).with_suffix(".mkv")
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
 

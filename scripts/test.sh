@@ -27,5 +27,5 @@ for check in 'ruff check' 'ruff format --check' mypy; do
     # shellcheck disable=SC2086 # a module and its arguments
     python -m $check || failed="$failed, $check"
 done
-python -m pytest "$@"
+python -m pytest -n "$(nproc)" --dist worksteal "$@"
 [ -z "$failed" ] || fail "the tests passed, but not ${failed#, } (above)"

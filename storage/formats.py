@@ -78,6 +78,8 @@ class Format:
         Other suffixes, of files that its reader opens and its writer does not make.
     options : tuple of str
         The keyword arguments that its writer takes, called so on the command line too.
+    keeps_pictures, keeps_samples : bool
+        Whether frames come back as pictures; whether sensors and sound go in as well.
     """
 
     name: str
@@ -87,6 +89,8 @@ class Format:
     reader: str
     also_reads: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    keeps_pictures: bool = True
+    keeps_samples: bool = False
 
     def load(self, class_name: str) -> Any:
         return getattr(importlib.import_module(self.module), class_name)
@@ -96,13 +100,16 @@ MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
     *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
 )
-KEEP_SAMPLES = ("video", "sound")
 FORMATS = (
     Format("png", "", "storage.png", "PngWriter", "PngReader"),
     Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
-    Format("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader", options=("weights",)),
-    Format("video", ".mkv", "storage.video", "VideoWriter", "open_video", MOVIES, ("codec", "crf")),
-    Format("sound", ".mka", "storage.video", "VideoWriter", "open_video"),
+    Format(
+        *("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader"),
+        options=("weights",),
+        keeps_pictures=False,
+    ),
+    Format("video", ".mkv", "storage.video", "VideoWriter", "open_video", MOVIES, ("codec", "crf"), keeps_samples=True),
+    Format(*("sound", ".mka", "storage.video", "VideoWriter", "open_video"), keeps_pictures=False, keeps_samples=True),
 )
 
 
@@ -177,12 +184,12 @@ def open_writer(
     if path.suffix.lower() in row.also_reads:
         better = path.with_suffix(row.suffix)
         raise StorageError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
-    if (tracks or not pictures) and row.name not in KEEP_SAMPLES:
+    if (tracks or not pictures) and not row.keeps_samples:
         better = path.with_suffix(".mkv")
         raise StorageError(f"{path}: sensors and sound go into a Matroska file; record to {better}")
     if pictures and row.name == "sound":
         raise StorageError(f"{path} has no room for pictures: record to {path.with_suffix('.mkv')}")
-    if row.name in KEEP_SAMPLES:
+    if row.keeps_samples:
         given.update(tracks=tracks, pictures=pictures)
     writer: Writer[Any] = row.load(row.writer)(path, **given)
     return writer

@@ -13,11 +13,11 @@ DOCUMENTS = sorted((REPOSITORY / "docs").glob("*.md"))
 RUN_ELSEWHERE = {"training.md"}
 
 
-def test_every_block_runs(tmp_path: Path, mobilenet: Path) -> None:
-    for document in DOCUMENTS:
-        if document.name not in RUN_ELSEWHERE:
-            (tmp_path / document.stem).mkdir()
-            run(document, tmp_path / document.stem)
+@pytest.mark.parametrize(
+    "document", [path for path in DOCUMENTS if path.name not in RUN_ELSEWHERE], ids=lambda path: path.name
+)
+def test_every_block_runs(document: Path, tmp_path: Path, mobilenet: Path) -> None:
+    run(document, tmp_path)
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(REPOSITORY.glob("*.md"))], ids=lambda path: path.name)

@@ -28,7 +28,7 @@ def test_a_machine_that_will_record(tmp_path: Path) -> None:
     found = findings(done)
     assert found["camera"][0]["state"] == "ok" and "demo:0" in found["camera"][0]["found"]
     speeds = [finding["found"] for finding in found["speed"]]
-    assert [text.split()[0] for text in speeds] == [row.name for row in FORMATS if "weights" not in row.options]
+    assert [text.split()[0] for text in speeds] == [row.name for row in FORMATS if row.keeps_pictures]
     assert all(int(text.split(": ")[1].split()[0]) > 0 and "64x48" in text for text in speeds)
     assert {"libraries", "space", "disk", "clock", "window", "features"} <= set(found)
     assert all(finding["advice"] for rows in found.values() for finding in rows if finding["state"] == "fail")

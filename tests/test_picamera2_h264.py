@@ -120,7 +120,7 @@ def encoder(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(Request, "_memory", shown)
     monkeypatch.setattr(Picamera2, "script", [reported(n) for n in range(80)])
     monkeypatch.setattr(Encoder, "made", [])
-    monkeypatch.setattr("pi_capture.capture.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("pi_capture.take.SETTLE_SECONDS", 0)
     return Encoder
 
 

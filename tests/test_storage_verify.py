@@ -41,7 +41,7 @@ RGB_4X2 = struct.pack(">IIBBBBB", 4, 2, 8, 2, 0, 0, 0)
 ROWS = bytes(2 * 13)
 DAMAGED = {
     "empty": (b"", "is empty"),
-    "text": (b"hello, world", "not a whole picture"),
+    "text": (b"hello, world", "not a picture"),
     "zeros": (bytes(5000), "nothing but zeros"),
     "signature only": (WHOLE[:8], "ends before"),
     "half": (WHOLE[: len(WHOLE) // 2], "in the middle of chunk IDAT"),
