@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.console import Version
+
 if TYPE_CHECKING:
     from classify.commit import Applied
     from classify.labelling import Ended
@@ -61,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
     parser.add_argument("--undo", action="store_true", help="take the last S back, and end")
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
     return parser
 
 
@@ -334,19 +336,6 @@ def _classes(text: str) -> tuple[str, ...]:
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
     return names
-
-
-class _Version(argparse.Action):
-    """Looks the version up when it is asked for, and only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(f"pi-capture {version('pi-capture')}")
-        except PackageNotFoundError:
-            print("pi-capture, not installed")
-        parser.exit()
 
 
 def _say(text: str) -> None:

@@ -7,10 +7,10 @@ Each long option is a setting as well, in a file or the environment (`pi_capture
 from __future__ import annotations
 
 import argparse
-import math
 import re
 
 from pi_capture import __version__
+from storage.console import finite, not_negative, positive
 
 MAX_SIDE = 16384
 ORDERS = ("list-cameras", "print-config")  # options that are no setting
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=_seconds, help="how long; -1 until Ctrl-C")
     parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from, see below")
     parser.add_argument("--size", metavar="WxH", type=size, default="128x128", help="128x128 unless given; or 'source'")
-    parser.add_argument("--fps", metavar="N", type=_positive, help="wanted rate (default: the camera's, at most 30)")
+    parser.add_argument("--fps", metavar="N", type=positive, help="wanted rate (default: the camera's, at most 30)")
     parser.add_argument("--backend", metavar="NAME", help="format (default: by DIRECTORY's suffix, else png)")
     parser.add_argument(
         "--jitter",
@@ -76,10 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--jitter-seed", metavar="N", type=int, help="repeat the same variation")
     parser.add_argument(
-        "--countdown", metavar="S", type=_not_negative, help="warning (default: 3 on a terminal, else 0)"
+        "--countdown", metavar="S", type=not_negative, help="warning (default: 3 on a terminal, else 0)"
     )
     parser.add_argument(
-        "--sync-interval", metavar="S", type=_positive, default=1.0, help="what a power cut may cost (default: 1)"
+        "--sync-interval", metavar="S", type=positive, default=1.0, help="what a power cut may cost (default: 1)"
     )
     parser.add_argument(
         "--live-labels",
@@ -149,13 +149,13 @@ def build_parser() -> argparse.ArgumentParser:
     lasting.add_argument(
         "--on-motion",
         metavar="PERCENT",
-        type=_positive,
+        type=positive,
         nargs="?",
         const=1.0,
         help="keep only what moves: this much of the picture, at least (default: 1)",
     )
-    lasting.add_argument("--pre-roll", metavar="S", type=_not_negative, default=2.0, help="and before it (default: 2)")
-    lasting.add_argument("--post-roll", metavar="S", type=_not_negative, default=5.0, help="and after it (default: 5)")
+    lasting.add_argument("--pre-roll", metavar="S", type=not_negative, default=2.0, help="and before it (default: 2)")
+    lasting.add_argument("--post-roll", metavar="S", type=not_negative, default=5.0, help="and after it (default: 5)")
     parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
     parser.add_argument("--json-lines", action="store_true", help="print a status a second on stdout, then the summary")
     parser.add_argument(
@@ -170,18 +170,8 @@ def build_parser() -> argparse.ArgumentParser:
 # ------------------------------------------------------------------------------------------------ the arguments' types
 
 
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return number
-
-
 def _seconds(text: str) -> float:
-    number = _number(text)
+    number = finite(text)
     if number <= 0 and number != -1:
         raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, or -1 to record until Ctrl-C")
     return number
@@ -191,20 +181,6 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 1 << 16):
         raise argparse.ArgumentTypeError(f"{text!r}: give a port, 1 to 65535, or 0 for any that is free")
     return int(text)
-
-
-def _positive(text: str) -> float:
-    number = _number(text)
-    if number <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
-    return number
-
-
-def _not_negative(text: str) -> float:
-    number = _number(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
-    return number
 
 
 def _class_names(text: str) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from storage.cli_files import (
     merge_streams_arguments,
 )
 from storage.cli_labels import LABELS, labels, labels_arguments
-from storage.console import fail
+from storage.console import Version, fail
 from storage.errors import StorageError
 
 EXAMPLES = """\
@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for row in COMMANDS:
         command = commands.add_parser(
@@ -128,16 +128,3 @@ COMMANDS = (
     _Command("merge-streams", "several files into one, aligned", merge_streams_arguments, merge_streams, MERGE_STREAMS),
     _Command("labels", "labels as intervals: subtitles, ELAN, Audacity", labels_arguments, labels, LABELS),
 )
-
-
-class _Version(argparse.Action):
-    """Looks the version up when it is asked for, and only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(f"pi-capture {version('pi-capture')}")
-        except PackageNotFoundError:
-            print("pi-capture, not installed")
-        parser.exit()

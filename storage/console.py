@@ -1,4 +1,4 @@
-"""What all commands of ``python -m storage`` print and take: progress, JSON, failures, and the types of arguments."""
+"""What command lines share: progress, JSON, failures, and the types of arguments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def fail(reason: object) -> int:
 # ------------------------------------------------------------------------------------------------ the arguments' types
 
 
-def _number(text: str) -> float:
+def finite(text: str) -> float:
+    """A number, but not nan or infinite."""
     try:
         number = float(text)
     except ValueError:
@@ -56,25 +57,25 @@ def offset(text: str) -> tuple[str, float]:
     name, separator, seconds = text.rpartition("=")
     if not separator or not name:
         raise argparse.ArgumentTypeError(f"{text!r} must be a file's name and seconds, such as B=+1.25")
-    return name, _number(seconds)
+    return name, finite(seconds)
 
 
 def share(text: str) -> float:
-    number = _number(text)
+    number = finite(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 0 and less than 1, such as 0.1")
     return number
 
 
 def positive(text: str) -> float:
-    number = _number(text)
+    number = finite(text)
     if number <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
     return number
 
 
 def not_negative(text: str) -> float:
-    number = _number(text)
+    number = finite(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
     return number
@@ -90,3 +91,16 @@ def seed(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
     return int(text)
+
+
+class Version(argparse.Action):
+    """Looks the version up when it is asked for, and only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"pi-capture {version('pi-capture')}")
+        except PackageNotFoundError:
+            print("pi-capture, not installed")
+        parser.exit()
