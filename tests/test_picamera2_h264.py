@@ -251,7 +251,7 @@ def test_an_encoder_that_fails_ends_in_one_line(
     monkeypatch.setattr(encoder, "error_at", 10)
     with pytest.raises(RecordingError, match=r"^the Pi's H.264 encoder failed: Input/output error; record without"):
         recorded(tmp_path / "day1.mkv")
-    assert len(frames_of(tmp_path / "day1.mkv")) == 10
+    assert 8 <= len(frames_of(tmp_path / "day1.mkv")) <= 10  # two may be in the encoder when it fails
     assert Picamera2.opened[0].closed
 
 
