@@ -222,8 +222,8 @@ class Sender:
 
     def _serve(self, connection: socket.socket) -> None:
         """Send frames until the recording or the connection ends."""
-        from storage.matroska import VIDEO_TRACK, Block, Track
-        from storage.matroska_stream import block_bytes, note, opening
+        from storage.matroska import VIDEO_TRACK, Block, Track, cluster_bytes
+        from storage.matroska_stream import note, opening
         from storage.video_codecs import Encoder
 
         prepare(connection)
@@ -247,7 +247,7 @@ class Sender:
             packet = encoder.encode(frame.pixels, key=key)
             facts = {"timestamp_ns": frame.timestamp_ns, "metadata": dict(frame.metadata), "number": number}
             since = 0 if key else time_us - last
-            data = block_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))
+            data = cluster_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))
             last = time_us
             if begins:
                 rgb = self._codec.pixel_format == "bgr0"

@@ -210,7 +210,7 @@ class Muxer:
 
     def begin(self, tracks: Sequence[Track], tags: Tags) -> None:
         """Write all that comes before the first block."""
-        entries = b"".join(_track_entry(track, self._uuid) for track in tracks)
+        entries = b"".join(track_entry(track, self._uuid) for track in tracks)
         self._append(head(self._uuid, self._date) + element(Id.TRACKS, checksum(entries), entries))
         self._append_tags(tags)
 
@@ -246,7 +246,7 @@ class Muxer:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if block.duration is not None:
             self._pad()
-        at = self._append(_cluster(block))
+        at = self._append(cluster_bytes(block))
         self._duration = max(self._duration, block.time + (block.duration or 0))
         key = not block.since_reference
         self._table.add(block.track, block.time, at, key=key, mark=mark)
@@ -440,7 +440,7 @@ def _seek(kind: int, at: int) -> bytes:
     )
 
 
-def _track_entry(track: Track, uuid: bytes) -> bytes:
+def track_entry(track: Track, uuid: bytes) -> bytes:
     parts = [
         element(Id.TRACK_NUMBER, unsigned(track.number)),
         element(Id.TRACK_UID, unsigned(_track_uid(uuid, track.number))),
@@ -495,7 +495,7 @@ def _tag(track: int | None, texts: Mapping[str, str], uuid: bytes) -> bytes:
     return element(Id.TAG, element(Id.TARGETS, target), *simple)
 
 
-def _cluster(block: Block) -> bytes:
+def cluster_bytes(block: Block) -> bytes:
     """A cluster with one block in it. What is small comes first: an index is made without reading the packets."""
     group = []
     if block.facts:

@@ -134,7 +134,7 @@ def read_head(fd: int) -> Head | None:
         info = _children(level1[Id.INFO])
         if info[Id.MUXING_APP] != MUXER.encode() or info[Id.TIMESTAMP_SCALE] != unsigned(TICK_NS):
             return None
-        seeks = [_children(seek) for kind, seek in _list(level1[Id.SEEK_HEAD]) if kind == Id.SEEK]
+        seeks = [_children(seek) for kind, seek in elements_in(level1[Id.SEEK_HEAD]) if kind == Id.SEEK]
         positions = {_number(seek[Id.SEEK_ID]): SEGMENT_BODY + _number(seek[Id.SEEK_POSITION]) for seek in seeks}
         return Head(
             uuid=info[Id.SEGMENT_UUID],
@@ -166,9 +166,9 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
     """
     size = os.fstat(fd).st_size
     kind, at, end = _element_at(fd, HEAD_BYTES, size)
-    if kind != Id.TRACKS or end > HEAD_BYTES + MAX_TRACKS_BYTES or not _is_intact(data := os.pread(fd, end - at, at)):
+    if kind != Id.TRACKS or end > HEAD_BYTES + MAX_TRACKS_BYTES or not is_intact(data := os.pread(fd, end - at, at)):
         raise ValueError("its list of tracks is")
-    tracks = _read_tracks(data)
+    tracks = parse_tracks(data)
     if head.end is not None and head.end <= size and head.tags_at:
         tags = _read_tags(fd, head.tags_at, head.end) or {None: {}}
         found = _read_table(fd, head, tags[None])
@@ -191,9 +191,9 @@ def read_block(fd: int, at: int) -> Block:
         raise ValueError("there is no block where the index says so")
     length = int.from_bytes(front[4:], "big") & 0x0FFFFFFF
     data = os.pread(fd, length, at + 8)
-    if len(data) < length or not _is_intact(data):
+    if len(data) < length or not is_intact(data):
         raise ValueError("its bytes have changed since they were written")
-    return _parse_cluster(data, length)
+    return parse_cluster(data, length)
 
 
 def begins_element(fd: int, at: int) -> bool:
@@ -258,7 +258,7 @@ class _Found:
         if at + stop > end:
             raise ValueError("an element is cut off")
         if kind == Id.CLUSTER:
-            if check and not _is_intact(os.pread(fd, stop - start, at + start)):
+            if check and not is_intact(os.pread(fd, stop - start, at + start)):
                 raise ValueError("a cluster is damaged")
             block = _parse_front(fd, front[start:], at + start, stop - start)
             key = not block.since_reference
@@ -306,7 +306,7 @@ def _next_cluster(fd: int, at: int, end: int) -> int | None:
         length = int.from_bytes(front[4:], "big") & 0x0FFFFFFF
         if len(front) == 8 and front[4] >> 4 == 1 and at + 8 + length <= end:
             effort -= length
-            if _is_intact(os.pread(fd, length, at + 8)):
+            if is_intact(os.pread(fd, length, at + 8)):
                 return at
         effort -= 4096
         at += 1
@@ -315,18 +315,18 @@ def _next_cluster(fd: int, at: int, end: int) -> int | None:
 
 def _parse_front(fd: int, front: bytes, at: int, length: int) -> Block:
     try:
-        return _parse_cluster(front, length)
+        return parse_cluster(front, length)
     except ValueError:
-        return _parse_cluster(os.pread(fd, length, at), length)
+        return parse_cluster(os.pread(fd, length, at), length)
 
 
-def _is_intact(content: bytes) -> bool:
+def is_intact(content: bytes) -> bool:
     """Whether the content of an element has the checksum that it begins with."""
     (checksum,) = struct.unpack_from("<I", content, 2) if len(content) > 6 else (0,)
     return content[:2] == b"\xbf\x84" and checksum == isal_zlib.crc32(memoryview(content)[6:])
 
 
-def _parse_cluster(data: bytes, length: int) -> Block:
+def parse_cluster(data: bytes, length: int) -> Block:
     """The block of a cluster; if only its front is there, without its packet.
 
     Raises
@@ -366,9 +366,9 @@ def _facts(additions: bytes) -> bytes:
 # ------------------------------------------------------------------------------------------------- tracks, tags, index
 
 
-def _read_tracks(data: bytes) -> dict[int, Track]:
+def parse_tracks(data: bytes) -> dict[int, Track]:
     tracks = {}
-    for kind, content in _list(data):
+    for kind, content in elements_in(data):
         if kind == Id.TRACK_ENTRY:
             entry = _children(content)
             video = _children(entry.get(Id.VIDEO, b""))
@@ -405,9 +405,9 @@ def _read_tags(fd: int, at: int, size: int) -> dict[int | None, dict[str, str]] 
         kind, start, end = _element_at(fd, at, size)
         if kind != Id.TAGS or end - start > MAX_TAGS_BYTES:
             return None
-        for kind, tag in _list(os.pread(fd, end - start, start)):
+        for kind, tag in elements_in(os.pread(fd, end - start, start)):
             texts = tags[None]
-            for inner, simple in _list(tag if kind == Id.TAG else b""):
+            for inner, simple in elements_in(tag if kind == Id.TAG else b""):
                 if inner == Id.TARGETS and (uid := _children(simple).get(Id.TAG_TRACK_UID)):
                     texts = tags.setdefault(_number(uid) & 0xFF, {})
                 elif inner == Id.SIMPLE_TAG:
@@ -442,10 +442,10 @@ def _read_table(fd: int, head: Head, tags: dict[str, str]) -> dict[int, Blocks] 
 
 def _children(data: bytes) -> dict[int, bytes]:
     """The content of each element in there, the last one of each kind."""
-    return dict(_list(data))
+    return dict(elements_in(data))
 
 
-def _list(data: bytes) -> Iterator[tuple[int, bytes]]:
+def elements_in(data: bytes) -> Iterator[tuple[int, bytes]]:
     return ((kind, data[start:end]) for kind, start, end in _elements(data))
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.matroska import MUXER, Block, Id, Track, _cluster, _track_entry, checksum, element, head
-from storage.matroska_read import _is_intact, _list, _parse_cluster, _read_tracks
+from storage.matroska import MUXER, Block, Id, Track, checksum, element, head, track_entry
+from storage.matroska_read import elements_in, is_intact, parse_cluster, parse_tracks
 
 NOTE_MARK = b"pi-capture:"
 MOST_SMALL = 1 << 20  # bytes of anything but a picture
@@ -24,13 +24,8 @@ MOST_LENGTH_BYTES = 12
 def opening(tracks: Sequence[Track]) -> bytes:
     """What a stream begins with."""
     uuid = secrets.token_bytes(16)
-    entries = b"".join(_track_entry(track, uuid) for track in tracks)
+    entries = b"".join(track_entry(track, uuid) for track in tracks)
     return head(uuid, time.time_ns()) + element(Id.TRACKS, checksum(entries), entries)
-
-
-def block_bytes(block: Block) -> bytes:
-    """A packet of a track."""
-    return _cluster(block)
 
 
 def note(content: Mapping[str, Any]) -> bytes:
@@ -99,16 +94,16 @@ class Incoming:
                 raise ValueError(f"an element of {length if length is not None else 'endless'} bytes")
             content = self._exactly(length)
             if kind == Id.CLUSTER:
-                if not _is_intact(content):
+                if not is_intact(content):
                     raise ValueError("a damaged picture")
-                return _parse_cluster(content, length)
+                return parse_cluster(content, length)
             if kind == Id.TRACKS:
-                if not _is_intact(content):
+                if not is_intact(content):
                     raise ValueError("a damaged list of tracks")
-                return Tracks(_read_tracks(content[6:]))
+                return Tracks(parse_tracks(content[6:]))
             if kind == Id.VOID and content.startswith(NOTE_MARK):
                 return from_json(content[len(NOTE_MARK) :])
-            if kind == Id.EBML and (Id.DOC_TYPE, b"matroska") not in list(_list(content)):
+            if kind == Id.EBML and (Id.DOC_TYPE, b"matroska") not in list(elements_in(content)):
                 raise ValueError("no Matroska")
 
     def _identifier(self, front: bytes) -> int:
