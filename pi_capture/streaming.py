@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import socket
 import struct
 import sys
@@ -17,13 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from pi_capture.errors import CameraError, UsageError
 
 if TYPE_CHECKING:
+    from pi_capture.srt import Relay
     from storage.frame import Frame
     from storage.video_codecs import Codec
 
@@ -33,41 +35,60 @@ SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection count
 BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
+MOST_SENDERS = 32  # into one file
+SRT_OPTIONS = {"passphrase", "pbkeylen", "latency", "streamid", "transtype"}
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent."""
+    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
+
+    ``senders=`` is how many are waited for. ``srt://`` goes through another program (`pi_capture.srt`), which is given
+    `options`; they may hold a password.
+    """
 
     host: str
     port: int
     listen: bool
     codec: str
+    senders: int = 1
+    scheme: str = "tcp"
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}" + ("?listen" if self.listen else "")
+        return f"{self.scheme}://{self.place}" + ("?listen" if self.listen else "")
+
+    @property
+    def place(self) -> str:
+        """``HOST:PORT``, as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @staticmethod
     def parse(text: str, option: str) -> Address:
         """Read an address. Raises UsageError, in which `option` names what it was given for."""
-        shown = re.sub(r"//[^/]*@", "//…@", text)
+        shown = re.sub(r"//[^/]*@|(?<=passphrase=)[^&]*", "…", text)
         form = f"{option} {shown}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
-        if text.lower().startswith("srt://"):
-            raise UsageError(f"{option} {text}: PyAV comes without SRT; use tcp://, through a VPN where it needs one")
         try:
             parts = urlsplit(text)
             port = parts.port
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
         except ValueError:
             raise UsageError(form) from None
-        if parts.scheme != "tcp" or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
+        known = parts.scheme in ("tcp", "srt")
+        if not known or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
             raise UsageError(form)
-        if not set(query) <= {"listen", "codec"}:
-            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264")
-        return Address(parts.hostname, port, query.get("listen", "0") not in ("0",), query.get("codec", "ffv1"))
+        listen = query.pop("listen", "0") != "0"
+        codec, senders = query.pop("codec", "ffv1"), query.pop("senders", "1")
+        if not senders.isdecimal() or not 1 <= int(senders) <= MOST_SENDERS:
+            raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
+        if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme != "tcp"):
+            raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
+        if not set(query) <= (SRT_OPTIONS if parts.scheme == "srt" else set()):
+            more = f", and {', '.join(sorted(SRT_OPTIONS))} of SRT" if parts.scheme == "srt" else ""
+            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264{more}")
+        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, query)
 
 
 def listen_at(address: Address) -> socket.socket:
@@ -126,6 +147,7 @@ class Sender:
     """
 
     def __init__(self, address: Address, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        from pi_capture.srt import check_program
         from storage.errors import StorageError
         from storage.video_codecs import find_codec
 
@@ -133,8 +155,12 @@ class Sender:
             self._codec: Codec = find_codec(address.codec)
         except StorageError as error:
             raise UsageError(f"--stream-to: {error}") from None
-        self._address, self._facts, self._say = address, facts, say
-        self._listener = listen_at(address) if address.listen else None
+        self._address, self._say = address, say
+        self._facts = {**facts, "sender": secrets.token_hex(8)}  # by which it is known when it comes back
+        if address.scheme == "srt":
+            check_program()
+        self._listener = listen_at(address) if address.listen and address.scheme == "tcp" else None
+        self._relay: Relay | None = None
         self._queue: deque[tuple[int, Frame]] = deque()
         self._ready = threading.Condition()
         self._connected = self._over = False
@@ -196,6 +222,7 @@ class Sender:
                     self._serve(connection)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error) or "it broke off"
+                reason = (self._relay.complaint() if self._relay is not None else "") or reason
                 if not self._over:
                     lost = self.dropped - before
                     more = f", {lost} frames were dropped on the wire" if lost else ""
@@ -206,6 +233,8 @@ class Sender:
                     self.dropped += len(self._queue)
                     self._queue.clear()
                 self._connection = None
+                if self._relay is not None:
+                    self._relay.close(FLUSH_SECONDS)
             self._pause(wait)
 
     def _pause(self, seconds: float) -> None:
@@ -213,6 +242,8 @@ class Sender:
             self._ready.wait_for(lambda: self._over, seconds)
 
     def _connect(self) -> socket.socket | None:
+        if self._address.scheme == "srt":
+            return self._connect_srt()
         if self._listener is None:
             return connect_to(self._address, SILENCE_SECONDS)
         try:
@@ -220,13 +251,30 @@ class Sender:
         except TimeoutError:
             return None
 
+    def _connect_srt(self) -> socket.socket | None:
+        """As `_connect`, through the program that speaks SRT."""
+        from pi_capture.srt import Relay
+        from storage.matroska import ebml_header
+
+        relay = self._relay = Relay(self._address, sending=True)
+        relay.connection.sendall(ebml_header())  # it connects only when it has seen that something comes
+        while relay.alive and not self._over:
+            if relay.connected.wait(0.25):
+                return relay.connection
+        reason = relay.complaint()
+        relay.close()
+        if not self._over and not (relay.nobody_came and self._address.listen):
+            raise OSError(reason)
+        return None
+
     def _serve(self, connection: socket.socket) -> None:
         """Send frames until the recording or the connection ends."""
-        from storage.matroska import VIDEO_TRACK, Block, Track, cluster_bytes
+        from storage.matroska import VIDEO_TRACK, Block, Track, cluster_bytes, ebml_header
         from storage.matroska_stream import note, opening
         from storage.video_codecs import Encoder
 
-        prepare(connection)
+        if self._address.scheme == "tcp":
+            prepare(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         connection.settimeout(SILENCE_SECONDS)
         writing = threading.Lock()
@@ -253,7 +301,8 @@ class Sender:
                 rgb = self._codec.pixel_format == "bgr0"
                 track = Track(1, VIDEO_TRACK, self._codec.track, encoder.private, "camera", size, rgb)
                 hello = {"facts": dict(self._facts), "codec": self._codec.name}
-                data = opening([track]) + note(hello) + data
+                begun = 0 if self._relay is None else len(ebml_header())
+                data = opening([track])[begun:] + note(hello) + data
             with writing:
                 connection.sendall(data)
             self.sent += 1

@@ -400,7 +400,7 @@ def head(
     duration : int, optional
         Its microseconds.
     """
-    start = _ebml_header() + _id(Id.SEGMENT)
+    start = ebml_header() + _id(Id.SEGMENT)
     size = UNKNOWN_SIZE if end is None else _size(end - SEGMENT_BODY, 8)
     found = {Id.TRACKS: HEAD_BYTES, **(positions or {})}
     seeks = [_seek(kind, found[kind]) if kind in found else void(SEEK_BYTES) for kind in (Id.TRACKS, Id.CUES, Id.TAGS)]
@@ -417,7 +417,7 @@ def head(
     return known + void(HEAD_BYTES - len(known))
 
 
-def _ebml_header() -> bytes:
+def ebml_header() -> bytes:
     return element(
         Id.EBML,
         element(Id.EBML_VERSION, b"\1"),
@@ -430,7 +430,7 @@ def _ebml_header() -> bytes:
     )
 
 
-SEGMENT_BODY = len(_ebml_header()) + 12
+SEGMENT_BODY = len(ebml_header()) + 12
 """What positions in a file are counted from."""
 
 

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pi_capture.errors import CameraError
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
+from pi_capture.srt import Relay, check_program
 from pi_capture.streaming import PING, SILENCE_SECONDS, Address, connect_to, listen_at, prepare
 from storage.frame import Frame
 from storage.matroska import Block
@@ -41,7 +42,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
     Parameters
     ----------
     address : str
-        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one.
+        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one; or ``srt://``.
     size, fps
         See `pi_capture.sources.open_source`.
 
@@ -51,16 +52,77 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
         There is no sender, or it sends something else than video.
     """
     place = Address.parse(address, "--camera")
-    listener = listen_at(place) if place.listen else None
+    way = _SrtWay(place) if place.scheme == "srt" else _TcpWay(place)
     try:
-        connection = _meet(place, listener, FIRST_SECONDS, threading.Event())
+        connection = way.meet(FIRST_SECONDS, threading.Event())
         if not is_ours(_peek(connection, place)):
             return _open_foreign(connection, place, size, fps)
-        return StreamSource(place, listener, connection, size, fps)
+        return StreamSource(place, way, connection, size, fps)
     except BaseException:
-        if listener is not None:
-            listener.close()
+        way.close()
         raise
+
+
+class Way(Protocol):
+    """How a sender is met, and met again after a connection broke off.
+
+    `answers` is whether it can be asked for the time: whether anything goes back to it.
+    """
+
+    @property
+    def answers(self) -> bool: ...
+    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
+        """A connection to the sender, who may take so long. Raises CameraError."""
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+
+
+class _TcpWay:
+    answers = True
+
+    def __init__(self, place: Address) -> None:
+        self._place = place
+        self._listener = listen_at(place) if place.listen else None
+
+    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
+        return _meet(self._place, self._listener, seconds, closed)
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+
+
+class _SrtWay:
+    """Through the program that speaks SRT: a new one for each connection."""
+
+    answers = False
+
+    def __init__(self, place: Address) -> None:
+        check_program()
+        self._place = place
+        self._relay: Relay | None = None
+
+    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
+        until = time.monotonic() + seconds
+        reason = "nobody connected"
+        while time.monotonic() < until and not closed.is_set():
+            self.close()
+            self._relay = relay = Relay(self._place, sending=False)
+            while time.monotonic() < until and not closed.is_set():
+                if select.select([relay.connection], [], [], 0.25)[0]:
+                    if relay.connection.recv(1, socket.MSG_PEEK):
+                        return relay.connection
+                    break
+            reason = "nobody connected" if relay.nobody_came and self._place.listen else relay.complaint() or reason
+            if not self._place.listen and seconds == FIRST_SECONDS:
+                break
+            closed.wait(0.5)
+        raise CameraError(f"{self._place}: {reason}; check the address, and the sender")
+
+    def close(self) -> None:
+        if self._relay is not None:
+            self._relay.close()
 
 
 def _meet(place: Address, listener: socket.socket | None, seconds: float, closed: threading.Event) -> socket.socket:
@@ -137,15 +199,16 @@ class StreamSource:
     def __init__(
         self,
         place: Address,
-        listener: socket.socket | None,
+        way: Way,
         connection: socket.socket,
         size: Size | None,
         fps: float | None,
     ) -> None:
-        self._place, self._listener = place, listener
+        self._place, self._way = place, way
         self._closed = threading.Event()
         self._samples: list[Offset] = []
         self._clock: Offset | None = None
+        self._arrival: tuple[int, int] | None = None  # the sender's clock minus ours, and when that was so
         self._wanted = size
         self._hello: Mapping[str, Any] = {}
         self._index = self._lost = self._number = 0
@@ -167,6 +230,7 @@ class StreamSource:
             live=True,
             details={
                 "sender": facts,
+                "clocks": "compared" if self._way.answers else "not compared: frames are dated by when they arrive",
                 "clock_offset_ns": self._clock.ns if self._clock else None,
                 "clock_uncertainty_ns": self._clock.uncertainty_ns if self._clock else None,
                 "codec": self._codec.name,
@@ -184,7 +248,7 @@ class StreamSource:
                     return
             self._connection.close()
             try:
-                self._connection = _meet(self._place, self._listener, AGAIN_SECONDS, self._closed)
+                self._connection = self._way.meet(AGAIN_SECONDS, self._closed)
             except CameraError:
                 raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
             self._begin()
@@ -195,15 +259,15 @@ class StreamSource:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
-        if self._listener is not None:
-            self._listener.close()
+        self._way.close()
 
     # ---------------------------------------------------------------------------------------------------- a connection
 
     def _begin(self) -> None:
         """Read what a connection begins with, and compare the clocks. Raises CameraError."""
-        self._connection.settimeout(SILENCE_SECONDS)
+        self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
         self._incoming = Incoming(self._receive)
+        self._arrival = None
         self._samples.clear()  # after a break the sender may be another one
         self._early.clear()
         self._next_ping = 0.0
@@ -221,7 +285,8 @@ class StreamSource:
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
             self._converter = RgbConverter(self._size)
-            self._compare_clocks()
+            if self._way.answers:
+                self._compare_clocks()
         except _BrokenOffError:
             raise CameraError(f"{self._place}: the connection broke off as it began") from None
         except (ValueError, KeyError, StopIteration) as error:
@@ -265,7 +330,7 @@ class StreamSource:
         for block in early:
             yield from self._frame(block)
         while (element := self._next()) is not None:
-            if time.monotonic() >= self._next_ping:
+            if self._way.answers and time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._frame(element)
@@ -285,7 +350,7 @@ class StreamSource:
             raise CameraError(f"{self._place}: a damaged picture came ({error}); what came before it is safe") from None
         self._lost += max(0, min(number - self._number, 1_000_000)) if self._index else 0
         self._number = number + 1
-        offset = self._clock.ns if self._clock is not None else sent_ns - time.monotonic_ns()
+        offset = self._clock.ns if self._clock is not None else self._offset_by_arrival(sent_ns)
         timestamp_ns = max(sent_ns - offset, self._last_ns + 1)
         if self._thinner is not None and not self._thinner.takes(timestamp_ns):
             return
@@ -301,6 +366,14 @@ class StreamSource:
         frame = Frame(self._converter.to_rgb(picture), self._index, timestamp_ns, metadata)
         self._index, self._lost = self._index + 1, 0
         yield frame
+
+    def _offset_by_arrival(self, sent_ns: int) -> int:
+        """The sender's clock minus ours as if the quickest frame of late had taken no time."""
+        now = time.monotonic_ns()
+        seen, at_ns = self._arrival or (sent_ns - now, now)
+        offset = max(sent_ns - now, seen - round(DRIFT * (now - at_ns)))
+        self._arrival = offset, now
+        return offset
 
     def _next(self) -> Any:
         try:
@@ -319,7 +392,9 @@ class StreamSource:
             try:
                 more = self._connection.recv(min(count - len(data), 1 << 20))
             except TimeoutError:
-                if asked:
+                if not self._way.answers and not self._closed.is_set():
+                    continue  # whether it is there, SRT looks after
+                if asked or self._closed.is_set():
                     raise
                 self._ping()  # a slow camera's sender answers, one that has vanished does not
                 asked = True
