@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pi_capture.preview import Preview
     from pi_capture.progress import Progress
     from pi_capture.status import Status, Summary
-    from pi_capture.streaming import Sender
+    from pi_capture.streaming import Address, Sender
     from storage.frame import Frame
 
 COMMANDS: dict[str, str] = {
@@ -79,7 +79,11 @@ def _record(args: argparse.Namespace) -> int:
     from pi_capture.capture import record
     from pi_capture.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.progress import Progress
+    from pi_capture.streaming import several_senders
 
+    senders_at = several_senders(args.camera)
+    if senders_at is not None:
+        return _gather(args, senders_at)
     stop = threading.Event()
     hurries = args.camera.startswith("file:")
     progress = Progress(args.directory, args.seconds, quiet=args.quiet, hurries=hurries)
@@ -147,6 +151,49 @@ def _record(args: argparse.Namespace) -> int:
     status = 0 if failure is None else _fail(failure, 1)
     leave_if_hung(status)
     return status
+
+
+NOT_WITH_SENDERS = (
+    *("stream_to", "preview", "live_labels", "sensor", "audio", "segment", "keep", "retry", "between", "on_motion"),
+    *("jitter", "backend", "metrics", "json_lines"),
+)
+
+
+def _gather(args: argparse.Namespace, place: Address) -> int:
+    """Record several senders."""
+    from pi_capture.gather import Wish, gather
+    from pi_capture.progress import Progress
+
+    for name in NOT_WITH_SENDERS:
+        if getattr(args, name) not in (None, False, []):
+            raise UsageError(f"--{name.replace('_', '-')}: not with several senders; give it to each of them")
+    stop = threading.Event()
+    progress = Progress(args.directory, args.seconds, quiet=args.quiet)
+    notifier = Notifier(os.environ, stop, progress.say)
+
+    def show(status: Status) -> None:
+        progress.show(status)
+        notifier.show(status, progress.line)
+
+    options = {name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")}
+    failure: RecordingError | None = None
+    with StopSignals(stop), progress, notifier:
+        try:
+            summary = gather(
+                Path(args.directory),
+                args.seconds,
+                place,
+                Wish(args.size, args.fps, args.sync_interval, options),
+                stop=stop,
+                say=progress.say,
+                progress=show,
+            )
+        except RecordingError as error:
+            failure, summary = error, error.summary
+    _tell(summary)
+    if args.json:
+        print(json.dumps(asdict(summary)))
+    return 0 if failure is None else _fail(failure, 1)
 
 
 EXPORT_MODEL = """\

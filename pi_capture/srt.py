@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -23,6 +24,8 @@ PROGRAM = "ffmpeg"
 WAIT_SECONDS = 30.0  # for somebody to connect; also how long a program that has lost us would keep the port
 OPENED = "Output #0"  # how its report goes on when both of its ends are there
 NOBODY_CAME = ("Connection timed out", "Connection setup failure: connection time out")
+
+NO_ANSWER = "no answer, or the connection broke off"  # which it has no better words for
 
 
 def check_program() -> None:
@@ -87,10 +90,13 @@ class Relay:
 
     def complaint(self) -> str:
         """Why it ended, in its words without the address; "" if it runs, or did not say."""
-        self._thread.join(1.0)  # it closes its end a moment before it has gone
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)  # it closes its end a moment before it has gone
         if self.alive:
             return ""
-        return self._last[0].rpartition(": ")[2] if self._last else ""
+        self._thread.join(1.0)
+        said = self._last[0].rpartition(": ")[2] if self._last else ""
+        return NO_ANSWER if said == "Input/output error" else said
 
     def close(self, seconds: float = 0.0) -> None:
         """End it; it has so long to send what it holds. May be called again."""

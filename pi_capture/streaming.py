@@ -35,7 +35,7 @@ SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection count
 BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
-MOST_SENDERS = 32  # into one file
+MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
 SRT_OPTIONS = {"passphrase", "pbkeylen", "latency", "streamid", "transtype"}
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
@@ -91,6 +91,14 @@ class Address:
         return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, query)
 
 
+def several_senders(camera: str) -> Address | None:
+    """The address of ``--camera``, if more than one sender is waited for at it. Raises UsageError."""
+    if not camera.startswith("tcp://") or "senders=" not in camera:
+        return None
+    place = Address.parse(camera, "--camera")
+    return place if place.senders > 1 else None
+
+
 def listen_at(address: Address) -> socket.socket:
     """A socket that waits for connections. Raises CameraError if that address is taken, or not this machine's."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -98,7 +106,7 @@ def listen_at(address: Address) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
-        listener.listen(1)
+        listener.listen(max(1, address.senders))
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)

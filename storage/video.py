@@ -359,7 +359,8 @@ class VideoWriter:
             rgb = self._codec.pixel_format == "bgr0"
             tracks = [Track(LABELS, SUBTITLE_TRACK, "S_TEXT/UTF8", name="labels"), *self._samples.entries()]
             if size is not None:
-                tracks.insert(0, Track(PICTURES, VIDEO_TRACK, self._codec.track, private, "camera", size, rgb))
+                name = str(self._session.get("track_name") or "camera")
+                tracks.insert(0, Track(PICTURES, VIDEO_TRACK, self._codec.track, private, name, size, rgb))
             muxer.begin(tracks, self._tags())
         else:
             muxer.reopen(self._found.head.index_at if self._found.finished else None, self._tags())

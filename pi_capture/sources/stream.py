@@ -116,7 +116,7 @@ class _SrtWay:
                     break
             reason = "nobody connected" if relay.nobody_came and self._place.listen else relay.complaint() or reason
             if not self._place.listen and seconds == FIRST_SECONDS:
-                break
+                raise CameraError(f"{self._place} can't be reached ({reason}); check the address, and the sender")
             closed.wait(0.5)
         raise CameraError(f"{self._place}: {reason}; check the address, and the sender")
 

@@ -1,0 +1,433 @@
+"""Several senders into one Matroska file: each is a recording of its own until the end, and then a track of that file.
+
+The recordings are kept in a directory beside it, each as safe from a crash as any. All are dated by this machine's
+clock, so that they fit together to the nanosecond: `storage.merge_streams` does that, and they go only when every
+packet has been found again in the new file. Receiving a sender is `sources.stream`'s business.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.machine import facts_of_this_machine
+from pi_capture.recorder import Recorder
+from pi_capture.sources.stream import AGAIN_SECONDS, FIRST_SECONDS, StreamSource
+from pi_capture.status import Status, Summary
+from pi_capture.streaming import SILENCE_SECONDS, Address, listen_at, prepare
+from storage.errors import StorageError
+from storage.matroska_stream import Incoming, Tracks
+
+if TYPE_CHECKING:
+    from pi_capture.sources import Size
+
+FRONT_BYTES = 64 * 1024  # more than a stream's first words take
+MOST_STRANGERS = 8  # who are listened to at a time
+LAST_SECONDS = 2.0  # for what is on its way when time is up
+COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How the senders are recorded; see `Recorder` and `pi_capture.sources.open_source`."""
+
+    size: Size | None
+    fps: float | None
+    sync_interval: float
+    options: Mapping[str, Any]
+
+
+def gather(
+    target: Path,
+    seconds: float,
+    place: Address,
+    wish: Wish,
+    *,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    progress: Callable[[Status], None],
+) -> Summary:
+    """Record what `place.senders` machines send.
+
+    Parameters
+    ----------
+    target : path
+        A ``.mkv`` that does not exist yet. Until it does, what comes is in ``NAME.parts`` beside it.
+    seconds : float
+        How long, from the first frame of any sender; -1 until `stop` is set, or all of them have ended.
+    place : Address
+        Where they are waited for.
+    wish : Wish
+    stop, say, progress
+        See `pi_capture.capture.record`.
+
+    Raises
+    ------
+    UsageError, CameraError, StorageError
+        Nothing was recorded.
+    RecordingError
+        A sender vanished, never came or could not be stored, or the recordings could not be brought together; what was
+        recorded is safe.
+    """
+    parts = _prepare(target)
+    listener = listen_at(place)
+    with listener:
+        gathering = _Gathering(parts, place, wish, seconds=seconds, listener=listener, say=say)
+        problems = gathering.run(stop, progress)
+    recorded = [lane for lane in gathering.lanes if lane.path.exists() and lane.summary.frames]
+    if not recorded:
+        with suppress(OSError):
+            parts.rmdir()
+        raise CameraError("; ".join(problems) or f"{place}: nothing was received")
+    summary = _total([lane.summary for lane in recorded], target)
+    say(f"bringing {len(recorded)} recordings together in {target}")
+    try:
+        size = _bring_together(target, [lane.path for lane in recorded])
+    except (StorageError, OSError) as error:
+        reason = str(error) if isinstance(error, StorageError) else f"{target}: {error.strerror}"
+        raise RecordingError("; ".join([*problems, f"{reason}; {_how_to_merge(target)}"]), summary) from None
+    with suppress(OSError):
+        parts.rmdir()
+    summary = replace(summary, bytes=size)
+    if problems:
+        raise RecordingError("; ".join(problems), summary)
+    return summary
+
+
+def _prepare(target: Path) -> Path:
+    """The directory of the recordings, made now. Raises UsageError or StorageError if there can't be one."""
+    if target.suffix.lower() != ".mkv":
+        raise UsageError(f"{target}: several senders are recorded into a .mkv")
+    if target.exists():
+        raise StorageError(f"{target} is there already, and several senders need a new file; choose another name")
+    parts = parts_of(target)
+    if parts.is_dir() and any(parts.glob("*.mkv")):
+        raise StorageError(f"{parts} is what an interrupted recording left; {_how_to_merge(target)}")
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{parts}: {error.strerror}") from None
+    return parts
+
+
+def parts_of(target: Path) -> Path:
+    """Where the recordings of the senders are until they are brought together."""
+    return target.with_suffix(".parts")
+
+
+def _how_to_merge(target: Path) -> str:
+    return (
+        f"all that came is safe in {parts_of(target)}; bring it together, and then remove that: "
+        f"python -m storage merge-streams {target} {parts_of(target)}/*.mkv"
+    )
+
+
+class _Gathering:
+    """The door, and a lane for each sender that came through it."""
+
+    def __init__(
+        self, parts: Path, place: Address, wish: Wish, *, seconds: float, listener: socket.socket,
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.parts, self.place, self.wish, self.say = parts, place, wish, say
+        self._seconds, self._listener = seconds, listener
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+        self._strangers = threading.Semaphore(MOST_STRANGERS)
+        self.until_ns: float | None = None
+        self.seen = time.monotonic()  # when somebody was last connected
+        self.offset_ns = facts_of_this_machine()["wall_minus_monotonic_ns"]  # the same in all, so that they fit
+
+    @property
+    def lanes(self) -> list[_Lane]:
+        with self._lock:
+            return list(self._lanes.values())
+
+    def run(self, stop: threading.Event, progress: Callable[[Status], None]) -> list[str]:
+        """Receive; returns what went wrong."""
+        problems: list[str] = []
+        try:
+            while not stop.is_set() and not self._over():
+                self._accept()
+                lanes = self.lanes
+                if any(lane.receiving for lane in lanes):
+                    self.seen = time.monotonic()
+                if any(lane.recorder is not None for lane in lanes):
+                    progress(_status(lanes))
+            missing = self.place.senders - len(self.lanes)
+            if missing and not stop.is_set() and not self._time_is_up():
+                problems.append(f"{self.place}: {missing} of {self.place.senders} senders never came")
+        finally:
+            for lane in self.lanes:
+                lane.stop()
+            for lane in self.lanes:
+                lane.thread.join()
+        return problems + [f"{lane.name}: {lane.failure}" for lane in self.lanes if lane.failure]
+
+    def begin(self, timestamp_ns: int) -> None:
+        """A first frame has come; only the first of all counts."""
+        with self._lock:
+            if self.until_ns is None:
+                self.until_ns = float("inf") if self._seconds < 0 else timestamp_ns + self._seconds * 1e9
+
+    def forget(self, lane: _Lane) -> None:
+        """A sender of whom nothing was recorded: another one may have its place."""
+        with self._lock:
+            self._lanes = {token: one for token, one in self._lanes.items() if one is not lane}
+
+    def _time_is_up(self) -> bool:
+        return self.until_ns is not None and time.monotonic_ns() > self.until_ns + LAST_SECONDS * 1e9
+
+    def _over(self) -> bool:
+        lanes = self.lanes
+        if self._time_is_up() or (len(lanes) == self.place.senders and not any(lane.alive for lane in lanes)):
+            return True
+        patience = AGAIN_SECONDS if lanes else FIRST_SECONDS
+        return not any(lane.alive for lane in lanes) and time.monotonic() - self.seen > patience
+
+    def _accept(self) -> None:
+        try:
+            connection = self._listener.accept()[0]
+        except (TimeoutError, ConnectionError):
+            return
+        except OSError as error:  # too many open files, say: those that are connected go on
+            self.say(f"{self.place}: {error.strerror}")
+            time.sleep(1)
+            return
+        if not self._strangers.acquire(blocking=False):
+            connection.close()
+            return
+        threading.Thread(target=self._meet, args=(connection,), name="meet", daemon=True).start()
+
+    def _meet(self, connection: socket.socket) -> None:
+        """Ask a connection who it is, and let that one's lane have it."""
+        try:
+            facts = _introduction(connection)
+            prepare(connection)
+        except (OSError, ValueError) as error:
+            connection.close()
+            self.say(f"{self.place}: hung up on somebody who is no --stream-to of this program ({error})")
+            return
+        finally:
+            self._strangers.release()
+        token = str(facts.get("sender") or [facts.get(name) for name in ("host", "boot_id", "camera")])
+        with self._lock:
+            lane = self._lanes.get(token)
+            full = lane is None and len(self._lanes) >= self.place.senders
+            if lane is None and not full:
+                lane = self._lanes[token] = _Lane(self, self._name(facts))
+        if lane is None or not lane.alive:
+            connection.close()
+            self.say(f"{self.place}: hung up on {_slug(facts)}: " + ("there are enough" if full else "it had ended"))
+            return
+        lane.arrived(connection)
+
+    def _name(self, facts: Mapping[str, Any]) -> str:
+        taken = {lane.name for lane in self._lanes.values()}
+        name, number = _slug(facts), 1
+        while name in taken:
+            number += 1
+            name = f"{_slug(facts)}-{number}"
+        return name
+
+
+class _Lane:
+    """One sender: its connections, one after another, and its recording. It is a `sources.stream.Way`."""
+
+    answers = True
+
+    def __init__(self, gathering: _Gathering, name: str) -> None:
+        self.name = name
+        self.path = gathering.parts / f"{name}.mkv"
+        self.recorder: Recorder | None = None
+        self.failure = ""
+        self.receiving = False
+        self.summary = Summary(0, 0.0, 0.0, 0, 0, 0, 0, str(self.path), "matroska", None)
+        self._gathering = gathering
+        self._connections: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        self._current: socket.socket | None = None
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
+        self.thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self.thread.is_alive()
+
+    def arrived(self, connection: socket.socket) -> None:
+        """A connection; the one before it, if it still seems to be there, is not."""
+        self._hang_up()
+        self._connections.put(connection)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._hang_up()
+
+    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
+        """The next connection. It is waited for as long as others are connected, and `seconds` longer."""
+        first = self._current is None
+        self.receiving = False
+        since = time.monotonic()
+        if not first:
+            self._gathering.say(f"{self.name} broke off; the others go on, and it may come back")
+        while not closed.is_set() and not self._stop.is_set():
+            try:
+                self._current = self._connections.get(timeout=0.25)
+            except queue.Empty:
+                if time.monotonic() - max(since, self._gathering.seen) > seconds:
+                    break
+                continue
+            self.receiving = True
+            self._gathering.say(f"{self.name} is {'there' if first else 'back'}")
+            return self._current
+        raise CameraError("gone")
+
+    def close(self) -> None:
+        """Nothing of its own: the door is everybody's."""
+
+    def _hang_up(self) -> None:
+        if self._current is not None:
+            with suppress(OSError):
+                self._current.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        end = "finished"
+        try:
+            self._receive()
+        except (CameraError, StorageError) as error:
+            if not self._stop.is_set():
+                self.failure = str(error)
+        except RecordingError:
+            pass  # told again when it is closed
+        except Exception as error:  # of one sender; it must not end the others
+            self.failure = repr(error)
+        finally:
+            self.receiving = False
+        if self.recorder is None:
+            self._gathering.say(f"{self.name}: {self.failure or 'nothing came'}")
+            self._gathering.forget(self)
+            return
+        end = f"failed: {self.failure}" if self.failure else "stopped" if self._stop.is_set() else end
+        try:
+            self.summary = self.recorder.close(end)
+        except RecordingError as error:
+            self.failure, self.summary = str(error), error.summary
+        how = self.failure or ("stopped" if self._stop.is_set() else "ended")
+        self._gathering.say(f"{self.name}: {how}, {self.summary.frames} frames")
+
+    def _receive(self) -> None:
+        gathering, wish = self._gathering, self._gathering.wish
+        connection = self.meet(SILENCE_SECONDS, self._stop)
+        source = StreamSource(gathering.place, self, connection, wish.size, wish.fps)
+        try:
+            info = source.info
+            facts = {
+                "camera": info.camera, "model": info.model, "fps": info.fps, "live": True,
+                "details": dict(info.details), "track_name": self.name,
+                "wall_minus_monotonic_ns": gathering.offset_ns,
+            }  # fmt: skip
+            for frame in source:
+                if self._stop.is_set():
+                    return
+                gathering.begin(frame.timestamp_ns)
+                if gathering.until_ns is not None and frame.timestamp_ns >= gathering.until_ns:
+                    return
+                if self.recorder is None:
+                    self.recorder = Recorder(
+                        self.path, sync_interval=wish.sync_interval, facts=facts, options=dict(wish.options)
+                    )
+                self.recorder.put(frame, wait=False)
+        finally:
+            source.close()
+
+
+def _introduction(connection: socket.socket) -> dict[str, Any]:
+    """What a sender says of itself; all that it sent stays to be read. Raises ValueError or OSError."""
+    until = time.monotonic() + SILENCE_SECONDS
+    connection.settimeout(SILENCE_SECONDS)
+    known = -1
+    while time.monotonic() < until:
+        front = connection.recv(FRONT_BYTES, socket.MSG_PEEK)
+        if len(front) == known:
+            time.sleep(0.05)
+            continue
+        known = len(front)
+        incoming = Incoming(io.BytesIO(front).read)
+        try:
+            tracks, hello = incoming.next(), incoming.next()
+        except ValueError as error:
+            if "broke off" in str(error) and front:
+                continue
+            raise
+        if tracks is None or hello is None:
+            if not front:
+                raise ValueError("nothing came")
+            continue
+        facts = hello.get("facts") if isinstance(hello, Mapping) else None
+        if not isinstance(tracks, Tracks) or not isinstance(facts, dict):
+            raise ValueError("it says nothing of itself")
+        return facts
+    raise ValueError(f"nothing came for {SILENCE_SECONDS:.0f} s")
+
+
+def _slug(facts: Mapping[str, Any]) -> str:
+    """``HOST-CAMERA``, for the name of a file and a track."""
+    words = [re.sub(r"[^A-Za-z0-9_]+", "-", str(facts.get(name) or "")).strip("-")[:40] for name in ("host", "camera")]
+    return "-".join(word for word in words if word) or "sender"
+
+
+def _status(lanes: Sequence[_Lane]) -> Status:
+    each = [lane.recorder.status() for lane in lanes if lane.recorder is not None]
+    counts = {name: sum(getattr(one, name) for one in each) for name in (*COUNTS, "durable", "bytes")}
+    return Status(**counts, queue_fill=max((one.queue_fill for one in each), default=0.0))
+
+
+def _total(each: Sequence[Summary], target: Path) -> Summary:
+    counts = {name: sum(getattr(one, name) for one in each) for name in COUNTS}
+    seconds = max(one.seconds for one in each)
+    sizes = {one.size for one in each}
+    return Summary(
+        **counts,
+        seconds=seconds,
+        fps=round(counts["frames"] / seconds, 3) if seconds else 0.0,
+        bytes=sum(one.bytes for one in each),
+        path=str(target),
+        backend=each[0].backend,
+        size=sizes.pop() if len(sizes) == 1 else None,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- the end
+
+
+def _bring_together(target: Path, parts: Sequence[Path]) -> int:
+    """Make one file of the recordings, and remove them when everything is in it; returns its size in bytes."""
+    from storage.merge_streams import merge_streams
+
+    merged = merge_streams(target, parts)
+    for number, (path, track, _) in enumerate(merged.tracks):
+        if not _same_packets(path, track.number, target, number):
+            raise StorageError(f"{target} is not what was received: track {number} is not that of {path}")
+    for path in parts:
+        path.unlink()
+    return target.stat().st_size
+
+
+def _same_packets(path: Path, number: int, merged: Path, place: int) -> bool:
+    from itertools import zip_longest
+
+    from storage.tracks import open_media, packets_of
+
+    with open_media(path) as one, open_media(merged) as other:
+        pairs = zip_longest(packets_of(one, number), packets_of(other, place))
+        return all(a is not None and b is not None and bytes(a) == bytes(b) for a, b in pairs)
