@@ -156,9 +156,9 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "complaint"),
-    [("srt://desk:5000", "without SRT"), ("desk:5000", "give tcp://"), ("tcp://desk", "give tcp://"),
-     ("tcp://desk:99999", "give tcp://"), ("tcp://desk:5000?secure", "codec="),
-     ("tcp://desk:5000?codec=x", "known are")],
+    [("srt://desk", "give tcp://"), ("srt://desk:5000?key=1", "passphrase"), ("desk:5000", "give tcp://"),
+     ("tcp://desk", "give tcp://"), ("tcp://desk:99999", "give tcp://"), ("tcp://desk:5000?secure", "codec="),
+     ("tcp://desk:5000?listen&senders=2", "is for --camera"), ("tcp://desk:5000?codec=x", "known are")],
 )  # fmt: skip
 def test_addresses_that_can_not_be(tmp_path: Path, url: str, complaint: str) -> None:
     told = end(start(tmp_path / "day1", 1, "--camera", "demo", "--stream-to", url), 2)
