@@ -46,7 +46,8 @@ cameras:
   v4l2[:/dev/videoN]    USB camera
   screen[:DISPLAY+X,Y]  an X11 screen, from X,Y on
   file:PATH             a video file: every frame, with its own timestamps, as fast as it decodes
-  tcp://…               what another machine sends with --stream-to; ?listen waits for it
+  tcp://…               what another machine sends with --stream-to; ?listen waits for it, ?listen&senders=2 for two
+  srt://…               the same by SRT, through the program ffmpeg
   rtsp://… http://…     a network stream (any URL that FFmpeg opens)
   ffmpeg:FORMAT:URL     any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …
   demo[:SEED]           a drawn room in which a figure performs the five actions

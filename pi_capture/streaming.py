@@ -36,7 +36,13 @@ BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
-SRT_OPTIONS = {"passphrase", "pbkeylen", "latency", "streamid", "transtype"}
+SRT_OPTIONS = {
+    "passphrase": r".{10,64}",
+    "pbkeylen": "16|24|32",
+    "latency": r"\d{1,5}",
+    "streamid": r".{1,512}",
+    "transtype": "file|live",
+}
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
 
@@ -85,9 +91,12 @@ class Address:
             raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
         if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme != "tcp"):
             raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
-        if not set(query) <= (SRT_OPTIONS if parts.scheme == "srt" else set()):
+        if not set(query) <= set(SRT_OPTIONS if parts.scheme == "srt" else ()):
             more = f", and {', '.join(sorted(SRT_OPTIONS))} of SRT" if parts.scheme == "srt" else ""
             raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264{more}")
+        for name, fits in SRT_OPTIONS.items():
+            if name in query and not re.fullmatch(fits, query[name]):
+                raise UsageError(f"{form}; {name}= can't be that (see docs/live.md)")
         return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, query)
 
 
