@@ -1,37 +1,150 @@
 #!/bin/bash
-# The tests of the recorder as a service, in a virtual machine that systemd boots. As root:
+# The tests of the recorder as a service, in a Debian system that systemd boots. As root, on Debian with systemd-container
+# and mmdebstrap:
 #
-#     scripts/systemd_tests.sh RIG [ROOT] [pytest options …]
+#     scripts/systemd_tests.sh [--vm RIG] [pytest options …]
 #
-# RIG (or $CAMERA_RIG) is the directory of camera_tests.sh, whose setup_vm.sh makes a Debian tree with a kernel and whose
-# vmrun.sh boots it. ROOT (or $SYSTEMD_ROOT) is a tree of its own; it is made if it isn't there. The machine writes into
-# memory over it: every run begins with the same tree, and the service is installed into it before it boots.
+# The system is booted in a container, which takes seconds. With --vm it is booted in an emulated machine, by the kernel
+# and the devices of its own, which takes many minutes; RIG is the directory of camera_tests.sh, whose setup_vm.sh makes
+# a tree with a kernel and whose vmrun.sh boots it. The tree is kept in $SYSTEMD_ROOT (default: /var/tmp/systemd-root, or
+# systemd-vm-root) and taken again: every run writes over it, not into it. $MIRROR is Debian's; by default apt's here.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-rig=${1:-${CAMERA_RIG:-}}
-root=${2:-${SYSTEMD_ROOT:-/var/tmp/systemd-root}}
-shift $(($# < 2 ? $# : 2))
+certificates=/etc/ssl/certs/ca-certificates.crt
+rig=
+if [ "${1-}" = --vm ]; then
+    rig=${2-}
+    shift 2
+    for tool in setup_vm.sh vmrun.sh; do
+        [ -f "$rig/$tool" ] || { echo "usage: $0 [--vm RIG] [pytest options]: '$rig' has no $tool" >&2; exit 2; }
+    done
+fi
+command=$(printf '%q ' python -m pytest -q -rA -s -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
+work=$(mktemp -d /var/tmp/systemd-tests.XXXXXX)
+group=
 
-for tool in setup_vm.sh vmrun.sh; do
-    [ -f "$rig/$tool" ] || { echo "usage: $0 RIG [ROOT] [pytest options]: '$rig' has no $tool" >&2; exit 2; }
-done
-[ -d "$root/usr/lib/modules" ] || bash "$rig/setup_vm.sh" "$root"
+main() {
+    trap leave EXIT
+    if [ -n "$rig" ]; then in_machine; else in_container; fi
+}
 
-echo "== the project's dependencies"
-python3 - "$here/pyproject.toml" <<'PYTHON' |
-import sys, tomllib
-with open(sys.argv[1], "rb") as file:
-    print(*tomllib.load(file)["project"]["dependencies"], sep="\n")
-PYTHON
-    xargs -d '\n' env -u PIP_FIND_LINKS -u PIP_CERT chroot "$root" /opt/venv/bin/pip install -q \
-        --disable-pip-version-check pytest
+leave() {
+    ! mountpoint -q "$work/root" || umount "$work/root"
+    rm -rf --one-file-system "$work"
+    if [ -d "$group" ]; then
+        for _ in $(seq 50); do
+            find "$group" -depth -type d -exec rmdir {} + 2>/dev/null && return
+            sleep 0.1
+        done
+        echo "$group is still in use" >&2
+    fi
+}
 
-# vmrun.sh runs the vm-init that is beside it as the first process.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cp "$rig/vmrun.sh" "$work"
-cat >"$work/vm-init" <<'INIT'
+# prepare ROOT: a recorder's settings, its service installed as on a card that is in another machine, and the tests as
+# what is started last. Runs as root of the tree that /opt/venv is in.
+prepare() {
+    new=$1
+    chroot $new useradd -m pi
+    mkdir -p $new/srv/recordings $new/etc/pi-capture
+    chroot $new chown pi /srv/recordings
+    cat >$new/etc/pi-capture/corner.toml <<'TOML'
+directory = "/srv/recordings/day1"
+seconds = -1
+camera = "demo"
+fps = 3
+TOML
+    (cd /mnt && /opt/venv/bin/python -m pi_capture install-service corner --user pi \
+        --config $new/etc/pi-capture/corner.toml --root $new)
+    # As it is installed, but quicker, so that the tests are.
+    printf '[Service]\nWatchdogSec=%s\nTimeoutStartSec=300\nTimeoutAbortSec=3\nRestartSec=1\n' $2 \
+        >$new/etc/systemd/system/pi-capture@corner.service.d/zz-tests.conf
+    cat >$new/etc/systemd/system/job.service <<'UNIT'
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+WorkingDirectory=/repo
+Environment=PATH=/opt/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 COLUMNS=120
+ExecStart=sh -c 'sh /job/cmd >/dev/console 2>&1; echo $? >/job/rc; sync; systemctl poweroff -ff'
+UNIT
+    mkdir -p $new/etc/systemd/system/graphical.target.wants
+    ln -s ../job.service $new/etc/systemd/system/graphical.target.wants/
+    ln -sf /usr/lib/systemd/system/graphical.target $new/etc/systemd/system/default.target
+    touch $new/etc/.updated $new/var/.updated # nothing is to be made ready for a first boot
+    for unit in console-getty serial-getty@ttyS0 getty@tty1 getty-static systemd-networkd-wait-online; do
+        ln -sf /dev/null $new/etc/systemd/system/$unit.service
+    done
+}
+
+# --------------------------------------------------------------------------------------------------------- in a container
+
+in_container() {
+    local root=${SYSTEMD_ROOT:-/var/tmp/systemd-root} boot=(systemd-nspawn --quiet --boot)
+    [ -d "$root/opt/venv" ] || make_tree "$root"
+    mkdir "$work"/{upper,work,root,srv,job}
+    chmod 755 "$work" "$work"/{upper,srv}
+    mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/work" "$work/root"
+
+    # The project itself is installed as anybody installs it.
+    git -C "$here" ls-files -z --cached --others --exclude-standard | (cd "$here" && tar --null --ignore-failed-read -cf - -T -) |
+        tar -xf - --one-top-level="$work/root/repo"
+    inside "/opt/venv/bin/pip install -q /repo pytest"
+    inside "mount --bind / /mnt && $(declare -f prepare) && prepare /mnt 6"
+
+    echo "$command" >"$work/job/cmd"
+    boot+=(--directory="$work/root" --bind="$work/job:/job" --bind="$work/srv:/srv/recordings")
+    boot+=(--private-network --capability=all --console=read-only)
+    chown "$(chroot "$work/root" id -u pi)" "$work/srv"
+    if [ ! -d /run/systemd/system ]; then # nobody here who gives it a cgroup
+        local unified
+        unified=$(findmnt -n -o TARGET -t cgroup2 | head -n 1)
+        group=$unified/systemd-tests.$$
+        mkdir "$group"
+        boot+=(--register=no --keep-unit)
+    fi
+    (
+        [ -z "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
+        SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec timeout --kill-after=10 900 "${boot[@]}" </dev/null
+    ) || true
+    exit "$(cat "$work/job/rc" 2>/dev/null || echo 124)"
+}
+
+make_tree() {
+    local mirror=${MIRROR:-$(apt-get indextargets 'Created-By: Packages' 'Label: Debian' 'Component: main' |
+        sed -n 's/^Repo-URI: //p' | sed 1q)}
+    echo "== making $1"
+    mmdebstrap --quiet --variant=minbase --include=python3-venv,ca-certificates,systemd-sysv,dbus bookworm "$1.part" "$mirror"
+    cp -L /etc/resolv.conf "$1.part/etc/resolv.conf"
+    cp -L $certificates "$1.part$certificates" # with that of a proxy this machine may be behind
+    chroot "$1.part" python3 -m venv /opt/venv
+    mv "$1.part" "$1"
+}
+
+# inside COMMAND: run it in the tree, which is not booted. Its mounts vanish with it.
+inside() {
+    unshare --mount sh -euc '
+        mount -t proc proc "$1/proc"
+        mount --rbind /dev "$1/dev"
+        exec chroot "$1" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin PIP_CERT="$3" \
+            PIP_DISABLE_PIP_VERSION_CHECK=1 ${http_proxy+"http_proxy=$http_proxy"} \
+            ${https_proxy+"https_proxy=$https_proxy"} sh -euc "$2"' sh "$work/root" "$1" "$certificates" </dev/null
+}
+
+# ----------------------------------------------------------------------------------------------------------- in a machine
+
+in_machine() {
+    local root=${SYSTEMD_ROOT:-/var/tmp/systemd-vm-root}
+    [ -d "$root/usr/lib/modules" ] || bash "$rig/setup_vm.sh" "$root"
+    python3 -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["dependencies"], sep="\n")' \
+        <"$here/pyproject.toml" |
+        xargs -d '\n' env -u PIP_FIND_LINKS -u PIP_CERT chroot "$root" /opt/venv/bin/pip install -q \
+            --disable-pip-version-check pytest
+    # vmrun.sh runs the vm-init that is beside it as the first process.
+    cp "$rig/vmrun.sh" "$work"
+    {
+        cat <<'INIT'
 #!/bin/sh
 # Prepares a root of memory over the shared tree, installs the service into it, and becomes systemd.
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
@@ -46,45 +159,19 @@ mkdir -p $new/job $new/repo $new/old
 mount -t virtiofs job $new/job
 mount -t virtiofs repo $new/repo
 while read -r module; do [ -z "$module" ] || modprobe $module; done <$new/job/modules
-
 echo /repo >"$(echo $new/opt/venv/lib/python3*/site-packages)/this.pth"
-chroot $new useradd -m pi 2>&1
-mkdir -p $new/srv/recordings $new/etc/pi-capture
-chroot $new chown pi /srv/recordings
-cat >$new/etc/pi-capture/corner.toml <<'TOML'
-directory = "/srv/recordings/day1"
-seconds = -1
-camera = "demo"
-fps = 3
-TOML
-cd /mnt
-PYTHONPATH=/mnt/root/repo /opt/venv/bin/python -m pi_capture install-service corner --user pi \
-    --config $new/etc/pi-capture/corner.toml --root $new
-# As it is installed, but quicker, so that the tests are.
-printf '[Service]\nWatchdogSec=15\nTimeoutStartSec=300\nTimeoutAbortSec=4\nRestartSec=1\n' \
-    >$new/etc/systemd/system/pi-capture@corner.service.d/zz-tests.conf
-
-cat >$new/etc/systemd/system/job.service <<'UNIT'
-[Unit]
-After=multi-user.target
-[Service]
-Type=oneshot
-TimeoutStartSec=infinity
-WorkingDirectory=/repo
-Environment=PATH=/opt/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 COLUMNS=120
-ExecStart=sh -c 'sh /job/cmd >/dev/console 2>&1; echo $? >/job/rc; sync; systemctl poweroff -ff'
-UNIT
-mkdir -p $new/etc/systemd/system/graphical.target.wants
-ln -s ../job.service $new/etc/systemd/system/graphical.target.wants/
-ln -sf /usr/lib/systemd/system/graphical.target $new/etc/systemd/system/default.target
-touch $new/etc/.updated $new/var/.updated # nothing is to be made ready for a first boot
-for unit in serial-getty@ttyS0 getty@tty1 getty-static systemd-networkd-wait-online; do
-    ln -sf /dev/null $new/etc/systemd/system/$unit.service
-done
+export PYTHONPATH=/mnt/root/repo
+INIT
+        declare -f prepare
+        cat <<'INIT'
+prepare $new 15
+unset PYTHONPATH
 cd $new
 pivot_root . old
 exec chroot . /lib/systemd/systemd --show-status=no </dev/console >/dev/console 2>&1
 INIT
+    } >"$work/vm-init"
+    bash "$work/vmrun.sh" -r "$root" -s "$here" -t 1800 -- "$command"
+}
 
-bash "$work/vmrun.sh" -r "$root" -s "$here" -t 1800 -- \
-    "$(printf '%q ' python -m pytest -q -rA -s -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)"
+main "$@"
