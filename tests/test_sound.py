@@ -86,7 +86,7 @@ def test_what_is_no_sound_is_told(tmp_path: Path) -> None:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A PulseAudio server of our own, on whose silent sink a tone is played; gives the source to record."""
     if shutil.which("pulseaudio") is None:
-        pytest.skip("needs pulseaudio")
+        pytest.fail("scripts/test.sh installs pulseaudio")
     socket = tmp_path / "pulse" / "native"
     socket.parent.mkdir()
     home = {**os.environ, "HOME": str(socket.parent), "XDG_RUNTIME_DIR": str(socket.parent)}
