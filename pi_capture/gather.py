@@ -27,6 +27,7 @@ from pi_capture.status import Status, Summary
 from pi_capture.streaming import SILENCE_SECONDS, Address, listen_at, prepare
 from storage.errors import StorageError
 from storage.matroska_stream import Incoming, Tracks
+from storage.tracks import free_name
 
 if TYPE_CHECKING:
     from pi_capture.sources import Size
@@ -84,6 +85,7 @@ def gather(
     with listener:
         gathering = _Gathering(parts, place, wish, seconds=seconds, listener=listener, say=say)
         problems = gathering.run(stop, progress)
+    stop.set()  # whoever waits for it learns that the recording ends
     recorded = [lane for lane in gathering.lanes if lane.path.exists() and lane.summary.frames]
     if not recorded:
         with suppress(OSError):
@@ -141,7 +143,8 @@ class _Gathering:
     ) -> None:  # fmt: skip
         self.parts, self.place, self.wish, self.say = parts, place, wish, say
         self._seconds, self._listener = seconds, listener
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: list[_Lane] = []
+        self._by_token: dict[str, _Lane] = {}
         self._lock = threading.Lock()
         self._strangers = threading.Semaphore(MOST_STRANGERS)
         self.until_ns: float | None = None
@@ -151,7 +154,7 @@ class _Gathering:
     @property
     def lanes(self) -> list[_Lane]:
         with self._lock:
-            return list(self._lanes.values())
+            return list(self._lanes)
 
     def run(self, stop: threading.Event, progress: Callable[[Status], None]) -> list[str]:
         """Receive; returns what went wrong."""
@@ -183,7 +186,8 @@ class _Gathering:
     def forget(self, lane: _Lane) -> None:
         """A sender of whom nothing was recorded: another one may have its place."""
         with self._lock:
-            self._lanes = {token: one for token, one in self._lanes.items() if one is not lane}
+            self._lanes.remove(lane)
+            self._by_token = {token: one for token, one in self._by_token.items() if one is not lane}
 
     def _time_is_up(self) -> bool:
         return self.until_ns is not None and time.monotonic_ns() > self.until_ns + LAST_SECONDS * 1e9
@@ -222,23 +226,23 @@ class _Gathering:
             self._strangers.release()
         token = str(facts.get("sender") or [facts.get(name) for name in ("host", "boot_id", "camera")])
         with self._lock:
-            lane = self._lanes.get(token)
+            lane = self._by_token.get(token) or self._started_again(facts)
             full = lane is None and len(self._lanes) >= self.place.senders
             if lane is None and not full:
-                lane = self._lanes[token] = _Lane(self, self._name(facts))
+                lane = _Lane(self, _slug(facts), free_name(_slug(facts), {one.name for one in self._lanes}))
+                self._lanes.append(lane)
+            if lane is not None:
+                self._by_token[token] = lane
         if lane is None or not lane.alive:
             connection.close()
             self.say(f"{self.place}: hung up on {_slug(facts)}: " + ("there are enough" if full else "it had ended"))
             return
         lane.arrived(connection)
 
-    def _name(self, facts: Mapping[str, Any]) -> str:
-        taken = {lane.name for lane in self._lanes.values()}
-        name, number = _slug(facts), 1
-        while name in taken:
-            number += 1
-            name = f"{_slug(facts)}-{number}"
-        return name
+    def _started_again(self, facts: Mapping[str, Any]) -> _Lane | None:
+        """The lane of a sender that broke off, if this may be that one after a crash or a power cut."""
+        waiting = (one for one in self._lanes if one.alive and one.broke_off and one.slug == _slug(facts))
+        return next(waiting, None)
 
 
 class _Lane:
@@ -246,12 +250,12 @@ class _Lane:
 
     answers = True
 
-    def __init__(self, gathering: _Gathering, name: str) -> None:
-        self.name = name
+    def __init__(self, gathering: _Gathering, slug: str, name: str) -> None:
+        self.slug, self.name = slug, name
         self.path = gathering.parts / f"{name}.mkv"
         self.recorder: Recorder | None = None
         self.failure = ""
-        self.receiving = False
+        self.receiving = self.broke_off = False
         self.summary = Summary(0, 0.0, 0.0, 0, 0, 0, 0, str(self.path), "matroska", None)
         self._gathering = gathering
         self._connections: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
@@ -279,6 +283,7 @@ class _Lane:
         self.receiving = False
         since = time.monotonic()
         if not first:
+            self.broke_off = True
             self._gathering.say(f"{self.name} broke off; the others go on, and it may come back")
         while not closed.is_set() and not self._stop.is_set():
             try:
@@ -287,7 +292,7 @@ class _Lane:
                 if time.monotonic() - max(since, self._gathering.seen) > seconds:
                     break
                 continue
-            self.receiving = True
+            self.receiving, self.broke_off = True, False
             self._gathering.say(f"{self.name} is {'there' if first else 'back'}")
             return self._current
         raise CameraError("gone")
