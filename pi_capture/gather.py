@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
@@ -26,13 +27,14 @@ from pi_capture.sources.stream import AGAIN_SECONDS, FIRST_SECONDS, StreamSource
 from pi_capture.status import Status, Summary
 from pi_capture.streaming import SILENCE_SECONDS, Address, listen_at, prepare
 from storage.errors import StorageError
-from storage.matroska_stream import Incoming, Tracks
+from storage.matroska_stream import Incoming, Tracks, is_ours
 from storage.tracks import free_name
 
 if TYPE_CHECKING:
     from pi_capture.sources import Size
 
 FRONT_BYTES = 64 * 1024  # more than a stream's first words take
+OPENING_BYTES = 512  # of which ours can be told
 MOST_STRANGERS = 8  # who are listened to at a time
 LAST_SECONDS = 2.0  # for what is on its way when time is up
 COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk")
@@ -130,7 +132,7 @@ def parts_of(target: Path) -> Path:
 def _how_to_merge(target: Path) -> str:
     return (
         f"all that came is safe in {parts_of(target)}; bring it together, and then remove that: "
-        f"python -m storage merge-streams {target} {parts_of(target)}/*.mkv"
+        f"python -m storage merge-streams {quote(str(target))} {quote(str(parts_of(target)))}/*.mkv"
     )
 
 
@@ -367,6 +369,8 @@ def _introduction(connection: socket.socket) -> dict[str, Any]:
             time.sleep(0.05)
             continue
         known = len(front)
+        if known >= OPENING_BYTES and not is_ours(front):
+            raise ValueError("something else came")
         incoming = Incoming(io.BytesIO(front).read)
         try:
             tracks, hello = incoming.next(), incoming.next()
