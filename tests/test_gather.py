@@ -107,6 +107,7 @@ def test_a_sender_that_is_killed_does_not_hurt_the_others(tmp_path: Path) -> Non
     assert_on_one_clock(tracks)
 
 
+@pytest.mark.slow
 def test_a_sender_that_comes_back_goes_on_in_its_track(tmp_path: Path) -> None:
     """Its connection breaks, not the sender: what is between them hangs up once."""
     port, middle = free_port(), free_port()
