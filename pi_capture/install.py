@@ -44,6 +44,9 @@ def install(arguments: Sequence[str]) -> int:
     """``install-service NAME --config FILE``; returns the exit status."""
     parser = _parser("install-service", "Start a recording at every boot, and look after it (systemd).")
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="its settings (TOML)")
+    parser.add_argument(
+        "--python", metavar="FILE", default=sys.executable, help="the interpreter that records (default: this one)"
+    )
     parser.add_argument("--user", metavar="USER", help="who records (default: who called sudo, else FILE's owner)")
     args = parser.parse_args(arguments)
     if not _may(args):
@@ -54,8 +57,8 @@ def install(arguments: Sequence[str]) -> int:
     room = _room(Path(settings.directory), args.root)
     user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
     if args.root == Path("/"):
-        _check_importable()
-    for path in (room, config, Path(sys.executable)):
+        _check_importable(args.python)
+    for path in (room, config, Path(args.python)):
         _refuse_private(path, args.root)
 
     units = args.root / "etc/systemd/system"
@@ -63,7 +66,7 @@ def install(arguments: Sequence[str]) -> int:
     steps = []
     if own != config:
         steps.append(Step(f"link {own} to {config}", link=(own, _seen_from(args.root, config))))
-    text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(sys.executable))
+    text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(args.python))
     steps.append(Step(f"write {units / UNIT}", write=(units / UNIT, text)))
     extra = units / f"pi-capture@{name}.service.d" / "recording.conf"
     steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room))))
@@ -183,13 +186,11 @@ def _refuse_private(path: Path, root: Path) -> None:
             raise UsageError(f"{seen}: a service has a {place} of its own, which goes when it stops; use another place")
 
 
-def _check_importable() -> None:
+def _check_importable(python: str) -> None:
     """A service starts in /, not beside the source code."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import pi_capture, storage"], cwd="/", capture_output=True, check=False
-    )
+    done = subprocess.run([python, "-c", "import pi_capture, storage"], cwd="/", capture_output=True, check=False)
     if done.returncode:
-        raise UsageError(f"pi_capture is not installed for {sys.executable}; in its directory: pip install .")
+        raise UsageError(f"pi_capture is not installed for {python}; in its directory: pip install .")
 
 
 # ------------------------------------------------------------------------------------------------------ what is written

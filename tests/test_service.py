@@ -127,8 +127,12 @@ def tree(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def service(command: str, root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return run(command, "corner", "--root", root, *arguments)
+PYTHON = "/opt/venv/bin/python"  # of that system
+
+
+def service(command: str, root: Path, *arguments: object, name: str = "corner") -> subprocess.CompletedProcess[str]:
+    interpreter = ("--python", PYTHON) if command == "install-service" else ()
+    return run(command, name, "--root", root, *interpreter, *arguments)
 
 
 def test_install_and_uninstall(root: Path) -> None:
@@ -147,7 +151,7 @@ def test_install_and_uninstall(root: Path) -> None:
     for path in made - {f"{units}/multi-user.target.wants/pi-capture@corner.service"}:
         assert str(root / path) in done.stdout and str(root / path) in dry.stdout
     unit = (root / units / "pi-capture@.service").read_text()
-    assert f"ExecStart={sys.executable} -m pi_capture --config /etc/pi-capture/%i.toml" in unit
+    assert f"ExecStart={PYTHON} -m pi_capture --config /etc/pi-capture/%i.toml" in unit
     extra = (root / units / "pi-capture@corner.service.d/recording.conf").read_text().splitlines()
     assert "ReadWritePaths=/srv/recordings" in extra and "RequiresMountsFor=/srv/recordings/day1" in extra
     assert "IPAddressDeny=any" in extra and not [line for line in extra if line.startswith("WatchdogSec")]
@@ -162,7 +166,7 @@ def test_install_and_uninstall(root: Path) -> None:
 def test_two_services_share_a_unit(root: Path) -> None:
     assert service("install-service", root, "--config", config(root)).returncode == 0
     (root / "srv/door.toml").write_text(config(root).read_text())
-    assert run("install-service", "door", "--root", root, "--config", root / "srv/door.toml").returncode == 0
+    assert service("install-service", root, "--config", root / "srv/door.toml", name="door").returncode == 0
     assert os.readlink(root / "etc/pi-capture/door.toml") == "/srv/door.toml"
     assert run("uninstall-service", "door", "--root", root).returncode == 0
     assert not os.path.lexists(root / "etc/pi-capture/door.toml") and (root / "srv/door.toml").exists()
