@@ -20,7 +20,7 @@ if [ "${1-}" = --vm ]; then
         [ -f "$rig/$tool" ] || { echo "usage: $0 [--vm RIG] [pytest options]: '$rig' has no $tool" >&2; exit 2; }
     done
 fi
-command=$(printf '%q ' python -m pytest -q -rA -s -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
+command=$(printf '%q ' python -m pytest -q -rA -s --color=no --durations=20 -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
 work=$(mktemp -d /var/tmp/systemd-tests.XXXXXX)
 group=
 
@@ -95,7 +95,7 @@ in_container() {
 
     echo "$command" >"$work/job/cmd"
     boot+=(--directory="$work/root" --bind="$work/job:/job" --bind="$work/srv:/srv/recordings")
-    boot+=(--private-network --capability=all --console=read-only)
+    boot+=(--private-network --capability=CAP_BPF,CAP_NET_ADMIN --console=read-only)
     chown "$(chroot "$work/root" id -u pi)" "$work/srv"
     if [ ! -d /run/systemd/system ]; then # nobody here who gives it a cgroup
         local unified

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.systemd
 DAY = Path("/srv/recordings/day1")
 CONFIG = Path("/etc/pi-capture/corner.toml")
 CORNER = "pi-capture@corner.service"
-SLOW = 60
+SLOW = 300  # the machine may be an emulated one
 
 
 def call(*words: object) -> str:
@@ -47,15 +47,25 @@ def wait_for(what: Callable[[], bool], why: str) -> None:
     until = time.monotonic() + SLOW
     while not what():
         assert time.monotonic() < until, f"{why}\n{call('systemctl', 'show', CORNER)[:2000]}\n{journal()[-3000:]}"
-        time.sleep(2)
+        time.sleep(0.5)
 
 
 def frames() -> int:
     return len(list(DAY.glob("*.png")))
 
 
+def stored() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in DAY.glob("*.png")}
+
+
 def restarted(count: int) -> bool:
+    """By systemd itself: the count begins anew with every ``systemctl start``."""
     return int(show("NRestarts")) >= count and show("ActiveState") == "active"
+
+
+def began(service: str, moment: str = "ActiveEnter") -> int:
+    """When a unit got there, in microseconds since the boot."""
+    return int(show(f"{moment}TimestampMonotonic", service))
 
 
 def test_it_was_started_by_the_boot() -> None:
@@ -66,6 +76,7 @@ def test_it_was_started_by_the_boot() -> None:
     assert re.match(r"\d+ frames, [\d.]+ a second, \d+ dropped, \d+ MB/hour, .*GB free", status), status
     after = show("After").split()
     assert "local-fs.target" in after and "time-sync.target" in after
+    assert began("local-fs.target") <= began(CORNER, "InactiveExit") < began(CORNER) <= began("multi-user.target")
     assert DAY.owner() == "pi" and next(DAY.glob("*.png")).owner() == "pi"
 
 
@@ -84,57 +95,112 @@ def test_stop_and_start() -> None:
     assert sessions[-1]["end"] == "stopped" and sum(one["frames"] for one in sessions) == frames()
     assert all(is_whole_png(path.read_bytes()) for path in DAY.glob("*.png"))
     there = frames()
-    time.sleep(3)
+    time.sleep(1.5)
     assert frames() == there
     call("systemctl", "start", CORNER)  # comes back when the first frame is on the disk
     assert frames() > there
 
 
-def test_a_kill_is_followed_by_a_restart() -> None:
+def test_a_kill_is_followed_by_a_restart_that_keeps_every_frame() -> None:
     os.kill(int(show("MainPID")), signal.SIGKILL)
+    before = stored()
     wait_for(lambda: restarted(1), "not restarted after SIGKILL")
-    there = frames()
-    wait_for(lambda: frames() > there, "no frames after the restart")
+    wait_for(lambda: frames() > len(before) + 2, "no frames after the restart")
+    assert stored().items() >= before.items()
+    sessions = json.loads((DAY / "recording.json").read_text())["sessions"]
+    assert [one.get("end") for one in sessions[-2:]] == ["interrupted", None], sessions
 
 
-def test_a_program_that_stands_still_is_restarted_by_the_watchdog() -> None:
-    """Not even SIGABRT reaches a stopped process: it takes TimeoutAbortSec, then SIGKILL."""
-    count = int(show("NRestarts"))
+def test_a_program_that_stands_still_is_ended_by_the_watchdog_and_shows_where() -> None:
     os.kill(int(show("MainPID")), signal.SIGSTOP)
-    wait_for(lambda: restarted(count + 1), "not restarted by the watchdog")
-    assert "Watchdog timeout" in journal()
+    before = stored()
+    wait_for(lambda: restarted(2), "not restarted by the watchdog")
+    assert stored().items() >= before.items()
+    assert "Watchdog timeout" in journal() and "Failed with result 'watchdog'" in journal()
+    assert "pi_capture/capture.py" in journal()  # systemd lets a stopped process go on, to die of SIGABRT
 
 
-def test_a_camera_that_hangs_is_restarted_by_the_watchdog_and_shows_where_it_hung(tmp_path: Path) -> None:
-    """A pipe that stops delivering: the read is in native code, and nothing in the program can interrupt it."""
-    from tests.conftest import write_video
+class Pipe:
+    """A camera that can stop delivering: the read is in native code, and nothing in the program can interrupt it."""
 
-    clip, pipe = tmp_path / "clip.ts", Path("/srv/recordings/camera")
-    write_video(clip, [Fraction(n, 25) for n in range(200)], codec="mpeg2video", unit=Fraction(1, 25))
-    os.mkfifo(pipe)
-    pipe.chmod(0o666)
-    CONFIG.write_text(CONFIG.read_text().replace('"demo"', f'"file:{pipe}"'))
-    count = int(show("NRestarts"))
-    call("systemctl", "restart", "--no-block", CORNER)
-    feeding = subprocess.Popen(["sh", "-c", f"exec 3>{pipe}; cat {clip} >&3; exec sleep 1000"])
-    try:
-        wait_for(lambda: "Current thread" in journal() or "Thread 0x" in journal(), "no trace of where it hung")
-        CONFIG.write_text(CONFIG.read_text().replace(f'"file:{pipe}"', '"demo"'))
-        wait_for(lambda: restarted(count + 1), "not restarted by the watchdog")
-    finally:
-        feeding.kill()
-        feeding.wait()
-    assert "pi_capture/sources/media" in journal()
+    def __init__(self, room: Path) -> None:
+        from tests.conftest import write_video
+
+        self.path, self._clip = Path("/srv/recordings/camera"), room / "clip.ts"
+        write_video(self._clip, [Fraction(n, 25) for n in range(200)], codec="mpeg2video", unit=Fraction(1, 25))
+        os.mkfifo(self.path)
+        self.path.chmod(0o666)
+        self._settings = CONFIG.read_text()
+        CONFIG.write_text(self._settings.replace('"demo"', f'"ffmpeg:mpegts:{self.path}"'))
+        self._feeding: subprocess.Popen[bytes] | None = None
+
+    def deliver(self) -> None:
+        """Eight seconds of video, and then nothing more."""
+        self._feeding = subprocess.Popen(["sh", "-c", f"exec 3>{self.path}; cat {self._clip} >&3; exec sleep 1000"])
+
+    def remove(self) -> None:
+        """The next start is with the camera that was there before."""
+        CONFIG.write_text(self._settings)
+        self.path.unlink()
+        if self._feeding is not None:
+            self._feeding.kill()
+            self._feeding.wait()
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[Pipe]:
+    camera = Pipe(tmp_path)
+    yield camera
+    if camera.path.exists():
+        camera.remove()
+
+
+def test_it_is_ready_when_the_first_frame_is_on_the_disk_and_not_before(pipe: Pipe) -> None:
+    call("systemctl", "stop", CORNER)
+    before = frames()
+    call("systemctl", "start", "--no-block", CORNER)
+    wait_for(lambda: int(show("MainPID")) > 0, "not started")
+    time.sleep(4)  # it runs, and waits for its camera
+    assert (show("ActiveState"), frames()) == ("activating", before)
+    pipe.deliver()
+    wait_for(lambda: show("ActiveState") == "active", "not ready with frames on the disk")
+    assert frames() > before
+
+
+def test_a_camera_that_hangs_is_ended_by_the_watchdog_and_shows_where_it_hung(pipe: Pipe) -> None:
+    call("systemctl", "stop", CORNER)
+    told = journal()
+    call("systemctl", "start", "--no-block", CORNER)
+    pipe.deliver()
+    wait_for(lambda: "Watchdog timeout" in journal()[len(told) :], "the watchdog did not act")
+    pipe.remove()
+    wait_for(lambda: restarted(1), "not restarted by the watchdog")
+    assert "pi_capture/sources/media" in journal()[len(told) :]
+
+
+def test_a_camera_that_hangs_does_not_hold_up_the_stop(pipe: Pipe) -> None:
+    call("systemctl", "stop", CORNER)
+    call("systemctl", "start", "--no-block", CORNER)
+    pipe.deliver()
+    wait_for(lambda: show("ActiveState") == "active", "not active")
+    time.sleep(1)
+    begin = time.monotonic()
+    call("systemctl", "stop", CORNER)
+    print(f"stopped in {time.monotonic() - begin:.1f} s, beside a camera that hangs")
+    assert show("Result") == "success" and "SIGKILL" not in journal()[-1000:]
+    sessions = json.loads((DAY / "recording.json").read_text())["sessions"]
+    assert sessions[-1]["end"] == "stopped: the camera hung"
+    pipe.remove()
+    call("systemctl", "start", CORNER)
 
 
 def test_wrong_settings_are_not_tried_again() -> None:
     text = CONFIG.read_text()
     CONFIG.write_text(text + "speed = 3\n")
-    count = int(show("NRestarts"))
     subprocess.run(["systemctl", "restart", CORNER], capture_output=True, check=False)
     wait_for(lambda: show("ActiveState") == "failed", "not failed")
     time.sleep(4)
-    assert show("ActiveState") == "failed" and int(show("NRestarts")) <= count
+    assert (show("ActiveState"), show("NRestarts"), show("ExecMainStatus")) == ("failed", "0", "2")
     lines = json.loads("[" + ",".join(call("journalctl", "-u", CORNER, "-o", "json", "-p", "err").splitlines()) + "]")
     told = [line["MESSAGE"] for line in lines]
     assert any("there is no option 'speed'" in message for message in told), told  # as an error, without the <3>
@@ -173,4 +239,6 @@ def test_install_in_the_running_system_and_uninstall() -> None:
     assert len(open_recording("/srv/recordings/door.mkv")) > 0 and file.exists()
     print(call(*program, "uninstall-service", "corner"))
     assert show("LoadState") == "not-found"
-    assert not list(Path("/etc/systemd/system").rglob("*pi-capture*"))
+    left = list(Path("/etc/systemd/system").rglob("*pi-capture*"))
+    assert [path.name for path in left] == ["pi-capture@corner.service.d"]  # with what somebody else put there
+    assert [path.name for path in left[0].iterdir()] == ["zz-tests.conf"]
