@@ -93,20 +93,36 @@ def uninstall(arguments: Sequence[str]) -> int:
     units = args.root / "etc/systemd/system"
     own = args.root / "etc/pi-capture" / f"{name}.toml"
     extra = units / f"pi-capture@{name}.service.d"
-    if not extra.is_dir():
-        return _fail(f"there is no service {name!r}: no {extra}")
+    if not (extra / "recording.conf").exists():
+        return _fail(f"there is no service {name!r}: no {extra / 'recording.conf'}")
     service = f"pi-capture@{name}.service"
     if args.root != Path("/"):
         steps = [_run("systemctl", "--root", str(args.root), "disable", service)]
     else:
         steps = [_run("systemctl", "disable", "--now", service)]
-    gone = [extra / "recording.conf", extra, *([own] if own.is_symlink() else [])]
-    if not [other for other in units.glob("pi-capture@*.service.d") if other != extra]:
+        if _has_failed(service):  # or systemd would show it among what failed until the next boot
+            steps.append(_run("systemctl", "reset-failed", service))
+    gone = [extra / "recording.conf", *_with_its_directory(extra, "recording.conf")]
+    if own.is_symlink():
+        gone += [own, *_with_its_directory(own.parent, own.name)]
+    if not [other for other in units.glob("pi-capture@*.service.d/recording.conf") if other.parent != extra]:
         gone.append(units / UNIT)
     steps.append(Step("remove " + ", ".join(map(str, gone)), remove=tuple(gone)))
     if args.root == Path("/"):
         steps.append(_run("systemctl", "daemon-reload"))
     return _do(steps, args)
+
+
+def _has_failed(service: str) -> bool:
+    try:
+        return subprocess.run(("systemctl", "is-failed", "--quiet", service), check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _with_its_directory(directory: Path, name: str) -> list[Path]:
+    """The directory, if the file of that name is all that it holds: somebody's own settings may be in there."""
+    return [directory] if [path.name for path in directory.iterdir()] == [name] else []
 
 
 # ------------------------------------------------------------------------------------------------------ what is checked
@@ -263,8 +279,7 @@ def _perform(step: Step) -> bool:
         path.symlink_to(goal)
     for path in step.remove:
         if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):  # somebody's own settings may be in there
-                path.rmdir()
+            path.rmdir()
         else:
             path.unlink(missing_ok=True)
     try:

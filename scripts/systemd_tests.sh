@@ -20,7 +20,7 @@ if [ "${1-}" = --vm ]; then
         [ -f "$rig/$tool" ] || { echo "usage: $0 [--vm RIG] [pytest options]: '$rig' has no $tool" >&2; exit 2; }
     done
 fi
-command=$(printf '%q ' python -m pytest -q -rA -s --color=no --durations=20 -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
+command=$(printf '%q ' python -m pytest -q -rA -s --color=no -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
 work=$(mktemp -d /var/tmp/systemd-tests.XXXXXX)
 group=
 
@@ -95,7 +95,7 @@ in_container() {
 
     echo "$command" >"$work/job/cmd"
     boot+=(--directory="$work/root" --bind="$work/job:/job" --bind="$work/srv:/srv/recordings")
-    boot+=(--private-network --capability=CAP_BPF,CAP_NET_ADMIN --console=read-only)
+    boot+=(--private-network --console=read-only)
     chown "$(chroot "$work/root" id -u pi)" "$work/srv"
     if [ ! -d /run/systemd/system ]; then # nobody here who gives it a cgroup
         local unified
@@ -106,7 +106,7 @@ in_container() {
     fi
     (
         [ -z "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
-        SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec timeout --kill-after=10 900 "${boot[@]}" </dev/null
+        SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec timeout --kill-after=10 900 "${boot[@]}" -- --show-status=no </dev/null
     ) || true
     exit "$(cat "$work/job/rc" 2>/dev/null || echo 124)"
 }

@@ -58,6 +58,10 @@ def stored() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in DAY.glob("*.png")}
 
 
+def installed() -> list[Path]:
+    return sorted(path for place in ("systemd/system", "pi-capture") for path in Path("/etc", place).rglob("*"))
+
+
 def restarted(count: int) -> bool:
     """By systemd itself: the count begins anew with every ``systemctl start``."""
     return int(show("NRestarts")) >= count and show("ActiveState") == "active"
@@ -215,6 +219,8 @@ def test_it_can_write_nowhere_else() -> None:
             ["nsenter", "-t", pid, "-m", "touch", f"{place}/trial"], capture_output=True, text=True, check=False
         )
         assert "Read-only file system" in done.stderr, place
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert (status["Seccomp"], status["NoNewPrivs"], int(status["CapEff"], 16)) == ("2", "1", 0)
 
 
 def test_all_that_is_there_is_whole_and_in_order() -> None:
@@ -229,6 +235,7 @@ def test_all_that_is_there_is_whole_and_in_order() -> None:
 def test_install_in_the_running_system_and_uninstall() -> None:
     program = (sys.executable, "-m", "pi_capture")
     file = Path("/srv/door.toml")
+    before = installed()
     file.write_text('directory = "/srv/recordings/door.mkv"\nseconds = -1\ncamera = "demo"\nquiet = true\n')
     print(call(*program, "install-service", "door", "--config", file, "--user", "pi"))
     door = "pi-capture@door.service"
@@ -236,9 +243,13 @@ def test_install_in_the_running_system_and_uninstall() -> None:
     call("systemctl", "is-enabled", door)
     print(call(*program, "uninstall-service", "door"))
     assert show("ActiveState", door) == "inactive" and show("LoadState", CORNER) == "loaded"
+    assert installed() == before
     assert len(open_recording("/srv/recordings/door.mkv")) > 0 and file.exists()
+    CONFIG.write_text("speed = 3\n")
+    subprocess.run(["systemctl", "restart", CORNER], capture_output=True, check=False)
+    wait_for(lambda: show("ActiveState") == "failed", "not failed")
     print(call(*program, "uninstall-service", "corner"))
-    assert show("LoadState") == "not-found"
+    assert show("LoadState") == "not-found" and CORNER not in call("systemctl", "list-units", "--all", "--plain")
     left = list(Path("/etc/systemd/system").rglob("*pi-capture*"))
     assert [path.name for path in left] == ["pi-capture@corner.service.d"]  # with what somebody else put there
     assert [path.name for path in left[0].iterdir()] == ["zz-tests.conf"]
