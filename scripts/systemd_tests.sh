@@ -30,15 +30,16 @@ main() {
 }
 
 leave() {
-    ! mountpoint -q "$work/root" || umount "$work/root"
-    rm -rf --one-file-system "$work"
     if [ -d "$group" ]; then
+        echo 1 >"$group/cgroup.kill" # what an end by force has left
         for _ in $(seq 50); do
-            find "$group" -depth -type d -exec rmdir {} + 2>/dev/null && return
+            find "$group" -depth -type d -exec rmdir {} + 2>/dev/null && break
             sleep 0.1
         done
-        echo "$group is still in use" >&2
+        [ ! -d "$group" ] || echo "$group is still in use" >&2
     fi
+    ! mountpoint -q "$work/root" || umount "$work/root"
+    rm -rf --one-file-system "$work"
 }
 
 # prepare ROOT: a recorder's settings, its service installed as on a card that is in another machine, and the tests as
@@ -81,7 +82,7 @@ UNIT
 # --------------------------------------------------------------------------------------------------------- in a container
 
 in_container() {
-    local root=${SYSTEMD_ROOT:-/var/tmp/systemd-root} boot=(systemd-nspawn --quiet --boot)
+    local root=${SYSTEMD_ROOT:-/var/tmp/systemd-root} boot=(systemd-nspawn --quiet --boot --machine=systemd-tests)
     [ -d "$root/opt/venv" ] || make_tree "$root"
     mkdir "$work"/{upper,work,root,srv,job}
     chmod 755 "$work" "$work"/{upper,srv}

@@ -229,7 +229,7 @@ def test_all_that_is_there_is_whole_and_in_order() -> None:
     assert all(is_whole_png((DAY / name).read_bytes()) for name in names)
     assert not list(DAY.glob(".*.part"))
     assert len(open_recording(DAY)) == len(names) == len(set(names))
-    print(call("journalctl", "-u", CORNER, "-o", "short-iso", "--no-pager", "--no-hostname"))
+    print(call("journalctl", "-u", CORNER, "--no-pager", "--no-hostname"))
 
 
 def test_install_in_the_running_system_and_uninstall() -> None:
