@@ -64,8 +64,7 @@ TOML
 [Unit]
 After=multi-user.target
 [Service]
-Type=oneshot
-TimeoutStartSec=infinity
+Type=exec
 WorkingDirectory=/repo
 Environment=PATH=/opt/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 COLUMNS=120
 ExecStart=sh -c 'sh /job/cmd >/dev/console 2>&1; echo $? >/job/rc; sync; systemctl poweroff -ff'
