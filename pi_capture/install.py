@@ -102,11 +102,10 @@ def uninstall(arguments: Sequence[str]) -> int:
         steps = [_run("systemctl", "disable", "--now", service)]
         if _has_failed(service):  # or systemd would show it among what failed until the next boot
             steps.append(_run("systemctl", "reset-failed", service))
-    gone = [extra / "recording.conf", *_with_its_directory(extra, "recording.conf")]
-    if own.is_symlink():
-        gone += [own, *_with_its_directory(own.parent, own.name)]
+    gone = [own, *_with_its_directory(own.parent, own.name)] if own.is_symlink() else []
     if not [other for other in units.glob("pi-capture@*.service.d/recording.conf") if other.parent != extra]:
         gone.append(units / UNIT)
+    gone += [extra / "recording.conf", *_with_its_directory(extra, "recording.conf")]  # last: the sign that it is there
     steps.append(Step("remove " + ", ".join(map(str, gone)), remove=tuple(gone)))
     if args.root == Path("/"):
         steps.append(_run("systemctl", "daemon-reload"))

@@ -163,6 +163,19 @@ def test_install_and_uninstall(root: Path) -> None:
     assert service("uninstall-service", root).returncode == 1  # there is none any more
 
 
+def test_uninstall_leaves_nothing_of_its_own_beside_what_somebody_else_put_there(root: Path) -> None:
+    (root / "srv/corner.toml").write_text(config(root).read_text())
+    config(root).unlink()
+    config(root).parent.rmdir()
+    assert service("install-service", root, "--config", root / "srv/corner.toml").returncode == 0
+    own = root / "etc/systemd/system/pi-capture@corner.service.d/own.conf"
+    own.write_text("[Service]\nNice=5\n")
+    assert service("uninstall-service", root).returncode == 0
+    assert tree(root) == {"srv/corner.toml", str(own.relative_to(root))}
+    assert not config(root).parent.exists()
+    assert service("uninstall-service", root).returncode == 1
+
+
 def test_two_services_share_a_unit(root: Path) -> None:
     assert service("install-service", root, "--config", config(root)).returncode == 0
     (root / "srv/door.toml").write_text(config(root).read_text())
