@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except (CameraError, PreviewError, StorageError) as error:
         return _fail(error, 1)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except OSError as error:
         return _fail(f"{error.filename or words[0]}: {error.strerror}", 1)
 
