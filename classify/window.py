@@ -155,7 +155,7 @@ def load_opencv() -> None:
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
     try:
-        import cv2  # noqa: F401
+        import cv2  # noqa: F401  (loaded only: before PyAV)
     except ImportError as error:
         raise WindowError(f"OpenCV is missing or broken ({error}); {_remedy(str(error))}") from None
 

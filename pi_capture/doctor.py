@@ -178,7 +178,11 @@ def _window(question: Question) -> Iterator[Finding]:
         found = "this OpenCV was built without windows: python -m classify can't show one"
         yield Finding("window", "warn", found, "pip uninstall opencv-python-headless; pip install opencv-python")
     else:
-        screen = "" if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") else "; no screen in this session"
+        screen = (
+            ""
+            if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+            else "; nobody is logged in to a screen here"
+        )
         yield Finding("window", "ok", f"OpenCV with {toolkit[1]}{screen}")
 
 

@@ -365,7 +365,7 @@ class Recorder:
 
     @property
     def first_index(self) -> int:
-        """The index of this session's first frame."""
+        """The index of the first frame that this recorder stores."""
         return self._first_index
 
     @property

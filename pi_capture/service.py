@@ -46,7 +46,7 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # as signal.signal gave it
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._event.is_set():

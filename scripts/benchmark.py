@@ -196,8 +196,8 @@ def run_one(way: Way, frames_file: Path, number: int, path: Path) -> dict[str, f
     """In a process of its own: seconds, bytes a frame, and the memory it took beyond the frames, in MB."""
     import PIL.PngImagePlugin  # noqa: F401  (starting up is not measured)
 
-    import pi_capture  # noqa: F401
-    import storage.png  # noqa: F401
+    import pi_capture.recorder  # noqa: F401  (as above)
+    import storage.png  # noqa: F401  (as above)
 
     frames = np.load(frames_file)
     resident_kb = memory_kb("VmRSS")

@@ -175,7 +175,7 @@ def main(directory: str, minutes: str = "30", between: str = "60") -> int:
         result = soak.result()
         print(json.dumps({soak.target.name: result}, indent=1))
         wrong = ("lost_of_those", "doubled", "out_of_order", "lost_unnoticed")
-        flat = result["memory_late_mb"] <= result["memory_early_mb"] + 15  # type: ignore[operator]
+        flat = result["memory_late_mb"] <= result["memory_early_mb"] + 15
         good = good and flat and not soak.failures and not any(result[name] for name in wrong)
     print("every frame is accounted for" if good else "NOT as promised")
     return 0 if good else 1

@@ -216,7 +216,7 @@ class Table:
             inflate = isal_zlib.decompressobj()
             try:
                 data = inflate.decompress(data, size + 1)
-            except igzip_lib.IsalError:  # type: ignore[misc]
+            except igzip_lib.IsalError:  # type: ignore[misc]  # isal has no types
                 raise FormatError(f"is damaged at byte {entry.address}: it can't be decompressed") from None
             if not inflate.eof:
                 raise FormatError(f"is damaged at byte {entry.address}: it can't be decompressed to the end")

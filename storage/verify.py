@@ -220,7 +220,7 @@ def _fault_of_rows(deflated: bytes, width: int, height: int) -> str | None:
     inflate = isal_zlib.decompressobj()
     try:
         rows = inflate.decompress(deflated, height * row + 1)
-    except igzip_lib.IsalError as error:  # type: ignore[misc]
+    except igzip_lib.IsalError as error:  # type: ignore[misc]  # isal has no types
         return f"has pixels that can't be decompressed ({error})"
     if len(rows) != height * row or not inflate.eof:
         return f"has pixels for {min(len(rows) // row, height)} of its {height} rows" + (

@@ -347,7 +347,7 @@ class VideoWriter:
         return made
 
     def _begin(self, size: Size | None, private: bytes) -> Muxer:
-        """Write what comes before this session's first block; `size` is None where there are no pictures."""
+        """Write what comes before this writer's first block; `size` is None where there are no pictures."""
         if self._found is not None and size is not None and private != self._found.tracks[PICTURES].private:
             raise StorageError(f"{self._path} was encoded with other settings; repeat them, or choose another name")
         self._session["clock"] = self._clock.facts()

@@ -152,7 +152,7 @@ class Encoder:
         from av.codec.context import Flags
         from av.video.reformatter import VideoReformatter
 
-        context: VideoCodecContext = av.CodecContext.create(codec.encoder, "w")  # type: ignore[assignment]
+        context: VideoCodecContext = av.CodecContext.create(codec.encoder, "w")  # type: ignore[assignment]  # of a video codec
         context.width, context.height = size
         context.pix_fmt = _pixel_format(codec, size)
         context.time_base = Fraction(1, 1_000_000)
@@ -215,7 +215,7 @@ class Decoder:
         from av.codec.context import ThreadType
         from av.video.reformatter import VideoReformatter
 
-        context: VideoCodecContext = av.CodecContext.create(codec.decoder, "r")  # type: ignore[assignment]
+        context: VideoCodecContext = av.CodecContext.create(codec.decoder, "r")  # type: ignore[assignment]  # of a video codec
         context.width, context.height = size
         if codec.name == "ffv1":
             context.pix_fmt = codec.pixel_format

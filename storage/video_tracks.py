@@ -46,7 +46,7 @@ class FileClock:
         self._origin_ns: int | None = None
 
     def begin(self, timestamp_ns: int) -> None:
-        """What comes first in this session has that timestamp; only the first call counts."""
+        """What this writer stores first has that timestamp; only the first call counts."""
         if self._origin_ns is None:
             self._origin_ns = timestamp_ns - self.begins * 1000
 

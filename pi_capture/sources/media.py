@@ -114,7 +114,7 @@ def open_screen(address: str, size: Size | None, fps: float | None) -> MediaSour
     Parameters
     ----------
     address : str
-        ``DISPLAY+X,Y``: the display, by default that of this session, and the left top corner of what is recorded.
+        ``DISPLAY+X,Y``: the display, by default that of ``$DISPLAY``, and the left top corner of what is recorded.
     size : (int, int) or None
         Width and height of the part of the screen that is recorded, pixel for pixel: nothing is cut or scaled. None
         for everything right of and below the corner.
@@ -379,7 +379,7 @@ def _display_matrix(image: av.VideoFrame) -> tuple[int, int, int, int]:
     try:
         # Asked of a small copy: a picture that was asked for its side data is not freed before garbage is collected.
         copy = image.reformat(width=16, height=16, format="gray")
-        matrix = copy.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+        matrix = copy.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # its stubs lack this key
     except ValueError:  # PyAV doesn't know all kinds of side data; then it tells the rotation only
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(image.rotation / 90) % 4]
     if matrix is None:

@@ -84,7 +84,7 @@ def _output(put: Callable[[bytes, int], None]) -> Any:
     """What picamera2 hands packets to."""
     from picamera2.outputs import Output
 
-    class Packets(Output):  # type: ignore[misc]
+    class Packets(Output):  # type: ignore[misc]  # picamera2 has no types
         def outputframe(
             self, frame: bytes, keyframe: bool = True, timestamp: int = 0, packet: Any = None, audio: bool = False
         ) -> None:

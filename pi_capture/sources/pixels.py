@@ -121,7 +121,7 @@ class RgbConverter:
         if self._crop is None or kind != self._crop_for:
             self._crop, self._crop_for = _crop_graph(picture, box), kind
         self._crop.push(picture)
-        cut: av.VideoFrame = self._crop.pull()  # type: ignore[assignment]
+        cut: av.VideoFrame = self._crop.pull()  # type: ignore[assignment]  # a graph of pictures, no sound
         return cut
 
 

@@ -48,7 +48,7 @@ def usb_camera() -> Iterator[Callable[..., Any]]:
     rig.load_modules()
     plugged = []
 
-    class Camera(rig.UsbCamera):  # type: ignore[misc]
+    class Camera(rig.UsbCamera):
         torn_every = 0
 
         def _frame(self, subtype: int, size: tuple[int, int]) -> bytes:

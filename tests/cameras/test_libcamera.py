@@ -200,8 +200,8 @@ def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) ->
 def test_without_exposure_controls_there_is_no_jitter(spec_of: Callable[[str], str], tmp_path: Path) -> None:
     source = open_source(spec_of("ov5647"), (64, 64))
     next(iter(source))
-    assert source.lock_exposure() == {}  # type: ignore[attr-defined]
-    source.set_controls({"AnalogueGain": 2.0})  # type: ignore[attr-defined]
+    assert source.lock_exposure() == {}
+    source.set_controls({"AnalogueGain": 2.0})
     assert next(iter(source)).pixels.any()
     source.close()
 
