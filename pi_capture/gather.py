@@ -180,10 +180,10 @@ class _Gathering:
         return problems + [f"{lane.name}: {lane.failure}" for lane in self.lanes if lane.failure]
 
     def begin(self, timestamp_ns: int) -> None:
-        """A first frame has come; only the first of all counts."""
+        """A frame has come. Time runs from the one that was captured first, which may not be the first that came."""
+        until_ns = float("inf") if self._seconds < 0 else timestamp_ns + self._seconds * 1e9
         with self._lock:
-            if self.until_ns is None:
-                self.until_ns = float("inf") if self._seconds < 0 else timestamp_ns + self._seconds * 1e9
+            self.until_ns = until_ns if self.until_ns is None else min(self.until_ns, until_ns)
 
     def forget(self, lane: _Lane) -> None:
         """A sender of whom nothing was recorded: another one may have its place."""
