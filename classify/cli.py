@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.console import Version
+from storage.commands.console import Version
 
 if TYPE_CHECKING:
     from classify.commit import Applied
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from classify.session import Session
     from classify.showing import Legend
     from classify.window import Window
-    from storage.labels import Classes, LabelJournal
+    from storage.labels.journal import Classes, LabelJournal
 
 MOST_CLASSES = 9
 
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _label(args: argparse.Namespace) -> int:
     from classify.labelling import Ended
     from classify.window import load_opencv, prepare
-    from storage.labels import LabelJournal, journal_path
-    from storage.live import adopt
+    from storage.labels.journal import LabelJournal, journal_path
+    from storage.labels.live import adopt
 
     path: Path = args.directory
     _check(path)
@@ -191,8 +191,8 @@ def _choose_classes(args: argparse.Namespace, journal: LabelJournal) -> Classes:
     """The classes that are asked for, else those that were used here before."""
     from storage.dataset import check_class_name
     from storage.errors import StorageError
-    from storage.given import last_classes
-    from storage.labels import Classes, Labelled
+    from storage.labels.given import last_classes
+    from storage.labels.journal import Classes, Labelled
 
     before = last_classes(journal.entries)
     names = args.classes or before.names
@@ -305,7 +305,7 @@ def _undo(path: Path) -> int:
     from classify.commit import finish, take_back
     from storage.dataset import printable
     from storage.errors import StorageError
-    from storage.labels import LabelJournal, journal_path
+    from storage.labels.journal import LabelJournal, journal_path
 
     _check(path)
     if not path.is_dir():

@@ -17,8 +17,8 @@ from typing import Any
 
 from storage.errors import StorageError
 from storage.formats import find_format
-from storage.given import DEFAULT, last_classes
-from storage.labels import (
+from storage.labels.given import DEFAULT, last_classes
+from storage.labels.journal import (
     Classes,
     Entry,
     LabelJournal,

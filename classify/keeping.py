@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from classify.session import NONE, Change, Event, Session, Stretch, Undo
-from storage.labels import Classes, Entry, LabelJournal, Labelled, Looked, Moving, Redone, Undone, from_runs, to_runs
+from storage.labels.journal import (
+    Classes,
+    Entry,
+    LabelJournal,
+    Labelled,
+    Looked,
+    Moving,
+    Redone,
+    Undone,
+    from_runs,
+    to_runs,
+)
 
 
 def replay(session: Session, names: Sequence[str], entries: Iterable[Entry]) -> bool:

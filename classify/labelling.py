@@ -22,7 +22,7 @@ from classify.pictures import AROUND, Pictures
 from classify.playing import Player
 from classify.session import BATCH, Event, Session
 from classify.showing import Legend, Look, done, title, view
-from storage.labels import LabelJournal
+from storage.labels.journal import LabelJournal
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from classify.session import FIRST_FOREIGN, NONE
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.labels import Classes, Entry, Labelled
+from storage.labels.journal import Classes, Entry, Labelled
 from storage.png import PngReader
 from storage.recording import Recording
 

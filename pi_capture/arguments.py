@@ -10,7 +10,7 @@ import argparse
 import re
 
 from pi_capture import __version__
-from storage.console import finite, not_negative, positive
+from storage.commands.console import finite, not_negative, positive
 
 MAX_SIDE = 16384
 ORDERS = ("list-cameras", "print-config")  # options that are no setting

@@ -1,7 +1,7 @@
 """Several senders into one Matroska file: each is a recording of its own until the end, and then a track of that file.
 
 The recordings are kept in a directory beside it, each as safe from a crash as any. All are dated by this machine's
-clock, so that they fit together to the nanosecond: `storage.merge_streams` does that, and they go only when every
+clock, so that they fit together to the nanosecond: `storage.streams.merge` does that, and they go only when every
 packet has been found again in the new file. Receiving a sender is `sources.stream`'s business.
 """
 
@@ -27,8 +27,8 @@ from pi_capture.sources.stream import AGAIN_SECONDS, FIRST_SECONDS, StreamSource
 from pi_capture.status import Status, Summary
 from pi_capture.streaming import SILENCE_SECONDS, Address, listen_at, prepare
 from storage.errors import StorageError
-from storage.matroska_stream import Incoming, Tracks, is_ours
-from storage.tracks import free_name
+from storage.matroska.stream import Incoming, Tracks, is_ours
+from storage.streams.tracks import free_name
 
 if TYPE_CHECKING:
     from pi_capture.sources import Size
@@ -421,7 +421,7 @@ def _total(each: Sequence[Summary], target: Path) -> Summary:
 
 def _bring_together(target: Path, parts: Sequence[Path]) -> int:
     """Make one file of the recordings, and remove them when everything is in it; returns its size in bytes."""
-    from storage.merge_streams import merge_streams
+    from storage.streams.merge import merge_streams
 
     merged = merge_streams(target, parts)
     for number, (path, track, _) in enumerate(merged.tracks):
@@ -435,7 +435,7 @@ def _bring_together(target: Path, parts: Sequence[Path]) -> int:
 def _same_packets(path: Path, number: int, merged: Path, place: int) -> bool:
     from itertools import zip_longest
 
-    from storage.tracks import open_media, packets_of
+    from storage.streams.tracks import open_media, packets_of
 
     with open_media(path) as one, open_media(merged) as other:
         pairs = zip_longest(packets_of(one, number), packets_of(other, place))

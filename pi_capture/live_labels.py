@@ -1,7 +1,7 @@
 """Labels for what is being recorded, by digits on the terminal: a frame has the label of the time it was taken at.
 
 Video files take the labels with the frames; whatever the format, each key is written down at once, so that a crash
-keeps them all (`storage.live`). Reading the keys is `terminal`'s business.
+keeps them all (`storage.labels.live`). Reading the keys is `terminal`'s business.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from pi_capture.recorder import Recorder
-    from storage.labels import Classes
-    from storage.live import LiveJournal
+    from storage.labels.journal import Classes
+    from storage.labels.live import LiveJournal
 
 MOST_CLASSES = 9
 NO_LABEL_KEYS = ("-", "\x7f", "\b")
@@ -78,7 +78,7 @@ class LiveLabels:
                     self._lines.append(f"{self._target}: {reason}; this key may be lost if the power fails")
 
     def _keep(self, start: int, label: int | None) -> None:
-        from storage.live import LiveJournal
+        from storage.labels.live import LiveJournal
 
         if self._journal is None:
             assert self._classes is not None
@@ -141,7 +141,7 @@ class LiveLabels:
 
     def end(self, *, in_order: bool) -> None:
         """The recording is closed: its labels go where `classify` finds them. Raises StorageError if they can't."""
-        from storage.live import adopt
+        from storage.labels.live import adopt
 
         with self._keeping:
             self._classes = None
@@ -157,7 +157,7 @@ class LiveLabels:
 
     def _choose_classes(self) -> Classes:
         """These classes; they have to be those of the labels that are in the journal already."""
-        from storage.labels import Classes, LabelJournal, Labelled, journal_path
+        from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 
         with LabelJournal(journal_path(self._target)) as journal:
             told = [entry for entry in journal.entries if isinstance(entry, Classes)]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.formats import Writer
-    from storage.sample_track import SampleTrack
+    from storage.streams.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
@@ -185,7 +185,7 @@ class Recorder:
         RecordingError
             The recording had to end, because the disk is full, say.
         """
-        from storage.sample_track import check_samples
+        from storage.streams.sample_track import check_samples
 
         if name not in self._tracks:
             raise ValueError(f"there is no track {name!r}; there are {', '.join(self._tracks) or 'none'}")
@@ -209,7 +209,10 @@ class Recorder:
         self._due_ns[name] = time_ns + round(len(array) / track.rate * 1e9)
 
     def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
-        """Add samples as `storage.sample_track.check_samples` returns them; with ``wait=False`` they may be lost."""
+        """Add samples as `check_samples` of `storage.streams.sample_track` returns them.
+
+        With ``wait=False`` they may be lost.
+        """
         if self._closing or self._samples is None:
             raise ValueError("this recorder is closed, or has no tracks")
         if self._failure is not None:
@@ -496,7 +499,7 @@ class Recorder:
 
 def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
     """Give the frames that are there the live labels that a crash left waiting, before more frames come."""
-    from storage.live import adopt
+    from storage.labels.live import adopt
 
     try:
         adopt(target, recover=False)

@@ -23,7 +23,7 @@ from storage.atomic import lock_descriptor, rename_new, sync_directory
 from storage.dataset import FRAME_NAME, SESSIONS_NAME
 from storage.errors import StorageError
 from storage.formats import open_recording
-from storage.labels import JOURNAL_NAME, journal_path
+from storage.labels.journal import JOURNAL_NAME, journal_path
 from storage.sessions import read_sessions
 
 GOING = ".removing"

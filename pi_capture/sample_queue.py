@@ -21,7 +21,7 @@ QUEUE_BYTES = 16_000_000  # a minute and more of sound
 
 
 class SampleWriter(Protocol):
-    """What a format's writer has that takes samples (`storage.video.VideoWriter`)."""
+    """What a format's writer has that takes samples (`storage.video.writer.VideoWriter`)."""
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None: ...
     def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None: ...

@@ -23,7 +23,7 @@ from pi_capture.errors import CameraError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.sample_track import SampleTrack
+    from storage.streams.sample_track import SampleTrack
 
 FORMATS = {"f32le": "f32", "s16le": "s16", "text": "f32"}
 KEYS = ("rate", "channels", "format", "unit", "labels")
@@ -66,7 +66,7 @@ def parse_sensor(text: str) -> Sensor:
     UsageError
         It is none.
     """
-    from storage.sample_track import SampleTrack
+    from storage.streams.sample_track import SampleTrack
 
     match = re.match(rf"([^,=]+)((?:,(?:{'|'.join(KEYS)})=[^,=]*)*)=(.+)$", text, re.DOTALL)
     if match is None:
@@ -100,7 +100,7 @@ class SampleSource(Protocol):
         """Begin. Raises CameraError if it can't."""
 
     def chunks(self) -> Iterator[NDArray[Any] | None]:
-        """Samples as `storage.sample_track.check_samples` returns them, as they come; None when none came for a while.
+        """Samples as `check_samples` of `storage.streams.sample_track` returns them, as they come; None for a silence.
 
         Raises CameraError where it ends before its time.
         """

@@ -1,7 +1,7 @@
 """Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
 
 The recording never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any
-FFmpeg tool. What goes over the wire is in `storage.matroska_stream`.
+FFmpeg tool. What goes over the wire is in `storage.matroska.stream`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pi_capture.errors import CameraError, UsageError
 if TYPE_CHECKING:
     from pi_capture.srt import Relay
     from storage.frame import Frame
-    from storage.video_codecs import Codec
+    from storage.video.codecs import Codec
 
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
 SEND_BUFFER_BYTES = 512 * 1024  # what the system holds back is late, and makes the clocks' exchange less exact
@@ -166,7 +166,7 @@ class Sender:
     def __init__(self, address: Address, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
         from pi_capture.srt import check_program
         from storage.errors import StorageError
-        from storage.video_codecs import find_codec
+        from storage.video.codecs import find_codec
 
         try:
             self._codec: Codec = find_codec(address.codec)
@@ -271,7 +271,7 @@ class Sender:
     def _connect_srt(self) -> socket.socket | None:
         """As `_connect`, through the program that speaks SRT."""
         from pi_capture.srt import Relay
-        from storage.matroska import ebml_header
+        from storage.matroska.elements import ebml_header
 
         relay = self._relay = Relay(self._address, sending=True)
         relay.connection.sendall(ebml_header())  # it connects only when it has seen that something comes
@@ -286,9 +286,10 @@ class Sender:
 
     def _serve(self, connection: socket.socket) -> None:
         """Send frames until the recording or the connection ends."""
-        from storage.matroska import VIDEO_TRACK, Block, Track, cluster_bytes, ebml_header
-        from storage.matroska_stream import note, opening
-        from storage.video_codecs import Encoder
+        from storage.matroska.elements import cluster_bytes, ebml_header
+        from storage.matroska.stream import note, opening
+        from storage.matroska.track import VIDEO_TRACK, Block, Track
+        from storage.video.codecs import Encoder
 
         if self._address.scheme == "tcp":
             prepare(connection)
@@ -341,7 +342,7 @@ class Sender:
 
 def _answer(connection: socket.socket, writing: threading.Lock) -> None:
     """Tell the time to a receiver that asks for it, and hang up on one that says anything else."""
-    from storage.matroska_stream import note
+    from storage.matroska.stream import note
 
     data = b""
     try:

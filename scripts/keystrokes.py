@@ -239,7 +239,7 @@ def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
     from classify.pictures import Pictures
     from classify.session import Session
     from classify.showing import Legend
-    from storage.labels import Classes, LabelJournal
+    from storage.labels.journal import Classes, LabelJournal
     from storage.png import PngReader
 
     reader = PngReader(day)
@@ -316,7 +316,7 @@ sys.exit(status)
 
 def scale(frames: int, directory: Path) -> dict[str, Any]:
     """Open, label and sort a directory of many frames; times in seconds."""
-    from storage.labels import LabelJournal, Labelled, journal_path
+    from storage.labels.journal import LabelJournal, Labelled, journal_path
 
     day = directory / "many"
     _make_many(day, frames)

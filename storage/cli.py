@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from storage.cli_datasets import (
+from storage.commands.console import Version, fail
+from storage.commands.datasets import (
     SPLIT,
     info,
     info_arguments,
@@ -23,7 +24,7 @@ from storage.cli_datasets import (
     verify,
     verify_arguments,
 )
-from storage.cli_files import (
+from storage.commands.files import (
     CONVERT,
     EXPORT,
     EXTRACT,
@@ -40,8 +41,7 @@ from storage.cli_files import (
     merge_streams,
     merge_streams_arguments,
 )
-from storage.cli_labels import LABELS, labels, labels_arguments
-from storage.console import Version, fail
+from storage.commands.labels import LABELS, labels, labels_arguments
 from storage.errors import StorageError
 
 EXAMPLES = """\

@@ -17,13 +17,13 @@ from storage.errors import StorageError
 from storage.extract import extract
 from storage.formats import Writer, find_format, open_recording, open_writer
 from storage.heads import read_head
-from storage.labels import write_table
+from storage.labels.journal import write_table
 from storage.movie import MovieReader
 from storage.movie_write import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.png import PngReader
 from storage.recording import Recording
 from storage.transfer import Progress, elapsed_ns, stretches, transfer
-from storage.video import VideoWriter
+from storage.video.writer import VideoWriter
 
 
 def convert(
@@ -48,7 +48,7 @@ def convert(
     fps : float, optional
         Give frame n the time n / fps instead of its own. Pictures without times of their own need it.
     codec, crf : str, int, optional
-        Of a ``.mkv``, as in `storage.video.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, which are always H.264.
+        Of a ``.mkv``, as in `storage.video.writer.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, always H.264.
     weights : str, optional
         Of a ``.features.h5``, as in `storage.features.FeaturesWriter`.
     progress : callable, optional

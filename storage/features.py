@@ -1,7 +1,7 @@
 """Recordings that keep 256 numbers of each frame, MobileNet's features, and no picture: a kilobyte a frame.
 
 One HDF5 file: ``features`` (N, 256) float32, `ROWS` frames a chunk, with the extractor in its attributes; what is
-beside it is told in `storage.hdf5_recording`. The network itself is `storage.mobilenet`'s.
+beside it is told in `storage.hdf5.recording`. The network itself is `storage.mobilenet`'s.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.hdf5_append import Bytes, Column
-from storage.hdf5_format import Dataset
-from storage.hdf5_recording import (
+from storage.hdf5.append import Column
+from storage.hdf5.format import Bytes, Dataset
+from storage.hdf5.recording import (
     Beside,
     TableRecording,
     TableRecordingWriter,
@@ -22,7 +22,7 @@ from storage.hdf5_recording import (
     repair,
     write_labels,
 )
-from storage.hdf5_table import Table
+from storage.hdf5.table import Table
 from storage.mobilenet import FEATURES, NETWORK, PREPROCESSING, Extractor
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from storage.frame import Frame
 from storage.recording import Recording
 
 if TYPE_CHECKING:
-    from storage.sample_track import SampleTrack
+    from storage.streams.sample_track import SampleTrack
 
 Encoded = TypeVar("Encoded")
 
@@ -100,16 +100,17 @@ MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
     *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
 )
+VIDEO = ("storage.video.writer", "VideoWriter", "open_video")
 FORMATS = (
     Format("png", "", "storage.png", "PngWriter", "PngReader"),
-    Format("hdf5", ".h5", "storage.hdf5", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
+    Format("hdf5", ".h5", "storage.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
     Format(
         *("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader"),
         options=("weights",),
         keeps_pictures=False,
     ),
-    Format("video", ".mkv", "storage.video", "VideoWriter", "open_video", MOVIES, ("codec", "crf"), keeps_samples=True),
-    Format(*("sound", ".mka", "storage.video", "VideoWriter", "open_video"), keeps_pictures=False, keeps_samples=True),
+    Format("video", ".mkv", *VIDEO, also_reads=MOVIES, options=("codec", "crf"), keeps_samples=True),
+    Format("sound", ".mka", *VIDEO, keeps_pictures=False, keeps_samples=True),
 )
 
 
@@ -164,7 +165,7 @@ def open_writer(
         The format's name; by the path's suffix if not given.
     options : mapping, optional
         Of the format (`Format.options`); those that are None count as not given.
-    tracks : sequence of storage.sample_track.SampleTrack
+    tracks : sequence of storage.streams.sample_track.SampleTrack
         Of sensors and sound, for a file that keeps such.
     pictures : bool
         Whether there will be frames at all.

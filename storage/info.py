@@ -12,14 +12,14 @@ from typing import Any
 
 from storage.dataset import natural_key, printable
 from storage.errors import StorageError
-from storage.extents import Extent, read_extents
 from storage.formats import find_format, open_recording
 from storage.heads import read_head
 from storage.png import PngReader
 from storage.recording import Recording
-from storage.samples_read import measured_rate
 from storage.sessions import read_sessions
-from storage.tracks import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.streams.extents import Extent, read_extents
+from storage.streams.samples_read import measured_rate
+from storage.streams.tracks import Track, channel_labels, is_media, read_tracks, tag_of
 
 MAX_SESSIONS = 20  # more are counted, not listed
 

@@ -2,7 +2,7 @@
 
 FFmpeg takes them apart; here every frame gets its place and its time, and any of them is found again. A file is a
 stranger's: it may not name other files or hosts, and what can't be read ends in one line. The videos that this program
-records are read by `storage.video`.
+records are read by `storage.video.writer`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.labels import read_table
+from storage.labels.journal import read_table
 from storage.recording import Recording
-from storage.video_codecs import MAX_PIXELS
+from storage.video.codecs import MAX_PIXELS
 
 if TYPE_CHECKING:
     import av
@@ -291,7 +291,7 @@ def _stands_alone(packet: av.Packet[VideoStream], stream: VideoStream) -> bool:
 
 
 def _facts(packet: av.Packet[VideoStream]) -> bytes:
-    """What `storage.matroska` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
+    """What `storage.matroska.muxer` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
     if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
         return b""  # PyAV before 16 can't tell
     return bytes(packet.get_sidedata("matroska_block_additional"))[8:]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.movie import open_movie
-from storage.video_codecs import BT601
+from storage.video.codecs import BT601
 
 if TYPE_CHECKING:
     import av

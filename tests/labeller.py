@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from storage.frame import Frame
-from storage.labels import journal_path
+from storage.labels.journal import journal_path
 from storage.png import PngWriter
 
 

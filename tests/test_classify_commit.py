@@ -15,7 +15,7 @@ from classify.commit import DEFAULT, Placement, finish, move_labelled
 from classify.keeping import Keeper, replay
 from classify.session import NONE, Session
 from storage.errors import StorageError
-from storage.labels import LabelJournal, journal_path
+from storage.labels.journal import LabelJournal, journal_path
 from storage.png import PngReader
 from tests.labelled import everything
 from tests.labeller import Person, classes, classify, record_brightening

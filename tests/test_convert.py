@@ -20,7 +20,7 @@ from PIL import Image
 from storage import Frame, StorageError, open_recording
 from storage.convert import convert
 from storage.extract import extract
-from storage.video import VideoWriter
+from storage.video.writer import VideoWriter
 from tests.conftest import picture, write_video
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")

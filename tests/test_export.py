@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from storage import StorageError, open_recording
-from storage.export import export
-from storage.merge_streams import merge_streams
+from storage.streams.export import export
+from storage.streams.merge import merge_streams
 from tests.test_merge_streams import WALL_NS, ffmpeg, recorded
 
 REPOSITORY = Path(__file__).parents[1]

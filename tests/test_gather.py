@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
-from storage.tracks import facts_of_packet, open_media, packets_of, tracks_of
+from storage.streams.tracks import facts_of_packet, open_media, packets_of, tracks_of
 from tests.network import Line
 from tests.test_streaming import demo, end, free_port, start, wait_for_listener
 

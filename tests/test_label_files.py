@@ -19,8 +19,8 @@ from storage import open_recording
 from storage.cli import main
 from storage.formats import open_writer
 from storage.frame import Frame
-from storage.given import labels_as_they_stand, last_classes
-from storage.labels import LabelJournal, journal_path
+from storage.labels.given import labels_as_they_stand, last_classes
+from storage.labels.journal import LabelJournal, journal_path
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]
 SUFFIXES = [".srt", ".vtt", ".ass", ".csv", ".tsv", ".txt"]
@@ -258,7 +258,7 @@ def test_any_labels_come_back_or_are_refused(
     wanted = data.draw(st.lists(st.sampled_from([None, *names]), min_size=len(times), max_size=len(times)))
     for name in ("day1.h5", "again.h5"):
         record(here / name, times)
-    from storage.hdf5 import write_labels
+    from storage.hdf5.frames import write_labels
 
     write_labels(here / "day1.h5", wanted)
     status = main(["labels", str(here / "day1.h5"), "--export", str(here / f"labels{suffix}")])

@@ -22,9 +22,9 @@ from classify.keeping import replay
 from classify.opening import open_frames
 from classify.session import NONE, Session
 from storage import open_recording
-from storage.given import labels_as_they_stand, last_classes
-from storage.labels import LabelJournal, journal_path
-from storage.live import adopt, live_path
+from storage.labels.given import labels_as_they_stand, last_classes
+from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.live import adopt, live_path
 from tests.live import sensor
 
 HERE = Path(__file__).parents[1]

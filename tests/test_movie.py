@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from storage import StorageError, open_recording
-from storage.labels import write_table
+from storage.labels.journal import write_table
 from storage.movie import MovieReader
-from storage.video import write_labels
+from storage.video.writer import write_labels
 from tests.conftest import write_video
 
 PEDESTRIANS = Path(__file__).parents[2] / "shared/data/pedestrians.avi"

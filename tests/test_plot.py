@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from storage.cli import main
-from storage.merge_streams import merge_streams
-from storage.plot import CLASSES, CURVES, LEFT, RIGHT, SOUND, WIDTH
+from storage.streams.merge import merge_streams
+from storage.streams.plot import CLASSES, CURVES, LEFT, RIGHT, SOUND, WIDTH
 from tests.test_merge_streams import clicks, ffmpeg, recorded
 
 

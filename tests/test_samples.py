@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder
 from storage import SampleTrack, StorageError, open_recording
-from storage.video import VideoReader
-from storage.video_file import repair
+from storage.video.file import repair
+from storage.video.writer import VideoReader
 
 RATE = 48000
 DECODE = "-map", "0", "-map", "-0:s", "-f", "null", "-"

@@ -22,7 +22,7 @@ from pi_capture.retention import Keep, Retention
 from pi_capture.segments import Limit, SegmentedRecorder
 from pi_capture.series import Series
 from storage import Frame, StorageError, open_recording
-from storage.labels import journal_path
+from storage.labels.journal import journal_path
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")
 REPOSITORY = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ import pytest
 from pi_capture import CameraError, UsageError, record
 from pi_capture.sample_time import SampleClock
 from pi_capture.sensors import parse_sensor
-from storage.video import VideoReader
+from storage.video.writer import VideoReader
 from tests.live import clicking, counting, flashing, sensor, session_of
 
 CAPTURE = [sys.executable, "-m", "pi_capture"]

@@ -18,8 +18,8 @@ import pytest
 
 from pi_capture.sources.stream import measured
 from storage import open_recording
-from storage.matroska import VIDEO_TRACK, Track
-from storage.matroska_stream import note, opening
+from storage.matroska.stream import note, opening
+from storage.matroska.track import VIDEO_TRACK, Track
 from tests.network import Line
 
 HERE = Path(__file__).parents[1]

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
-from storage.video import VideoReader, VideoWriter, write_labels
-from storage.video_codecs import CODECS, MAX_PIXELS
-from storage.video_file import repair
+from storage.video.codecs import CODECS, MAX_PIXELS
+from storage.video.file import repair
+from storage.video.writer import VideoReader, VideoWriter, write_labels
 
 LOSSLESS = [codec.name for codec in CODECS if codec.lossless]
 

@@ -83,7 +83,7 @@ class Encoding(Protocol):
         Parameters
         ----------
         codec : str
-            One of `storage.video_codecs.CODECS`.
+            One of `storage.video.codecs.CODECS`.
         crf : int
             The quality wanted: lower is better and larger.
 

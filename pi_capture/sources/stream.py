@@ -24,9 +24,9 @@ from pi_capture.sources.pixels import RgbConverter
 from pi_capture.srt import Relay, check_program
 from pi_capture.streaming import PING, SILENCE_SECONDS, Address, connect_to, listen_at, prepare
 from storage.frame import Frame
-from storage.matroska import Block
-from storage.matroska_stream import Incoming, Tracks, from_json, is_ours
-from storage.video_codecs import CODECS, MAX_PIXELS, Decoder
+from storage.matroska.stream import Incoming, Tracks, from_json, is_ours
+from storage.matroska.track import Block
+from storage.video.codecs import CODECS, MAX_PIXELS, Decoder
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
 AGAIN_SECONDS = 30.0  # for one that was there

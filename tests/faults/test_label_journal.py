@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.labels import LabelJournal, Labelled
+from storage.labels.journal import LabelJournal, Labelled
 from tests.faults.table import note
 
 REPOSITORY = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ PROGRAM = """
 import sys, random
 from pathlib import Path
 from storage.errors import StorageError
-from storage.labels import Labelled, LabelJournal
+from storage.labels.journal import Labelled, LabelJournal
 from tests.faults.writer import write_short
 if sys.argv[2:] == ["short"]:
     write_short(random.Random(0))

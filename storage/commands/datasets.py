@@ -1,0 +1,255 @@
+"""The commands that look after recordings: info, verify, merge, split; each calls the module of its name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.commands.console import fail, not_negative, positive, print_json, progress_line, seed, share
+from storage.dataset import printable
+
+if TYPE_CHECKING:
+    from storage.split import Split
+
+# ----------------------------------------------------------------------------------------------------------------- info
+
+
+def info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
+    parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the tracks of a media file over time")
+
+
+def info(args: argparse.Namespace) -> int:
+    from storage.info import as_json, as_text, describe
+
+    infos = [describe(path) for path in args.paths]
+    if args.sheet is not None:
+        from storage.sheet import write_sheet
+
+        write_sheet(args.sheet, args.paths)
+    if args.plot is not None:
+        from storage.streams.plot import write_plot
+
+        if len(args.paths) > 1:
+            return fail("--plot draws one recording")
+        write_plot(args.plot, args.paths[0])
+    if args.json:
+        print_json({"recordings": [as_json(info) for info in infos]})
+    else:
+        print("\n\n".join(as_text(info) for info in infos))
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------------------- verify
+
+
+def verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames there, to their classes")
+
+
+def verify(args: argparse.Namespace) -> int:
+    from storage.verify import check_quarantine, find_broken, quarantine, repair
+
+    if args.quarantine is not None:
+        for path in args.paths:
+            check_quarantine(path, args.quarantine)
+    reports = []
+    for path in args.paths:
+        repaired = repair(path)
+        with progress_line(f"verifying {path}") as progress:
+            frames, broken = find_broken(path, progress=progress)
+        moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
+        problems = _layout_problems(path)
+        reports.append(
+            {
+                "path": str(path),
+                "frames": frames,
+                "repaired": repaired,
+                "broken": [
+                    {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
+                    | ({"moved_to": str(moved[number])} if moved else {})
+                    for number, frame in enumerate(broken)
+                ],
+                "layout": [
+                    {"path": str(problem.path), "what": problem.what, "breaks": problem.breaks} for problem in problems
+                ],
+            }
+        )
+    if args.json:
+        print_json({"recordings": reports})
+    else:
+        for report in reports:
+            _tell_verified(report)
+    return 3 if any(report["broken"] for report in reports) else 0
+
+
+def _layout_problems(path: Path) -> list[Any]:
+    from storage.layout import find_problems
+
+    return find_problems(path) if path.is_dir() else []
+
+
+def _tell_verified(report: dict[str, Any]) -> None:
+    path, broken = report["path"], report["broken"]
+    if report["repaired"]:
+        print(f"{path}: {report['repaired']}")
+    for frame in broken:
+        where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
+        moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""
+        print(f"{printable(where)}: {printable(frame['reason'])}{moved}")
+    for problem in report["layout"]:
+        print(f"warning: {printable(problem['path'])} {problem['what']}: {problem['breaks']}")
+    print(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
+
+
+# ---------------------------------------------------------------------------------------------------------------- merge
+
+
+def merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", type=Path, help="where to; added to if it exists")
+    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a labelled data directory; not changed")
+    parser.add_argument(
+        "--link",
+        choices=("hard", "copy"),
+        default="hard",
+        help="hard: the frames get a second name, and take no room (default; copied where that can't be); "
+        "copy: for directories that other programs edit pictures in",
+    )
+    parser.add_argument("--unlabelled", action="store_true", help="take the frames without a class as well")
+
+
+def merge(args: argparse.Namespace) -> int:
+    from storage.merge import merge
+
+    with progress_line(f"merging into {args.out}") as progress:
+        merged = merge(args.out, args.inputs, link=args.link == "hard", unlabelled=args.unlabelled, progress=progress)
+    if args.json:
+        print_json(
+            {
+                "path": str(args.out),
+                "added": dict(merged.counts),
+                "linked": merged.linked,
+                "copied": merged.copied,
+                "present": merged.present,
+                "left_out": merged.left_out,
+                "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
+            }
+        )
+        return 3 if merged.conflicts else 0
+    for path, reason in merged.conflicts:
+        print(f"{printable(str(path))} was left out: it {reason}")
+    for directory, count in merged.left_out.items():
+        if count:
+            print(
+                f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
+                file=sys.stderr,
+            )
+    added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
+    print(
+        f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
+        f"{merged.copied} copied, {merged.present} were there already"
+    )
+    return 3 if merged.conflicts else 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- split
+
+SPLIT = """\
+Move whole stretches of time from DIR to val_DIR beside it, for validation.
+
+Frames next to each other are near copies: if they are split at random, a network is tested on what it
+has seen. So whole stretches are held out, and the frames within --gap seconds of them are in neither
+directory: they go to gap_DIR, with their classes. --undo brings everything back.
+"""
+
+
+def split_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a labelled data directory")
+    parser.add_argument("--val", metavar="SHARE", type=share, default=0.1, help="share to hold out (default: 0.1)")
+    parser.add_argument(
+        "--gap", metavar="SECONDS", type=not_negative, default=2.0, help="between the two sides (default: 2)"
+    )
+    parser.add_argument(
+        "--stretch", metavar="SECONDS", type=positive, help="length of a stretch (default: as the classes need it)"
+    )
+    parser.add_argument("--seed", metavar="N", type=seed, default=0, help="choose other stretches (default: 0)")
+    parser.add_argument("--allow-missing", action="store_true", help="go on if a class would be missing on one side")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be moved, and move nothing")
+    parser.add_argument("--undo", action="store_true", help="take the split back")
+
+
+def split(args: argparse.Namespace) -> int:
+    from storage.split import complete_split, is_split, split, undo_split
+
+    if args.undo:
+        moved = undo_split(args.directory)
+        if args.json:
+            print_json({"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing})
+        else:
+            print(f"{args.directory}: {moved.count} frames are back")
+        return _tell_missing(moved.missing)
+    completed = None if args.dry_run else complete_split(args.directory)
+    if completed is not None:
+        if args.json:
+            print_json({"path": str(args.directory), "completed": completed.count, "missing": completed.missing})
+        else:
+            what = "split" if is_split(args.directory) else "undoing"
+            print(f"{args.directory}: the {what} that was interrupted is complete now")
+        return _tell_missing(completed.missing)
+    result = split(
+        args.directory,
+        val=args.val,
+        gap=args.gap,
+        stretch=args.stretch,
+        seed=args.seed,
+        allow_missing=args.allow_missing,
+        dry_run=args.dry_run,
+    )
+    if args.json:
+        print_json(
+            {
+                "train": str(result.data_dir),
+                "val": str(result.val_dir),
+                "gap": str(result.gap_dir),
+                "classes": {
+                    name: dict(zip(("train", "val", "gap"), counts, strict=True))
+                    for name, counts in result.counts.items()
+                },
+                "stretch_seconds": result.stretch,
+                "stretches": result.held_out,
+                "moved": not args.dry_run,
+                "notes": result.notes,
+            }
+        )
+    else:
+        _tell_split(result, args)
+    return 0
+
+
+def _tell_split(result: Split, args: argparse.Namespace) -> None:
+    totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
+    width = max(8, *(len(printable(name)) for name in result.counts))
+    print(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
+    for name, counts in [*result.counts.items(), ("all", totals)]:
+        share = 100 * counts[1] / max(1, sum(counts))
+        print(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+    one = result.held_out == 1
+    print(
+        f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
+        + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
+    )
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if args.dry_run:
+        print("nothing was moved")
+
+
+def _tell_missing(missing: Sequence[str]) -> int:
+    for path in missing:
+        print(f"{printable(path)} is not there any more", file=sys.stderr)
+    return 3 if missing else 0

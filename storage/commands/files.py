@@ -1,0 +1,227 @@
+"""The commands that make one thing of another: extract, convert, features, merge-streams, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from storage.commands.console import count, fail, not_negative, offset, positive, print_json, progress_line
+from storage.dataset import printable
+
+# -------------------------------------------------------------------------------------------------------------- extract
+
+EXTRACT = """\
+Write the frames of a recording, or of any video that a phone or another program made, as PNG files.
+
+They keep their times and their numbers, and go into the directories of their classes if they have one.
+Interrupted, the same command goes on; what is there already stays as it is.
+"""
+
+
+def extract_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a recording, or any video")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a new data directory, or one begun from there")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--every", metavar="N", type=count, help="only every N-th frame")
+    some.add_argument("--fps", metavar="N", type=positive, help="only N frames a second, by their own times")
+    parser.add_argument("--from", dest="start", metavar="S", type=not_negative, help="from S seconds on")
+    parser.add_argument("--to", dest="end", metavar="S", type=positive, help="up to S seconds")
+    parser.add_argument("--labelled", action="store_true", help="only frames that have a class")
+
+
+def extract(args: argparse.Namespace) -> int:
+    from storage.extract import extract
+
+    with progress_line(f"extracting {args.source}") as progress:
+        done = extract(
+            args.source,
+            args.directory,
+            every=args.every,
+            fps=args.fps,
+            start=args.start,
+            end=args.end,
+            labelled=args.labelled,
+            progress=progress,
+        )
+    if args.json:
+        print_json({"path": str(args.directory), "written": done.written, "present": done.present})
+    else:
+        there = f", {done.present} were there already" if done.present else ""
+        print(f"{args.directory}: {done.written} frames written{there}")
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------------------- convert
+
+CONVERT = """\
+Make a recording in another format, told by the names: a directory (PNG files), .h5, .mkv; or .mp4 and
+.mov, H.264 in yuv420p, for other programs. Frames, times, labels and what is known of the sessions go
+along; labels of .mp4 and .mov into a table beside them. IN may also be a directory of pictures from
+elsewhere, or any video.
+"""
+
+
+def convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", type=Path, help="a recording, pictures or any video; not changed")
+    parser.add_argument("target", metavar="OUT", type=Path, help="what to make; must not be there yet")
+    parser.add_argument("--fps", metavar="N", type=positive, help="give the frames new times, N a second")
+    parser.add_argument("--codec", metavar="NAME", help="of a .mkv: ffv1 (default), h264-lossless, h264, mjpeg")
+    parser.add_argument("--crf", metavar="N", type=int, help="quality of h264: 0 (best) to 51, 18 if not given")
+
+
+def convert(args: argparse.Namespace) -> int:
+    from storage.convert import convert
+
+    with progress_line(f"converting {args.source}") as progress:
+        frames = convert(args.source, args.target, fps=args.fps, codec=args.codec, crf=args.crf, progress=progress)
+    if args.json:
+        print_json({"path": str(args.target), "frames": frames})
+    else:
+        print(f"{args.target}: {frames} frames")
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------------------- features
+
+FEATURES = """\
+Compute MobileNet's features of a recording, 256 numbers a frame, as recording to .features.h5 would
+have. Labels, times and what is known of the sessions go along.
+"""
+
+
+def features_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", type=Path, help="a recording, or any video; not changed")
+    parser.add_argument("target", metavar="OUT.features.h5", type=Path, help="what to make; must not be there yet")
+    parser.add_argument(
+        "--weights", metavar="FILE", default="imagenet", help="imagenet (default), or .tflite, .keras, .weights.h5, .pb"
+    )
+
+
+def features(args: argparse.Namespace) -> int:
+    from storage.convert import convert
+
+    if not args.target.name.lower().endswith(".features.h5"):
+        return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5")
+    with progress_line(f"computing features of {args.source}") as progress:
+        frames = convert(args.source, args.target, weights=args.weights, progress=progress)
+    if args.json:
+        print_json({"path": str(args.target), "frames": frames})
+    else:
+        print(f"{args.target}: {frames} frames")
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------------- merge-streams
+
+MERGE_STREAMS = """\
+Bring pictures, sound, sensors and labels of several files together in one Matroska file, as they are.
+
+Each file is put where it belongs in the first one's time: by --offset if you give one, by what both saw
+(--sync-on), or by the wall clock where both know it. Files of labels (.srt, .vtt, .ass) count from the
+first file's begin. What was found, and how far off it may be, is told.
+"""
+
+
+def merge_streams_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT.mkv", type=Path, help="what to make; must not be there yet")
+    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a recording, video, sound, labels")
+    parser.add_argument(
+        "--offset",
+        metavar="NAME=SECONDS",
+        type=offset,
+        action="append",
+        default=[],
+        help="this file begins so many seconds after the first one (or before it: NAME=-1.5)",
+    )
+    parser.add_argument(
+        "--sync-on",
+        choices=("flash", "click", "cross-correlation"),
+        help="find the others by a flash in the pictures, a click in sound or sensors, or the whole of the sound",
+    )
+
+
+def merge_streams(args: argparse.Namespace) -> int:
+    from storage.streams.merge import merge_streams
+
+    with progress_line(f"merging into {args.out}", " s") as progress:
+        merged = merge_streams(
+            args.out, args.inputs, offsets=dict(args.offset), sync_on=args.sync_on, progress=progress
+        )
+    if args.json:
+        print_json(
+            {
+                "path": str(args.out),
+                "seconds": round(merged.seconds, 3),
+                "begin": merged.begin_seconds,
+                "packets": merged.packets,
+                "inputs": [
+                    {
+                        "path": str(one.path),
+                        "offset": one.offset_ns / 1e9,
+                        "aligned_by": one.how,
+                        "residual": None if one.residual_ns is None else one.residual_ns / 1e9,
+                        "note": one.note,
+                    }
+                    for one in merged.alignments
+                ],
+                "tracks": [
+                    {"name": name, "kind": track.kind, "codec": track.codec, "from": str(path)}
+                    for path, track, name in merged.tracks
+                ],
+                "left_out": [{"from": str(path), "track": track.number} for path, track in merged.left_out],
+            }
+        )
+        return 0
+    width = max(len(printable(one.path.name)) for one in merged.alignments)
+    for one in merged.alignments:
+        off = "" if one.residual_ns is None else f", to within {one.residual_ns / 1e6:.1f} ms"
+        note = f" ({printable(one.note)})" if one.note else ""
+        print(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
+    for path, track in merged.left_out:
+        print(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
+    if merged.begin_seconds:
+        print(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
+    names = ", ".join(printable(name) for _, _, name in merged.tracks)
+    print(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
+    return 0
+
+
+# --------------------------------------------------------------------------------------------------------------- export
+
+EXPORT = """\
+Write the tracks of a Matroska or other media file as files that any program reads: frames as PNG files,
+sensors as CSV and NPY, sound as WAV, labels as CSV. All have times: seconds of the file's own time, and
+since 1970 where the recorder noted the wall clock. Interrupted, the same command goes on; what is there
+already stays as it is.
+"""
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN.mkv", type=Path, help="a recording, or any video or sound")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a new directory, or one begun from there")
+    parser.add_argument(
+        "--only", choices=("frames", "sensors", "sound", "labels"), action="append", help="just these; repeatable"
+    )
+
+
+def export(args: argparse.Namespace) -> int:
+    from storage.streams.export import export
+
+    with progress_line(f"exporting {args.source}") as progress:
+        done = export(args.source, args.directory, only=args.only or (), progress=progress)
+    if args.json:
+        rows = [
+            {"file": one.file, "track": one.track, "count": one.count, "begin": one.begin, "new": one.new, **one.facts}
+            for one in done
+        ]
+        print_json({"path": str(args.directory), "files": rows})
+        return 0
+    width = max((len(printable(one.file)) for one in done), default=0)
+    for one in done:
+        there = "" if one.new else ", was there already"
+        print(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
+    print(
+        f"{args.directory}: {len(done)} of {args.source}'s tracks as files" if done else f"{args.source}: nothing such"
+    )
+    return 0

@@ -1,0 +1,61 @@
+"""``python -m storage labels``: the labels of a recording shown, exported and imported (`storage.labels.files`)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+LABELS = """\
+Show the labels of a recording as intervals, write them to a file, or take them from one.
+
+Files are .srt, .vtt and .ass (subtitles), .csv (start,end,class in seconds), and .txt and .tsv as Audacity
+writes label tracks; tables that ELAN exports are read too. Times count from the first frame on.
+Frames without a label get the imported one; --replace first takes all labels away. The labels of a data
+directory wait for python -m classify, which shows them and sorts the frames with S.
+"""
+
+
+def labels_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", metavar="RECORDING", type=Path, help="a recording, or any video")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--export", metavar="FILE", type=Path, help="write the labels to a new file")
+    either.add_argument("--import", dest="source", metavar="FILE", type=Path, help="label the frames as a file says")
+    parser.add_argument("--replace", action="store_true", help="with --import: take the labels that are there away")
+
+
+def labels(args: argparse.Namespace) -> int:
+    from storage.dataset import printable
+    from storage.errors import StorageError
+    from storage.labels.files import export_labels, find_intervals, import_labels
+
+    path: Path = args.recording
+    if args.replace and args.source is None:
+        raise StorageError("--replace goes with --import")
+    if args.source is not None:
+        done = import_labels(path, args.source, replace=args.replace)
+        if args.json:
+            print(json.dumps({"version": 1, "path": str(path), "labelled": done.labelled, "changed": done.changed,
+                              "empty_lines": done.empty, "waiting": done.waiting}))  # fmt: skip
+            return 0
+        for line in done.empty:
+            print(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
+        print(f"{path}: {done.changed} frames have other labels now, {done.labelled} have one", end="")
+        print(f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else "")
+        return 0
+    if args.export is not None:
+        count = export_labels(path, args.export)
+        if args.json:
+            print(json.dumps({"version": 1, "path": str(args.export), "intervals": count}))
+        else:
+            print(f"{args.export}: {count} intervals")
+        return 0
+    found = find_intervals(path)
+    if args.json:
+        rows = [{"start": each.start_ns / 1e9, "end": each.end_ns / 1e9, "class": each.label} for each in found]
+        print(json.dumps({"version": 1, "path": str(path), "intervals": rows}))
+        return 0
+    for each in found:
+        print(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {printable(each.label)}")
+    return 0

@@ -1,0 +1,1 @@
+"""Labels: which frame has which class (`journal`), and which stretches of time had one (`live`, `intervals`)."""

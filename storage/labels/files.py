@@ -1,0 +1,311 @@
+"""Labels of a recording to a file of intervals and from one (`storage.labels.intervals`): exported, imported, kept.
+
+Times count from the recording's first frame on. A frame belongs to the interval in which it was taken: from its start
+on, up to its end and not with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+
+from storage.atomic import rename_new, sync_directory, write_new
+from storage.dataset import check_class_name
+from storage.errors import StorageError
+from storage.formats import find_format, open_recording
+from storage.labels.given import DEFAULT, frame_names, labels_as_they_stand, last_classes, replay
+from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
+from storage.labels.live import adopt
+from storage.transfer import elapsed_ns
+
+MOST_BYTES = 50_000_000
+SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
+USUAL_STEP_NS = SECOND_NS // 30
+MOST_TOLD = 5
+
+WriteLabels = Callable[[Path, Sequence[str | None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import came to.
+
+    Attributes
+    ----------
+    labelled, changed : int
+        Frames that have a label now, and frames whose label is another than before.
+    empty : list of int
+        Lines of intervals in which no frame was taken.
+    waiting : bool
+        Whether the labels wait in the label journal, for ``python -m classify`` to look through and sort.
+    """
+
+    labelled: int
+    changed: int
+    empty: list[int]
+    waiting: bool
+
+
+def find_intervals(path: Path) -> list[Interval]:
+    """The labels of a recording as intervals, in order. Raises StorageError if it can't be read."""
+    adopt(path)
+    with open_recording(path) as recording:
+        return to_intervals(elapsed_ns(recording.timestamps_ns), labels_as_they_stand(recording), 1)
+
+
+def export_labels(path: Path, target: Path) -> int:
+    """Write the labels of a recording to a new file; durable on return, and read back the same.
+
+    Returns
+    -------
+    int
+        The number of intervals.
+
+    Raises
+    ------
+    StorageError
+        There is such a file, it can't be written, or its kind can't say these labels.
+    """
+    notation = _notation(target)
+    if os.path.lexists(target):
+        raise StorageError(f"{target} exists; choose another name")
+    adopt(path)
+    with open_recording(path) as recording:
+        times, labels = elapsed_ns(recording.timestamps_ns), labels_as_they_stand(recording)
+    intervals = to_intervals(times, labels, notation.step_ns)
+    text = notation.write(intervals)
+    try:
+        exact = to_labels(times, _checked(notation.parse(text), times))[0] == labels
+    except IntervalError:
+        exact = False
+    if not exact:
+        raise StorageError(
+            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks in them, or "
+            f"frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
+        )
+    _write(target, text)
+    return len(intervals)
+
+
+def import_labels(path: Path, source: Path, *, replace: bool = False) -> Imported:
+    """Label the frames of a recording as a file says.
+
+    The labels of a data directory wait in its label journal, like those of a key in ``python -m classify``; a
+    recording that is one file gets them written into it, or into the table beside it.
+
+    Parameters
+    ----------
+    path, source : path
+    replace : bool
+        Take away the labels that are there. Else frames without a label get one, and a frame that has another label
+        than the file says is an error.
+
+    Raises
+    ------
+    StorageError
+        The file has errors, or the recording has other labels; nothing was changed.
+    """
+    notation = _notation(source)
+    text = _read(source)
+    adopt(path)
+    with LabelJournal(journal_path(path)) as journal:
+        with open_recording(path) as recording:
+            times, names = elapsed_ns(recording.timestamps_ns), frame_names(recording)
+            before = replay(recording, journal.entries)
+        try:
+            intervals = _checked(notation.parse(text), times)
+        except IntervalError as error:
+            raise StorageError(f"{source}: {error}") from None
+        wanted, empty = to_labels(times, intervals)
+        if not replace:
+            _refuse_conflicts(path, times, before, wanted)
+            wanted = [new if new is not None else old for new, old in zip(wanted, before, strict=True)]
+        changed = sum(new != old for new, old in zip(wanted, before, strict=True))
+        write = _write_labels_of(path)
+        if write is None:
+            _keep_waiting(path, names, journal, before, wanted)
+        elif changed:
+            classes = last_classes(journal.entries)
+            write(path, wanted)
+            journal.clear(*([classes] if classes != DEFAULT else []))
+    return Imported(sum(label is not None for label in wanted), changed, empty, write is None)
+
+
+# ------------------------------------------------------------------------------------------------ frames and intervals
+
+
+def to_intervals(times_ns: Sequence[int], labels: Sequence[str | None], step_ns: int) -> list[Interval]:
+    """Each run of frames with one label as an interval; its borders are rounded down to whole steps."""
+    found: list[Interval] = []
+    borders = [*times_ns, _end_ns(times_ns)]
+    first = 0
+    for label, run in groupby(labels):
+        end = first + sum(1 for _ in run)
+        if label is not None:
+            start_ns, end_ns = (time // step_ns * step_ns for time in (borders[first], borders[end]))
+            if end == len(labels):
+                end_ns += step_ns  # past the last frame, whatever was rounded off
+            found.append(Interval(start_ns, end_ns, label))
+        first = end
+    return found
+
+
+def to_labels(times_ns: Sequence[int], intervals: Sequence[Interval]) -> tuple[list[str | None], list[int]]:
+    """The label of each frame, and the lines of the intervals that hold none."""
+    labels: list[str | None] = [None] * len(times_ns)
+    empty = []
+    for each in intervals:
+        first, end = bisect_left(times_ns, each.start_ns), bisect_left(times_ns, each.end_ns)
+        labels[first:end] = [each.label] * (end - first)
+        if first == end:
+            empty.append(each.line)
+    return labels, empty
+
+
+def _end_ns(times_ns: Sequence[int]) -> int:
+    """When a recording ends: a frame's time after its last."""
+    if len(times_ns) < 2:
+        return (times_ns[-1] if times_ns else 0) + USUAL_STEP_NS
+    return times_ns[-1] + max(1, min(times_ns[-1] - times_ns[-2], SECOND_NS))
+
+
+def _checked(intervals: Sequence[Interval], times_ns: Sequence[int]) -> list[Interval]:
+    """Intervals in order of time, if there is nothing wrong with any. Raises `IntervalError` with all that is."""
+    wrong: list[tuple[int, str]] = []
+    end_ns = _end_ns(times_ns)
+    for each in intervals:
+        try:
+            check_class_name(each.label)
+        except StorageError as error:
+            wrong.append((each.line, str(error)))
+        if each.end_ns <= each.start_ns:
+            wrong.append((each.line, f"{_span(each)} has no length"))
+        elif each.start_ns < 0 or each.end_ns > end_ns + SLACK_NS:
+            wrong.append((each.line, f"{_span(each)} is outside the recording, which is {end_ns / 1e9:.3f} s long"))
+    ordered = sorted(intervals, key=lambda each: (each.start_ns, each.end_ns))
+    for one, other in pairwise(ordered):
+        if other.start_ns < one.end_ns:
+            wrong.append((other.line, f"{_span(other)} overlaps {_span(one)} of line {one.line}"))
+    if wrong:
+        wrong.sort()
+        line, reason = wrong[0]
+        more = [f"line {line}: {reason}" for line, reason in wrong[1:MOST_TOLD]]
+        rest = len(wrong) - MOST_TOLD
+        raise IntervalError(line, "; ".join([reason, *more, *([f"and {rest} more"] if rest > 0 else [])]))
+    return ordered
+
+
+def _span(each: Interval) -> str:
+    return f"{each.start_ns / 1e9:.3f} to {each.end_ns / 1e9:.3f} s"
+
+
+# -------------------------------------------------------------------------------------------------- into the recording
+
+
+def _refuse_conflicts(
+    path: Path, times_ns: Sequence[int], before: Sequence[str | None], wanted: Sequence[str | None]
+) -> None:
+    pairs = zip(before, wanted, strict=True)
+    conflicts = [at for at, (old, new) in enumerate(pairs) if old is not None and new is not None and old != new]
+    if conflicts:
+        first = conflicts[0]
+        raise StorageError(
+            f"{path}: {len(conflicts)} frames have other labels already, the first at {times_ns[first] / 1e9:.3f} s "
+            f"({before[first]}, not {wanted[first]}); --replace takes all labels that are there away"
+        )
+
+
+def _write_labels_of(path: Path) -> WriteLabels | None:
+    """How a format that is one file takes labels; None if they have to wait in the journal."""
+    row = find_format(path)
+    if not row.suffix:
+        return None
+    write: WriteLabels | None = getattr(importlib.import_module(row.module), "write_labels", None)
+    return write
+
+
+def _keep_waiting(
+    path: Path,
+    names: Sequence[str],
+    journal: LabelJournal,
+    before: Sequence[str | None],
+    wanted: Sequence[str | None],
+) -> None:
+    """Add what changes to the journal, as one thing that a person did."""
+    given: dict[str | None, list[str]] = {}
+    for name, old, new in zip(names, before, wanted, strict=True):
+        if old != new:
+            given.setdefault(new, []).append(name)
+    if not given:
+        return
+    classes = _classes_with(path, journal, [label for label in given if label is not None])
+    numbers = {directory: number for number, directory in enumerate(classes.directories)}
+    entries: list[Entry] = [] if classes in journal.entries[-1:] else [classes]
+    for count, (label, frames) in enumerate(given.items()):
+        entries.append(Labelled(to_runs(frames), None if label is None else numbers[label], joined=count > 0))
+    journal.append(*entries)
+    journal.sync()
+
+
+def _classes_with(path: Path, journal: LabelJournal, labels: Sequence[str]) -> Classes:
+    """The classes of the journal, and after them those that it lacks."""
+    known = any(isinstance(entry, Classes | Labelled) for entry in journal.entries)
+    classes = last_classes(journal.entries)
+    if not known and not set(labels) <= set(DEFAULT.directories):
+        classes = Classes((), ())
+    more = tuple(label for label in labels if label not in classes.directories)
+    if len(classes.directories) + len(more) > MAX_LABEL + 1:
+        raise StorageError(
+            f"{path}: there would be {len(classes.directories) + len(more)} classes, and python -m classify has keys "
+            f"for {MAX_LABEL + 1}; nothing was changed"
+        )
+    return Classes((*classes.names, *more), (*classes.directories, *more))
+
+
+# ------------------------------------------------------------------------------------------------------------- the file
+
+
+def _notation(path: Path) -> Notation:
+    notation = NOTATIONS.get(path.suffix.lower())
+    if notation is None:
+        raise StorageError(f"{path}: labels are kept as {', '.join(NOTATIONS)}; choose one of these")
+    return notation
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+    if len(data) > MOST_BYTES:
+        raise StorageError(f"{path} is larger than files of labels are ({MOST_BYTES // 1_000_000} MB)")
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise StorageError(f"{path}: line {line}: is no text in UTF-8; save it as UTF-8") from None
+
+
+def _write(target: Path, text: str) -> None:
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        write_new(part, text.encode())
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        rename_new(part, target)
+        sync_directory(target.parent)
+    except FileExistsError:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"{target} exists; choose another name") from None
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageError(f"{target}: {error.strerror}; it was not written") from None

@@ -1,0 +1,294 @@
+"""Files of labelled intervals: subtitles (SRT, WebVTT, ASS) and tables (CSV, and as ELAN and Audacity write them).
+
+Text in, intervals out, and back; each interval knows the line that it comes from, and what can't be understood is told
+with its line instead of being passed over. Which frames an interval holds is `storage.labels.files`'s business.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A label from `start_ns` up to `end_ns`, in nanoseconds from the first frame on; `line` is its place in a file."""
+
+    start_ns: int
+    end_ns: int
+    label: str
+    line: int = 0
+
+
+class IntervalError(Exception):
+    """What is wrong in a file of labels, and in which line."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """A kind of file: how it is read and written, and the steps of its times in nanoseconds."""
+
+    parse: Callable[[str], list[Interval]]
+    write: Callable[[Sequence[Interval]], str]
+    step_ns: int
+
+
+# ----------------------------------------------------------------------------------------------------------- subtitles
+
+_CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,9})"
+_ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
+_MARKUP = re.compile(r"</?(?:[bius]|font|c|v|lang|ruby|rt)(?:[ .][^>]*)?>", re.IGNORECASE)
+_ASS_FIELDS = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
+
+
+def parse_srt(text: str) -> list[Interval]:
+    """Read SubRip subtitles. Raises `IntervalError`."""
+    return [_cue(number, lines) for number, lines in _blocks(text)]
+
+
+def parse_vtt(text: str) -> list[Interval]:
+    """Read WebVTT subtitles; notes, styles and regions are passed over. Raises `IntervalError`."""
+    blocks = list(_blocks(text))
+    if not blocks or not re.match(r"WEBVTT(\s|$)", blocks[0][1][0]):
+        raise IntervalError(1, "a WebVTT file begins with WEBVTT")
+    cues = [block for block in blocks[1:] if not re.match(r"(NOTE|STYLE|REGION)(\s|$)", block[1][0])]
+    return [_cue(number, lines, unescape=True) for number, lines in cues]
+
+
+def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines between empty lines, with the number of the first."""
+    block: list[str] = []
+    for number, line in enumerate([*text.split("\n"), ""], 1):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield number - len(block), block
+            block = []
+
+
+def _cue(number: int, lines: Sequence[str], *, unescape: bool = False) -> Interval:
+    """A block: perhaps a counter or a name, then the times, then the text."""
+    at = 0 if "-->" in lines[0] else 1
+    match = _ARROW.fullmatch(lines[at]) if at < len(lines) else None
+    if match is None:
+        wrong = lines[at] if at < len(lines) else lines[0]
+        raise IntervalError(number + min(at, len(lines) - 1), f"{_short(wrong)} is no time like 00:00:01,000 --> …")
+    if len(lines) != at + 2:
+        what = "has no label" if len(lines) < at + 2 else "has several lines of text; a label is one"
+        raise IntervalError(number + at, f"this interval {what}")
+    label = _MARKUP.sub("", lines[at + 1])
+    label = html.unescape(label) if unescape else label
+    times = match.groups()
+    return Interval(_clock_ns(times[:4]), _clock_ns(times[4:]), label.strip(), number + at)
+
+
+def _clock_ns(parts: Sequence[str | None]) -> int:
+    hours, minutes, seconds, fraction = parts
+    whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds or 0)
+    return whole * SECOND_NS + int((fraction or "0").ljust(9, "0"))
+
+
+def parse_ass(text: str) -> list[Interval]:
+    """Read SubStation Alpha subtitles: the dialogue lines, without their formatting. Raises `IntervalError`."""
+    fields, section, found = _ASS_FIELDS, "", list[Interval]()
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.startswith("["):
+            section = line.strip().lower()
+        elif section == "[events]" and line.startswith("Format:"):
+            fields = [field.strip().lower() for field in line[7:].split(",")]
+            if not {"start", "end", "text"} <= set(fields):
+                raise IntervalError(number, "the format names no Start, End and Text")
+        elif section == "[events]" and line.startswith("Dialogue:"):
+            cells = dict(zip(fields, line[9:].split(",", len(fields) - 1), strict=False))
+            times = [re.fullmatch(rf"\s*{_CLOCK}\s*", cells.get(name, "")) for name in ("start", "end")]
+            if times[0] is None or times[1] is None or "text" not in cells:
+                raise IntervalError(number, f"{_short(line)} is no dialogue with a start, an end and a text")
+            label = re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^}]*\}", "", cells["text"]))
+            found.append(Interval(_clock_ns(times[0].groups()), _clock_ns(times[1].groups()), label.strip(), number))
+    if not found and "[events]" not in text.lower():
+        raise IntervalError(1, "a SubStation Alpha file has a part [Events]")
+    return found
+
+
+def write_srt(intervals: Sequence[Interval]) -> str:
+    return "".join(
+        f"{number}\n{_clock(each.start_ns, ',')} --> {_clock(each.end_ns, ',')}\n{each.label}\n\n"
+        for number, each in enumerate(intervals, 1)
+    )
+
+
+def write_vtt(intervals: Sequence[Interval]) -> str:
+    cues = (
+        f"\n{_clock(each.start_ns, '.')} --> {_clock(each.end_ns, '.')}\n{html.escape(each.label, quote=False)}\n"
+        for each in intervals
+    )
+    return "WEBVTT\n" + "".join(cues)
+
+
+def write_ass(intervals: Sequence[Interval]) -> str:
+    times = [[_clock(time, ".", 2).removeprefix("0") for time in (each.start_ns, each.end_ns)] for each in intervals]
+    lines = (
+        f"Dialogue: 0,{start},{end},Default,,0,0,0,,{each.label}\n"
+        for (start, end), each in zip(times, intervals, strict=True)
+    )
+    return (
+        "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\n"
+        "Style: Default,Sans,20\n\n[Events]\n"
+        "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n" + "".join(lines)
+    )
+
+
+def _clock(time_ns: int, point: str, digits: int = 3) -> str:
+    seconds, rest = divmod(time_ns, SECOND_NS)
+    fraction = f"{rest:09d}"[:digits]
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{fraction}"
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+OUR_HEADER = ["start", "end", "class"]
+_CLOCK_CELL = re.compile(_CLOCK)
+_NUMBER_CELL = re.compile(r"[+-]?\d+(?:[.,]\d*)?")
+_LABEL_COLUMNS = ("class", "label", "annotation", "text", "value", "name")
+_BEGIN, _END = ("begin", "start", "from", "onset"), ("end", "to", "stop", "offset")
+
+
+def parse_table(text: str) -> list[Interval]:
+    """Read a table: with a header that names its columns, or as ELAN and Audacity write theirs without one.
+
+    Times are seconds, or like 00:00:01.500, or milliseconds where the header says msec. Raises `IntervalError`.
+    """
+    first = text.split("\n", 1)[0]
+    delimiter = next((mark for mark in "\t;" if mark in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=delimiter == ",")
+    if delimiter == "\t":
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        before = 1
+        for row in reader:
+            if any(cell.strip() for cell in row) and row[0] != "\\":  # Audacity's frequencies of a label
+                rows.append((before, row))
+            before = reader.line_num + 1
+    except csv.Error as error:
+        raise IntervalError(reader.line_num, f"is no row of a table: {error}") from None
+    if not rows:
+        return []
+    if rows[0][1] == OUR_HEADER:
+        return [_interval(number, row, _Columns(0, 1, (2,), exact=True)) for number, row in rows[1:]]
+    if sum(map(_is_time, rows[0][1])) >= 2:
+        return [_interval(number, row, _shape(number, row)) for number, row in rows]
+    columns = _named_columns(*rows[0])
+    return [_interval(number, row, columns) for number, row in rows[1:]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where a row has its start, its end and its label, which may be in one of several columns (ELAN's tiers)."""
+
+    start: int
+    end: int
+    labels: tuple[int, ...]
+    unit_ns: int = SECOND_NS
+    exact: bool = False
+
+
+def _named_columns(number: int, header: Sequence[str]) -> _Columns:
+    names = [cell.strip().lower() for cell in header]
+    begins = [at for at, name in enumerate(names) if name.split(" ")[0].rstrip(":") in _BEGIN]
+    ends = [at for at, name in enumerate(names) if name.split(" ")[0].rstrip(":") in _END]
+    if not begins or not ends:
+        raise IntervalError(number, f"{_short(', '.join(header))} names no start and end, and is no interval either")
+    labels = [at for at, name in enumerate(names) if name in _LABEL_COLUMNS]
+    taken = {*begins, *ends}
+    others = [
+        at
+        for at, name in enumerate(names)
+        if at not in taken and not name.startswith(("duration", "tier", "participant", "file", "id"))
+    ]
+    unit = (
+        SECOND_NS // 1000 if re.search(r"\bmsec|\bms$|\(ms\)", names[begins[0]]) and "ss" not in names[begins[0]] else 0
+    )
+    return _Columns(begins[0], ends[0], tuple(labels[:1] or others), unit or SECOND_NS)
+
+
+def _shape(number: int, row: Sequence[str]) -> _Columns:
+    """Columns without names: the first times of one kind are start and end, the last cell that is none is the label."""
+    clocks = [at for at, cell in enumerate(row) if _CLOCK_CELL.fullmatch(cell.strip())]
+    numbers = [at for at, cell in enumerate(row) if _NUMBER_CELL.fullmatch(cell.strip())]
+    times = clocks if len(clocks) >= 2 else numbers
+    if len(times) < 2:
+        raise IntervalError(number, f"{_short(' '.join(row))} has no start and end")
+    label = len(row) - 1  # a label may look like a number
+    if label in times[:2]:
+        raise IntervalError(number, "this interval has no label")
+    return _Columns(times[0], times[1], (label,))
+
+
+def _interval(number: int, row: Sequence[str], columns: _Columns) -> Interval:
+    try:
+        start, end = (_time_ns(row[at], columns.unit_ns) for at in (columns.start, columns.end))
+        cells = [row[at] for at in columns.labels if at < len(row) and row[at].strip()]
+    except (ValueError, IndexError):
+        raise IntervalError(number, f"{_short(' '.join(row))} has no start and end") from None
+    if len(cells) != 1:
+        raise IntervalError(number, "this interval has no label" if not cells else "this interval has several labels")
+    return Interval(start, end, cells[0] if columns.exact else cells[0].strip(), number)
+
+
+def _is_time(cell: str) -> bool:
+    return bool(_CLOCK_CELL.fullmatch(cell.strip()) or _NUMBER_CELL.fullmatch(cell.strip()))
+
+
+def _time_ns(cell: str, unit_ns: int) -> int:
+    cell = cell.strip()
+    if match := _CLOCK_CELL.fullmatch(cell):
+        return _clock_ns(match.groups())
+    if not _NUMBER_CELL.fullmatch(cell) or len(cell) > 30:
+        raise ValueError(cell)
+    try:
+        return round(Decimal(cell.replace(",", ".")) * unit_ns)
+    except InvalidOperation:
+        raise ValueError(cell) from None
+
+
+def write_csv(intervals: Sequence[Interval]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(OUR_HEADER)
+    rows.writerows((_seconds(each.start_ns), _seconds(each.end_ns), each.label) for each in intervals)
+    return text.getvalue()
+
+
+def write_tsv(intervals: Sequence[Interval]) -> str:
+    return "".join(f"{_seconds(each.start_ns)}\t{_seconds(each.end_ns)}\t{each.label}\n" for each in intervals)
+
+
+def _seconds(time_ns: int) -> str:
+    return f"{time_ns // SECOND_NS}.{time_ns % SECOND_NS:09d}"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+NOTATIONS = {
+    ".srt": Notation(parse_srt, write_srt, 1_000_000),
+    ".vtt": Notation(parse_vtt, write_vtt, 1_000_000),
+    ".ass": Notation(parse_ass, write_ass, 10_000_000),
+    ".csv": Notation(parse_table, write_csv, 1),
+    ".tsv": Notation(parse_table, write_tsv, 1),
+    ".txt": Notation(parse_table, write_tsv, 1),  # what Audacity calls its label tracks
+}
+"""Kinds of files by the ends of their names."""

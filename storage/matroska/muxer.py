@@ -1,0 +1,228 @@
+"""Matroska files, written by appending only: what stands in the file is never touched again, but for its first bytes.
+
+Each block is a cluster of its own, written in one go and with a checksum. So a recording that is cut off at any moment
+is a Matroska file up to its last whole cluster, any FFmpeg tool plays it, and finishing it later takes no copy: the
+index goes to the end, and the first 512 bytes learn where it is. FFmpeg's own muxer keeps to whole milliseconds, can't
+continue a file and, on a full disk, can't finish one. What is in the blocks is `storage.video`'s business; reading is
+`storage.matroska.reader`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from storage.matroska.elements import (
+    HEAD_BYTES,
+    Id,
+    checksum,
+    cluster_bytes,
+    cue_points,
+    element,
+    encode_id,
+    encode_size,
+    head,
+    tag_entry,
+    track_entry,
+    void,
+    void_front,
+)
+from storage.matroska.table import BlockTable
+from storage.matroska.track import Block, Tags, Track
+
+CUE_MICROSECONDS = 500_000  # the players' index takes memory while it comes together; ours is a table on the disk
+MAX_BYTES = (1 << 28) - (1 << 20)  # of a packet with its facts
+TABLE_TAG = "BLOCKS"
+"""The tag that tells where the table of blocks is."""
+
+
+class Muxer:
+    """Appends blocks to an open file, which it neither locks nor closes.
+
+    Parameters
+    ----------
+    fd : int
+        Open for reading and writing.
+    table : BlockTable
+        Has a row for each block that is there already.
+    uuid : bytes, optional
+        The file's own 16 bytes.
+    date : int, optional
+        When it was begun, in nanoseconds since 1970.
+    end : int
+        Where to append: its length up to which it is whole; 0 for a new file.
+    duration : int
+        Microseconds of what is there already.
+    tags_at : sequence of int
+        Where its tags are.
+    keys : iterable of (int, int)
+        Time and position of the keyframes that are there.
+    main_track : int
+        The number of the track that the players' index is about.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        table: BlockTable,
+        *,
+        uuid: bytes | None = None,
+        date: int | None = None,
+        end: int = 0,
+        duration: int = 0,
+        tags_at: Sequence[int] = (),
+        keys: Iterable[tuple[int, int]] = (),
+        main_track: int = 1,
+    ) -> None:
+        self._fd = fd
+        self._table = table
+        self._uuid = uuid or secrets.token_bytes(16)
+        self._date = time.time_ns() if date is None else date
+        self._end = end
+        self._duration = duration
+        self._tags_at = list(tags_at)
+        self._main_track = main_track
+        self._cues = array("q"), array("q")
+        for key in keys:
+            self._index(*key)
+
+    @property
+    def end(self) -> int:
+        """The length of the file, in bytes."""
+        return self._end
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self._table.close()
+
+    def begin(self, tracks: Sequence[Track], tags: Tags) -> None:
+        """Write all that comes before the first block."""
+        entries = b"".join(track_entry(track, self._uuid) for track in tracks)
+        self._append(head(self._uuid, self._date) + element(Id.TRACKS, checksum(entries), entries))
+        self._append_tags(tags)
+
+    def reopen(self, index_at: int | None, tags: Tags) -> None:
+        """Go on where a file ends: it counts as unfinished from now on, and its index becomes empty space."""
+        positions = {Id.TAGS: self._tags_at[-1]} if self._tags_at else {}
+        _write_at(self._fd, head(self._uuid, self._date, positions), 0)
+        os.fsync(self._fd)  # before anything is appended: a finished file that is too long would look like damage
+        if index_at is not None:
+            self.make_void(index_at)
+        self._append_tags(tags)
+
+    def add(self, block: Block, mark: int = 0) -> int:
+        """Append a block.
+
+        Parameters
+        ----------
+        block : Block
+        mark : int
+            What the table is to have about it.
+
+        Returns
+        -------
+        int
+            How many bytes it took.
+
+        Raises
+        ------
+        OSError
+            It could not be written; the file ends where it ended before.
+        """
+        if len(block.data) + len(block.facts) > MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        if block.duration is not None:
+            self._pad()
+        at = self._append(cluster_bytes(block))
+        self._duration = max(self._duration, block.time + (block.duration or 0))
+        key = not block.since_reference
+        self._table.add(block.track, block.time, at, key=key, mark=mark)
+        if key and block.track == self._main_track:
+            self._index(block.time, at)
+        return self._end - at
+
+    def finish(self, tags: Tags) -> None:
+        """Append the table, the tags and the index, and let the head tell of them; all is on the disk on return.
+
+        On a disk without room for table and index they are left out: readers do without.
+        """
+        tags = {**tags, None: {name: text for name, text in tags[None].items() if name != TABLE_TAG}}
+        with suppress(OSError):
+            if self._table.is_complete():
+                at = self._append_to_void_later(Id.VOID, self._table.size, self._table.content())
+                tags[None] = {**tags[None], TABLE_TAG: str(at)}
+        self._append_tags(tags)
+        positions = {Id.TAGS: self._tags_at[-1]}
+        with suppress(OSError):
+            positions[Id.CUES] = self._append_index()
+        os.fsync(self._fd)
+        _write_at(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
+        os.fsync(self._fd)
+        for at in self._tags_at[:-1]:
+            self.make_void(at)
+        os.fsync(self._fd)
+
+    # ------------------------------------------------------------------------------------- what can be taken back later
+
+    def _append_tags(self, tags: Tags) -> None:
+        body = b"".join(tag_entry(track, texts, self._uuid) for track, texts in tags.items())
+        self._tags_at.append(self._append_to_void_later(Id.TAGS, len(body), [body]))
+
+    def _append_index(self) -> int:
+        points = cue_points(*self._cues, self._main_track)
+        return self._append_to_void_later(Id.CUES, len(points), [points])
+
+    def _append_to_void_later(self, identifier: int, size: int, body: Iterable[bytes]) -> int:
+        start = self._end
+        try:
+            self._pad()
+            at = self._append(encode_id(identifier) + encode_size(size, 8))
+            for part in body:
+                self._append(part)
+        except OSError:
+            os.ftruncate(self._fd, start)
+            self._end = start
+            raise
+        return at
+
+    def _pad(self) -> None:
+        """See to it that the next twelve bytes, an element's identifier and length, don't lie across two sectors."""
+        gap = -self._end % HEAD_BYTES
+        if 0 < gap < 12:
+            self._append(void(gap if gap > 1 else gap + HEAD_BYTES))
+
+    def make_void(self, at: int) -> None:
+        """Turn tags, an index or a subtitle into empty space, in one go."""
+        front = os.pread(self._fd, 12, at)
+        width = 9 - front[4].bit_length()
+        size = int.from_bytes(front[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
+        _write_at(self._fd, void_front(4 + width + size), at)
+
+    def _index(self, time: int, at: int) -> None:
+        """Put a keyframe into the players' index, unless there is one close before it."""
+        times, positions = self._cues
+        if not times or time - times[-1] >= CUE_MICROSECONDS:
+            times.append(time)
+            positions.append(at)
+
+    def _append(self, data: bytes) -> int:
+        """Write to the end, or leave the file as it was; returns where."""
+        at = self._end
+        try:
+            _write_at(self._fd, data, at)
+        except OSError:
+            os.ftruncate(self._fd, at)
+            raise
+        self._end += len(data)
+        return at
+
+
+def _write_at(fd: int, data: bytes, at: int) -> None:
+    written = os.pwrite(fd, data, at)
+    while written < len(data):  # a short write: the disk filled up, or a signal came
+        written += os.pwrite(fd, data[written:], at + written)

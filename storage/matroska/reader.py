@@ -1,0 +1,384 @@
+"""Reads the Matroska files that `storage.matroska.muxer` writes, whole or cut off: tracks, tags, where each block is.
+
+Where a file has its table, nothing but that is read; where not, the small fields at the front of each cluster. Nothing
+in a file is believed: lengths end where the file ends, and each block has its checksum. Other Matroska files are left
+to FFmpeg (`storage.movie`).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.matroska.elements import (
+    EPOCH_2001_NS,
+    HEAD_BYTES,
+    MUXER,
+    SEGMENT_BODY,
+    TICK_NS,
+    UNKNOWN_SIZE,
+    Id,
+    unsigned,
+)
+from storage.matroska.muxer import TABLE_TAG
+from storage.matroska.parse import (
+    children,
+    elements_in,
+    is_intact,
+    parse_cluster,
+    parse_element,
+    parse_elements,
+    parse_number,
+    parse_tracks,
+)
+from storage.matroska.table import read_table
+from storage.matroska.track import Block, Track
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_TRACKS_BYTES = 1 << 20
+MAX_TAGS_BYTES = 1 << 26
+FRONT_BYTES = 512  # of a cluster: nearly always enough for all but its packet
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first bytes of a file: whose it is, and where in it things are as far as it was finished.
+
+    ``end`` is None while it is being written, or was cut off; `date` is in nanoseconds since 1970, `duration` in
+    microseconds.
+    """
+
+    uuid: bytes
+    date: int
+    end: int | None
+    duration: int
+    index_at: int | None
+    tags_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The blocks of a track, in the file's order.
+
+    Attributes
+    ----------
+    times : ndarray, int64
+        In microseconds of the file's own time.
+    positions : ndarray, int64
+        Of their clusters, in bytes.
+    keys : ndarray, bool
+        Which are decoded on their own.
+    marks : ndarray, int64, or None
+        What the muxer was given about each; None if that is not known without reading them.
+    """
+
+    times: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    keys: NDArray[np.bool_]
+    marks: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds.
+
+    Attributes
+    ----------
+    head : Head
+    tracks : dict
+        By number.
+    tags : dict
+        Those of the file that were written last.
+    track_tags : dict of dict
+        Those of its tracks, by their number.
+    tags_at : list of int
+        Where tags are, the last ones last.
+    blocks : dict of Blocks
+        By the number of their track; every track has some, maybe none.
+    gaps : list of (int, int)
+        Begin and end of what is damaged, or useless because of that, with something whole behind it.
+    end : int
+        Where the last whole cluster, index or tags end. What comes behind is part of something.
+    size : int
+        The length of the file.
+    """
+
+    head: Head
+    tracks: dict[int, Track]
+    tags: dict[str, str]
+    track_tags: dict[int | None, dict[str, str]]
+    tags_at: list[int]
+    blocks: dict[int, Blocks]
+    gaps: list[tuple[int, int]]
+    end: int
+    size: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was closed, and nothing has been cut off since. What may come behind `end` was never told of."""
+        return self.head.end is not None and self.head.end <= self.size
+
+
+def read_head(fd: int) -> Head | None:
+    """The head of a file; None if it is not one of `storage.matroska.muxer`'s."""
+    data = os.pread(fd, HEAD_BYTES, 0)
+    try:
+        kind, _, end = next(parse_elements(data))
+        if kind != Id.EBML or int.from_bytes(data[end : end + 4], "big") != Id.SEGMENT:
+            return None
+        size = None if data[end + 4 : end + 12] == UNKNOWN_SIZE else int.from_bytes(data[end + 5 : end + 12], "big")
+        level1 = children(data[end + 12 :])
+        info = children(level1[Id.INFO])
+        if info[Id.MUXING_APP] != MUXER.encode() or info[Id.TIMESTAMP_SCALE] != unsigned(TICK_NS):
+            return None
+        seeks = [children(seek) for kind, seek in elements_in(level1[Id.SEEK_HEAD]) if kind == Id.SEEK]
+        positions = {
+            parse_number(seek[Id.SEEK_ID]): SEGMENT_BODY + parse_number(seek[Id.SEEK_POSITION]) for seek in seeks
+        }
+        return Head(
+            uuid=info[Id.SEGMENT_UUID],
+            date=struct.unpack(">q", info[Id.DATE])[0] + EPOCH_2001_NS,
+            end=None if size is None else SEGMENT_BODY + size,
+            duration=round(struct.unpack(">d", info[Id.DURATION])[0]) if Id.DURATION in info else 0,
+            index_at=positions.get(Id.CUES),
+            tags_at=positions.get(Id.TAGS),
+        )
+    except (ValueError, KeyError, struct.error, StopIteration, OverflowError):
+        return None
+
+
+def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Contents:
+    """Find everything in a file.
+
+    Parameters
+    ----------
+    fd : int
+    head : Head
+        What `read_head` found in it.
+    checked_from : int, optional
+        If it is not finished, verify the checksums of clusters that begin so many bytes before its end, or later.
+
+    Raises
+    ------
+    ValueError
+        It is damaged before its first block.
+    """
+    size = os.fstat(fd).st_size
+    kind, at, end = _element_at(fd, HEAD_BYTES, size)
+    if kind != Id.TRACKS or end > HEAD_BYTES + MAX_TRACKS_BYTES or not is_intact(data := os.pread(fd, end - at, at)):
+        raise ValueError("its list of tracks is")
+    tracks = parse_tracks(data)
+    if head.end is not None and head.end <= size and head.tags_at:
+        tags = _read_tags(fd, head.tags_at, head.end) or {None: {}}
+        found = _read_table(fd, head, tags[None])
+        if found is not None:
+            blocks = {number: found.get(number) or no_blocks() for number in tracks}
+            return Contents(head, tracks, tags.pop(None), tags, [head.tags_at], blocks, [], head.end, size)
+    return _walk(fd, head, tracks, end, checked_from=checked_from)
+
+
+def read_block(fd: int, at: int) -> Block:
+    """The block whose cluster begins there.
+
+    Raises
+    ------
+    ValueError
+        It is damaged.
+    """
+    front = os.pread(fd, 8, at)
+    if len(front) < 8 or int.from_bytes(front[:4], "big") != Id.CLUSTER or front[4] >> 4 != 1:
+        raise ValueError("there is no block where the index says so")
+    length = int.from_bytes(front[4:], "big") & 0x0FFFFFFF
+    data = os.pread(fd, length, at + 8)
+    if len(data) < length or not is_intact(data):
+        raise ValueError("its bytes have changed since they were written")
+    return parse_cluster(data, length)
+
+
+def begins_element(fd: int, at: int) -> bool:
+    """Whether something begins there that the muxer appends to a file with an end; it may be torn, or zeros."""
+    front = os.pread(fd, 4, at)
+    known = (*(kind.to_bytes(4, "big") for kind in (Id.CLUSTER, Id.TAGS, Id.CUES)), bytes(4))
+    return front in known or front[:1] == bytes([Id.VOID]) or len(front) < 4
+
+
+def read_front(fd: int, at: int) -> Block:
+    """The same without its packet, and unchecked. Raises ValueError if there is none."""
+    front = os.pread(fd, FRONT_BYTES, at)
+    kind, start, end = parse_element(front, 0)
+    if kind != Id.CLUSTER:
+        raise ValueError("there is no block where the index says so")
+    return _parse_front(fd, front[start:], at + start, end - start)
+
+
+# -------------------------------------------------------------------------------------------------------- without index
+
+
+def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_from: int | None) -> Contents:
+    """Go from cluster to cluster. What is damaged is passed over if whole clusters follow, and else the end."""
+    length = os.fstat(fd).st_size
+    end = length if head.end is None else min(head.end, length)
+    check_at = end if checked_from is None or head.end == length else end - checked_from
+    found = _Found(tracks)
+    while at < end:
+        try:
+            at = found.take(fd, at, end, check=at >= check_at)
+        except (ValueError, KeyError):
+            behind = _next_cluster(fd, at + 1, end)
+            if behind is None:
+                break
+            found.miss(at, behind)
+            at = behind
+    tags = dict(found.tags)
+    blocks = found.blocks()
+    return Contents(head, tracks, tags.pop(None), tags, found.tags_at, blocks, found.gaps, at, length)
+
+
+class _Found:
+    """What a walk through a file has come across."""
+
+    def __init__(self, tracks: dict[int, Track]) -> None:
+        self.tags: dict[int | None, dict[str, str]] = {None: {}}
+        self.tags_at: list[int] = []
+        self.gaps: list[tuple[int, int]] = []
+        self._blocks: dict[int, tuple[list[int], list[int], list[bool]]] = {number: ([], [], []) for number in tracks}
+        self._waiting: set[int] = set()
+
+    def take(self, fd: int, at: int, end: int, *, check: bool) -> int:
+        """Note the element that begins there; returns where the next one does.
+
+        Raises
+        ------
+        ValueError, KeyError
+            It is damaged.
+        """
+        front = os.pread(fd, FRONT_BYTES, at)
+        kind, start, stop = parse_element(front, 0)
+        if at + stop > end:
+            raise ValueError("an element is cut off")
+        if kind == Id.CLUSTER:
+            if check and not is_intact(os.pread(fd, stop - start, at + start)):
+                raise ValueError("a cluster is damaged")
+            block = _parse_front(fd, front[start:], at + start, stop - start)
+            key = not block.since_reference
+            if key or block.track not in self._waiting:
+                self._waiting.discard(block.track)
+                times, positions, keys = self._blocks[block.track]
+                times.append(block.time)
+                positions.append(at)
+                keys.append(key)
+            else:
+                self.gaps.append((at, at + stop))
+        elif kind == Id.TAGS:
+            self.tags = _read_tags(fd, at, end) or self.tags
+            self.tags_at.append(at)
+        elif kind not in (Id.VOID, Id.CUES):
+            raise ValueError("there is an element of another kind")
+        return at + stop
+
+    def miss(self, at: int, end: int) -> None:
+        """Note what is damaged. Blocks that need others are no use then until the next one that doesn't."""
+        self.gaps.append((at, end))
+        self._waiting = set(self._blocks)
+
+    def blocks(self) -> dict[int, Blocks]:
+        import numpy as np
+
+        return {
+            number: Blocks(np.array(times, np.int64), np.array(positions, np.int64), np.array(keys, np.bool_))
+            for number, (times, positions, keys) in self._blocks.items()
+        }
+
+
+def _next_cluster(fd: int, at: int, end: int) -> int | None:
+    """Where the next whole cluster begins."""
+    mark, effort = Id.CLUSTER.to_bytes(4, "big"), 2 * end  # bytes to look at, in a file made to take long
+    while at < end and effort > 0:
+        data = os.pread(fd, 1 << 20, at)
+        found = data.find(mark)
+        if found < 0:
+            effort -= len(data)
+            at += max(1, len(data) - 3)
+            continue
+        at += found
+        front = os.pread(fd, 8, at)
+        length = int.from_bytes(front[4:], "big") & 0x0FFFFFFF
+        if len(front) == 8 and front[4] >> 4 == 1 and at + 8 + length <= end:
+            effort -= length
+            if is_intact(os.pread(fd, length, at + 8)):
+                return at
+        effort -= 4096
+        at += 1
+    return None
+
+
+def _parse_front(fd: int, front: bytes, at: int, length: int) -> Block:
+    try:
+        return parse_cluster(front, length)
+    except ValueError:
+        return parse_cluster(os.pread(fd, length, at), length)
+
+
+# ------------------------------------------------------------------------------------------------------ tags and table
+
+
+def _read_tags(fd: int, at: int, size: int) -> dict[int | None, dict[str, str]] | None:
+    """The tags that begin there, those of the file under None; None if there are none."""
+    tags: dict[int | None, dict[str, str]] = {None: {}}
+    try:
+        kind, start, end = _element_at(fd, at, size)
+        if kind != Id.TAGS or end - start > MAX_TAGS_BYTES:
+            return None
+        for kind, tag in elements_in(os.pread(fd, end - start, start)):
+            texts = tags[None]
+            for inner, simple in elements_in(tag if kind == Id.TAG else b""):
+                if inner == Id.TARGETS and (uid := children(simple).get(Id.TAG_TRACK_UID)):
+                    texts = tags.setdefault(parse_number(uid) & 0xFF, {})
+                elif inner == Id.SIMPLE_TAG:
+                    found = children(simple)
+                    texts[found[Id.TAG_NAME].decode()] = found.get(Id.TAG_STRING, b"").decode()
+    except (ValueError, KeyError):
+        return None
+    return tags
+
+
+def _read_table(fd: int, head: Head, tags: dict[str, str]) -> dict[int, Blocks] | None:
+    """The blocks of each track by the file's table; None if it has none, or not all of them are in the file."""
+    at = tags.get(TABLE_TAG, "")
+    if not (at.isascii() and at.isdigit()) or head.end is None or int(at) >= head.end:
+        return None
+    try:
+        kind, start, end = _element_at(fd, int(at), head.end)
+    except ValueError:
+        return None
+    rows = read_table(fd, start, end) if kind == Id.VOID else None
+    if rows is None or (len(rows) and not 0 < rows["position"].min() <= rows["position"].max() < head.end):
+        return None
+    return {
+        track: Blocks(mine["time"], mine["position"], mine["key"], mine["mark"])
+        for track in set(rows["track"].tolist())
+        for mine in [rows[rows["track"] == track]]
+    }
+
+
+def _element_at(fd: int, at: int, size: int) -> tuple[int, int, int]:
+    """Identifier, start and end of the content of the element there, in a file of `size` bytes."""
+    kind, start, end = parse_element(os.pread(fd, 12, at), 0)
+    if at + end > size:
+        raise ValueError("an element is cut off")
+    return kind, at + start, at + end
+
+
+def no_blocks() -> Blocks:
+    """Those of a track that has none."""
+    import numpy as np
+
+    return Blocks(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))

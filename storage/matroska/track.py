@@ -1,0 +1,92 @@
+"""What a Matroska file holds: tracks, and blocks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+VIDEO_TRACK, AUDIO_TRACK, SUBTITLE_TRACK = 1, 2, 17
+
+Tags = Mapping[int | None, Mapping[str, str]]
+"""The tags of each track, by its number, and under None those of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What a track of samples has.
+
+    Attributes
+    ----------
+    rate : float
+        Samples a second, nominally.
+    channels : int
+    bits : int
+        Of a sample; 0 where the codec has no such thing.
+    delay_ns, roll_ns : int
+        What a decoder puts before the first sample, and what it needs to hear before any other.
+    """
+
+    rate: float
+    channels: int
+    bits: int = 0
+    delay_ns: int = 0
+    roll_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A track of a file.
+
+    Attributes
+    ----------
+    number : int
+        1 to 126; what blocks call it.
+    kind : int
+        `VIDEO_TRACK`, `AUDIO_TRACK` or `SUBTITLE_TRACK`.
+    codec : str
+        Matroska's name for it, such as ``V_FFV1``.
+    private : bytes
+        What the decoder needs before the first block.
+    name : str
+    size : (int, int) or None
+        Width and height of a video's pictures, in pixels.
+    rgb : bool
+        Whether its pictures are RGB in full range, rather than YUV in BT.601's.
+    sound : Sound or None
+        Of a track of samples.
+    """
+
+    number: int
+    kind: int
+    codec: str
+    private: bytes = b""
+    name: str = ""
+    size: tuple[int, int] | None = None
+    rgb: bool = False
+    sound: Sound | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A packet of a track, as it stands in a file.
+
+    Attributes
+    ----------
+    track : int
+    time : int
+        In microseconds of the file's own time.
+    data : bytes
+    facts : bytes
+        Whatever else is to be known about the packet; FFmpeg tools carry it along as "block additional".
+    duration : int or None
+        In microseconds, of a subtitle or of samples.
+    since_reference : int
+        0 for a packet that is decoded on its own; else microseconds since the one that it needs.
+    """
+
+    track: int
+    time: int
+    data: bytes
+    facts: bytes = b""
+    duration: int | None = None
+    since_reference: int = 0

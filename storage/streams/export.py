@@ -1,0 +1,282 @@
+"""A recording's tracks as plain files that any program reads: PNG, CSV and NPY, WAV, and a CSV of the labels.
+
+All times are seconds of the file's own time, and the wall clock's where it is known, so the files fit together.
+Each file appears when it is whole; interrupted, the same command goes on. Frames are `storage.extract`'s business.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from storage.atomic import appearing, replace_file
+from storage.errors import StorageError
+from storage.extract import extract
+from storage.movie import MovieReader
+from storage.recording import Recording
+from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
+from storage.streams.label_track import Interval, joined, read_intervals
+from storage.streams.tracks import Track, is_media, open_media, packets_of, read_tracks, tag_of, time_of, zero_of
+from storage.streams.wall_clock import wall_clock
+from storage.transfer import Progress
+from storage.video.file import is_ours
+from storage.video.writer import VideoReader
+
+Part = Literal["frames", "sensors", "sound", "labels"]
+MANIFEST = "export.json"
+IDENTIFYING_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file, or a directory of frames, that an export has made.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the directory.
+    track : str
+        Of which track.
+    count : int
+        Frames, samples or labels in it.
+    begin : float
+        When the first one is, in seconds of the file's time.
+    new : bool
+        Whether it was made now, rather than earlier.
+    facts : mapping
+        What else is known: rate, unit, channels …
+    """
+
+    file: str
+    track: str
+    count: int
+    begin: float
+    new: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def export(
+    source: Path, directory: Path, *, only: Sequence[Part] = (), progress: Progress | None = None
+) -> list[Exported]:
+    """Write the tracks of a Matroska or other media file into a directory.
+
+    Parameters
+    ----------
+    source : path
+    directory : path
+        A new one, or one that an export of the same file has begun.
+    only : sequence of str, optional
+        ``frames``, ``sensors``, ``sound``, ``labels``; all of them if not given.
+    progress : callable, optional
+        Told how many of how many frames are done.
+
+    Raises
+    ------
+    StorageError
+        The file can't be read, or the directory holds something else.
+    """
+    if source.exists() and not (source.is_file() and is_media(source)):
+        raise StorageError(f"{source} is no media file; frames of other recordings: python -m storage extract")
+    tracks = read_tracks(source)
+    job = _Job(source, directory, progress)
+    job.begin()
+    wanted = set(only) or {"frames", "sensors", "sound", "labels"}
+    done: list[Exported] = []
+    if "frames" in wanted:
+        done += job.frames([track for track in tracks if track.kind == "pictures"])
+    for track in tracks:
+        if track.kind == "sensor" and "sensors" in wanted:
+            done += job.sensor(track)
+        elif track.kind == "sound" and "sound" in wanted:
+            done.append(job.sound(track))
+    if "labels" in wanted:
+        done += job.labels([track for track in tracks if track.kind == "labels"])
+    job.end(done)
+    return done
+
+
+class _Job:
+    """An export into a directory."""
+
+    def __init__(self, source: Path, directory: Path, progress: Progress | None) -> None:
+        self._source, self._directory, self._progress = source, directory, progress
+        clock = wall_clock(source)
+        self._wall_zero_ns = clock.zero_ns if clock is not None and clock.exact else None
+        self._identity = _identity(source)
+        self._names = _file_names(read_tracks(source))
+        self._known: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        """Take the directory, unless it holds something else."""
+        directory, manifest = self._directory, self._directory / MANIFEST
+        if directory.exists() and not directory.is_dir():
+            raise StorageError(f"{directory} is a file; give a directory")
+        if manifest.exists():
+            try:
+                content = json.loads(manifest.read_bytes())
+                self._known = {row["file"]: row for row in content["files"]}
+                same = content["identity"] == self._identity
+            except (ValueError, KeyError, TypeError):
+                same = False
+            if not same:
+                raise StorageError(f"{directory} holds an export of another file; choose another name")
+        elif directory.exists() and any(directory.iterdir()):
+            raise StorageError(f"{directory} holds files that are not from there; choose another name")
+        else:
+            if not directory.parent.is_dir():
+                raise StorageError(f"{directory.parent} does not exist; create it first: mkdir -p {directory.parent}")
+            directory.mkdir(exist_ok=True)
+            self._store()
+
+    def end(self, done: Sequence[Exported]) -> None:
+        """Note what there is now."""
+        self._known |= {one.file: {name: value for name, value in asdict(one).items() if name != "new"} for one in done}
+        self._store()
+
+    def frames(self, tracks: Sequence[Track]) -> list[Exported]:
+        done = []
+        for number, track in enumerate(tracks):
+            if not _has_packets(self._source, track):
+                continue
+            name = "frames" if len(tracks) == 1 else f"frames-{self._names[track.number]}"
+            with _open_pictures(self._source, number) as recording:
+                result = extract(recording, self._directory / name, progress=self._progress)
+                times = _shown_at(self._source, track, recording)
+                facts = zip(times, recording.timestamps_ns, recording.labels, strict=True)
+                rows = ((time, (n, stamp, label or "")) for n, (time, stamp, label) in enumerate(facts))
+                table = self._table(f"{name}.csv", ("frame", "timestamp_ns", "class"), rows)
+            count = result.written + result.present
+            begin = times[0] / 1e9
+            done.append(Exported(f"{name}/", track.name, count, begin, result.written > 0, {"codec": track.codec}))
+            done.append(Exported(f"{name}.csv", track.name, count, begin, table))
+        return done
+
+    def sensor(self, track: Track) -> list[Exported]:
+        name = self._names[track.number]
+        return [
+            self._file(f"{name}.csv", track, lambda path: write_csv(path, self._source, track, self._wall_zero_ns)),
+            self._file(f"{name}.npy", track, lambda path: write_npy(path, self._source, track)),
+        ]
+
+    def sound(self, track: Track) -> Exported:
+        name = f"{self._names[track.number]}.wav"
+        return self._file(name, track, lambda path: write_wav(path, self._source, track))
+
+    def labels(self, tracks: Sequence[Track]) -> list[Exported]:
+        done = []
+        for track in tracks:
+            done.append(self._label_table(self._names[track.number], track.name, read_intervals(self._source, track)))
+        if not tracks:
+            pictures = next((track for track in read_tracks(self._source) if track.kind == "pictures"), None)
+            if pictures is not None and _has_packets(self._source, pictures):
+                with _open_pictures(self._source, 0) as recording:
+                    times = _shown_at(self._source, pictures, recording)
+                    found = list(_runs(times, recording.labels))
+                if found:
+                    done.append(self._label_table("labels", "labels", found))
+        return done
+
+    # ------------------------------------------------------------------------------------------------------- the parts
+
+    def _label_table(self, stem: str, track: str, intervals: Sequence[Interval]) -> Exported:
+        name = f"{stem}.csv"
+        rows = ((one.begin_ns, (f"{one.end_ns / 1e9:.6f}", one.label)) for one in intervals)
+        new = self._table(name, ("end_s", "class"), rows)
+        return Exported(name, track, len(intervals), intervals[0].begin_ns / 1e9 if intervals else 0.0, new)
+
+    def _table(self, name: str, columns: Sequence[str], rows: Iterator[tuple[int, tuple[Any, ...]]]) -> bool:
+        """Write a CSV file of rows with a time; False if it is there."""
+        if (self._directory / name).exists():
+            return False
+        zero = self._wall_zero_ns
+        with appearing(self._directory / name) as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["time_s", *(["unix_s"] if zero is not None else []), *columns])
+            for time, values in rows:
+                wall = [] if zero is None else [unix_text(time + zero)]
+                writer.writerow([f"{time / 1e9:.6f}", *wall, *values])
+        return True
+
+    def _file(self, name: str, track: Track, write: Callable[[Path], tuple[int, int]]) -> Exported:
+        """Make a file of samples, unless it is there."""
+        facts = {"codec": track.codec, "rate": track.rate, "channels": track.channels}
+        facts |= {fact: text for fact in ("unit", "measured_rate") if (text := tag_of(track.tags, fact))}
+        known = self._known.get(name)
+        if (self._directory / name).exists():
+            count, begin = (known["count"], known["begin"]) if known else (0, 0.0)
+            return Exported(name, track.name, count, begin, False, facts)
+        with appearing(self._directory / name) as path:
+            count, begin_ns = write(path)
+        made = Exported(name, track.name, count, begin_ns / 1e9, True, facts)
+        self.end([made])
+        return made
+
+    def _store(self) -> None:
+        content = {
+            "version": 1,
+            "from": self._source.name,
+            "identity": self._identity,
+            "unix_seconds_at_0": None if self._wall_zero_ns is None else self._wall_zero_ns / 1e9,
+            "files": list(self._known.values()),
+        }
+        replace_file(self._directory / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _identity(path: Path) -> str:
+    """Tells a file from others: its length, its first and its last bytes."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        front = file.read(IDENTIFYING_BYTES)
+        file.seek(max(0, size - IDENTIFYING_BYTES))
+        return hashlib.sha256(f"{size} ".encode() + front + file.read()).hexdigest()[:16]
+
+
+def _file_names(tracks: Sequence[Track]) -> dict[int, str]:
+    """A name of a file for each track, by its number; names that differ only in case are one on some disks."""
+    taken, names = {"frames", Path(MANIFEST).stem}, {}
+    for track in tracks:
+        plain = re.sub(r"[^\w.+-]+", "_", track.name).strip("._")[:80] or "track"
+        name, number = plain, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name.lower())
+        names[track.number] = name
+    return names
+
+
+def _open_pictures(source: Path, number: int) -> Recording:
+    """A track of pictures, by its number among these."""
+    return VideoReader(source) if number == 0 and is_ours(source) else MovieReader(source, number)
+
+
+def _has_packets(source: Path, track: Track) -> bool:
+    with open_media(source) as container:
+        return next(packets_of(container, track.number), None) is not None
+
+
+def _shown_at(source: Path, track: Track, recording: Recording) -> list[int]:
+    """When each frame is shown, in nanoseconds of the file's time."""
+    with open_media(source) as container:
+        zero = zero_of(container)
+        times = sorted(time_of(packet, zero) for packet in packets_of(container, track.number) if not packet.is_discard)
+    if len(times) == len(recording):
+        return times
+    stamps = recording.timestamps_ns  # which are the file's, where no recorder knew better
+    return [stamp - stamps[0] + (times[0] if times else 0) for stamp in stamps]
+
+
+def _runs(times: Sequence[int], labels: Sequence[str | None]) -> Iterator[Interval]:
+    """The labels of frames as stretches of time."""
+    steps = [after - before for before, after in pairwise(times)]
+    ends = [*times[1:], times[-1] + (min(steps) if steps else 0)]
+    of_frames = zip(times, ends, labels, strict=True)
+    yield from joined(Interval(begin, end, label) for begin, end, label in of_frames if label is not None)

@@ -1,0 +1,127 @@
+"""How far each track of a media file goes, and how much is in it, without decoding anything."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+from storage.matroska.elements import TICK_NS
+from storage.matroska.reader import read_block, read_contents, read_head
+from storage.streams.label_track import Interval, joined, text_of
+from storage.streams.tracks import Track, duration_of, open_media, tag_of, time_of, zero_of
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Begin and end of a track in nanoseconds of the file's time, and how much it holds.
+
+    `count` is pictures, samples of each channel, or labels; None where only decoding would tell.
+    """
+
+    begin_ns: int
+    end_ns: int
+    count: int | None
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.begin_ns) / 1e9
+
+
+def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
+    """The extent of each track, by its number; of what this program records from the table, else by reading the file.
+
+    Raises
+    ------
+    StorageError
+        The file can't be read.
+    """
+    return extents_by_table(path, tracks) or _by_packets(path, tracks)
+
+
+def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
+    """The same from the table of blocks; nothing if the file has none, or was cut off."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        head = read_head(fd)
+        if head is None or head.end is None:
+            return {}
+        contents = read_contents(fd, head)
+        if len(contents.tracks) != len(tracks):
+            return {}
+        extents = {}
+        for track, number in zip(tracks, contents.tracks, strict=True):
+            blocks = contents.blocks[number]
+            times = [time * TICK_NS for time in blocks.times.tolist()]
+            if track.kind == "labels":
+                cues = [read_block(fd, at) for at in blocks.positions.tolist()]
+                spans = [(cue.time * TICK_NS, (cue.duration or 0) * TICK_NS, cue.data) for cue in cues]
+                extents[track.number] = _of_labels(track, spans)
+            else:
+                end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0) if times else 0
+                told = [tag_of(track.tags, name) for name in ("samples", "padded")]
+                samples = sum(map(int, told)) if all(text.isdigit() for text in told) else None
+                count = len(times) if track.kind == "pictures" else samples
+                extents[track.number] = Extent(times[0] if times else 0, end, count)
+        return extents
+    except ValueError:
+        return {}
+    finally:
+        os.close(fd)
+
+
+def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
+    """From the packets of all tracks, in one pass."""
+    import av
+
+    begins: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    counts: dict[int, int | None] = {track.number: 0 for track in tracks}
+    cues: dict[int, list[tuple[int, int, bytes]]] = {}
+    by_number = {track.number: track for track in tracks}
+    with open_media(path) as container:
+        zero = zero_of(container)
+        try:
+            for packet in container.demux():
+                track = by_number.get(packet.stream_index)
+                if not packet.size or track is None or (packet.pts is None and packet.dts is None):
+                    continue
+                number, time, lasting = track.number, time_of(packet, zero), duration_of(packet)
+                begins[number] = min(begins.get(number, time), time)
+                ends[number] = max(ends.get(number, 0), time + lasting)
+                if track.kind == "labels":
+                    cues.setdefault(number, []).append((time, lasting, bytes(packet)))
+                counted, before = _counted(track, packet), counts[number]
+                counts[number] = None if counted is None or before is None else before + counted
+        except av.error.EOFError:
+            pass
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise StorageError(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
+    extents = {number: Extent(begins.get(number, 0), ends.get(number, 0), count) for number, count in counts.items()}
+    return extents | {number: _of_labels(by_number[number], spans) for number, spans in cues.items()}
+
+
+def _counted(track: Track, packet: Packet[Any]) -> int | None:
+    """The pictures or samples of a packet; None where its duration is too coarse to tell."""
+    if track.kind not in ("sensor", "sound"):
+        return 1
+    plain = re.fullmatch(r"pcm_[suf](\d+)\w*", track.codec)
+    if plain and track.channels:
+        return packet.size * 8 // (int(plain[1]) * track.channels)
+    lasting = (packet.duration or 0) * Fraction(packet.time_base or 0) * Fraction(track.rate or 0)
+    return int(lasting) if lasting > 0 and lasting.denominator == 1 else None
+
+
+def _of_labels(track: Track, cues: Sequence[tuple[int, int, bytes]]) -> Extent:
+    texts = ((begin, begin + lasting, text_of(data, track.codec)) for begin, lasting, data in cues)
+    found = list(joined(Interval(begin, end, text) for begin, end, text in texts if text))
+    ends = [one.end_ns for one in found]
+    return Extent(found[0].begin_ns if found else 0, max(ends, default=0), len(found))

@@ -1,0 +1,332 @@
+"""Several media files into one Matroska file, track by track, as they are: nothing is decoded or encoded again.
+
+Where each file lies in time is found by `storage.streams.align`. The packets are put in order here, from one reader a
+track, so that the muxer never waits for a track that has nothing to say for minutes, and memory holds one packet a
+track.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.atomic import appearing
+from storage.errors import StorageError
+from storage.movie import DECODING_TIMES_ONLY
+from storage.streams.align import Alignment, SyncEvent, align
+from storage.streams.extents import extents_by_table
+from storage.streams.tracks import (
+    Track,
+    duration_of,
+    free_name,
+    open_media,
+    packets_of,
+    read_tracks,
+    time_of,
+    tracks_of,
+    zero_of,
+)
+from storage.streams.wall_clock import moved_sessions
+from storage.transfer import Progress
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+
+OF_THE_OLD_FILE = ("blocks", "frames", "codec", "encoder", "duration", "title", "creation_time")
+"""Tags that would not be true of the new one, or are written anew."""
+MUXER_OPTIONS = {"max_interleave_delta": "1", "avoid_negative_ts": "disabled"}  # the order is made here
+MOV_TEXT, SESSIONS = "mov_text", "SESSIONS"
+READ_AHEAD = 16  # packets
+TICK_NS = 1_000_000  # FFmpeg's muxer keeps to milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge came to.
+
+    Attributes
+    ----------
+    alignments : list of Alignment
+        One for each input, in their order.
+    tracks : list of (path, Track, str)
+        Whence each track came, what it is, and its name now.
+    left_out : list of (path, Track)
+        Tracks that no Matroska file holds: attachments, data of cameras.
+    begin_seconds : float
+        When the first file's time 0 is in the new one: later than 0 if another one begins before it.
+    packets : int
+    seconds : float
+        From the begin of the earliest file to the end of the latest track.
+    """
+
+    alignments: list[Alignment]
+    tracks: list[tuple[Path, Track, str]]
+    left_out: list[tuple[Path, Track]]
+    begin_seconds: float
+    packets: int
+    seconds: float
+
+
+def merge_streams(
+    target: Path,
+    inputs: Sequence[Path],
+    *,
+    offsets: Mapping[str, float] | None = None,
+    sync_on: SyncEvent | None = None,
+    progress: Progress | None = None,
+) -> Merged:
+    """Bring all tracks of several files together in one Matroska file.
+
+    Parameters
+    ----------
+    target : path
+        A ``.mkv`` or ``.mka`` that does not exist yet; it appears when it is whole.
+    inputs : sequence of path
+        The first one's time is the time of the new file, unless another begins before it.
+    offsets : mapping, optional
+        For a file, by its path, name or stem: how many seconds after the first one's begin it begins.
+    sync_on : str, optional
+        What to find the others by: ``flash``, ``click`` or ``cross-correlation`` (see `storage.streams.align`).
+    progress : callable, optional
+        Told how many seconds of the new file are done; the total, which nobody knows yet, is 0.
+
+    Raises
+    ------
+    StorageError
+        A file can't be read, aligned or stored in Matroska; or the target exists.
+    """
+    if target.suffix.lower() not in (".mkv", ".mka", ".mks"):
+        raise StorageError(f"{target}: streams are merged into .mkv (or .mka, if there is no picture)")
+    with appearing(target) as temporary:
+        alignments = align(inputs, offsets or {}, sync_on)
+        main = next((one.path for one in alignments if _has_pictures(one.path)), alignments[0].path)
+        with ExitStack() as open_files:
+            job = _Job(temporary, open_files)
+            for alignment in alignments:
+                job.add(alignment, describes_all=alignment.path == main)
+            begin, packets, seconds = job.run(progress)
+    return Merged(alignments, job.tracks, job.left_out, begin, packets, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A track being read: where from, where to, and by how much its times change on the way."""
+
+    path: Path
+    container: InputContainer
+    stream: Stream
+    zero_ns: int
+    offset_ns: int
+    out: Stream
+
+
+class _Job:
+    """The new file, and what flows into it."""
+
+    def __init__(self, path: Path, open_files: ExitStack) -> None:
+        import av
+
+        self._open_files = open_files
+        self._out: OutputContainer = av.open(str(path), "w", format="matroska", options=dict(MUXER_OPTIONS))
+        open_files.callback(self._close)
+        self._sources: list[_Source] = []
+        self._names: set[str] = set()
+        self._clocked: list[tuple[dict[str, str], int]] = []  # tags, and the offset of the file that they are from
+        self.tracks: list[tuple[Path, Track, str]] = []
+        self.left_out: list[tuple[Path, Track]] = []
+
+    def add(self, alignment: Alignment, *, describes_all: bool) -> None:
+        """Prepare the tracks of a file; its tags become those of the new one, or of its first track."""
+        path = alignment.path
+        container = self._open(path)
+        tags = _lasting(container.metadata)
+        if describes_all:
+            self._out.metadata.update(tags)
+            self._clocked.append((self._out.metadata, alignment.offset_ns))
+            tags = {}
+        zero = zero_of(container)
+        found = tracks_of(container)
+        known = extents_by_table(path, found)
+        for track in found:
+            if track.kind == "other":
+                self.left_out.append((path, track))
+                continue
+            if track.kind == "labels" and track.number in known and not known[track.number].count:
+                continue  # nobody has labelled it yet: the name is free for labels that there are
+            own = self._open(path)  # keeps to the track's order, whatever the file's is
+            stream = own.streams[track.number]
+            out = self._new_track(path, track, stream)
+            name = free_name(_name(path, track, alone=len(found) == 1), self._names)
+            facts = {
+                "MERGED_FROM": path.name,
+                "ALIGNED_BY": alignment.how,
+                "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
+            }
+            out.metadata.update({**tags, **_lasting(track.tags), **facts, "title": name})
+            self._clocked.append((out.metadata, alignment.offset_ns))
+            tags = {}
+            self.tracks.append((path, track, name))
+            self._sources.append(_Source(path, own, stream, zero, alignment.offset_ns, out))
+
+    def run(self, progress: Progress | None) -> tuple[float, int, float]:
+        """Move all packets, in the order of their times.
+
+        Returns
+        -------
+        float
+            Seconds by which all are moved, so that none comes before 0.
+        int
+            How many packets there were.
+        float
+            When the last one ends, in seconds.
+        """
+        import av
+
+        if not self._sources:
+            raise StorageError("there is no track to merge")
+        readers = [_Reader(source) for source in self._sources]
+        shift = max(0, -min((reader.begin_ns for reader in readers), default=0))
+        for tags, offset in self._clocked:
+            if SESSIONS in tags:
+                tags[SESSIONS] = moved_sessions(tags[SESSIONS], offset + shift)
+        count, end = 0, 0
+        try:
+            for reader, packet in _in_order(readers):
+                end = max(end, reader.stamp(packet, shift))
+                self._out.mux(packet)
+                count += 1
+                if progress is not None and count % 100 == 0:
+                    progress(end // 1_000_000_000, 0)
+            self._out.close()
+        except av.error.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from None
+        return shift / 1e9, count, end / 1e9
+
+    def _open(self, path: Path) -> InputContainer:
+        return self._open_files.enter_context(open_media(path))
+
+    def _close(self) -> None:
+        import av
+
+        with suppress(av.error.FFmpegError, OSError):  # it failed before, or is complete
+            self._out.close()
+
+    def _new_track(self, path: Path, track: Track, stream: Stream) -> Stream:
+        template = _plain_text_stream(self._open_files) if track.codec == MOV_TEXT else stream
+        try:
+            out: Stream = self._out.add_stream_from_template(template)
+        except (ValueError, TypeError) as error:
+            raise StorageError(
+                f"{path}: its track {track.name} ({track.codec}) can't be kept as it is: {error}"
+            ) from None
+        return out
+
+
+class _Reader:
+    """The packets of a track, the first ones read ahead: pictures may be shown before those that they come after."""
+
+    def __init__(self, source: _Source) -> None:
+        self.source = source
+        self._packets = packets_of(source.container, source.stream.index)
+        if source.stream.codec_context.name == MOV_TEXT:
+            self._packets = (plain for packet in self._packets if (plain := _plain_text(packet)) is not None)
+        self._ahead = deque(islice(self._packets, READ_AHEAD))
+        self._last = -1  # decoding time of the last packet, in milliseconds
+        times = [time_of(packet, source.zero_ns) + source.offset_ns for packet in self._ahead]
+        self.begin_ns = min(times, default=source.offset_ns)
+        untold = source.container.format.name in DECODING_TIMES_ONLY or any(
+            packet.pts is None for packet in self._ahead
+        )
+        if untold and getattr(source.stream.codec_context, "has_b_frames", False):
+            sound = any(track.kind == "sound" for track in tracks_of(source.container))
+            better = source.path.with_suffix(".mp4" if sound else ".mkv")
+            raise StorageError(
+                f"{source.path} does not say when its pictures are shown, only their order in the file; "
+                f"convert it first: python -m storage convert {source.path} {better}"
+            )
+
+    def __iter__(self) -> Iterator[tuple[int, Packet[Any]]]:
+        """Packets, each with the time when it is due, in nanoseconds of the new file but for the common shift."""
+        while self._ahead:
+            packet = self._ahead.popleft()
+            due: Any = packet.pts if packet.dts is None else packet.dts
+            yield round(due * Fraction(packet.time_base) * 1_000_000_000) + self._move, packet
+            self._ahead.extend(islice(self._packets, 1))
+
+    def stamp(self, packet: Packet[Any], shift: int) -> int:
+        """Give a packet its times and place in the new file; returns when it ends, in nanoseconds."""
+        base, move = Fraction(packet.time_base) * 1_000_000_000, self._move + shift
+        shown: Any = packet.dts if packet.pts is None else packet.pts
+        decoded: Any = packet.pts if packet.dts is None else packet.dts
+        lasting = duration_of(packet)
+        shown_ns = round(shown * base) + move
+        # Two packets a millisecond stay in order, and so do those of a file that has its times wrong.
+        decoded_ms = max(round((decoded * base + move) / TICK_NS), self._last)
+        packet.time_base = Fraction(TICK_NS, 1_000_000_000)
+        packet.dts, packet.pts = decoded_ms, max(round(shown_ns / TICK_NS), decoded_ms)
+        packet.duration = round(lasting / TICK_NS)
+        packet.stream = self.source.out
+        self._last = decoded_ms
+        return int(shown_ns + lasting)
+
+    @property
+    def _move(self) -> int:
+        return self.source.offset_ns - self.source.zero_ns
+
+
+def _in_order(readers: Sequence[_Reader]) -> Iterator[tuple[_Reader, Packet[Any]]]:
+    """The packets of all tracks by the time when each is due."""
+    runs = [_due(number, reader) for number, reader in enumerate(readers)]
+    for _, number, packet in heapq.merge(*runs, key=lambda item: item[:2]):
+        yield readers[number], packet
+
+
+def _due(number: int, reader: _Reader) -> Iterator[tuple[int, int, Packet[Any]]]:
+    for due, packet in reader:
+        yield due, number, packet
+
+
+def _plain_text_stream(open_files: ExitStack) -> Any:
+    """A track of plain subtitles, for those of .mp4, which Matroska has not."""
+    import av
+
+    text = io.BytesIO(b"1\n00:00:00,000 --> 00:00:01,000\n-\n")
+    return open_files.enter_context(av.open(text, format="srt")).streams[0]
+
+
+def _plain_text(packet: Packet[Any]) -> Packet[Any] | None:
+    """A text of .mp4 without its length before it and its colours behind it; None if it is a pause."""
+    from av.packet import Packet
+
+    data = bytes(packet)
+    text = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    if not text:
+        return None
+    plain = Packet(text)
+    plain.pts, plain.dts, plain.duration, plain.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return plain
+
+
+def _name(path: Path, track: Track, *, alone: bool) -> str:
+    """What a track is called among others: as in its file, or after that if it has no name."""
+    if any(name.lower() in ("title", "name") for name in track.tags):
+        return track.name
+    return path.stem if alone else f"{path.stem}-{track.kind}"
+
+
+def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in tags.items() if name.lower() not in OF_THE_OLD_FILE}
+
+
+def _has_pictures(path: Path) -> bool:
+    return any(track.kind == "pictures" for track in read_tracks(path))

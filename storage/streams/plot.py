@@ -1,0 +1,425 @@
+"""A picture of a recording's tracks on one time axis: thumbnails, sensor curves, the waveform of sound, labels.
+
+Each track is read once, in order, and kept as what a column of the picture needs of it: memory does not grow with the
+recording.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.atomic import write_new
+from storage.dataset import natural_key
+from storage.errors import StorageError
+from storage.movie import MovieReader
+from storage.streams.extents import Extent, read_extents
+from storage.streams.label_track import Interval, read_intervals
+from storage.streams.samples_read import decode_samples, scaled, true_rate
+from storage.streams.tracks import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.streams.wall_clock import wall_clock
+from storage.video.file import is_ours
+from storage.video.writer import VideoReader
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageDraw
+
+    from storage.recording import Recording
+
+FINE = 2  # drawn so much larger, and made small at the end: smooth lines
+WIDTH, LEFT, RIGHT = 1400, 200, 28
+TOP, GAP, BOTTOM, LEGEND = 74, 14, 44, 28
+HEIGHTS = {"pictures": 92, "sensor": 100, "sound": 68, "labels": 34}
+MOST_TRACKS = 24
+KNOWN_LETTERS = "…°äöüÄÖÜßéèà"  # that Pillow's own font has
+LEAST_THUMBNAIL = 64  # pixels wide
+LEAST_LOUDNESS = 1e-3  # of full scale; what is less is drawn as silence
+
+PAPER, INK, FAINT, GRID, PANEL = "#ffffff", "#1d2129", "#6b7280", "#e5e7eb", "#f7f8fa"
+CURVES = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#0891b2")
+SOUND = "#475569"
+CLASSES = ("#93c5fd", "#fdba74", "#86efac", "#d8b4fe", "#f9a8d4", "#67e8f9", "#fde047", "#cbd5e1", "#fca5a5")
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+
+
+def write_plot(target: Path, path: Path) -> None:
+    """Draw the tracks of a media file and write the picture as a PNG file that must not exist yet.
+
+    Raises
+    ------
+    StorageError
+        The file exists, or can't be written; or there is no media file to draw.
+    """
+    taken = f"{target} exists; choose another name for the picture, or remove it first"
+    if target.exists() or target.is_symlink():
+        raise StorageError(taken)
+    if path.exists() and not (path.is_file() and is_media(path)):
+        raise StorageError(f"{path} has no tracks to draw; --plot is for .mkv and other media files")
+    data = io.BytesIO()
+    _draw(path).save(data, "PNG", optimize=True)
+    try:
+        write_new(target, data.getvalue())
+    except FileExistsError:
+        raise StorageError(taken) from None
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror}; choose a place that you may write to") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Where times are in the picture."""
+
+    begin_ns: int
+    end_ns: int
+
+    def x(self, time_ns: float) -> float:
+        """The place of a time, in pixels from the left."""
+        return LEFT + (time_ns - self.begin_ns) / (self.end_ns - self.begin_ns) * (WIDTH - LEFT - RIGHT)
+
+    def column(self, times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same for many, in whole fine pixels of the panel."""
+        span = self.end_ns - self.begin_ns
+        columns: NDArray[np.int64] = ((times_ns - self.begin_ns) * (_columns() - 1) // span).astype("int64")
+        return columns.clip(0, _columns() - 1)
+
+
+def _columns() -> int:
+    return (WIDTH - LEFT - RIGHT) * FINE
+
+
+def _draw(path: Path) -> Image.Image:
+    from PIL import Image
+
+    tracks = read_tracks(path)
+    extents = read_extents(path, tracks)
+    filled = [track for track in tracks if track.kind != "other" and extents[track.number].end_ns > 0]
+    shown = filled[:MOST_TRACKS]
+    if not shown:
+        raise StorageError(f"{path} holds nothing to draw")
+    order = ("pictures", "sensor", "sound", "labels")
+    shown.sort(key=lambda track: order.index(track.kind))
+    begin = min(0, *(extents[track.number].begin_ns for track in shown)) if len(shown) > 1 else 0
+    axis = _Axis(begin, max(*(extents[track.number].end_ns for track in shown), begin + 1_000_000))
+    labels = {track.number: read_intervals(path, track) for track in shown if track.kind == "labels"}
+    names = sorted({one.label for intervals in labels.values() for one in intervals}, key=natural_key)
+    colours = {name: CLASSES[number % len(CLASSES)] for number, name in enumerate(names)}
+    height = TOP + sum(HEIGHTS[track.kind] + GAP for track in shown) + BOTTOM - GAP + (LEGEND if names else 0)
+    canvas = _Canvas(height)
+    _draw_heading(canvas, path, axis, len(filled) - len(shown))
+    y = TOP
+    for track in shown:
+        canvas.box((LEFT, y, WIDTH - RIGHT, y + HEIGHTS[track.kind]), PANEL)
+        y += HEIGHTS[track.kind] + GAP
+    _draw_axis(canvas, axis, y - GAP)
+    _draw_legend(canvas, y - GAP + BOTTOM, colours)
+    y = TOP
+    pictures = 0
+    for track in shown:
+        _draw_name(canvas, y, track, extents[track.number])
+        row = _Row(canvas, axis, y, HEIGHTS[track.kind])
+        if track.kind == "pictures":
+            _draw_pictures(row, path, pictures, extents[track.number])
+            pictures += 1
+        elif track.kind == "sensor":
+            _draw_curves(row, path, track)
+        elif track.kind == "sound":
+            _draw_wave(row, path, track)
+        else:
+            _draw_labels(row, labels[track.number], colours)
+        y += HEIGHTS[track.kind] + GAP
+    return canvas.image.resize((WIDTH, height), Image.Resampling.LANCZOS)
+
+
+def _draw_heading(canvas: _Canvas, path: Path, axis: _Axis, hidden: int) -> None:
+    canvas.text((24, 20), path.name, 20, INK)
+    clock = wall_clock(path)
+    parts = [f"{(axis.end_ns - max(axis.begin_ns, 0)) / 1e9:.1f} s"]
+    if clock is not None:
+        begun = datetime.fromtimestamp(clock.zero_ns / 1e9)
+        parts.insert(0, f"{'from' if clock.exact else 'about'} {begun:%Y-%m-%d %H:%M:%S}")
+    if hidden:
+        parts.append(f"{hidden} more tracks not shown")
+    canvas.text((24, 47), ", ".join(parts), 13, FAINT)
+
+
+def _draw_axis(canvas: _Canvas, axis: _Axis, bottom: int) -> None:
+    span = (axis.end_ns - axis.begin_ns) / 1e9
+    step = next((step for step in STEPS if span / step <= 12), span / 10)
+    number = math.ceil(axis.begin_ns / 1e9 / step)
+    while (seconds := number * step) <= axis.end_ns / 1e9 + 1e-9:
+        x = axis.x(seconds * 1e9)
+        canvas.line([(x, TOP), (x, bottom + 6)], GRID, 1)
+        canvas.text((x, bottom + 12), _clock_text(seconds, step), 13, FAINT, anchor="ma")
+        number += 1
+
+
+def _draw_legend(canvas: _Canvas, y: int, colours: Mapping[str, str]) -> None:
+    """Which class has which colour, for those too short to have their name written on them."""
+    x = float(LEFT)
+    for name, colour in colours.items():
+        text = canvas.fitting(name, 13, 160)
+        if x + 20 + canvas.width(text, 13) > WIDTH - RIGHT:
+            canvas.text((x, y), "…", 13, FAINT)
+            return
+        canvas.bar((x, y + 1, x + 14, y + 15), colour)
+        canvas.text((x + 20, y), text, 13, INK)
+        x += canvas.width(text, 13) + 42
+
+
+def _draw_name(canvas: _Canvas, y: int, track: Track, extent: Extent) -> None:
+    canvas.text(
+        (24, y + 2),
+        canvas.fitting(track.name, 15, LEFT - 76 if track.kind in ("sensor", "sound") else LEFT - 34),
+        15,
+        INK,
+    )
+    if track.kind == "labels":
+        return
+    rate = extent.count / extent.seconds if track.kind == "pictures" and extent.count and extent.seconds else track.rate
+    facts = [f"{rate:.5g} a second" if rate == round(rate) else f"{rate:.1f} a second"] if rate else []
+    if track.kind == "pictures" and track.size:
+        facts.append(f"{track.size[0]}x{track.size[1]}")
+    elif track.channels > 1 and track.kind == "sound":
+        facts.append(f"{track.channels} channels")
+    canvas.text((24, y + 23), ", ".join(facts), 12, FAINT)
+    unit = tag_of(track.tags, "unit")
+    if track.kind == "sensor":
+        labels = channel_labels(track)[: len(CURVES)]
+        x = 24.0
+        for number, label in enumerate(labels):
+            width = canvas.width(label, 12)
+            if x + 14 + width > LEFT - 56:
+                canvas.text((x, y + 42), "…", 12, FAINT)
+                break
+            canvas.box((x, y + 48, x + 9, y + 51), CURVES[number])
+            canvas.text((x + 13, y + 42), label, 12, INK)
+            x += width + 24
+        if unit:
+            canvas.text((24, y + 62), canvas.fitting(unit, 12, 100), 12, FAINT)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tracks
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A track's place in the picture."""
+
+    canvas: _Canvas
+    axis: _Axis
+    y: int
+    height: int
+
+
+def _draw_pictures(row: _Row, path: Path, number: int, extent: Extent) -> None:
+    recording: Recording = VideoReader(path) if number == 0 and is_ours(path) else MovieReader(path, number)
+    with recording:
+        if not len(recording):
+            return
+        stamps = recording.timestamps_ns
+        begin, end = row.axis.x(extent.begin_ns), row.axis.x(extent.end_ns)
+        height, width, _ = recording.read(0).pixels.shape
+        wanted = min(max(row.height * width / height, LEAST_THUMBNAIL), 2.4 * row.height)
+        count = max(1, min(len(recording), round((end - begin) / wanted)))
+        step = (end - begin) / count
+        for slot in range(count):
+            # The picture that is shown where its middle is.
+            wanted_ns = stamps[0] + (stamps[-1] - stamps[0]) * (slot + 0.5) / count
+            index = _nearest(stamps, wanted_ns)
+            left, right = begin + slot * step, begin + (slot + 1) * step
+            row.canvas.picture(recording, index, (left, row.y, right - (1.5 if slot + 1 < count else 0), row.height))
+
+
+def _nearest(stamps: Sequence[int], wanted: float) -> int:
+    from bisect import bisect_left
+
+    return min(bisect_left(stamps, wanted), len(stamps) - 1)
+
+
+@dataclass(slots=True)
+class _Reach:
+    """The lowest and the highest value in each column, of each channel; NaN where there is none."""
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
+def _reach(path: Path, track: Track, axis: _Axis) -> _Reach:
+    import numpy as np
+
+    channels = min(track.channels or 1, len(CURVES))
+    low = np.full((_columns(), channels), np.inf, np.float32)
+    high = np.full((_columns(), channels), -np.inf, np.float32)
+    step = 1e9 / true_rate(track)
+    for part in decode_samples(path, track):
+        if part.padding or not len(part.samples):
+            continue
+        values = scaled(part.samples[:, :channels]) if track.kind == "sound" else part.samples[:, :channels]
+        if not np.isfinite(values).all():
+            values = np.where(np.isfinite(values), values, np.nan)
+        columns = axis.column(part.begin_ns + np.array([0, (len(values) - 1) * step], np.int64))
+        if columns[0] == columns[1]:  # as nearly always, in a long recording
+            at, starts = columns[:1], [0]
+        else:
+            columns = axis.column(part.begin_ns + (np.arange(len(values)) * step).astype(np.int64))
+            starts = np.flatnonzero(np.diff(columns, prepend=-1)).tolist()
+            at = columns[starts]
+        low[at] = np.fmin(low[at], np.fmin.reduceat(values, starts))
+        high[at] = np.fmax(high[at], np.fmax.reduceat(values, starts))
+    empty = low > high
+    low[empty] = high[empty] = np.nan
+    return _Reach(low, high)
+
+
+def _draw_curves(row: _Row, path: Path, track: Track) -> None:
+    import numpy as np
+
+    reach = _reach(path, track, row.axis)
+    if not np.isfinite(reach.low).any():
+        return
+    bottom, top = float(np.nanmin(reach.low)), float(np.nanmax(reach.high))
+    bottom, top = (bottom - 1, top + 1) if top <= bottom else (bottom, top)
+    inner = row.height - 12
+    pause = max(2.5, 2.5 * 1e9 / true_rate(track) / (row.axis.end_ns - row.axis.begin_ns) * _columns())
+    for channel in range(reach.low.shape[1]):
+        used = np.flatnonzero(np.isfinite(reach.low[:, channel]))
+        for run in np.split(used, np.flatnonzero(np.diff(used) > pause) + 1):
+            points = []
+            for column in run.tolist():
+                x = LEFT + column / FINE
+                for value in (reach.low[column, channel], reach.high[column, channel]):
+                    points.append((x, row.y + 6 + (top - float(value)) / (top - bottom) * inner))
+            row.canvas.line(points, CURVES[channel], 1.3)
+    for value, y in ((top, row.y + 1), (bottom, row.y + row.height - 15)):
+        row.canvas.text((LEFT - 8, y), f"{value:.3g}", 11, FAINT, anchor="ra")
+
+
+def _draw_wave(row: _Row, path: Path, track: Track) -> None:
+    import numpy as np
+
+    reach = _reach(path, track, row.axis)
+    if not np.isfinite(reach.low).any():
+        return
+    low, high = np.fmin.reduce(reach.low, axis=1), np.fmax.reduce(reach.high, axis=1)
+    peak = float(np.nanmax(np.abs(np.concatenate([low, high]))))
+    loudest = max(peak, LEAST_LOUDNESS)
+    middle, half = row.y + row.height / 2, row.height / 2 - 4
+    for column in np.flatnonzero(np.isfinite(low)).tolist():
+        x = LEFT + column / FINE
+        up, down = float(high[column]) / loudest * half, float(low[column]) / loudest * half
+        row.canvas.line([(x, middle - up - 0.4), (x, middle - down + 0.4)], SOUND, 1 / FINE)
+    decibels = f"{20 * math.log10(loudest):.0f} dB" if peak > LEAST_LOUDNESS else "silent"
+    row.canvas.text((LEFT - 8, row.y + 1), decibels, 11, FAINT, anchor="ra")
+
+
+def _draw_labels(row: _Row, intervals: Sequence[Interval], colours: Mapping[str, str]) -> None:
+    for one in intervals:
+        left, right = row.axis.x(one.begin_ns), row.axis.x(one.end_ns)
+        right = max(right, left + 1.5)
+        row.canvas.bar((left, row.y + 3, right, row.y + row.height - 3), colours[one.label])
+        text = row.canvas.fitting(one.label, 13, right - left - 10)
+        if text == one.label or len(text) > 4:
+            row.canvas.text(((left + right) / 2, row.y + row.height / 2), text, 13, INK, anchor="mm")
+
+
+# -------------------------------------------------------------------------------------------------------------- drawing
+
+
+class _Canvas:
+    """The picture, drawn `FINE` times as large; all places are in pixels of the final one."""
+
+    def __init__(self, height: int) -> None:
+        from PIL import Image, ImageDraw
+
+        self.image = Image.new("RGB", (WIDTH * FINE, height * FINE), PAPER)
+        self._draw: ImageDraw.ImageDraw = ImageDraw.Draw(self.image)
+
+    def box(self, place: tuple[float, float, float, float], colour: str) -> None:
+        left, top, right, bottom = (round(side * FINE) for side in place)
+        self._draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+
+    def bar(self, place: tuple[float, float, float, float], colour: str) -> None:
+        left, top, right, bottom = (round(side * FINE) for side in place)
+        radius = min(5 * FINE, (right - left) // 2)
+        self._draw.rounded_rectangle((left, top, max(right - 2, left), bottom - 1), radius, fill=colour)
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float) -> None:
+        fine = [(x * FINE, y * FINE) for x, y in points]
+        self._draw.line(fine, colour, max(1, round(width * FINE)), joint="curve")
+
+    def text(self, place: tuple[float, float], text: str, size: int, colour: str, *, anchor: str = "la") -> None:
+        font, text = _set(text, size)
+        place = place[0] * FINE, place[1] * FINE
+        self._draw.text(place, text, colour, font, anchor if hasattr(font, "getname") else None)
+
+    def width(self, text: str, size: int) -> float:
+        """How wide a text is."""
+        font, text = _set(text, size)
+        return float(self._draw.textlength(text, font)) / FINE
+
+    def fitting(self, text: str, size: int, room: float) -> str:
+        """The text, or as much of it as there is room for."""
+        text = " ".join(text.split())
+        if self.width(text, size) <= room:
+            return text
+        while text and self.width(f"{text}…", size) > room:
+            text = text[:-1]
+        return f"{text}…" if text else ""
+
+    def picture(self, recording: Recording, index: int, place: tuple[float, float, float, float]) -> None:
+        """A frame, cut to fill `place`: left, top, right and height."""
+        from PIL import Image, ImageOps
+
+        left, top, right, height = place
+        size = max(1, round((right - left) * FINE)), round(height * FINE)
+        try:
+            image = Image.fromarray(recording.read(index).pixels)
+        except StorageError:
+            image = Image.new("RGB", (1, 1), "#d1d5db")
+        small = image.width * 4 < size[0]
+        method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+        self.image.paste(ImageOps.fit(image, size, method), (round(left * FINE), round(top * FINE)))
+
+
+def _font(size: int, text: str = "") -> Any:
+    """Pillow's own font; for letters that it lacks one of the system's, if there is one."""
+    from PIL import ImageFont
+
+    if not all(character.isascii() or character in KNOWN_LETTERS for character in text):
+        for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf"):
+            try:
+                return ImageFont.truetype(name, size * FINE)
+            except OSError:
+                continue
+    try:
+        return ImageFont.load_default(size * FINE)
+    except TypeError:  # Pillow before 10.1 has one size
+        return ImageFont.load_default()
+
+
+def _set(text: str, size: int) -> tuple[Any, str]:
+    """A font for a text, and the text in one line and in letters that the font has."""
+    from PIL import ImageFont
+
+    text = " ".join(text.split())
+    font = _font(size, text)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        return font, text.encode("latin-1", "replace").decode("latin-1")
+    if font.getname()[0] == "Aileron":  # Pillow's own, and some of what it lacks
+        text = text.replace("×", "x").replace("²", "^2").replace("³", "^3").replace("µ", "u")
+    return font, text
+
+
+def _clock_text(seconds: float, step: float) -> str:
+    if step < 1:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,397 @@
+"""Tracks of samples in a Matroska file: what a sensor or a microphone gave, as audio that any FFmpeg tool plays.
+
+A track's samples are gathered into blocks of a fifth of a second, each with the time of its first sample; this module
+turns samples into blocks (`Packer`) and blocks into samples (`SampleReader`). When a block goes into the file, and on
+which clock, is `storage.video.writer`'s business; where samples come from, nobody's in here.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+from storage.matroska.reader import Contents, read_block, read_front
+from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
+from storage.streams.sample_track import CODECS, SampleTrack
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BLOCK_SECONDS = 0.2
+PAD_SAMPLES = 1 << 16  # made at once, of a pause that may have taken hours
+FIRST_TRACK = 3  # pictures and labels come before
+MAX_TRACKS = 60
+PADDING = json.dumps({"padding": True}).encode()
+"""The facts of a block that nobody recorded: it fills a pause."""
+LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's, by the number of channels
+FLAC_MARK = b"fLaC\x80\0\0\x22"  # before the 34 bytes that FFmpeg knows a stream by
+
+
+# ----------------------------------------------------------------------------------------------------------- to blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A block of a track on its way to the file: its first sample's time, and how many samples it has."""
+
+    timestamp_ns: int
+    data: bytes
+    count: int
+    padding: bool = False
+
+
+class Packer:
+    """Gathers a track's samples into blocks. One thread at a time uses it.
+
+    Attributes
+    ----------
+    private : bytes
+        What a decoder needs before the first block.
+    """
+
+    def __init__(self, track: SampleTrack) -> None:
+        self.track = track
+        self._codec = track.kept_as
+        self._encoder: Any = None
+        self.private, self.delay = b"", 0
+        self._size = max(1, round(track.rate * BLOCK_SECONDS))
+        if self._codec.encoder is not None:
+            self._renew_encoder()
+        self._end_ns: int | None = None
+        self._parts: list[tuple[int, NDArray[Any]]] = []
+        self._count = 0
+
+    def put(self, timestamp_ns: int, samples: NDArray[Any]) -> list[Packed]:
+        """Take samples, of `check_samples`, the first of which is of that time; returns the blocks that are full."""
+        if len(samples):
+            self._parts.append((timestamp_ns, samples))
+            self._count += len(samples)
+        full = []
+        while self._count >= self._size:
+            full.append(self._take(self._size))
+        return full
+
+    def pad(self, timestamp_ns: int, count: int) -> Iterator[Packed]:
+        """Fill a pause of so many samples: with NaN among floats, zeros among integers."""
+        import numpy as np
+
+        yield from self.flush()
+        fill = np.nan if self._codec.dtype == "<f4" else 0
+        for done in range(0, count, PAD_SAMPLES):
+            part = np.full((min(PAD_SAMPLES, count - done), self.track.channels), fill, self._codec.dtype)
+            for block in self.put(timestamp_ns + self._ns(done), part):
+                yield Packed(block.timestamp_ns, block.data, block.count, padding=True)
+        for block in self.flush():
+            yield Packed(block.timestamp_ns, block.data, block.count, padding=True)
+
+    def flush(self) -> list[Packed]:
+        """A shorter block, of the samples that wait; none of a codec that must go on without a seam."""
+        if not self._count or self._codec.name == "opus":
+            return []
+        last = self._take(self._count)
+        if self._codec.encoder is not None:
+            self._renew_encoder()  # FFmpeg's encoders take one short frame, their last
+        return [last]
+
+    def finish(self) -> list[Packed]:
+        """The last blocks; no samples come any more."""
+        if self._codec.name != "opus" or self._end_ns is None:
+            return self.flush()
+        import numpy as np
+
+        missing = self._size - self._count
+        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # it hands out late
+        return self.put(self._end_ns, silence)
+
+    def _take(self, count: int) -> Packed:
+        import numpy as np
+
+        timestamp_ns = self._parts[0][0]
+        taken, left = [], count
+        while left:
+            began, part = self._parts[0]
+            taken.append(part[:left])
+            if len(part) > left:
+                self._parts[0] = began + self._ns(left), part[left:]
+            else:
+                del self._parts[0]
+            left -= len(taken[-1])
+        self._count -= count
+        self._end_ns = timestamp_ns + self._ns(count)
+        samples = np.concatenate(taken)
+        data = samples.tobytes() if self._encoder is None else self._encode(samples)
+        return Packed(timestamp_ns, data, count)
+
+    def _ns(self, samples: int) -> int:
+        return round(samples / self.track.rate * 1e9)
+
+    def _encode(self, samples: NDArray[Any]) -> bytes:
+        import av
+
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout=self._encoder.layout.name)
+        frame.sample_rate = int(self.track.rate)
+        packets = self._encoder.encode(frame)
+        if not packets:
+            packets = self._encoder.encode(None)
+        return bytes(packets[0])
+
+    def _renew_encoder(self) -> None:
+        import av
+
+        assert self._codec.encoder is not None
+        encoder: Any = av.CodecContext.create(self._codec.encoder, "w")
+        encoder.sample_rate, encoder.format = int(self.track.rate), "s16"
+        encoder.layout = LAYOUTS[self.track.channels - 1]
+        encoder.open()
+        self._encoder, self._size = encoder, encoder.frame_size
+        if not self.private:
+            extra = bytes(encoder.extradata)
+            self.private = FLAC_MARK + extra if self._codec.name == "flac" else extra
+
+
+def entry_of(number: int, packer: Packer) -> Track:
+    """What a file's list of tracks has of a track."""
+    track, codec = packer.track, packer.track.kept_as
+    delay_ns = roll_ns = 0
+    if codec.name == "opus":
+        delay_ns, roll_ns = opus_delay_ns(packer.private), 80_000_000
+    sound = Sound(track.rate, track.channels, codec.bits, delay_ns, roll_ns)
+    return Track(number, AUDIO_TRACK, codec.track, packer.private, track.name, sound=sound)
+
+
+def opus_delay_ns(private: bytes) -> int:
+    """What a decoder hears before the sound."""
+    return int(struct.unpack_from("<H", private, 10)[0]) * 1_000_000_000 // 48000 if len(private) >= 12 else 0
+
+
+def block_of(number: int, time: int, packed: Packed, rate: float) -> Block:
+    """A block as it stands in a file, `time` in its microseconds."""
+    facts = PADDING if packed.padding else b""
+    return Block(number, time, packed.data, facts, duration=max(1, round(packed.count / rate * 1e6)))
+
+
+def is_padding(block: Block) -> bool:
+    return block.facts == PADDING
+
+
+# ------------------------------------------------------------------------------------------------------- from a file
+
+
+def tracks_of(found: Contents) -> dict[int, SampleTrack]:
+    """The tracks of samples that a file has, by their numbers.
+
+    Raises
+    ------
+    ValueError
+        It has one that we did not make.
+    """
+    tracks = {}
+    for number, entry in found.tracks.items():
+        if entry.kind == AUDIO_TRACK:
+            sound, tags = entry.sound, found.track_tags.get(number, {})
+            fitting = [codec.name for codec in CODECS if codec.track == entry.codec]
+            if not fitting or sound is None:
+                raise ValueError(f"its codec {entry.codec!r} is none of ours")
+            labels = tuple(tags["CHANNEL_LABELS"].split("|")) if "CHANNEL_LABELS" in tags else ()
+            unit, source = tags.get("UNIT", ""), tags.get("SOURCE", "")
+            tracks[number] = SampleTrack(entry.name, sound.rate, sound.channels, fitting[0], unit, labels, source)
+    return tracks
+
+
+def why_not_continued(found: Sequence[SampleTrack], wanted: Sequence[SampleTrack]) -> str | None:
+    """Why samples of the wanted tracks can't go into a file that has others; None if they can."""
+    has, gets = ({_kind(track) for track in tracks} for tracks in (found, wanted))
+    if has == gets:
+        return None
+    there = ", ".join(_told(track) for track in found) or "no sensors and no sound"
+    new = ", ".join(_told(track) for track in wanted) or "none"
+    return f"has {there}; this recording has {new}"
+
+
+def _kind(track: SampleTrack) -> tuple[Any, ...]:
+    return track.name, track.rate, track.channels, track.codec, track.unit, track.labels
+
+
+def _told(track: SampleTrack) -> str:
+    return f"{track.name} ({track.rate:g} a second, {track.channels} channels, {track.codec})"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A stretch of a track without a seam.
+
+    Attributes
+    ----------
+    timestamp_ns : int
+        Of the first sample, on the clock that the pictures' timestamps have.
+    samples : ndarray, shape (n, channels)
+        float32 or int16.
+    padding : bool
+        Whether it fills a pause: NaN, or zeros.
+    """
+
+    timestamp_ns: int
+    samples: NDArray[Any]
+    padding: bool
+
+
+class SampleReader:
+    """One track of samples of an open recording; read lazily, block by block.
+
+    Attributes
+    ----------
+    track : SampleTrack
+    facts : dict
+        What else its tags say: ``MEASURED_RATE``, ``DRIFT_PPM``, ``PADDED`` …
+    """
+
+    def __init__(self, fd: int, number: int, track: SampleTrack, found: Contents, clocks: Sequence[Clock]) -> None:
+        self._fd, self._number = fd, number
+        self.track = track
+        self.facts = dict(found.track_tags.get(number, {}))
+        self._blocks = found.blocks[number]
+        self._private = found.tracks[number].private
+        self._delay_ns = opus_delay_ns(self._private) if track.codec == "opus" else 0
+        self._clocks = clocks
+
+    @property
+    def name(self) -> str:
+        return self.track.name
+
+    @property
+    def rate(self) -> float:
+        """Samples a second: as measured, where that is known; else as stated."""
+        try:
+            return float(self.facts["MEASURED_RATE"])
+        except (KeyError, ValueError):
+            return self.track.rate
+
+    @cached_property
+    def _times_ns(self) -> NDArray[np.int64]:
+        """The time of each block."""
+        import numpy as np
+
+        times = self._blocks.times
+        shifts = np.zeros(len(times), np.int64)
+        for clock in self._clocks:
+            shifts[times >= clock.begins_us] = clock.origin_ns
+        return times * 1000 + shifts
+
+    @property
+    def seconds(self) -> float:
+        """How long it goes on in the file's time."""
+        if not len(self):
+            return 0.0
+        last = read_front(self._fd, int(self._blocks.positions[-1])).duration or 0
+        return float(self._blocks.times[-1] - self._blocks.times[0] + last) / 1e6
+
+    def __len__(self) -> int:
+        """How many blocks there are."""
+        return len(self._blocks)
+
+    def blocks(self, first: int = 0, end: int | None = None) -> Iterator[Samples]:
+        """The blocks from `first` up to `end`, in order. Raises StorageError where one is damaged."""
+        import numpy as np
+
+        codec = self.track.kept_as
+        decoder = None if codec.encoder is None else self._new_decoder()
+        for at in range(first, len(self) if end is None else min(end, len(self))):
+            try:
+                block = read_block(self._fd, int(self._blocks.positions[at]))
+                if decoder is None:
+                    samples = np.frombuffer(block.data, codec.dtype).reshape(-1, self.track.channels)
+                else:
+                    samples = _decode(decoder, block.data, self.track.channels)
+            except ValueError as error:
+                raise StorageError(f"samples of {self.name} are damaged: {error}") from None
+            late_ns = self._delay_ns if at > first else 0  # the first time, the decoder leaves that out
+            yield Samples(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
+
+    def read(self, begin_ns: int | None = None, end_ns: int | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The samples from one time up to another, all of them unless told.
+
+        Returns
+        -------
+        ndarray, int64
+            The time of each sample, in nanoseconds, as the pictures' timestamps.
+        ndarray, shape (n, channels)
+            The samples, float32 or int16, as they were recorded.
+        """
+        import numpy as np
+
+        times = self._times_ns
+        first = 0 if begin_ns is None else max(0, int(np.searchsorted(times, begin_ns, "right")) - 1)
+        last = len(times) if end_ns is None else int(np.searchsorted(times, end_ns, "left"))
+        stamps: list[NDArray[np.int64]] = []
+        parts: list[NDArray[Any]] = []
+        for at, block in enumerate(self.blocks(first, last), first):
+            parts.append(block.samples)
+            stamps.append(
+                block.timestamp_ns
+                + np.rint(np.arange(len(block.samples)) * self._step_ns(at, len(block.samples))).astype(np.int64)
+            )
+        if not parts:
+            return np.zeros(0, np.int64), np.zeros((0, self.track.channels), self.track.kept_as.dtype)
+        found, samples = np.concatenate(stamps), np.concatenate(parts)
+        kept = np.ones(len(found), np.bool_)
+        if begin_ns is not None:
+            kept &= found >= begin_ns
+        if end_ns is not None:
+            kept &= found < end_ns
+        return found[kept], samples[kept]
+
+    def _step_ns(self, at: int, count: int) -> float:
+        """From one sample to the next in a block: up to the next block, unless there is a gap."""
+        usual = 1e9 / self.rate
+        if at + 1 < len(self) and count:
+            step = float(self._times_ns[at + 1] - self._times_ns[at]) / count
+            if 0.5 * usual < step < 2 * usual:
+                return step
+        return usual
+
+    def _new_decoder(self) -> Any:
+        import av
+
+        decoder = av.CodecContext.create("flac" if self.track.codec == "flac" else "libopus", "r")
+        decoder.extradata = self._private[8:] if self.track.codec == "flac" else self._private
+        return decoder
+
+
+def _decode(decoder: Any, data: bytes, channels: int) -> NDArray[Any]:
+    import av
+    import numpy as np
+
+    try:
+        frames = decoder.decode(av.Packet(data))
+    except av.error.FFmpegError as error:
+        raise ValueError(str(error)) from None
+    parts = []
+    for frame in frames:
+        array = frame.to_ndarray()
+        parts.append(array.reshape(-1, channels) if not frame.format.is_planar else array.T)
+    return np.concatenate(parts).astype("<i2") if parts else np.zeros((0, channels), "<i2")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How a session's timestamps follow from the file's time: ``time * 1000 + origin_ns`` from ``begins_us`` on."""
+
+    begins_us: int
+    origin_ns: int
+
+
+def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
+    """The clock of each session that has one."""
+    known = [session.get("clock") for session in sessions]
+    return [Clock(int(clock["begins_us"]), int(clock["origin_ns"])) for clock in known if isinstance(clock, dict)]
+
+
+def marks_of(fd: int, found: Contents, number: int) -> list[int]:
+    """The mark of each block of a track: 1 for padding."""
+    return [int(is_padding(read_front(fd, at))) for at in found.blocks[number].positions.tolist()]

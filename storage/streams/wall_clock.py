@@ -1,0 +1,86 @@
+"""What a media file knows of the wall clock: when its time 0 was.
+
+What this program records has the time of each frame on the recorder's own clock, and how far that was from the wall
+clock. Other programs note a date at best; so do ours if nothing else is left.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.streams.tracks import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
+
+if TYPE_CHECKING:
+    from storage.streams.tracks import Track
+
+
+@dataclass(frozen=True, slots=True)
+class WallClock:
+    """Nanoseconds since 1970 at a file's time 0.
+
+    `exact` is False where another program wrote it, to a second or so; `sessions` is how many recordings follow each
+    other in the file: time passed between them that the file does not have.
+    """
+
+    zero_ns: int
+    exact: bool
+    sessions: int = 1
+
+
+def wall_clock(path: Path) -> WallClock | None:
+    """When a file's time 0 was; None if it does not tell. Raises StorageError if it can't be read."""
+    with open_media(path) as container:
+        of_file = tag_of(container.metadata, "sessions")
+        tracks = tracks_of(container)
+        dates = [tag_of(container.metadata, name) for name in ("date_recorded", "creation_time")]
+    for track in tracks:
+        sessions = _sessions(tag_of(track.tags, "sessions") or of_file)
+        session = next((one for one in sessions if one.get("live", True)), {})
+        offset = session.get("wall_minus_monotonic_ns")
+        if not isinstance(offset, int):
+            continue
+        clock = session.get("clock")
+        zero = clock.get("origin_ns") if isinstance(clock, dict) else None
+        if not isinstance(zero, int):
+            zero = _zero_by_frame(path, track)
+        if zero is not None:
+            return WallClock(zero + offset, exact=True, sessions=len(sessions))
+    for date in dates:
+        try:
+            return WallClock(round(datetime.fromisoformat(date).astimezone().timestamp() * 1e9), exact=False)
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def moved_sessions(text: str, by_ns: int) -> str:
+    """The ``SESSIONS`` tag of a file for one in which everything is later by so much."""
+    sessions = _sessions(text)
+    for session in sessions:
+        clock = session.get("clock")
+        if isinstance(clock, dict) and all(isinstance(clock.get(name), int) for name in ("begins_us", "origin_ns")):
+            moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
+            session["clock"] = {**clock, **moved}
+    return json.dumps(sessions, ensure_ascii=False, separators=(",", ":")) if sessions else text
+
+
+def _zero_by_frame(path: Path, track: Track) -> int | None:
+    """What the recorder's clock showed at a file's time 0, by the first packet of a track."""
+    with open_media(path) as container:
+        packet = next(packets_of(container, track.number), None)
+        timestamp = facts_of_packet(packet).get("timestamp_ns") if packet is not None else None
+        if packet is None or not isinstance(timestamp, int):
+            return None
+        return timestamp - time_of(packet, zero_of(container))
+
+
+def _sessions(text: str) -> list[dict[str, Any]]:
+    try:
+        sessions = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [one for one in sessions if isinstance(one, dict)] if isinstance(sessions, list) else []

@@ -1,0 +1,196 @@
+"""Reads the video recordings that `storage.video.writer` makes: any frame by itself, and what is beside them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+from storage.frame import Frame
+from storage.matroska.reader import no_blocks, read_block, read_contents, read_front, read_head
+from storage.matroska.track import Block
+from storage.recording import Recording
+from storage.streams.samples import (
+    SampleReader,
+    clocks_of,
+    tracks_of,
+)
+from storage.video.codecs import (
+    CODECS,
+    Decoder,
+)
+from storage.video.file import (
+    CHECKED_TAIL_BYTES,
+    LABELS,
+    PICTURES,
+    codec_of,
+    facts_of,
+    is_ours,
+    sessions_of,
+)
+
+if TYPE_CHECKING:
+    import av
+
+
+def open_video(path: Path) -> Recording:
+    """Open any video: one of `VideoWriter`'s, or what a phone or another program made.
+
+    Raises
+    ------
+    StorageError
+        It is no video, or it is damaged.
+    """
+    if is_ours(path):
+        return VideoReader(path)
+    from storage.movie import MovieReader
+
+    return MovieReader(path)
+
+
+class VideoReader(Recording):
+    """The frames of one of `VideoWriter`'s files, also while it is being written: those that it has when it is opened.
+
+    Any frame is read by itself, or from the keyframe before it. Several threads may read at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from None
+        try:
+            head = read_head(self._fd)
+            if head is None:
+                raise StorageError(f"{path} was not recorded by this program")
+            try:
+                self._contents = read_contents(self._fd, head, checked_from=CHECKED_TAIL_BYTES)
+                has_pictures = PICTURES in self._contents.tracks
+                self._codec = codec_of(self._contents) if has_pictures else CODECS[0]
+                self._sample_tracks = tracks_of(self._contents)
+            except ValueError as error:
+                raise StorageError(f"{path} is damaged: {error}") from None
+        except BaseException:
+            os.close(self._fd)
+            raise
+        track = self._contents.tracks[PICTURES] if has_pictures else None
+        self._size, self._private = (track.size or (0, 0), track.private) if track else ((0, 0), b"")
+        self._pictures = self._contents.blocks[PICTURES] if has_pictures else no_blocks()
+        self._pool = threading.local()  # each thread's decoder, where pictures stand alone
+        self._in_order = threading.Lock()
+        self._decoder: Decoder | None = None  # the only one, where they don't
+        self._next = -1  # the frame that it can decode next
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What is known of each recording session, oldest first (see `storage.sessions`)."""
+        return sessions_of(self._contents)
+
+    @property
+    def tracks(self) -> list[SampleReader]:
+        """The tracks of sensors and sound."""
+        clocks = clocks_of(self.sessions)
+        return [
+            SampleReader(self._fd, number, track, self._contents, clocks)
+            for number, track in self._sample_tracks.items()
+        ]
+
+    @property
+    def finished(self) -> bool:
+        """False while it is being recorded, and after a crash until `storage.video.file.repair` has seen it."""
+        return self._contents.finished
+
+    @property
+    def independent(self) -> bool:
+        """Whether each frame is read without others, so that several threads read faster than one."""
+        return self._codec.intra
+
+    @cached_property
+    def labels(self) -> Sequence[str | None]:
+        import numpy as np
+
+        times = self._pictures.times
+        labels: list[str | None] = [None] * len(times)
+        for at in self._contents.blocks[LABELS].positions.tolist() if LABELS in self._contents.blocks else []:
+            block = self._block(at, "a label")
+            name = block.data.decode("utf-8", "replace")
+            first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
+            labels[first:end] = [name] * (end - first)
+        return labels
+
+    @cached_property
+    def timestamps_ns(self) -> Sequence[int]:
+        if self._pictures.marks is not None:
+            return list(map(int, self._pictures.marks.tolist()))
+        try:
+            return [facts_of(read_front(self._fd, at))[0] for at in self._pictures.positions.tolist()]
+        except ValueError as error:
+            raise StorageError(f"{self._path} is damaged: {error}") from None
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, index: int) -> Frame:
+        if self._codec.intra:
+            decoder: Decoder | None = getattr(self._pool, "decoder", None)
+            if decoder is None:
+                decoder = self._pool.decoder = self._new_decoder()
+            return self._frame(decoder, index)
+        with self._in_order:
+            return self._read_in_order(index)
+
+    def _read_in_order(self, index: int) -> Frame:
+        """Decode from where the decoder is, or from the last keyframe, whichever is nearer."""
+        import numpy as np
+
+        if self._decoder is None:
+            self._decoder = self._new_decoder()
+        keys = np.flatnonzero(self._pictures.keys[: index + 1])
+        if not len(keys):
+            raise StorageError(f"{self._path}: frame {index} is damaged: there is no keyframe before it")
+        start = int(keys[-1])
+        if start <= self._next <= index:
+            start = self._next
+        else:
+            self._decoder.restart()
+        self._next = -1
+        for position in range(start, index):
+            self._picture(self._decoder, position)
+        frame = self._frame(self._decoder, index)
+        self._next = index + 1
+        return frame
+
+    def _picture(self, decoder: Decoder, index: int) -> tuple[Block, av.VideoFrame]:
+        block = self._block(int(self._pictures.positions[index]), f"frame {index}")
+        try:
+            return block, decoder.decode(block.data)
+        except ValueError as error:
+            raise StorageError(f"{self._path}: frame {index} is damaged: {error}") from None
+
+    def _frame(self, decoder: Decoder, index: int) -> Frame:
+        block, picture = self._picture(decoder, index)
+        timestamp_ns, metadata = facts_of(block)
+        return Frame(decoder.to_rgb(picture), index, timestamp_ns, metadata)
+
+    def _block(self, at: int, what: str) -> Block:
+        try:
+            return read_block(self._fd, at)
+        except ValueError as error:
+            raise StorageError(f"{self._path}: {what} is damaged: {error}") from None
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._codec, self._size, self._private, threads=os.cpu_count() or 1)
