@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,12 @@ def test_every_block_runs(document: Path, tmp_path: Path, mobilenet: Path) -> No
 def test_links_lead_somewhere(document: Path) -> None:
     for link in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", document.read_text()):
         assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def test_the_commands_page_is_what_the_commands_say() -> None:
+    script = [sys.executable, str(REPOSITORY / "scripts" / "command_reference.py"), "--check"]
+    result = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_runner_runs_what_it_should_and_fails_where_it_should(tmp_path: Path) -> None:
