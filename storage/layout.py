@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,31 +55,50 @@ def find_problems(data_dir: Path) -> list[Problem]:
 
 def _in_root(data_dir: Path) -> Iterator[Problem]:
     with os.scandir(data_dir) as scan:
-        entries = sorted(scan, key=lambda entry: entry.name)
+        entries = list(scan)
     in_use = any(entry.name.endswith(".part") for entry in entries) and _is_in_use(data_dir)
+    return _told(data_dir, entries, lambda entry: _wrong_in_root(entry, in_use=in_use))
+
+
+def _wrong_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, str] | None:
+    """What is wrong with an entry of a data directory, and what that breaks."""
+    if entry.is_dir(follow_symlinks=False):
+        if entry.name.startswith("."):
+            return "is a hidden directory", "torchvision takes it for a class and fails on it"
+    elif entry.is_symlink():
+        if entry.is_dir():
+            return "is a link to a directory", "Keras and torchvision take it for a class; it is none here"
+        if entry.name.lower().endswith(IMAGE_SUFFIXES):
+            return "is a link, not a frame", "it is left out here"
+    else:
+        return _wrong_file_in_root(entry, in_use=in_use)
+    return None
+
+
+def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, str] | None:
+    if entry.name.endswith(".part") and not in_use:
+        return "was left by an interrupted program", "nothing; recording or merging here again clears it up"
+    if entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
+        return "is a hidden image", "Keras reads it when it reads without labels"
+    if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
+        return "tells of files that were being moved", "frames are on both sides; repeat the command that moved"
+    return None
+
+
+def _told(
+    directory: Path, entries: Iterable[os.DirEntry[str]], wrong: Callable[[os.DirEntry[str]], tuple[str, str] | None]
+) -> Iterator[Problem]:
+    """What is wrong with the entries of a directory: each by itself, or, where many have the same, one and a count."""
+    found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
-        path = data_dir / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name.startswith("."):
-                yield Problem(path, "is a hidden directory", "torchvision takes it for a class and fails on it")
-        elif entry.is_symlink():
-            if entry.is_dir():
-                yield Problem(
-                    path, "is a link to a directory", "Keras and torchvision take it for a class; it is none here"
-                )
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield Problem(path, "is a link, not a frame", "it is left out here")
-        elif entry.name.endswith(".part"):
-            if not in_use:
-                yield Problem(
-                    path, "was left by an interrupted program", "nothing; recording or merging here again clears it up"
-                )
-        elif entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
-            yield Problem(path, "is a hidden image", "Keras reads it when it reads without labels")
-        elif entry.name.endswith(".jsonl") and is_interrupted(path):
-            yield Problem(
-                path, "tells of files that were being moved", "frames are on both sides; repeat the command that moved"
-            )
+        if reason := wrong(entry):
+            found.setdefault(reason, []).append(entry.name)
+    for (what, breaks), names in sorted(found.items()):
+        names.sort()
+        for name in names if len(names) <= MANY else names[:1]:
+            yield Problem(directory / name, what, breaks)
+        if len(names) > MANY:
+            yield Problem(directory, f"has {len(names) - 1} more of the same: {what}", breaks)
 
 
 def _is_in_use(data_dir: Path) -> bool:
@@ -96,20 +115,11 @@ def _in_class(directory: Path) -> Iterator[Problem]:
         yield Problem(directory, "is a class without frames", "torchvision fails; Keras counts it as a class")
     if SPLIT_WORDS.fullmatch(directory.name):
         yield Problem(directory, "has the name of a split", "Hugging Face and Ultralytics take it for one, not a class")
-    found: dict[tuple[str, str], list[str]] = {}
     with os.scandir(directory) as entries:
-        for entry in entries:
-            if reason := _what_is_wrong(entry):
-                found.setdefault(reason, []).append(entry.name)
-    for (what, breaks), names in sorted(found.items()):
-        names.sort()
-        for name in names if len(names) <= MANY else names[:1]:
-            yield Problem(directory / name, what, breaks)
-        if len(names) > MANY:
-            yield Problem(directory, f"has {len(names) - 1} more of the same: {what}", breaks)
+        yield from _told(directory, entries, _wrong_in_class)
 
 
-def _what_is_wrong(entry: os.DirEntry[str]) -> tuple[str, str] | None:
+def _wrong_in_class(entry: os.DirEntry[str]) -> tuple[str, str] | None:
     """What is wrong with an entry of a class directory, and what that breaks; None for a frame."""
     if entry.is_symlink():
         if not os.path.exists(entry.path):
@@ -119,10 +129,10 @@ def _what_is_wrong(entry: os.DirEntry[str]) -> tuple[str, str] | None:
         return "is a directory in a class", "Hugging Face drops all labels; Keras takes its pictures for this class"
     if not entry.is_file():
         return "is no file", "readers may hang on it"
-    return _wrong_file(entry.name)
+    return _wrong_file_in_class(entry.name)
 
 
-def _wrong_file(name: str) -> tuple[str, str] | None:
+def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
     image = name.lower().endswith(IMAGE_SUFFIXES)
     if name.startswith("."):
         breaks = "Keras and torchvision read it" if image else "it keeps the class alive when its frames have left"

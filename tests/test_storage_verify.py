@@ -259,6 +259,15 @@ def test_many_of_a_kind_are_counted(tmp_path: Path) -> None:
     assert len(problems) == 2 and "49 more" in problems[1].what
 
 
+def test_many_left_overs_are_counted(tmp_path: Path) -> None:
+    record(tmp_path / "day", ["0", "1"])
+    for number in range(40):
+        (tmp_path / "day" / f".{number:08d}.part").touch()
+    first, more = find_problems(tmp_path / "day")
+    assert first.path.name == ".00000000.part"
+    assert "39 more" in more.what
+
+
 def test_temporaries_in_use_are_not_left_over(tmp_path: Path) -> None:
     from storage.atomic import lock_directory
 
