@@ -218,9 +218,9 @@ def export_model(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
-    from storage import mobilenet_export
+    from storage.mobilenet.export import export_model
 
-    print(mobilenet_export.export_model(args.weights, args.out))
+    print(export_model(args.weights, args.out))
     return 0
 
 

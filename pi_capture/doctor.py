@@ -188,7 +188,7 @@ def _window(question: Question) -> Iterator[Finding]:
 
 def _features(question: Question) -> Iterator[Finding]:
     """Only recordings of features need a network."""
-    from storage.mobilenet import Extractor
+    from storage.mobilenet.extractor import Extractor
 
     try:
         Extractor()

@@ -23,7 +23,8 @@ from storage.hdf5.recording import (
     write_labels,
 )
 from storage.hdf5.table import Table
-from storage.mobilenet import FEATURES, NETWORK, PREPROCESSING, Extractor
+from storage.mobilenet.extractor import Extractor
+from storage.mobilenet.weights import FEATURES, NETWORK, PREPROCESSING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class FeaturesWriter(TableRecordingWriter):
     ----------
     target : path
     weights : str or path, optional
-        As `storage.mobilenet.Extractor` takes them; "imagenet" if not given.
+        As `storage.mobilenet.extractor.Extractor` takes them; "imagenet" if not given.
 
     Raises
     ------

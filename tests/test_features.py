@@ -21,7 +21,7 @@ from PIL import Image
 from pi_capture import Recorder
 from storage import StorageError, open_recording
 from storage.features import FeaturesReader, FeaturesWriter, write_labels
-from storage.mobilenet import Extractor
+from storage.mobilenet.extractor import Extractor
 from tests.conftest import picture
 from tests.weights import REAL, make_random
 

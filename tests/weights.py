@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from storage.mobilenet import exported_name
-from storage.mobilenet_export import export_model
+from storage.mobilenet.export import export_model
+from storage.mobilenet.weights import exported_name
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mobilenet_025_128.pb"
 

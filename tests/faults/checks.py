@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from storage import open_recording
-from storage.mobilenet import Extractor
+from storage.mobilenet.extractor import Extractor
 from storage.png import is_whole_png, read_texts
 from tests.faults.writer import picture
 

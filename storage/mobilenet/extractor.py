@@ -1,8 +1,7 @@
 """MobileNet as a feature extractor: a picture in, 256 numbers out, by LiteRT, without TensorFlow.
 
-The network is MobileNet v1, width 0.25, 128×128, without its classifier, averaged over the picture. Its weights come as
-a ``.tflite`` file that takes pixels as they are; `storage.mobilenet_export` makes one from other files of weights, once
-each, and keeps it in the user's cache.
+The weights come as a ``.tflite`` file that takes pixels as they are; `storage.mobilenet.export` makes one from other
+files of weights, once each, and keeps it in the user's cache.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
+from storage.mobilenet.export import export_model
+from storage.mobilenet.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SIDE = 128
-FEATURES = 256
-NETWORK = "MobileNet v1 0.25, 128x128, global average pooling"
-PREPROCESSING = "uint8 RGB; cut to a square around the centre; scaled to 128x128; x / 127.5 - 1 inside the model"
 EXPORTABLE = (".pb", ".keras", ".weights.h5")
 HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once on a machine with TensorFlow and network"
 
@@ -37,7 +34,7 @@ class Extractor:
     Parameters
     ----------
     weights : str or path
-        A ``.tflite`` file, or another file of weights (see `storage.mobilenet_export`), or ``imagenet``, which must
+        A ``.tflite`` file, or another file of weights (see `storage.mobilenet.export`), or ``imagenet``, which must
         have been exported before.
 
     Raises
@@ -70,7 +67,7 @@ class Extractor:
         Parameters
         ----------
         pixels : ndarray, shape (height, width, 3), uint8, RGB
-            Of any size; see `PREPROCESSING`.
+            Of any size; see `storage.mobilenet.weights.PREPROCESSING`.
 
         Returns
         -------
@@ -123,21 +120,9 @@ def find_model(weights: str | Path) -> Path:
     if not path.is_file():
         raise StorageError(f"{path}: no such file of weights")
     if path.name.lower().endswith(EXPORTABLE):
-        from storage.mobilenet_export import export_model, origin_of
-
         exported = cache_directory() / exported_name(origin_of(path))
         return exported if exported.is_file() else export_model(path)
     return path
-
-
-def cache_directory() -> Path:
-    """Where exported models are kept, by the XDG base directory specification."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-capture"
-
-
-def exported_name(origin: str) -> str:
-    """The name of an exported model; `origin` is ``imagenet`` or the SHA-256 of the file it was made from."""
-    return f"mobilenet_025_128_{origin[:16]}.tflite"
 
 
 def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

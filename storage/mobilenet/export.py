@@ -1,4 +1,4 @@
-"""Makes the ``.tflite`` file that `storage.mobilenet` runs, from weights as Keras or TensorFlow 1 keep them.
+"""Makes the ``.tflite`` file that `storage.mobilenet.extractor` runs, from weights as Keras or TensorFlow 1 keep them.
 
 This needs TensorFlow; running the result does not. TensorFlow takes half a gigabyte and writes to the terminal what it
 likes, so the work is done by a process of its own: this module, run as a program.
@@ -6,7 +6,6 @@ likes, so the work is done by a process of its own: this module, run as a progra
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 
 from storage.atomic import replace_file
 from storage.errors import StorageError
-from storage.mobilenet import FEATURES, SIDE, cache_directory, exported_name
+from storage.mobilenet.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
 NETWORK_TIMEOUT = 20.0  # seconds without a byte
 FAILED = "EXPORT FAILED: "
@@ -34,7 +33,7 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
         ``keras.applications.MobileNet(alpha=0.25, include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with
         one placeholder that takes values from -1 to 1).
     out : path, optional
-        The file to make, or to replace; by default one in the user's cache, where `storage.mobilenet` looks for it.
+        The file to make, or to replace; by default one in the user's cache, where `find_model` looks for it.
 
     Returns
     -------
@@ -58,28 +57,20 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{target.parent}: {error.strerror}") from None
-    package = str(Path(__file__).parents[1])
+    package = str(Path(__file__).parents[2])
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    program = [sys.executable, "-m", "storage.mobilenet_export", str(weights), str(target)]
+    program = [sys.executable, "-m", "storage.mobilenet.export", str(weights), str(target)]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
         reason = next((line for line in told if line.startswith(FAILED)), f"{weights} can't be exported: {told[-1]}")
         raise StorageError(reason.removeprefix(FAILED))
     return target
-
-
-def origin_of(path: Path) -> str:
-    """What stands for a file of weights in the cache: its SHA-256. Raises `StorageError` if it can't be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from None
 
 
 # ------------------------------------------------------------------------------------------------ in the other process
