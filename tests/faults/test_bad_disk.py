@@ -13,9 +13,11 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.video.reader import VideoReader
 from tests.faults.checks import acknowledged, assert_conserved, quickly, seeds_after_restart, seeds_under_final_names
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted, needs_root
@@ -135,3 +137,42 @@ def test_a_slow_card_costs_frames_that_are_counted(tmp_path: Path, target: str) 
             assert steps == told[1:], "a frame is missing that nobody counted"
     note("slow card", target, summary["frames"])
     print(f"{target}: {summary}")
+
+
+FAST_SENSOR = """
+import sys, time
+import numpy as np
+from pi_capture import Recorder
+from storage import SampleTrack
+
+RATE, CHUNK, CHUNKS = 1_000_000, 100_000, 150  # 60 MB: several times what may wait
+recorder = Recorder(sys.argv[1], tracks=[SampleTrack("fast", RATE, 1)], pictures=False)
+values = np.arange(CHUNK, dtype=np.float32)[:, None]
+for chunk in range(CHUNKS):
+    recorder.put_samples("fast", chunk * CHUNK * 1000, values + (chunk * CHUNK) % (1 << 23), wait=False)
+    if chunk == CHUNKS - 2:
+        time.sleep(2)  # the last one comes when there is room again: it ends the gap
+track = recorder.close().tracks["fast"]
+print(track.samples, track.padded, track.lost)
+"""
+
+
+def test_a_slow_card_costs_samples_that_are_counted_and_padded(tmp_path: Path) -> None:
+    """Nobody waits for the disk, memory stays bounded, and what was kept is where it belongs."""
+    strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=60000"]
+    program = [*strace, sys.executable, "-c", FAST_SENSOR, str(tmp_path / "fast.mkv")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=90)
+    assert done.returncode == 0, done.stderr
+    stored, padded, lost = map(int, done.stdout.split())
+    assert lost > 0 and padded == lost and stored + lost == 15_000_000
+    with open_recording(tmp_path / "fast.mkv") as recording:
+        assert isinstance(recording, VideoReader)
+        (fast,) = recording.tracks
+        at = 0
+        for block in fast.blocks():
+            if not block.padding:
+                expected = np.arange(at, at + len(block.samples)) // 100_000 * 100_000 % (1 << 23)
+                expected += np.arange(at, at + len(block.samples)) % 100_000
+                assert np.array_equal(block.samples[:, 0], expected)
+            at += len(block.samples)
+        assert at == 15_000_000
