@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments)
     from classify.window import WindowError
-    from storage.errors import StorageError
+    from storage.errors import StorageError, missing_library
 
     try:
         return _undo(args.directory) if args.undo else _label(args)
@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     except (StorageError, WindowError) as error:
         return _fail(error)
+    except ModuleNotFoundError as error:
+        return _fail(missing_library(error))
     except OSError as error:
         return _fail(f"{error.filename or args.directory}: {error.strerror}")
     except KeyboardInterrupt:

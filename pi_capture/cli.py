@@ -22,7 +22,7 @@ from pi_capture.arguments import ORDERS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.service import ERROR, Notifier, StopSignals, leave_if_hung, priority
-from storage.errors import StorageError
+from storage.errors import StorageError, missing_library
 
 if TYPE_CHECKING:
     from pi_capture.live_labels import LiveLabels
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(words)
     except UsageError as error:
         return _fail(error, 2)
-    except (CameraError, PreviewError, StorageError) as error:
-        return _fail(error, 1)
+    except (CameraError, PreviewError, StorageError, ModuleNotFoundError) as error:
+        return _fail(missing_library(error) if isinstance(error, ModuleNotFoundError) else error, 1)
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from storage.errors import StorageError
+from storage.errors import StorageError, library_advice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,8 +121,7 @@ def examine(question: Question) -> Iterator[Finding]:
 def _packages(question: Question) -> Iterator[Finding]:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        advice = f"in the project's directory: {sys.executable} -m pip install ."
-        yield Finding("libraries", "fail", f"missing for {sys.executable}: {', '.join(missing)}", advice)
+        yield Finding("libraries", "fail", f"missing for {sys.executable}: {', '.join(missing)}", library_advice())
     else:
         yield Finding("libraries", "ok", f"Python {sys.version.split()[0]}, {_versions('numpy', 'pillow', 'av')}")
 

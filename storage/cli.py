@@ -42,7 +42,7 @@ from storage.commands.files import (
     merge_streams_arguments,
 )
 from storage.commands.labels import LABELS, labels, labels_arguments
-from storage.errors import StorageError
+from storage.errors import StorageError, missing_library
 
 EXAMPLES = """\
 examples:
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except StorageError as error:
         return fail(error)
+    except ModuleNotFoundError as error:
+        return fail(missing_library(error))
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1

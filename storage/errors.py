@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class StorageError(Exception):
     """A recording can't be made, read or changed.
@@ -12,3 +14,24 @@ class StorageError(Exception):
 
 class BusyError(StorageError):
     """Another program is recording into it, or changing it."""
+
+
+def missing_library(error: ModuleNotFoundError) -> str:
+    """Say which library this Python lacks, and what to do.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        The same, if it is a module of this project: that is a mistake in it.
+    """
+    name = (error.name or "").partition(".")[0]
+    if not name or name in ("pi_capture", "classify", "storage"):
+        raise error
+    return f"{name} is not installed for {sys.executable}; {library_advice()}"
+
+
+def library_advice() -> str:
+    """What brings the libraries; outside a virtual environment this is mostly the wrong Python."""
+    if sys.prefix != sys.base_prefix:
+        return "in the project's directory, 'pip install .' brings what is missing"
+    return "run '. .venv/bin/activate' in the project's directory first ('sh scripts/quickstart.sh' makes it)"

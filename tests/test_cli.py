@@ -183,12 +183,25 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_progress_line_on_a_terminal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["pi_capture", "classify", "storage"])
+def test_a_python_without_the_libraries_is_told_in_one_line(tmp_path: Path, module: str) -> None:
+    (tmp_path / "day1").mkdir()
+    words = {"pi_capture": ["day1", "1", *DEMO], "classify": ["day1"], "storage": ["info", "day1"]}[module]
+    command = [sys.executable, "-S", "-m", module, *words]  # -S: no site-packages, as without the virtual environment
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 1
+    assert "is not installed for" in done.stderr and done.stderr.count("\n") == 1
+    assert list((tmp_path / "day1").iterdir()) == []
+
+
+@pytest.mark.parametrize("columns", [120, 0], ids=["a terminal", "a serial console"])
+def test_the_progress_line_on_a_terminal(tmp_path: Path, columns: int) -> None:
     import pty
     import termios
 
     controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 120))
+    termios.tcsetwinsize(terminal, (24, columns))
     command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "2", *DEMO, "--countdown", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
