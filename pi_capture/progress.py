@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -97,7 +98,9 @@ class Progress:
             if self._bar is None:
                 from tqdm import tqdm
 
-                self._bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr)
+                # A serial console says that it is 0 columns wide; tqdm would show nothing.
+                width = None if os.get_terminal_size(sys.stderr.fileno()).columns else 80
+                self._bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr, ncols=width)
             self._bar.set_description_str(line)
         elif now >= self._next_log:
             self._next_log += LOG_EVERY_SECONDS
