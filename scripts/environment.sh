@@ -113,10 +113,24 @@ install_packages() {
         fail "apt can't install $*: $(reason)"
 }
 
-# Run a command without its chatter. When it fails, that is in the file $log.
+# Run a command without its chatter. When it fails, that is in the file $log. A terminal sees a dot every other second.
 quietly() {
     log=$(mktemp "${TMPDIR:-/tmp}/pi-capture-$NAME.XXXXXX")
-    "$@" </dev/null >"$log" 2>&1 && rm "$log"
+    dots=
+    if [ -t 1 ]; then
+        # Ctrl-C does not reach what runs in the background: it looks whether this script is still there.
+        (while sleep 2 && kill -0 $$ 2>/dev/null; do printf .; done) &
+        dots=$!
+    fi
+    failed=
+    "$@" </dev/null >"$log" 2>&1 || failed=$?
+    if [ -n "$dots" ]; then
+        kill "$dots"
+        wait "$dots" 2>/dev/null || :
+        printf '\r\033[K'
+    fi
+    [ -z "$failed" ] || return "$failed"
+    rm "$log"
 }
 
 # Why the last command failed, what to do, and where to read more: for one line.
