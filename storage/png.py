@@ -104,9 +104,10 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
                 raise ValueError(f"{image.width}x{image.height} pixels are more than a camera makes")
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise ValueError("not a picture") from None
+        raise ValueError("not a picture" if data else "is empty") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"not a whole picture ({error})") from None
+        reason = str(error).partition(" (")[0]  # Pillow goes on with bytes that were not processed
+        raise ValueError(f"not a whole picture ({reason})") from None
 
 
 def read_texts(data: bytes) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import subprocess
@@ -17,6 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from pi_capture import Recorder
+from storage import open_recording
+from storage.errors import StorageError
 from storage.png import decode_image, encode_png, is_whole_png, read_texts
 
 pictures = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
@@ -84,3 +88,17 @@ def test_pictures_from_elsewhere(kind: str) -> None:
 def test_no_picture(data: bytes) -> None:
     with pytest.raises(ValueError):
         decode_image(data)
+
+
+def test_what_a_person_reads_about_a_broken_file(tmp_path: Path) -> None:
+    day = tmp_path / "day1"
+    with Recorder(day, fps=10) as recorder:
+        for _ in range(3):
+            recorder.write(np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8))
+    os.truncate(day / "00000000.png", 500)
+    os.truncate(day / "00000001.png", 0)
+    recording = open_recording(day)
+    with pytest.raises(StorageError, match=r"00000000\.png: not a whole picture \([a-z ]+\)$"):
+        _ = recording[0].pixels
+    with pytest.raises(StorageError, match=r"00000001\.png: is empty$"):
+        _ = recording[1].pixels
