@@ -282,12 +282,13 @@ def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) ->
 
 
 def _explain_missing(missing: Sequence[str], result: Split) -> str:
-    name = ", ".join(missing)
+    classes = f"class {missing[0]}" if len(missing) == 1 else f"classes {', '.join(missing)}"
     without = {side for name in missing for side in _sides_without(result, name)}
     where = " and ".join(sorted(str(path) for path in without))
     return (
-        f"class {name} would be missing from {where}, and Keras would number the other classes differently there; "
-        f"record more of it, try another --stretch, --gap or --val, or go on with --allow-missing (nothing was moved)"
+        f"{classes} would be missing from {where}, and Keras would number the other classes differently there; "
+        "record more, each class several times, try another --stretch, --gap or --val, or go on with --allow-missing "
+        "(nothing was moved)"
     )
 
 

@@ -256,6 +256,8 @@ def test_a_class_that_would_be_missing_is_refused(tmp_path: Path, capsys: pytest
     told = capsys.readouterr().err
     assert told.startswith("storage: class 3 would be missing from ") and told.count("\n") == 1
     assert everything(tmp_path) == before
+    assert main(["split", str(day), "--val", "0.001"]) == 1
+    assert "storage: classes 0, 1, 3 would be missing from " in capsys.readouterr().err
     assert main(["split", str(day), "--allow-missing"]) == 0
     sides = [set(counts(tmp_path / name)) for name in ("day1", "val_day1")]
     assert {"0", "1"} <= sides[0] and {"0", "1"} <= sides[1] and ("3" in sides[0]) != ("3" in sides[1])
