@@ -68,7 +68,8 @@ def _draw_part(recording: Recording) -> Image.Image:
     image = Image.new("RGB", (width, top + len(shown) * (height + SPACE) + MARGIN - SPACE), PAPER)
     draw = ImageDraw.Draw(image)
     total = len(recording)
-    heading = f"{recording.path}   {total} frames, {len(names)} classes"
+    classes = "class" if len(names) == 1 else "classes"
+    heading = f"{recording.path}   {total} frames, {len(names) or 'no'} {classes}"
     if len(rows) > len(shown):
         heading += f", the first {len(shown)} of them"
     _text(draw, (MARGIN, MARGIN), heading, 15, INK)
