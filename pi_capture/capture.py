@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.live_tracks import LiveTracks, check_target, closing_streams, open_streams, record_tracks
+from pi_capture.live_tracks import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.motion import Motion, MotionWish
 from pi_capture.recorder import Recorder
 from pi_capture.retry import Retry
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pi_capture.live_labels import LiveLabels
 
 TICK_SECONDS = 0.25
+FROM_OTHERS = ("tcp://", "srt://")  # cameras that may bring sensors and sound
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
 WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
 
@@ -63,6 +64,7 @@ def record(
     progress: Callable[[Status], None] | None = None,
     live_labels: LiveLabels | None = None,
     watch: Watch | None = None,
+    watch_samples: Sequence[SampleWatch] = (),
 ) -> Summary:
     """Record from a camera, a file or a screen, and from sensors and microphones beside it or alone.
 
@@ -110,6 +112,8 @@ def record(
     watch : callable, optional
         Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
         must return at once.
+    watch_samples : sequence of SampleWatch
+        Shown the samples of `sensors` and `audio`.
 
     Raises
     ------
@@ -140,8 +144,9 @@ def record(
             options=options,
             tracks=[stream.track for stream in streams],
             pictures=camera != "none",
+            more_tracks=camera.startswith(FROM_OTHERS),
         )
-        tracks = LiveTracks(streams, cast("Recorder", recorder))  # one in segments has none
+        tracks = LiveTracks(streams, cast("Recorder", recorder), watch_samples)  # one in segments has none
         if camera == "none":
             recorder.describe({"camera": "none", "live": True})
             problems = record_tracks(tracks, cast("Recorder", recorder), seconds, stop=stop, say=say, progress=progress)
@@ -334,6 +339,7 @@ class _Recording:
         try:
             counts = {"not_kept": self._intake.not_kept, "reopened": self._intake.gaps}
             self._recorder.describe({name: count for name, count in counts.items() if count})
+            self._intake.end()
             summary = self._complete(self._recorder.close(end))
         except RecordingError as error:
             failure = failure or error

@@ -142,6 +142,7 @@ def _record(args: argparse.Namespace) -> int:
                 say=progress.say,
                 progress=show if preview is None else _both(show, preview.tell),
                 watch=_watch(preview, senders),
+                watch_samples=senders,
                 live_labels=live_labels,
             )
         except RecordingError as error:
@@ -264,6 +265,8 @@ def _senders(args: argparse.Namespace, progress: Progress) -> Iterator[list[Send
     from pi_capture.machine import facts_of_this_machine
     from pi_capture.streaming import Address, Sender
 
+    if args.camera == "none":
+        raise UsageError("--stream-to: samples are sent with pictures only, and --camera none has none; leave it out")
     facts = {**facts_of_this_machine(), "camera": args.camera}
     addresses = [Address.parse(text, "--stream-to") for text in args.stream_to]
     try:
@@ -273,7 +276,11 @@ def _senders(args: argparse.Namespace, progress: Progress) -> Iterator[list[Send
     finally:
         for sender, address in zip(senders, addresses, strict=False):
             sender.close()
-            progress.say(f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped")
+            told = f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped"
+            if sender.samples.tracks:
+                lost = sender.samples.offered - sender.samples.sent
+                told += f"; {sender.samples.sent} samples sent, {lost} dropped"
+            progress.say(told)
 
 
 def _watch(preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Frame, bool], None] | None:

@@ -7,32 +7,48 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recorder import Recorder
-from pi_capture.sample_time import Dated, SampleClock
+from pi_capture.sample_time import Dated, SampleClock, Window
 from pi_capture.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status
 from storage.formats import find_format
 
+if TYPE_CHECKING:
+    from storage.streams.sample_track import SampleTrack
+
 SILENT_SECONDS = 5.0
 OFF_RATE = 0.02
-KEPT_BACK_NS = 3_000_000_000  # of samples, until it is known when the recording begins
 END_SECONDS = 5.0
 TICK_SECONDS = 0.25
 UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive
 TOLD_PAUSES = 5
 
 
+class SampleWatch(Protocol):
+    """Shown all samples that are recorded; it must return at once."""
+
+    def begin_samples(self, tracks: Sequence[SampleTrack]) -> None:
+        """Samples of these will come."""
+
+    def offer_samples(self, name: str, piece: Dated) -> None:
+        """These came, or were missing; each track's are in order, and called from a thread of its own."""
+
+
 class LiveTracks:
     """All sensors and sound of a recording."""
 
-    def __init__(self, sources: Sequence[SampleSource], recorder: Recorder) -> None:
-        self._tracks = [_LiveTrack(source, recorder) for source in sources]
+    def __init__(
+        self, sources: Sequence[SampleSource], recorder: Recorder, watches: Sequence[SampleWatch] = ()
+    ) -> None:
+        self._tracks = [_LiveTrack(source, recorder, watches) for source in sources]
+        for watch in watches:
+            watch.begin_samples([source.track for source in sources])
 
     def __bool__(self) -> bool:
         return bool(self._tracks)
@@ -159,17 +175,15 @@ def closing_streams(streams: Sequence[SampleSource], *, only_after_failure: bool
 
 
 class _LiveTrack:
-    def __init__(self, source: SampleSource, recorder: Recorder) -> None:
+    def __init__(self, source: SampleSource, recorder: Recorder, watches: Sequence[SampleWatch]) -> None:
         self._source = source
         self._recorder = recorder
+        self._watches = watches
         self._name, self._rate = source.track.name, source.track.rate
         self._clock = SampleClock(self._rate)
         self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
-        self._lock = threading.Lock()
-        self._begun, self._begin_ns = False, 0
-        self._end_ns: int | None = None
+        self._window = Window()
         self._stopping = False
-        self._kept_back: deque[Dated] = deque()
         self._lines: list[str] = []
         self._problems: list[str] = []
         self._ended_early: str | None = None
@@ -183,10 +197,7 @@ class _LiveTrack:
         self._thread.start()
 
     def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
-        with self._lock:
-            self._begin_ns = -(1 << 62) if begin_ns is None else begin_ns
-            self._end_ns = end_ns
-            self._begun = True
+        self._window.begin(begin_ns, end_ns)
 
     def end(self) -> None:
         self._stopping = True
@@ -267,17 +278,7 @@ class _LiveTrack:
     def _store(self, dated: Sequence[Dated]) -> None:
         if dated and self.first_ns is None:
             self.first_ns = dated[0].timestamp_ns
-        self._kept_back.extend(dated)
-        with self._lock:
-            begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns
-        if not begun:
-            while self._kept_back and self._kept_back[-1].timestamp_ns - self._kept_back[0].timestamp_ns > KEPT_BACK_NS:
-                self._kept_back.popleft()
-            return
-        while self._kept_back:
-            piece = self._cut(self._kept_back.popleft(), begin_ns, end_ns)
-            if piece is None:
-                continue
+        for piece in self._window.passed(dated, 1e9 / (self._clock.measured_rate or self._rate)):
             if piece.samples is not None:
                 self._recorder.put_samples(self._name, piece.timestamp_ns, piece.samples, wait=False)
             else:
@@ -285,17 +286,5 @@ class _LiveTrack:
                 self._pauses += 1
                 if self._pauses <= TOLD_PAUSES:
                     self._lines.append(f"{self._name} paused for {piece.count / self._rate:.2f} s; padded")
-
-    def _cut(self, piece: Dated, begin_ns: int, end_ns: int | None) -> Dated | None:
-        """What of it lies in the recording."""
-        period = 1e9 / (self._clock.measured_rate or self._rate)
-        first = max(0, -int((piece.timestamp_ns - begin_ns) // period))
-        last = piece.count
-        if end_ns is not None:
-            last = min(last, max(0, -int((piece.timestamp_ns - end_ns) // period)))
-        if first >= last:
-            return None
-        if first == 0 and last == piece.count:
-            return piece
-        samples = piece.samples[first:last] if piece.samples is not None else None
-        return Dated(piece.timestamp_ns + round(first * period), last - first, samples)
+            for watch in self._watches:
+                watch.offer_samples(self._name, piece)

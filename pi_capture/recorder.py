@@ -64,6 +64,8 @@ class Recorder:
         Of sensors and sound, in a Matroska file; `write_samples` adds to them.
     pictures : bool
         Whether frames will come. Samples wait for the first of them.
+    more_tracks : bool
+        Whether `add_tracks` is called before the first frame.
 
     Raises
     ------
@@ -82,12 +84,17 @@ class Recorder:
         options: Mapping[str, Any] | None = None,
         tracks: Sequence[SampleTrack] = (),
         pictures: bool = True,
+        more_tracks: bool = False,
     ) -> None:
         self._target = Path(target)
         self._fps = fps
-        self._backend = find_format(self._target, backend).name
+        form = find_format(self._target, backend)
+        self._backend = form.name
         self._sync_interval = sync_interval
-        self._writer = cast("Any", open_writer(self._target, backend, options, tracks=tracks, pictures=pictures))
+        writer = open_writer(self._target, backend, options, tracks=tracks, pictures=pictures, more_tracks=more_tracks)
+        self._writer = cast("Any", writer)
+        self.keeps_samples = form.keeps_samples
+        """Whether `add_tracks` can be called."""
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
@@ -164,6 +171,26 @@ class Recorder:
         else:
             timestamp_ns = time.monotonic_ns()
         self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
+
+    @property
+    def track_names(self) -> list[str]:
+        """Of the tracks of samples."""
+        return list(self._tracks)
+
+    def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
+        """Tracks of samples that nobody knew before, in a format that keeps such; before the first frame.
+
+        Raises
+        ------
+        StorageError
+            The file that is continued has others, or two have one name.
+        """
+        self._writer.add_tracks(tracks)
+        self._tracks = {**self._tracks, **{track.name: track for track in tracks}}
+        if self._samples is None and tracks:
+            self._samples = SampleQueue(self._writer, self._tracks, self._fail)
+        elif self._samples is not None:
+            self._samples.add(track.name for track in tracks)
 
     def write_samples(self, name: str, samples: NDArray[Any], timestamp: float | None = None) -> None:
         """Add samples to a track; waits while the disk is behind.

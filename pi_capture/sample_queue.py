@@ -54,16 +54,22 @@ class SampleQueue:
     def __init__(self, writer: SampleWriter, names: Iterable[str], fail: Callable[[Exception], None]) -> None:
         self._writer = writer
         self._fail = fail
+        self.lost: dict[str, int] = {}
+        self.stored: dict[str, int] = {}
+        self.padded: dict[str, int] = {}
+        self.add(names)
         self._items: deque[_Item] = deque()
         self._bytes = 0
         self._closed = self._failed = False
         self._changed = threading.Condition()
-        self.lost = dict.fromkeys(names, 0)
-        self.stored = dict.fromkeys(names, 0)
-        self.padded = dict.fromkeys(names, 0)
         self._missing: dict[str, _Item] = {}  # padding for what was lost since the last samples that were taken
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
         self._thread.start()
+
+    def add(self, names: Iterable[str]) -> None:
+        """More tracks, before samples of any come."""
+        more = dict.fromkeys(names, 0)
+        self.lost, self.stored, self.padded = ({**counts, **more} for counts in (self.lost, self.stored, self.padded))
 
     def put(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
         """Add samples; with ``wait=False`` they are lost if the queue is full, and False is returned."""

@@ -9,7 +9,9 @@ a delay the count catches up, after a pause it doesn't.
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ LATE_NS, LATE_SAMPLES = 250_000_000, 3
 WINDOWS = 600  # seconds that the line goes through: it follows a clock that warms up
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
 KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
+KEPT_BACK_NS = 3 * SECOND  # of samples, until it is known when the recording begins
 TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
 
 
@@ -33,6 +36,50 @@ class Dated:
     timestamp_ns: int
     count: int
     samples: NDArray[Any] | None = None
+
+    def within(self, begin_ns: int, end_ns: int | None, period: float) -> Dated | None:
+        """What of it lies from one time up to another, if its samples are `period` nanoseconds apart."""
+        first = max(0, -int((self.timestamp_ns - begin_ns) // period))
+        last = self.count
+        if end_ns is not None:
+            last = min(last, max(0, -int((self.timestamp_ns - end_ns) // period)))
+        if first >= last:
+            return None
+        if first == 0 and last == self.count:
+            return self
+        samples = self.samples[first:last] if self.samples is not None else None
+        return Dated(self.timestamp_ns + round(first * period), last - first, samples)
+
+
+class Window:
+    """Which samples of a track lie in the recording: they are kept back until it is known when that begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun, self._begin_ns = False, 0
+        self._end_ns: int | None = None
+        self._kept_back: deque[Dated] = deque()
+
+    def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
+        """The recording begins, and ends, at these times; None keeps all that come. From any thread."""
+        with self._lock:
+            self._begin_ns = -(1 << 62) if begin_ns is None else begin_ns
+            self._end_ns = end_ns
+            self._begun = True
+
+    def passed(self, dated: Iterable[Dated], period: float) -> Iterator[Dated]:
+        """What lies in it, of these and of those that were kept back."""
+        self._kept_back.extend(dated)
+        with self._lock:
+            begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns
+        if not begun:
+            while self._kept_back and self._kept_back[-1].timestamp_ns - self._kept_back[0].timestamp_ns > KEPT_BACK_NS:
+                self._kept_back.popleft()
+            return
+        while self._kept_back:
+            piece = self._kept_back.popleft().within(begin_ns, end_ns, period)
+            if piece is not None:
+                yield piece
 
 
 class SampleClock:

@@ -139,6 +139,8 @@ class SegmentedRecorder:
         self._frames += 1
         return self._current.put(frame, wait=wait)
 
+    keeps_samples = False
+
     def miss(self, count: int) -> None:
         """Count frames that the camera lost after the last one: see `Recorder.miss`."""
         self._current.miss(count)
@@ -318,6 +320,7 @@ def open_recorder(
     options: Mapping[str, Any] | None = None,
     tracks: Sequence[SampleTrack] = (),
     pictures: bool = True,
+    more_tracks: bool = False,
 ) -> Recorder | SegmentedRecorder:
     """The recorder for what was asked on the command line.
 
@@ -338,6 +341,7 @@ def open_recorder(
             options=options,
             tracks=tracks,
             pictures=pictures,
+            more_tracks=more_tracks,
         )
     if tracks:
         raise UsageError("--segment: sensors and sound can't be cut into segments; leave it out, or them")

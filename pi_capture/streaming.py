@@ -1,7 +1,8 @@
 """Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
 
-The recording never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any
-FFmpeg tool. What goes over the wire is in `storage.matroska.stream`.
+Samples of sensors and sound go along (`pi_capture.wire_samples`). The recording never waits for it. A connection that
+breaks is taken up again; the receiver is `sources.stream`, or any FFmpeg tool. What goes over the wire is in
+`storage.matroska.stream`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.wire_samples import Outgoing
 
 if TYPE_CHECKING:
+    from pi_capture.sample_time import Dated
     from pi_capture.srt import Relay
+    from pi_capture.wire_samples import Waiting
     from storage.frame import Frame
+    from storage.streams.sample_track import SampleTrack
     from storage.video.codecs import Codec
 
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
@@ -35,6 +40,7 @@ SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection count
 BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
+SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
 MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
 SRT_OPTIONS = {
     "passphrase": r".{10,64}",
@@ -154,6 +160,8 @@ class Sender:
     ----------
     sent, dropped : int
         Frames that went into a connection, and those that did not.
+    samples : Outgoing
+        The same of samples.
 
     Raises
     ------
@@ -179,6 +187,7 @@ class Sender:
         self._listener = listen_at(address) if address.listen and address.scheme == "tcp" else None
         self._relay: Relay | None = None
         self._queue: deque[tuple[int, Frame]] = deque()
+        self.samples = Outgoing()
         self._ready = threading.Condition()
         self._connected = self._over = False
         self._offered = self.sent = self.dropped = 0
@@ -196,6 +205,16 @@ class Sender:
                 return
             self._queue.append((number, frame))
             self._ready.notify()
+
+    def begin_samples(self, tracks: Sequence[SampleTrack]) -> None:
+        """Samples of these will come; before the first frame."""
+        with self._ready:
+            self.samples.begin(tracks)
+
+    def offer_samples(self, name: str, piece: Dated) -> None:
+        """Send samples as `offer` sends frames; a pause has none, and its place is kept."""
+        with self._ready:
+            self.samples.put(name, piece, connected=self._connected)
 
     def close(self) -> None:
         """Send what is waiting still, if that does not take long, and end."""
@@ -249,6 +268,7 @@ class Sender:
                     self._connected = False
                     self.dropped += len(self._queue)
                     self._queue.clear()
+                    self.samples.clear()
                 self._connection = None
                 if self._relay is not None:
                     self._relay.close(FLUSH_SECONDS)
@@ -285,11 +305,9 @@ class Sender:
         return None
 
     def _serve(self, connection: socket.socket) -> None:
-        """Send frames until the recording or the connection ends."""
-        from storage.matroska.elements import cluster_bytes, ebml_header
-        from storage.matroska.stream import note, opening
-        from storage.matroska.track import VIDEO_TRACK, Block, Track
-        from storage.video.codecs import Encoder
+        """Send frames and samples until the recording or the connection ends."""
+        from storage.matroska.elements import ebml_header
+        from storage.matroska.stream import note
 
         if self._address.scheme == "tcp":
             prepare(connection)
@@ -298,46 +316,84 @@ class Sender:
         writing = threading.Lock()
         with self._ready:
             self._connected = True
-        encoder: Encoder | None = None
-        origin_ns = last = key_at = 0
-        while (item := self._take()) is not None:
-            number, frame = item
-            size = frame.pixels.shape[1], frame.pixels.shape[0]
-            begins = encoder is None
-            if encoder is None:
-                encoder = Encoder(self._codec, size, None, threads=1 if self._codec.intra else os.cpu_count() or 1)
-                origin_ns, last = frame.timestamp_ns, -1
-            time_us = max((frame.timestamp_ns - origin_ns) // 1000, last + 1)
-            key = self._codec.intra or begins or time_us - key_at >= KEY_SECONDS * 1e6
-            key_at = time_us if key else key_at
-            packet = encoder.encode(frame.pixels, key=key)
-            facts = {"timestamp_ns": frame.timestamp_ns, "metadata": dict(frame.metadata), "number": number}
-            since = 0 if key else time_us - last
-            data = cluster_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))
-            last = time_us
-            if begins:
-                rgb = self._codec.pixel_format == "bgr0"
-                track = Track(1, VIDEO_TRACK, self._codec.track, encoder.private, "camera", size, rgb)
-                hello = {"facts": dict(self._facts), "codec": self._codec.name}
-                begun = 0 if self._relay is None else len(ebml_header())
-                data = opening([track])[begun:] + note(hello) + data
+        stream: _Stream | None = None
+        while (item := self._take(begun=stream is not None)) is not None:
+            queued, waiting = item
+            data = b""
+            begins = stream is None
+            if queued is not None:
+                if stream is None:
+                    stream = _Stream(self._codec, queued[1], self.samples)
+                data = stream.picture(*queued)
+                if begins:
+                    begun = 0 if self._relay is None else len(ebml_header())
+                    data = stream.opening({"facts": dict(self._facts), "codec": self._codec.name})[begun:] + data
+            assert stream is not None
+            more, count = stream.samples_bytes(waiting)
             with writing:
-                connection.sendall(data)
-            self.sent += 1
+                connection.sendall(data + more)
+            self.sent += queued is not None
+            self.samples.sent += count
             if begins:
                 threading.Thread(target=_answer, args=(connection, writing), name="answer", daemon=True).start()
         with writing, suppress(OSError):
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
 
-    def _take(self) -> tuple[int, Frame] | None:
-        """The next frame; None when the recording has ended."""
+    def _take(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
+        """The next frame and all samples, which come with it or alone; None when the recording has ended.
+
+        Nothing but a frame begins a stream.
+        """
         with self._ready:
             while not self._queue:
-                if self._over:
+                if self._over and not (begun and self.samples.any):
                     return None
-                self._ready.wait()
-            return self._queue.popleft()
+                if self._over or (not self._ready.wait(SAMPLES_SECONDS) and begun and self.samples.any):
+                    return None, self.samples.take()
+            return self._queue.popleft(), self.samples.take()
+
+
+class _Stream:
+    """What goes over one connection, as bytes. Its time begins with the first frame."""
+
+    def __init__(self, codec: Codec, first: Frame, samples: Outgoing) -> None:
+        from storage.video.codecs import Encoder
+
+        self._codec, self._samples = codec, samples
+        self._size = first.pixels.shape[1], first.pixels.shape[0]
+        self._encoder = Encoder(codec, self._size, None, threads=1 if codec.intra else os.cpu_count() or 1)
+        self._origin_ns, self._last, self._key_at = first.timestamp_ns, -1, -(1 << 62)
+        self._last_samples: dict[int, int] = {}
+
+    def opening(self, hello: Mapping[str, Any]) -> bytes:
+        """What comes first; known when the first picture is encoded."""
+        from storage.matroska.stream import note, opening
+        from storage.matroska.track import VIDEO_TRACK, Track
+
+        rgb = self._codec.pixel_format == "bgr0"
+        pictures = Track(1, VIDEO_TRACK, self._codec.track, self._encoder.private, "camera", self._size, rgb)
+        return opening([pictures, *self._samples.entries()]) + note({**hello, "tracks": self._samples.described()})
+
+    def picture(self, number: int, frame: Frame) -> bytes:
+        from storage.matroska.elements import cluster_bytes
+        from storage.matroska.track import Block
+
+        time_us = max((frame.timestamp_ns - self._origin_ns) // 1000, self._last + 1)
+        key = self._codec.intra or time_us - self._key_at >= KEY_SECONDS * 1e6
+        self._key_at = time_us if key else self._key_at
+        packet = self._encoder.encode(frame.pixels, key=key)
+        facts = {"timestamp_ns": frame.timestamp_ns, "metadata": dict(frame.metadata), "number": number}
+        since = 0 if key else time_us - self._last
+        self._last = time_us
+        return cluster_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))
+
+    def samples_bytes(self, waiting: Sequence[Waiting]) -> tuple[bytes, int]:
+        """And how many samples they are."""
+        from storage.matroska.elements import cluster_bytes
+
+        found = list(self._samples.blocks(waiting, self._origin_ns, self._last_samples))
+        return b"".join(cluster_bytes(block) for block, _ in found), sum(count for _, count in found)
 
 
 def _answer(connection: socket.socket, writing: threading.Lock) -> None:

@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.live_tracks import LiveTracks
 from pi_capture.motion import Motion
-from pi_capture.sources import Controllable, Encoding, Source, SourceInfo
+from pi_capture.received_tracks import ReceivedTracks
+from pi_capture.sources import Accompanied, Controllable, Encoding, Source, SourceInfo
 from storage.frame import Frame
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Recorder
 
 LOSSY_JITTER = (
     "a lossy codec smooths away some of the variation of white balance and gain between frames, and keeps its own "
@@ -30,6 +34,7 @@ OPENING_SECONDS = 60.0  # longer than any camera, and than any address that does
 STALL_SECONDS = 15.0  # longer than a source's own patience: what is still silent then hangs in a call
 STALL_FRAMES = 5  # of a camera that is slower than that
 START_SECONDS = 2.0  # that sensors get to begin
+REST_SECONDS = 1.5  # for samples that another machine sends after the last frame
 
 Watch = Callable[[Frame, bool], None]
 """Shown a frame, and whether it was recorded."""
@@ -42,6 +47,8 @@ class Sink(Protocol):
     def lossless(self) -> bool: ...
     @property
     def takes_packets(self) -> tuple[str, int] | None: ...
+    @property
+    def keeps_samples(self) -> bool: ...
     def put(self, frame: Frame, *, wait: bool) -> bool: ...
     def miss(self, count: int) -> None: ...
     def describe(self, facts: Mapping[str, Any]) -> None: ...
@@ -80,6 +87,7 @@ class Intake:
         self._motion = motion
         self._watch = watch
         self.tracks = tracks
+        self._received: ReceivedTracks | None = None
         self._until_ns: float | None = None
         self._last_ns: int | None = None
         self._gap: dict[str, Any] = {}
@@ -90,11 +98,39 @@ class Intake:
         """The camera was gone before the next frame; why goes with that frame, and how long."""
         self._gap = {"gap": cause}
 
+    def accompany(self, source: Source, say: Callable[[str], None]) -> None:
+        """Take the samples in that come with a source's pictures, if the recording can keep them."""
+        tracks = source.tracks if isinstance(source, Accompanied) else ()
+        if self._received is None and self._sink.keeps_samples:
+            self._received = ReceivedTracks(cast("Recorder", self._sink), tracks)
+        if self._received is not None and isinstance(source, Accompanied):
+            source.give_samples_to(self._received.take, say)
+        elif tracks:
+            names = ", ".join(track.name for track in tracks)
+            say(f"{source.info.camera} sends {names}, which are not kept; record to a .mkv, in one piece, for them")
+
+    def wait_for_samples(self, frames: Iterator[Frame]) -> None:
+        """The last frame has come; samples of that time may be on their way."""
+        until = time.monotonic() + REST_SECONDS
+        while self._received is not None and not self._received.complete and time.monotonic() < until:
+            try:
+                if next(frames, None) is None:
+                    return
+            except CameraError:
+                return
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        if self._received is not None:
+            self._received.end()
+
     def add(self, frame: Frame, *, wait: bool) -> bool:
         """Take a frame in; False if its time is past the end."""
         if self._until_ns is None:
             self._until_ns = float("inf") if self.endless else frame.timestamp_ns + self._seconds * 1e9
-            self.tracks.begin(frame.timestamp_ns, None if self.endless else round(self._until_ns))
+            for tracks in (self.tracks, self._received):
+                if tracks is not None:
+                    tracks.begin(frame.timestamp_ns, None if self.endless else round(self._until_ns))
         if frame.timestamp_ns >= self._until_ns:
             self.time_is_up = True
             self._sink.miss(self._lost_before_the_end(frame))
@@ -289,6 +325,7 @@ class Take:
                 "details": dict(info.details),
             }
         )
+        self._intake.accompany(source, self._lines.append)
         self._begin(info)
         frames = iter(source)
         wanted = self._preparation.jitter
@@ -362,6 +399,7 @@ class Take:
                 frame = replace(frame, metadata={**frame.metadata, "jitter": drawn})  # noqa: PLW2901 (the same frame)
             if not self._intake.add(frame, wait=wait):
                 self.finished = True
+                self._intake.wait_for_samples(frames)
                 return
             self.frames += 1
             drawn = self._vary()

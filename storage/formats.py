@@ -155,6 +155,7 @@ def open_writer(
     *,
     tracks: Sequence[SampleTrack] = (),
     pictures: bool = True,
+    more_tracks: bool = False,
 ) -> Writer[Any]:
     """Begin, or continue, the recording at `path`.
 
@@ -169,6 +170,8 @@ def open_writer(
         Of sensors and sound, for a file that keeps such.
     pictures : bool
         Whether there will be frames at all.
+    more_tracks : bool
+        Whether its ``add_tracks``, if it has that, will be called before the first frame.
 
     Raises
     ------
@@ -191,7 +194,7 @@ def open_writer(
     if pictures and row.name == "sound":
         raise StorageError(f"{path} has no room for pictures: record to {path.with_suffix('.mkv')}")
     if row.keeps_samples:
-        given.update(tracks=tracks, pictures=pictures)
+        given.update(tracks=tracks, pictures=pictures, more_tracks=more_tracks)
     writer: Writer[Any] = row.load(row.writer)(path, **given)
     return writer
 

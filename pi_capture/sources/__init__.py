@@ -8,13 +8,17 @@ is such a function. Nothing heavy is imported before a source is opened.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pi_capture.errors import CameraError, UsageError
 from storage.frame import Frame
+
+if TYPE_CHECKING:
+    from pi_capture.wire_samples import Arrived
+    from storage.streams.sample_track import SampleTrack
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -91,6 +95,20 @@ class Encoding(Protocol):
         -------
         mapping or None
             What to keep with the recording, JSON-serialisable; None if it can't encode so, and frames come as before.
+        """
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A source that brings sensors and sound with its pictures, dated by the same clock."""
+
+    @property
+    def tracks(self) -> Sequence[SampleTrack]: ...
+
+    def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
+        """Hand samples to `take`, from the thread that asks for frames; until then they are let go.
+
+        `say` is told what can't be handed on.
         """
 
 

@@ -1,7 +1,8 @@
 """Frames that another machine sends while it records them (`pi_capture.streaming`), as a source on our own clock.
 
 The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
-most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Streams of FFmpeg tools are
+most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Samples that come along are
+`wire_samples`' business. Streams of FFmpeg tools are
 handed on to `media`.
 """
 
@@ -12,7 +13,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,11 +24,14 @@ from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
 from pi_capture.srt import Relay, check_program
 from pi_capture.streaming import PING, SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.wire_samples import Arrivals, Arrived
 from storage.frame import Frame
 from storage.matroska.stream import Incoming, Tracks, from_json, is_ours
 from storage.matroska.track import Block
+from storage.streams.sample_track import SampleTrack
 from storage.video.codecs import CODECS, MAX_PIXELS, Decoder
 
+PICTURES = 1  # the number of their track
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
 AGAIN_SECONDS = 30.0  # for one that was there
 FRONT_BYTES = 512
@@ -215,6 +219,9 @@ class StreamSource:
         self._last_ns = -1
         self._connection = connection
         self._early: list[Block] = []  # came while the clocks were compared
+        self._arrivals = Arrivals()
+        self._take_samples: Callable[[Arrived], None] | None = None
+        self._say: Callable[[str], None] = lambda line: None
         try:
             self._begin()
         except BaseException:
@@ -237,6 +244,15 @@ class StreamSource:
                 "captured_size": list(self._own),
             },
         )
+
+    @property
+    def tracks(self) -> Sequence[SampleTrack]:
+        """Sensors and sound that the sender has."""
+        return self._arrivals.tracks
+
+    def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
+        """See `pi_capture.sources.Accompanied`."""
+        self._take_samples, self._say = take, say
 
     def __iter__(self) -> Iterator[Frame]:
         while not self._closed.is_set():
@@ -276,11 +292,13 @@ class StreamSource:
             hello = self._next()
             if not isinstance(tracks, Tracks) or not isinstance(hello, dict):
                 raise ValueError("no tracks")
-            track = tracks.tracks[1]
+            track = tracks.tracks[PICTURES]
             self._codec = next(codec for codec in CODECS if codec.track == track.codec and codec.name == hello["codec"])
             if track.size is None or not 0 < track.size[0] * track.size[1] <= MAX_PIXELS:
                 raise ValueError("pictures of an impossible size")
             self._own, self._hello = track.size, hello
+            if strange := self._arrivals.connect(tracks.tracks, hello):
+                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(strange)}")
             self._incoming.most = 1_000_000 + 8 * track.size[0] * track.size[1]
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
@@ -328,15 +346,27 @@ class StreamSource:
     def _frames(self) -> Iterator[Frame]:
         early, self._early = self._early, []
         for block in early:
-            yield from self._frame(block)
+            yield from self._block(block)
         while (element := self._next()) is not None:
             if self._way.answers and time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
-                yield from self._frame(element)
+                yield from self._block(element)
             elif isinstance(element, Tracks) or not self._take_note(element):
                 return
         raise _BrokenOffError
+
+    def _block(self, block: Block) -> Iterator[Frame]:
+        if block.track == PICTURES:
+            yield from self._frame(block)
+        elif self._take_samples is not None:
+            offset = self._clock.ns if self._clock is not None else self._arrival[0] if self._arrival else None
+            try:
+                arrived = self._arrivals.take(block, offset) if offset is not None else None
+            except ValueError as error:
+                raise CameraError(f"{self._place}: damaged samples came ({error}); what came before is safe") from None
+            if arrived is not None:
+                self._take_samples(arrived)
 
     def _frame(self, block: Block) -> Iterator[Frame]:
         """The frame of a packet, unless there are to be fewer."""

@@ -74,14 +74,22 @@ class SampleTracks:
     """A writer's tracks of samples: what gathers them, what waits for the first picture, and what is known of each."""
 
     def __init__(self, tracks: Sequence[SampleTrack]) -> None:
-        names = [track.name for track in tracks]
+        self.packers: dict[str, Packer] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.waiting: list[tuple[str, Packed]] = []
+        self._numbers: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self.add(tracks)
+
+    def add(self, tracks: Sequence[SampleTrack]) -> None:
+        """More tracks, before the first block is written. Raises StorageError if they can't be in one file."""
+        names = [*self.packers, *(track.name for track in tracks)]
         if len(set(names)) < len(names):
             raise StorageError(f"several tracks are called {max(names, key=names.count)!r}; each needs its own name")
         if len(names) > MAX_TRACKS:
             raise StorageError(f"{len(names)} sensors are too many for one file; {MAX_TRACKS} at most")
-        self.packers = {track.name: Packer(track) for track in tracks}
-        self.facts: dict[str, dict[str, Any]] = {name: {"samples": 0, "padded": 0} for name in names}
-        self.waiting: list[tuple[str, Packed]] = []
+        self.packers = {**self.packers, **{track.name: Packer(track) for track in tracks}}
+        self.facts = {name: self.facts.get(name, {"samples": 0, "padded": 0}) for name in names}
         self._numbers = {name: number for number, name in enumerate(names, FIRST_TRACK)}
         self._last = dict.fromkeys(names, -1)
 

@@ -102,6 +102,8 @@ class VideoWriter:
         Of sensors and sound. A file that is continued has the same.
     pictures : bool
         Whether frames will come; samples wait for the first of them.
+    more_tracks : bool
+        Whether `add_tracks` is called before the first frame, as nobody knows all of them yet.
 
     Raises
     ------
@@ -117,6 +119,7 @@ class VideoWriter:
         crf: int | None = None,
         tracks: Sequence[SampleTrack] = (),
         pictures: bool = True,
+        more_tracks: bool = False,
     ) -> None:
         wanted = find_codec(codec) if codec is not None else None
         self._path = target
@@ -130,7 +133,8 @@ class VideoWriter:
                 self._path, self._hidden = publish(self._hidden, target), None
             self._pictures = pictures
             self._samples = SampleTracks(tracks)
-            self._check_tracks(tracks)
+            if not more_tracks:
+                self._check_tracks()
             self._codec = wanted or (codec_of(self._found) if self._found and pictures else None) or CODECS[0]
             check_crf(self._codec, crf)
             self._sessions = sessions_of(self._found) if self._found else []
@@ -254,6 +258,12 @@ class VideoWriter:
         self._appended += 1
         self._append_waiting()
 
+    def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
+        """Tracks beside those that were known at first; before the first frame. Raises StorageError as at first."""
+        with self._lock:
+            self._samples.add(tracks)
+            self._check_tracks()
+
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
         """Add samples to a track, as `storage.streams.sample_track` checks them; the first one has that time.
 
@@ -319,13 +329,14 @@ class VideoWriter:
         except ValueError as error:
             raise StorageError(f"{self._path}: {error}; use --codec ffv1") from None
 
-    def _check_tracks(self, tracks: Sequence[SampleTrack]) -> None:
+    def _check_tracks(self) -> None:
         """Raise StorageError if the file has other tracks."""
         if self._found is None:
             return
         if self._pictures != (PICTURES in self._found.tracks):
             has, gets = ("no pictures", "has some") if self._pictures else ("pictures", "has none")
             raise StorageError(f"{self._path} has {has}, this recording {gets}; choose another name")
+        tracks = [packer.track for packer in self._samples.packers.values()]
         reason = why_not_continued(list(tracks_of(self._found).values()), tracks)
         if reason is not None:
             raise StorageError(f"{self._path} {reason}; record the same, or choose another name")

@@ -1,0 +1,80 @@
+"""Sensors and sound that come with a source's pictures, from another machine: on their way to the recorder.
+
+They are dated already (`pi_capture.wire_samples`). Those of sensors of this machine are `live_tracks`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pi_capture.sample_time import Window
+from pi_capture.wire_samples import Arrived
+from storage.streams.tracks import free_name
+
+if TYPE_CHECKING:
+    from pi_capture.recorder import Recorder
+    from storage.streams.sample_track import SampleTrack
+
+
+class ReceivedTracks:
+    """Tracks of a recording whose samples a source brings.
+
+    Parameters
+    ----------
+    recorder : Recorder
+        Of a format that keeps samples, made with ``more_tracks=True``; without a frame yet.
+    tracks : sequence of SampleTrack
+        Whatever name is taken gets a number behind it.
+    prefix : str
+        What the names begin with.
+
+    Raises
+    ------
+    StorageError
+        The recording is continued, and has other tracks.
+    """
+
+    def __init__(self, recorder: Recorder, tracks: Sequence[SampleTrack], prefix: str = "") -> None:
+        self._recorder = recorder
+        taken = set(recorder.track_names)
+        self._names = {track.name: free_name(prefix + track.name, taken) for track in tracks}
+        recorder.add_tracks([replace(track, name=self._names[track.name]) for track in tracks])
+        self._windows = {track.name: Window() for track in tracks}
+        self._stated = {track.name: track.rate for track in tracks}
+        self._rates: dict[str, float] = {}
+        self._reached = dict.fromkeys(self._windows, -(1 << 62))
+        self._end_ns: int | None = None
+
+    def begin(self, begin_ns: int, end_ns: int | None) -> None:
+        """The recording begins, and ends: samples from before and after are none of it."""
+        self._end_ns = end_ns
+        for window in self._windows.values():
+            window.begin(begin_ns, end_ns)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all samples up to the end have come."""
+        return self._end_ns is None or all(reached >= self._end_ns for reached in self._reached.values())
+
+    def take(self, arrived: Arrived) -> None:
+        """Store what came. Raises RecordingError as the recorder does."""
+        name = self._names.get(arrived.name)
+        if name is None:
+            return
+        last = arrived.pieces[-1]
+        self._reached[arrived.name] = last.timestamp_ns + round(last.count / arrived.rate * 1e9)
+        self._rates[arrived.name] = arrived.rate
+        for piece in self._windows[arrived.name].passed(arrived.pieces, 1e9 / arrived.rate):
+            if piece.samples is not None:
+                self._recorder.put_samples(name, piece.timestamp_ns, piece.samples, wait=False)
+            else:
+                self._recorder.pad_samples(name, piece.timestamp_ns, piece.count)
+
+    def end(self) -> None:
+        """Tell the recording at which rates they came."""
+        for name, rate in self._rates.items():
+            if rate != self._stated[name]:
+                drift = round((rate / self._stated[name] - 1) * 1e6, 1)
+                self._recorder.describe_track(self._names[name], {"measured_rate": round(rate, 6), "drift_ppm": drift})

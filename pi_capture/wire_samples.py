@@ -1,0 +1,299 @@
+"""Samples on their way from one machine to another, as further tracks of the stream that has the pictures.
+
+A block has samples as they are, the time of the first by the sender's clock, and its number in its track. Numbers
+count pauses too, so whatever is missing, because the sensor was silent or the connection could not take it, shows in
+them, and is padded by who receives. Connections and clocks are the business of `streaming` and `sources.stream`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pi_capture.sample_time import SECOND, Dated
+from storage.matroska.stream import from_json
+from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
+from storage.streams.sample_track import CODECS, Codec, SampleTrack
+from storage.streams.samples import FIRST_TRACK, MAX_TRACKS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WAITING_BYTES = 4_000_000  # 20 seconds of sound
+BLOCK_SECONDS = 0.2
+MOST_NUMBERS = 1e7  # a second, of all channels
+MOST_NAME, MOST_TEXT = 200, 1000  # characters
+SLACK_SECONDS = 10.0  # of padding that a stream may ask for beyond the time that has passed
+RATE_SECONDS = 4.0  # less than that, and the rate counts as unknown
+RAW = {codec.track: codec for codec in CODECS if codec.encoder is None}
+"""What goes over the wire; a codec is for the file that the samples come into."""
+
+
+def _raw(track: SampleTrack) -> Codec:
+    return next(codec for codec in RAW.values() if codec.dtype == track.kept_as.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------- outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Samples that wait: of which track, by its place, and the number of the first."""
+
+    track: int
+    number: int
+    timestamp_ns: int
+    samples: NDArray[Any]
+
+
+class Outgoing:
+    """A sender's samples: what waits for the connection. Nobody but `blocks` takes long; the sender's lock guards all.
+
+    Attributes
+    ----------
+    tracks : sequence of SampleTrack
+    offered, sent : int
+        Samples, in all tracks.
+    """
+
+    def __init__(self) -> None:
+        self.tracks: Sequence[SampleTrack] = ()
+        self.offered = self.sent = 0
+        self._places: dict[str, int] = {}
+        self._next: list[int] = []
+        self._waiting: deque[Waiting] = deque()
+        self._bytes = 0
+
+    def begin(self, tracks: Sequence[SampleTrack]) -> None:
+        self.tracks = list(tracks)
+        self._places = {track.name: place for place, track in enumerate(tracks)}
+        self._next = [0] * len(tracks)
+
+    def put(self, name: str, piece: Dated, *, connected: bool) -> None:
+        """Add samples, or a pause; where it gets too much, the oldest go."""
+        place = self._places[name]
+        number = self._next[place]
+        self._next[place] += piece.count
+        if piece.samples is None:
+            return
+        self.offered += piece.count
+        if connected:
+            self._waiting.append(Waiting(place, number, piece.timestamp_ns, piece.samples))
+            self._bytes += piece.samples.nbytes
+            while self._bytes > WAITING_BYTES:
+                self._bytes -= self._waiting.popleft().samples.nbytes
+
+    @property
+    def any(self) -> bool:
+        """Whether something waits."""
+        return bool(self._waiting)
+
+    def take(self) -> list[Waiting]:
+        """All that waits."""
+        waiting = list(self._waiting)
+        self.clear()
+        return waiting
+
+    def clear(self) -> None:
+        """Let go of what waits."""
+        self._waiting.clear()
+        self._bytes = 0
+
+    # ----------------------------------------------------------------------------------------- from the sender's thread
+
+    def entries(self) -> list[Track]:
+        """What the stream's list of tracks has of them."""
+        raws = [_raw(track) for track in self.tracks]
+        return [
+            Track(number, AUDIO_TRACK, raw.track, b"", track.name, sound=Sound(track.rate, track.channels, raw.bits))
+            for number, (track, raw) in enumerate(zip(self.tracks, raws, strict=True), FIRST_TRACK)
+        ]
+
+    def described(self) -> dict[str, dict[str, Any]]:
+        """What else there is to know of each, by its number."""
+        return {
+            str(number): {"codec": track.codec, "unit": track.unit, "labels": track.labels, "source": track.source}
+            for number, track in enumerate(self.tracks, FIRST_TRACK)
+        }
+
+    def blocks(self, taken: Sequence[Waiting], origin_ns: int, last: dict[int, int]) -> Iterator[tuple[Block, int]]:
+        """What was taken as blocks, and how many samples each has.
+
+        `origin_ns` is where the stream's own time begins; `last` keeps the time of each track's last block.
+        """
+        for place, track in enumerate(self.tracks):
+            pieces = [one for one in taken if one.track == place]
+            while pieces:
+                joined = _joined(pieces, track.rate * BLOCK_SECONDS)
+                pieces = pieces[len(joined) :]
+                first, count = joined[0], sum(len(one.samples) for one in joined)
+                number = place + FIRST_TRACK
+                at = last[number] = max((first.timestamp_ns - origin_ns) // 1000, last.get(number, -1) + 1)
+                facts = json.dumps({"timestamp_ns": first.timestamp_ns, "number": first.number}).encode()
+                data = b"".join(one.samples.tobytes() for one in joined)
+                yield Block(number, at, data, facts, duration=max(1, round(count / track.rate * 1e6))), count
+
+
+def _joined(pieces: Sequence[Waiting], most: float) -> Sequence[Waiting]:
+    """The first of them that follow each other, and are not too many for a block."""
+    count = len(pieces[0].samples)
+    for at, piece in enumerate(pieces[1:], 1):
+        count += len(piece.samples)
+        if count > most or piece.number != pieces[at - 1].number + len(pieces[at - 1].samples):
+            return pieces[:at]
+    return pieces
+
+
+# ---------------------------------------------------------------------------------------------------------- incoming
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Samples that came, and before them what is missing, by our clock; `rate` is how many a second they really are."""
+
+    name: str
+    pieces: Sequence[Dated]
+    rate: float
+
+
+class Arrivals:
+    """The samples of one sender, over all its connections.
+
+    Attributes
+    ----------
+    tracks : list of SampleTrack
+        As the first connection had them; others that come later are left out.
+    """
+
+    def __init__(self) -> None:
+        self.tracks: list[SampleTrack] = []
+        self._lanes: dict[str, _Lane] = {}
+        self._by_number: dict[int, _Lane] = {}
+        self._sender: object = None
+        self._begun = False
+
+    def connect(self, entries: Mapping[int, Track], hello: Mapping[str, Any]) -> list[str]:
+        """A connection with these tracks; returns the names of those that are left out. Raises ValueError."""
+        found = _tracks_in(entries, hello)
+        facts = hello.get("facts")
+        sender = facts.get("sender") if isinstance(facts, dict) else None
+        if not self._begun:
+            self.tracks, self._begun = list(found.values()), True
+            self._lanes = {track.name: _Lane(track) for track in self.tracks}
+        elif sender is None or sender != self._sender:
+            for lane in self._lanes.values():
+                lane.begin_anew()
+        self._sender = sender
+        self._by_number = {
+            number: self._lanes[track.name]
+            for number, track in found.items()
+            if track.name in self._lanes and _kind(self._lanes[track.name].track) == _kind(track)
+        }
+        return [track.name for number, track in found.items() if number not in self._by_number]
+
+    def take(self, block: Block, offset_ns: int) -> Arrived | None:
+        """What a block brings, if it is of a track that is kept; `offset_ns` is the sender's clock minus ours.
+
+        Raises ValueError if it is damaged.
+        """
+        lane = self._by_number.get(block.track)
+        return None if lane is None else lane.take(block, offset_ns)
+
+
+class _Lane:
+    """One track."""
+
+    def __init__(self, track: SampleTrack) -> None:
+        self.track = track
+        self._began: int | None = None  # by our clock, whatever the sender says
+        self._padded = 0
+        self._due: int | None = None  # the number of the sample that follows
+        self._due_ns = 0
+        self._anchor: tuple[int, int] | None = None  # number and time of the first since the sender began
+        self._rate = track.rate
+
+    def begin_anew(self) -> None:
+        """The sender has begun again: its numbers tell nothing about those before."""
+        if self._due is not None:
+            self._due = -1
+        self._anchor, self._rate = None, self.track.rate
+
+    def take(self, block: Block, offset_ns: int) -> Arrived:
+        import numpy as np
+
+        facts = from_json(block.facts)
+        sent_ns, number = facts.get("timestamp_ns"), facts.get("number")
+        if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or not 0 <= number < 1 << 62:
+            raise ValueError("impossible numbers")
+        dtype = np.dtype(self.track.kept_as.dtype)
+        if not block.data or len(block.data) % (dtype.itemsize * self.track.channels):
+            raise ValueError("a torn sample")
+        samples = np.frombuffer(block.data, dtype).reshape(-1, self.track.channels)
+        at_ns = sent_ns - offset_ns
+        pieces = [Dated(at_ns, len(samples), samples)]
+        if missing := self._missing(number, at_ns):
+            pieces.insert(0, Dated(self._due_ns, missing))
+        self._measure(number, sent_ns)
+        self._due = number + len(samples)
+        self._due_ns = at_ns + round(len(samples) / self._rate * SECOND)
+        return Arrived(self.track.name, pieces, self._rate)
+
+    def _missing(self, number: int, at_ns: int) -> int:
+        """How many samples are missing before the one of that number, or as many of them as there was time for."""
+        now = time.monotonic_ns()
+        if self._began is None or self._due is None:
+            self._began = now
+            return 0
+        if 0 <= number < self._due:
+            raise ValueError("samples that were there already")
+        missing = number - self._due if self._due >= 0 else round((at_ns - self._due_ns) / SECOND * self._rate)
+        passed = (now - self._began) / SECOND + SLACK_SECONDS
+        missing = max(0, min(missing, int(passed * 2 * self.track.rate) - self._padded))
+        self._padded += missing
+        return missing
+
+    def _measure(self, number: int, sent_ns: int) -> None:
+        if self._anchor is None:
+            self._anchor = number, sent_ns
+            return
+        seconds = (sent_ns - self._anchor[1]) / SECOND
+        if seconds > RATE_SECONDS and 0.01 < (number - self._anchor[0]) / seconds / self.track.rate < 100:
+            self._rate = (number - self._anchor[0]) / seconds
+
+
+def _tracks_in(entries: Mapping[int, Track], hello: Mapping[str, Any]) -> dict[int, SampleTrack]:
+    """The tracks of samples in a stream, by their numbers. Raises ValueError if one can't be."""
+    described = hello.get("tracks")
+    described = described if isinstance(described, dict) else {}
+    found: dict[int, SampleTrack] = {}
+    for number, entry in entries.items():
+        if entry.kind != AUDIO_TRACK:
+            continue
+        raw, told = RAW.get(entry.codec), described.get(str(number))
+        told = told if isinstance(told, dict) else {}
+        if raw is None or entry.sound is None or entry.sound.rate * entry.sound.channels > MOST_NUMBERS:
+            raise ValueError("samples of a kind that can't be received")
+        name = _text(entry.name, MOST_NAME)
+        codec = next((one for one in CODECS if one.name == told.get("codec") and one.dtype == raw.dtype), raw)
+        labels = told.get("labels")
+        labels = (
+            tuple(_text(label, MOST_NAME).replace("|", "/") for label in labels) if isinstance(labels, list) else ()
+        )
+        unit, source = _text(told.get("unit"), MOST_NAME), _text(told.get("source"), MOST_TEXT)
+        found[number] = SampleTrack(name, entry.sound.rate, entry.sound.channels, codec.name, unit, labels, source)
+    if len(found) > MAX_TRACKS or len({track.name for track in found.values()}) < len(found):
+        raise ValueError("too many sensors, or two of one name")
+    return found
+
+
+def _kind(track: SampleTrack) -> tuple[object, ...]:
+    return track.rate, track.channels, track.kept_as.dtype
+
+
+def _text(told: object, most: int) -> str:
+    """What a stranger calls something, as one short line."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(told or "")[:most]).strip()
