@@ -325,7 +325,7 @@ class Take:
                 "details": dict(info.details),
             }
         )
-        self._intake.accompany(source, self._lines.append)
+        self._intake.accompany(source, self._say)
         self._begin(info)
         frames = iter(source)
         wanted = self._preparation.jitter
@@ -346,6 +346,9 @@ class Take:
         if self._intake.tracks and not info.live:
             frames = self._at_their_pace(frames)
         self._keep(frames, wait=not info.live)
+
+    def _say(self, line: str) -> None:
+        self._lines.append(line)
 
     def _pass_over(self, frames: Iterator[Frame], seconds: float) -> None:
         """Let the camera run without keeping its frames."""

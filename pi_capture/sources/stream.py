@@ -286,6 +286,7 @@ class StreamSource:
         self._arrival = None
         self._samples.clear()  # after a break the sender may be another one
         self._early.clear()
+        self._ended = False  # before the clocks were compared
         self._next_ping = 0.0
         try:
             tracks = self._next()
@@ -321,8 +322,9 @@ class StreamSource:
                     return
                 if isinstance(element, Block):
                     self._early.append(element)
-                elif not isinstance(element, Tracks):
-                    self._take_note(element)
+                elif not isinstance(element, Tracks) and not self._take_note(element):
+                    self._ended = True
+                    return
 
     def _ping(self) -> None:
         self._next_ping = time.monotonic() + PING_SECONDS
@@ -347,6 +349,8 @@ class StreamSource:
         early, self._early = self._early, []
         for block in early:
             yield from self._block(block)
+        if self._ended:
+            return
         while (element := self._next()) is not None:
             if self._way.answers and time.monotonic() >= self._next_ping:
                 self._ping()

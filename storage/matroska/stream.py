@@ -101,7 +101,10 @@ class Incoming:
             if kind == Id.TRACKS:
                 if not is_intact(content):
                     raise ValueError("a damaged list of tracks")
-                return Tracks(parse_tracks(content[6:]))
+                try:
+                    return Tracks(parse_tracks(content[6:]))
+                except ValueError:
+                    raise ValueError("a damaged list of tracks") from None
             if kind == Id.VOID and content.startswith(NOTE_MARK):
                 return from_json(content[len(NOTE_MARK) :])
             if kind == Id.EBML and (Id.DOC_TYPE, b"matroska") not in list(elements_in(content)):
