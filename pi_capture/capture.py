@@ -22,7 +22,7 @@ from pi_capture.retry import Retry
 from pi_capture.schedule import Schedule
 from pi_capture.segments import SegmentedRecorder, open_recorder
 from pi_capture.sensors import Sensor
-from pi_capture.sources import Size, Source, SourceInfo, open_source
+from pi_capture.sources import Accompanied, Size, Source, open_source
 from pi_capture.status import Status, Summary
 from pi_capture.take import Intake, Preparation, Take, Watch
 from storage.errors import StorageError
@@ -194,6 +194,7 @@ class _Recording:
         self._tracks = tracks
         self._live_labels = live_labels
         self._labelling = False
+        self._lines: list[str] = []  # from the take's thread
         self._stop = stop
         self._say = say
         self._progress = progress
@@ -245,12 +246,31 @@ class _Recording:
             return True
         return self._go_on_after(take, silent)
 
-    def _begin(self, info: SourceInfo) -> None:
+    def _begin(self, source: Source) -> None:
         """A camera is open: its first time, labels begin to count. Called from the take's thread."""
         if self._live_labels is not None and not self._labelling:
             recorder = cast("Recorder", self._recorder)
-            self._live_labels.begin(recorder, None if info.live else lambda: recorder.next_timestamp_ns)
+            self._live_labels.begin(recorder, None if source.info.live else lambda: recorder.next_timestamp_ns)
             self._labelling = True
+        elif isinstance(source, Accompanied) and source.classes:
+            self._take_labels_of(source)
+
+    def _take_labels_of(self, source: Accompanied) -> None:
+        """Labels come from another machine, as if its keys were pressed here."""
+        from pi_capture.live_labels import LiveLabels
+
+        if self._live_labels is None:
+            labels = LiveLabels(tuple(source.classes))
+            try:
+                if not isinstance(self._recorder, Recorder):
+                    raise UsageError("the labels of a recording in segments can't be kept")
+                labels.begin(self._recorder)
+            except (UsageError, StorageError) as error:
+                self._lines.append(f"the sender's labels are not kept: {str(error).removeprefix('--live-labels: ')}")
+                return
+            self._live_labels, self._labelling = labels, True
+        if self._live_labels.names == tuple(source.classes):
+            source.give_labels_to(self._live_labels.start)
 
     def _go_on_after(self, take: Take, silent: float | None) -> bool:
         """Whether the camera is to be opened again after it failed, or ended; waits before that."""
@@ -300,7 +320,8 @@ class _Recording:
     def _look_after(self, take: Take) -> None:
         self._alive()
         labels = self._live_labels.take_lines() if self._live_labels else ()
-        for line in (*take.take_lines(), *self._recorder.take_lines(), *self._tracks.take_lines(), *labels):
+        lines, self._lines = self._lines, []
+        for line in (*lines, *take.take_lines(), *self._recorder.take_lines(), *self._tracks.take_lines(), *labels):
             self._say(line)
         if take.frames and self._size is None and take.source is not None:
             self._size = take.source.info.size

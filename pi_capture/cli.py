@@ -111,7 +111,7 @@ def _record(args: argparse.Namespace) -> int:
         server or nullcontext(),
         _live_labels(args, progress, signals) as live_labels,
         _preview(args, progress, live_labels) as preview,
-        _senders(args, progress) as senders,
+        _senders(args, progress, live_labels) as senders,
     ):
         if server is not None:
             progress.say(f"metrics at {server.url}")
@@ -257,7 +257,7 @@ def _preview(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
 
 
 @contextmanager
-def _senders(args: argparse.Namespace, progress: Progress) -> Iterator[list[Sender]]:
+def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | None) -> Iterator[list[Sender]]:
     senders: list[Sender] = []
     if not args.stream_to:
         yield senders
@@ -271,7 +271,7 @@ def _senders(args: argparse.Namespace, progress: Progress) -> Iterator[list[Send
     addresses = [Address.parse(text, "--stream-to") for text in args.stream_to]
     try:
         for address in addresses:
-            senders.append(Sender(address, facts, progress.say))
+            senders.append(Sender(address, facts, progress.say, labels))
         yield senders
     finally:
         for sender, address in zip(senders, addresses, strict=False):

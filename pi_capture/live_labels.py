@@ -28,19 +28,45 @@ FORMATS_WITH_LABELS = ("video",)
 """Formats that keep a label with its frame, and not as a place where the frame lies."""
 
 
+class Changes:
+    """Which label holds from when on: a class by its number, or none. One thread changes it, others look."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []  # ascending
+        self.labels: list[int | None] = []
+
+    def start(self, label: int | None, at_ns: int) -> int:
+        """A label begins; returns when, which is no sooner than the one before."""
+        if self.starts and at_ns <= self.starts[-1]:  # of a file's frames, one may get two keys: the last counts
+            at_ns = self.starts[-1]
+            self.labels[-1] = label
+        else:
+            self.labels.append(label)  # first, as another thread looks the time up
+            self.starts.append(at_ns)
+        return at_ns
+
+    def at(self, timestamp_ns: int) -> int | None:
+        """The label of a frame of that time."""
+        place = bisect_right(self.starts, timestamp_ns) - 1
+        return self.labels[place] if place >= 0 else None
+
+    @property
+    def last(self) -> int | None:
+        return self.labels[-1] if self.labels else None
+
+
 class LiveLabels:
     """The labels of a recording, as they are given.
 
     Parameters
     ----------
     names : sequence of str
-        The classes, by their digit.
+        The classes, by their digit, or their number with another machine.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-        self._starts: list[int] = []  # when a label began, ascending
-        self._labels: list[int | None] = []
+        self.names = tuple(names)
+        self._changes = Changes()
         self._lines: list[str] = []
         self._clock: Callable[[], int] | None = None
         self._target = Path()
@@ -56,20 +82,17 @@ class LiveLabels:
         """A key: a digit begins its class, ``-`` and Backspace end it; others mean nothing."""
         if key in NO_LABEL_KEYS:
             label = None
-        elif key.isascii() and key.isdigit() and int(key) < len(self._names):
+        elif key.isascii() and key.isdigit() and int(key) < len(self.names):
             label = int(key)
         else:
             return
-        if label == self._label():
-            return
-        start = now_ns if self._clock is None else self._clock()
+        if label != self._changes.last:
+            self.start(label, now_ns if self._clock is None else self._clock())
+
+    def start(self, label: int | None, at_ns: int) -> None:
+        """A label begins with the frame of that time, or the next one."""
         with self._keeping:
-            if self._starts and start <= self._starts[-1]:  # of a file's frames, one may get two keys: the last counts
-                start = self._starts[-1]
-                self._labels[-1] = label
-            else:
-                self._labels.append(label)  # first, as another thread looks the time up
-                self._starts.append(start)
+            start = self._changes.start(label, at_ns)
             if self._classes is not None:
                 try:
                     self._keep(start, label)
@@ -85,19 +108,20 @@ class LiveLabels:
             self._journal = LiveJournal(self._target, self._classes, self._first_index)
         self._journal.start(start, label)
 
-    def _label(self) -> int | None:
-        return self._labels[-1] if self._labels else None
+    def label_at(self, timestamp_ns: int) -> int | None:
+        """The number of the class of a frame of that time."""
+        return self._changes.at(timestamp_ns)
 
     @property
     def shown(self) -> str:
         """The class of this moment, for the person who gives it."""
-        label = self._label()
-        return "[no label]" if label is None else f"[{label} {self._names[label]}]"
+        label = self._changes.last
+        return "[no label]" if label is None else f"[{label} {self.names[label]}]"
 
     @property
     def legend(self) -> str:
         """What the keys are."""
-        return ", ".join([*(f"{n} {name}" for n, name in enumerate(self._names)), "- or Backspace: no label"])
+        return ", ".join([*(f"{n} {name}" for n, name in enumerate(self.names)), "- or Backspace: no label"])
 
     def take_lines(self) -> list[str]:
         """What there is to tell since the last call."""
@@ -132,9 +156,10 @@ class LiveLabels:
         classes = self._choose_classes()
         with self._keeping:
             self._classes = classes
-            if clock is not None and self._starts:  # keys that came early had the wrong clock
-                self._starts, self._labels = [clock()], self._labels[-1:]
-            for start, label in zip(self._starts, self._labels, strict=True):
+            if clock is not None and self._changes.starts:  # keys that came early had the wrong clock
+                early, self._changes = self._changes, Changes()
+                self._changes.start(early.last, clock())
+            for start, label in zip(self._changes.starts, self._changes.labels, strict=True):
                 self._keep(start, label)
         if self._in_frames:
             recorder.label_by(self._label_at)
@@ -151,8 +176,7 @@ class LiveLabels:
                 self._journal = None
 
     def _label_at(self, timestamp_ns: int) -> str | None:
-        at = bisect_right(self._starts, timestamp_ns) - 1
-        label = self._labels[at] if at >= 0 else None
+        label = self._changes.at(timestamp_ns)
         return None if label is None or self._classes is None else self._classes.directories[label]
 
     def _choose_classes(self) -> Classes:
@@ -162,7 +186,7 @@ class LiveLabels:
         with LabelJournal(journal_path(self._target)) as journal:
             told = [entry for entry in journal.entries if isinstance(entry, Classes)]
             waiting = any(isinstance(entry, Labelled) for entry in journal.entries)
-        if told and told[-1].names == self._names:
+        if told and told[-1].names == self.names:
             return told[-1]
         if waiting:
             before = f"--live-labels {','.join(told[-1].names)}" if told else "other classes"
@@ -170,12 +194,17 @@ class LiveLabels:
                 f"--live-labels: {self._target} has labels of {before} that are not applied yet; "
                 "repeat those, or label with python -m classify and press S first"
             )
-        return Classes(self._names, self._names)
+        return Classes(self.names, self.names)
 
 
 def class_names(text: str) -> tuple[str, ...]:
     """The classes in a text like ``none,door``. Raises ValueError with what is wrong."""
-    names = tuple(name.strip() for name in text.split(","))
+    return checked_names(tuple(name.strip() for name in text.split(",")))
+
+
+def checked_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes, if they can be such. Raises ValueError with what is wrong."""
+    text = ",".join(names)
     if not 1 <= len(names) <= MOST_CLASSES:
         raise ValueError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
     if len(set(names)) < len(names):

@@ -1,8 +1,8 @@
 """Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
 
-Samples of sensors and sound go along (`pi_capture.wire_samples`). The recording never waits for it. A connection that
-breaks is taken up again; the receiver is `sources.stream`, or any FFmpeg tool. What goes over the wire is in
-`storage.matroska.stream`.
+Samples of sensors and sound go along (`pi_capture.wire_samples`), and live labels with their frames. The recording
+never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any FFmpeg tool.
+What goes over the wire is in `storage.matroska.stream`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pi_capture.errors import CameraError, UsageError
 from pi_capture.wire_samples import Outgoing
 
 if TYPE_CHECKING:
+    from pi_capture.live_labels import LiveLabels
     from pi_capture.sample_time import Dated
     from pi_capture.srt import Relay
     from pi_capture.wire_samples import Waiting
@@ -155,6 +156,8 @@ class Sender:
         What the receiver shall know of this recording, JSON-serialisable.
     say : callable
         Told, from another thread, when a connection begins and ends.
+    labels : LiveLabels, optional
+        What the frames are labelled by while they are recorded.
 
     Attributes
     ----------
@@ -171,7 +174,13 @@ class Sender:
         There is no such codec.
     """
 
-    def __init__(self, address: Address, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        facts: Mapping[str, Any],
+        say: Callable[[str], None],
+        labels: LiveLabels | None = None,
+    ) -> None:
         from pi_capture.srt import check_program
         from storage.errors import StorageError
         from storage.video.codecs import find_codec
@@ -180,7 +189,7 @@ class Sender:
             self._codec: Codec = find_codec(address.codec)
         except StorageError as error:
             raise UsageError(f"--stream-to: {error}") from None
-        self._address, self._say = address, say
+        self._address, self._say, self._labels = address, say, labels
         self._facts = {**facts, "sender": secrets.token_hex(8)}  # by which it is known when it comes back
         if address.scheme == "srt":
             check_program()
@@ -323,7 +332,7 @@ class Sender:
             begins = stream is None
             if queued is not None:
                 if stream is None:
-                    stream = _Stream(self._codec, queued[1], self.samples)
+                    stream = _Stream(self._codec, queued[1], self.samples, self._labels)
                 data = stream.picture(*queued)
                 if begins:
                     begun = 0 if self._relay is None else len(ebml_header())
@@ -357,10 +366,10 @@ class Sender:
 class _Stream:
     """What goes over one connection, as bytes. Its time begins with the first frame."""
 
-    def __init__(self, codec: Codec, first: Frame, samples: Outgoing) -> None:
+    def __init__(self, codec: Codec, first: Frame, samples: Outgoing, labels: LiveLabels | None) -> None:
         from storage.video.codecs import Encoder
 
-        self._codec, self._samples = codec, samples
+        self._codec, self._samples, self._labels = codec, samples, labels
         self._size = first.pixels.shape[1], first.pixels.shape[0]
         self._encoder = Encoder(codec, self._size, None, threads=1 if codec.intra else os.cpu_count() or 1)
         self._origin_ns, self._last, self._key_at = first.timestamp_ns, -1, -(1 << 62)
@@ -373,7 +382,9 @@ class _Stream:
 
         rgb = self._codec.pixel_format == "bgr0"
         pictures = Track(1, VIDEO_TRACK, self._codec.track, self._encoder.private, "camera", self._size, rgb)
-        return opening([pictures, *self._samples.entries()]) + note({**hello, "tracks": self._samples.described()})
+        classes = {"classes": self._labels.names} if self._labels is not None else {}
+        described = {**hello, **classes, "tracks": self._samples.described()}
+        return opening([pictures, *self._samples.entries()]) + note(described)
 
     def picture(self, number: int, frame: Frame) -> bytes:
         from storage.matroska.elements import cluster_bytes
@@ -384,6 +395,8 @@ class _Stream:
         self._key_at = time_us if key else self._key_at
         packet = self._encoder.encode(frame.pixels, key=key)
         facts = {"timestamp_ns": frame.timestamp_ns, "metadata": dict(frame.metadata), "number": number}
+        if self._labels is not None:
+            facts["label"] = self._labels.label_at(frame.timestamp_ns)
         since = 0 if key else time_us - self._last
         self._last = time_us
         return cluster_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))

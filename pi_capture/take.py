@@ -19,7 +19,7 @@ from pi_capture.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.live_tracks import LiveTracks
 from pi_capture.motion import Motion
 from pi_capture.received_tracks import ReceivedTracks
-from pi_capture.sources import Accompanied, Controllable, Encoding, Source, SourceInfo
+from pi_capture.sources import Accompanied, Controllable, Encoding, Source
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Take:
         What becomes of the frames, and where facts about the camera go.
     preparation : Preparation
     begin : callable
-        Told about the source, before its first frame.
+        Given the source, before its first frame.
     size : (int, int), optional
         Width and height that the frames must have, because those before had it.
 
@@ -233,7 +233,7 @@ class Take:
         sink: Sink,
         preparation: Preparation,
         *,
-        begin: Callable[[SourceInfo], None],
+        begin: Callable[[Source], None],
         size: tuple[int, int] | None = None,
     ) -> None:
         self._open = open_camera
@@ -326,7 +326,7 @@ class Take:
             }
         )
         self._intake.accompany(source, self._say)
-        self._begin(info)
+        self._begin(source)
         frames = iter(source)
         wanted = self._preparation.jitter
         if wanted or (wanted is None and info.camera.startswith("picamera2")):

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.labels.given import labels_as_they_stand
+from storage.labels.live import live_path
 from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening
 from storage.matroska.track import AUDIO_TRACK, VIDEO_TRACK, Block, Sound, Track
@@ -25,6 +27,7 @@ from storage.video.writer import VideoReader
 from tests.live import sensor
 from tests.network import Line
 from tests.test_gather import RELAY
+from tests.test_live_labels import Terminal, check, label_a_while, recording
 from tests.test_streaming import demo, end, free_port, start, wait_for_listener
 
 FRAME_NS = 34_000_000
@@ -218,6 +221,28 @@ def test_samples_alone_are_not_sent(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["here.mkv", "here", "here/0", "segments.mkv"])
+def test_live_labels_come_along(tmp_path: Path, name: str) -> None:
+    port = free_port()
+    more = ("--segment", "1h") if "segments" in name else ()
+    receiver = receive(tmp_path / name, port, *more)
+    terminal = Terminal(recording(tmp_path / "there.mkv", "--stream-to", f"tcp://127.0.0.1:{port}"))
+    known = label_a_while(terminal)
+    terminal.press("\x03")
+    assert terminal.ends() == 0, terminal.shown
+    terminal.close()
+    told = end(receiver)
+    if name in ("here.mkv", "here"):
+        check(tmp_path / name, known)
+        assert not live_path(tmp_path / name).exists()
+        with open_recording(tmp_path / name) as ours, open_recording(tmp_path / "there.mkv") as theirs:
+            sent = dict(zip(theirs.timestamps_ns, labels_as_they_stand(theirs), strict=True))
+            given = labels_as_they_stand(ours)
+            assert [sent[frame.metadata["sender_timestamp_ns"]] for frame in ours] == given
+    else:
+        assert told.count("the sender's labels are not kept: ") == 1, told
+
+
 # ------------------------------------------------------------------------------------------------ what is not believed
 
 CODEC = find_codec("ffv1")
@@ -226,8 +251,8 @@ PICTURE = ENCODER.encode(np.zeros((48, 64, 3), np.uint8), key=True)
 CAMERA = Track(1, VIDEO_TRACK, CODEC.track, ENCODER.private, "camera", (64, 48), True)
 
 
-def frame(number: int) -> bytes:
-    facts = {"timestamp_ns": number * 33_000_000, "metadata": {}, "number": number}
+def frame(number: int, **more: object) -> bytes:
+    facts = {"timestamp_ns": number * 33_000_000, "metadata": {}, "number": number, **more}
     return cluster_bytes(Block(1, number * 33_000, PICTURE, json.dumps(facts).encode()))
 
 
@@ -269,6 +294,10 @@ HOSTILE = {
     "no number": stream() + frame(0) + block("x", 0),
     "huge number": stream() + frame(0) + block(1 << 80, 0),
     "no time": stream() + frame(0) + block(0, None),
+    "classes": stream(classes=["../x", "b"]),
+    "too many classes": stream(classes=list("abcdefghijkl")),
+    "no class": stream(classes=["a"]) + frame(0, label=1),
+    "no label": stream(classes=["a"]) + frame(0, label="a"),
     "backwards": stream() + frame(0) + block(1000, 0) + block(0, 0),
 }
 

@@ -100,10 +100,17 @@ class Encoding(Protocol):
 
 @runtime_checkable
 class Accompanied(Protocol):
-    """A source that brings sensors and sound with its pictures, dated by the same clock."""
+    """A source that brings sensors, sound and labels with its pictures, dated by the same clock."""
 
     @property
     def tracks(self) -> Sequence[SampleTrack]: ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Of the frames' labels, which are given while it records; empty if none are."""
+
+    def give_labels_to(self, start: Callable[[int | None, int], None]) -> None:
+        """Tell `start` when another label begins, by its number, and at which frame's time: before that frame comes."""
 
     def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
         """Hand samples to `take`, from the thread that asks for frames; until then they are let go.

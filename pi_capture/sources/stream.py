@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pi_capture.errors import CameraError
+from pi_capture.live_labels import checked_names
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
@@ -220,6 +221,9 @@ class StreamSource:
         self._connection = connection
         self._early: list[Block] = []  # came while the clocks were compared
         self._arrivals = Arrivals()
+        self.classes: tuple[str, ...] = ()
+        self._label: int | None = None
+        self._start_label: Callable[[int | None, int], None] | None = None
         self._take_samples: Callable[[Arrived], None] | None = None
         self._say: Callable[[str], None] = lambda line: None
         try:
@@ -253,6 +257,10 @@ class StreamSource:
     def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
         """See `pi_capture.sources.Accompanied`."""
         self._take_samples, self._say = take, say
+
+    def give_labels_to(self, start: Callable[[int | None, int], None]) -> None:
+        """See `pi_capture.sources.Accompanied`."""
+        self._start_label = start
 
     def __iter__(self) -> Iterator[Frame]:
         while not self._closed.is_set():
@@ -297,7 +305,9 @@ class StreamSource:
             self._codec = next(codec for codec in CODECS if codec.track == track.codec and codec.name == hello["codec"])
             if track.size is None or not 0 < track.size[0] * track.size[1] <= MAX_PIXELS:
                 raise ValueError("pictures of an impossible size")
-            self._own, self._hello = track.size, hello
+            self._own = track.size
+            self._connect_labels(hello, first=not self._hello)
+            self._hello = hello
             if strange := self._arrivals.connect(tracks.tracks, hello):
                 self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(strange)}")
             self._incoming.most = 1_000_000 + 8 * track.size[0] * track.size[1]
@@ -310,6 +320,15 @@ class StreamSource:
             raise CameraError(f"{self._place}: the connection broke off as it began") from None
         except (ValueError, KeyError, StopIteration) as error:
             raise CameraError(f"{self._place} is no stream that can be received ({error})") from None
+
+    def _connect_labels(self, hello: Mapping[str, Any], *, first: bool) -> None:
+        """Which classes the labels of this connection stand for. Raises ValueError."""
+        told = hello.get("classes")
+        classes = checked_names(tuple(map(str, told))) if isinstance(told, list) and told else ()
+        self.classes = classes if first else self.classes
+        self._labelled = bool(classes) and classes == self.classes
+        if classes and not self._labelled:
+            self._say(f"{self._place}: not kept, as the classes are others than at first: labels")
 
     def _compare_clocks(self) -> None:
         """Ask for the time a few times; frames that come meanwhile are kept."""
@@ -378,8 +397,11 @@ class StreamSource:
             picture = self._decoder.decode(block.data)
             facts = from_json(block.facts)
             sent_ns, number, metadata = facts["timestamp_ns"], facts["number"], dict(facts["metadata"])
+            label = facts.get("label") if self._labelled else None
             if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or number < 0:
                 raise ValueError("impossible numbers")
+            if label is not None and (type(label) is not int or not 0 <= label < len(self.classes)):
+                raise ValueError("a label of no class")
         except (ValueError, KeyError, TypeError) as error:
             raise CameraError(f"{self._place}: a damaged picture came ({error}); what came before it is safe") from None
         self._lost += max(0, min(number - self._number, 1_000_000)) if self._index else 0
@@ -389,6 +411,9 @@ class StreamSource:
         if self._thinner is not None and not self._thinner.takes(timestamp_ns):
             return
         self._last_ns = timestamp_ns
+        if label != self._label and self._start_label is not None:
+            self._label = label
+            self._start_label(label, timestamp_ns)
         metadata.pop("dropped_queue", None)
         lost_there = metadata.pop("dropped_camera", 0)
         lost = self._lost + (lost_there if type(lost_there) is int and 0 <= lost_there < 1_000_000 else 0)
