@@ -306,7 +306,7 @@ def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> 
 
 
 def _tell(summary: Summary) -> None:
-    if summary.size is None and summary.tracks:
+    if not summary.frames and summary.tracks:
         print(f"{summary.path}: {summary.seconds:.1f} s, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     else:
         _tell_pictures(summary)

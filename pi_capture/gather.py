@@ -21,7 +21,9 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.live_labels import Changes
 from pi_capture.machine import facts_of_this_machine
+from pi_capture.received_tracks import ReceivedTracks
 from pi_capture.recorder import Recorder
 from pi_capture.sources.stream import AGAIN_SECONDS, FIRST_SECONDS, StreamSource
 from pi_capture.status import Status, Summary
@@ -179,11 +181,15 @@ class _Gathering:
                 lane.thread.join()
         return problems + [f"{lane.name}: {lane.failure}" for lane in self.lanes if lane.failure]
 
-    def begin(self, timestamp_ns: int) -> None:
-        """A frame has come. Time runs from the one that was captured first, which may not be the first that came."""
+    def begin(self, timestamp_ns: int) -> int | None:
+        """A frame has come; returns when the recording ends, None for never.
+
+        Time runs from the frame that was captured first, which may not be the first that came.
+        """
         until_ns = float("inf") if self._seconds < 0 else timestamp_ns + self._seconds * 1e9
         with self._lock:
             self.until_ns = until_ns if self.until_ns is None else min(self.until_ns, until_ns)
+            return None if self._seconds < 0 else round(self.until_ns)
 
     def forget(self, lane: _Lane) -> None:
         """A sender of whom nothing was recorded: another one may have its place."""
@@ -256,6 +262,7 @@ class _Lane:
         self.slug, self.name = slug, name
         self.path = gathering.parts / f"{name}.mkv"
         self.recorder: Recorder | None = None
+        self._received: ReceivedTracks | None = None
         self.failure = ""
         self.receiving = self.broke_off = False
         self.summary = Summary(0, 0.0, 0.0, 0, 0, 0, 0, str(self.path), "matroska", None)
@@ -325,6 +332,8 @@ class _Lane:
             self._gathering.forget(self)
             return
         end = f"failed: {self.failure}" if self.failure else "stopped" if self._stop.is_set() else end
+        if self._received is not None:
+            self._received.end()
         try:
             self.summary = self.recorder.close(end)
         except RecordingError as error:
@@ -343,19 +352,44 @@ class _Lane:
                 "details": dict(info.details), "track_name": self.name,
                 "wall_minus_monotonic_ns": gathering.offset_ns,
             }  # fmt: skip
+            labels = Changes()
+            source.give_labels_to(labels.start)
+            begun: tuple[int, Recorder, ReceivedTracks] | None = None
             for frame in source:
                 if self._stop.is_set():
                     return
-                gathering.begin(frame.timestamp_ns)
-                if gathering.until_ns is not None and frame.timestamp_ns >= gathering.until_ns:
+                until_ns = gathering.begin(frame.timestamp_ns)
+                late = until_ns is not None and frame.timestamp_ns >= until_ns
+                if begun is None:
+                    if late:
+                        return
+                    begun = frame.timestamp_ns, *self._begin_recording(source, facts, labels)
+                first_ns, recorder, received = begun
+                received.begin(first_ns, until_ns)
+                if late and received.complete:  # until then samples from before are on their way
                     return
-                if self.recorder is None:
-                    self.recorder = Recorder(
-                        self.path, sync_interval=wish.sync_interval, facts=facts, options=dict(wish.options)
-                    )
-                self.recorder.put(frame, wait=False)
+                if not late:
+                    recorder.put(frame, wait=False)
         finally:
             source.close()
+
+    def _begin_recording(
+        self, source: StreamSource, facts: Mapping[str, Any], labels: Changes
+    ) -> tuple[Recorder, ReceivedTracks]:
+        """The first frame has come: make the file, with all tracks that the sender has."""
+        wish = self._gathering.wish
+        self.recorder = Recorder(
+            self.path, sync_interval=wish.sync_interval, facts=facts, options=dict(wish.options), more_tracks=True
+        )
+        self._received = ReceivedTracks(self.recorder, source.tracks, prefix=f"{self.name}-")
+        source.give_samples_to(self._received.take, self._gathering.say)
+
+        def label_of(timestamp_ns: int) -> str | None:
+            label = labels.at(timestamp_ns)
+            return None if label is None else source.classes[label]
+
+        self.recorder.label_by(label_of)
+        return self.recorder, self._received
 
 
 def _introduction(connection: socket.socket) -> dict[str, Any]:
@@ -413,6 +447,7 @@ def _total(each: Sequence[Summary], target: Path) -> Summary:
         path=str(target),
         backend=each[0].backend,
         size=sizes.pop() if len(sizes) == 1 else None,
+        tracks={name: track for one in each for name, track in one.tracks.items()},
     )
 
 

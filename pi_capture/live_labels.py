@@ -35,15 +35,13 @@ class Changes:
         self.starts: list[int] = []  # ascending
         self.labels: list[int | None] = []
 
-    def start(self, label: int | None, at_ns: int) -> int:
-        """A label begins; returns when, which is no sooner than the one before."""
+    def start(self, label: int | None, at_ns: int) -> None:
+        """A label begins, no sooner than the one before."""
         if self.starts and at_ns <= self.starts[-1]:  # of a file's frames, one may get two keys: the last counts
-            at_ns = self.starts[-1]
             self.labels[-1] = label
         else:
             self.labels.append(label)  # first, as another thread looks the time up
             self.starts.append(at_ns)
-        return at_ns
 
     def at(self, timestamp_ns: int) -> int | None:
         """The label of a frame of that time."""
@@ -92,10 +90,10 @@ class LiveLabels:
     def start(self, label: int | None, at_ns: int) -> None:
         """A label begins with the frame of that time, or the next one."""
         with self._keeping:
-            start = self._changes.start(label, at_ns)
+            self._changes.start(label, at_ns)
             if self._classes is not None:
                 try:
-                    self._keep(start, label)
+                    self._keep(self._changes.starts[-1], label)
                 except (OSError, StorageError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
                     self._lines.append(f"{self._target}: {reason}; this key may be lost if the power fails")

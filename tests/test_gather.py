@@ -10,13 +10,17 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from storage import open_recording
 from storage.streams.tracks import facts_of_packet, open_media, packets_of, tracks_of
+from storage.video.writer import VideoReader
+from tests.live import sensor
 from tests.network import Line
+from tests.test_live_labels import Terminal, label_a_while, recording
 from tests.test_streaming import demo, end, free_port, start, wait_for_listener
 
 
@@ -173,6 +177,60 @@ def test_a_receiver_that_is_killed_leaves_every_part(tmp_path: Path) -> None:
     assert_on_one_clock(tracks)
     for track in tracks.values():
         assert killed_ns - track[-1][1] < 1.5e9
+
+
+def test_sensors_sound_and_labels_of_each_sender(tmp_path: Path) -> None:
+    """Named after who sends them, as they were sent, and at their time beside that sender's pictures."""
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    imu, sound = f"imu,rate=100,channels=2,unit=N,labels=x|y={sensor(100, 2)}", "lavfi:sine=sample_rate=8000"
+    one = start(*demo(tmp_path / "one.mkv", 4, port), "--sensor", imu, "--audio", sound)
+    to = f"tcp://127.0.0.1:{port}"
+    two = Terminal(recording(tmp_path / "two.mkv", "--camera", "demo:7", "--sensor", imu, "--stream-to", to))
+    known = label_a_while(two)
+    two.press("\x03")
+    assert two.ends() == 0, two.shown
+    two.close()
+    end(one)
+    out, told = receiver.communicate(timeout=60)
+    assert receiver.returncode == 0, told
+    assert [path.name for path in sorted(tmp_path.iterdir()) if path.name[:3] == "all"] == ["all.mkv"]
+    host = socket.gethostname()
+    with open_media(tmp_path / "all.mkv") as container:
+        tracks = {track.name.removeprefix(f"{host}-"): track for track in tracks_of(container)}
+    assert set(tracks) == {"demo", "demo-imu", "demo-sound", "demo-7", "demo-7-imu", "demo-7-labels"}, tracks
+    assert tracks["demo-7-imu"].tags["CHANNEL_LABELS"] == "x|y" and tracks["demo-7-imu"].tags["UNIT"] == "N"
+    assert set(json.loads(out)["tracks"]) == {f"{host}-{name}" for name in ("demo-imu", "demo-sound", "demo-7-imu")}
+    assert_on_one_clock(tracks_in(tmp_path / "all.mkv"))
+
+    def packets(number: int) -> list[Any]:
+        with open_media(tmp_path / "all.mkv") as container:
+            return list(packets_of(container, number))
+
+    first = packets(tracks["demo-7"].number)[0]
+    clock_ns = facts_of_packet(first)["timestamp_ns"] - round(first.pts * first.time_base * 10**9)
+    for name in ("one", "two"):
+        came = packets(tracks["demo-imu" if name == "one" else "demo-7-imu"].number)
+        with VideoReader(tmp_path / f"{name}.mkv") as theirs:
+            times, samples = theirs.tracks[0].read()
+        assert b"".join(map(bytes, came)) == samples.tobytes()
+        for packet in came:
+            (place,) = np.flatnonzero(samples[:, 0] == np.frombuffer(bytes(packet), "<f4")[0])
+            assert abs(packet.pts * packet.time_base * 10**9 + clock_ns - times[place]) < 10e6
+    spoken = [
+        (
+            float(packet.pts * packet.time_base) + clock_ns / 1e9,
+            float(packet.duration * packet.time_base),
+            bytes(packet),
+        )
+        for packet in packets(tracks["demo-7-labels"].number)
+    ]
+    assert {text.decode() for *_, text in spoken} == {"none", "door", "light"}
+    for since, until, label in known:
+        within = {
+            text.decode() for begin, lasting, text in spoken if begin < until - 0.02 and begin + lasting > since + 0.02
+        }
+        assert within == ({label} if label else set()), (label, within)
 
 
 def test_two_clocks_and_a_bad_line(tmp_path: Path) -> None:

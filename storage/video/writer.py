@@ -369,10 +369,12 @@ class VideoWriter:
         if self._found is None:
             os.ftruncate(self._fd, 0)
             rgb = self._codec.pixel_format == "bgr0"
-            tracks = [Track(LABELS, SUBTITLE_TRACK, "S_TEXT/UTF8", name="labels"), *self._samples.entries()]
+            name = str(self._session.get("track_name") or "")
+            labels = f"{name}-labels" if name else "labels"
+            tracks = [Track(LABELS, SUBTITLE_TRACK, "S_TEXT/UTF8", name=labels), *self._samples.entries()]
             if size is not None:
-                name = str(self._session.get("track_name") or "camera")
-                tracks.insert(0, Track(PICTURES, VIDEO_TRACK, self._codec.track, private, name, size, rgb))
+                camera = Track(PICTURES, VIDEO_TRACK, self._codec.track, private, name or "camera", size, rgb)
+                tracks.insert(0, camera)
             muxer.begin(tracks, self._tags())
         else:
             muxer.reopen(self._found.head.index_at if self._found.finished else None, self._tags())
