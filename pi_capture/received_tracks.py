@@ -5,12 +5,13 @@ They are dated already (`pi_capture.wire_samples`). Those of sensors of this mac
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pi_capture.sample_time import Window
-from pi_capture.wire_samples import Arrived
+from pi_capture.sample_time import SECOND, Dated, Window
+from pi_capture.wire_samples import SLACK_SECONDS, Arrived
 from storage.streams.tracks import free_name
 
 if TYPE_CHECKING:
@@ -42,10 +43,20 @@ class ReceivedTracks:
         self._names = {track.name: free_name(prefix + track.name, taken) for track in tracks}
         recorder.add_tracks([replace(track, name=self._names[track.name]) for track in tracks])
         self._windows = {track.name: Window() for track in tracks}
-        self._stated = {track.name: track.rate for track in tracks}
+        self._tracks = {track.name: track for track in tracks}
+        self._open = set(self._tracks)
+        self._seen: dict[str, float] = {}  # when something came last, by our clock
+        self._interrupted: set[str] = set()
         self._rates: dict[str, float] = {}
         self._reached = dict.fromkeys(self._windows, -(1 << 62))
         self._end_ns: int | None = None
+
+    def go_on(self, tracks: Sequence[SampleTrack]) -> list[str]:
+        """Another source goes on where one ended; returns the names of its tracks that can't."""
+        new = {track.name: track for track in tracks}
+        self._open = {name for name, track in self._tracks.items() if name in new and new[name].fits(track)}
+        self._interrupted = set(self._seen)
+        return [name for name in new if name not in self._open]
 
     def begin(self, begin_ns: int, end_ns: int | None) -> None:
         """The recording begins, and ends: samples from before and after are none of it."""
@@ -60,21 +71,33 @@ class ReceivedTracks:
 
     def take(self, arrived: Arrived) -> None:
         """Store what came. Raises RecordingError as the recorder does."""
-        name = self._names.get(arrived.name)
-        if name is None:
+        if arrived.name not in self._open:
             return
-        last = arrived.pieces[-1]
+        name, last = self._names[arrived.name], arrived.pieces[-1]
+        pieces = [*self._pause_before(arrived), *arrived.pieces]
+        self._seen[arrived.name] = time.monotonic()
         self._reached[arrived.name] = last.timestamp_ns + round(last.count / arrived.rate * 1e9)
         self._rates[arrived.name] = arrived.rate
-        for piece in self._windows[arrived.name].passed(arrived.pieces, 1e9 / arrived.rate):
+        for piece in self._windows[arrived.name].passed(pieces, 1e9 / arrived.rate):
             if piece.samples is not None:
                 self._recorder.put_samples(name, piece.timestamp_ns, piece.samples, wait=False)
             else:
                 self._recorder.pad_samples(name, piece.timestamp_ns, piece.count)
 
+    def _pause_before(self, arrived: Arrived) -> list[Dated]:
+        """What is missing since the source before."""
+        if arrived.name not in self._interrupted:
+            return []
+        self._interrupted.discard(arrived.name)
+        began = self._reached[arrived.name]
+        missing = round((arrived.pieces[0].timestamp_ns - began) / SECOND * arrived.rate)
+        passed = time.monotonic() - self._seen[arrived.name] + SLACK_SECONDS
+        missing = min(missing, round(passed * arrived.rate))
+        return [Dated(began, missing)] if missing > 0 else []
+
     def end(self) -> None:
         """Tell the recording at which rates they came."""
         for name, rate in self._rates.items():
-            if rate != self._stated[name]:
-                drift = round((rate / self._stated[name] - 1) * 1e6, 1)
+            if rate != (stated := self._tracks[name].rate):
+                drift = round((rate / stated - 1) * 1e6, 1)
                 self._recorder.describe_track(self._names[name], {"measured_rate": round(rate, 6), "drift_ppm": drift})

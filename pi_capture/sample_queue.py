@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUEUE_BYTES = 16_000_000  # a minute and more of sound
+ITEM_BYTES = 500  # beside the samples
 
 
 class SampleWriter(Protocol):
@@ -37,6 +38,11 @@ class _Item:
     timestamp_ns: int
     count: int
     samples: NDArray[Any] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        return ITEM_BYTES + (self.samples.nbytes if self.samples is not None else 0)
 
 
 class SampleQueue:
@@ -76,24 +82,29 @@ class SampleQueue:
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._bytes < QUEUE_BYTES or self._failed or self._closed)
-            if self._failed or self._closed or (self._bytes >= QUEUE_BYTES):
-                before = self._missing.get(name)
-                began, count = (before.timestamp_ns, before.count) if before else (timestamp_ns, 0)
-                self._missing[name] = _Item(name, began, count + len(samples))
-                self.lost[name] += len(samples)
-                return False
-            if (missing := self._missing.pop(name, None)) is not None:
-                self._items.append(missing)
-            self._items.append(_Item(name, timestamp_ns, len(samples), samples))
-            self._bytes += samples.nbytes
-            self._changed.notify_all()
-            return True
+            taken = self._add(_Item(name, timestamp_ns, len(samples), samples))
+            self.lost[name] += 0 if taken else len(samples)
+            return taken
 
     def pad(self, name: str, timestamp_ns: int, count: int) -> None:
         """Add padding for a pause of so many samples."""
         with self._changed:
-            self._items.append(_Item(name, timestamp_ns, count))
-            self._changed.notify_all()
+            self._add(_Item(name, timestamp_ns, count))
+
+    def _add(self, item: _Item) -> bool:
+        """Add it, behind the padding for what was lost before; or if the queue is full, make padding of it too."""
+        missing = self._missing.pop(item.name, None)
+        if self._failed or self._closed or self._bytes >= QUEUE_BYTES:
+            before = missing or _Item(item.name, item.timestamp_ns, 0)
+            if before.count + item.count:
+                self._missing[item.name] = replace(before, count=before.count + item.count)
+            return False
+        for one in (missing, item):
+            if one is not None:
+                self._items.append(one)
+                self._bytes += one.bytes
+        self._changed.notify_all()
+        return True
 
     def flush(self, name: str) -> None:
         """Have what waits for a block to be full written soon."""
@@ -123,7 +134,7 @@ class SampleQueue:
             if not self._items:
                 return None
             item = self._items.popleft()
-            self._bytes -= item.samples.nbytes if item.samples is not None else 0
+            self._bytes -= item.bytes
             self._changed.notify_all()
             return item
 

@@ -25,6 +25,7 @@ LATE_NS, LATE_SAMPLES = 250_000_000, 3
 WINDOWS = 600  # seconds that the line goes through: it follows a clock that warms up
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
 KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
+KEPT_BACK_BYTES = 16_000_000
 KEPT_BACK_NS = 3 * SECOND  # of samples, until it is known when the recording begins
 TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
 
@@ -59,6 +60,7 @@ class Window:
         self._begun, self._begin_ns = False, 0
         self._end_ns: int | None = None
         self._kept_back: deque[Dated] = deque()
+        self._bytes = 0
 
     def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
         """The recording begins, and ends, at these times; None keeps all that come. From any thread."""
@@ -69,17 +71,28 @@ class Window:
 
     def passed(self, dated: Iterable[Dated], period: float) -> Iterator[Dated]:
         """What lies in it, of these and of those that were kept back."""
-        self._kept_back.extend(dated)
+        for piece in dated:
+            self._kept_back.append(piece)
+            self._bytes += _bytes(piece)
         with self._lock:
             begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns
         if not begun:
-            while self._kept_back and self._kept_back[-1].timestamp_ns - self._kept_back[0].timestamp_ns > KEPT_BACK_NS:
-                self._kept_back.popleft()
+            while self._kept_back and (
+                self._kept_back[-1].timestamp_ns - self._kept_back[0].timestamp_ns > KEPT_BACK_NS
+                or self._bytes > KEPT_BACK_BYTES
+            ):
+                self._bytes -= _bytes(self._kept_back.popleft())
             return
+        self._bytes = 0
         while self._kept_back:
-            piece = self._kept_back.popleft().within(begin_ns, end_ns, period)
-            if piece is not None:
-                yield piece
+            kept = self._kept_back.popleft().within(begin_ns, end_ns, period)
+            if kept is not None:
+                yield kept
+
+
+def _bytes(piece: Dated) -> int:
+    """About what it takes in memory."""
+    return 500 + (piece.samples.nbytes if piece.samples is not None else 0)
 
 
 class SampleClock:

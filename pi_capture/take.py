@@ -101,7 +101,10 @@ class Intake:
     def accompany(self, source: Source, say: Callable[[str], None]) -> None:
         """Take the samples in that come with a source's pictures, if the recording can keep them."""
         tracks = source.tracks if isinstance(source, Accompanied) else ()
-        if self._received is None and self._sink.keeps_samples:
+        if self._received is not None:
+            if strange := self._received.go_on(tracks):
+                say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(strange)}")
+        elif self._sink.keeps_samples:
             self._received = ReceivedTracks(cast("Recorder", self._sink), tracks)
         if self._received is not None and isinstance(source, Accompanied):
             source.give_samples_to(self._received.take, say)

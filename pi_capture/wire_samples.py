@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WAITING_BYTES = 4_000_000  # 20 seconds of sound
+PIECE_BYTES = 500  # that a piece takes beside its samples
 BLOCK_SECONDS = 0.2
 MOST_NUMBERS = 1e7  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
@@ -83,9 +84,9 @@ class Outgoing:
         self.offered += piece.count
         if connected:
             self._waiting.append(Waiting(place, number, piece.timestamp_ns, piece.samples))
-            self._bytes += piece.samples.nbytes
+            self._bytes += piece.samples.nbytes + PIECE_BYTES
             while self._bytes > WAITING_BYTES:
-                self._bytes -= self._waiting.popleft().samples.nbytes
+                self._bytes -= self._waiting.popleft().samples.nbytes + PIECE_BYTES
 
     @property
     def any(self) -> bool:
@@ -191,7 +192,7 @@ class Arrivals:
         self._by_number = {
             number: self._lanes[track.name]
             for number, track in found.items()
-            if track.name in self._lanes and _kind(self._lanes[track.name].track) == _kind(track)
+            if track.name in self._lanes and self._lanes[track.name].track.fits(track)
         }
         return [track.name for number, track in found.items() if number not in self._by_number]
 
@@ -288,10 +289,6 @@ def _tracks_in(entries: Mapping[int, Track], hello: Mapping[str, Any]) -> dict[i
     if len(found) > MAX_TRACKS or len({track.name for track in found.values()}) < len(found):
         raise ValueError("too many sensors, or two of one name")
     return found
-
-
-def _kind(track: SampleTrack) -> tuple[object, ...]:
-    return track.rate, track.channels, track.kept_as.dtype
 
 
 def _text(told: object, most: int) -> str:

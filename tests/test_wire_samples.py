@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import struct
 import subprocess
@@ -172,6 +173,27 @@ def test_a_sender_that_was_started_again_goes_on_in_its_tracks(tmp_path: Path) -
     there, theirs = samples_of(tmp_path / "more.mkv", "imu")
     assert ours[-len(theirs) :].tobytes() == theirs.tobytes() and np.abs(here[-len(theirs) :] - there).max() < 10e6
     assert np.abs(np.diff(here) - 5e6).max() < 3e6, "padded to the sample"
+
+
+def test_one_sender_after_another_with_retry(tmp_path: Path) -> None:
+    """Each ends in order, and the tracks go on: the second has a sensor of the same name that is another one."""
+    port = free_port()
+    receiver = receive(tmp_path / "here.mkv", port, "--retry")
+    force = ("--sensor", f"force,rate=50={sensor(50)}")
+    end(start(*demo(tmp_path / "one.mkv", 2, port, *IMU, *force)))
+    wait_for_listener(port)
+    other = ("--sensor", f"force,rate=50,channels=3={sensor(50, 3)}")
+    end(start(*demo(tmp_path / "two.mkv", 2, port, *IMU, *other)))
+    wait_for_listener(port)
+    receiver.send_signal(signal.SIGINT)
+    told = end(receiver)
+    assert "not kept, as they were not there at first: force" in told, told
+    here, ours = samples_of(tmp_path / "here.mkv", "imu")
+    for name, part in (("one", slice(0, 300)), ("two", slice(-300, None))):
+        there, theirs = samples_of(tmp_path / f"{name}.mkv", "imu")
+        assert ours[part].tobytes() == theirs[part].tobytes() and np.abs(here[part] - there[part]).max() < 5e6
+    assert np.abs(np.diff(here) - 5e6).max() < 3e6, "padded to the sample"
+    assert np.array_equal(samples_of(tmp_path / "here.mkv", "force")[1], samples_of(tmp_path / "one.mkv", "force")[1])
 
 
 def test_a_network_that_takes_nothing_costs_the_local_samples_nothing(tmp_path: Path) -> None:

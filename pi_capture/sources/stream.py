@@ -39,6 +39,7 @@ FRONT_BYTES = 512
 PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
 DRIFT = 100e-6  # how much faster one machine's clock may be than another's
 KEPT_SECONDS = 120.0
+EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
 def open(address: str, size: Size | None, fps: float | None) -> Source:
@@ -332,6 +333,7 @@ class StreamSource:
 
     def _compare_clocks(self) -> None:
         """Ask for the time a few times; frames that come meanwhile are kept."""
+        early = 0
         for _ in range(PINGS_AT_FIRST):
             self._ping()
             before = len(self._samples)
@@ -341,6 +343,9 @@ class StreamSource:
                     return
                 if isinstance(element, Block):
                     self._early.append(element)
+                    early += len(element.data)
+                    if early > EARLY_BYTES:
+                        raise ValueError("it does not tell the time")
                 elif not isinstance(element, Tracks) and not self._take_note(element):
                     self._ended = True
                     return

@@ -99,6 +99,11 @@ class SampleTrack:
     def kept_as(self) -> Codec:
         return next(codec for codec in CODECS if codec.name == self.codec)
 
+    def fits(self, other: SampleTrack) -> bool:
+        """Whether the other's samples can go on in this track."""
+        mine, theirs = ((one.rate, one.channels, one.kept_as.dtype) for one in (self, other))
+        return mine == theirs
+
     def tags(self) -> dict[str, str]:
         """What the file's tags say of it from the beginning on."""
         facts = {"UNIT": self.unit, "CHANNEL_LABELS": "|".join(self.labels), "SOURCE": self.source}
