@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--stream-to",
         metavar="URL",
         action="append",
-        help="send the frames as well, as in tcp://desk:5000; several times for several receivers",
+        help="send what is recorded as well, as in tcp://desk:5000; several times for several receivers",
     )
     beside = parser.add_argument_group("sensors and sound, in .mkv and .mka")
     beside.add_argument(
