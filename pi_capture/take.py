@@ -273,7 +273,8 @@ class Take:
         """For how many seconds the camera owes an answer, if that is longer than any camera takes."""
         if self._answered or not self.alive:
             return None
-        silent = time.monotonic() - self._asked
+        heard = self.source.heard_at if isinstance(self.source, Accompanied) else 0.0
+        silent = time.monotonic() - max(self._asked, heard)
         if self.source is None:
             return silent if silent > OPENING_SECONDS else None
         info = self.source.info

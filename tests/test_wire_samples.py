@@ -236,6 +236,18 @@ def test_any_ffmpeg_tool_receives_the_samples(tmp_path: Path) -> None:
     assert len(copied) > 300 and copied.tobytes() in theirs.tobytes()
 
 
+@pytest.mark.slow
+def test_a_sender_whose_pictures_are_rare(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = receive(tmp_path / "here.mkv", port)
+    end(start(*demo(tmp_path / "there.mkv", 18, port, *IMU, "--fps", 0.06)), seconds=120)
+    end(receiver)
+    (_, theirs), (_, ours) = samples_of(tmp_path / "there.mkv", "imu"), samples_of(tmp_path / "here.mkv", "imu")
+    assert ours.tobytes() == theirs.tobytes()
+    with VideoReader(tmp_path / "here.mkv") as recording:
+        assert len(recording) == 2
+
+
 def test_samples_alone_are_not_sent(tmp_path: Path) -> None:
     options = ("--camera", "none", *IMU, "--stream-to", "tcp://127.0.0.1:5000")
     told = end(start(tmp_path / "a.mka", 1, *options), 2)

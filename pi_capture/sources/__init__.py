@@ -100,7 +100,13 @@ class Encoding(Protocol):
 
 @runtime_checkable
 class Accompanied(Protocol):
-    """A source that brings sensors, sound and labels with its pictures, dated by the same clock."""
+    """A source that brings sensors, sound and labels with its pictures, dated by the same clock.
+
+    It may go without a picture for as long as it hears of its sender: `heard_at` is when it last did, by
+    ``time.monotonic``.
+    """
+
+    heard_at: float
 
     @property
     def tracks(self) -> Sequence[SampleTrack]: ...

@@ -222,6 +222,7 @@ class StreamSource:
         self._connection = connection
         self._early: list[Block] = []  # came while the clocks were compared
         self._arrivals = Arrivals()
+        self.heard_at = time.monotonic()
         self.classes: tuple[str, ...] = ()
         self._label: int | None = None
         self._start_label: Callable[[int | None, int], None] | None = None
@@ -457,6 +458,7 @@ class StreamSource:
                 more = self._connection.recv(min(count - len(data), 1 << 20))
             except TimeoutError:
                 if not self._way.answers and not self._closed.is_set():
+                    self.heard_at = time.monotonic()
                     continue  # whether it is there, SRT looks after
                 if asked or self._closed.is_set():
                     raise
@@ -465,6 +467,7 @@ class StreamSource:
                 continue
             if not more:
                 break
+            self.heard_at = time.monotonic()
             data += more
         return bytes(data)
 
