@@ -25,7 +25,8 @@ from pi_capture.live_labels import Changes
 from pi_capture.machine import facts_of_this_machine
 from pi_capture.received_tracks import ReceivedTracks
 from pi_capture.recorder import Recorder
-from pi_capture.sources.stream import AGAIN_SECONDS, FIRST_SECONDS, StreamSource
+from pi_capture.sources.stream import StreamSource
+from pi_capture.sources.stream_ways import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.status import Status, Summary
 from pi_capture.streaming import SILENCE_SECONDS, Address, listen_at, prepare
 from storage.errors import StorageError
@@ -254,7 +255,7 @@ class _Gathering:
 
 
 class _Lane:
-    """One sender: its connections, one after another, and its recording. It is a `sources.stream.Way`."""
+    """One sender: its connections, one after another, and its recording. It is a `sources.stream_ways.Way`."""
 
     answers = True
 

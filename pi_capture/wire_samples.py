@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 WAITING_BYTES = 4_000_000  # 20 seconds of sound
 PIECE_BYTES = 500  # that a piece takes beside its samples
-BLOCK_SECONDS = 0.2
-MOST_NUMBERS = 1e7  # a second, of all channels
+BLOCK_SECONDS, BLOCK_BYTES = 0.2, 500_000
+MOST_NUMBERS = 4e6  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
 SLACK_SECONDS = 10.0  # of padding that a stream may ask for beyond the time that has passed
 RATE_SECONDS = 4.0  # less than that, and the rate counts as unknown
@@ -66,6 +66,7 @@ class Outgoing:
         self.offered = self.sent = 0
         self._places: dict[str, int] = {}
         self._next: list[int] = []
+        self._most: list[int] = []
         self._waiting: deque[Waiting] = deque()
         self._bytes = 0
 
@@ -73,6 +74,7 @@ class Outgoing:
         self.tracks = list(tracks)
         self._places = {track.name: place for place, track in enumerate(tracks)}
         self._next = [0] * len(tracks)
+        self._most = [_most_in_a_block(track) for track in tracks]
 
     def put(self, name: str, piece: Dated, *, connected: bool) -> None:
         """Add samples, or a pause; where it gets too much, the oldest go."""
@@ -82,11 +84,16 @@ class Outgoing:
         if piece.samples is None:
             return
         self.offered += piece.count
-        if connected:
-            self._waiting.append(Waiting(place, number, piece.timestamp_ns, piece.samples))
-            self._bytes += piece.samples.nbytes + PIECE_BYTES
-            while self._bytes > WAITING_BYTES:
-                self._bytes -= self._waiting.popleft().samples.nbytes + PIECE_BYTES
+        if not connected:
+            return
+        most, rate = self._most[place], self.tracks[place].rate
+        for begin in range(0, piece.count, most):
+            part = piece.samples[begin : begin + most]
+            at_ns = piece.timestamp_ns + round(begin / rate * SECOND)
+            self._waiting.append(Waiting(place, number + begin, at_ns, part))
+            self._bytes += part.nbytes + PIECE_BYTES
+        while self._bytes > WAITING_BYTES:
+            self._bytes -= self._waiting.popleft().samples.nbytes + PIECE_BYTES
 
     @property
     def any(self) -> bool:
@@ -129,7 +136,7 @@ class Outgoing:
         for place, track in enumerate(self.tracks):
             pieces = [one for one in taken if one.track == place]
             while pieces:
-                joined = _joined(pieces, track.rate * BLOCK_SECONDS)
+                joined = _joined(pieces, self._most[place])
                 pieces = pieces[len(joined) :]
                 first, count = joined[0], sum(len(one.samples) for one in joined)
                 number = place + FIRST_TRACK
@@ -139,7 +146,12 @@ class Outgoing:
                 yield Block(number, at, data, facts, duration=max(1, round(count / track.rate * 1e6))), count
 
 
-def _joined(pieces: Sequence[Waiting], most: float) -> Sequence[Waiting]:
+def _most_in_a_block(track: SampleTrack) -> int:
+    size = track.channels * (4 if track.kept_as.dtype == "<f4" else 2)
+    return max(1, min(round(track.rate * BLOCK_SECONDS), BLOCK_BYTES // size))
+
+
+def _joined(pieces: Sequence[Waiting], most: int) -> Sequence[Waiting]:
     """The first of them that follow each other, and are not too many for a block."""
     count = len(pieces[0].samples)
     for at, piece in enumerate(pieces[1:], 1):

@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pi_capture.errors import CameraError
 from pi_capture.live_labels import checked_names
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
-from pi_capture.srt import Relay, check_program
-from pi_capture.streaming import PING, SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.sources.stream_ways import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
+from pi_capture.streaming import PING, SILENCE_SECONDS, Address
 from pi_capture.wire_samples import Arrivals, Arrived
 from storage.frame import Frame
 from storage.matroska.stream import Incoming, Tracks, from_json, is_ours
@@ -33,8 +33,6 @@ from storage.streams.sample_track import SampleTrack
 from storage.video.codecs import CODECS, MAX_PIXELS, Decoder
 
 PICTURES = 1  # the number of their track
-FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
-AGAIN_SECONDS = 30.0  # for one that was there
 FRONT_BYTES = 512
 PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
 DRIFT = 100e-6  # how much faster one machine's clock may be than another's
@@ -58,7 +56,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
         There is no sender, or it sends something else than video.
     """
     place = Address.parse(address, "--camera")
-    way = _SrtWay(place) if place.scheme == "srt" else _TcpWay(place)
+    way = SrtWay(place) if place.scheme == "srt" else TcpWay(place)
     try:
         connection = way.meet(FIRST_SECONDS, threading.Event())
         if not is_ours(_peek(connection, place)):
@@ -67,92 +65,6 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
     except BaseException:
         way.close()
         raise
-
-
-class Way(Protocol):
-    """How a sender is met, and met again after a connection broke off.
-
-    `answers` is whether it can be asked for the time: whether anything goes back to it.
-    """
-
-    @property
-    def answers(self) -> bool: ...
-    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        """A connection to the sender, who may take so long. Raises CameraError."""
-
-    def close(self) -> None:
-        """Wait for nobody any more."""
-
-
-class _TcpWay:
-    answers = True
-
-    def __init__(self, place: Address) -> None:
-        self._place = place
-        self._listener = listen_at(place) if place.listen else None
-
-    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        return _meet(self._place, self._listener, seconds, closed)
-
-    def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-
-
-class _SrtWay:
-    """Through the program that speaks SRT: a new one for each connection."""
-
-    answers = False
-
-    def __init__(self, place: Address) -> None:
-        check_program()
-        self._place = place
-        self._relay: Relay | None = None
-
-    def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        until = time.monotonic() + seconds
-        reason = "nobody connected"
-        while time.monotonic() < until and not closed.is_set():
-            self.close()
-            self._relay = relay = Relay(self._place, sending=False)
-            while time.monotonic() < until and not closed.is_set():
-                if select.select([relay.connection], [], [], 0.25)[0]:
-                    if relay.connection.recv(1, socket.MSG_PEEK):
-                        return relay.connection
-                    break
-            reason = "nobody connected" if relay.nobody_came and self._place.listen else relay.complaint() or reason
-            if not self._place.listen and seconds == FIRST_SECONDS:
-                raise CameraError(f"{self._place} can't be reached ({reason}); check the address, and the sender")
-            closed.wait(0.5)
-        raise CameraError(f"{self._place}: {reason}; check the address, and the sender")
-
-    def close(self) -> None:
-        if self._relay is not None:
-            self._relay.close()
-
-
-def _meet(place: Address, listener: socket.socket | None, seconds: float, closed: threading.Event) -> socket.socket:
-    """A connection to the sender, who may take some time. Raises CameraError."""
-    until = time.monotonic() + seconds
-    reason = "nobody connected"
-    failure: OSError | None = None
-    while time.monotonic() < until and not closed.is_set():
-        try:
-            connection = listener.accept()[0] if listener is not None else connect_to(place, SILENCE_SECONDS)
-            prepare(connection)
-            return connection
-        except TimeoutError:
-            continue
-        except OSError as error:
-            reason, failure = error.strerror or str(error), error
-            if isinstance(error, socket.gaierror) or seconds == FIRST_SECONDS:
-                break
-            closed.wait(0.5)
-    if isinstance(failure, socket.gaierror):
-        raise CameraError(f"{place} can't be reached; check the address")
-    if listener is None:
-        raise CameraError(f"{place} can't be reached ({reason}); check the address, and whether the sender runs")
-    raise CameraError(f"{place}: {reason}; start the sender: python -m pi_capture DIRECTORY -1 --stream-to tcp://…")
 
 
 def _peek(connection: socket.socket, place: Address) -> bytes:
