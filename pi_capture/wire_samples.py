@@ -28,6 +28,7 @@ PIECE_BYTES = 500  # that a piece takes beside its samples
 BLOCK_SECONDS, BLOCK_BYTES = 0.2, 500_000
 MOST_NUMBERS = 4e6  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
+ALL_TEXT = 8000  # of where samples come from: an introduction is short (`gather`)
 SLACK_SECONDS = 10.0  # of padding that a stream may ask for beyond the time that has passed
 RATE_SECONDS = 4.0  # less than that, and the rate counts as unknown
 RAW = {codec.track: codec for codec in CODECS if codec.encoder is None}
@@ -123,8 +124,14 @@ class Outgoing:
 
     def described(self) -> dict[str, dict[str, Any]]:
         """What else there is to know of each, by its number."""
+        most = min(MOST_TEXT, ALL_TEXT // max(1, len(self.tracks)))
         return {
-            str(number): {"codec": track.codec, "unit": track.unit, "labels": track.labels, "source": track.source}
+            str(number): {
+                "codec": track.codec,
+                "unit": track.unit,
+                "labels": track.labels,
+                "source": track.source[:most],
+            }
             for number, track in enumerate(self.tracks, FIRST_TRACK)
         }
 

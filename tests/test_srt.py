@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from tests.live import sensor
 from tests.network import Line
 from tests.test_streaming import demo, end, free_port, start
 
@@ -66,6 +67,22 @@ def test_every_frame_arrives_encrypted(tmp_path: Path, listening: str) -> None:
     with open_recording(tmp_path / "here.mkv") as ours:
         assert f" {len(ours)} frames sent" in said, said
     assert b"not-a-secret" not in (tmp_path / "here.mkv").read_bytes()
+
+
+def test_samples_come_along(tmp_path: Path) -> None:
+    """Dated like the pictures: by what came quickest."""
+    port = free_port()
+    receiver = start(tmp_path / "here.mkv", -1, "--camera", f"srt://127.0.0.1:{port}?listen", "--size", "source")
+    wait_for_udp(port)
+    beside = ("--sensor", f"imu,rate=100,channels=2={sensor(100, 2)}")
+    end(start(*sending(tmp_path / "there.mkv", 4, f"srt://127.0.0.1:{port}"), *beside))
+    end(receiver)
+    with open_recording(tmp_path / "there.mkv") as theirs, open_recording(tmp_path / "here.mkv") as ours:
+        (there, sent), (here, came) = theirs.tracks[0].read(), ours.tracks[0].read()
+        assert len(came) > 200 and came.tobytes() == sent[-len(came) :].tobytes()
+        last = ours.read(len(ours) - 1)
+        late = last.timestamp_ns - last.metadata["sender_timestamp_ns"]
+        assert abs(here[-1] - there[-1] - late) < 10e6
 
 
 @pytest.mark.slow
