@@ -54,12 +54,13 @@ class Canvas:
 
         self.width, self.height = width, height
         self.pixels: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
-        self.pixels[:] = colour
+        self.fill((0, 0, width, height), colour)
 
     def fill(self, box: Box, colour: Colour) -> None:
         """Fill a rectangle."""
-        x, y, width, height = box
-        self.pixels[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)] = colour
+        import cv2
+
+        cv2.rectangle(self.pixels, box, colour, cv2.FILLED)  # numpy takes fifty times as long for three bytes a pixel
 
     def frame(self, box: Box, colour: Colour, thickness: int) -> None:
         """Draw a rectangle's outline, inside it."""

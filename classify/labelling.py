@@ -1,7 +1,8 @@
 """The labelling loop: a key becomes an action, that changes the session, the journal keeps it, and the window shows it.
 
-What was done is durable before anything else is shown. Meanwhile, and while pictures are decoded and drawn, the window
-goes on taking keys: OpenCV keeps no more than one while nobody listens.
+What was done is durable before anything else is shown: what comes next is drawn while the disk works, and held back
+until it is done. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps no more than
+one while nobody listens.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class Labelling:
         self._clock = clock
         self._session, self._pictures = work.session, work.pictures
         self._window = window
-        self._aside = ThreadPoolExecutor(1, "aside")  # what takes time, while the window is listened to
+        self._aside = ThreadPoolExecutor(2, "aside")  # what takes time, while the window is listened to
+        self._syncing: Future[None] | None = None  # what was done last, on its way to the disk
         self._drawing = Drawing()
         self._player = Player()
         self._pace = Pace()
@@ -201,8 +203,9 @@ class Labelling:
 
     def _label_batch(self, _: int) -> None:
         stop = min(self._session.cursor + BATCH, self._session.count)
-        for position in range(self._session.cursor, stop):
-            self._await(self._aside.submit(self._pictures.get, position))
+        missing = [n for n in range(self._session.cursor, stop) if self._pictures.peek(n) is None]
+        if missing:
+            self._await(self._aside.submit(lambda: [self._pictures.get(n) for n in missing]))
         self._note_unreadable()
         self._keep(self._session.label_until(stop, 0))
 
@@ -369,12 +372,19 @@ class Labelling:
         return work.result()
 
     def _keep(self, event: Event | None, otherwise: str = "") -> None:
-        """Make an event durable, while the window lives on; say something else if there is none."""
+        """Write an event down, to be durable before anything else is shown; say something else if there is none."""
         if event is None:
             self._look.message = otherwise
             return
+        self._settle()
         self._work.keeper.keep(event, self._session.cursor)
-        self._await(self._aside.submit(self._work.journal.sync))
+        self._syncing = self._aside.submit(self._work.journal.sync)
+
+    def _settle(self) -> None:
+        """Return when all that was done is on the disk, while the window lives on."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            self._await(syncing)
 
     # ---------------------------------------------------------------------------------------------------------- showing
 
@@ -387,7 +397,9 @@ class Labelling:
         self._pictures.look_at(looked_at, step)
         picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))
         self._note_unreadable()
-        self._window.set_title(title(session, picture, self._pace, legend))
         shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])
-        self._window.show(self._await(self._aside.submit(self._drawing.draw, shown, size)))
+        drawn = self._await(self._aside.submit(self._drawing.draw, shown, size))
+        self._settle()
+        self._window.set_title(title(session, picture, self._pace, legend))
+        self._window.show(drawn)
         self._shown = _Shown(arrivals, size, self._clock())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from classify.canvas import Box, Canvas, Colour
@@ -40,6 +41,7 @@ def label_colour(label: int) -> Colour:
     return CLASS_COLOURS[label] if label < len(CLASS_COLOURS) else FOREIGN
 
 
+@cache
 def palette() -> NDArray[np.uint8]:
     """The colours of all labels, shape (256, 3)."""
     import numpy as np
@@ -95,9 +97,16 @@ def _in_columns(labels: bytearray, width: int) -> NDArray[np.uint8]:
     values = np.frombuffer(bytes(labels), np.uint8)
     if len(values) <= width:
         return values[np.arange(width) * len(values) // width]
-    column = np.arange(len(values)) * width // len(values)
-    counts = np.bincount(column * 256 + values, minlength=width * 256).reshape(width, 256)
+    counts = np.bincount(_first_bins(len(values), width) + values, minlength=width * 256).reshape(width, 256)
     return np.asarray(counts.argmax(1), np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _first_bins(count: int, width: int) -> NDArray[np.intp]:
+    """Where the counters of all 256 labels begin that a frame is counted in: 256 for each column."""
+    import numpy as np
+
+    return np.arange(count, dtype=np.intp) * width // count * 256
 
 
 def draw_near(canvas: Canvas, box: Box, near: Near) -> None:
