@@ -7,8 +7,10 @@ line and an exit status: 0 fine, 1 failed with every label kept, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +112,9 @@ def _label(args: argparse.Namespace) -> int:
     window: Window | None = None
     try:
         while True:
-            with LabelJournal(journal_path(path)) as journal:
+            with _long_lived():
+                journal = LabelJournal(journal_path(path))
+            with journal:
                 desk = _set_up(args, journal)
                 if desk is None:
                     return 0
@@ -127,6 +131,22 @@ def _label(args: argparse.Namespace) -> int:
     finally:
         if window is not None:
             window.close()
+
+
+@contextmanager
+def _long_lived() -> Iterator[None]:
+    """Python's search for garbage is off meanwhile, and passes over what was made here ever after.
+
+    A hundred thousand labels are no garbage. To look through them again and again takes as long as to read them, and
+    later it would come between a key and its picture.
+    """
+    gc.collect()  # or what is left from before would stay, too
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

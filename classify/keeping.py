@@ -16,13 +16,14 @@ from storage.labels.journal import (
     Looked,
     Moving,
     Redone,
+    Run,
     Undone,
     from_runs,
     to_runs,
 )
 
 
-def replay(session: Session, names: Sequence[str], entries: Iterable[Entry]) -> bool:
+def replay(session: Session, names: Sequence[str], entries: Sequence[Entry]) -> bool:
     """Bring a session to where a journal's entries left it. Frames that are not there any more are left out.
 
     Returns whether the entries tell which frame was looked at last.
@@ -30,17 +31,24 @@ def replay(session: Session, names: Sequence[str], entries: Iterable[Entry]) -> 
     positions = {name: position for position, name in enumerate(names)}
     highest = -1
     cursor: int | None = None
-    for entry in entries:
+    at_entry = 0
+    while at_entry < len(entries):
+        if keys := _one_by_one(entries, at_entry, names, session.cursor):
+            session.replay_keys(keys)
+            at_entry += len(keys)
+            cursor = session.cursor
+            highest = max(highest, cursor - 1)
+            continue
+        entry = entries[at_entry]
+        at_entry += 1
         match entry:
             case Classes() | Moving():
                 there = None
             case Labelled(frames, label, at, joined, restored):
-                found = sorted(positions[name] for name in from_runs(frames) if name in positions)
-                highest = max(highest, found[-1]) if found else highest
+                found = _places(frames, positions)
+                highest = max(highest, found[-1][1] - 1) if found else highest
                 there = _position(at, positions, highest)
-                session.replay(
-                    _stretches(found), NONE if label is None else label, there, joined=joined, undoable=not restored
-                )
+                session.replay(found, NONE if label is None else label, there, joined=joined, undoable=not restored)
             case Undone(at):
                 session.undo()
                 there = _position(at, positions, highest)
@@ -55,6 +63,22 @@ def replay(session: Session, names: Sequence[str], entries: Iterable[Entry]) -> 
     return cursor is not None
 
 
+def _one_by_one(entries: Sequence[Entry], first: int, names: Sequence[str], cursor: int) -> bytes:
+    """The labels that entries give, beginning with the `first`, while each labels the frame at the cursor and steps on.
+
+    Most entries of most journals do, and a hundred thousand of them shall not be replayed one by one.
+    """
+    labels = bytearray()
+    for number in range(first, len(entries)):
+        entry, place = entries[number], cursor + len(labels)
+        if not isinstance(entry, Labelled) or entry.joined or entry.restored or place + 1 >= len(names):
+            break
+        if entry.at != names[place + 1] or entry.frames != (names[place],):
+            break
+        labels.append(NONE if entry.label is None else entry.label)
+    return bytes(labels)
+
+
 def _position(at: str | None, positions: dict[str, int], highest: int) -> int | None:
     """Where a frame is. Past the last one is after all that were labelled: what came since is still to do."""
     if at is None:
@@ -62,7 +86,15 @@ def _position(at: str | None, positions: dict[str, int], highest: int) -> int | 
     return highest + 1 if at == "" else positions.get(at)
 
 
-def _stretches(positions: Sequence[int]) -> Iterator[Stretch]:
+def _places(frames: Sequence[Run], positions: dict[str, int]) -> list[Stretch]:
+    """Where frames are, as far as they are there."""
+    if len(frames) == 1 and isinstance(frames[0], str):  # nearly every entry
+        position = positions.get(frames[0])
+        return [] if position is None else [(position, position + 1)]
+    return list(_stretches(sorted(positions[name] for name in from_runs(frames) if name in positions)))
+
+
+def _stretches(positions: Iterable[int]) -> Iterator[Stretch]:
     """Ascending positions as stretches."""
     start = previous = None
     for position in positions:

@@ -63,7 +63,7 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
     given = recording.labels
     if isinstance(recording, PngReader):
         names = recording.names
-        relabel = relabel or any(_is_sorted(entry) for entry in entries)
+        relabel = relabel or (any(given) and any(_is_sorted(entry) for entry in entries))
         indices: Sequence[int] = range(len(names))
         if not relabel:
             indices = [index for index, label in enumerate(given) if label is None]

@@ -52,6 +52,20 @@ class _Action:
     parts: list[tuple[int, bytes, int]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Keys:
+    """Frames that were labelled one by one, from `start` on: an undo for each, in two bytes instead of an `_Action`."""
+
+    start: int
+    old: bytearray
+    new: bytearray
+
+    def pop(self) -> _Action:
+        """The last of them, which is none of them any more."""
+        position = self.start + len(self.new) - 1
+        return _Action(position, position + 1, [(position, bytes((self.old.pop(),)), self.new.pop())])
+
+
 class Session:
     """Labelling of a number of frames.
 
@@ -88,7 +102,7 @@ class Session:
         self.revision = 0
         self.unreadable: list[int] = []
         self._counts = [self.labels.count(label) for label in range(256)]
-        self._done: list[_Action] = []
+        self._done: list[_Action | _Keys] = []
         self._undone: list[_Action] = []
         self._flowing = False  # whether what is passed over next belongs to the last action
 
@@ -162,7 +176,7 @@ class Session:
         self.pause()
         if not self._done:
             return None
-        action = self._done.pop()
+        action = self._take_last()
         for start, old, _ in reversed(action.parts):
             self._set(start, old)
         self._undone.append(action)
@@ -276,44 +290,62 @@ class Session:
     ) -> None:
         """Make a change as it was made before, and put the cursor where it was put."""
         after = self.cursor if cursor is None else self._within(cursor)
+        self.pause()
         if undoable:
-            self._change(stretches, label, after, joined=joined, again=True)
+            self._do(stretches, label, after, joined=joined)
             return
         for start, stop in stretches:
             self._set(start, bytes([label]) * (stop - start))
         self.cursor = after
 
+    def replay_keys(self, labels: bytes) -> None:
+        """Label the frames from the current one on as they were labelled before: one by one, each by its own key."""
+        self.pause()
+        start, self.cursor = self.cursor, self.cursor + len(labels)
+        self._done.append(_Keys(start, bytearray(self._set(start, labels)), bytearray(labels)))
+        self._undone.clear()
+
     # ------------------------------------------------------------------------------------------------------------ parts
 
-    def _change(
-        self, stretches: Iterable[Stretch], label: int, after: int, *, joined: bool = False, again: bool = False
-    ) -> Change | None:
-        before, self.cursor = self.cursor, after
+    def _change(self, stretches: Iterable[Stretch], label: int, after: int, *, joined: bool = False) -> Change | None:
         if not joined:
             self._flowing = False
-        changed = tuple(stretches) if again else tuple(self._readable(stretches))
-        if not changed and not again:
+        changed = tuple(self._readable(stretches))
+        if not changed:
+            self.cursor = after
             return None
-        if not (joined and self._done):
-            joined = False
-            self._done.append(_Action(before, after))
-        action = self._done[-1]
-        action.after = after
-        self._undone.clear()
-        for start, stop in changed:
-            action.parts.append((start, bytes(self.labels[start:stop]), label))
-            self._set(start, bytes([label]) * (stop - start))
-        return Change(changed, label, joined)
+        return Change(changed, label, self._do(changed, label, after, joined=joined))
 
-    def _set(self, start: int, labels: bytes) -> None:
+    def _do(self, stretches: Iterable[Stretch], label: int, after: int, *, joined: bool) -> bool:
+        """Make a change, to be undone with the one before it if they are joined; returns whether they are."""
+        joined = joined and bool(self._done)
+        action = self._take_last() if joined else _Action(self.cursor, after)
+        self.cursor = action.after = after
+        for start, stop in stretches:
+            action.parts.append((start, self._set(start, bytes([label]) * (stop - start)), label))
+        self._done.append(action)
+        self._undone.clear()
+        return joined
+
+    def _take_last(self) -> _Action:
+        """What undo takes back next, which it can't any more."""
+        last = self._done[-1]
+        action = last.pop() if isinstance(last, _Keys) else last
+        if isinstance(last, _Action) or not last.new:
+            self._done.pop()
+        return action
+
+    def _set(self, start: int, labels: bytes) -> bytes:
+        """Give labels to the frames from a position on; returns those that they had."""
         stop = start + len(labels)
-        old = self.labels[start:stop]
+        old = bytes(self.labels[start:stop])
         for label in set(old):
             self._counts[label] -= old.count(label)
         for label in set(labels):
             self._counts[label] += labels.count(label)
         self.labels[start:stop] = labels
         self.revision += 1
+        return old
 
     def _readable(self, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
         """The stretches without the unreadable frames in them."""

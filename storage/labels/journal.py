@@ -350,9 +350,9 @@ def _entry(value: object) -> Entry | None:
     entry: Entry | None = None
     if not isinstance(value, dict):
         return None
+    if "frames" in value:  # nearly every line: there can be a hundred thousand, and matching takes its time
+        return _labelled(value)
     match value:
-        case {"label": int() | None, "frames": list()}:
-            entry = _labelled(value)
         case {"undo": True}:
             entry = Undone(_at(value))
         case {"redo": True}:
@@ -368,9 +368,11 @@ def _entry(value: object) -> Entry | None:
 
 
 def _labelled(value: Mapping[str, Any]) -> Labelled | None:
-    label, frames = value["label"], value["frames"]
+    label, frames = value.get("label", -1), value["frames"]
+    if not (label is None or (isinstance(label, int) and 0 <= label <= MAX_LABEL)) or not isinstance(frames, list):
+        return None
     runs = [run for frame in frames if (run := _run(frame)) is not None]
-    if len(runs) < len(frames) or not (label is None or 0 <= label <= MAX_LABEL):
+    if len(runs) < len(frames):
         return None
     return Labelled(tuple(runs), label, _at(value), value.get("joined") is True, value.get("restored") is True)
 
@@ -381,9 +383,9 @@ def _at(value: Mapping[str, Any]) -> str | None:
 
 
 def _run(value: object) -> Run | None:
+    if isinstance(value, str):
+        return value
     match value:
-        case str():
-            return value
         case [str(first), int(count)] if 0 < count <= MAX_RUN:
             return first, count
     return None
