@@ -42,19 +42,18 @@ PLAIN, BOLD = Font(), Font(bold=True)
 
 
 class Canvas:
-    """A picture of `width` by `height` pixels, in one colour to begin with.
+    """A picture of `width` by `height` pixels, to be filled first.
 
     Attributes
     ----------
     pixels : ndarray, shape (height, width, 3), uint8, RGB
     """
 
-    def __init__(self, width: int, height: int, colour: Colour) -> None:
+    def __init__(self, width: int, height: int) -> None:
         import numpy as np
 
-        self.width, self.height = width, height
+        self.size = self.width, self.height = width, height
         self.pixels: NDArray[np.uint8] = np.empty((height, width, 3), np.uint8)
-        self.fill((0, 0, width, height), colour)
 
     def fill(self, box: Box, colour: Colour) -> None:
         """Fill a rectangle."""

@@ -166,15 +166,17 @@ def frame_at(place: Place, size: tuple[int, int], cursor: int, count: int) -> in
 
 
 class Drawing:
-    """Draws views, one after the other."""
+    """Draws views, one after the other, each over the one before it."""
 
     def __init__(self) -> None:
         self._timeline = WholeTimeline()
+        self._canvas = Canvas(*SMALLEST)
 
     def draw(self, view: View, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The window's picture, shape (height, width, 3), uint8, RGB."""
+        """The window's picture, shape (height, width, 3), uint8, RGB; good until the next one is drawn."""
         width, height = (max(least, given) for least, given in zip(SMALLEST, size, strict=True))
-        canvas = Canvas(width, height, BACKGROUND)
+        canvas = self._canvas = self._canvas if self._canvas.size == (width, height) else Canvas(width, height)
+        canvas.fill((0, 0, width, height), BACKGROUND)
         layout = lay_out(width, height)
         _draw_frame(canvas, layout.picture, view)
         if layout.panel:

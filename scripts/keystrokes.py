@@ -10,7 +10,9 @@ ends with every frame labelled as the truth has it; what is shown before that is
 A key with Shift counts as one.
 
 Scale: a data directory with many frames is opened in a real window on a screen that nobody sees (Xvfb), keys come from
-`xdotool`, and times are taken from the start of the process to the first picture, from key to picture, and of S.
+`xdotool`, and times are taken from the start of the process to the first picture, from key to picture, and of S. What
+a key's time goes to is told as well: the journal's disk, decoding, drawing, the window (the first three overlap), and
+how long all threads together waited for a processor: where that is much, the machine was busy with something else.
 """
 
 from __future__ import annotations
@@ -272,30 +274,60 @@ def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
 
 KEYS = ("0", "1", "9", "Right", "n", "exclam", "b", "u", "Next", "Escape", "2", "3", "space", "Up", "4", "y")
 
-HARNESS = """
-import json, resource, sys, time
-started, out = float(sys.argv[1]), sys.argv[2]
-from classify import cli, commit, window
+PARTS = ("journal", "decoding", "drawing", "window", "processor")
 
-times = {"first_picture": None, "key_to_picture": [], "moved": None}
+HARNESS = """
+import json, os, resource, sys, time
+started, out = float(sys.argv[1]), sys.argv[2]
+from classify import cli, commit, drawing, pictures, window
+from storage.labels.journal import LabelJournal
+
+times = {"first_picture": None, "keys": [], "moved": None}
 pressed = None
+parts = {}
 real_show, real_key, real_move = window.Window.show, window.Window.key, commit.move_labelled
+
+def timed(owner, name, part):
+    real = getattr(owner, name)
+    def method(*args):
+        begin = time.monotonic()
+        try:
+            return real(*args)
+        finally:
+            parts[part] = parts.get(part, 0) + time.monotonic() - begin
+    setattr(owner, name, method)
+
+timed(LabelJournal, "append", "journal")
+timed(LabelJournal, "sync", "journal")
+timed(pictures.Pictures, "get", "decoding")
+timed(drawing.Drawing, "draw", "drawing")
+
+def queued():
+    waits = 0
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/schedstat") as file:
+            waits += int(file.read().split()[1])
+    return waits / 1e9
 
 def show(self, picture):
     global pressed
+    begin = time.monotonic()
     real_show(self, picture)
     self.listen()
     now = time.monotonic()
     if times["first_picture"] is None:
         times["first_picture"] = now - started
     if pressed is not None:
-        times["key_to_picture"].append(now - pressed)
+        parts["window"] = now - begin
+        times["keys"].append({**parts, "total": now - pressed, "processor": queued() - parts["processor"]})
         pressed = None
 
 def key(self, milliseconds):
     global pressed
     code = real_key(self, milliseconds)
     if code is not None:
+        parts.clear()
+        parts["processor"] = queued()
         pressed = time.monotonic()
     return code
 
@@ -316,6 +348,8 @@ sys.exit(status)
 
 def scale(frames: int, directory: Path) -> dict[str, Any]:
     """Open, label and sort a directory of many frames; times in seconds."""
+    from storage.dataset import frame_name
+    from storage.labels.given import DEFAULT
     from storage.labels.journal import LabelJournal, Labelled, journal_path
 
     day = directory / "many"
@@ -325,13 +359,16 @@ def scale(frames: int, directory: Path) -> dict[str, Any]:
         opened = [_run(day, environment, ["s"])["first_picture"] for _ in range(5)]
         keys = _run(day, environment, [key for _ in range(16) for key in KEYS], quit=False)
         with LabelJournal(journal_path(day)) as journal:
-            journal.clear(*(Labelled((f"{number:08d}.png",), number % 5) for number in range(frames)))
+            names = [*map(frame_name, range(frames)), ""]
+            journal.clear(
+                DEFAULT, *(Labelled((name,), n % 5, after) for n, (name, after) in enumerate(pairwise(names)))
+            )
         sorting = _run(day, environment, ["s"])
         begin = time.monotonic()
         command = [sys.executable, "-m", "classify", day, "--undo"]
         subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
         undone = time.monotonic() - begin
-    latencies = sorted(keys["key_to_picture"])
+    latencies = sorted(key["total"] for key in keys["keys"])
     return {
         "frames": frames,
         "first_picture": min(opened),
@@ -339,12 +376,21 @@ def scale(frames: int, directory: Path) -> dict[str, Any]:
         "first_picture_with_all_labelled": sorting["first_picture"],
         "keys": len(latencies),
         "key_to_picture_median": statistics.median(latencies),
-        "key_to_picture_99_percent": latencies[int(0.99 * len(latencies))],
+        "key_to_picture_99_percent": _share(latencies, 0.99),
         "key_to_picture_worst": latencies[-1],
+        "parts": {
+            part: {"median": _share(spent, 0.5), "99_percent": _share(spent, 0.99)}
+            for part in PARTS
+            for spent in [sorted(key.get(part, 0.0) for key in keys["keys"])]
+        },
         "sorted": sorting["moved"],
         "taken_back": undone,
         "memory_mb": max(keys["memory_mb"], sorting["memory_mb"]),
     }
+
+
+def _share(ascending: list[float], share: float) -> float:
+    return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
 def _make_many(day: Path, frames: int) -> None:
@@ -366,8 +412,10 @@ def _screen() -> Iterator[str]:
     command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1024x800x24", "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
+        try:
+            yield f":{server.stdout.readline().strip()}"
+        finally:
+            server.terminate()
 
 
 def _run(day: Path, environment: dict[str, str], keys: list[str], *, quit: bool = True) -> Any:
@@ -440,6 +488,8 @@ def _tell_scale(found: dict[str, Any]) -> None:
     print(
         f"{1000 * found['key_to_picture_99_percent']:.1f} ms 99 %, {1000 * found['key_to_picture_worst']:.1f} ms worst"
     )
+    for part, spent in found["parts"].items():
+        print(f"    {part:12} {1000 * spent['median']:6.1f} ms median, {1000 * spent['99_percent']:5.1f} ms 99 %")
     print(f"  S                         {found['sorted']:.1f} s; taken back in {found['taken_back']:.1f} s")
     print(f"  memory                    {found['memory_mb']:.0f} MB")
 
