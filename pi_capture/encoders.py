@@ -52,12 +52,14 @@ class EncoderPool(Generic[Encoded]):
         return self._inside / self._capacity
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
-        """Take a frame in. If there is no room, wait for it, or say False."""
+        """Take a frame in. If there is no room, wait for it, or say False; False too once the pool is closed."""
         with self._room:
-            while self._inside >= self._capacity:
+            while self._inside >= self._capacity and not self._closed:
                 if not wait:
                     return False
                 self._room.wait()
+            if self._closed:  # nobody would encode it
+                return False
             self._inside += 1
             self._waiting.append(frame)
             self._work.notify()
@@ -84,6 +86,7 @@ class EncoderPool(Generic[Encoded]):
         """No more frames come; those inside are encoded still."""
         with self._work:
             self._closed = True
+            self._room.notify_all()
             self._work.notify_all()
             self._ready.notify_all()
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from pi_capture import Recorder
-from storage import StorageError, open_recording
+from pi_capture.encoders import EncoderPool
+from storage import Frame, StorageError, open_recording
 from storage.png import encode_png, read_texts
 
 
@@ -163,6 +164,20 @@ def test_closed_is_closed(tmp_path: Path) -> None:
     assert recorder.close() == recorder.close()
     with pytest.raises(ValueError, match="closed"):
         recorder.write(picture(1))
+
+
+def test_a_frame_that_waits_for_room_when_all_ends_is_counted_and_holds_nobody_up() -> None:
+    ready, put = threading.Event(), list[bool]()
+    pool = EncoderPool(lambda frame: ready.wait() and frame.index, capacity=2, threads=1)
+    frames = [Frame(picture(n), n, n) for n in range(3)]
+    assert pool.put(frames[0], wait=True) and pool.put(frames[1], wait=True)
+    waiting = threading.Thread(target=lambda: put.append(pool.put(frames[2], wait=True)), daemon=True)
+    waiting.start()
+    pool.close()
+    waiting.join(10)
+    ready.set()
+    taken = [index for batch in iter(pool.take, None) for index in batch]
+    assert (put, taken) == ([False], [0, 1])
 
 
 def test_what_a_crash_left_is_taken_up_if_whole_and_removed_if_not(tmp_path: Path) -> None:
