@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -155,7 +155,7 @@ class Retention:
     def _size(self, path: Path, in_use: bool) -> int:
         if path in self._sizes:
             return self._sizes[path]
-        size = sum(file.stat(follow_symlinks=False).st_size for file in _files(path))
+        size = _bytes_in(path)
         if not in_use:
             self._sizes[path] = size
         return size
@@ -234,11 +234,19 @@ def _last_change(path: Path) -> float:
     return max(file.stat(follow_symlinks=False).st_mtime for file in (path, path / SESSIONS_NAME) if file.exists())
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from (file for file in path.rglob("*") if not file.is_dir())
-    else:
-        yield path
+def _bytes_in(path: Path | str) -> int:
+    """The bytes of a file, or of all files in a directory; frames may get their names meanwhile."""
+    if not os.path.isdir(path):
+        return os.lstat(path).st_size
+    total = 0
+    with os.scandir(path) as entries:
+        for entry in entries:
+            try:
+                inside = entry.is_dir(follow_symlinks=False)
+                total += _bytes_in(entry.path) if inside else entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:
+                continue
+    return total
 
 
 def _delete(path: Path) -> None:

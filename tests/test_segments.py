@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -244,6 +245,26 @@ def test_what_somebody_has_locked_stays(tmp_path: Path) -> None:
     Retention(Series.of(tmp_path / "day1"), Keep.parse(["1KB"])).tidy({third})
     assert first.exists() and not second.exists() and third.exists()
     os.close(fd)
+
+
+def test_old_segments_go_while_frames_get_their_names(tmp_path: Path) -> None:
+    record(tmp_path / "day1", range(20), "10frames")
+    target = tmp_path / "day1-20261121T101500-0003"
+    retention = Retention(Series.of(tmp_path / "day1"), Keep.parse(["1KB"]))
+    with Recorder(target, sync_interval=0.01) as recorder:
+        ended, n = threading.Event(), 0
+
+        def tidy() -> None:
+            told.extend(line for _ in range(10) for line in retention.tidy({target}))
+            ended.set()
+
+        told: list[str] = []
+        threading.Thread(target=tidy, daemon=True).start()
+        while not ended.is_set():
+            recorder.put(frame(n), wait=True)
+            n += 1
+    assert segments(tmp_path / "day1") == [target]
+    assert [line.split(" ")[0] for line in told] == ["removed", "removed"]
 
 
 def test_room_on_the_disk(tmp_path: Path) -> None:
