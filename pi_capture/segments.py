@@ -190,8 +190,9 @@ class SegmentedRecorder:
 
     def _open(self) -> Recorder:
         self._number += 1
+        self._newest = self._series.new_path(self._number)
         return Recorder(
-            self._series.new_path(self._number),
+            self._newest,
             backend=self._backend,
             sync_interval=self._sync_interval,
             facts={**self._facts, "segment": self._number},
@@ -224,8 +225,10 @@ class SegmentedRecorder:
 
     def _tidy(self) -> None:
         if self._retention is not None:
-            recorders = (self._current, self._old, self._next)
-            self._lines += self._retention.tidy({recorder.target for recorder in recorders if recorder is not None})
+            recorders = (self._current, self._old)
+            in_use = {recorder.target for recorder in recorders if recorder is not None}
+            lines = self._retention.tidy({*in_use, self._newest})  # the newest may be being opened just now
+            self._lines += lines  # not in one statement: it would bring back what was taken while this was going on
 
     # --------------------------------------------------------------------------------------------------- state and end
 

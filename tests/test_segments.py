@@ -267,6 +267,18 @@ def test_old_segments_go_while_frames_get_their_names(tmp_path: Path) -> None:
     assert [line.split(" ")[0] for line in told] == ["removed", "removed"]
 
 
+def test_each_line_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "day1-20261121T101500-0001.mkv").write_bytes(b"no video" * 100)
+    begun, told = threading.Event(), threading.Event()
+    monkeypatch.setattr(Retention, "tidy", lambda *_: begun.set() or told.wait(10) and ["a line"])
+    recorder = SegmentedRecorder(tmp_path / "day1.mkv", Limit.parse("1h"), Keep.parse(["1GB"]))
+    assert begun.wait(10)
+    assert ["was left as it is" in line for line in recorder.take_lines()] == [True]
+    told.set()
+    recorder.close()
+    assert set(recorder.take_lines()) == {"a line"}
+
+
 def test_room_on_the_disk(tmp_path: Path) -> None:
     record(tmp_path / "day1", range(30), "10frames")
     series = Series.of(tmp_path / "day1")
