@@ -187,6 +187,7 @@ class Command:
             return
         try:
             status: int | None = self._process.wait(PATIENCE_SECONDS)
+            self._signal_group(signal.SIGTERM)  # to what it left running, while the number is surely still its own
         except subprocess.TimeoutExpired:  # it closed its output and goes on
             status = None
             self._kill()
@@ -216,10 +217,15 @@ class Command:
             self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
+        """Unless it was waited for already: its number may be somebody else's by now."""
+        if self._process is not None and self._process.returncode is None:
+            self._signal_group(number)
+
+    def _signal_group(self, number: signal.Signals) -> None:
         """To the whole group: a shell may have started others."""
-        if self._process is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+        assert self._process is not None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
     def take_lines(self) -> list[str]:
         lines, self._lines = self._lines, []

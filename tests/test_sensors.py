@@ -14,7 +14,7 @@ import pytest
 
 from pi_capture import CameraError, UsageError, record
 from pi_capture.sample_time import SampleClock
-from pi_capture.sensors import parse_sensor
+from pi_capture.sensors import Command, parse_sensor
 from storage.video.writer import VideoReader
 from tests.live import clicking, counting, flashing, sensor, session_of
 
@@ -150,6 +150,16 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Command(parse_sensor("a,rate=10,format=text=echo 1"))
+    command.start()
+    assert [samples.tolist() for samples in command.chunks() if samples is not None] == [[[1.0]]]
+    signalled: list[int] = []
+    monkeypatch.setattr("os.killpg", lambda group, number: signalled.append(group))  # by then somebody else's, perhaps
+    command.stop()
+    assert not signalled
 
 
 @pytest.mark.parametrize(
