@@ -27,6 +27,8 @@ ERROR, WARNING = 3, 4  # the journal's priorities
 class StopSignals:
     """Within this context Ctrl-C, SIGTERM and a closed terminal set `event`; a second Ctrl-C ends the program at once.
 
+    A program that was told not to mind a closed terminal (``nohup``) does not.
+
     What was not durable by then is taken up by the next recording into the same place.
     """
 
@@ -38,7 +40,7 @@ class StopSignals:
     def __enter__(self) -> Self:
         for name in STOPPING:
             number = getattr(signal, name, None)
-            if number is not None:
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 self._before[number] = signal.signal(number, self._stop)
         return self
 

@@ -79,6 +79,21 @@ def test_a_signal_is_a_normal_end(tmp_path: Path, number: signal.Signals) -> Non
     assert session["end"] == "stopped" and session["frames"] == len(files) and session["camera"] == "demo:0"
 
 
+def test_under_nohup_a_closed_terminal_is_no_end(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does it; programs that are started inherit it
+    try:
+        process = start(tmp_path / "day1", -1, *DEMO, "--sync-interval", 0.1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for_frames(tmp_path / "day1")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+
+
 def test_a_second_ctrl_c_aborts_and_loses_nothing_that_showed(tmp_path: Path) -> None:
     # A stopped process gets both signals at once when it goes on: the second while the first is being dealt with.
     process = start(tmp_path / "day1", -1, *DEMO, "--sync-interval", 0.1)
