@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking t
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 MAX_BYTES = 4 * MAX_PIXELS
 RESERVE_BYTES = 256 * 1024
+TAKEN_UP_AT_ONCE = 64  # frames that a crash left: each needs room for a copy, and each time a sync
 
 _TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
 _RESERVE_NAME = ".reserve.part"
@@ -235,9 +236,9 @@ class PngWriter:
             # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
             # checks what is really there.
             sync_filesystem(self._lock)
-            self.begin()
             done, directories = 0, set[Path]()
             try:
+                self.begin()
                 for temporary, directory, name in batch:
                     if directory not in directories:
                         self._make_class(directory)
@@ -291,25 +292,34 @@ class PngWriter:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""
         root = self._place.data_dir
         (root / f".{SESSIONS_NAME}.part").unlink(missing_ok=True)
-        for name in sorted(os.listdir(root)):
-            match = _TEMPORARY_NAME.fullmatch(name)
-            if match is None:
-                continue
-            temporary = root / name
+        waiting = [match for name in sorted(os.listdir(root)) if (match := _TEMPORARY_NAME.fullmatch(name))]
+        for at in range(0, len(waiting), TAKEN_UP_AT_ONCE):
+            self._take_up(waiting[at : at + TAKEN_UP_AT_ONCE])
+
+    def _take_up(self, waiting: Sequence[re.Match[str]]) -> None:
+        root = self._place.data_dir
+        whole: list[tuple[Path, re.Match[str]]] = []
+        for match in waiting:
+            temporary = root / match[0]
             data = temporary.read_bytes()
-            if is_whole_png(data):
-                directory = root / (match["class_name"] or "")
-                if not directory.is_dir():
-                    directory.mkdir()
-                    sync_directory(root)
-                # Written anew: after a failed sync, what is read back may be in memory only.
-                fresh = root / f"{name[:-5]}.again.part"
-                fresh.unlink(missing_ok=True)
-                write_new(fresh, data)
-                sync_filesystem(self._lock)
-                _publish(str(fresh), str(directory / frame_name(int(match["number"]))))
-                sync_directory(directory)
-            temporary.unlink()
+            if not is_whole_png(data):
+                temporary.unlink()
+                continue
+            # Written anew: after a failed sync, what is read back may be in memory only.
+            fresh = root / f"{match[0][:-5]}.again.part"
+            fresh.unlink(missing_ok=True)
+            write_new(fresh, data)
+            whole.append((fresh, match))
+        sync_filesystem(self._lock)
+        directories = set[Path]()
+        for fresh, match in whole:
+            temporary = fresh.replace(root / match[0])  # there is one of each, whenever this is interrupted
+            directory = root / (match["class_name"] or "")
+            self._make_class(directory)
+            _publish(str(temporary), str(directory / frame_name(int(match["number"]))))
+            directories.add(directory)
+        for directory in directories:
+            sync_directory(directory)
 
 
 def _publish(temporary: str, final: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import threading
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pi_capture import Recorder
+from pi_capture import Recorder, RecordingError
 from pi_capture.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
+from storage.atomic import rename_new
 from storage.png import encode_png, read_texts
+from storage.sessions import write_sessions
 
 
 def picture(n: int, size: tuple[int, int] = (16, 12)) -> np.ndarray:
@@ -196,6 +199,49 @@ def test_what_a_crash_left_is_taken_up_if_whole_and_removed_if_not(tmp_path: Pat
     assert visible(day) == [
         ".somebody-elses.part", "0/00000002.png", "00000000.png", "00000001.png", "00000003.png", "recording.json",
     ]  # fmt: skip
+
+
+def test_taking_up_what_a_crash_left_may_be_interrupted_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = tmp_path / "day1"
+    day.mkdir()
+    for n in range(3):
+        (day / f".{n:08d}.part").write_bytes(encode_png(picture(n), {"Timestamp": str(n)}))
+
+    def interrupted(source: str, target: str) -> None:
+        rename_new(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("storage.png.rename_new", interrupted)
+        Recorder(day)
+    with Recorder(day) as recorder:
+        recorder.write(picture(3))
+    assert numbers(day) == [0, 1, 2, 3]
+    assert visible(day) == [*(f"{n:08d}.png" for n in range(4)), "recording.json"]
+
+
+def test_what_was_stored_gets_its_names_though_there_was_no_room_for_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = iter([OSError(errno.ENOSPC, "No space left on device")])
+
+    def once(data_dir: Path, sessions: list[dict[str, object]]) -> None:
+        if error := next(full, None):
+            raise error
+        write_sessions(data_dir, sessions)
+
+    monkeypatch.setattr("storage.png.write_sessions", once)
+    recorder = Recorder(tmp_path / "day1", sync_interval=0.01)
+    with pytest.raises(RecordingError, match="the disk is full") as told:
+        for n in range(10_000):
+            recorder.write(picture(n))
+        recorder.close()
+    summary = told.value.summary
+    with pytest.raises(RecordingError, match="the disk is full") as told:
+        recorder.close()
+    assert told.value.summary.frames >= summary.frames > 0
+    assert numbers(tmp_path / "day1") == list(range(told.value.summary.frames))
+    assert told.value.summary.captured == told.value.summary.frames + told.value.summary.dropped_disk
 
 
 def test_frames_written_by_others_meanwhile_stay(tmp_path: Path) -> None:
