@@ -57,7 +57,9 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
     """Replace ``recording.json``; durable on return."""
     content = {"version": VERSION, "sessions": list(sessions)}
-    replace_file(data_dir / SESSIONS_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    # The name of a file from elsewhere may be no UTF-8: then there are question marks in it.
+    data = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")
+    replace_file(data_dir / SESSIONS_NAME, data + b"\n")
 
 
 def _is_session(value: Any) -> bool:

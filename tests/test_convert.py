@@ -20,6 +20,8 @@ from PIL import Image
 from storage import Frame, StorageError, open_recording
 from storage.convert import convert
 from storage.extract import extract
+from storage.streams.export import export
+from storage.streams.merge import merge_streams
 from storage.video.writer import VideoWriter
 from tests.conftest import picture, write_video
 
@@ -188,6 +190,17 @@ def test_refused_and_nothing_is_left(tmp_path: Path) -> None:
             convert(mixed, tmp_path / target, fps=1)
     assert sorted(os.listdir(tmp_path)) == sorted([*before, "mixed"])
     assert taken.read_text() == "mine"
+
+
+@pytest.mark.parametrize("target", ["day1", "day1.h5", "day1.mkv"])
+def test_a_name_that_is_no_utf8_costs_nothing(tmp_path: Path, target: str) -> None:
+    shown = [Frame(picture(n, (32, 24)), n, n * 10**8, {}) for n in range(3)]
+    source = recorded(tmp_path / "M\udce4rz.mkv", shown, [None] * 3)
+    assert convert(source, tmp_path / target) == 3
+    assert contents(tmp_path / target) == contents(source)
+    merge_streams(tmp_path / "both.mkv", [source, recorded(tmp_path / "b.mkv", shown, [None] * 3)])
+    assert len(open_recording(tmp_path / "both.mkv")) == 3
+    export(source, tmp_path / "files")
 
 
 def test_what_an_interruption_left_is_cleared_up(tmp_path: Path) -> None:

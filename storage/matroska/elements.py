@@ -152,7 +152,7 @@ def track_entry(track: Track, uuid: bytes) -> bytes:
         element(Id.TRACK_TYPE, unsigned(track.kind)),
         element(Id.FLAG_LACING, b"\0"),
         element(Id.MAX_BLOCK_ADDITION_ID, b"\1"),
-        element(Id.NAME, track.name.encode()),
+        element(Id.NAME, _utf8(track.name)),
         element(Id.LANGUAGE, b"und"),
         element(Id.CODEC_ID, track.codec.encode()),
     ]
@@ -194,10 +194,15 @@ def _track_uid(uuid: bytes, number: int) -> int:
 def tag_entry(track: int | None, texts: Mapping[str, str], uuid: bytes) -> bytes:
     target = b"" if track is None else element(Id.TAG_TRACK_UID, unsigned(_track_uid(uuid, track)))
     simple = [
-        element(Id.SIMPLE_TAG, element(Id.TAG_NAME, name.encode()), element(Id.TAG_STRING, text.encode()))
+        element(Id.SIMPLE_TAG, element(Id.TAG_NAME, name.encode()), element(Id.TAG_STRING, _utf8(text)))
         for name, text in texts.items()
     ]
     return element(Id.TAG, element(Id.TARGETS, target), *simple)
+
+
+def _utf8(text: str) -> bytes:
+    """A text, with question marks for what is none: the name of a file from elsewhere may be in another encoding."""
+    return text.encode(errors="replace")
 
 
 def cluster_bytes(block: Block) -> bytes:

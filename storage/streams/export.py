@@ -226,7 +226,8 @@ class _Job:
             "unix_seconds_at_0": None if self._wall_zero_ns is None else self._wall_zero_ns / 1e9,
             "files": list(self._known.values()),
         }
-        replace_file(self._directory / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+        data = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")  # as in `storage.sessions`
+        replace_file(self._directory / MANIFEST, data + b"\n")
 
 
 def _identity(path: Path) -> str:

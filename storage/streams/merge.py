@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.atomic import appearing
+from storage.dataset import printable
 from storage.errors import StorageError
 from storage.movie import DECODING_TIMES_ONLY
 from storage.streams.align import Alignment, SyncEvent, align
@@ -168,7 +169,7 @@ class _Job:
             out = self._new_track(path, track, stream)
             name = free_name(_name(path, track, alone=len(found) == 1), self._names)
             facts = {
-                "MERGED_FROM": path.name,
+                "MERGED_FROM": printable(path.name),
                 "ALIGNED_BY": alignment.how,
                 "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
             }
@@ -321,7 +322,7 @@ def _name(path: Path, track: Track, *, alone: bool) -> str:
     """What a track is called among others: as in its file, or after that if it has no name."""
     if any(name.lower() in ("title", "name") for name in track.tags):
         return track.name
-    return path.stem if alone else f"{path.stem}-{track.kind}"
+    return printable(path.stem if alone else f"{path.stem}-{track.kind}")
 
 
 def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
