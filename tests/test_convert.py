@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
@@ -160,6 +161,17 @@ def test_labels_of_a_movie_are_in_a_table(tmp_path: Path) -> None:
     assert extract(tmp_path / "day1.mp4", tmp_path / "day2").written == 4
     with open_recording(tmp_path / "day2") as recording:
         assert list(recording.labels) == labels
+
+
+def test_a_table_of_labels_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "day1.mkv", [Frame(picture(n), n, n * 10**8) for n in range(2)], [None, "tür"])
+    convert(source, tmp_path / "day1.mp4")
+    program = "import sys, storage; print(ascii(storage.open_recording(sys.argv[1]).labels))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "day1.mp4")], capture_output=True, text=True, check=True,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )  # fmt: skip
+    assert done.stdout == "[None, 't\\xfcr']\n"
 
 
 def test_refused_and_nothing_is_left(tmp_path: Path) -> None:

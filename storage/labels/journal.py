@@ -440,7 +440,7 @@ def read_table(path: Path, frames: int) -> list[str | None]:
     table = path.with_name(f"{path.name}.labels.csv")
     labels: list[str | None] = [None] * frames
     try:
-        rows = csv.reader(io.StringIO(table.read_text()))
+        rows = csv.reader(io.StringIO(table.read_text("utf-8")))
         if next(rows, None) == ["frame", "class"]:
             for frame, label in rows:
                 labels[int(frame)] = label
