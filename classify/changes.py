@@ -82,13 +82,6 @@ class Changes:
             block += 1
         return max(position, min(self.count, block * BLOCK))
 
-    def known_since(self, position: int) -> int:
-        """The same backwards: from there up to the position every frame has been examined."""
-        block = min(position, self.count - 1) // BLOCK
-        while block >= 0 and self._found[block] is not None:
-            block -= 1
-        return min(position, (block + 1) * BLOCK)
-
     def add(self, block: int, signatures: Sequence[NDArray[np.float32]]) -> None:
         """Take the signatures of the frames in `reach` of a block."""
         import numpy as np

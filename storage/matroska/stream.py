@@ -19,7 +19,6 @@ from storage.matroska.track import Block, Track
 
 NOTE_MARK = b"pi-capture:"
 MOST_SMALL = 1 << 20  # bytes of anything but a picture
-MOST_LENGTH_BYTES = 12
 
 
 def opening(tracks: Sequence[Track]) -> bytes:

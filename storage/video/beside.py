@@ -6,7 +6,7 @@ The frames, and the order in which everything goes to the file, are `storage.vid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.errors import StorageError
 from storage.matroska.reader import Contents
@@ -21,13 +21,7 @@ from storage.streams.samples import (
     entry_of,
     tracks_of,
 )
-from storage.video.file import (
-    LABELS,
-    PICTURES,
-)
-
-if TYPE_CHECKING:
-    pass
+from storage.video.file import LABELS, PICTURES
 
 LABEL_SECONDS = 1.0
 DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
