@@ -270,7 +270,7 @@ def test_old_segments_go_while_frames_get_their_names(tmp_path: Path) -> None:
 def test_each_line_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "day1-20261121T101500-0001.mkv").write_bytes(b"no video" * 100)
     begun, told = threading.Event(), threading.Event()
-    monkeypatch.setattr(Retention, "tidy", lambda *_: begun.set() or told.wait(10) and ["a line"])
+    monkeypatch.setattr(Retention, "tidy", lambda *_: begun.set() or (told.wait(10) and ["a line"]))
     recorder = SegmentedRecorder(tmp_path / "day1.mkv", Limit.parse("1h"), Keep.parse(["1GB"]))
     assert begun.wait(10)
     assert ["was left as it is" in line for line in recorder.take_lines()] == [True]
