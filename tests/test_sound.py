@@ -117,3 +117,12 @@ def test_a_sound_server_and_alsa_on_it(tmp_path: Path, server: str) -> None:
         assert abs(len(samples) - 120_000) <= 4800
         assert pitch(samples[48_000:96_000, 1], 48_000) == pytest.approx(660, abs=2)
         assert (times[-1] - times[0]) / 1e9 == pytest.approx(len(samples) / 48_000, abs=0.02)
+
+
+def test_converting_tells_that_sound_and_sensors_stay_where_they_are(tmp_path: Path) -> None:
+    record(tmp_path / "day1.mkv", 0.5, camera="demo", audio=["lavfi:sine"])
+    command = [sys.executable, "-m", "storage", "convert", str(tmp_path / "day1.mkv"), str(tmp_path / "day2.mkv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "sound of" in done.stderr and "only there" in done.stderr
+    command[-2:] = command[-1], str(tmp_path / "day3.mkv")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""

@@ -57,8 +57,8 @@ def extract(args: argparse.Namespace) -> int:
 CONVERT = """\
 Make a recording in another format, told by the names: a directory (PNG files), .h5, .mkv; or .mp4 and
 .mov, H.264 in yuv420p, for other programs. Frames, times, labels and what is known of the sessions go
-along; labels of .mp4 and .mov into a table beside them. IN may also be a directory of pictures from
-elsewhere, or any video.
+along; labels of .mp4 and .mov into a table beside them. Sensors and sound that were recorded stay in
+IN. IN may also be a directory of pictures from elsewhere, or any video, whose sound goes into .mp4.
 """
 
 
@@ -79,7 +79,18 @@ def convert(args: argparse.Namespace) -> int:
         print_json({"path": str(args.target), "frames": frames})
     else:
         print(f"{args.target}: {frames} frames")
+    if left_out := _sample_tracks(args.source):
+        of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
+        print(f"{printable(of_source)}; python -m storage export makes files of sensors and sound", file=sys.stderr)
     return 0
+
+
+def _sample_tracks(source: Path) -> list[str]:
+    """The names of the sensors and sound that are in a recording of ours."""
+    from storage.formats import open_recording
+
+    with open_recording(source) as recording:
+        return [track.name for track in getattr(recording, "tracks", ())]
 
 
 # ------------------------------------------------------------------------------------------------------------- features
