@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.atomic import lock_directory
-from storage.dataset import SESSIONS_NAME, class_directories, image_names, natural_key
+from storage.dataset import SESSIONS_NAME, class_directories, image_names, natural_key, next_number
 from storage.errors import StorageError
 from storage.heads import Head, read_head
 from storage.moves import Moved, complete, last_facts, move_files, undo
-from storage.sessions import read_sessions, write_sessions
+from storage.sessions import close_interrupted, read_sessions, write_sessions
 from storage.stretches import GAP, TRAIN, VAL, divide
 
 if TYPE_CHECKING:
@@ -111,13 +111,22 @@ def split(
             return result
         facts = {"val": val, "gap": gap, "stretch": result.stretch, "seed": seed, "val_dir": beside.val_dir.name}
         try:
-            beside.begin(read_sessions(data_dir), with_gap=any(counts[GAP] for counts in result.counts.values()))
+            beside.begin(_ended_sessions(data_dir), with_gap=any(counts[GAP] for counts in result.counts.values()))
             move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
         finally:
             beside.clear()  # if nothing could be moved
         return result
     finally:
         os.close(lock)
+
+
+def _ended_sessions(data_dir: Path) -> list[dict[str, Any]]:
+    """The sessions of a data directory; one that was killed learns its length: its numbers are used, whatever goes."""
+    sessions = read_sessions(data_dir)
+    if sessions and sessions[-1].get("frames") is None:
+        close_interrupted(sessions, next_number(data_dir))
+        write_sessions(data_dir, sessions)
+    return sessions
 
 
 def is_split(data_dir: Path) -> bool:

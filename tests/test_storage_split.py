@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from bisect import bisect_left
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from storage.atomic import lock_directory
 from storage.cli import main
 from storage.errors import StorageError
 from storage.moves import move_files, undo
+from storage.png import PngWriter
 from storage.split import split, undo_split
 from storage.stretches import GAP, TRAIN, VAL, divide
 from tests.labelled import everything, record, times
@@ -305,6 +307,19 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(
     if arguments not in BAD_USAGE:
         assert told.err.startswith("storage: ") and told.err.count("\n") == 1 and FAILURES[arguments[0]] in told.err
     assert everything(tmp_path) == before
+
+
+def test_numbers_that_a_killed_recorder_gave_are_not_given_again(tmp_path: Path) -> None:
+    day, labels = tmp_path / "day1", acts(60, classes="01")
+    record(day, labels)
+    killed = json.loads((day / "recording.json").read_text())
+    killed["sessions"][-1]["frames"] = None
+    (day / "recording.json").write_text(json.dumps(killed))
+    split(day)
+    for last in sorted(day.glob("*/*.png"), key=lambda path: path.name)[-50:]:  # as if its end had been held out
+        last.rename(tmp_path / "val_day1" / last.parent.name / last.name)
+    with closing(PngWriter(day)) as writer:
+        assert writer.next_index == len(labels)
 
 
 def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:
