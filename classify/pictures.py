@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from classify.changes import BLOCK, Changes, reach, signature
-from storage.errors import StorageError
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -162,8 +161,8 @@ class Pictures:
             picture = Picture(_fit(frame.pixels))
         except OSError as error:
             picture = Picture(None, f"{error.filename}: {error.strerror}")
-        except (StorageError, ValueError) as error:
-            picture = Picture(None, str(error))
+        except Exception as error:  # what a stranger's file makes a library raise: without this thread, all would wait
+            picture = Picture(None, str(error) or type(error).__name__)
         with self._changed:
             self._keep(position, picture)
             if picture.pixels is None:
@@ -193,7 +192,7 @@ class Pictures:
                     frame = self._read(position)
                     signatures.append(signature(frame.pixels))
                     times.append(frame.timestamp_ns)
-                except (StorageError, OSError, ValueError):
+                except Exception:  # as in `_load`
                     unreadable.append(position)
                     signatures.append(signatures[-1] if signatures else signature(_black()))
                 yield position

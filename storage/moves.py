@@ -33,6 +33,7 @@ from typing import Any
 
 from storage.atomic import rename_new, sync_directory
 from storage.errors import StorageError
+from storage.strangers import parse_json
 
 VERSION = 1
 
@@ -526,6 +527,6 @@ def _parse(journal: Path, data: bytes) -> tuple[_Batch | None, int]:
 
 def _value(line: bytes) -> object:
     try:
-        return json.loads(line) if line.endswith(b"\n") else None
+        return parse_json(line) if line.endswith(b"\n") else None
     except ValueError:
         return None

@@ -7,7 +7,6 @@ records are read by `storage.video.writer`.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from bisect import bisect_left, bisect_right
@@ -22,6 +21,7 @@ from storage.errors import StorageError
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
+from storage.strangers import parse_json
 from storage.video.codecs import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
     if not facts.startswith(b'{"timestamp_ns":'):
         return None
     try:
-        content = json.loads(facts)
+        content = parse_json(facts)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
     except (ValueError, KeyError):
         return None

@@ -33,6 +33,7 @@ from storage.errors import StorageError
 from storage.frame import Frame
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session, read_sessions, write_sessions
+from storage.strangers import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -418,7 +419,7 @@ def _timestamp_ns(path: Path, data: bytes) -> int:
 def _metadata(data: bytes) -> dict[str, Any]:
     """What the camera reported; nothing if a stranger's file says something else there."""
     try:
-        metadata = json.loads(read_texts(data).get("Metadata", "{}"))
+        metadata = parse_json(read_texts(data).get("Metadata", "{}"))
     except ValueError:
         return {}
     return metadata if isinstance(metadata, dict) else {}

@@ -15,6 +15,7 @@ from typing import Any
 from storage.atomic import replace_file
 from storage.dataset import SESSIONS_NAME
 from storage.errors import StorageError
+from storage.strangers import parse_json
 
 VERSION = 1
 
@@ -41,7 +42,7 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
     """
     path = data_dir / SESSIONS_NAME
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         version, sessions = content["version"], content["sessions"]
     except FileNotFoundError:
         return []

@@ -102,3 +102,9 @@ def test_what_a_person_reads_about_a_broken_file(tmp_path: Path) -> None:
         _ = recording[0].pixels
     with pytest.raises(StorageError, match=r"00000001\.png: is empty$"):
         _ = recording[1].pixels
+
+
+def test_what_a_stranger_says_of_a_frame_may_be_bottomless(tmp_path: Path) -> None:
+    (tmp_path / "00000000.png").write_bytes(encode_png(np.full((2, 3, 3), 7, np.uint8), {"Metadata": "[" * 200_000}))
+    frame = open_recording(tmp_path)[0]
+    assert frame.metadata == {} and (frame.pixels == 7).all()

@@ -26,6 +26,7 @@ from storage.hdf5.format import Bytes, Dataset
 from storage.hdf5.table import Table
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session
+from storage.strangers import parse_json
 
 NO_LABEL = struct.pack("<h", -1)
 MOST_CLASSES = 4000  # what has room in an attribute
@@ -237,7 +238,7 @@ class TableRecording(Recording):
     def sessions(self) -> list[dict[str, Any]]:
         """What is known of each recording session, oldest first: as in ``recording.json``."""
         try:
-            sessions = json.loads(str(self._table.attributes().get("sessions", "[]")))
+            sessions = parse_json(str(self._table.attributes().get("sessions", "[]")))
         except ValueError:
             raise StorageError(f"{self._path} has damaged facts about its sessions") from None
         return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []
@@ -252,7 +253,7 @@ class TableRecording(Recording):
         with self._told_of(index):
             text = self._table.text("metadata", index) if "metadata" in self._table else b""
             try:
-                facts = json.loads(text) if text else {}
+                facts = parse_json(text) if text else {}
             except ValueError:
                 raise StorageError("has damaged metadata") from None
         return facts if isinstance(facts, dict) else {}

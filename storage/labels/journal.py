@@ -31,6 +31,7 @@ from typing import Any
 
 from storage.atomic import lock_file, replace_file, sync_directory
 from storage.errors import StorageError
+from storage.strangers import parse_json
 
 VERSION = 1
 JOURNAL_NAME = "labels.jsonl"
@@ -322,7 +323,7 @@ def _values(data: bytes) -> tuple[list[Any], int]:
     whole = data.rfind(b"\n") + 1
     lines = data[:whole].split(b"\n")[:-1]
     with contextlib.suppress(ValueError):  # all at once, which is many times quicker than one by one
-        values = json.loads(b"[" + b",".join(lines) + b"]")
+        values = parse_json(b"[" + b",".join(lines) + b"]")
         if len(values) == len(lines):
             return values, whole
     values, whole, bad = [], 0, False
@@ -339,7 +340,7 @@ def _values(data: bytes) -> tuple[list[Any], int]:
 
 def _value(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line) if line.endswith(b"\n") else None
+        value = parse_json(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -27,6 +27,7 @@ from storage.heads import read_head
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
 from storage.png import PngReader
 from storage.recording import Recording
+from storage.strangers import parse_json
 
 VERSION = 1
 LIVE_NAME = "live.jsonl"
@@ -201,7 +202,7 @@ def _read(path: Path) -> _Kept | None:
     values: list[Any] = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         try:
-            values.append(json.loads(line))
+            values.append(parse_json(line))
         except ValueError:
             break
     match values:

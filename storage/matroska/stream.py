@@ -16,6 +16,7 @@ from typing import Any
 from storage.matroska.elements import MUXER, Id, checksum, element, head, track_entry
 from storage.matroska.parse import elements_in, is_intact, parse_cluster, parse_tracks
 from storage.matroska.track import Block, Track
+from storage.strangers import parse_json
 
 NOTE_MARK = b"pi-capture:"
 MOST_SMALL = 1 << 20  # bytes of anything but a picture
@@ -40,10 +41,7 @@ def is_ours(front: bytes) -> bool:
 
 def from_json(data: bytes) -> dict[str, Any]:
     """What a stranger says. Raises ValueError if that is no JSON object."""
-    try:
-        told = json.loads(data)
-    except RecursionError:
-        raise ValueError("a damaged note") from None
+    told = parse_json(data)
     if not isinstance(told, dict):
         raise ValueError("a damaged note")
     return told

@@ -21,6 +21,7 @@ from storage.errors import StorageError
 from storage.extract import extract
 from storage.movie import MovieReader
 from storage.recording import Recording
+from storage.strangers import parse_json
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.streams.label_track import Interval, joined, read_intervals
 from storage.streams.tracks import Track, is_media, open_media, packets_of, read_tracks, tag_of, time_of, zero_of
@@ -120,7 +121,7 @@ class _Job:
             raise StorageError(f"{directory} is a file; give a directory")
         if manifest.exists():
             try:
-                content = json.loads(manifest.read_bytes())
+                content = parse_json(manifest.read_bytes())
                 self._known = {row["file"]: row for row in content["files"]}
                 same = content["identity"] == self._identity
             except (ValueError, KeyError, TypeError):

@@ -6,7 +6,6 @@ own order. So a track with an entry every few minutes neither waits for the othe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from storage.errors import StorageError
 from storage.movie import CONTAINERS, COVER_PICTURE, Marks, open_container
+from storage.strangers import parse_json
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -190,7 +190,7 @@ def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
     if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
         return {}
     try:
-        facts = json.loads(bytes(packet.get_sidedata("matroska_block_additional"))[8:])
+        facts = parse_json(bytes(packet.get_sidedata("matroska_block_additional"))[8:])
     except ValueError:
         return {}
     return facts if isinstance(facts, dict) else {}

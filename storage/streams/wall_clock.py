@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.strangers import parse_json
 from storage.streams.tracks import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _zero_by_frame(path: Path, track: Track) -> int | None:
 
 def _sessions(text: str) -> list[dict[str, Any]]:
     try:
-        sessions = json.loads(text or "[]")
+        sessions = parse_json(text or "[]")
     except ValueError:
         return []
     return [one for one in sessions if isinstance(one, dict)] if isinstance(sessions, list) else []

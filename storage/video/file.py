@@ -22,6 +22,7 @@ from storage.matroska.reader import Contents, begins_element, read_contents, rea
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
 from storage.sessions import close_interrupted
+from storage.strangers import parse_json
 from storage.streams.samples import marks_of, tracks_of
 from storage.video.codecs import CODECS, MAX_PIXELS, Codec
 
@@ -193,7 +194,7 @@ def _marks(fd: int, found: Contents, track: int) -> Any:
 def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
     """A frame's timestamp in nanoseconds, and its metadata."""
     try:
-        content = json.loads(block.facts)
+        content = parse_json(block.facts)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
         if isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict):
             return timestamp_ns, metadata
@@ -219,7 +220,7 @@ def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]
 def sessions_of(found: Contents) -> list[dict[str, Any]]:
     """What is known of each recording session in the file; nothing if that is damaged."""
     try:
-        sessions = json.loads(found.tags.get("SESSIONS", "[]"))
+        sessions = parse_json(found.tags.get("SESSIONS", "[]"))
     except ValueError:
         return []
     known = isinstance(sessions, list) and all(

@@ -1,0 +1,20 @@
+"""JSON out of files that may be anybody's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def parse_json(data: str | bytes) -> Any:
+    """What a text in JSON says.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON; or so deep that Python does not go down to its end, for which `json` has another error.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
