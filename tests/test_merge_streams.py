@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage import Frame, StorageError, open_recording
+from pi_capture import Recorder
+from storage import Frame, SampleTrack, StorageError, open_recording
 from storage.streams.merge import merge_streams
 from storage.video.writer import VideoWriter
 from tests.conftest import picture
@@ -194,6 +195,18 @@ def test_by_the_whole_of_the_sound(tmp_path: Path) -> None:
         merge_streams(
             tmp_path / "OUT2.mka", [tmp_path / "near.wav", tmp_path / "other.wav"], sync_on="cross-correlation"
         )
+
+
+def test_by_the_whole_of_two_sensors_of_which_one_paused(tmp_path: Path) -> None:
+    rate, moved = 200, np.random.default_rng(3).standard_normal(40 * 200).astype("<f4")
+    moved *= np.repeat(np.random.default_rng(4).random(160) ** 4, rate // 4)
+    inputs = [tmp_path / "A.mka", tmp_path / "B.mka"]
+    for path, begin in zip(inputs, (0.0, 2.5), strict=True):
+        with Recorder(path, fps=10, tracks=[SampleTrack("imu", rate)], pictures=False) as recorder:
+            for start, end in ((begin, 12.0), (begin + 13.0, 40.0)):  # what lies between never came, and is padded
+                recorder.write_samples("imu", moved[round(start * rate) : round(end * rate)], start)
+    found = merge_streams(tmp_path / "OUT.mka", inputs, sync_on="cross-correlation").alignments[1]
+    assert abs(found.offset_ns - 2_500_000_000) < 10_000_000
 
 
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

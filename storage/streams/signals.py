@@ -97,7 +97,8 @@ def envelope(path: Path, track: Track, rate: int) -> Signal:
     for part in decode_samples(path, track):
         begin_ns, samples = part.begin_ns, scaled(part.samples)
         first = samples[:1] if last is None else last
-        moved = np.abs(np.diff(samples, axis=0, prepend=first)).max(axis=1)
+        moved = np.abs(np.diff(samples, axis=0, prepend=first))
+        moved = np.nan_to_num(moved, posinf=0.0).max(axis=1)  # a pause is filled with NaN: nothing moved there
         last = samples[-1:]
         if not len(kept):
             kept_at = begin_ns / 1e9
