@@ -147,6 +147,17 @@ def test_a_file_is_continued_with_the_same_tracks_only(tmp_path: Path) -> None:
     programs_accept(path)
 
 
+def test_a_stretch_of_a_file_that_was_continued_after_a_boot(tmp_path: Path) -> None:
+    for begin in (1000, 10, 500):  # the clock begins anew with each boot
+        with Recorder(tmp_path / "a.mka", fps=1, tracks=[SampleTrack("imu", 50)], pictures=False) as recorder:
+            recorder.write_samples("imu", begin + np.arange(100), begin)
+    with VideoReader(tmp_path / "a.mka") as recording:
+        for begin in (1000, 10, 500):
+            times, samples = recording.tracks[0].read(begin * 10**9 + 5 * 10**8, (begin + 1) * 10**9)
+            assert times[0] == begin * 10**9 + 5 * 10**8
+            assert samples.ravel().tolist() == list(range(begin + 25, begin + 50))
+
+
 def test_formats_without_room_for_samples_say_so(tmp_path: Path) -> None:
     for name in ("day1", "day1.h5"):
         with pytest.raises(StorageError, match=r"record to .*day1\.mkv"):

@@ -326,8 +326,12 @@ class SampleReader:
         import numpy as np
 
         times = self._times_ns
-        first = 0 if begin_ns is None else max(0, int(np.searchsorted(times, begin_ns, "right")) - 1)
-        last = len(times) if end_ns is None else int(np.searchsorted(times, end_ns, "left"))
+        first, last = 0, len(times)
+        if (
+            times[1:] >= times[:-1]
+        ).all():  # not so where a recording goes on after a boot, which starts the clock anew
+            first = 0 if begin_ns is None else max(0, int(np.searchsorted(times, begin_ns, "right")) - 1)
+            last = len(times) if end_ns is None else int(np.searchsorted(times, end_ns, "left"))
         stamps: list[NDArray[np.int64]] = []
         parts: list[NDArray[Any]] = []
         for at, block in enumerate(self.blocks(first, last), first):
