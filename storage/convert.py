@@ -111,7 +111,7 @@ class _Job:
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> None:
     """Store a recording, session by session: each is one in the new recording too."""
-    for stretch in stretches(job.recording):
+    for stretch in stretches(job.recording, other_times=job.times is not None):
         writer = open_writer()
         try:
             writer.describe({**stretch.facts, "converted_from": job.recording.path.name})

@@ -85,7 +85,7 @@ def extract(
         labels = recording.labels
         times = None if times_from_fps is None else [round(n / times_from_fps * 1e9) for n in range(len(recording))]
         count = len(chosen) - len(missing)
-        for stretch, indices in _by_stretch(stretches(recording), missing):
+        for stretch, indices in _by_stretch(stretches(recording, other_times=times is not None), missing):
             writer = PngWriter(target)
             try:
                 writer.describe({**stretch.facts, "extracted": {"from": recording.path.name, "identity": identity}})

@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 AHEAD_PER_THREAD = 4
 SYNC_BYTES, SYNC_FRAMES = 64_000_000, 2000
 MOST_STRETCHES = 100  # sessions that alternate more often than that are not kept apart
+OF_THE_OTHER_TIMES = ("wall_minus_monotonic_ns", "anchors", "clock")
 OF_THE_OTHER_FILE = ("id", "first_index", "frames", "codec", "crf", "backend")
 
 
@@ -126,8 +127,12 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
 # ---------------------------------------------------------------------------------------------- sessions and their time
 
 
-def stretches(recording: Recording) -> list[Stretch]:
-    """The frames by session, in order; all in one stretch where nothing is known, or too much alternates."""
+def stretches(recording: Recording, *, other_times: bool = False) -> list[Stretch]:
+    """The frames by session, in order; all in one stretch where nothing is known, or too much alternates.
+
+    With `other_times` the frames get times that are not their own: then what is known of these is left out.
+    """
+    left_out = OF_THE_OTHER_FILE + (OF_THE_OTHER_TIMES if other_times else ())
     if isinstance(recording, PngReader):
         known: dict[str | None, Mapping[str, Any]] = {None: {}}
         known |= {str(session.get("id")): session for session in read_sessions(recording.path)}
@@ -138,7 +143,7 @@ def stretches(recording: Recording) -> list[Stretch]:
     if len(found) > MOST_STRETCHES:
         found = [Stretch(range(len(recording)), {})]
     return [
-        Stretch(stretch.indices, {name: fact for name, fact in stretch.facts.items() if name not in OF_THE_OTHER_FILE})
+        Stretch(stretch.indices, {name: fact for name, fact in stretch.facts.items() if name not in left_out})
         for stretch in found
     ]
 

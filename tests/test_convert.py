@@ -21,6 +21,7 @@ from PIL import Image
 from storage import Frame, StorageError, open_recording
 from storage.convert import convert
 from storage.extract import extract
+from storage.info import describe
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from storage.video.writer import VideoWriter
@@ -161,6 +162,18 @@ def test_labels_of_a_movie_are_in_a_table(tmp_path: Path) -> None:
     assert extract(tmp_path / "day1.mp4", tmp_path / "day2").written == 4
     with open_recording(tmp_path / "day2") as recording:
         assert list(recording.labels) == labels
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_frames_with_new_times_are_of_no_hour(tmp_path: Path, target: str) -> None:
+    with closing(VideoWriter(tmp_path / "a.mkv")) as writer:
+        writer.describe({"camera": "a box", "live": True, "wall_minus_monotonic_ns": 1_700_000_000 * 10**9})
+        writer.append(writer.encode(Frame(picture(0), 0, 5000 * 10**9)))
+    convert(tmp_path / "a.mkv", tmp_path / target)
+    assert describe(tmp_path / target).begun == 1_700_005_000
+    convert(tmp_path / "a.mkv", tmp_path / f"new{target}", fps=10)
+    new = describe(tmp_path / f"new{target}")
+    assert new.begun is None and new.sessions[0].facts["camera"] == "a box"
 
 
 def test_a_table_of_labels_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
