@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import struct
@@ -16,15 +17,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from classify.keeping import replay
 from classify.opening import open_frames
 from classify.session import NONE, Session
+from pi_capture import Recorder
 from storage import open_recording
 from storage.labels.given import labels_as_they_stand, last_classes
-from storage.labels.journal import LabelJournal, journal_path
-from storage.labels.live import adopt, live_path
+from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.labels.live import LiveJournal, adopt, live_path
 from tests.live import sensor
 
 HERE = Path(__file__).parents[1]
@@ -220,6 +223,26 @@ def test_live_labels_that_were_cut_off_before_any_key(tmp_path: Path, text: str)
     live_path(tmp_path / "day1").write_text(text)
     subprocess.run(again, check=True, capture_output=True)
     assert not live_path(tmp_path / "day1").exists() and set(shown_by_classify(tmp_path / "day1")) == {None}
+
+
+def test_a_key_for_which_there_was_no_room_takes_no_other_with_it(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "day1.mkv", fps=1) as recorder:
+        for n in range(10):
+            recorder.write(np.full((8, 8, 3), n, np.uint8))
+    journal = LiveJournal(tmp_path / "day1.mkv", Classes(("none", "door"), ("none", "door")), 0)
+    journal.start(0, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (live_path(tmp_path / "day1.mkv").stat().st_size + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.start(5 * 10**9, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.start(8 * 10**9, 0)
+    journal.close()
+    assert adopt(tmp_path / "day1.mkv") == 10
+    with open_recording(tmp_path / "day1.mkv") as recording:
+        assert labels_as_they_stand(recording) == ["door"] * 8 + ["none"] * 2
 
 
 def test_the_labeller_adopts_after_a_kill(tmp_path: Path) -> None:

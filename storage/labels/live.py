@@ -85,8 +85,15 @@ class LiveJournal:
             self._file = -1
 
     def _append(self, value: dict[str, Any]) -> None:
-        os.lseek(self._file, 0, os.SEEK_END)
-        os.write(self._file, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+        data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        size = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(data):  # a short write: the disk filled up, or a signal came
+                written += os.write(self._file, data[written:])
+        except OSError:
+            os.ftruncate(self._file, size)  # else the next key would go on in the middle of this line
+            raise
         _sync_data(self._file)
 
 
