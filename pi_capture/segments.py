@@ -176,6 +176,7 @@ class SegmentedRecorder:
             return
         self._opening.join()
         self._next.take_over(self._current)
+        self._next.describe(self._facts)  # some may have become known while it was being opened
         self._old, self._current, self._next, self._opening = self._current, self._next, None, None
         self._frames, self._first_ns = 0, None
         self._segments += 1

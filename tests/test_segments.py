@@ -24,6 +24,7 @@ from pi_capture.segments import Limit, SegmentedRecorder
 from pi_capture.series import Series
 from storage import Frame, StorageError, open_recording
 from storage.labels.journal import journal_path
+from storage.sessions import read_sessions
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")
 REPOSITORY = Path(__file__).parents[1]
@@ -277,6 +278,35 @@ def test_each_line_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     told.set()
     recorder.close()
     assert set(recorder.take_lines()) == {"a line"}
+
+
+def test_facts_that_become_known_while_a_segment_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = threading.Event()
+    ready.set()
+
+    class Slow(Recorder):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            assert ready.wait(10)
+
+    monkeypatch.setattr("pi_capture.segments.Recorder", Slow)
+    recorder = SegmentedRecorder(tmp_path / "day1", Limit.parse("2frames"))
+    recorder.put(frame(0), wait=True)
+    recorder.put(frame(1), wait=True)
+    ready.clear()
+    recorder.put(frame(2), wait=False)  # the next segment is not open yet
+    recorder.describe({"camera": "another"})
+    ready.set()
+    for thread in threading.enumerate():
+        if thread.name == "open segment":
+            thread.join(10)
+    recorder.put(frame(3), wait=False)
+    recorder.close()
+    sessions = [read_sessions(path)[0] for path in segments(tmp_path / "day1")]
+    assert [(session["segment"], session["camera"], session["frames"]) for session in sessions] == [
+        (1, "another", 3),
+        (2, "another", 1),
+    ]
 
 
 def test_room_on_the_disk(tmp_path: Path) -> None:
