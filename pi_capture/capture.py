@@ -331,7 +331,7 @@ class _Recording:
     def _alive(self) -> None:
         """Put off the end that comes if no thread of this interpreter can run any more."""
         if self._retrying:
-            faulthandler.dump_traceback_later(WEDGED_SECONDS, exit=True)
+            faulthandler.dump_traceback_later(WEDGED_SECONDS, exit=True, file=2)  # a notebook's sys.stderr is no file
 
     @property
     def _retrying(self) -> bool:

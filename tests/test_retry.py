@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pi_capture import Recorder
+from pi_capture import Recorder, record
 from storage import open_recording
 from storage.frame import Frame
 from tests.faults.fault_camera import install
@@ -142,3 +143,9 @@ def test_a_signal_ends_the_wait_for_a_camera(tmp_path: Path) -> None:
     recorder.communicate(timeout=30)
     assert recorder.returncode == 0 and time.monotonic() - asked < 3.5
     assert len(list(open_recording(tmp_path / "day1"))) == 40
+
+
+def test_where_stderr_is_no_file_as_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    summary = record(tmp_path / "day1", 0.3, camera="demo", retry=-1)
+    assert summary.frames + summary.dropped_camera + summary.dropped_queue == 9
