@@ -371,6 +371,8 @@ class _Lane:
                     return
                 if not late:
                     recorder.put(frame, wait=False)
+            if begun is not None:
+                begun[1].miss(source.missing)
         finally:
             source.close()
 

@@ -260,7 +260,7 @@ class Sender:
                 continue
             wait, told = BACKOFF_SECONDS[0], ""
             self._say(f"--stream-to {self._address}: connected")
-            before = self.dropped
+            before = self._offered - self.sent
             try:
                 with connection:
                     self._connection = connection
@@ -269,14 +269,14 @@ class Sender:
                 reason = getattr(error, "strerror", None) or str(error) or "it broke off"
                 reason = (self._relay.complaint() if self._relay is not None else "") or reason
                 if not self._over:
-                    lost = self.dropped - before
+                    lost = self._offered - self.sent - before
                     more = f", {lost} frames were dropped on the wire" if lost else ""
                     self._say(f"--stream-to {self._address}: connection lost ({reason}){more}; the recording goes on")
             finally:
                 with self._ready:
                     self._connected = False
-                    self.dropped += len(self._queue)
                     self._queue.clear()
+                    self.dropped = self._offered - self.sent  # the one that broke off included
                     self.samples.clear()
                 self._connection = None
                 if self._relay is not None:

@@ -122,6 +122,10 @@ class Intake:
             except CameraError:
                 return
 
+    def miss(self, count: int) -> None:
+        """So many frames were lost after the last one."""
+        self._sink.miss(count)
+
     def end(self) -> None:
         """Nothing comes any more."""
         if self._received is not None:
@@ -413,6 +417,8 @@ class Take:
             self._asked = time.monotonic()
             self._answered = False
         self.finished = not self._stop.is_set()
+        if isinstance(self.source, Accompanied):
+            self._intake.miss(self.source.missing)
 
     def _vary(self) -> dict[str, object] | None:
         """Ask for the next frame's values; what was drawn goes with it, what was applied its own metadata tells."""

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pi_capture import streaming
 from pi_capture.sources.stream import measured
 from storage import open_recording
+from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening
-from storage.matroska.track import VIDEO_TRACK, Track
+from storage.matroska.track import VIDEO_TRACK, Block, Track
+from storage.video.codecs import Encoder, find_codec
 from tests.network import Line
 
 HERE = Path(__file__).parents[1]
@@ -193,6 +197,39 @@ def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
         told = end(receiver, 1)
     assert len(told.splitlines()) == 1 and f"tcp://127.0.0.1:{port}" in told, told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("thinned", [False, True])
+def test_every_frame_lost_on_the_way_is_counted(tmp_path: Path, thinned: bool) -> None:
+    """By the sender's camera before a frame that is left out here, between two that came, and after the last one."""
+    port = free_port()
+    receiver = start(
+        *(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source", "--json"),
+        *(("--fps", 5) if thinned else ()),
+    )
+    wait_for_listener(port)
+    ffv1 = find_codec("ffv1")
+    encoder = Encoder(ffv1, (64, 48), None, threads=1)
+    now_ns = time.monotonic_ns()
+    clusters = []
+    for number in (0, 1, 2, 6, 7):
+        facts = {"timestamp_ns": now_ns + number * 100_000_000, "number": number, "metadata": {}}
+        if number == 1:
+            facts["metadata"] = {"dropped_camera": 4, "dropped_queue": 100}
+        packet = encoder.encode(np.zeros((48, 64, 3), np.uint8), key=True)
+        clusters.append(cluster_bytes(Block(1, number * 100_000, packet, json.dumps(facts).encode())))
+    first = opening([Track(1, VIDEO_TRACK, ffv1.track, encoder.private, "camera", (64, 48), True)])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(first + note({"facts": {}, "codec": "ffv1"}) + b"".join(clusters))
+        answering = threading.Thread(target=streaming._answer, args=(connection, threading.Lock()), daemon=True)
+        answering.start()
+        time.sleep(1)
+        connection.sendall(note({"end": 13}))
+        out, told = receiver.communicate(timeout=30)
+    assert receiver.returncode == 0, told
+    summary = json.loads(out)
+    assert summary["dropped_camera"] == 4 + 3 + 5, summary
+    assert summary["frames"] < 5 if thinned else summary["frames"] == 5
 
 
 def test_a_hostile_receiver_does_not_hurt_the_recording(tmp_path: Path) -> None:

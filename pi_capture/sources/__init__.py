@@ -109,6 +109,10 @@ class Accompanied(Protocol):
     heard_at: float
 
     @property
+    def missing(self) -> int:
+        """How many frames were lost since the last one that came."""
+
+    @property
     def tracks(self) -> Sequence[SampleTrack]: ...
 
     @property

@@ -2,8 +2,7 @@
 
 The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
 most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Samples that come along are
-`wire_samples`' business. Streams of FFmpeg tools are
-handed on to `media`.
+`wire_samples`' business. Streams of FFmpeg tools are handed on to `media`.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ FRONT_BYTES = 512
 PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
 DRIFT = 100e-6  # how much faster one machine's clock may be than another's
 KEPT_SECONDS = 120.0
+MOST_LOST = 1_000_000  # frames at once, as a sender says
 EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
@@ -164,6 +164,11 @@ class StreamSource:
         )
 
     @property
+    def missing(self) -> int:
+        """See `pi_capture.sources.Accompanied`."""
+        return self._lost
+
+    @property
     def tracks(self) -> Sequence[SampleTrack]:
         """Sensors and sound that the sender has."""
         return self._arrivals.tracks
@@ -280,7 +285,15 @@ class StreamSource:
             recent = [sample for sample in self._samples if back - sample.at_ns < KEPT_SECONDS * 1e9]
             self._samples = recent
             self._clock = min(recent, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
-        return "end" not in told
+        if "end" not in told:
+            return True
+        self._count_lost(told["end"])
+        return False
+
+    def _count_lost(self, number: object) -> None:
+        """A frame of that number comes next, or none does: those between were lost on their way."""
+        if type(number) is int and self._index:
+            self._lost += max(0, min(number - self._number, MOST_LOST))
 
     def _frames(self) -> Iterator[Frame]:
         early, self._early = self._early, []
@@ -322,8 +335,11 @@ class StreamSource:
                 raise ValueError("a label of no class")
         except (ValueError, KeyError, TypeError) as error:
             raise CameraError(f"{self._place}: a damaged picture came ({error}); what came before it is safe") from None
-        self._lost += max(0, min(number - self._number, 1_000_000)) if self._index else 0
+        self._count_lost(number)
         self._number = number + 1
+        metadata.pop("dropped_queue", None)
+        lost_there = metadata.pop("dropped_camera", 0)
+        self._lost += lost_there if type(lost_there) is int and 0 <= lost_there < MOST_LOST else 0
         offset = self._clock.ns if self._clock is not None else self._offset_by_arrival(sent_ns)
         timestamp_ns = max(sent_ns - offset, self._last_ns + 1)
         if self._thinner is not None and not self._thinner.takes(timestamp_ns):
@@ -332,10 +348,7 @@ class StreamSource:
         if label != self._label and self._start_label is not None:
             self._label = label
             self._start_label(label, timestamp_ns)
-        metadata.pop("dropped_queue", None)
-        lost_there = metadata.pop("dropped_camera", 0)
-        lost = self._lost + (lost_there if type(lost_there) is int and 0 <= lost_there < 1_000_000 else 0)
-        metadata |= {"dropped_camera": lost} if lost else {}
+        metadata |= {"dropped_camera": self._lost} if self._lost else {}
         metadata["sender_timestamp_ns"] = sent_ns
         if self._clock is not None:
             metadata["clock_offset_ns"] = self._clock.ns
