@@ -57,7 +57,7 @@ class Motion:
     """Picks the frames to keep.
 
     Frames that are not kept are counted in the next one that is: ``not_kept`` in its metadata, beside ``gap_ns``, the
-    time since the last one kept.
+    time since the last one kept, and ``gap``, if the camera was gone meanwhile.
 
     Attributes
     ----------
@@ -70,6 +70,7 @@ class Motion:
         self._usual: NDArray[np.float32] | None = None
         self._before: deque[Frame] = deque()
         self._gone = dict.fromkeys(COUNTED, 0)  # since the last frame that was kept
+        self._gap: str | None = None  # why the camera was gone before one of those
         self._keep_until_ns: int | None = None
         self._last_kept_ns: int | None = None
         self.not_kept = 0
@@ -108,6 +109,7 @@ class Motion:
             gone = self._before.popleft()
             self._gone["not_kept"] += 1
             self._gone["dropped_camera"] += gone.metadata.get("dropped_camera", 0)
+            self._gap = gone.metadata.get("gap", self._gap)
 
     def _with_gap(self, frame: Frame) -> Frame:
         metadata: dict[str, Any] = dict(frame.metadata)
@@ -117,7 +119,9 @@ class Motion:
                     metadata[name] = metadata.get(name, 0) + count
             if self._last_kept_ns is not None:
                 metadata["gap_ns"] = frame.timestamp_ns - self._last_kept_ns
-            self._gone = dict.fromkeys(COUNTED, 0)
+            if self._gap is not None:
+                metadata.setdefault("gap", self._gap)
+            self._gone, self._gap = dict.fromkeys(COUNTED, 0), None
             frame = replace(frame, metadata=metadata)
         self._last_kept_ns = frame.timestamp_ns
         return frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_what_the_camera_lost_is_not_forgotten() -> None:
     kept, _ = pick(MotionWish(1, pre_roll=0, post_roll=0), frames({60}, 61, {"dropped_camera": 2}))
     assert [frame.index for frame in kept] == [60]
     assert kept[0].metadata["not_kept"] == 60 and kept[0].metadata["dropped_camera"] == 2 * 61
+
+
+def test_a_pause_of_the_camera_is_told_though_nothing_moved_when_it_came_back() -> None:
+    seen = [replace(one, metadata={"gap": "camera"} if n == 30 else {}) for n, one in enumerate(frames({10, 60}, 61))]
+    kept, _ = pick(MotionWish(1, pre_roll=0, post_roll=0), iter(seen))
+    assert [frame.index for frame in kept] == [10, 60]
+    assert [frame.metadata.get("gap") for frame in kept] == [None, "camera"]
+    assert kept[1].metadata["gap_ns"] == 5 * SECOND
 
 
 def test_a_light_that_is_switched_on_is_no_motion() -> None:
