@@ -46,6 +46,7 @@ exit status: 0 fine; 1 failed, with every label kept; 2 wrong usage
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m classify",
+        usage="%(prog)s DIRECTORY [options]",
         description="Label the frames of a recording with the keyboard, and sort them into class directories.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

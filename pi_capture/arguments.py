@@ -60,6 +60,7 @@ exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pi_capture",
+        usage="%(prog)s DIRECTORY SECONDS [options]",  # the one made of forty options hides what is wrong behind it
         description="Record frames from a camera, for labelling and training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
