@@ -1,5 +1,9 @@
 import sys
 
-from classify.cli import main
+try:
+    from classify.cli import main
 
-sys.exit(main())
+    status = main()
+except KeyboardInterrupt:  # while it was still being loaded
+    status = 130
+sys.exit(status)

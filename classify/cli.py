@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.commands.console import Version
+from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
     from classify.commit import Applied
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the labeller's command line; returns the exit status."""
+    open_standard_streams()
     parser = build_parser()
     args = parser.parse_args(arguments)
     from classify.window import WindowError

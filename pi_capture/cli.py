@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from pi_capture.arguments import ORDERS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
-from pi_capture.service import ERROR, Notifier, StopSignals, leave_if_hung, priority
+from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_if_hung, priority
+from storage.commands.standard_streams import open_standard_streams
 from storage.errors import StorageError, missing_library
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ The function takes the words that follow, and returns the exit status.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the recorder's command line; returns the exit status."""
+    open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words and words[0] in COMMANDS:
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         return _fail(f"{error.filename or words[0]}: {error.strerror}", 1)
+    except KeyboardInterrupt:  # before the recording began, or after its end
+        return _fail("interrupted", ABORTED)
 
 
 def _main(words: Sequence[str]) -> int:

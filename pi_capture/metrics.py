@@ -112,7 +112,7 @@ class MetricsServer:
 class JsonLines:
     """Prints a status a second on stdout, and the summary at the end, a line of JSON each.
 
-    A reader that is slow misses lines, and one that is gone is not missed: the recording goes on.
+    A reader that is slow misses lines, and one that is gone, or a file that is full, is not missed: the recording goes on.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -135,7 +135,7 @@ class JsonLines:
             # What can be written at all can take a line this short at once.
             if wait or select.select([], [sys.stdout], [], 0)[1]:
                 print(json.dumps(line), flush=True)
-        except BrokenPipeError:
+        except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

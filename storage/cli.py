@@ -42,6 +42,7 @@ from storage.commands.files import (
     merge_streams_arguments,
 )
 from storage.commands.labels import LABELS, labels, labels_arguments
+from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
 from storage.errors import StorageError, missing_library
 
 EXAMPLES = """\
@@ -69,9 +70,11 @@ exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    open_standard_streams()
     args = build_parser().parse_args(arguments)
     try:
-        status: int = args.run(args)
+        with stopped_like_ctrl_c():
+            status: int = args.run(args)
         sys.stdout.flush()
         return status
     except StorageError as error:

@@ -1,0 +1,45 @@
+"""What a command line needs of its standard streams and signals before anything else is done.
+
+Whoever starts a program may close its standard input, output or error, as ``2>&-`` does. The next file that it opens
+would take their place, a recording among them, and what a library then says of an error would be written into it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def open_standard_streams() -> None:
+    """Have those that are closed lead nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+            setattr(sys, f"__{name}__", getattr(sys, name))
+
+
+@contextmanager
+def stopped_like_ctrl_c() -> Iterator[None]:
+    """Within this context SIGTERM and a closed terminal do what Ctrl-C does: what was half made is taken away."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup stays what it is
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
