@@ -50,11 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words and words[0] in COMMANDS:
-            module, _, function = COMMANDS[words[0]].partition(":")
-            status: int = getattr(importlib.import_module(module), function)(words[1:])
-            return status
-        return _main(words)
+        return _run(words)
     except UsageError as error:
         return _fail(error, 2)
     except (CameraError, PreviewError, StorageError, ModuleNotFoundError) as error:
@@ -68,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", ABORTED)
 
 
-def _main(words: Sequence[str]) -> int:
+def _run(words: Sequence[str]) -> int:
+    if words and words[0] in COMMANDS:
+        module, _, function = COMMANDS[words[0]].partition(":")
+        status: int = getattr(importlib.import_module(module), function)(words[1:])
+        return status
     parser = build_parser()
     configuration = configure(parser, words, os.environ, ORDERS)
     args = configuration.arguments

@@ -112,7 +112,8 @@ class MetricsServer:
 class JsonLines:
     """Prints a status a second on stdout, and the summary at the end, a line of JSON each.
 
-    A reader that is slow misses lines, and one that is gone, or a file that is full, is not missed: the recording goes on.
+    A reader that is slow misses lines, and one that is gone is not missed, nor is a disk that is full: the recording
+    goes on.
     """
 
     def __init__(self, meter: Meter) -> None:

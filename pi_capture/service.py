@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -36,8 +37,14 @@ class StopSignals:
         self.before_abort: Callable[[], None] | None = None
         self._event = event
         self._before: dict[signal.Signals, object] = {}
+        self._asked = False
+        # A signal comes between any two steps of the main thread, which may hold the event's own lock just then: to set
+        # it from there would wait for ever. So another thread sets it.
+        self._ask, self._asking = os.pipe()
+        self._thread = threading.Thread(target=self._pass_on, name="signals", daemon=True)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         for name in STOPPING:
             number = getattr(signal, name, None)
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
@@ -49,14 +56,24 @@ class StopSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+        os.close(self._asking)
+        self._thread.join()
+        os.close(self._ask)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._event.is_set():
-            print("\naborted; the next recording into this place takes up what was not stored yet", file=sys.stderr)
+        if number == signal.SIGINT and (self._asked or self._event.is_set()):
+            with suppress(OSError):  # and not print(), which may be at work just then
+                os.write(2, b"\naborted; the next recording into this place takes up what was not stored yet\n")
             if self.before_abort is not None:
                 self.before_abort()
             os._exit(ABORTED)
-        self._event.set()
+        if not self._asked:
+            self._asked = True
+            os.write(self._asking, b"!")
+
+    def _pass_on(self) -> None:
+        if os.read(self._ask, 1):
+            self._event.set()
 
 
 class Notifier:

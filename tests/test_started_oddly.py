@@ -62,6 +62,25 @@ def test_ctrl_c_before_the_recording_begins(tmp_path: Path) -> None:
     assert not (tmp_path / "day1").exists()
 
 
+SIGNALLED_WITHIN = """
+import signal, threading
+from pi_capture.service import StopSignals
+
+stop = threading.Event()
+with StopSignals(stop):
+    with stop._cond:  # as within its wait() and its set(), for some microseconds
+        signal.raise_signal(signal.SIGTERM)
+    print(stop.wait(30))
+"""
+
+
+def test_a_signal_may_come_at_any_moment() -> None:
+    """Also while the recording looks whether it is to end, or a first signal is being taken in."""
+    command = [sys.executable, "-c", SIGNALLED_WITHIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_conversion_that_is_told_to_end_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
