@@ -90,7 +90,8 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """The pixels of a PNG or JPEG file: shape (height, width, 3), uint8, RGB. Alpha is dropped, grey is spread.
+    """The pixels of a PNG or JPEG file: shape (height, width, 3), uint8, RGB. Alpha is dropped, grey is spread, and of
+    16 bits the upper 8 are taken.
 
     Raises
     ------
@@ -104,6 +105,9 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are more than a camera makes")
+            if image.mode.startswith("I"):  # Pillow would make all but the darkest of its 65536 greys white
+                grey = (np.asarray(image) >> 8).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
         raise ValueError("not a picture" if data else "is empty") from None
@@ -395,9 +399,12 @@ class PngReader(Recording):
 
     def read(self, index: int) -> Frame:
         path = self.file(index)
-        if path.stat().st_size > MAX_BYTES:
-            raise StorageError(f"{path}: more bytes than a camera's picture has")
-        data = path.read_bytes()
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise StorageError(f"{path}: more bytes than a camera's picture has")
+            data = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from None
         try:
             pixels = decode_image(data)
         except ValueError as error:

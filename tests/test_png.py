@@ -84,6 +84,15 @@ def test_pictures_from_elsewhere(kind: str) -> None:
         assert decode_image(file.getvalue()).shape == (4, 6, 3)
 
 
+def test_sixteen_bits_of_grey_are_eight() -> None:
+    """A depth or thermal camera's picture is no white sheet; what it shows is what other readers see."""
+    grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    pixels = decode_image(file.getvalue())
+    assert pixels.dtype == np.uint8 and np.array_equal(pixels, np.repeat((grey >> 8)[..., None], 3, axis=2))
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
 def test_no_picture(data: bytes) -> None:
     with pytest.raises(ValueError):
