@@ -56,6 +56,10 @@ class Recording(Sequence[Frame]):
     def close(self) -> None:
         """Let go of open files; reading ends."""
 
+    def __reduce__(self) -> tuple[type[Recording], tuple[Path]]:
+        """A copy, in another process too, opens the recording anew."""
+        return type(self), (self.path,)
+
     def __enter__(self) -> Self:
         return self
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import multiprocessing
+import pickle
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from storage import open_recording
+from pi_capture import Recorder
+from storage import StorageError, open_recording
+from storage.convert import convert
+from tests.conftest import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 FOOTAGE = ROOT.parent / "shared" / "data" / "pedestrians.avi"
@@ -137,3 +144,36 @@ def test_real_footage_is_the_same_in_every_format(tmp_path: Path) -> None:
             assert np.array_equal(in_video.pixels, in_hdf5.pixels)
             assert in_video.timestamp_ns == in_hdf5.timestamp_ns
     assert not capture.read()[0]
+
+
+def _read(pickled: bytes, index: int) -> bytes:
+    recording = pickle.loads(pickled)
+    return bytes(recording[index].pixels.tobytes())
+
+
+@pytest.mark.parametrize("name", [*TARGETS, "day1.nut"])
+def test_recordings_go_to_other_processes(tmp_path: Path, name: str) -> None:
+    """As the workers of a data loader get them, which have none of this process's files open."""
+    with Recorder(tmp_path / "day1", fps=30) as recorder:
+        for n in range(10):
+            recorder.write(np.full((16, 24, 3), 20 * n, np.uint8))
+    target = tmp_path / name
+    if name == "day1.nut":
+        write_video(target, [Fraction(n, 30) for n in range(10)], size=(24, 16))
+    elif name != "day1":
+        convert(tmp_path / "day1", target)
+    with open_recording(target) as recording:
+        expected = recording[7].pixels.tobytes()
+        pickled = pickle.dumps(recording)
+        duplicate = copy.deepcopy(recording)
+    assert duplicate[7].pixels.tobytes() == expected  # the first one is closed
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_read, (pickled, 7)) == expected
+
+
+def test_a_frame_that_went_away_is_told(tmp_path: Path) -> None:
+    record(tmp_path / "day1")
+    recording = open_recording(tmp_path / "day1")
+    (tmp_path / "day1/00000003.png").unlink()
+    with pytest.raises(StorageError, match=r"00000003\.png: No such file"):
+        recording[3]
