@@ -7,6 +7,8 @@ half that gets frames from a camera. What a format does with a frame is the writ
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import threading
 import time
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
+LATEST_SECONDS = (1 << 63) / 1e9  # what a format can keep, in nanoseconds
 QUEUE_FRAMES = (4, 512)  # the fewest and the most frames it may hold, however large they are
 
 
@@ -71,6 +74,8 @@ class Recorder:
     ------
     StorageError
         The target can't be recorded into, or not so.
+    ValueError
+        The rate is no number above 0, or the facts are no JSON.
     """
 
     def __init__(
@@ -86,6 +91,12 @@ class Recorder:
         pictures: bool = True,
         more_tracks: bool = False,
     ) -> None:
+        if fps is not None and not 0 < fps < math.inf:
+            raise ValueError(f"fps is a number of frames a second, more than 0; this one is {fps}")
+        try:
+            json.dumps(dict(facts or {}))
+        except TypeError as error:
+            raise ValueError(f"facts must be JSON-serialisable: {error}") from None
         self._target = Path(target)
         self._fps = fps
         form = find_format(self._target, backend)
@@ -148,11 +159,19 @@ class Recorder:
         Raises
         ------
         ValueError
-            It is no picture, or has another size than the first.
+            It is no picture, has another size than the first, or a timestamp that is no number, or metadata no JSON.
         RecordingError
             The recording had to end, because the disk is full, say.
         """
         import numpy as np
+
+        if timestamp is not None and not abs(timestamp) < LATEST_SECONDS:  # nan is not less than anything
+            raise ValueError(f"a timestamp is a number of seconds; this one is {timestamp}")
+        if metadata:
+            try:
+                metadata = json.loads(json.dumps(metadata))  # a copy: the caller may use it for the next frame
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"metadata must be JSON-serialisable: {error}") from None
 
         if isinstance(image, bytes | bytearray | memoryview):
             from storage.png import decode_image
@@ -160,7 +179,7 @@ class Recorder:
             pixels = decode_image(bytes(image))
         else:
             pixels = np.array(image, order="C")  # a copy: the caller may go on drawing in its own
-            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
                 raise ValueError(
                     f"a frame is a (height, width, 3) uint8 array, RGB; this one is {pixels.shape} {pixels.dtype}"
                 )

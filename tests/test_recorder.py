@@ -79,17 +79,45 @@ def test_the_array_may_be_drawn_in_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), b"no picture"],
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        b"no picture",
+        np.zeros((0, 4, 3), np.uint8),
+    ],
 )
 def test_what_is_no_picture_is_refused_and_costs_nothing(tmp_path: Path, wrong: object) -> None:
     with Recorder(tmp_path / "day1") as recorder:
-        recorder.write(picture(0))
         with pytest.raises(ValueError):
             recorder.write(wrong)  # type: ignore[arg-type]
+        recorder.write(picture(0))
         with pytest.raises(ValueError, match="32x12"):
             recorder.write(picture(1, (32, 12)))
         recorder.write(picture(1))
     assert numbers(tmp_path / "day1") == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["day1", "day1.mkv", "day1.h5"])
+def test_what_no_format_can_keep_is_refused_and_costs_nothing(tmp_path: Path, name: str) -> None:
+    note = {"n": 1, "deep": [1]}
+    with Recorder(tmp_path / name, fps=30) as recorder:
+        recorder.write(picture(1), metadata=note)
+        note["n"], note["deep"] = 2, [2]
+        for timestamp in (float("nan"), float("inf"), -1e300, 1e10):
+            with pytest.raises(ValueError, match="timestamp is a number of seconds"):
+                recorder.write(picture(2), timestamp=timestamp)
+        with pytest.raises(ValueError, match=r"JSON-serialisable.*float32"):
+            recorder.write(picture(2), metadata={"speed": np.float32(1)})
+        recorder.write(picture(3), metadata=note)
+        note.clear()
+    assert numbers(tmp_path / name) == [1, 3]
+    with open_recording(tmp_path / name) as recording:
+        assert [frame.metadata for frame in recording] == [{"n": 1, "deep": [1]}, {"n": 2, "deep": [2]}]
+    for wrong in ({"fps": 0}, {"fps": -1}, {"fps": float("nan")}, {"facts": {"gain": np.float32(1)}}):
+        with pytest.raises(ValueError, match=r"fps is|JSON-serialisable"):
+            Recorder(tmp_path / "day2", **wrong)
+    assert not (tmp_path / "day2").exists()
 
 
 def test_numbering_continues_over_all_classes_and_sessions(tmp_path: Path) -> None:
