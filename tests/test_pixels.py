@@ -177,3 +177,9 @@ def test_a_torn_jpeg_is_no_picture_and_spoils_none_after_it(tear: Any) -> None:
     np.testing.assert_array_equal(
         after.to_ndarray(format="rgb24"), JpegDecoder().decode(jpeg()).to_ndarray(format="rgb24")
     )
+
+
+def test_a_picture_as_narrow_as_it_is_wanted_is_scaled() -> None:
+    """FFmpeg's scaler refuses sizes that are too unlike, such as a square and a strip; these two are not."""
+    strip = av.VideoFrame.from_ndarray(scene(8192, 2), format="rgb24")
+    assert RgbConverter((8191, 2)).to_rgb(strip).shape == (2, 8191, 3)

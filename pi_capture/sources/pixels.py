@@ -6,6 +6,7 @@ whichever source it came from. Getting the picture is the source's business.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class RgbConverter:
         blank = av.VideoFrame(64, 48, "yuv420p")
         for plane in blank.planes:
             plane.update(bytes(plane.buffer_size))
-        self.to_rgb(blank)
+        with suppress(av.error.FFmpegError, ValueError):  # sizes that are too unlike: a real picture will tell
+            self.to_rgb(blank)
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
         """Convert a picture.
