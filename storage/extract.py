@@ -20,6 +20,8 @@ from storage.recording import Recording
 from storage.sessions import read_sessions
 from storage.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
 
+GOES_ON = "what is written is whole, the same command goes on"
+
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
@@ -92,6 +94,9 @@ def extract(
                 writer.begin()  # so that it is told from others, whenever it is interrupted
                 tell = None if progress is None else _teller(progress, count, len(chosen))
                 transfer(recording, indices, writer, labels=labels, timestamps_ns=times, done=tell, threads=threads)
+            except OSError as error:
+                about = error.filename or target
+                raise StorageError(f"{about}: {error.strerror}; {GOES_ON}") from None
             finally:
                 writer.close()
             count += len(indices)

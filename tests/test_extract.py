@@ -113,6 +113,24 @@ def test_killed_it_goes_on_too(tmp_path: Path) -> None:
     assert not list(day.glob(".*"))
 
 
+@pytest.mark.parametrize("command", ["extract", "convert", "export"])
+def test_a_full_disk_is_one_line_and_what_is_there_is_whole(tmp_path: Path, command: str) -> None:
+    noise = np.random.default_rng(1)
+    with Recorder(tmp_path / "day1.mkv", fps=10) as recorder:
+        for _ in range(30):
+            recorder.write(noise.integers(0, 256, (100, 100, 3), np.uint8))
+    script = "mount -t tmpfs -o size=500k none {0} && {1} -m storage {2} {3} {0}/out; echo $?; cp -r {0}/out {4}"
+    script = script.format(tmp_path / "disk", sys.executable, command, tmp_path / "day1.mkv", tmp_path / "rescued")
+    (tmp_path / "disk").mkdir()
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], check=False, capture_output=True, text=True)
+    assert done.stdout == "1\n" and done.stderr.count("\n") == 1, done
+    assert f"{tmp_path}/disk/out" in done.stderr and "No space left on device; what is written is whole" in done.stderr
+    rescued = tmp_path / "rescued" / ("frames" if command == "export" else "")
+    with open_recording(rescued) as recording, open_recording(tmp_path / "day1.mkv") as whole:
+        assert 0 < len(recording) < 30
+        assert all(np.array_equal(frame.pixels, whole[frame.index].pixels) for frame in recording)
+
+
 def test_refused(tmp_path: Path) -> None:
     video, other = recorded(tmp_path / "day1.mkv"), tmp_path / "other"
     with Recorder(other) as recorder:

@@ -10,15 +10,15 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from storage.atomic import appearing, replace_file
-from storage.errors import StorageError
-from storage.extract import extract
+from storage.errors import StorageError, no_directory
+from storage.extract import GOES_ON, extract
 from storage.movie import MovieReader
 from storage.recording import Recording
 from storage.strangers import parse_json
@@ -88,7 +88,14 @@ def export(
     tracks = read_tracks(source)
     job = _Job(source, directory, progress)
     job.begin()
-    wanted = set(only) or {"frames", "sensors", "sound", "labels"}
+    try:
+        return _export(job, tracks, set(only) or {"frames", "sensors", "sound", "labels"})
+    except OSError as error:
+        about = error.filename or directory
+        raise StorageError(f"{about}: {error.strerror}; {GOES_ON}") from None
+
+
+def _export(job: _Job, tracks: Sequence[Track], wanted: Set[str]) -> list[Exported]:
     done: list[Exported] = []
     if "frames" in wanted:
         done += job.frames([track for track in tracks if track.kind == "pictures"])
@@ -132,7 +139,7 @@ class _Job:
             raise StorageError(f"{directory} holds files that are not from there; choose another name")
         else:
             if not directory.parent.is_dir():
-                raise StorageError(f"{directory.parent} does not exist; create it first: mkdir -p {directory.parent}")
+                raise no_directory(directory.parent)
             directory.mkdir(exist_ok=True)
             self._store()
 
