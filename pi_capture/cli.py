@@ -23,7 +23,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_if_hung, priority
 from storage.commands.standard_streams import open_standard_streams
-from storage.errors import StorageError, missing_library
+from storage.errors import OptionError, StorageError, missing_library
 
 if TYPE_CHECKING:
     from pi_capture.live_labels import LiveLabels
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(words)
-    except UsageError as error:
+    except (UsageError, OptionError) as error:
         return _fail(error, 2)
     except (CameraError, PreviewError, StorageError, ModuleNotFoundError) as error:
         return _fail(missing_library(error) if isinstance(error, ModuleNotFoundError) else error, 1)
@@ -77,7 +77,7 @@ def _run(words: Sequence[str]) -> int:
     if args.print_config:
         print(as_toml(configuration.settings))
         return 0
-    if args.directory is None or args.seconds is None:
+    if not args.directory or args.seconds is None:
         parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
     return _record(args)
 

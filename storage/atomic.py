@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.errors import BusyError, StorageError
+from storage.errors import BusyError, StorageError, no_directory
 
 RENAME_NOREPLACE = 1  # linux/fs.h
 AT_FDCWD = -100  # linux/fcntl.h
@@ -106,7 +106,7 @@ def appearing(target: Path) -> Iterator[Path]:
         There is something of that name already, or it can't be written there.
     """
     if not target.parent.is_dir():
-        raise StorageError(f"{target.parent} does not exist; create it first: mkdir -p {target.parent}")
+        raise no_directory(target.parent)
     if os.path.lexists(target):
         raise StorageError(f"{target} exists; choose another name")
     directory = target.with_name(f".{target.name}.making")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import StorageError
+from storage.errors import StorageError, no_directory
 
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
@@ -64,7 +64,7 @@ def locate(target: Path) -> Place:
         if (path.exists() or path.is_symlink()) and not path.is_dir():
             raise StorageError(f"{path} is not a directory; choose another name")
     if not place.data_dir.parent.is_dir():
-        raise StorageError(f"{place.data_dir.parent} does not exist; create it first: mkdir -p {place.data_dir.parent}")
+        raise no_directory(place.data_dir.parent)
     return place
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from shlex import quote
 
 
 class StorageError(Exception):
@@ -14,6 +16,17 @@ class StorageError(Exception):
 
 class BusyError(StorageError):
     """Another program is recording into it, or changing it."""
+
+
+class OptionError(StorageError):
+    """An option or a name that makes no sense for the format, whatever is there (exit status 2 of the recorder)."""
+
+
+def no_directory(directory: Path) -> StorageError:
+    """What to raise where something is to be made in a directory that is none."""
+    if directory.exists() or directory.is_symlink():
+        return StorageError(f"{directory} is not a directory; choose another name")
+    return StorageError(f"{directory} does not exist; create it first: mkdir -p {quote(str(directory))}")
 
 
 def missing_library(error: ModuleNotFoundError) -> str:

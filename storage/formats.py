@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from storage.errors import StorageError
+from storage.errors import OptionError, StorageError
 from storage.frame import Frame
 from storage.recording import Recording
 
@@ -134,7 +134,7 @@ def find_format(path: Path, name: str | None = None) -> Format:
         for row in formats:
             if row.name == name:
                 return row
-        raise StorageError(f"unknown backend {name!r}; known are {', '.join(row.name for row in formats)}")
+        raise OptionError(f"unknown backend {name!r}; known are {', '.join(row.name for row in formats)}")
     if path.is_dir():
         return next(row for row in formats if not row.suffix)
     for row in sorted(formats, key=lambda row: -len(row.suffix)):
@@ -184,15 +184,15 @@ def open_writer(
     for name in given:
         if name not in row.options:
             having = [f"{other.name} ({other.suffix})" for other in all_formats() if name in other.options]
-            raise StorageError(f"{path}: {row.name} has no --{name}; {', '.join(having) or 'no format'} has")
+            raise OptionError(f"{path}: {row.name} has no --{name}; {', '.join(having) or 'no format'} has")
     if path.suffix.lower() in row.also_reads:
         better = path.with_suffix(row.suffix)
-        raise StorageError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
+        raise OptionError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
     if (tracks or not pictures) and not row.keeps_samples:
         better = path.with_suffix(".mkv")
-        raise StorageError(f"{path}: sensors and sound go into a Matroska file; record to {better}")
+        raise OptionError(f"{path}: sensors and sound go into a Matroska file; record to {better}")
     if pictures and row.name == "sound":
-        raise StorageError(f"{path} has no room for pictures: record to {path.with_suffix('.mkv')}")
+        raise OptionError(f"{path} has no room for pictures: record to {path.with_suffix('.mkv')}")
     if row.keeps_samples:
         given.update(tracks=tracks, pictures=pictures, more_tracks=more_tracks)
     writer: Writer[Any] = row.load(row.writer)(path, **given)

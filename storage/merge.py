@@ -22,7 +22,7 @@ from typing import Any
 
 from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.dataset import class_directories, frame_name, image_names, next_number
-from storage.errors import StorageError
+from storage.errors import StorageError, no_directory
 from storage.heads import Head, read_head
 from storage.layout import SPLIT_WORDS
 from storage.sessions import read_sessions, write_sessions
@@ -157,7 +157,7 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
     if os.path.lexists(out) and not out.is_dir():
         raise StorageError(f"{out} is not a directory; choose another name")
     if not out.parent.is_dir():
-        raise StorageError(f"{out.parent} does not exist; create it first")
+        raise no_directory(out.parent)
     if out.is_dir() and is_split(out):
         raise StorageError(f"{out} is split; take that back first: python -m storage split {out} --undo")
 

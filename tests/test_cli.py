@@ -56,6 +56,19 @@ def test_a_timed_recording(tmp_path: Path) -> None:
     assert len(told) == 1 and f"{len(frames)} frames in 1.0 s" in told[0]
 
 
+def test_what_is_wrong_with_the_target_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, status, told in (
+        ("", 2, "DIRECTORY and SECONDS are needed"),
+        ("file/day1", 1, "file is not a directory; choose another name"),
+        ("file/day1.h5", 1, "file is not a directory; choose another name"),
+        ("my frames/day1.mkv", 1, "mkdir -p 'my frames'"),
+    ):
+        done = run(name, 1, *DEMO, cwd=tmp_path)
+        assert done.returncode == status and told in done.stderr.splitlines()[-1], done
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_into_a_class_directory(tmp_path: Path) -> None:
     assert run(tmp_path / "day1/0", 0.3, *DEMO).returncode == 0
     assert run(tmp_path / "day1/1", 0.3, *DEMO).returncode == 0

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storage.atomic import lock_descriptor, lock_file, rename_new, sync_directory, write_new
-from storage.errors import StorageError
+from storage.errors import StorageError, no_directory
 from storage.hdf5.columns import ADDED_TO, load_column, new_column
 from storage.hdf5.format import (
     ATTRIBUTE,
@@ -114,7 +114,7 @@ class TableWriter:
         self._names = names
         real = Path(os.path.realpath(path))  # two names of one file are one file
         if not real.parent.is_dir():
-            raise StorageError(f"{path.parent} does not exist; create it first: mkdir -p {path.parent}")
+            raise no_directory(path.parent)
         self._guard_path = real.with_name(f".{real.name}.reserve.part")
         self._guard = self._fd = -1
         self._created = False

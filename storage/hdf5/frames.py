@@ -19,7 +19,7 @@ from typing import Any
 
 from isal import igzip_lib
 
-from storage.errors import StorageError
+from storage.errors import OptionError, StorageError
 from storage.frame import Frame
 from storage.hdf5.append import Column
 from storage.hdf5.format import Bytes, Dataset
@@ -61,7 +61,7 @@ class Hdf5Writer(TableRecordingWriter):
 
     def __init__(self, target: Path, compression: str | None = None) -> None:
         if compression not in (None, *COMPRESSIONS):
-            raise StorageError(f"unknown compression {compression!r}; known are {', '.join(COMPRESSIONS)}")
+            raise OptionError(f"unknown compression {compression!r}; known are {', '.join(COMPRESSIONS)}")
         self._compression = compression
         self._shape: tuple[int, ...] | None = None
         self._deflate = compression != "none"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from storage.errors import StorageError
+from storage.errors import OptionError
 
 if TYPE_CHECKING:
     import av
@@ -82,7 +82,7 @@ def find_codec(name: str) -> Codec:
     for codec in CODECS:
         if codec.name == name:
             return codec
-    raise StorageError(f"unknown codec {name!r}; known are {', '.join(codec.name for codec in CODECS)}")
+    raise OptionError(f"unknown codec {name!r}; known are {', '.join(codec.name for codec in CODECS)}")
 
 
 def check_crf(codec: Codec, crf: int | None) -> None:
@@ -90,10 +90,10 @@ def check_crf(codec: Codec, crf: int | None) -> None:
     if crf is None:
         return
     if codec.crf is None:
-        raise StorageError(f"{codec.name} is lossless: it has no --crf; h264 and mjpeg do")
+        raise OptionError(f"{codec.name} is lossless: it has no --crf; h264 and mjpeg do")
     lowest, _, highest = codec.crf
     if not lowest <= crf <= highest:
-        raise StorageError(f"--crf {crf}: {codec.name} takes {lowest} (best) to {highest}")
+        raise OptionError(f"--crf {crf}: {codec.name} takes {lowest} (best) to {highest}")
 
 
 def usual_crf(codec: Codec) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from storage.atomic import lock_descriptor, lock_file, rename_new, sync_directory
-from storage.errors import StorageError
+from storage.errors import StorageError, no_directory
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Contents, begins_element, read_contents, read_front, read_head
@@ -267,7 +267,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
     """
     taken = f"{path} is being recorded into by another program; choose another name"
     if not path.parent.is_dir():
-        raise StorageError(f"{path.parent} does not exist; create it first: mkdir -p {path.parent}")
+        raise no_directory(path.parent)
     hidden = path.with_name(f".{path.name}.part")
     while True:
         with suppress(FileNotFoundError):
