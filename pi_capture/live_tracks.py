@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from storage.streams.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0
+BURST_NS = 2_000_000_000  # what a sensor had buffered before is through by then
+MEASURED_NS = 6_000_000_000  # an even rate is known by then
 OFF_RATE = 0.02
 END_SECONDS = 5.0
 TICK_SECONDS = 0.25
@@ -188,6 +190,7 @@ class _LiveTrack:
         self._problems: list[str] = []
         self._ended_early: str | None = None
         self._pauses = 0
+        self._earliest_ns = self._latest_ns = self._count = 0  # when samples came, and how many after the first ones
         self.came = False
         self.first_ns: int | None = None
         self.ended = False
@@ -228,7 +231,9 @@ class _LiveTrack:
                 if samples is not None:
                     self.came = True
                     self._store(self._clock.take(samples, now_ns))
-                    if not off_rate and (off := self._off_rate()) is not None:
+                    self._count += len(samples) if self._earliest_ns else 0  # the first may have been long in coming
+                    self._earliest_ns, self._latest_ns = self._earliest_ns or now_ns, now_ns
+                    if not off_rate and (off := self._off_rate() or self._flood(MEASURED_NS)) is not None:
                         off_rate = True
                         self._problem(off)
                 elif self.came:
@@ -264,11 +269,24 @@ class _LiveTrack:
             "Check rate and channels"
         )
 
+    def _flood(self, least_ns: int) -> str | None:
+        """What to tell of a sensor that gives so many samples, and so unevenly, that no rate can be measured."""
+        span_ns = self._latest_ns - self._earliest_ns
+        rate = self._count / span_ns * 1e9 if span_ns >= least_ns else 0.0
+        if self._clock.measured_rate is not None or rate < 2 * self._rate:
+            return None
+        return (
+            f"{self._name} gives {rate:.4g} samples a second, not {self._rate:g}: their times are wrong. "
+            "Check rate and channels"
+        )
+
     def _finish(self) -> None:
         try:
             self._store(self._clock.finish())
             if not self.came and not self._problems:
                 self._problems.append(f"{self._name}: no sample came")
+            if not self._problems and (flood := self._flood(BURST_NS)) is not None:
+                self._problem(flood)
             if (rate := self._clock.measured_rate) is not None:
                 drift = round((rate / self._rate - 1) * 1e6, 1)
                 self._recorder.describe_track(self._name, {"measured_rate": round(rate, 6), "drift_ppm": drift})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -269,3 +270,12 @@ def test_times_are_true_whatever_the_pipe_does(rate: float, real: float, chunk: 
                 stamps[piece.samples[:, 0]] = piece.timestamp_ns / 1e9 + np.arange(piece.count) / real
     assert np.abs(stamps - truth)[truth > 10].max() < 0.01 + 0.5 / rate
     assert abs(padded - pause * real) <= 1 and clock.measured_rate == pytest.approx(real, rel=1e-3)
+
+
+@pytest.mark.parametrize("command", ["format=text=yes 1", "format=s16le=cat /dev/zero"])
+def test_a_flood_is_told(tmp_path: Path, command: str) -> None:
+    done = capture(tmp_path / "day1.mkv", 4, "--camera", "demo", "--sensor", f"flood,rate=10,{command}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(
+        r"flood gives \S+ samples a second, not 10.* Check rate and channels", done.stderr.splitlines()[-1]
+    )
