@@ -357,6 +357,9 @@ def _video_stream(container: InputContainer, path: Path, pictures: int) -> Video
         if not getattr(disposition, "value", 0) & COVER_PICTURE:
             found.append(stream)
     if pictures < len(found):
+        context: object = found[pictures].codec_context
+        if context is None:
+            raise StorageError(f"{path}: FFmpeg has no decoder for its pictures here")
         return found[pictures]
     raise StorageError(f"{path} has no picture, only sound or other data")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pi_capture import Recorder
 from storage import Frame, SampleTrack, StorageError, open_recording
 from storage.streams.merge import merge_streams
 from storage.video.writer import VideoWriter
-from tests.conftest import picture
+from tests.conftest import picture, write_video
 
 REPOSITORY = Path(__file__).parents[1]
 WALL_NS = 1_700_000_000_000_000_000
@@ -267,3 +269,20 @@ def test_texts_of_mp4_become_labels(tmp_path: Path) -> None:
     merge_streams(tmp_path / "OUT.mkv", [tmp_path / "B.mp4"])
     ffmpeg("-i", tmp_path / "OUT.mkv", tmp_path / "out.srt")
     assert (tmp_path / "out.srt").read_text().strip() == text.read_text().strip()
+
+
+@pytest.mark.parametrize("command", ["info", "export", "merge-streams"])
+def test_a_codec_that_nobody_knows_is_one_line(tmp_path: Path, command: str) -> None:
+    write_video(tmp_path / "clip.mkv", [Fraction(n, 25) for n in range(10)], size=(32, 24))
+    data = (tmp_path / "clip.mkv").read_bytes()
+    unknown = re.sub(rb"V_MPEG4/ISO/AVC|V_FFV1", lambda match: b"V_UNKNOWN/CODEC"[: len(match[0])], data)
+    assert unknown != data
+    (tmp_path / "clip.mkv").write_bytes(unknown)
+    words = {"info": ["clip.mkv"], "export": ["clip.mkv", "out"], "merge-streams": ["out.mkv", "clip.mkv"]}[command]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", command, *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.startswith("storage: ") and done.stderr.count("\n") == 1, done
+    assert not (tmp_path / "out.mkv").exists()

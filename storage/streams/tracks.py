@@ -124,7 +124,7 @@ def tracks_of(container: InputContainer) -> list[Track]:
                 codec="" if context is None else context.name,
                 rate=float(rate) if rate else None,
                 channels=int(getattr(context, "channels", 0)) if sampled else 0,
-                size=(int(context.width), int(context.height)) if kind == "pictures" else None,
+                size=(int(context.width), int(context.height)) if kind == "pictures" and context is not None else None,
                 tags=dict(stream.metadata),
             )
         )
