@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
+from storage.matroska.elements import SEGMENT_BODY
+from storage.matroska.table import MAGIC
 from storage.video.codecs import CODECS, MAX_PIXELS
 from storage.video.file import repair
 from storage.video.writer import VideoReader, VideoWriter, write_labels
@@ -389,6 +392,40 @@ def test_damage_anywhere_is_one_line_or_what_was_recorded(tmp_path: Path, capfd:
         except StorageError as error:
             assert "\n" not in str(error)
     assert capfd.readouterr() == ("", "")
+
+
+def test_damage_to_a_time_is_damage_to_its_frame(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "day1.mkv", 12)
+    data = bytearray(path.read_bytes())
+    times = [match.start() for match in re.finditer(rb"\xe7\x88\x00", data)]  # of clusters, eight bytes each
+    assert len(times) >= 12
+    data[times[5] + 2] = 0x7F
+    path.write_bytes(data)
+    with VideoReader(path) as recording, pytest.raises(StorageError, match="frame 5 is damaged"):
+        recording[5]
+    data[data.rindex(MAGIC) + 20] ^= 1  # the table of all times: it goes without
+    path.write_bytes(data)
+    with VideoReader(path) as recording:
+        assert [frame.metadata["n"] for frame in recording] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
+
+
+def test_new_labels_write_over_nothing_in_a_damaged_file(tmp_path: Path) -> None:
+    """Its head says where the players' index is, which becomes empty space then; there may be something else."""
+    path = recorded(tmp_path / "day1.mkv", 12)
+    data = bytearray(path.read_bytes())
+    seek = re.search(rb"\x1c\x53\xbb\x6b\x53\xac\x88", data[:300])  # Cues, and its position in eight bytes
+    cluster = [match.start() for match in re.finditer(rb"\x1f\x43\xb6\x75", data)][5]
+    assert seek is not None
+    for place in (cluster + 3, len(data) + 10**6, cluster):
+        position = place - SEGMENT_BODY
+        data[seek.end() : seek.end() + 8] = position.to_bytes(8, "big")
+        path.write_bytes(data)
+        try:
+            write_labels(path, ["door"] * 12)
+        except StorageError as error:
+            assert "damaged" in str(error)
+        with VideoReader(path) as recording:
+            assert [frame.metadata["n"] for frame in recording] == list(range(12))
 
 
 def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None:

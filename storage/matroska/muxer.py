@@ -112,7 +112,7 @@ class Muxer:
         _write_at(self._fd, head(self._uuid, self._date, positions), 0)
         os.fsync(self._fd)  # before anything is appended: a finished file that is too long would look like damage
         if index_at is not None:
-            self.make_void(index_at)
+            self.make_void(Id.CUES, index_at)
         self._append_tags(tags)
 
     def add(self, block: Block, mark: int = 0) -> int:
@@ -164,7 +164,7 @@ class Muxer:
         _write_at(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
         os.fsync(self._fd)
         for at in self._tags_at[:-1]:
-            self.make_void(at)
+            self.make_void(Id.TAGS, at)
         os.fsync(self._fd)
 
     # ------------------------------------------------------------------------------------- what can be taken back later
@@ -196,9 +196,11 @@ class Muxer:
         if 0 < gap < 12:
             self._append(void(gap if gap > 1 else gap + HEAD_BYTES))
 
-    def make_void(self, at: int) -> None:
-        """Turn tags, an index or a subtitle into empty space, in one go."""
+    def make_void(self, kind: int, at: int) -> None:
+        """Turn tags, an index or a subtitle into empty space, in one go. Something else, in a damaged file, stays."""
         front = os.pread(self._fd, 12, at)
+        if len(front) < 12 or int.from_bytes(front[:4], "big") != kind or not front[4]:
+            return
         width = 9 - front[4].bit_length()
         size = int.from_bytes(front[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
         _write_at(self._fd, void_front(4 + width + size), at)

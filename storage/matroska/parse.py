@@ -20,6 +20,10 @@ def is_intact(content: bytes) -> bool:
     return content[:2] == b"\xbf\x84" and checksum == isal_zlib.crc32(memoryview(content)[6:])
 
 
+LATEST = (1 << 63) // 1000
+"""The largest time, in microseconds, that is one in nanoseconds too."""
+
+
 def parse_cluster(data: bytes, length: int) -> Block:
     """The block of a cluster; if only its front is there, without its packet.
 
@@ -38,6 +42,8 @@ def parse_cluster(data: bytes, length: int) -> Block:
             at = start  # its elements follow each other like the cluster's
         elif kind == Id.TIMESTAMP:
             time = parse_number(data[start:end])
+            if time > LATEST:
+                raise ValueError("a time is damaged")
         elif kind == Id.BLOCK_ADDITIONS:
             facts = _facts(data[start:end])
         elif kind == Id.BLOCK_DURATION:

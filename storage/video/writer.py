@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.frame import Frame, Packet
 from storage.labels.journal import write_table
+from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.track import SUBTITLE_TRACK, VIDEO_TRACK, Block, Track
 from storage.sessions import new_session
@@ -471,10 +472,10 @@ def write_labels(path: Path, labels: Sequence[str | None]) -> None:
                 muxer.add(block)
         muxer.finish({**found.track_tags, None: found.tags})  # from here on these count
         muxer.close()
-        old = [found.head.index_at, *found.blocks[LABELS].positions.tolist()]
-        for at in old:
-            if at is not None:
-                muxer.make_void(at)
+        if found.head.index_at is not None:
+            muxer.make_void(Id.CUES, found.head.index_at)
+        for at in found.blocks[LABELS].positions.tolist():
+            muxer.make_void(Id.CLUSTER, at)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; the labels are as they were") from None
     finally:
