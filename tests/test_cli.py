@@ -141,13 +141,13 @@ BAD_USAGE = [
     ["x", "5", "--camera", "nonsense"],
     ["x", "5", "--camera", "demo:seed"],
     ["x", "5", "--camera", "ffmpeg:nonsense:x"],
+    ["x", "5", *DEMO, "--backend", "nonsense"],
 ]
 FAILURES = [
     ["missing/parents/x", "5", *DEMO],
     ["a-file", "5", *DEMO],
     ["a-file/0", "5", *DEMO],
     ["x.h5x", "5", *DEMO],
-    ["x", "5", *DEMO, "--backend", "nonsense"],
     ["x", "5", "--camera", "v4l2:/dev/video99"],
     ["x", "5", "--camera", "v4l2:a-file"],
     ["x", "5", "--camera", "file:no-such.mp4"],
