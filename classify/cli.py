@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import Version
+from storage.commands.console import Version, tell_of_tracks, track_argument
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("numbers", "names"),
         help="what class directories are called (default: numbers, or as before)",
     )
+    track_argument(parser)
     parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
     parser.add_argument("--undo", action="store_true", help="take the last S back, and end")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
@@ -106,8 +107,7 @@ def _label(args: argparse.Namespace) -> int:
     path: Path = args.directory
     _check(path)
     load_opencv()
-    if path.is_file():
-        _check_pictures(path)
+    of_track = _check_track(path, args.track) if path.is_file() or args.track is not None else ""
     adopted = adopt(path)
     if adopted:
         _say(f"{path}: {adopted:,} frames have labels from the recording, which had been interrupted")
@@ -116,7 +116,7 @@ def _label(args: argparse.Namespace) -> int:
     try:
         while True:
             with _long_lived():
-                journal = LabelJournal(journal_path(path))
+                journal = LabelJournal(journal_path(path, of_track))
             with journal:
                 desk = _set_up(args, journal)
                 if desk is None:
@@ -177,13 +177,15 @@ def _check(path: Path) -> None:
             raise StorageError(f"{path} is a class directory; open {place.data_dir} with --relabel to look through it")
 
 
-def _check_pictures(path: Path) -> None:
-    """Refuse a file without pictures."""
+def _check_track(path: Path, track: str | None) -> str:
+    """Refuse a file without pictures, or without that track of them; returns its `Recording.of_track`."""
     from storage.formats import open_recording
 
-    with open_recording(path) as recording:
+    with open_recording(path, track=track) as recording:
         if not recording.has_pictures:
             recording.read(0)  # it says so
+        tell_of_tracks(path, track)
+        return recording.of_track
 
 
 def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
@@ -199,7 +201,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     if path.is_dir() and finish(path, journal):
         _say(f"{path}: what was interrupted last time is complete now")
     classes = _choose_classes(args, journal)
-    opened = open_frames(open_recording(path), classes, journal.entries, relabel=args.relabel)
+    opened = open_frames(open_recording(path, track=args.track), classes, journal.entries, relabel=args.relabel)
     if opened.names:
         session = Session(len(opened.names), opened.labels)
         if not replay(session, opened.names, journal.entries):
@@ -270,7 +272,8 @@ def _legend(desk: _Desk) -> Legend:
         for number, (name, directory) in enumerate(zip(classes.names, classes.directories, strict=True))
     ]
     names += [(FIRST_FOREIGN + number, printable(name), 0) for number, name in enumerate(opened.foreign)]
-    title = printable(desk.path.resolve().name)
+    track = opened.recording.of_track
+    title = printable(desk.path.resolve().name + (f", {track}" if track else ""))
     saving = "sorts them into class directories" if desk.path.is_dir() else "saves the labels"
     return Legend(title, names, len(classes.names), desk.relabel, saving)
 
@@ -285,7 +288,7 @@ def _save(desk: _Desk) -> int:
     session, opened, classes = desk.session, desk.opened, desk.classes
     if not desk.path.is_dir():
         labels = [opened.class_of(label, classes) for label in session.labels]
-        applied = write_labels(desk.path, desk.journal, labels, classes)
+        applied = write_labels(desk.path, desk.journal, labels, classes, opened.recording.of_track)
         where = f"labelled in {applied.table or desk.path}"
     else:
         placements = [

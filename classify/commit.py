@@ -7,7 +7,6 @@ that labels are forgotten when, and only when, their frames have moved.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats import find_format
+from storage.formats import label_writer
 from storage.labels.given import DEFAULT, last_classes
 from storage.labels.journal import (
     Classes,
@@ -94,8 +93,12 @@ def move_labelled(data_dir: Path, journal: LabelJournal, placements: Sequence[Pl
     return Applied(counts, moved.renamed, moved.missing)
 
 
-def write_labels(path: Path, journal: LabelJournal, labels: Sequence[str | None], classes: Classes) -> Applied:
+def write_labels(
+    path: Path, journal: LabelJournal, labels: Sequence[str | None], classes: Classes, of_track: str = ""
+) -> Applied:
     """Write the labels of a recording that is one file into it, or into a table beside it.
+
+    `of_track` is `storage.recording.Recording.of_track`.
 
     Raises
     ------
@@ -103,10 +106,10 @@ def write_labels(path: Path, journal: LabelJournal, labels: Sequence[str | None]
         They can't be written; they are kept in the journal.
     """
     counts = Counter(label for label in labels if label is not None)
-    write = getattr(importlib.import_module(find_format(path).module), "write_labels", None)
+    write = label_writer(path, of_track)
     if write is None:  # the journal goes on being the place that the labels are read from
-        return Applied(counts, table=write_table(path, labels))
-    write(path, labels)
+        return Applied(counts, table=write_table(path, labels, of_track))
+    write(labels)
     _forget(journal, classes)
     return Applied(counts)
 

@@ -30,6 +30,7 @@ def convert(
     source: Path,
     target: Path,
     *,
+    track: str | int | None = None,
     fps: float | None = None,
     codec: str | None = None,
     crf: int | None = None,
@@ -45,6 +46,8 @@ def convert(
         A recording, a directory of pictures from elsewhere, or any video.
     target : path
         What must not be there yet; a directory may be, if it is this conversion that began it.
+    track : str or int, optional
+        Which track of pictures, as in `storage.formats.open_recording`.
     fps : float, optional
         Give frame n the time n / fps instead of its own. Pictures without times of their own need it.
     codec, crf : str, int, optional
@@ -75,9 +78,9 @@ def convert(
     if weights is not None and row.name != "features":
         raise StorageError(f"{target}: --weights is for .features.h5")
     if not row.suffix:
-        done = extract(source, target, times_from_fps=fps, progress=progress, threads=threads)
+        done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present
-    with open_recording(source) as recording, appearing(target) as temporary:
+    with open_recording(source, track=track) as recording, appearing(target) as temporary:
         job = _Job(recording, _times(recording, fps), list(recording.labels), progress, threads)
         if movie:
             _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)

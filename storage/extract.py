@@ -35,6 +35,7 @@ def extract(
     source: Path | Recording,
     target: Path,
     *,
+    track: str | int | None = None,
     every: int | None = None,
     fps: float | None = None,
     start: float | None = None,
@@ -52,6 +53,8 @@ def extract(
         A recording of any format, or any video; one that is open stays so.
     target : path
         A new directory, or one that an extraction from the same source has begun.
+    track : str or int, optional
+        Of a path: which track of pictures, as in `storage.formats.open_recording`.
     every : int, optional
         Only each so-manieth frame.
     fps : float, optional
@@ -72,7 +75,7 @@ def extract(
     StorageError
         The source can't be read, or the target holds something else.
     """
-    with open_recording(source) if isinstance(source, Path) else nullcontext(source) as recording:
+    with open_recording(source, track=track) if isinstance(source, Path) else nullcontext(source) as recording:
         if not len(recording):
             raise StorageError(f"{recording.path} holds no frame")
         place = locate(target)

@@ -7,8 +7,9 @@ through the entry-point group ``storage.formats``: each entry is a `Format`. Not
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -80,6 +81,8 @@ class Format:
         The keyword arguments that its writer takes, called so on the command line too.
     keeps_pictures, keeps_samples : bool
         Whether frames come back as pictures; whether sensors and sound go in as well.
+    reads_tracks : bool
+        Whether there may be several tracks of pictures: its reader takes which one as `track`.
     """
 
     name: str
@@ -91,6 +94,7 @@ class Format:
     options: tuple[str, ...] = ()
     keeps_pictures: bool = True
     keeps_samples: bool = False
+    reads_tracks: bool = False
 
     def load(self, class_name: str) -> Any:
         return getattr(importlib.import_module(self.module), class_name)
@@ -109,8 +113,14 @@ FORMATS = (
         options=("weights",),
         keeps_pictures=False,
     ),
-    Format("video", ".mkv", *VIDEO, also_reads=MOVIES, options=("codec", "crf"), keeps_samples=True),
-    Format("sound", ".mka", *VIDEO, keeps_pictures=False, keeps_samples=True),
+    Format(
+        *("video", ".mkv", *VIDEO),
+        also_reads=MOVIES,
+        options=("codec", "crf"),
+        keeps_samples=True,
+        reads_tracks=True,
+    ),
+    Format("sound", ".mka", *VIDEO, keeps_pictures=False, keeps_samples=True, reads_tracks=True),
 )
 
 
@@ -215,17 +225,43 @@ def complete(path: Path) -> None:
         row.load(row.writer)(path).close()
 
 
-def open_recording(path: Path | str, backend: str | None = None) -> Recording:
+def open_recording(path: Path | str, backend: str | None = None, *, track: str | int | None = None) -> Recording:
     """Open a recording for reading.
+
+    Parameters
+    ----------
+    path : path
+    backend : str, optional
+        The format's name; by the path's suffix if not given.
+    track : str or int, optional
+        Which track of pictures, of a video that has several: its name, or its number among all tracks, as ``python -m
+        storage info`` and ffprobe show them. The first one if not given.
 
     Raises
     ------
     StorageError
-        There is none at `path`, or it can't be read.
+        There is none at `path`, or it can't be read, or it has no such track.
     """
     path = Path(path)
     if not path.exists():
         raise StorageError(f"{path}: no such recording")
     row = find_format(path, backend)
-    recording: Recording = row.load(row.reader)(path)
+    if track is not None and not row.reads_tracks:
+        raise StorageError(f"{path} has no tracks to choose from: {row.name} keeps one sequence of frames")
+    recording: Recording = row.load(row.reader)(path) if track is None else row.load(row.reader)(path, track)
     return recording
+
+
+WriteLabels = Callable[[Sequence[str | None]], None]
+
+
+def label_writer(path: Path, of_track: str = "") -> WriteLabels | None:
+    """How a recording that is one file takes the class of each frame; None if its format has no way to, as a directory.
+
+    `of_track` is `Recording.of_track`. For Raises, see the function ``write_labels`` in the format's module.
+    """
+    row = find_format(path)
+    write = getattr(importlib.import_module(row.module), "write_labels", None)
+    if write is None:
+        return None
+    return partial(write, path, of_track=of_track) if of_track else partial(write, path)

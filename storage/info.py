@@ -110,8 +110,8 @@ class Info:
         return max((session.ended for session in self.sessions if session.ended is not None), default=None)
 
 
-def describe(path: Path) -> Info:
-    """What the recording at `path` holds.
+def describe(path: Path, *, track: str | int | None = None) -> Info:
+    """What the recording at `path` holds; of its frames, those of `track`, as in `storage.formats.open_recording`.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def describe(path: Path) -> Info:
     if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
         return Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks)
     backend = find_format(path).name if path.exists() else ""
-    with open_recording(path) as recording:
+    with open_recording(path, track=track) as recording:
         info = (_describe_directory if isinstance(recording, PngReader) else _describe_file)(recording, backend)
     return replace(info, tracks=tracks)
 

@@ -35,6 +35,7 @@ ALL = slice(None)
 def dataset_from_recording(
     path: Path | str,
     *,
+    track: str | int | None = None,
     frames: slice = ALL,
     labels: Literal["required", "optional"] | None = "required",
     class_names: Sequence[str] | None = None,
@@ -50,6 +51,8 @@ def dataset_from_recording(
     ----------
     path : path
         A recording of any format; also any video.
+    track : str or int, optional
+        Which track of pictures, of a video that has several, as in `storage.open_recording`; the first if not given.
     frames : slice
         Which frames, by their numbers in the recording: whole stretches can be held out for validation.
     labels : {"required", "optional"} or None
@@ -83,7 +86,7 @@ def dataset_from_recording(
     """
     import tensorflow as tf
 
-    with open_recording(path) as recording:
+    with open_recording(path, track=track) as recording:
         selection = _select(recording, frames, labels, class_names)
         reader = _Reader(recording, image_size)
         first = reader.read(recording, selection.indices[0])
@@ -99,7 +102,7 @@ def dataset_from_recording(
         epoch = next(epochs)
         if shuffle:
             np.random.default_rng(None if seed is None else [seed, epoch]).shuffle(order)
-        with open_recording(path) as recording:
+        with open_recording(path, track=track) as recording:
             selection.check_unchanged(recording)
             parts = [slice(at, at + block) for at in order]
             read = reader.read_blocks(recording, [selection.indices[part] for part in parts])

@@ -17,11 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.containers import open_movie, reason_of
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
 from storage.strangers import parse_json
+from storage.streams.label_track import Cue, label_tracks_for, labels_of_frames
+from storage.streams.picture_tracks import Wanted, choose, of_track
+from storage.streams.tracks import Track, duration_of, time_of, tracks_of, zero_of
 from storage.video.codecs import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -31,29 +35,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-Marks = tuple[tuple[int, bytes], ...]
-CONTAINERS: tuple[tuple[str, Marks], ...] = (
-    ("matroska", ((0, b"\x1a\x45\xdf\xa3"),)),
-    ("mov", ((4, b"ftyp"),)),
-    ("mov", ((4, b"moov"),)),
-    ("mov", ((4, b"mdat"),)),
-    ("mov", ((4, b"wide"),)),
-    ("mov", ((4, b"free"),)),
-    ("avi", ((0, b"RIFF"), (8, b"AVI "))),
-    ("nut", ((0, b"nut/multimedia container\0"),)),
-    ("ogg", ((0, b"OggS"),)),
-    ("mpeg", ((0, b"\0\0\1\xba"),)),
-    ("mpegts", ((0, b"\x47"), (188, b"\x47"), (376, b"\x47"))),
-    ("mpegts", ((4, b"\x47"), (196, b"\x47"), (388, b"\x47"))),
-    ("flv", ((0, b"FLV\1"),)),
-    ("asf", ((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),)),
-)
-"""What each kind of file that is opened has at which places. FFmpeg is told the kind, and does not choose among its own
-hundreds: some of those are texts that name other files and hosts."""
 DECODING_TIMES_ONLY = ("avi",)
 INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: right up to the next keyframe is nothing
 H264_IDR = 5
-COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 
 
 class MovieReader(Recording):
@@ -66,22 +50,35 @@ class MovieReader(Recording):
     Parameters
     ----------
     path : path
-    pictures : int
-        Which of its tracks of pictures, from 0 on.
+    track : str or int, optional
+        Which track of pictures, by its name or its number among all tracks; the first one if not given.
+
+    Attributes
+    ----------
+    picture_tracks : list of Track
+        Those that there are.
+    track : Track
+        The one that is read.
 
     Raises
     ------
     StorageError
-        It is no video, or none that can be read.
+        It is no video, none that can be read, or has no such track.
     """
 
-    def __init__(self, path: Path, pictures: int = 0) -> None:
+    def __init__(self, path: Path, track: Wanted = None) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._path, self._track = path, pictures
-        self._container, self._stream = _open(path, pictures)
+        self._path = path
+        self._container = open_movie(path)
         try:
-            self._places = _find_places(self._container, self._stream, path)
+            tracks = tracks_of(self._container)
+            self.picture_tracks = [one for one in tracks if one.kind == "pictures"]
+            self.track = choose(self.picture_tracks, track, path)
+            self.of_track = of_track(self.picture_tracks, self.track)
+            self._stream = _prepared(path, self._container, self.track)
+            label_tracks = label_tracks_for(tracks, self.track)
+            self._places, self._cues = _find_places(self._container, self._stream, path, label_tracks)
         except BaseException:
             self._container.close()
             raise
@@ -103,7 +100,8 @@ class MovieReader(Recording):
 
     @cached_property
     def labels(self) -> Sequence[str | None]:
-        return read_table(self._path, len(self))
+        table = read_table(self._path, len(self), self.of_track)
+        return labels_of_frames(self._cues, self._places.shown_ns) if table is None else table
 
     @property
     def timestamps_ns(self) -> Sequence[int]:
@@ -159,7 +157,8 @@ class MovieReader(Recording):
             self._container.seek(self._places.seeks[key], stream=self._stream)
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
             self._container.close()
-            self._container, self._stream = _open(self._path, self._track)
+            self._container = open_movie(self._path)
+            self._stream = _prepared(path, self._container, self.track)
         self._run = self._decode(from_key=key > 0)
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
@@ -215,7 +214,8 @@ class _Places:
     ----------
     ticks : list of int
         The time of each frame in the stream's time base, in the order in which they are shown.
-    timestamps_ns : list of int
+    shown_ns, timestamps_ns : list of int
+        The same in nanoseconds of the file's time; and what the frames have as theirs.
     metadata : dict
         What came with a frame, if anything did.
     keys : list of int
@@ -227,6 +227,7 @@ class _Places:
     """
 
     ticks: list[int]
+    shown_ns: list[int]
     timestamps_ns: list[int]
     metadata: Mapping[int, Mapping[str, Any]]
     keys: list[int]
@@ -247,14 +248,23 @@ class _Places:
         return bisect_left(self.ticks, picture.pts)
 
 
-def _find_places(container: InputContainer, stream: VideoStream, path: Path) -> _Places:
-    """Go through a file's packets without decoding them."""
+def _find_places(
+    container: InputContainer, stream: VideoStream, path: Path, label_tracks: Sequence[Track]
+) -> tuple[_Places, list[tuple[Track, list[Cue]]]]:
+    """Go through a file's packets without decoding them; and what is in its tracks of labels."""
     import av
 
+    zero = zero_of(container)
+    cues: list[tuple[Track, list[Cue]]] = [(track, []) for track in label_tracks]
+    beside = {track.number: cues_of_track for track, cues_of_track in cues}
     counted = container.format.name in DECODING_TIMES_ONLY
     found: list[tuple[int, int, bool, bytes]] = []
     try:
-        for packet in container.demux(stream):
+        for packet in container.demux([stream, *(container.streams[number] for number in beside)]):
+            if packet.stream_index in beside:
+                if packet.size and not (packet.pts is None and packet.dts is None):
+                    beside[packet.stream_index].append(Cue(time_of(packet, zero), duration_of(packet), bytes(packet)))
+                continue
             shown = packet.dts if counted or packet.pts is None else packet.pts
             if packet.size and shown is not None and not packet.is_discard:
                 seek = shown if packet.dts is None else packet.dts
@@ -262,26 +272,26 @@ def _find_places(container: InputContainer, stream: VideoStream, path: Path) -> 
                 found.append((shown, seek, key, _facts(packet)))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if not found:
-            raise StorageError(f"{path} is damaged: {_reason(error)}") from None
+            raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
     if not found:
         raise StorageError(f"{path} holds no picture")
     found.sort(key=lambda place: place[0])
     base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0][0] if counted else 0
     exact = [_exact(facts) for *_, facts in found]
-    return _Places(
+    times = [round((shown - start) * base * 1_000_000_000) for shown, *_ in found]
+    places = _Places(
         ticks=[shown for shown, *_ in found],
-        timestamps_ns=[
-            known[0] if known else round((shown - start) * base * 1_000_000_000)
-            for (shown, *_), known in zip(found, exact, strict=True)
-        ],
+        shown_ns=[time - zero for time in times],
+        timestamps_ns=[known[0] if known else time for known, time in zip(exact, times, strict=True)],
         metadata={index: known[1] for index, known in enumerate(exact) if known and known[1]},
         keys=[0, *(index for index, (_, _, key, _) in enumerate(found) if key and index)],
         seeks=[found[0][1], *(seek for index, (_, seek, key, _) in enumerate(found) if key and index)],
         counted=counted,
     )
+    return places, cues
 
 
-def _stands_alone(packet: av.Packet[VideoStream], stream: VideoStream) -> bool:
+def _stands_alone(packet: av.Packet[Any], stream: VideoStream) -> bool:
     """Whether everything behind a keyframe is also shown behind it: only then can pictures be counted from it on."""
     if stream.codec_context.name == "h264":
         data = bytes(packet)
@@ -290,7 +300,7 @@ def _stands_alone(packet: av.Packet[VideoStream], stream: VideoStream) -> bool:
     return not stream.codec_context.has_b_frames
 
 
-def _facts(packet: av.Packet[VideoStream]) -> bytes:
+def _facts(packet: av.Packet[Any]) -> bytes:
     """What `storage.matroska.muxer` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
     if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
         return b""  # PyAV before 16 can't tell
@@ -308,61 +318,12 @@ def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
     return (timestamp_ns, metadata) if isinstance(timestamp_ns, int) and isinstance(metadata, dict) else None
 
 
-def open_movie(path: Path) -> InputContainer:
-    """Open a stranger's file: none but itself is read for it. Raises StorageError if it is no video."""
-    return open_container(path, CONTAINERS, "a video")
-
-
-def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) -> InputContainer:
-    """Open a stranger's file if it is of one of the known kinds, by their marks as in `CONTAINERS`.
-
-    Raises
-    ------
-    StorageError
-        It is not; `what` is what it should have been.
-    """
-    import av
-
-    try:
-        with path.open("rb") as file:
-            front = file.read(512)
-        kinds = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
-        kind = next(kinds, None)
-        if kind is None:
-            raise StorageError(f"{path} is not {what} that can be read" + ("" if front else " (it is empty)"))
-        # No options: up to version 17, PyAV corrupts memory with them for files whose head does not list the streams.
-        return av.open(f"file:{path}", format=kind, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise StorageError(f"{path}: {error.strerror}") from None
-        raise StorageError(f"{path} is not {what} that can be read ({_reason(error)})") from None
-
-
-def _open(path: Path, pictures: int) -> tuple[InputContainer, VideoStream]:
-    container = open_movie(path)
-    try:
-        stream = _video_stream(container, path, pictures)
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    except BaseException:
-        container.close()
-        raise
-    return container, stream
-
-
-def _video_stream(container: InputContainer, path: Path, pictures: int) -> VideoStream:
-    found = []
-    for stream in container.streams.video:
-        disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
-        if not getattr(disposition, "value", 0) & COVER_PICTURE:
-            found.append(stream)
-    if pictures < len(found):
-        context: object = found[pictures].codec_context
-        if context is None:
-            raise StorageError(f"{path}: FFmpeg has no decoder for its pictures here")
-        return found[pictures]
-    raise StorageError(f"{path} has no picture, only sound or other data")
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _prepared(path: Path, container: InputContainer, track: Track) -> VideoStream:
+    """A track of an open file, ready to be decoded. Raises StorageError if FFmpeg can't."""
+    stream: Any = container.streams[track.number]
+    if stream.codec_context is None:
+        raise StorageError(f"{path}: FFmpeg has no decoder for its pictures here")
+    stream.thread_type = "AUTO"
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    chosen: VideoStream = stream
+    return chosen

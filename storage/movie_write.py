@@ -11,9 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.containers import open_movie
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.movie import open_movie
 from storage.video.codecs import BT601
 
 if TYPE_CHECKING:

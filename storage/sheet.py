@@ -26,8 +26,10 @@ MAX_ROWS = 100  # classes beyond are told, not shown
 PAPER, INK, FAINT, BAR = "#ffffff", "#1d2129", "#6b7280", "#3b82f6"
 
 
-def write_sheet(target: Path, paths: Sequence[Path]) -> None:
+def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None = None) -> None:
     """Draw a contact sheet of recordings, of any format, and write it as a PNG file that must not exist yet.
+
+    `track` is as in `storage.formats.open_recording`.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def write_sheet(target: Path, paths: Sequence[Path]) -> None:
         raise StorageError(f"{target} exists; choose another name for the sheet, or remove it first")
     parts = []
     for path in paths:
-        with open_recording(path) as recording:
+        with open_recording(path, track=track) as recording:
             if not recording.has_pictures:
                 recording.read(0)  # it says so
             parts.append(_draw_part(recording))

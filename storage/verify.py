@@ -40,7 +40,11 @@ class Broken:
 
 
 def find_broken(
-    path: Path, *, progress: Callable[[int, int], None] | None = None, threads: int | None = None
+    path: Path,
+    *,
+    track: str | int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
 ) -> tuple[int, list[Broken]]:
     """Read every frame of a recording.
 
@@ -48,6 +52,8 @@ def find_broken(
     ----------
     path : path
         A recording of any format.
+    track : str or int, optional
+        Which track of pictures, as in `storage.formats.open_recording`.
     progress : callable, optional
         Told how many of how many frames are done.
     threads : int, optional
@@ -65,7 +71,7 @@ def find_broken(
     StorageError
         There is no recording.
     """
-    with open_recording(path) as recording:
+    with open_recording(path, track=track) as recording:
         total = len(recording)
         broken = []
         done = 0
@@ -77,9 +83,9 @@ def find_broken(
                 done += 1
             if progress is not None:
                 progress(done, total)
-        for number, track in enumerate(getattr(recording, "tracks", ()), total):
+        for number, samples in enumerate(getattr(recording, "tracks", ()), total):
             try:
-                for _ in track.blocks():
+                for _ in samples.blocks():
                     pass
             except StorageError as error:
                 broken.append(Broken(number, path, str(error)))

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from storage.dataset import printable
@@ -28,6 +29,28 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
             bar.update(done - bar.n)
 
         yield show
+
+
+def track_argument(parser: argparse.ArgumentParser) -> None:
+    """``--track``, of all commands that read frames."""
+    parser.add_argument(
+        "--track",
+        metavar="NAME|NUMBER",
+        help="of a file with several tracks of pictures, this one (default: the first)",
+    )
+
+
+def tell_of_tracks(path: Path, track: str | None) -> None:
+    """Say which tracks of pictures a file has, if they are several and none is chosen."""
+    from storage.streams.picture_tracks import listed, several
+
+    found = several(path) if track is None else []
+    if found:
+        print(
+            f"{path} has {len(found)} tracks of pictures: {printable(listed(found))}; this is the first of them, "
+            "--track NAME takes another",
+            file=sys.stderr,
+        )
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.commands.console import fail, not_negative, positive, print_json, progress_line, seed, share
+from storage.commands.console import (
+    fail,
+    not_negative,
+    positive,
+    print_json,
+    progress_line,
+    seed,
+    share,
+    tell_of_tracks,
+    track_argument,
+)
 from storage.dataset import printable
 
 if TYPE_CHECKING:
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
 
 def info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    track_argument(parser)
     parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
     parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the tracks of a media file over time")
 
@@ -26,11 +37,13 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 def info(args: argparse.Namespace) -> int:
     from storage.info import as_json, as_text, describe
 
-    infos = [describe(path) for path in args.paths]
+    for path in args.paths:
+        tell_of_tracks(path, args.track)
+    infos = [describe(path, track=args.track) for path in args.paths]
     if args.sheet is not None:
         from storage.sheet import write_sheet
 
-        write_sheet(args.sheet, args.paths)
+        write_sheet(args.sheet, args.paths, track=args.track)
     if args.plot is not None:
         from storage.streams.plot import write_plot
 
@@ -49,6 +62,7 @@ def info(args: argparse.Namespace) -> int:
 
 def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    track_argument(parser)
     parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames there, to their classes")
 
 
@@ -61,8 +75,9 @@ def verify(args: argparse.Namespace) -> int:
     reports = []
     for path in args.paths:
         repaired = repair(path)
+        tell_of_tracks(path, args.track)
         with progress_line(f"verifying {path}") as progress:
-            frames, broken = find_broken(path, progress=progress)
+            frames, broken = find_broken(path, track=args.track, progress=progress)
         moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
         problems = _layout_problems(path)
         reports.append(

@@ -6,7 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from storage.commands.console import count, fail, not_negative, offset, positive, print_json, progress_line
+from storage.commands.console import (
+    count,
+    fail,
+    not_negative,
+    offset,
+    positive,
+    print_json,
+    progress_line,
+    tell_of_tracks,
+    track_argument,
+)
 from storage.dataset import printable
 
 # -------------------------------------------------------------------------------------------------------------- extract
@@ -22,6 +32,7 @@ Interrupted, the same command goes on; what is there already stays as it is.
 def extract_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a recording, or any video")
     parser.add_argument("directory", metavar="DIR", type=Path, help="a new data directory, or one begun from there")
+    track_argument(parser)
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--every", metavar="N", type=count, help="only every N-th frame")
     some.add_argument("--fps", metavar="N", type=positive, help="only N frames a second, by their own times")
@@ -33,10 +44,12 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
 def extract(args: argparse.Namespace) -> int:
     from storage.extract import extract
 
+    tell_of_tracks(args.source, args.track)
     with progress_line(f"extracting {args.source}") as progress:
         done = extract(
             args.source,
             args.directory,
+            track=args.track,
             every=args.every,
             fps=args.fps,
             start=args.start,
@@ -65,6 +78,7 @@ IN. IN may also be a directory of pictures from elsewhere, or any video, whose s
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", type=Path, help="a recording, pictures or any video; not changed")
     parser.add_argument("target", metavar="OUT", type=Path, help="what to make; must not be there yet")
+    track_argument(parser)
     parser.add_argument("--fps", metavar="N", type=positive, help="give the frames new times, N a second")
     parser.add_argument("--codec", metavar="NAME", help="of a .mkv: ffv1 (default), h264-lossless, h264, mjpeg")
     parser.add_argument("--crf", metavar="N", type=int, help="quality of h264: 0 (best) to 51, 18 if not given")
@@ -73,8 +87,17 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> int:
     from storage.convert import convert
 
+    tell_of_tracks(args.source, args.track)
     with progress_line(f"converting {args.source}") as progress:
-        frames = convert(args.source, args.target, fps=args.fps, codec=args.codec, crf=args.crf, progress=progress)
+        frames = convert(
+            args.source,
+            args.target,
+            track=args.track,
+            fps=args.fps,
+            codec=args.codec,
+            crf=args.crf,
+            progress=progress,
+        )
     if args.json:
         print_json({"path": str(args.target), "frames": frames})
     else:
@@ -104,6 +127,7 @@ have. Labels, times and what is known of the sessions go along.
 def features_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", type=Path, help="a recording, or any video; not changed")
     parser.add_argument("target", metavar="OUT.features.h5", type=Path, help="what to make; must not be there yet")
+    track_argument(parser)
     parser.add_argument(
         "--weights", metavar="FILE", default="imagenet", help="imagenet (default), or .tflite, .keras, .weights.h5, .pb"
     )
@@ -114,8 +138,9 @@ def features(args: argparse.Namespace) -> int:
 
     if not args.target.name.lower().endswith(".features.h5"):
         return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5")
+    tell_of_tracks(args.source, args.track)
     with progress_line(f"computing features of {args.source}") as progress:
-        frames = convert(args.source, args.target, weights=args.weights, progress=progress)
+        frames = convert(args.source, args.target, track=args.track, weights=args.weights, progress=progress)
     if args.json:
         print_json({"path": str(args.target), "frames": frames})
     else:

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from storage.commands.console import tell_of_tracks, track_argument
+
 LABELS = """\
 Show the labels of a recording as intervals, write them to a file, or take them from one.
 
@@ -19,6 +21,7 @@ directory wait for python -m classify, which shows them and sorts the frames wit
 
 def labels_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", metavar="RECORDING", type=Path, help="a recording, or any video")
+    track_argument(parser)
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--export", metavar="FILE", type=Path, help="write the labels to a new file")
     either.add_argument("--import", dest="source", metavar="FILE", type=Path, help="label the frames as a file says")
@@ -33,8 +36,9 @@ def labels(args: argparse.Namespace) -> int:
     path: Path = args.recording
     if args.replace and args.source is None:
         raise StorageError("--replace goes with --import")
+    tell_of_tracks(path, args.track)
     if args.source is not None:
-        done = import_labels(path, args.source, replace=args.replace)
+        done = import_labels(path, args.source, replace=args.replace, track=args.track)
         if args.json:
             print(json.dumps({"version": 1, "path": str(path), "labelled": done.labelled, "changed": done.changed,
                               "empty_lines": done.empty, "waiting": done.waiting}))  # fmt: skip
@@ -45,13 +49,13 @@ def labels(args: argparse.Namespace) -> int:
         print(f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else "")
         return 0
     if args.export is not None:
-        count = export_labels(path, args.export)
+        count = export_labels(path, args.export, track=args.track)
         if args.json:
             print(json.dumps({"version": 1, "path": str(args.export), "intervals": count}))
         else:
             print(f"{args.export}: {count} intervals")
         return 0
-    found = find_intervals(path)
+    found = find_intervals(path, track=args.track)
     if args.json:
         rows = [{"start": each.start_ns / 1e9, "end": each.end_ns / 1e9, "class": each.label} for each in found]
         print(json.dumps({"version": 1, "path": str(path), "intervals": rows}))

@@ -6,10 +6,9 @@ on, up to its end and not with it.
 
 from __future__ import annotations
 
-import importlib
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from storage.atomic import rename_new, sync_directory, write_new
 from storage.dataset import check_class_name
 from storage.errors import StorageError
-from storage.formats import find_format, open_recording
+from storage.formats import label_writer, open_recording
 from storage.labels.given import DEFAULT, frame_names, labels_as_they_stand, last_classes, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
@@ -28,8 +27,6 @@ MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
 USUAL_STEP_NS = SECOND_NS // 30
 MOST_TOLD = 5
-
-WriteLabels = Callable[[Path, Sequence[str | None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +49,27 @@ class Imported:
     waiting: bool
 
 
-def find_intervals(path: Path) -> list[Interval]:
-    """The labels of a recording as intervals, in order. Raises StorageError if it can't be read."""
+def find_intervals(path: Path, *, track: str | int | None = None) -> list[Interval]:
+    """The labels of a recording as intervals, in order; `track` as in `open_recording`.
+
+    Raises
+    ------
+    StorageError
+        It can't be read.
+    """
     adopt(path)
-    with open_recording(path) as recording:
+    with open_recording(path, track=track) as recording:
         return to_intervals(elapsed_ns(recording.timestamps_ns), labels_as_they_stand(recording), 1)
 
 
-def export_labels(path: Path, target: Path) -> int:
+def export_labels(path: Path, target: Path, *, track: str | int | None = None) -> int:
     """Write the labels of a recording to a new file; durable on return, and read back the same.
+
+    Parameters
+    ----------
+    path, target : path
+    track : str or int, optional
+        As in `storage.formats.open_recording`.
 
     Returns
     -------
@@ -76,7 +85,7 @@ def export_labels(path: Path, target: Path) -> int:
     if os.path.lexists(target):
         raise StorageError(f"{target} exists; choose another name")
     adopt(path)
-    with open_recording(path) as recording:
+    with open_recording(path, track=track) as recording:
         times, labels = elapsed_ns(recording.timestamps_ns), labels_as_they_stand(recording)
     intervals = to_intervals(times, labels, notation.step_ns)
     text = notation.write(intervals)
@@ -93,7 +102,7 @@ def export_labels(path: Path, target: Path) -> int:
     return len(intervals)
 
 
-def import_labels(path: Path, source: Path, *, replace: bool = False) -> Imported:
+def import_labels(path: Path, source: Path, *, replace: bool = False, track: str | int | None = None) -> Imported:
     """Label the frames of a recording as a file says.
 
     The labels of a data directory wait in its label journal, like those of a key in ``python -m classify``; a
@@ -105,6 +114,8 @@ def import_labels(path: Path, source: Path, *, replace: bool = False) -> Importe
     replace : bool
         Take away the labels that are there. Else frames without a label get one, and a frame that has another label
         than the file says is an error.
+    track : str or int, optional
+        As in `storage.formats.open_recording`.
 
     Raises
     ------
@@ -114,8 +125,12 @@ def import_labels(path: Path, source: Path, *, replace: bool = False) -> Importe
     notation = _notation(source)
     text = _read(source)
     adopt(path)
-    with LabelJournal(journal_path(path)) as journal:
-        with open_recording(path) as recording:
+    of_track = ""
+    if track is not None:
+        with open_recording(path, track=track) as recording:
+            of_track = recording.of_track
+    with LabelJournal(journal_path(path, of_track)) as journal:
+        with open_recording(path, track=track) as recording:
             times, names = elapsed_ns(recording.timestamps_ns), frame_names(recording)
             before = replay(recording, journal.entries)
         try:
@@ -127,12 +142,12 @@ def import_labels(path: Path, source: Path, *, replace: bool = False) -> Importe
             _refuse_conflicts(path, times, before, wanted)
             wanted = [new if new is not None else old for new, old in zip(wanted, before, strict=True)]
         changed = sum(new != old for new, old in zip(wanted, before, strict=True))
-        write = _write_labels_of(path)
+        write = label_writer(path, of_track)
         if write is None:
             _keep_waiting(path, names, journal, before, wanted)
         elif changed:
             classes = last_classes(journal.entries)
-            write(path, wanted)
+            write(wanted)
             journal.clear(*([classes] if classes != DEFAULT else []))
     return Imported(sum(label is not None for label in wanted), changed, empty, write is None)
 
@@ -219,15 +234,6 @@ def _refuse_conflicts(
             f"{path}: {len(conflicts)} frames have other labels already, the first at {times_ns[first] / 1e9:.3f} s "
             f"({before[first]}, not {wanted[first]}); --replace takes all labels that are there away"
         )
-
-
-def _write_labels_of(path: Path) -> WriteLabels | None:
-    """How a format that is one file takes labels; None if they have to wait in the journal."""
-    row = find_format(path)
-    if not row.suffix:
-        return None
-    write: WriteLabels | None = getattr(importlib.import_module(row.module), "write_labels", None)
-    return write
 
 
 def _keep_waiting(

@@ -34,7 +34,7 @@ def labels_as_they_stand(recording: Recording) -> list[str | None]:
     StorageError
         The journal is damaged, or a window has it open.
     """
-    path = journal_path(recording.path)
+    path = journal_path(recording.path, recording.of_track)
     if not path.exists():
         return list(recording.labels)
     with LabelJournal(path) as journal:

@@ -47,7 +47,7 @@ class Notation:
 
 _CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,9})"
 _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
-_MARKUP = re.compile(r"</?(?:[bius]|font|c|v|lang|ruby|rt)(?:[ .][^>]*)?>", re.IGNORECASE)
+MARKUP = re.compile(r"</?(?:[bius]|font|c|v|lang|ruby|rt)(?:[ .][^>]*)?>", re.IGNORECASE)
 _ASS_FIELDS = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
 
 
@@ -86,7 +86,7 @@ def _cue(number: int, lines: Sequence[str], *, unescape: bool = False) -> Interv
     if len(lines) != at + 2:
         what = "has no label" if len(lines) < at + 2 else "has several lines of text; a label is one"
         raise IntervalError(number + at, f"this interval {what}")
-    label = _MARKUP.sub("", lines[at + 1])
+    label = MARKUP.sub("", lines[at + 1])
     label = html.unescape(label) if unescape else label
     times = match.groups()
     return Interval(_clock_ns(times[:4]), _clock_ns(times[4:]), label.strip(), number + at)

@@ -34,7 +34,7 @@ from storage.errors import StorageError
 from storage.strangers import parse_json
 
 VERSION = 1
-JOURNAL_NAME = "labels.jsonl"
+JOURNAL_NAME, TABLE_NAME = "labels.jsonl", "labels.csv"
 MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
 
@@ -106,11 +106,19 @@ class Moving:
 Entry = Classes | Labelled | Undone | Redone | Looked | Moving
 
 
-def journal_path(recording: Path) -> Path:
-    """Where a recording's label journal lies: in the data directory, or beside the file."""
+def journal_path(recording: Path, of_track: str = "") -> Path:
+    """Where a recording's label journal lies: in the data directory, or beside the file.
+
+    `of_track` is `storage.recording.Recording.of_track`.
+    """
     if recording.is_dir():
         return recording / JOURNAL_NAME
-    return recording.with_name(f"{recording.name}.{JOURNAL_NAME}")
+    return _beside(recording, of_track, JOURNAL_NAME)
+
+
+def _beside(recording: Path, of_track: str, kind: str) -> Path:
+    """A file beside a recording that is one: ``day1.mp4.labels.csv``; of a further track: ``all.mkv.B.labels.csv``."""
+    return recording.with_name(".".join(filter(None, (recording.name, of_track, kind))))
 
 
 class LabelJournal:
@@ -395,10 +403,11 @@ def _run(value: object) -> Run | None:
 # --------------------------------------------------------------------------------------------------- labels as a table
 
 
-def write_table(path: Path, labels: Sequence[str | None]) -> Path:
+def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") -> Path:
     """Write the labels of a recording that has no room for them into a table beside it; durable on return.
 
-    The file is ``NAME.labels.csv`` with the columns ``frame`` and ``class``, a row for each frame that has a class.
+    The file is ``NAME.labels.csv`` with the columns ``frame`` and ``class``, a row for each frame that has a class;
+    `of_track` (see `journal_path`) comes after the name.
 
     Returns
     -------
@@ -412,7 +421,7 @@ def write_table(path: Path, labels: Sequence[str | None]) -> Path:
     """
     import csv
 
-    target = path.with_name(f"{path.name}.labels.csv")
+    target = _beside(path, of_track, TABLE_NAME)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("frame", "class"))
@@ -428,8 +437,8 @@ def write_table(path: Path, labels: Sequence[str | None]) -> Path:
     return target
 
 
-def read_table(path: Path, frames: int) -> list[str | None]:
-    """The label of each frame of a recording, as `write_table` left them; None for all if there is no table.
+def read_table(path: Path, frames: int, of_track: str = "") -> list[str | None] | None:
+    """The label of each frame of a recording, as `write_table` left them; None if there is no table.
 
     Raises
     ------
@@ -438,15 +447,16 @@ def read_table(path: Path, frames: int) -> list[str | None]:
     """
     import csv
 
-    table = path.with_name(f"{path.name}.labels.csv")
+    table = _beside(path, of_track, TABLE_NAME)
     labels: list[str | None] = [None] * frames
     try:
         rows = csv.reader(io.StringIO(table.read_text("utf-8")))
-        if next(rows, None) == ["frame", "class"]:
-            for frame, label in rows:
-                labels[int(frame)] = label
+        if next(rows, None) != ["frame", "class"]:
+            return None
+        for frame, label in rows:
+            labels[int(frame)] = label
     except FileNotFoundError:
-        pass
+        return None
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise StorageError(f"{table} is damaged ({error}); move it away to go on without it") from None
     return labels

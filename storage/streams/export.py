@@ -19,16 +19,24 @@ from typing import Any, Literal
 from storage.atomic import appearing, replace_file
 from storage.errors import StorageError, no_directory
 from storage.extract import GOES_ON, extract
-from storage.movie import MovieReader
 from storage.recording import Recording
 from storage.strangers import parse_json
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.streams.label_track import Interval, joined, read_intervals
-from storage.streams.tracks import Track, is_media, open_media, packets_of, read_tracks, tag_of, time_of, zero_of
+from storage.streams.tracks import (
+    Track,
+    file_names,
+    is_media,
+    open_media,
+    packets_of,
+    read_tracks,
+    tag_of,
+    time_of,
+    zero_of,
+)
 from storage.streams.wall_clock import wall_clock
 from storage.transfer import Progress
-from storage.video.file import is_ours
-from storage.video.writer import VideoReader
+from storage.video.reader import open_video
 
 Part = Literal["frames", "sensors", "sound", "labels"]
 MANIFEST = "export.json"
@@ -118,7 +126,7 @@ class _Job:
         clock = wall_clock(source)
         self._wall_zero_ns = clock.zero_ns if clock is not None and clock.exact else None
         self._identity = _identity(source)
-        self._names = _file_names(read_tracks(source))
+        self._names = file_names(read_tracks(source), ("frames", Path(MANIFEST).stem))
         self._known: dict[str, Any] = {}
 
     def begin(self) -> None:
@@ -150,11 +158,11 @@ class _Job:
 
     def frames(self, tracks: Sequence[Track]) -> list[Exported]:
         done = []
-        for number, track in enumerate(tracks):
+        for track in tracks:
             if not _has_packets(self._source, track):
                 continue
             name = "frames" if len(tracks) == 1 else f"frames-{self._names[track.number]}"
-            with _open_pictures(self._source, number) as recording:
+            with open_video(self._source, track.number) as recording:
                 result = extract(recording, self._directory / name, progress=self._progress)
                 times = _shown_at(self._source, track, recording)
                 facts = zip(times, recording.timestamps_ns, recording.labels, strict=True)
@@ -184,7 +192,7 @@ class _Job:
         if not tracks:
             pictures = next((track for track in read_tracks(self._source) if track.kind == "pictures"), None)
             if pictures is not None and _has_packets(self._source, pictures):
-                with _open_pictures(self._source, 0) as recording:
+                with open_video(self._source) as recording:
                     times = _shown_at(self._source, pictures, recording)
                     found = list(_runs(times, recording.labels))
                 if found:
@@ -246,25 +254,6 @@ def _identity(path: Path) -> str:
         front = file.read(IDENTIFYING_BYTES)
         file.seek(max(0, size - IDENTIFYING_BYTES))
         return hashlib.sha256(f"{size} ".encode() + front + file.read()).hexdigest()[:16]
-
-
-def _file_names(tracks: Sequence[Track]) -> dict[int, str]:
-    """A name of a file for each track, by its number; names that differ only in case are one on some disks."""
-    taken, names = {"frames", Path(MANIFEST).stem}, {}
-    for track in tracks:
-        plain = re.sub(r"[^\w.+-]+", "_", track.name).strip("._")[:80] or "track"
-        name, number = plain, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{plain}-{number}"
-        taken.add(name.lower())
-        names[track.number] = name
-    return names
-
-
-def _open_pictures(source: Path, number: int) -> Recording:
-    """A track of pictures, by its number among these."""
-    return VideoReader(source) if number == 0 and is_ours(source) else MovieReader(source, number)
 
 
 def _has_packets(source: Path, track: Track) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import read_block, read_contents, read_head
-from storage.streams.label_track import Interval, joined, text_of
+from storage.streams.label_track import Cue, intervals_of
 from storage.streams.tracks import Track, duration_of, open_media, tag_of, time_of, zero_of
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
             blocks = contents.blocks[number]
             times = [time * TICK_NS for time in blocks.times.tolist()]
             if track.kind == "labels":
-                cues = [read_block(fd, at) for at in blocks.positions.tolist()]
-                spans = [(cue.time * TICK_NS, (cue.duration or 0) * TICK_NS, cue.data) for cue in cues]
-                extents[track.number] = _of_labels(track, spans)
+                found = [read_block(fd, at) for at in blocks.positions.tolist()]
+                cues = [Cue(block.time * TICK_NS, (block.duration or 0) * TICK_NS, block.data) for block in found]
+                extents[track.number] = _of_labels(track, cues)
             else:
                 end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0) if times else 0
                 told = [tag_of(track.tags, name) for name in ("samples", "padded")]
@@ -85,7 +85,7 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
     begins: dict[int, int] = {}
     ends: dict[int, int] = {}
     counts: dict[int, int | None] = {track.number: 0 for track in tracks}
-    cues: dict[int, list[tuple[int, int, bytes]]] = {}
+    cues: dict[int, list[Cue]] = {}
     by_number = {track.number: track for track in tracks}
     with open_media(path) as container:
         zero = zero_of(container)
@@ -98,7 +98,7 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
                 begins[number] = min(begins.get(number, time), time)
                 ends[number] = max(ends.get(number, 0), time + lasting)
                 if track.kind == "labels":
-                    cues.setdefault(number, []).append((time, lasting, bytes(packet)))
+                    cues.setdefault(number, []).append(Cue(time, lasting, bytes(packet)))
                 counted, before = _counted(track, packet), counts[number]
                 counts[number] = None if counted is None or before is None else before + counted
         except av.error.EOFError:
@@ -106,7 +106,7 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise StorageError(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
     extents = {number: Extent(begins.get(number, 0), ends.get(number, 0), count) for number, count in counts.items()}
-    return extents | {number: _of_labels(by_number[number], spans) for number, spans in cues.items()}
+    return extents | {number: _of_labels(by_number[number], found) for number, found in cues.items()}
 
 
 def _counted(track: Track, packet: Packet[Any]) -> int | None:
@@ -120,8 +120,7 @@ def _counted(track: Track, packet: Packet[Any]) -> int | None:
     return int(lasting) if lasting > 0 and lasting.denominator == 1 else None
 
 
-def _of_labels(track: Track, cues: Sequence[tuple[int, int, bytes]]) -> Extent:
-    texts = ((begin, begin + lasting, text_of(data, track.codec)) for begin, lasting, data in cues)
-    found = list(joined(Interval(begin, end, text) for begin, end, text in texts if text))
+def _of_labels(track: Track, cues: Sequence[Cue]) -> Extent:
+    found = intervals_of(cues, track.codec)
     ends = [one.end_ns for one in found]
     return Extent(found[0].begin_ns if found else 0, max(ends, default=0), len(found))

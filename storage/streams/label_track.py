@@ -1,15 +1,27 @@
-"""Labels in a track of subtitles: stretches of time with a class each, whichever program wrote them."""
+"""Labels in a track of subtitles: stretches of time with a class each, whichever program wrote them.
+
+Here is told too which such tracks are taken for the labels of a recording's frames: subtitles of a film are none.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.streams.tracks import Track, duration_of, open_media, packets_of, time_of, zero_of
+from storage.dataset import check_class_name
+from storage.errors import StorageError
+from storage.labels.intervals import MARKUP
+from storage.streams.tracks import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 
 SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of one label
+ROUNDED_NS = 1_000_000  # by so much the end of a label may be late, as Matroska files of other programs have it
+MOST_CLASSES = 100  # a track with more different texts than that is a film's subtitles
+OUR_NAME = re.compile(r"labels(-\d+)?")
+LABELS_TAG, INPUT_TAG = "LABELS", "MERGED_INPUT"
+"""Tags by `storage.streams.merge`: of a track of labels; and of any track, from which of the files it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +33,27 @@ class Interval:
     label: str
 
 
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A subtitle as it is in the file: its time and length in nanoseconds, and its bytes."""
+
+    begin_ns: int
+    lasting_ns: int
+    data: bytes
+
+
 def read_intervals(path: Path, track: Track) -> list[Interval]:
     """The labels of a track; what was written in parts, as it is while recording, is one. Raises StorageError."""
-    found = []
     with open_media(path) as container:
         zero = zero_of(container)
-        for packet in packets_of(container, track.number):
-            text = text_of(bytes(packet), track.codec)
-            if text:
-                begin = time_of(packet, zero)
-                found.append(Interval(begin, begin + duration_of(packet), text))
+        packets = packets_of(container, track.number)
+        return intervals_of([Cue(time_of(one, zero), duration_of(one), bytes(one)) for one in packets], track.codec)
+
+
+def intervals_of(cues: Iterable[Cue], codec: str) -> list[Interval]:
+    """The same, of the subtitles of a track."""
+    texts = ((cue, text_of(cue.data, codec)) for cue in cues)
+    found = [Interval(cue.begin_ns, cue.begin_ns + cue.lasting_ns, text) for cue, text in texts if text]
     found.sort(key=lambda one: (one.begin_ns, one.end_ns))
     return list(joined(found))
 
@@ -52,11 +75,71 @@ def joined(intervals: Iterable[Interval]) -> Iterator[Interval]:
 
 def text_of(data: bytes, codec: str) -> str:
     """What a subtitle says, without how it is to look."""
+    return " ".join(_plain(data, codec).split())
+
+
+def _plain(data: bytes, codec: str) -> str:
     if codec == "mov_text":
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
     text = data.decode("utf-8", "replace")
     if codec in ("ass", "ssa"):
-        text = re.sub(r"\{[^}]*\}", "", text.split(",", 8)[-1]).replace("\\N", "\n").replace("\\h", " ")
-    else:
-        text = re.sub(r"</?[a-zA-Z][^<>]*>", "", text)
-    return " ".join(text.split())
+        return re.sub(r"\{[^}]*\}", "", text.split(",", 8)[-1]).replace("\\N", "\n").replace("\\h", " ")
+    return MARKUP.sub("", text)
+
+
+# ------------------------------------------------------------------------------------------------ the labels of frames
+
+
+def carries_labels(track: Track) -> bool:
+    """Whether a track says that it has labels: it is called as ours are, or `storage.streams.merge` made it of such."""
+    named = OUR_NAME.fullmatch(tag_of(track.tags, "title", "name")) is not None
+    return track.kind == "labels" and (named or bool(tag_of(track.tags, LABELS_TAG)))
+
+
+def label_tracks_for(tracks: Sequence[Track], pictures: Track) -> list[Track]:
+    """The tracks that may have the labels of a track of pictures, the likeliest first.
+
+    Where several files were merged, the labels that came with the pictures go before those that came alone, and these
+    before those that came with other pictures.
+    """
+    others = {tag_of(track.tags, INPUT_TAG) for track in tracks if track.kind == "pictures"}
+
+    def rank(track: Track) -> int:
+        came_with = tag_of(track.tags, INPUT_TAG)
+        return 0 if came_with == tag_of(pictures.tags, INPUT_TAG) else 2 if came_with in others else 1
+
+    return sorted((track for track in tracks if carries_labels(track)), key=rank)
+
+
+def labels_of_frames(found: Iterable[tuple[Track, Sequence[Cue]]], shown_ns: Sequence[int]) -> list[str | None]:
+    """The class of each frame by the first of these tracks that has labels, None for those without one.
+
+    Parameters
+    ----------
+    found : iterable of (Track, sequence of Cue)
+    shown_ns : sequence of int
+        When each frame is shown, in nanoseconds of the file's time, ascending.
+    """
+    labels: list[str | None] = [None] * len(shown_ns)
+    for track, cues in found:
+        if not cues or not _are_classes(track, cues):
+            continue
+        for one in intervals_of(cues, track.codec):
+            first = bisect_left(shown_ns, one.begin_ns)
+            end = bisect_left(shown_ns, max(one.end_ns - ROUNDED_NS, one.begin_ns + 1))
+            labels[first:end] = [one.label] * (end - first)
+        break
+    return labels
+
+
+def _are_classes(track: Track, cues: Sequence[Cue]) -> bool:
+    """Whether the texts are names of classes, not a film's dialogue: a line each, and not too many different ones."""
+    if any("\n" in _plain(cue.data, track.codec).strip() for cue in cues):
+        return False
+    names = {text for cue in cues if (text := text_of(cue.data, track.codec))}
+    try:
+        for name in names:
+            check_class_name(name)
+    except StorageError:
+        return False
+    return len(names) <= MOST_CLASSES

@@ -24,13 +24,16 @@ from storage.errors import StorageError
 from storage.movie import DECODING_TIMES_ONLY
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.streams.extents import extents_by_table
+from storage.streams.label_track import INPUT_TAG, LABELS_TAG, carries_labels
 from storage.streams.tracks import (
+    LABEL_FILES,
     Track,
     duration_of,
     free_name,
     open_media,
     packets_of,
     read_tracks,
+    tag_of,
     time_of,
     tracks_of,
     zero_of,
@@ -142,6 +145,7 @@ class _Job:
         open_files.callback(self._close)
         self._sources: list[_Source] = []
         self._names: set[str] = set()
+        self._inputs = 0
         self._clocked: list[tuple[dict[str, str], int]] = []  # tags, and the offset of the file that they are from
         self.tracks: list[tuple[Path, Track, str]] = []
         self.left_out: list[tuple[Path, Track]] = []
@@ -149,6 +153,7 @@ class _Job:
     def add(self, alignment: Alignment, *, describes_all: bool) -> None:
         """Prepare the tracks of a file; its tags become those of the new one, or of its first track."""
         path = alignment.path
+        self._inputs += 1
         container = self._open(path)
         tags = _lasting(container.metadata)
         if describes_all:
@@ -172,7 +177,10 @@ class _Job:
                 "MERGED_FROM": printable(path.name),
                 "ALIGNED_BY": alignment.how,
                 "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
+                INPUT_TAG: ".".join(filter(None, (str(self._inputs), tag_of(track.tags, INPUT_TAG)))),
             }
+            if carries_labels(track) or path.suffix.lower() in LABEL_FILES:
+                facts[LABELS_TAG] = "frames"
             out.metadata.update({**tags, **_lasting(track.tags), **facts, "title": name})
             self._clocked.append((out.metadata, alignment.offset_ns))
             tags = {}

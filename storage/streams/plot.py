@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 from storage.atomic import write_new
 from storage.dataset import natural_key
 from storage.errors import StorageError
-from storage.movie import MovieReader
 from storage.streams.extents import Extent, read_extents
 from storage.streams.label_track import Interval, read_intervals
 from storage.streams.samples_read import decode_samples, scaled, true_rate
 from storage.streams.tracks import Track, channel_labels, is_media, read_tracks, tag_of
 from storage.streams.wall_clock import wall_clock
-from storage.video.file import is_ours
-from storage.video.writer import VideoReader
+from storage.video.reader import open_video
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,13 +118,11 @@ def _draw(path: Path) -> Image.Image:
     _draw_axis(canvas, axis, y - GAP)
     _draw_legend(canvas, y - GAP + BOTTOM, colours)
     y = TOP
-    pictures = 0
     for track in shown:
         _draw_name(canvas, y, track, extents[track.number])
         row = _Row(canvas, axis, y, HEIGHTS[track.kind])
         if track.kind == "pictures":
-            _draw_pictures(row, path, pictures, extents[track.number])
-            pictures += 1
+            _draw_pictures(row, path, track.number, extents[track.number])
         elif track.kind == "sensor":
             _draw_curves(row, path, track)
         elif track.kind == "sound":
@@ -219,8 +215,7 @@ class _Row:
 
 
 def _draw_pictures(row: _Row, path: Path, number: int, extent: Extent) -> None:
-    recording: Recording = VideoReader(path) if number == 0 and is_ours(path) else MovieReader(path, number)
-    with recording:
+    with open_video(path, number) as recording:
         if not len(recording):
             return
         stamps = recording.timestamps_ns

@@ -6,14 +6,15 @@ own order. So a track with an entry every few minutes neither waits for the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from storage.containers import CONTAINERS, COVER_PICTURE, Marks, open_container
 from storage.errors import StorageError
-from storage.movie import CONTAINERS, COVER_PICTURE, Marks, open_container
 from storage.strangers import parse_json
 
 if TYPE_CHECKING:
@@ -139,6 +140,20 @@ def free_name(wanted: str, taken: set[str]) -> str:
         name = f"{wanted}-{number}"
     taken.add(name)
     return name
+
+
+def file_names(tracks: Sequence[Track], reserved: Iterable[str] = ()) -> dict[int, str]:
+    """A name of a file for each track, by its number; names that differ only in case are one on some disks."""
+    taken, names = set(reserved), {}
+    for track in tracks:
+        plain = re.sub(r"[^\w.+-]+", "_", track.name).strip("._")[:80] or "track"
+        name, number = plain, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name.lower())
+        names[track.number] = name
+    return names
 
 
 def packets_of(container: InputContainer, number: int) -> Iterator[Packet[Any]]:

@@ -37,19 +37,24 @@ if TYPE_CHECKING:
     import av
 
 
-def open_video(path: Path) -> Recording:
+def open_video(path: Path, track: str | int | None = None) -> Recording:
     """Open any video: one of `VideoWriter`'s, or what a phone or another program made.
+
+    `track` is a track of pictures, by its name or its number among all tracks; the first one if not given.
 
     Raises
     ------
     StorageError
-        It is no video, or it is damaged.
+        It is no video, has no such track, or is damaged.
     """
-    if is_ours(path):
-        return VideoReader(path)
     from storage.movie import MovieReader
+    from storage.streams.picture_tracks import choose, find_picture_tracks
 
-    return MovieReader(path)
+    if not is_ours(path):
+        return MovieReader(path, track)
+    if track is not None:
+        choose(find_picture_tracks(path), track, path)  # there is one at most
+    return VideoReader(path)
 
 
 class VideoReader(Recording):

@@ -440,10 +440,11 @@ class VideoWriter:
         self._fd = -1
 
 
-def write_labels(path: Path, labels: Sequence[str | None]) -> None:
+def write_labels(path: Path, labels: Sequence[str | None], *, of_track: str = "") -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
 
-    Those of a video that another program made go into a table beside it (`storage.labels.journal.write_table`).
+    Those of a video that another program made go into a table beside it (`storage.labels.journal.write_table`), which
+    is called after its track too, if that is not the first one (`storage.recording.Recording.of_track`).
 
     Raises
     ------
@@ -453,7 +454,7 @@ def write_labels(path: Path, labels: Sequence[str | None]) -> None:
         There are not as many labels as frames.
     """
     if not is_ours(path):
-        write_table(path, labels)
+        write_table(path, labels, of_track)
         return
     fd = -1
     try:

@@ -1,0 +1,71 @@
+"""Media files of any program: which kinds are opened, and that nothing but the file itself is read for one.
+
+What is in them is taken apart by `storage.streams.tracks`, and their pictures are read by `storage.movie`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+Marks = tuple[tuple[int, bytes], ...]
+CONTAINERS: tuple[tuple[str, Marks], ...] = (
+    ("matroska", ((0, b"\x1a\x45\xdf\xa3"),)),
+    ("mov", ((4, b"ftyp"),)),
+    ("mov", ((4, b"moov"),)),
+    ("mov", ((4, b"mdat"),)),
+    ("mov", ((4, b"wide"),)),
+    ("mov", ((4, b"free"),)),
+    ("avi", ((0, b"RIFF"), (8, b"AVI "))),
+    ("nut", ((0, b"nut/multimedia container\0"),)),
+    ("ogg", ((0, b"OggS"),)),
+    ("mpeg", ((0, b"\0\0\1\xba"),)),
+    ("mpegts", ((0, b"\x47"), (188, b"\x47"), (376, b"\x47"))),
+    ("mpegts", ((4, b"\x47"), (196, b"\x47"), (388, b"\x47"))),
+    ("flv", ((0, b"FLV\1"),)),
+    ("asf", ((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),)),
+)
+"""What each kind of file that is opened has at which places. FFmpeg is told the kind, and does not choose among its own
+hundreds: some of those are texts that name other files and hosts."""
+COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
+
+
+def open_movie(path: Path) -> InputContainer:
+    """Open a stranger's file: none but itself is read for it. Raises StorageError if it is no video."""
+    return open_container(path, CONTAINERS, "a video")
+
+
+def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) -> InputContainer:
+    """Open a stranger's file if it is of one of the known kinds, by their marks as in `CONTAINERS`.
+
+    Raises
+    ------
+    StorageError
+        It is not; `what` is what it should have been.
+    """
+    import av
+
+    try:
+        with path.open("rb") as file:
+            front = file.read(512)
+        kinds = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
+        kind = next(kinds, None)
+        if kind is None:
+            raise StorageError(f"{path} is not {what} that can be read" + ("" if front else " (it is empty)"))
+        # No options: up to version 17, PyAV corrupts memory with them for files whose head does not list the streams.
+        return av.open(f"file:{path}", format=kind, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+            raise StorageError(f"{path}: {error.strerror}") from None
+        raise StorageError(f"{path} is not {what} that can be read ({reason_of(error)})") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """What FFmpeg, or the system, says about its failure."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,62 @@
+"""The tracks of pictures in a file that has several: which one is meant, and what the files beside it are called.
+
+Labels that a person gives to a stranger's video lie beside it. Those of its first track of pictures are called after
+the file alone, as if there were no other; those of a further one after the track too, so that they are never mixed up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage.errors import StorageError
+from storage.streams.tracks import Track, file_names, is_media, read_tracks
+from storage.video.file import is_ours
+
+Wanted = str | int | None
+"""A track by its name, or by its number among all tracks of the file; None for the first one of pictures."""
+
+
+def find_picture_tracks(path: Path) -> list[Track]:
+    """The tracks of pictures in a file; none in what is no media file. Raises StorageError if it can't be read."""
+    if not path.is_file() or not is_media(path):
+        return []
+    return [track for track in read_tracks(path) if track.kind == "pictures"]
+
+
+def choose(pictures: Sequence[Track], wanted: Wanted, path: Path) -> Track:
+    """The track that is wanted among a file's tracks of pictures; a name goes before a number.
+
+    Raises
+    ------
+    StorageError
+        There is no such one.
+    """
+    if not pictures:
+        raise StorageError(f"{path} has no picture, only sound or other data")
+    if wanted is None:
+        return pictures[0]
+    number = int(wanted) if isinstance(wanted, int) or (wanted.isascii() and wanted.isdigit()) else None
+    named = [track for track in pictures if track.name == wanted]
+    found = named or [track for track in pictures if track.number == number]
+    if not found:
+        raise StorageError(f"{path} has no track of pictures {wanted!r}; it has {listed(pictures)}")
+    return found[0]
+
+
+def listed(pictures: Sequence[Track]) -> str:
+    """Tracks for a person to choose from: ``0 camera, 2 phone``."""
+    return ", ".join(f"{track.number} {track.name}" for track in pictures)
+
+
+def of_track(pictures: Sequence[Track], chosen: Track) -> str:
+    """What the files beside a video are called after, besides itself; nothing for its first track of pictures."""
+    return "" if chosen == pictures[0] else file_names(pictures)[chosen.number]
+
+
+def several(path: Path) -> list[Track]:
+    """The tracks of pictures in a file, if they are more than one."""
+    if not path.is_file() or is_ours(path):  # what we record has one at most
+        return []
+    found = find_picture_tracks(path)
+    return found if len(found) > 1 else []
