@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from classify.showing import Legend
     from classify.window import Window
     from storage.labels.journal import Classes, LabelJournal
+    from storage.recording import Recording
 
 MOST_CLASSES = 9
 
@@ -200,8 +201,9 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     path: Path = args.directory
     if path.is_dir() and finish(path, journal):
         _say(f"{path}: what was interrupted last time is complete now")
-    classes = _choose_classes(args, journal)
-    opened = open_frames(open_recording(path, track=args.track), classes, journal.entries, relabel=args.relabel)
+    recording = open_recording(path, track=args.track)
+    classes = _choose_classes(args, journal, recording)
+    opened = open_frames(recording, classes, journal.entries, relabel=args.relabel)
     if opened.names:
         session = Session(len(opened.names), opened.labels)
         if not replay(session, opened.names, journal.entries):
@@ -214,14 +216,16 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     return None
 
 
-def _choose_classes(args: argparse.Namespace, journal: LabelJournal) -> Classes:
-    """The classes that are asked for, else those that were used here before."""
+def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: Recording) -> Classes:
+    """The classes that are asked for, else those that were used here before, else those that a file came with."""
+    from classify.opening import classes_of_file
     from storage.dataset import check_class_name
     from storage.errors import StorageError
     from storage.labels.given import last_classes
     from storage.labels.journal import Classes, Labelled
 
-    before = last_classes(journal.entries)
+    told = any(isinstance(entry, Classes | Labelled) for entry in journal.entries)
+    before = last_classes(journal.entries) if told else classes_of_file(recording, MOST_CLASSES)
     names = args.classes or before.names
     numbers = tuple(map(str, range(len(names))))
     by_name = args.class_dirs == "names"

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
+from storage.dataset import check_class_name, natural_key
 from storage.errors import StorageError
 from storage.frame import Frame
+from storage.labels.given import DEFAULT
 from storage.labels.journal import Classes, Entry, Labelled
 from storage.png import PngReader
 from storage.recording import Recording
@@ -80,6 +82,21 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
     numbers |= {name: FIRST_FOREIGN + number for number, name in enumerate(foreign)}
     labels = bytes(NONE if label is None else numbers[label] for label in shown)
     return Opened(recording, indices, names, labels, foreign, left_out)
+
+
+def classes_of_file(recording: Recording, most: int) -> Classes:
+    """The classes that a recording in one file came with, for its labels to be corrected; the usual ones if not so."""
+    if isinstance(recording, PngReader):
+        return DEFAULT
+    found = sorted({label for label in recording.labels if label is not None}, key=natural_key)
+    if set(found) <= set(DEFAULT.directories) or len(found) > most:
+        return DEFAULT
+    try:
+        for name in found:
+            check_class_name(name)
+    except StorageError:
+        return DEFAULT
+    return Classes(tuple(found), tuple(found))
 
 
 def _is_sorted(entry: Entry) -> bool:

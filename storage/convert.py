@@ -133,8 +133,9 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
 
 def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> None:
     own = job.recording.timestamps_ns
-    has_sound = isinstance(job.recording, MovieReader) and fps is None
-    writer = MovieWriter(path, crf=crf, fps=fps, sound=(job.recording.path, own[0]) if has_sound else None)
+    with_sound = job.recording if isinstance(job.recording, MovieReader) and fps is None else None
+    sound = (with_sound.path, with_sound.begin_ns) if with_sound is not None else None
+    writer = MovieWriter(path, crf=crf, fps=fps, sound=sound)
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
         indices = range(len(job.recording))

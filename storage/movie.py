@@ -104,6 +104,11 @@ class MovieReader(Recording):
         return labels_of_frames(self._cues, self._places.shown_ns) if table is None else table
 
     @property
+    def begin_ns(self) -> int:
+        """The time of the first frame on the file's own clock, which is that of its sound too."""
+        return self._places.begin_ns
+
+    @property
     def timestamps_ns(self) -> Sequence[int]:
         return self._places.timestamps_ns
 
@@ -214,6 +219,8 @@ class _Places:
     ----------
     ticks : list of int
         The time of each frame in the stream's time base, in the order in which they are shown.
+    begin_ns : int
+        The first of them in nanoseconds.
     shown_ns, timestamps_ns : list of int
         The same in nanoseconds of the file's time; and what the frames have as theirs.
     metadata : dict
@@ -227,6 +234,7 @@ class _Places:
     """
 
     ticks: list[int]
+    begin_ns: int
     shown_ns: list[int]
     timestamps_ns: list[int]
     metadata: Mapping[int, Mapping[str, Any]]
@@ -281,6 +289,7 @@ def _find_places(
     times = [round((shown - start) * base * 1_000_000_000) for shown, *_ in found]
     places = _Places(
         ticks=[shown for shown, *_ in found],
+        begin_ns=times[0],
         shown_ns=[time - zero for time in times],
         timestamps_ns=[known[0] if known else time for known, time in zip(exact, times, strict=True)],
         metadata={index: known[1] for index, known in enumerate(exact) if known and known[1]},

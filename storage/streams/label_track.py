@@ -20,7 +20,7 @@ SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of
 ROUNDED_NS = 1_000_000  # by so much the end of a label may be late, as Matroska files of other programs have it
 MOST_CLASSES = 100  # a track with more different texts than that is a film's subtitles
 OUR_NAME = re.compile(r"labels(-\d+)?")
-LABELS_TAG, INPUT_TAG = "LABELS", "MERGED_INPUT"
+LABELS_TAG, INPUT_TAG = "labels", "merged_input"
 """Tags by `storage.streams.merge`: of a track of labels; and of any track, from which of the files it is."""
 
 

@@ -177,10 +177,10 @@ class _Job:
                 "MERGED_FROM": printable(path.name),
                 "ALIGNED_BY": alignment.how,
                 "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
-                INPUT_TAG: ".".join(filter(None, (str(self._inputs), tag_of(track.tags, INPUT_TAG)))),
+                INPUT_TAG.upper(): ".".join(filter(None, (str(self._inputs), tag_of(track.tags, INPUT_TAG)))),
             }
             if carries_labels(track) or path.suffix.lower() in LABEL_FILES:
-                facts[LABELS_TAG] = "frames"
+                facts[LABELS_TAG.upper()] = "frames"
             out.metadata.update({**tags, **_lasting(track.tags), **facts, "title": name})
             self._clocked.append((out.metadata, alignment.offset_ns))
             tags = {}
