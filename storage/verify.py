@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from storage.formats import find_format, open_recording
 from storage.moves import move_file
 from storage.png import MAX_PIXELS, SIGNATURE, PngReader, decode_image
 from storage.recording import Recording
+from storage.streams.picture_tracks import several
+from storage.streams.tracks import Track
 
 MAX_BYTES = 1_000_000_000  # a larger file is no picture
 FILES_A_TASK = 32
@@ -40,22 +42,16 @@ class Broken:
 
 
 def find_broken(
-    path: Path,
-    *,
-    track: str | int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    threads: int | None = None,
+    path: Path, *, progress: Callable[[int, int], None] | None = None, threads: int | None = None
 ) -> tuple[int, list[Broken]]:
-    """Read every frame of a recording.
+    """Read every frame of a recording, of all its tracks of pictures.
 
     Parameters
     ----------
     path : path
         A recording of any format.
-    track : str or int, optional
-        Which track of pictures, as in `storage.formats.open_recording`.
     progress : callable, optional
-        Told how many of how many frames are done.
+        Told how many of how many frames are done; of each track of pictures anew.
     threads : int, optional
         As many as there are cores, if not given.
 
@@ -71,25 +67,34 @@ def find_broken(
     StorageError
         There is no recording.
     """
-    with open_recording(path, track=track) as recording:
-        total = len(recording)
-        broken = []
-        done = 0
-        for reasons in _reasons(recording, threads or os.cpu_count() or 1):
-            for reason in reasons:
-                if reason is not None:
-                    file = recording.file(done) if isinstance(recording, PngReader) else path
-                    broken.append(Broken(done, file, reason))
-                done += 1
-            if progress is not None:
-                progress(done, total)
-        for number, samples in enumerate(getattr(recording, "tracks", ()), total):
-            try:
-                for _ in samples.blocks():
-                    pass
-            except StorageError as error:
-                broken.append(Broken(number, path, str(error)))
-        return total, broken
+    total, broken = 0, list[Broken]()
+    tracks: Sequence[Track | None] = several(path) or [None]
+    for track in tracks:
+        with open_recording(path, track=None if track is None else track.number) as recording:
+            where = "" if track is None else f"track {track.name}: "
+            broken += [replace(one, reason=where + one.reason) for one in _broken_in(recording, progress, threads)]
+            total += len(recording)
+    return total, broken
+
+
+def _broken_in(
+    recording: Recording, progress: Callable[[int, int], None] | None, threads: int | None
+) -> Iterator[Broken]:
+    total, done = len(recording), 0
+    for reasons in _reasons(recording, threads or os.cpu_count() or 1):
+        for reason in reasons:
+            if reason is not None:
+                file = recording.file(done) if isinstance(recording, PngReader) else recording.path
+                yield Broken(done, file, reason)
+            done += 1
+        if progress is not None:
+            progress(done, total)
+    for number, samples in enumerate(getattr(recording, "tracks", ()), total):
+        try:
+            for _ in samples.blocks():
+                pass
+        except StorageError as error:
+            yield Broken(number, recording.path, str(error))
 
 
 def repair(path: Path) -> str | None:

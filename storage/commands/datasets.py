@@ -62,7 +62,6 @@ def info(args: argparse.Namespace) -> int:
 
 def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
-    track_argument(parser)
     parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames there, to their classes")
 
 
@@ -75,9 +74,8 @@ def verify(args: argparse.Namespace) -> int:
     reports = []
     for path in args.paths:
         repaired = repair(path)
-        tell_of_tracks(path, args.track)
         with progress_line(f"verifying {path}") as progress:
-            frames, broken = find_broken(path, track=args.track, progress=progress)
+            frames, broken = find_broken(path, progress=progress)
         moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
         problems = _layout_problems(path)
         reports.append(
