@@ -319,14 +319,14 @@ def _track_lines(tracks: Sequence[tuple[Track, Extent]]) -> Iterator[str]:
         return
     width = max(8, *(len(printable(track.name)) for track, _ in tracks))
     columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}"
-    yield f"  {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
+    yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
     for track, extent in tracks:
         told = _rate(track, extent)
         rate = f"{told:.6g}" if told else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
         yield (
-            f"  {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}  {channels:>8}"
+            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}  {channels:>8}"
             f"  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}"
         )
 

@@ -29,12 +29,12 @@ DOOR = [None] * 4 + ["door"] * 6 + [None] * 3 + ["music"] * 7
 LAMP = ["lamp"] * 9 + [None] * 11
 
 
-def recorded(path: Path, name: str, labels: Sequence[str | None], *, begin_ns: int = 5 * 10**9) -> Path:
+def recorded(path: Path, name: str, labels: Sequence[str | None], *, step_ns: int = 33_371_700) -> Path:
     """A recording of its own pictures, at times that are no whole milliseconds."""
     with closing(VideoWriter(path)) as writer:
         for n, label in enumerate(labels):
             pixels = picture(FIRST_NUMBER[name] + n, SIZES[name])
-            writer.append(writer.encode(Frame(pixels, n, begin_ns + n * 33_371_700, {"n": n}), label))
+            writer.append(writer.encode(Frame(pixels, n, 5 * 10**9 + n * step_ns, {"n": n}), label))
     return path
 
 
@@ -180,9 +180,17 @@ def test_merged_labels_are_those_of_before_frame_by_frame(tmp_path: Path, wall: 
     assert labels_of(tmp_path / "again.mkv", 0) == DOOR
     assert labels_of(tmp_path / "again.mkv", "camera-2") == LAMP
     assert labels_of(tmp_path / "again.mkv", "camera-3") == DOOR
-    copy = tmp_path / "copy.mkv"
-    subprocess.run(["ffmpeg", "-v", "error", "-i", inputs[0], "-map", "0", "-c", "copy", copy], check=True)
-    assert labels_of(copy) == DOOR
+
+
+@pytest.mark.parametrize("step_ns", [33_371_700, 33_710_000, 4_600_000])
+def test_times_that_were_rounded_cost_no_label(tmp_path: Path, step_ns: int) -> None:
+    wanted = [f"{n}" if n % 2 else None for n in range(60)]
+    original = recorded(tmp_path / "A.mkv", "A", wanted, step_ns=step_ns)
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", original, "-map", "0", "-c", "copy", tmp_path / "copy.mkv"], check=True
+    )
+    merge_streams(tmp_path / "merged.mkv", [original])
+    assert labels_of(tmp_path / "copy.mkv") == labels_of(tmp_path / "merged.mkv") == wanted
 
 
 def test_labels_from_a_file_hold_for_all_pictures_without_their_own(tmp_path: Path) -> None:
