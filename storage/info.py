@@ -326,8 +326,8 @@ def _track_lines(tracks: Sequence[tuple[Track, Extent]]) -> Iterator[str]:
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
         yield (
-            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}  {channels:>8}"
-            f"  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}"
+            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}"
+            f"  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}"
         )
 
 
