@@ -8,6 +8,7 @@ fast; shuffling takes the blocks in random order and mixes the frames of several
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, islice
@@ -20,6 +21,7 @@ from storage.errors import StorageError
 from storage.features import FeaturesReader
 from storage.formats import open_recording
 from storage.recording import Recording
+from storage.streams.picture_tracks import note_of_several
 from storage.transfer import in_order
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ def dataset_from_recording(
     path : path
         A recording of any format; also any video.
     track : str or int, optional
-        Which track of pictures, of a video that has several, as in `storage.open_recording`; the first if not given.
+        Which track of pictures, of a video that has several, as in `storage.open_recording`. The first if not given,
+        with a warning that names the others.
     frames : slice
         Which frames, by their numbers in the recording: whole stretches can be held out for validation.
     labels : {"required", "optional"} or None
@@ -86,6 +89,9 @@ def dataset_from_recording(
     """
     import tensorflow as tf
 
+    note = note_of_several(Path(path), "track=NAME") if track is None else None
+    if note is not None:
+        warnings.warn(note, stacklevel=2)
     with open_recording(path, track=track) as recording:
         selection = _select(recording, frames, labels, class_names)
         reader = _Reader(recording, image_size)

@@ -261,6 +261,8 @@ def test_training_from_a_chosen_track(both: Path) -> None:
     frames = [n for n, label in enumerate(DOOR) if label]
     for (pixels, number), n in zip(dataset, frames, strict=True):
         assert np.array_equal(pixels, picture(n)) and dataset.class_names[int(number)] == DOOR[n]
+    with pytest.warns(UserWarning, match="2 tracks of pictures: 0 camera, 2 camera-2; .* track=NAME takes another"):
+        dataset_from_recording(both)
     second = dataset_from_recording(both, track="camera-2", labels=None, shuffle=False, batch_size=None)
     for n, pixels in enumerate(second):
         assert np.array_equal(pixels, picture(100 + n, SIZES["B"]))

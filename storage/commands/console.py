@@ -42,15 +42,11 @@ def track_argument(parser: argparse.ArgumentParser) -> None:
 
 def tell_of_tracks(path: Path, track: str | None) -> None:
     """Say which tracks of pictures a file has, if they are several and none is chosen."""
-    from storage.streams.picture_tracks import listed, several
+    from storage.streams.picture_tracks import note_of_several
 
-    found = several(path) if track is None else []
-    if found:
-        print(
-            f"{path} has {len(found)} tracks of pictures: {printable(listed(found))}; this is the first of them, "
-            "--track NAME takes another",
-            file=sys.stderr,
-        )
+    note = note_of_several(path, "--track NAME") if track is None else None
+    if note is not None:
+        print(printable(note), file=sys.stderr)
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -54,6 +54,16 @@ def of_track(pictures: Sequence[Track], chosen: Track) -> str:
     return "" if chosen == pictures[0] else file_names(pictures)[chosen.number]
 
 
+def note_of_several(path: Path, how: str) -> str | None:
+    """What to tell who chose none of several tracks of pictures; `how` is how to choose. None if there is one at most."""
+    found = several(path)
+    if not found:
+        return None
+    return (
+        f"{path} has {len(found)} tracks of pictures: {listed(found)}; this is the first of them, {how} takes another"
+    )
+
+
 def several(path: Path) -> list[Track]:
     """The tracks of pictures in a file, if they are more than one."""
     if not path.is_file() or is_ours(path):  # what we record has one at most
