@@ -90,25 +90,26 @@ def _plain(data: bytes, codec: str) -> str:
 # ------------------------------------------------------------------------------------------------ the labels of frames
 
 
-def carries_labels(track: Track) -> bool:
-    """Whether a track says that it has labels: it is called as ours are, or `storage.streams.merge` made it of such."""
-    named = OUR_NAME.fullmatch(tag_of(track.tags, "title", "name")) is not None
-    return track.kind == "labels" and (named or bool(tag_of(track.tags, LABELS_TAG)))
+def carries_labels(track: Track, tracks: Sequence[Track]) -> bool:
+    """Whether a track says that it has labels: `storage.streams.merge` noted so, or it is called as ours are.
+
+    Those of a recording are ``labels``; or ``NAME-labels`` where its pictures are called NAME, among `tracks`.
+    """
+    name = tag_of(track.tags, "title", "name")
+    named = OUR_NAME.fullmatch(name) or name in {f"{one.name}-labels" for one in tracks if one.kind == "pictures"}
+    return track.kind == "labels" and bool(named or tag_of(track.tags, LABELS_TAG))
 
 
 def label_tracks_for(tracks: Sequence[Track], pictures: Track) -> list[Track]:
     """The tracks that may have the labels of a track of pictures, the likeliest first.
 
-    Where several files were merged, the labels that came with the pictures go before those that came alone, and these
-    before those that came with other pictures.
+    Where several files were merged, the labels that came with the pictures go before those that came alone; those that
+    came with other pictures are theirs.
     """
-    others = {tag_of(track.tags, INPUT_TAG) for track in tracks if track.kind == "pictures"}
-
-    def rank(track: Track) -> int:
-        came_with = tag_of(track.tags, INPUT_TAG)
-        return 0 if came_with == tag_of(pictures.tags, INPUT_TAG) else 2 if came_with in others else 1
-
-    return sorted((track for track in tracks if carries_labels(track)), key=rank)
+    own = tag_of(pictures.tags, INPUT_TAG)
+    others = {tag_of(track.tags, INPUT_TAG) for track in tracks if track.kind == "pictures"} - {own}
+    found = [track for track in tracks if carries_labels(track, tracks) and tag_of(track.tags, INPUT_TAG) not in others]
+    return sorted(found, key=lambda track: tag_of(track.tags, INPUT_TAG) != own)
 
 
 def labels_of_frames(found: Iterable[tuple[Track, Sequence[Cue]]], shown_ns: Sequence[int]) -> list[str | None]:

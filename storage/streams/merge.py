@@ -163,6 +163,7 @@ class _Job:
         zero = zero_of(container)
         found = tracks_of(container)
         known = extents_by_table(path, found)
+        all_labels = path.suffix.lower() in LABEL_FILES
         for track in found:
             if track.kind == "other":
                 self.left_out.append((path, track))
@@ -179,7 +180,7 @@ class _Job:
                 "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
                 INPUT_TAG.upper(): ".".join(filter(None, (str(self._inputs), tag_of(track.tags, INPUT_TAG)))),
             }
-            if carries_labels(track) or path.suffix.lower() in LABEL_FILES:
+            if track.kind == "labels" and (all_labels or carries_labels(track, found)):
                 facts[LABELS_TAG.upper()] = "frames"
             out.metadata.update({**tags, **_lasting(track.tags), **facts, "title": name})
             self._clocked.append((out.metadata, alignment.offset_ns))
