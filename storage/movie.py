@@ -163,7 +163,7 @@ class MovieReader(Recording):
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
             self._container.close()
             self._container = open_movie(self._path)
-            self._stream = _prepared(path, self._container, self.track)
+            self._stream = _prepared(self._path, self._container, self.track)
         self._run = self._decode(from_key=key > 0)
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
