@@ -26,6 +26,7 @@ from storage.commands.standard_streams import open_standard_streams
 from storage.errors import OptionError, StorageError, missing_library
 
 if TYPE_CHECKING:
+    from pi_capture.config import Setting
     from pi_capture.live_labels import LiveLabels
     from pi_capture.preview import Preview
     from pi_capture.progress import Progress
@@ -79,7 +80,20 @@ def _run(words: Sequence[str]) -> int:
         return 0
     if not args.directory or args.seconds is None:
         parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
+    _check_company(configuration.settings)
     return _record(args)
+
+
+OF_ANOTHER = {"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"}
+"""Options that say how another one is done."""
+
+
+def _check_company(settings: Sequence[Setting]) -> None:
+    """Raise UsageError for an option that would have no effect."""
+    given = {one.name: one for one in settings if one.origin != "default"}
+    for name, other in OF_ANOTHER.items():
+        if name in given and other not in given:
+            raise UsageError(f"--{name} ({given[name].origin}) does nothing without --{other}; give both, or neither")
 
 
 def _record(args: argparse.Namespace) -> int:

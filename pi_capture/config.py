@@ -151,7 +151,7 @@ def _from_text(action: argparse.Action, text: str) -> Any:
 
 def _from_file(path: Path, actions: Mapping[str, argparse.Action]) -> dict[str, Setting]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
         document = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error

@@ -301,8 +301,9 @@ class _Text:
             yield np.array(rows, "<f4")
 
     def _row(self, line: bytes) -> list[float] | None:
-        words = re.split(rb"[\s,;]+", line.strip())
-        first, self._first = self._first, False
+        endless = len(line) > LONGEST_LINE
+        words = [b"an endless line"] if endless else re.split(rb"[\s,;]+", line.strip())
+        first, self._first = self._first and not endless, False
         if words == [b""]:
             return None
         try:

@@ -191,3 +191,19 @@ def test_the_table_of_commands() -> None:
     for row in COMMANDS.values():
         module, _, function = row.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_a_file_as_windows_editors_save_it(corner: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (corner / "corner.toml").write_bytes(b"\xef\xbb\xbfdirectory = 'day1'\r\nseconds = 1\r\n")
+    assert settings(capsys, "--config", "corner.toml")["directory"] == ('"day1"', "corner.toml:1")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "other"), [("--pre-roll", "3", "--on-motion"), ("--audio-codec", "opus", "--audio")]
+)
+def test_an_option_that_would_do_nothing_is_told(
+    corner: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, other: str
+) -> None:
+    assert main(["day1", "1", "--camera", "demo", option, value]) == 2
+    assert f"{option} (flag) does nothing without {other}" in capsys.readouterr().err
+    assert not (corner / "day1").exists()

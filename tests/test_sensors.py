@@ -100,6 +100,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         "--sensor", f"killed,rate=50={sensor(50)} & sleep 4; kill -9 $!; wait $!",
         "--sensor", "missing,rate=50=no-such-command",
         "--sensor", "torn,rate=50,channels=2=printf 123456789012; sleep 3",
+        "--sensor", "endless,rate=10,format=text=head -c 70000 /dev/zero | tr '\\0' 1; sleep 3",
     )  # fmt: skip
     assert done.returncode == 1
     told, last = done.stderr.splitlines(), done.stderr.splitlines()[-1]
@@ -110,6 +111,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         "silent: nothing came for 5 s; does it buffer?",
         "sensor killed ended with status 137: Killed",
         "torn ended; the recording goes on",
+        f"sensor endless prints {'1' * 60!r}: no numbers, channels=1; kept as NaN",
     ):
         assert line in told, done.stderr
     assert any(line.startswith("sensor missing ended with status 127: ") for line in told)
