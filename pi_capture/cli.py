@@ -23,6 +23,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_if_hung, priority
 from storage.commands.standard_streams import open_standard_streams
+from storage.dataset import printable
 from storage.errors import OptionError, StorageError, missing_library
 
 if TYPE_CHECKING:
@@ -324,17 +325,15 @@ def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> 
 
 
 def _tell(summary: Summary) -> None:
-    if not summary.frames and summary.tracks:
-        print(f"{summary.path}: {summary.seconds:.1f} s, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
-    else:
-        _tell_pictures(summary)
+    told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _told_of_pictures(summary)
+    print(f"{printable(summary.path)}: {told}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
         print(f"  {name}: {track.samples} samples{rate}, {', '.join(missing) or 'none missing'}", file=sys.stderr)
 
 
-def _tell_pictures(summary: Summary) -> None:
+def _told_of_pictures(summary: Summary) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,
@@ -347,11 +346,7 @@ def _tell_pictures(summary: Summary) -> None:
         dropped += f", camera opened again {summary.reopened} times"
     if summary.segments > 1:
         dropped += f", {summary.segments} segments"
-    print(
-        f"{summary.path}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}, "
-        f"{summary.bytes / 1e6:.1f} MB",
-        file=sys.stderr,
-    )
+    return f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}"
 
 
 def _list_cameras() -> int:
@@ -364,5 +359,5 @@ def _list_cameras() -> int:
 
 
 def _fail(reason: object, status: int) -> int:
-    print(f"{priority(ERROR)}pi_capture: {reason}".replace("\n", " "), file=sys.stderr)
+    print(f"{priority(ERROR)}pi_capture: {printable(str(reason).replace(chr(10), ' '))}", file=sys.stderr)
     return status

@@ -123,7 +123,7 @@ def appearing(target: Path) -> Iterator[Path]:
         rename_new(directory / target.name, target)
         sync_directory(target.parent)
     except StorageError as error:
-        raise StorageError(str(error).replace(str(directory / target.name), str(target))) from None
+        raise type(error)(str(error).replace(str(directory / target.name), str(target))) from None
     except FileExistsError:
         raise StorageError(f"{target} was made by another program meanwhile; choose another name") from None
     except OSError as error:

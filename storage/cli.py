@@ -43,7 +43,7 @@ from storage.commands.files import (
 )
 from storage.commands.labels import LABELS, labels, labels_arguments
 from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
-from storage.errors import StorageError, missing_library
+from storage.errors import OptionError, StorageError, missing_library
 
 EXAMPLES = """\
 examples:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except StorageError as error:
-        return fail(error)
+        return fail(error, 2 if isinstance(error, OptionError) else 1)
     except ModuleNotFoundError as error:
         return fail(missing_library(error))
     except BrokenPipeError:  # whoever read our output has enough

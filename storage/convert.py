@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.atomic import appearing
-from storage.errors import StorageError
+from storage.errors import OptionError, StorageError
 from storage.extract import extract
 from storage.formats import Writer, find_format, open_recording, open_writer
 from storage.heads import read_head
@@ -72,11 +72,11 @@ def convert(
     row = find_format(target)
     movie = target.suffix.lower() in SUFFIXES
     if not movie and target.suffix.lower() in row.also_reads:
-        raise StorageError(f"{target}: videos are written as .mkv, .mp4 and .mov")
+        raise OptionError(f"{target}: videos are written as .mkv, .mp4 and .mov")
     if (codec is not None and (movie or row.name != "video")) or (crf is not None and row.name != "video"):
-        raise StorageError(f"{target}: --codec is for .mkv, --crf for .mkv, .mp4 and .mov")
+        raise OptionError(f"{target}: --codec is for .mkv, --crf for .mkv, .mp4 and .mov")
     if weights is not None and row.name != "features":
-        raise StorageError(f"{target}: --weights is for .features.h5")
+        raise OptionError(f"{target}: --weights is for .features.h5")
     if not row.suffix:
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present

@@ -19,7 +19,7 @@ class BusyError(StorageError):
 
 
 class OptionError(StorageError):
-    """An option or a name that makes no sense for the format, whatever is there (exit status 2 of the recorder)."""
+    """An option or a name that makes no sense for the format, whatever is there; exit status 2."""
 
 
 def no_directory(directory: Path) -> StorageError:

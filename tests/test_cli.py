@@ -274,3 +274,9 @@ def test_real_footage_frame_by_frame(tmp_path: Path) -> None:
     assert n == 794
     checked = subprocess.run(["pngcheck", "-q", *map(str, files)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_an_odd_name_stays_one_line(tmp_path: Path) -> None:
+    done = run("a\nb\udcff", "0.2", "--camera", "demo", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr.startswith(r"a\nb\udcff: ") and done.stderr.count("\n") == 1, done
+    assert len(list((tmp_path / "a\nb\udcff").glob("*.png"))) > 3

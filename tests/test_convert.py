@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from storage import Frame, StorageError, open_recording
+from storage.cli import main
 from storage.convert import convert
 from storage.extract import extract
 from storage.info import describe
@@ -236,3 +237,9 @@ def test_what_an_interruption_left_is_cleared_up(tmp_path: Path) -> None:
     assert convert(source, tmp_path / "day1.h5") == 4
     assert contents(tmp_path / "day1.h5") == contents(source)
     assert not left.exists()
+
+
+def test_an_option_of_another_format_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = recorded(tmp_path / "old.mkv", [Frame(picture(0), 0, 0)], [None])
+    assert main(["convert", str(old), str(tmp_path / "new.mkv"), "--codec", "h263"]) == 2
+    assert "unknown codec 'h263'" in capsys.readouterr().err

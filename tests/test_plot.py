@@ -82,12 +82,12 @@ def test_everything_is_drawn_where_it_is(tmp_path: Path, capsys: pytest.CaptureF
     assert len(loud) and all(min(abs(at - 12), abs(at - 16)) < 0.1 for at in loud)
 
     capsys.readouterr()
-    for arguments, reason in (
-        ([path, "--plot", picture], "exists; choose another name"),
-        ([tmp_path, "--plot", tmp_path / "new.png"], "has no tracks to draw"),
-        ([path, path, "--plot", tmp_path / "new.png"], "--plot draws one recording"),
+    for arguments, status, reason in (
+        ([path, "--plot", picture], 1, "exists; choose another name"),
+        ([tmp_path, "--plot", tmp_path / "new.png"], 1, "has no tracks to draw"),
+        ([path, path, "--plot", tmp_path / "new.png"], 2, "--plot draws one recording"),
     ):
-        assert main(["info", *map(str, arguments)]) == 1
+        assert main(["info", *map(str, arguments)]) == status
         assert reason in capsys.readouterr().err
 
 

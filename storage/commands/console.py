@@ -53,9 +53,9 @@ def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"version": 1, **content}))
 
 
-def fail(reason: object) -> int:
+def fail(reason: object, status: int = 1) -> int:
     print(f"storage: {printable(str(reason))}", file=sys.stderr)
-    return 1
+    return status
 
 
 # ------------------------------------------------------------------------------------------------ the arguments' types

@@ -48,7 +48,7 @@ def info(args: argparse.Namespace) -> int:
         from storage.streams.plot import write_plot
 
         if len(args.paths) > 1:
-            return fail("--plot draws one recording")
+            return fail("--plot draws one recording", 2)
         write_plot(args.plot, args.paths[0])
     if args.json:
         print_json({"recordings": [as_json(info) for info in infos]})

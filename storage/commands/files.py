@@ -137,7 +137,7 @@ def features(args: argparse.Namespace) -> int:
     from storage.convert import convert
 
     if not args.target.name.lower().endswith(".features.h5"):
-        return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5")
+        return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5", 2)
     tell_of_tracks(args.source, args.track)
     with progress_line(f"computing features of {args.source}") as progress:
         frames = convert(args.source, args.target, track=args.track, weights=args.weights, progress=progress)
