@@ -186,7 +186,7 @@ def _port(text: str) -> int:
 
 
 def _class_names(text: str) -> tuple[str, ...]:
-    from pi_capture.live_labels import class_names
+    from pi_capture.live.labels import class_names
 
     try:
         return class_names(text)

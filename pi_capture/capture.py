@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.live_tracks import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.motion import Motion, MotionWish
 from pi_capture.recorder import Recorder
 from pi_capture.retry import Retry
+from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
+from pi_capture.samples.sensors import Sensor
 from pi_capture.schedule import Schedule
 from pi_capture.segments import SegmentedRecorder, open_recorder
-from pi_capture.sensors import Sensor
 from pi_capture.sources import Accompanied, Size, Source, open_source
 from pi_capture.status import Status, Summary
 from pi_capture.take import Intake, Preparation, Take, Watch
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from pi_capture.live_labels import LiveLabels
+    from pi_capture.live.labels import LiveLabels
 
 TICK_SECONDS = 0.25
 FROM_OTHERS = ("tcp://", "srt://")  # cameras that may bring sensors and sound
@@ -85,9 +85,9 @@ def record(
     countdown : float
         Seconds of warning before a live camera's first frame is kept.
     sensors : sequence
-        See `pi_capture.sensors.parse_sensor`; they go into a Matroska file with the pictures.
+        See `pi_capture.samples.sensors.parse_sensor`; they go into a Matroska file with the pictures.
     audio : sequence of str
-        See `pi_capture.sound.open_sound`.
+        See `pi_capture.samples.sound.open_sound`.
     audio_codec : str
         ``flac``, ``opus`` or ``pcm``.
     segment : str, optional
@@ -257,7 +257,7 @@ class _Recording:
 
     def _take_labels_of(self, source: Accompanied) -> None:
         """Labels come from another machine, as if its keys were pressed here."""
-        from pi_capture.live_labels import LiveLabels
+        from pi_capture.live.labels import LiveLabels
 
         if self._live_labels is None:
             labels = LiveLabels(tuple(source.classes))

@@ -28,11 +28,12 @@ from storage.errors import OptionError, StorageError, missing_library
 
 if TYPE_CHECKING:
     from pi_capture.config import Setting
-    from pi_capture.live_labels import LiveLabels
-    from pi_capture.preview import Preview
+    from pi_capture.live.labels import LiveLabels
+    from pi_capture.live.preview import Preview
+    from pi_capture.network.address import Address
+    from pi_capture.network.sender import Sender
     from pi_capture.progress import Progress
     from pi_capture.status import Status, Summary
-    from pi_capture.streaming import Address, Sender
     from storage.frame import Frame
 
 COMMANDS: dict[str, str] = {
@@ -100,8 +101,8 @@ def _check_company(settings: Sequence[Setting]) -> None:
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.capture import record
     from pi_capture.metrics import JsonLines, Meter, MetricsServer
+    from pi_capture.network.address import several_senders
     from pi_capture.progress import Progress
-    from pi_capture.streaming import several_senders
 
     senders_at = several_senders(args.camera)
     if senders_at is not None:
@@ -184,7 +185,7 @@ NOT_WITH_SENDERS = (
 
 def _gather(args: argparse.Namespace, place: Address) -> int:
     """Record several senders."""
-    from pi_capture.gather import Wish, gather
+    from pi_capture.network.gather import Wish, gather
     from pi_capture.progress import Progress
 
     for name in NOT_WITH_SENDERS:
@@ -249,8 +250,8 @@ def _live_labels(args: argparse.Namespace, progress: Progress, signals: StopSign
     if args.live_labels is None:
         yield None
         return
-    from pi_capture.live_labels import LiveLabels
-    from pi_capture.terminal import Terminal
+    from pi_capture.live.labels import LiveLabels
+    from pi_capture.live.terminal import Terminal
 
     labels = LiveLabels(args.live_labels)
     with Terminal(labels.press) as terminal:
@@ -265,7 +266,7 @@ def _preview(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
     if not args.preview:
         yield None
         return
-    from pi_capture.preview import Preview
+    from pi_capture.live.preview import Preview
 
     if labels is None:
         preview = Preview(args.directory, progress.say)
@@ -282,7 +283,8 @@ def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
         yield senders
         return
     from pi_capture.machine import facts_of_this_machine
-    from pi_capture.streaming import Address, Sender
+    from pi_capture.network.address import Address
+    from pi_capture.network.sender import Sender
 
     if args.camera == "none":
         raise UsageError("--stream-to: samples are sent with pictures only, and --camera none has none; leave it out")

@@ -22,7 +22,7 @@ from pi_capture.clocks import Anchors
 from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
 from pi_capture.machine import facts_of_this_machine
-from pi_capture.sample_queue import SampleQueue
+from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary, TrackSummary
 from storage.errors import StorageError
 from storage.formats import find_format, open_writer

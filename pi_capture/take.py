@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.jitter import SETTLE_SECONDS, Jitter
-from pi_capture.live_tracks import LiveTracks
 from pi_capture.motion import Motion
-from pi_capture.received_tracks import ReceivedTracks
+from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.received import ReceivedTracks
 from pi_capture.sources import Accompanied, Controllable, Encoding, Source
 from storage.frame import Frame
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pi_capture import CameraError, UsageError, record
-from pi_capture.sample_time import SampleClock
-from pi_capture.sensors import Command, parse_sensor
+from pi_capture.samples.clock import SampleClock
+from pi_capture.samples.sensors import Command, parse_sensor
 from storage.video.writer import VideoReader
 from tests.live import clicking, counting, flashing, sensor, session_of
 

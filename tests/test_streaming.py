@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pi_capture import streaming
+from pi_capture.network.sender import answer
 from pi_capture.sources.stream import measured
 from storage import open_recording
 from storage.matroska.elements import cluster_bytes
@@ -221,7 +221,7 @@ def test_every_frame_lost_on_the_way_is_counted(tmp_path: Path, thinned: bool) -
     first = opening([Track(1, VIDEO_TRACK, ffv1.track, encoder.private, "camera", (64, 48), True)])
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(first + note({"facts": {}, "codec": "ffv1"}) + b"".join(clusters))
-        answering = threading.Thread(target=streaming._answer, args=(connection, threading.Lock()), daemon=True)
+        answering = threading.Thread(target=answer, args=(connection, threading.Lock()), daemon=True)
         answering.start()
         time.sleep(1)
         connection.sendall(note({"end": 13}))

@@ -17,7 +17,7 @@ from pi_capture.errors import CameraError, UsageError
 from storage.frame import Frame
 
 if TYPE_CHECKING:
-    from pi_capture.wire_samples import Arrived
+    from pi_capture.network.samples import Arrived
     from storage.streams.sample_track import SampleTrack
 
 Size = tuple[int, int]

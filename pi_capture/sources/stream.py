@@ -1,8 +1,8 @@
-"""Frames that another machine sends while it records them (`pi_capture.streaming`), as a source on our own clock.
+"""Frames that another machine sends while it records them (`pi_capture.network.sender`), as a source on our own clock.
 
 The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
 most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Samples that come along are
-`wire_samples`' business. Streams of FFmpeg tools are handed on to `media`.
+`pi_capture.network.samples`' business. Streams of FFmpeg tools are handed on to `media`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pi_capture.errors import CameraError
-from pi_capture.live_labels import checked_names
+from pi_capture.live.labels import checked_names
+from pi_capture.network.address import SILENCE_SECONDS, Address
+from pi_capture.network.samples import Arrivals, Arrived
+from pi_capture.network.sender import PING
+from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
-from pi_capture.sources.stream_ways import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
-from pi_capture.streaming import PING, SILENCE_SECONDS, Address
-from pi_capture.wire_samples import Arrivals, Arrived
 from storage.frame import Frame
 from storage.matroska.stream import Incoming, Tracks, from_json, is_ours
 from storage.matroska.track import Block

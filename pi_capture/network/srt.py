@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from pi_capture.errors import CameraError
 
 if TYPE_CHECKING:
-    from pi_capture.streaming import Address
+    from pi_capture.network.address import Address
 
 PROGRAM = "ffmpeg"
 WAIT_SECONDS = 30.0  # for somebody to connect; also how long a program that has lost us would keep the port

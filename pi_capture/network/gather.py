@@ -21,14 +21,14 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.live_labels import Changes
+from pi_capture.live.labels import Changes
 from pi_capture.machine import facts_of_this_machine
-from pi_capture.received_tracks import ReceivedTracks
+from pi_capture.network.address import SILENCE_SECONDS, Address, listen_at, prepare
+from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.recorder import Recorder
+from pi_capture.samples.received import ReceivedTracks
 from pi_capture.sources.stream import StreamSource
-from pi_capture.sources.stream_ways import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.status import Status, Summary
-from pi_capture.streaming import SILENCE_SECONDS, Address, listen_at, prepare
 from storage.errors import StorageError
 from storage.matroska.stream import Incoming, Tracks, is_ours
 from storage.streams.tracks import free_name
@@ -255,7 +255,7 @@ class _Gathering:
 
 
 class _Lane:
-    """One sender: its connections, one after another, and its recording. It is a `sources.stream_ways.Way`."""
+    """One sender: its connections, one after another, and its recording. It is a `pi_capture.network.ways.Way`."""
 
     answers = True
 

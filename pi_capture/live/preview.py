@@ -159,7 +159,7 @@ def _open_window(title: str) -> subprocess.Popen[bytes]:
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         raise PreviewError("--preview: there is no display; at the machine's own screen, or with ssh -X, there is one")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pi_capture.preview_window", title],
+        [sys.executable, "-m", "pi_capture.live.preview_window", title],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recorder import Recorder
-from pi_capture.sample_time import Dated, SampleClock, Window
-from pi_capture.sensors import Command, SampleSource, Sensor, parse_sensor
+from pi_capture.samples.clock import Dated, SampleClock, Window
+from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status
 from storage.formats import find_format
 
@@ -157,7 +157,7 @@ def open_streams(sensors: Sequence[Sensor | str], audio: Sequence[str], audio_co
     streams: list[SampleSource] = [Command(sensor) for sensor in parsed]
     with closing_streams(streams, only_after_failure=True):
         for number, spec in enumerate(audio, 1):
-            from pi_capture.sound import open_sound
+            from pi_capture.samples.sound import open_sound
 
             streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}"))
     return streams

@@ -1,6 +1,6 @@
 """Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
 
-Samples of sensors and sound go along (`pi_capture.wire_samples`), and live labels with their frames. The recording
+Samples of sensors and sound go along (`pi_capture.network.samples`), and live labels with their frames. The recording
 never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any FFmpeg tool.
 What goes over the wire is in `storage.matroska.stream`.
 """
@@ -9,141 +9,37 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import socket
 import struct
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
-from pi_capture.errors import CameraError, UsageError
-from pi_capture.wire_samples import Outgoing
+from pi_capture.errors import UsageError
+from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.network.samples import Outgoing
 
 if TYPE_CHECKING:
-    from pi_capture.live_labels import LiveLabels
-    from pi_capture.sample_time import Dated
-    from pi_capture.srt import Relay
-    from pi_capture.wire_samples import Waiting
+    from pi_capture.live.labels import LiveLabels
+    from pi_capture.network.samples import Waiting
+    from pi_capture.network.srt import Relay
+    from pi_capture.samples.clock import Dated
     from storage.frame import Frame
     from storage.streams.sample_track import SampleTrack
     from storage.video.codecs import Codec
 
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
 SEND_BUFFER_BYTES = 512 * 1024  # what the system holds back is late, and makes the clocks' exchange less exact
-SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
 BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
-MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
-SRT_OPTIONS = {
-    "passphrase": r".{10,64}",
-    "pbkeylen": "16|24|32",
-    "latency": r"\d{1,5}",
-    "streamid": r".{1,512}",
-    "transtype": "file|live",
-}
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
-
-    ``senders=`` is how many are waited for. ``srt://`` goes through another program (`pi_capture.srt`), which is given
-    `options`; they may hold a password.
-    """
-
-    host: str
-    port: int
-    listen: bool
-    codec: str
-    senders: int = 1
-    scheme: str = "tcp"
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.place}" + ("?listen" if self.listen else "")
-
-    @property
-    def place(self) -> str:
-        """``HOST:PORT``, as in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @staticmethod
-    def parse(text: str, option: str) -> Address:
-        """Read an address. Raises UsageError, in which `option` names what it was given for."""
-        shown = re.sub(r"//[^/]*@|(?<=passphrase=)[^&]*", "…", text)
-        form = f"{option} {shown}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-            query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        except ValueError:
-            raise UsageError(form) from None
-        known = parts.scheme in ("tcp", "srt")
-        if not known or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
-            raise UsageError(form)
-        listen = query.pop("listen", "0") != "0"
-        codec, senders = query.pop("codec", "ffv1"), query.pop("senders", "1")
-        if not senders.isdecimal() or not 1 <= int(senders) <= MOST_SENDERS:
-            raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
-        if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme != "tcp"):
-            raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
-        if not set(query) <= set(SRT_OPTIONS if parts.scheme == "srt" else ()):
-            more = f", and {', '.join(sorted(SRT_OPTIONS))} of SRT" if parts.scheme == "srt" else ""
-            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264{more}")
-        for name, fits in SRT_OPTIONS.items():
-            if name in query and not re.fullmatch(fits, query[name]):
-                raise UsageError(f"{form}; {name}= can't be that (see docs/live.md)")
-        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, query)
-
-
-def several_senders(camera: str) -> Address | None:
-    """The address of ``--camera``, if more than one sender is waited for at it. Raises UsageError."""
-    if not camera.startswith("tcp://") or "senders=" not in camera:
-        return None
-    place = Address.parse(camera, "--camera")
-    return place if place.senders > 1 else None
-
-
-def listen_at(address: Address) -> socket.socket:
-    """A socket that waits for connections. Raises CameraError if that address is taken, or not this machine's."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address.host, address.port))
-        listener.listen(max(1, address.senders))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CameraError(f"{address}: {reason}; choose another port, or an address of this machine") from None
-    listener.settimeout(0.25)
-    return listener
-
-
-def connect_to(address: Address, seconds: float) -> socket.socket:
-    """A connection. Raises OSError."""
-    return socket.create_connection((address.host, address.port), timeout=seconds)
-
-
-def prepare(connection: socket.socket) -> None:
-    """Small messages at once, and a peer that has vanished is noticed."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_SECONDS * 1000))
-        for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5)):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class Sender:
@@ -181,7 +77,7 @@ class Sender:
         say: Callable[[str], None],
         labels: LiveLabels | None = None,
     ) -> None:
-        from pi_capture.srt import check_program
+        from pi_capture.network.srt import check_program
         from storage.errors import StorageError
         from storage.video.codecs import find_codec
 
@@ -299,7 +195,7 @@ class Sender:
 
     def _connect_srt(self) -> socket.socket | None:
         """As `_connect`, through the program that speaks SRT."""
-        from pi_capture.srt import Relay
+        from pi_capture.network.srt import Relay
         from storage.matroska.elements import ebml_header
 
         relay = self._relay = Relay(self._address, sending=True)
@@ -344,7 +240,7 @@ class Sender:
             self.sent += queued is not None
             self.samples.sent += count
             if begins:
-                threading.Thread(target=_answer, args=(connection, writing), name="answer", daemon=True).start()
+                threading.Thread(target=answer, args=(connection, writing), name="answer", daemon=True).start()
         with writing, suppress(OSError):
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
@@ -409,7 +305,7 @@ class _Stream:
         return b"".join(cluster_bytes(block) for block, _ in found), sum(count for _, count in found)
 
 
-def _answer(connection: socket.socket, writing: threading.Lock) -> None:
+def answer(connection: socket.socket, writing: threading.Lock) -> None:
     """Tell the time to a receiver that asks for it, and hang up on one that says anything else."""
     from storage.matroska.stream import note
 

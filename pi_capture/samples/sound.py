@@ -1,8 +1,8 @@
 """Sound, from a device, a sound server or a filter graph.
 
-As `pi_capture.sensors` has it, this module says what is recorded and hands out samples as they come. Devices are read
-by the system's own ``arecord`` and ``parec``: the ALSA in PyAV's wheels finds neither the system's configuration nor
-its plugins, and there is no PulseAudio in them. Graphs are FFmpeg's.
+As `pi_capture.samples.sensors` has it, this module says what is recorded and hands out samples as they come. Devices
+are read by the system's own ``arecord`` and ``parec``: the ALSA in PyAV's wheels finds neither the system's
+configuration nor its plugins, and there is no PulseAudio in them. Graphs are FFmpeg's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
-from pi_capture.sensors import Command, SampleSource, Sensor
+from pi_capture.samples.sensors import Command, SampleSource, Sensor
 from storage.streams.sample_track import SampleTrack
 
 if TYPE_CHECKING:

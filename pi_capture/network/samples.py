@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.sample_time import SECOND, Dated
+from pi_capture.samples.clock import SECOND, Dated
 from storage.matroska.stream import from_json
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
 from storage.streams.sample_track import CODECS, Codec, SampleTrack

@@ -9,8 +9,8 @@ import time
 from typing import Protocol
 
 from pi_capture.errors import CameraError
-from pi_capture.srt import Relay, check_program
-from pi_capture.streaming import SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.network.srt import Relay, check_program
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
 AGAIN_SECONDS = 30.0  # for one that was there

@@ -1,0 +1,114 @@
+"""Where another machine is: ``tcp://`` and ``srt://`` addresses, and connections to and from there."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
+
+from pi_capture.errors import CameraError, UsageError
+
+SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
+MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
+SRT_OPTIONS = {
+    "passphrase": r".{10,64}",
+    "pbkeylen": "16|24|32",
+    "latency": r"\d{1,5}",
+    "streamid": r".{1,512}",
+    "transtype": "file|live",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
+
+    ``senders=`` is how many are waited for. ``srt://`` goes through another program (`pi_capture.network.srt`), which
+    is given `options`; they may hold a password.
+    """
+
+    host: str
+    port: int
+    listen: bool
+    codec: str
+    senders: int = 1
+    scheme: str = "tcp"
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.place}" + ("?listen" if self.listen else "")
+
+    @property
+    def place(self) -> str:
+        """``HOST:PORT``, as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @staticmethod
+    def parse(text: str, option: str) -> Address:
+        """Read an address. Raises UsageError, in which `option` names what it was given for."""
+        shown = re.sub(r"//[^/]*@|(?<=passphrase=)[^&]*", "…", text)
+        form = f"{option} {shown}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+            query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        except ValueError:
+            raise UsageError(form) from None
+        known = parts.scheme in ("tcp", "srt")
+        if not known or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
+            raise UsageError(form)
+        listen = query.pop("listen", "0") != "0"
+        codec, senders = query.pop("codec", "ffv1"), query.pop("senders", "1")
+        if not senders.isdecimal() or not 1 <= int(senders) <= MOST_SENDERS:
+            raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
+        if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme != "tcp"):
+            raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
+        if not set(query) <= set(SRT_OPTIONS if parts.scheme == "srt" else ()):
+            more = f", and {', '.join(sorted(SRT_OPTIONS))} of SRT" if parts.scheme == "srt" else ""
+            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264{more}")
+        for name, fits in SRT_OPTIONS.items():
+            if name in query and not re.fullmatch(fits, query[name]):
+                raise UsageError(f"{form}; {name}= can't be that (see docs/live.md)")
+        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, query)
+
+
+def several_senders(camera: str) -> Address | None:
+    """The address of ``--camera``, if more than one sender is waited for at it. Raises UsageError."""
+    if not camera.startswith("tcp://") or "senders=" not in camera:
+        return None
+    place = Address.parse(camera, "--camera")
+    return place if place.senders > 1 else None
+
+
+def listen_at(address: Address) -> socket.socket:
+    """A socket that waits for connections. Raises CameraError if that address is taken, or not this machine's."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(max(1, address.senders))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CameraError(f"{address}: {reason}; choose another port, or an address of this machine") from None
+    listener.settimeout(0.25)
+    return listener
+
+
+def connect_to(address: Address, seconds: float) -> socket.socket:
+    """A connection. Raises OSError."""
+    return socket.create_connection((address.host, address.port), timeout=seconds)
+
+
+def prepare(connection: socket.socket) -> None:
+    """Small messages at once, and a peer that has vanished is noticed."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SILENCE_SECONDS * 1000))
+        for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5)):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
