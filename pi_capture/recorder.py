@@ -23,7 +23,7 @@ from pi_capture.encoders import EncoderPool
 from pi_capture.errors import RecordingError
 from pi_capture.machine import facts_of_this_machine
 from pi_capture.samples.queue import SampleQueue
-from pi_capture.status import Status, Summary, TrackSummary
+from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.formats import find_format, open_writer
 from storage.frame import Frame, Packet
@@ -122,11 +122,8 @@ class Recorder:
         self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
         self._last_packet: int | None = None
         self._failure: Exception | None = None
-        self._tracks = {track.name: track for track in tracks}
-        self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
-        self._measured: dict[str, float] = {}
         self._pictures, self._durable_samples = pictures, 0
-        self._samples = SampleQueue(self._writer, self._tracks, self._fail) if tracks else None
+        self._samples = SampleQueue(self._writer, tracks, self._fail)
 
         self._encoders: EncoderPool[Any] | None = None
         self._storing: threading.Thread | None = None
@@ -194,7 +191,7 @@ class Recorder:
     @property
     def track_names(self) -> list[str]:
         """Of the tracks of samples."""
-        return list(self._tracks)
+        return self._samples.names
 
     def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
         """Tracks of samples that nobody knew before, in a format that keeps such; before the first frame.
@@ -205,11 +202,7 @@ class Recorder:
             The file that is continued has others, or two have one name.
         """
         self._writer.add_tracks(tracks)
-        self._tracks = {**self._tracks, **{track.name: track for track in tracks}}
-        if self._samples is None and tracks:
-            self._samples = SampleQueue(self._writer, self._tracks, self._fail)
-        elif self._samples is not None:
-            self._samples.add(track.name for track in tracks)
+        self._samples.add(tracks)
 
     def write_samples(self, name: str, samples: NDArray[Any], timestamp: float | None = None) -> None:
         """Add samples to a track; waits while the disk is behind.
@@ -231,55 +224,35 @@ class Recorder:
         RecordingError
             The recording had to end, because the disk is full, say.
         """
-        from storage.streams.sample_track import check_samples
-
-        if name not in self._tracks:
-            raise ValueError(f"there is no track {name!r}; there are {', '.join(self._tracks) or 'none'}")
-        track = self._tracks[name]
-        array = check_samples(track, samples)
-        due_ns = self._due_ns.get(name)
-        if timestamp is not None:
-            time_ns = round(timestamp * 1e9)
-        else:
-            now_ns = 0 if self._fps is not None else time.monotonic_ns()
-            time_ns = now_ns if due_ns is None else due_ns
-        if due_ns is not None:
-            apart = round((time_ns - due_ns) / 1e9 * track.rate)
-            if apart < -1 and time_ns < due_ns - 1_000_000:
-                raise ValueError(f"samples of {name} for {time_ns / 1e9:g} s come when {due_ns / 1e9:g} s is reached")
-            if apart > 0:
-                self.pad_samples(name, due_ns, apart)
-            else:
-                time_ns = due_ns
-        self.put_samples(name, time_ns, array, wait=True)
-        self._due_ns[name] = time_ns + round(len(array) / track.rate * 1e9)
+        self._check_samples_wanted()
+        now_ns = 0 if self._fps is not None else time.monotonic_ns()
+        self._samples.write(name, samples, None if timestamp is None else round(timestamp * 1e9), now_ns)
 
     def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
         """Add samples as `check_samples` of `storage.streams.sample_track` returns them.
 
         With ``wait=False`` they may be lost.
         """
-        if self._closing or self._samples is None:
+        self._check_samples_wanted()
+        return self._samples.put(name, timestamp_ns, samples, wait=wait)
+
+    def _check_samples_wanted(self) -> None:
+        if self._closing or not self._samples.names:
             raise ValueError("this recorder is closed, or has no tracks")
         if self._failure is not None:
             raise self._fail_with_summary()
-        return self._samples.put(name, timestamp_ns, samples, wait=wait)
 
     def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
         """Fill a pause of so many samples, the first of that time."""
-        if self._samples is not None and not self._closing:
-            self._samples.pad(name, timestamp_ns, count)
+        self._samples.pad(name, timestamp_ns, count)
 
     def flush_samples(self, name: str) -> None:
         """Have the samples that came so far written soon, though no more come."""
-        if self._samples is not None and not self._closing:
-            self._samples.flush(name)
+        self._samples.flush(name)
 
     def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
         """Add facts about a track, JSON-serialisable; ``measured_rate`` is its real one."""
-        self._writer.describe_track(name, facts)
-        if facts.get("measured_rate"):
-            self._measured[name] = float(facts["measured_rate"])
+        self._samples.describe(name, facts)
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
         """Add a frame as a source delivers it; the recorder numbers it.
@@ -374,7 +347,7 @@ class Recorder:
             self._look_at_clocks()
             try:
                 self._synced_bytes = self._writer.bytes_written
-                samples = self._stored_samples()
+                samples = self._samples.stored
                 self._durable = self._writer.sync()
                 self._durable_samples = samples
             except Exception as error:
@@ -455,16 +428,13 @@ class Recorder:
             self._dropped_disk,
             self._writer.bytes_written,
             queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
-            samples=self._stored_samples(),
+            samples=self._samples.stored,
             captured=self._captured,
         )
 
-    def _stored_samples(self) -> int:
-        return sum(self._samples.stored.values()) if self._samples is not None else 0
-
     def summary(self) -> Summary:
         """What the recording came to, so far."""
-        tracks = self._track_summaries()
+        tracks = self._samples.summaries()
         frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
         fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
         longest = max(((track.samples + track.padded) / track.rate for track in tracks.values()), default=0.0)
@@ -483,17 +453,6 @@ class Recorder:
             captured=self._captured,
         )
 
-    def _track_summaries(self) -> dict[str, TrackSummary]:
-        queue = self._samples
-        if queue is None:
-            return {}
-        return {
-            name: TrackSummary(
-                queue.stored[name], queue.padded[name], queue.lost[name], track.rate, self._measured.get(name)
-            )
-            for name, track in self._tracks.items()
-        }
-
     def close(self, end: str = "finished") -> Summary:
         """Store everything that was taken, durably, and tell what the recording came to.
 
@@ -508,11 +467,7 @@ class Recorder:
         if self._encoders is not None and self._storing is not None:
             self._encoders.close()
             self._storing.join()
-        if self._samples is not None:
-            self._samples.close()
-            for name, lost in self._samples.lost.items():
-                if lost:
-                    self._writer.describe_track(name, {"lost": lost})
+        self._samples.close()
         self._sync_soon.set()
         self._syncing.join()
         counts = {name: getattr(self.status(), name) for name in ("dropped_queue", "dropped_camera", "dropped_disk")}
