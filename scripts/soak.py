@@ -9,6 +9,7 @@ there at the end. Frames count as lost unnoticed if neither a frame nor a count 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -152,21 +153,26 @@ class Soak:
         }
 
 
-def main(directory: str, minutes: str = "30", between: str = "60") -> int:
-    place = Path(directory)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", metavar="DIRECTORY", type=Path, help="where to record")
+    parser.add_argument("minutes", metavar="MINUTES", type=float, nargs="?", default=30.0, help="how long (30)")
+    parser.add_argument("between", metavar="SECONDS_BETWEEN_KILLS", type=float, nargs="?", default=60.0, help="(60)")
+    args = parser.parse_args()
+    place: Path = args.directory
     place.mkdir(parents=True, exist_ok=True)
     soaks = [
         Soak(place / "day1", ("--retry",)),
         Soak(place / "day1.mkv", ("--retry", "--segment", "5min")),
     ]
-    until = time.monotonic() + float(minutes) * 60
+    until = time.monotonic() + args.minutes * 60
     for soak in soaks:
         soak.start()
     while time.monotonic() < until:
         time.sleep(1)
         for soak in soaks:
             soak.watch()
-            if time.monotonic() - soak.started >= float(between) and time.monotonic() < until:
+            if time.monotonic() - soak.started >= args.between and time.monotonic() < until:
                 soak.end(signal.SIGKILL)
                 soak.start()
     good = True
@@ -182,4 +188,4 @@ def main(directory: str, minutes: str = "30", between: str = "60") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())
