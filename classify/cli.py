@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -163,6 +165,8 @@ class _Desk:
     opened: Opened
     session: Session
     relabel: bool
+    directory: os.stat_result | None
+    """Which directory it is, if it is one: another may have its name by the time of S."""
 
 
 def _check(path: Path) -> None:
@@ -199,7 +203,8 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     from storage.formats import open_recording
 
     path: Path = args.directory
-    if path.is_dir() and finish(path, journal):
+    directory = path.stat() if path.is_dir() else None
+    if directory is not None and finish(path, journal):
         _say(f"{path}: what was interrupted last time is complete now")
     recording = open_recording(path, track=args.track)
     classes = _choose_classes(args, journal, recording)
@@ -208,7 +213,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
         session = Session(len(opened.names), opened.labels)
         if not replay(session, opened.names, journal.entries):
             session.go(0 if args.relabel else max(0, session.labels.find(NONE)))
-        return _Desk(path, journal, classes, opened, session, args.relabel)
+        return _Desk(path, journal, classes, opened, session, args.relabel, directory)
     opened.recording.close()
     if not opened.sorted:
         raise StorageError(f"{path}: no frames to label; record some: python -m pi_capture {path} -1")
@@ -290,7 +295,8 @@ def _save(desk: _Desk) -> int:
     from classify.session import NONE
 
     session, opened, classes = desk.session, desk.opened, desk.classes
-    if not desk.path.is_dir():
+    _check_still_there(desk)
+    if desk.directory is None:
         labels = [opened.class_of(label, classes) for label in session.labels]
         applied = write_labels(desk.path, desk.journal, labels, classes, opened.recording.of_track)
         where = f"labelled in {applied.table or desk.path}"
@@ -306,6 +312,24 @@ def _save(desk: _Desk) -> int:
         where = "sorted"
     _tell_applied(desk, applied, where)
     return 0
+
+
+def _check_still_there(desk: _Desk) -> None:
+    """Refuse to apply labels to what has taken the recording's name meanwhile: they would be forgotten."""
+    from storage.errors import StorageError
+
+    was = desk.directory
+    try:
+        now = desk.path.stat()
+    except FileNotFoundError:
+        raise StorageError(
+            f"{desk.path} is not there any more; nothing was changed. Move it back, and the same command goes on"
+        ) from None
+    if stat.S_ISDIR(now.st_mode) if was is None else not os.path.samestat(was, now):
+        raise StorageError(
+            f"{desk.path} is another one than when the window opened; nothing was changed. Move back what was opened, "
+            "and the same command goes on with its labels"
+        )
 
 
 def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:

@@ -103,13 +103,19 @@ def write_labels(
     Raises
     ------
     StorageError
-        They can't be written; they are kept in the journal.
+        They can't be written, or the file has more or fewer frames by now; they are kept in the journal.
     """
     counts = Counter(label for label in labels if label is not None)
     write = label_writer(path, of_track)
     if write is None:  # the journal goes on being the place that the labels are read from
         return Applied(counts, table=write_table(path, labels, of_track))
-    write(labels)
+    try:
+        write(labels)
+    except ValueError as error:  # somebody has recorded into it since, or it is another file
+        raise StorageError(
+            f"{path} has changed since the window opened ({error}); nothing was written, the labels are kept, and the "
+            "same command goes on"
+        ) from None
     _forget(journal, classes)
     return Applied(counts)
 

@@ -173,3 +173,25 @@ def test_an_opencv_that_can_show_no_window(tmp_path: Path, desktop: str, which: 
     process = classify(tmp_path / "day", display=desktop, PYTHONPATH=path)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1 and out == "" and len(err.splitlines()) == 1 and advice in err, err
+
+
+@pytest.mark.parametrize("instead", ["nothing", "another one", "a file"])
+def test_a_directory_that_was_moved_away_meanwhile(tmp_path: Path, desktop: str, instead: str) -> None:
+    day = tmp_path / "day1"
+    record_brightening(day, 4)
+    person = Person(day, desktop)
+    person.press("0", "1")
+    day.rename(tmp_path / "elsewhere")
+    if instead == "another one":
+        record_brightening(day, 1)
+    elif instead == "a file":
+        day.write_text("no recording")
+    before = everything(tmp_path)
+    person.press("s")
+    assert "nothing was changed" in person.ends(status=1)
+    assert everything(tmp_path) == before
+    person = Person(tmp_path / "elsewhere", desktop)  # the labels went along
+    person.sees("3 / 4")
+    person.press("s")
+    person.ends()
+    assert classes(tmp_path / "elsewhere") == {"0": [0], "1": [1]}

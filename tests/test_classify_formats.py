@@ -44,3 +44,20 @@ def test_labels_of_a_file(tmp_path: Path, desktop: str, name: str) -> None:
     person.press("Home", "1", "s")
     person.ends()
     assert list(open_recording(path).labels) == ["door", *LABELS[1:]]
+
+
+@pytest.mark.parametrize("name", ["day1.h5", "day1.mkv"])
+def test_a_file_that_was_recorded_into_meanwhile(tmp_path: Path, desktop: str, name: str) -> None:
+    path = tmp_path / name
+    make(path)
+    person = Person(path, desktop)
+    person.press("0", "1")
+    make(path)
+    person.press("s")
+    assert "8 labels for 16 frames" in person.ends(status=1)
+    assert not any(open_recording(path).labels)
+    person = Person(path, desktop)
+    person.sees("3 / 16")  # the labels are there, and so are the new frames
+    person.press("2", "s")
+    person.ends()
+    assert list(open_recording(path).labels) == ["0", "1", "2", *[None] * 13]
