@@ -20,7 +20,7 @@ from storage.cli import main
 from storage.formats import open_writer
 from storage.frame import Frame
 from storage.labels.given import labels_as_they_stand, last_classes
-from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]
 SUFFIXES = [".srt", ".vtt", ".ass", ".csv", ".tsv", ".txt"]
@@ -115,6 +115,18 @@ def test_labels_that_are_there_stay(tmp_path: Path, kind: str, capsys: pytest.Ca
     assert labels(day) == more
     assert main(["labels", str(day), "--replace", "--import", str(tmp_path / "other.csv")]) == 0
     assert labels(day) == other
+
+
+def test_labels_that_wait_beside_a_file_go_in_with_what_is_imported(tmp_path: Path) -> None:
+    path, table = tmp_path / "day1.h5", tmp_path / "labels.csv"
+    record(path)
+    with LabelJournal(journal_path(path)) as journal:  # as live labels leave them
+        journal.append(Classes(("none", "door"), ("none", "door")), Labelled((("00000003", 10),), 1))
+    assert labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
+    assert main(["labels", str(path), "--export", str(table)]) == 0
+    assert main(["labels", str(path), "--import", str(table)]) == 0
+    with open_recording(path) as recording:
+        assert list(recording.labels) == labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
 
 
 def test_nothing_is_overwritten_by_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
     with LabelJournal(journal_path(path, of_track)) as journal:
         with open_recording(path, track=track) as recording:
             times, names = elapsed_ns(recording.timestamps_ns), frame_names(recording)
-            before = replay(recording, journal.entries)
+            before, in_file = replay(recording, journal.entries), list(recording.labels)
         try:
             intervals = _checked(notation.parse(text), times)
         except IntervalError as error:
@@ -145,7 +145,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
         write = label_writer(path, of_track)
         if write is None:
             _keep_waiting(path, names, journal, before, wanted)
-        elif changed:
+        elif changed or wanted != in_file:  # those that waited in the journal, as live labels do, go in too
             classes = last_classes(journal.entries)
             write(wanted)
             journal.clear(*([classes] if classes != DEFAULT else []))
