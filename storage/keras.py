@@ -158,7 +158,10 @@ def _select(recording: Recording, frames: slice, which: str | None, class_names:
     if which == "required":
         indices = indices[numbered[indices] != NO_LABEL]
     if not len(indices):
-        raise StorageError(f"{recording.path}: no frame has a class; label it: python -m classify {recording.path}")
+        by_hand = f"python -m classify {recording.path}"
+        from_file = f"python -m storage labels {recording.path} --import FILE"
+        way = by_hand if recording.has_pictures else from_file
+        raise StorageError(f"{recording.path}: no frame has a class; label it: {way}")
     return _Selection(indices, numbered[indices], names, labels)
 
 
