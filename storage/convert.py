@@ -17,6 +17,7 @@ from storage.errors import OptionError, StorageError
 from storage.extract import extract
 from storage.formats import Writer, find_format, open_recording, open_writer
 from storage.heads import read_head
+from storage.labels.given import labels_as_they_stand
 from storage.labels.journal import write_table
 from storage.movie import MovieReader
 from storage.movie_write import SUFFIXES, USUAL_CRF, MovieWriter
@@ -81,7 +82,7 @@ def convert(
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
-        job = _Job(recording, _times(recording, fps), list(recording.labels), progress, threads)
+        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
         if movie:
             _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         elif row.name == "video":

@@ -15,6 +15,7 @@ from typing import Any
 from storage.dataset import FRAME_NAME, class_directories, image_names, locate
 from storage.errors import StorageError
 from storage.formats import open_recording
+from storage.labels.given import labels_as_they_stand
 from storage.png import PngWriter
 from storage.recording import Recording
 from storage.sessions import read_sessions
@@ -81,13 +82,14 @@ def extract(
         place = locate(target)
         if place.class_name:
             raise StorageError(f"{target} is a class directory; frames go to their classes by themselves")
-        chosen = choose(recording, every=every, fps=fps, start=start, end=end, labelled=labelled)
+        labels = labels_as_they_stand(recording)
+        wanted = [label is not None for label in labels] if labelled else None
+        chosen = _choose(recording, wanted, every=every, fps=fps, start=start, end=end)
         identity = _identity(recording)
         _present(target, identity)  # refuses what is none of ours
         PngWriter(target).close()  # takes up what an interruption left
         present = _present(target, identity)
         missing = [index for index in chosen if index not in present]
-        labels = recording.labels
         times = None if times_from_fps is None else [round(n / times_from_fps * 1e9) for n in range(len(recording))]
         count = len(chosen) - len(missing)
         for stretch, indices in _by_stretch(stretches(recording, other_times=times is not None), missing):
@@ -106,16 +108,16 @@ def extract(
     return Extracted(len(missing), len(chosen) - len(missing))
 
 
-def choose(
+def _choose(
     recording: Recording,
+    wanted: Sequence[bool] | None,
     *,
-    every: int | None = None,
-    fps: float | None = None,
-    start: float | None = None,
-    end: float | None = None,
-    labelled: bool = False,
+    every: int | None,
+    fps: float | None,
+    start: float | None,
+    end: float | None,
 ) -> list[int]:
-    """The numbers of the frames that `extract` takes; see there."""
+    """The numbers of the frames that `extract` takes; see there. Of each frame `wanted` says whether it may be one."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
         times = elapsed_ns(recording.timestamps_ns)
@@ -123,9 +125,8 @@ def choose(
         indices = [index for index in indices if begin <= times[index] < stop]
         if fps is not None:
             indices = list(_thin(indices, times, fps))
-    if labelled:
-        labels = recording.labels
-        indices = [index for index in indices if labels[index] is not None]
+    if wanted is not None:
+        indices = [index for index in indices if wanted[index]]
     return list(indices)[:: every or 1]
 
 

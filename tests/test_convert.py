@@ -23,6 +23,7 @@ from storage.cli import main
 from storage.convert import convert
 from storage.extract import extract
 from storage.info import describe
+from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from storage.video.writer import VideoWriter
@@ -243,3 +244,26 @@ def test_an_option_of_another_format_is_wrong_usage(tmp_path: Path, capsys: pyte
     old = recorded(tmp_path / "old.mkv", [Frame(picture(0), 0, 0)], [None])
     assert main(["convert", str(old), str(tmp_path / "new.mkv"), "--codec", "h263"]) == 2
     assert "unknown codec 'h263'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["day1", "day1.h5"])
+def test_labels_that_wait_beside_a_recording_go_along(
+    tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given by live labels, or in the window before S: nobody who removes the source loses them."""
+    old = recorded(tmp_path / "old.mkv", [Frame(picture(n), n, n * 10**8) for n in range(6)], [None] * 6)
+    convert(old, tmp_path / source)
+    names = [f"{n:08d}.png" if source == "day1" else f"{n:08d}" for n in (2, 3)]
+    with LabelJournal(journal_path(tmp_path / source)) as journal:
+        journal.append(Classes(("none", "door"), ("none", "door")), Labelled(tuple(names), 1))
+        journal.sync()
+    wanted = [None, None, "door", "door", None, None]
+    for target in ("new.mkv", "new.h5"):
+        assert main(["convert", str(tmp_path / source), str(tmp_path / target)]) == 0
+        assert list(open_recording(tmp_path / target).labels) == wanted
+    assert main(["extract", str(tmp_path / source), str(tmp_path / "new"), "--labelled"]) == 0
+    assert sorted(path.name for path in (tmp_path / "new" / "door").iterdir()) == ["00000002.png", "00000003.png"]
+    if source == "day1":
+        capsys.readouterr()
+        assert main(["merge", str(tmp_path / "all"), str(tmp_path / source), "--unlabelled"]) == 0
+        assert "labels that wait there don't go along" in capsys.readouterr().err

@@ -137,8 +137,14 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
+    from storage.labels.given import labels_wait_beside
     from storage.merge import merge
 
+    for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
+        print(
+            f"{name}: labels that wait there don't go along; S in 'python -m classify {name}' applies them first",
+            file=sys.stderr,
+        )
     with progress_line(f"merging into {args.out}") as progress:
         merged = merge(args.out, args.inputs, link=args.link == "hard", unlabelled=args.unlabelled, progress=progress)
     if args.json:

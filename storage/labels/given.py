@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from storage.errors import StorageError
 from storage.labels.journal import (
     Classes,
     Entry,
@@ -39,6 +41,18 @@ def labels_as_they_stand(recording: Recording) -> list[str | None]:
         return list(recording.labels)
     with LabelJournal(path) as journal:
         return replay(recording, journal.entries)
+
+
+def labels_wait_beside(path: Path) -> bool:
+    """Whether a label journal beside a recording has labels that are not applied yet, or may get some from a window."""
+    beside = journal_path(path)
+    if not beside.exists():
+        return False
+    try:
+        with LabelJournal(beside) as journal:
+            return waiting(journal.entries)
+    except StorageError:
+        return True
 
 
 def waiting(entries: Sequence[Entry]) -> bool:
