@@ -1,7 +1,7 @@
 """Keys from a terminal, each the moment it is pressed, and the terminal as it was afterwards.
 
 The terminal keeps its signals: Ctrl-C, Ctrl-Z and a closed window do what they always do, and while this program is
-stopped or in the background the terminal is the shell's. What a key means is for `live_labels` to say.
+stopped or in the background the terminal is the shell's. What a key means is for `pi_capture.live.labels` to say.
 """
 
 from __future__ import annotations
