@@ -93,14 +93,14 @@ def test_names_a_second_session_and_taking_back(day: Path, desktop: str) -> None
     options = ("--classes", "none,door", "--class-dirs", "names")
     person = Person(day, desktop, *options)
     second = classify(day, display=desktop)
-    out, err = second.communicate(timeout=20)
+    out, err = second.communicate(timeout=60)
     assert second.returncode == 1 and len(err.splitlines()) == 1 and out == "", err
     person.press("0", "1", "5")  # there is no class 5
     person.sees("3 / 30 - ")
     person.press("s")
     person.ends()
     assert classes(day) == {"door": [1], "none": [0]}
-    assert classify(day, "--undo", display=None).wait(20) == 0
+    assert classify(day, "--undo", display=None).wait(60) == 0
     assert classes(day) == {} and numbers(day) == list(range(30))
     person = Person(day, desktop, *options)
     person.press("s")  # the labels came back as well

@@ -447,7 +447,7 @@ def test_closing_from_another_thread_ends_the_wait(pi: type[Picamera2]) -> None:
         assert thread.is_alive()
     source.close()
     source.close()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert len(frames) == 5
     assert pi.opened[0].closed

@@ -205,7 +205,7 @@ def test_a_frame_that_waits_for_room_when_all_ends_is_counted_and_holds_nobody_u
     waiting = threading.Thread(target=lambda: put.append(pool.put(frames[2], wait=True)), daemon=True)
     waiting.start()
     pool.close()
-    waiting.join(10)
+    waiting.join(60)
     ready.set()
     taken = [index for batch in iter(pool.take, None) for index in batch]
     assert (put, taken) == ([False], [0, 1])
@@ -297,7 +297,7 @@ def test_frames_show_within_the_sync_interval(tmp_path: Path) -> None:
     shown = threading.Event()
     with Recorder(tmp_path / "day1", sync_interval=0.05) as recorder:
         recorder.write(picture(0))
-        for _ in range(400):
+        for _ in range(1200):
             if (tmp_path / "day1/00000000.png").exists():
                 shown.set()
                 break
