@@ -166,7 +166,7 @@ def test_beside_sensors_and_sound(tmp_path: Path, end: str) -> None:
     terminal = Terminal(recording(path, "--sensor", imu, "--audio", "lavfi:sine=sample_rate=8000"))
     known = label_a_while(terminal)
     if end == "kill":
-        time.sleep(1.2)  # what was synced is what can be told
+        time.sleep(3)  # what was synced, as it is every second, is what can be told
         terminal.process.kill()
         terminal.process.wait()
         assert adopt(path) > 0

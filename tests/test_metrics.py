@@ -97,7 +97,7 @@ def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
 
 
 def test_json_lines(tmp_path: Path) -> None:
-    done = run(tmp_path / "day1", 2.5, *DEMO, "--json-lines", "--sync-interval", 0.2)
+    done = run(tmp_path / "day1", 4, *DEMO, "--json-lines", "--sync-interval", 0.2)
     assert done.returncode == 0
     *statuses, summary = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(statuses) >= 2 and all(line["event"] == "status" for line in statuses)

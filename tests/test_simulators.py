@@ -31,12 +31,12 @@ def test_a_screen_that_changes_is_recorded_as_video(tmp_path: Path, screen: str)
     """What is on the screen is in the frames, pixel for pixel, in its order, with times that go on."""
     target = tmp_path / "run.mkv"
     address = f"screen:{screen}+100,50"
-    command = [sys.executable, "-m", "pi_capture", target, "3", "--camera", address, "--size", "256x256", "--fps", "30"]
+    command = [sys.executable, "-m", "pi_capture", target, "5", "--camera", address, "--size", "256x256", "--fps", "30"]
     over = threading.Event()
 
     def show() -> None:
         turn = 0
-        while not over.wait(0.4):
+        while not over.wait(0.8):
             subprocess.run(["xsetroot", "-display", screen, "-solid", COLOURS[turn % len(COLOURS)]], check=True)
             turn += 1
 
