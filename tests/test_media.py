@@ -503,9 +503,9 @@ def stalling() -> Iterator[str]:
 
 def test_a_stream_that_stalls() -> None:
     with stalling() as url:
-        source = media.open_url(url, None, None, patience=0.4)
+        source = media.open_url(url, None, None, patience=2)
         frames = []
-        with pytest.raises(CameraError, match=r"(nothing|no picture) came for 0.4 s"):
+        with pytest.raises(CameraError, match=r"(nothing|no picture) came for 2 s"):
             for frame in source:
                 frames.append(frame)
         assert len(frames) >= 40
@@ -514,13 +514,13 @@ def test_a_stream_that_stalls() -> None:
 
 def test_closing_does_not_wait_for_a_stream_that_stalls() -> None:
     with stalling() as url:
-        source = open_source(url, None)
+        source = media.open_url(url, None, None, patience=100)
         ended = threading.Event()
         threading.Thread(target=lambda: (list(source), ended.set()), daemon=True).start()
         time.sleep(1.2)  # it has come to the end of what was sent
         assert not ended.is_set()
         source.close()
-        assert ended.wait(2)  # a fraction of the five seconds that FFmpeg waits
+        assert ended.wait(30)  # a fraction of what it would wait
 
 
 @pytest.mark.parametrize(
@@ -725,7 +725,7 @@ def test_opening_and_leaving_many_times_loses_nothing_and_says_nothing(clip: Pat
         "for n in range(20):\n"
         "    for spec in sys.argv[1:]: leave(spec, n % 4)\n"
         "    if n == 3: before = len(os.listdir('/proc/self/fd'))\n"
-        "until = time.monotonic() + 5\n"
+        "until = time.monotonic() + 30\n"
         "while threading.active_count() > 1 and time.monotonic() < until: time.sleep(0.01)\n"
         "print(len(os.listdir('/proc/self/fd')) <= before, threading.active_count())"
     )

