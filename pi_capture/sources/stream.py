@@ -125,7 +125,7 @@ class StreamSource:
     ) -> None:
         self._place, self._way = place, way
         self._closed = threading.Event()
-        self._samples: list[Offset] = []
+        self._offsets: list[Offset] = []
         self._clock: Offset | None = None
         self._arrival: tuple[int, int] | None = None  # the sender's clock minus ours, and when that was so
         self._wanted = size
@@ -212,7 +212,7 @@ class StreamSource:
         self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
         self._incoming = Incoming(self._receive)
         self._arrival = None
-        self._samples.clear()  # after a break the sender may be another one
+        self._offsets.clear()  # after a break the sender may be another one
         self._early.clear()
         self._ended = False  # before the clocks were compared
         self._next_ping = 0.0
@@ -255,8 +255,8 @@ class StreamSource:
         early = 0
         for _ in range(PINGS_AT_FIRST):
             self._ping()
-            before = len(self._samples)
-            while len(self._samples) == before:
+            before = len(self._offsets)
+            while len(self._offsets) == before:
                 element = self._next()
                 if element is None:
                     return
@@ -282,9 +282,9 @@ class StreamSource:
         times = [told.get(name) for name in ("asked", "came", "answered")]
         numbers = [number for number in times if type(number) is int and 0 <= number < 1 << 63]
         if len(numbers) == len(times):
-            self._samples.append(measured(numbers[0], numbers[1], numbers[2], back))
-            recent = [sample for sample in self._samples if back - sample.at_ns < KEPT_SECONDS * 1e9]
-            self._samples = recent
+            self._offsets.append(measured(numbers[0], numbers[1], numbers[2], back))
+            recent = [one for one in self._offsets if back - one.at_ns < KEPT_SECONDS * 1e9]
+            self._offsets = recent
             self._clock = min(recent, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
         if "end" not in told:
             return True
