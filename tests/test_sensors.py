@@ -21,7 +21,7 @@ from tests.live import clicking, counting, flashing, sensor, session_of
 
 CAPTURE = [sys.executable, "-m", "pi_capture"]
 FRAME_NS = 34_000_000
-LATE_NS = 3e9  # a second between syncs, and what a busy disk may take for one
+LATE_NS = 1.5e9  # a second, and what a busy machine may take beside
 
 
 def capture(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -200,7 +200,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_kill_9_costs_what_was_not_synced_of_each_track(tmp_path: Path) -> None:
+def test_kill_9_costs_at_most_about_a_second_of_each_track(tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
     command = [*CAPTURE, path, "-1", "--camera", "demo", "--sensor", f"a,rate=50={sensor(50)}"]
     command += ["--sensor", f"slow,rate=2={sensor(2)}", "--audio", "lavfi:sine=440:sample_rate=48000"]

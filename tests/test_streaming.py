@@ -199,6 +199,38 @@ def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class HandMade:
+    """A sender that the test is: what it sends, and how it breaks off."""
+
+    def __init__(self) -> None:
+        self._codec = find_codec("ffv1")
+        self._encoder = Encoder(self._codec, (64, 48), None, threads=1)
+        self._began_ns = time.monotonic_ns()
+        self._picture = np.zeros((48, 64, 3), np.uint8)
+        self._encoder.encode(self._picture, key=True)  # what its decoder needs first is known then
+
+    def opening(self) -> bytes:
+        track = Track(1, VIDEO_TRACK, self._codec.track, self._encoder.private, "camera", (64, 48), True)
+        return opening([track]) + note({"facts": {}, "codec": "ffv1"})
+
+    def frame(self, number: int, **metadata: int) -> bytes:
+        """A tenth of a second for each number."""
+        at_ns = self._began_ns + number * 100_000_000
+        facts = json.dumps({"timestamp_ns": at_ns, "number": number, "metadata": metadata}).encode()
+        packet = self._encoder.encode(self._picture, key=True)
+        return cluster_bytes(Block(1, number * 100_000, packet, facts))
+
+    def serve(self, port: int, data: bytes, *, end: int | None = None) -> None:
+        """Connect, send, answer for the time as senders do; and say that it is the end, or just hang up."""
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(data)
+            threading.Thread(target=answer, args=(connection, threading.Lock()), daemon=True).start()
+            time.sleep(1)
+            if end is not None:
+                connection.sendall(note({"end": end}))
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize("thinned", [False, True])
 def test_every_frame_lost_on_the_way_is_counted(tmp_path: Path, thinned: bool) -> None:
     """By the sender's camera before a frame that is left out here, between two that came, and after the last one."""
@@ -208,28 +240,31 @@ def test_every_frame_lost_on_the_way_is_counted(tmp_path: Path, thinned: bool) -
         *(("--fps", 5) if thinned else ()),
     )
     wait_for_listener(port)
-    ffv1 = find_codec("ffv1")
-    encoder = Encoder(ffv1, (64, 48), None, threads=1)
-    now_ns = time.monotonic_ns()
-    clusters = []
-    for number in (0, 1, 2, 6, 7):
-        facts = {"timestamp_ns": now_ns + number * 100_000_000, "number": number, "metadata": {}}
-        if number == 1:
-            facts["metadata"] = {"dropped_camera": 4, "dropped_queue": 100}
-        packet = encoder.encode(np.zeros((48, 64, 3), np.uint8), key=True)
-        clusters.append(cluster_bytes(Block(1, number * 100_000, packet, json.dumps(facts).encode())))
-    first = opening([Track(1, VIDEO_TRACK, ffv1.track, encoder.private, "camera", (64, 48), True)])
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(first + note({"facts": {}, "codec": "ffv1"}) + b"".join(clusters))
-        answering = threading.Thread(target=answer, args=(connection, threading.Lock()), daemon=True)
-        answering.start()
-        time.sleep(1)
-        connection.sendall(note({"end": 13}))
-        out, told = receiver.communicate(timeout=30)
+    sender = HandMade()
+    frames = [sender.frame(0), sender.frame(1, dropped_camera=4, dropped_queue=100)]
+    frames += [sender.frame(number) for number in (2, 6, 7)]
+    sender.serve(port, sender.opening() + b"".join(frames), end=13)
+    out, told = receiver.communicate(timeout=60)
     assert receiver.returncode == 0, told
     summary = json.loads(out)
     assert summary["dropped_camera"] == 4 + 3 + 5, summary
     assert summary["frames"] < 5 if thinned else summary["frames"] == 5
+
+
+def test_strangers_and_false_starts_in_a_break_are_passed_over(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"tcp://127.0.0.1:{port}?listen"
+    receiver = start(tmp_path / "day1", -1, "--camera", url, "--size", "source", "--json")
+    wait_for_listener(port)
+    sender = HandMade()
+    sender.serve(port, sender.opening() + sender.frame(0) + sender.frame(1))
+    sender.serve(port, b"GET / HTTP/1.1\r\n\r\n")
+    sender.serve(port, sender.opening()[:700])
+    sender.serve(port, sender.opening() + sender.frame(40) + sender.frame(41), end=42)
+    out, told = receiver.communicate(timeout=60)
+    assert receiver.returncode == 0, told
+    summary = json.loads(out)
+    assert (summary["frames"], summary["dropped_camera"]) == (4, 38), summary
 
 
 def test_a_hostile_receiver_does_not_hurt_the_recording(tmp_path: Path) -> None:

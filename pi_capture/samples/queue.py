@@ -78,10 +78,10 @@ class SampleQueue:
     def add(self, tracks: Sequence[SampleTrack]) -> None:
         """More tracks, before samples of any come."""
         more = dict.fromkeys((track.name for track in tracks), 0)
-        # New tables, since other threads may be reading the old ones.
-        counts = self._lost, self._stored, self._padded
-        self._lost, self._stored, self._padded = ({**before, **more} for before in counts)
-        self._tracks = {**self._tracks, **{track.name: track for track in tracks}}
+        with self._changed:  # new tables, since other threads may be reading the old ones
+            counts = self._lost, self._stored, self._padded
+            self._lost, self._stored, self._padded = ({**before, **more} for before in counts)
+            self._tracks = {**self._tracks, **{track.name: track for track in tracks}}
         if self._tracks and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
             self._thread.start()
@@ -205,7 +205,8 @@ class SampleQueue:
                 self._failed = True
                 self._fail(error)
             if self._failed and item.samples is not None:
-                self._lost[item.name] += item.count
+                with self._changed:
+                    self._lost[item.name] += item.count
 
     def _take(self) -> _Item | None:
         with self._changed:
@@ -220,9 +221,11 @@ class SampleQueue:
     def _write(self, item: _Item) -> None:
         if item.samples is not None:
             self._writer.append_samples(item.name, item.timestamp_ns, item.samples)
-            self._stored[item.name] += item.count
+            with self._changed:
+                self._stored[item.name] += item.count
         elif item.count:
             self._writer.pad_samples(item.name, item.timestamp_ns, item.count)
-            self._padded[item.name] += item.count
+            with self._changed:
+                self._padded[item.name] += item.count
         else:
             self._writer.flush_samples(item.name)

@@ -143,6 +143,9 @@ class StreamSource:
         self._say: Callable[[str], None] = lambda line: None
         try:
             self._begin()
+        except _BrokenOffError:
+            self.close()
+            raise CameraError(f"{self._place}: the connection broke off as it began") from None
         except BaseException:
             self.close()
             raise
@@ -190,12 +193,7 @@ class StreamSource:
             except _BrokenOffError:
                 if self._closed.is_set():
                     return
-            self._connection.close()
-            try:
-                self._connection = self._way.meet(AGAIN_SECONDS, self._closed)
-            except CameraError:
-                raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
-            self._begin()
+            self._meet_again()
 
     def close(self) -> None:
         """Hang up; a thread that waits for a frame gets none."""
@@ -207,8 +205,24 @@ class StreamSource:
 
     # ---------------------------------------------------------------------------------------------------- a connection
 
+    def _meet_again(self) -> None:
+        """Take up a broken connection. Whoever connects and is no sender, or breaks off at once, is passed over.
+
+        Raises CameraError if none has come in time.
+        """
+        until = time.monotonic() + AGAIN_SECONDS
+        while True:
+            self._connection.close()
+            try:
+                self._connection = self._way.meet(until - time.monotonic(), self._closed)
+                self._begin()
+                return
+            except (_BrokenOffError, CameraError):
+                if self._closed.wait(0.5) or time.monotonic() >= until:
+                    raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
+
     def _begin(self) -> None:
-        """Read what a connection begins with, and compare the clocks. Raises CameraError."""
+        """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenOffError."""
         self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
         self._incoming = Incoming(self._receive)
         self._arrival = None
@@ -236,8 +250,6 @@ class StreamSource:
             self._converter = RgbConverter(self._size)
             if self._way.answers:
                 self._compare_clocks()
-        except _BrokenOffError:
-            raise CameraError(f"{self._place}: the connection broke off as it began") from None
         except (ValueError, KeyError, StopIteration) as error:
             raise CameraError(f"{self._place} is no stream that can be received ({error})") from None
 
