@@ -154,6 +154,7 @@ Begin Time - msec\tEnd Time - msec\tDuration - msec\tdoors\tlights
 """
 AUDACITY = "0.100000\t0.433000\tdoor\n\\\t200.0\t4000.0\n0.433000\t0.600000\tlight\n"
 SPREADSHEET = "Start;End;Label\r\n0,1;0,433;door\r\n0,433;0,6;light\r\n"
+SHORT_NUMBERS = "start,end,class\n.1,.433,door\n.433,.6,light\n"
 SRT = "\ufeff1\n00:00:00,100 --> 00:00:00,433\n<i>door</i>\n\n\n00:00:00,433 --> 00:00:00,600 X1:40\nlight"
 VTT = """WEBVTT - from elsewhere\n\nNOTE by me\n\nSTYLE\n::cue{}
 
@@ -178,6 +179,7 @@ Dialogue: 0,0:00:00.43,0:00:00.60,Default,light
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a.txt", ELAN), ("a.csv", ELAN_NAMED), ("a.tsv", ELAN_TIERS), ("a.txt", AUDACITY), ("a.csv", SPREADSHEET),
+     ("a.csv", SHORT_NUMBERS),
      ("a.srt", SRT), ("a.vtt", VTT), ("a.ass", ASS)],
 )  # fmt: skip
 def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:

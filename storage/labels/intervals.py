@@ -158,7 +158,7 @@ def _clock(time_ns: int, point: str, digits: int = 3) -> str:
 
 OUR_HEADER = ["start", "end", "class"]
 _CLOCK_CELL = re.compile(_CLOCK)
-_NUMBER_CELL = re.compile(r"[+-]?\d+(?:[.,]\d*)?")
+_NUMBER_CELL = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)")
 _LABEL_COLUMNS = ("class", "label", "annotation", "text", "value", "name")
 _BEGIN, _END = ("begin", "start", "from", "onset"), ("end", "to", "stop", "offset")
 
