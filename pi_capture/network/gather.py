@@ -30,7 +30,7 @@ from pi_capture.samples.received import ReceivedTracks
 from pi_capture.sources.stream import StreamSource
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
-from storage.matroska.stream import Incoming, Tracks, is_ours
+from storage.matroska.stream import BrokenOffError, Incoming, Tracks, is_ours
 from storage.streams.tracks import free_name
 
 if TYPE_CHECKING:
@@ -411,8 +411,8 @@ def _introduction(connection: socket.socket) -> dict[str, Any]:
         incoming = Incoming(io.BytesIO(front).read)
         try:
             tracks, hello = incoming.next(), incoming.next()
-        except ValueError as error:
-            if "broke off" in str(error) and front:
+        except BrokenOffError:
+            if front:
                 continue
             raise
         if tracks is None or hello is None:

@@ -191,8 +191,8 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.tracks: list[SampleTrack] = []
-        self._lanes: dict[str, _Lane] = {}
-        self._by_number: dict[int, _Lane] = {}
+        self._arriving: dict[str, _ArrivingTrack] = {}
+        self._by_number: dict[int, _ArrivingTrack] = {}
         self._sender: object = None
         self._begun = False
 
@@ -203,15 +203,15 @@ class Arrivals:
         sender = facts.get("sender") if isinstance(facts, dict) else None
         if not self._begun:
             self.tracks, self._begun = list(found.values()), True
-            self._lanes = {track.name: _Lane(track) for track in self.tracks}
+            self._arriving = {track.name: _ArrivingTrack(track) for track in self.tracks}
         elif sender is None or sender != self._sender:
-            for lane in self._lanes.values():
-                lane.begin_anew()
+            for track in self._arriving.values():
+                track.begin_anew()
         self._sender = sender
         self._by_number = {
-            number: self._lanes[track.name]
+            number: self._arriving[track.name]
             for number, track in found.items()
-            if track.name in self._lanes and self._lanes[track.name].track.fits(track)
+            if track.name in self._arriving and self._arriving[track.name].track.fits(track)
         }
         return [track.name for number, track in found.items() if number not in self._by_number]
 
@@ -220,12 +220,12 @@ class Arrivals:
 
         Raises ValueError if it is damaged.
         """
-        lane = self._by_number.get(block.track)
-        return None if lane is None else lane.take(block, offset_ns)
+        track = self._by_number.get(block.track)
+        return None if track is None else track.take(block, offset_ns)
 
 
-class _Lane:
-    """One track."""
+class _ArrivingTrack:
+    """A track of the sender: which of its samples have come, and when they were."""
 
     def __init__(self, track: SampleTrack) -> None:
         self.track = track

@@ -27,7 +27,7 @@ from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
 from storage.frame import Frame
-from storage.matroska.stream import Incoming, Tracks, from_json, is_ours
+from storage.matroska.stream import BrokenOffError, Incoming, Tracks, from_json, is_ours
 from storage.matroska.track import Block
 from storage.streams.sample_track import SampleTrack
 from storage.video.codecs import CODECS, MAX_PIXELS, Decoder
@@ -143,7 +143,7 @@ class StreamSource:
         self._say: Callable[[str], None] = lambda line: None
         try:
             self._begin()
-        except _BrokenOffError:
+        except _BrokenConnectionError:
             self.close()
             raise CameraError(f"{self._place}: the connection broke off as it began") from None
         except BaseException:
@@ -190,7 +190,7 @@ class StreamSource:
             try:
                 yield from self._frames()
                 return
-            except _BrokenOffError:
+            except _BrokenConnectionError:
                 if self._closed.is_set():
                     return
             self._meet_again()
@@ -217,12 +217,12 @@ class StreamSource:
                 self._connection = self._way.meet(until - time.monotonic(), self._closed)
                 self._begin()
                 return
-            except (_BrokenOffError, CameraError):
+            except (_BrokenConnectionError, CameraError):
                 if self._closed.wait(0.5) or time.monotonic() >= until:
                     raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
 
     def _begin(self) -> None:
-        """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenOffError."""
+        """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenConnectionError."""
         self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
         self._incoming = Incoming(self._receive)
         self._arrival = None
@@ -286,7 +286,7 @@ class StreamSource:
         try:
             self._connection.sendall(PING.pack(b"PING", time.monotonic_ns()))
         except OSError:
-            raise _BrokenOffError from None
+            raise _BrokenConnectionError from None
 
     def _take_note(self, told: Mapping[str, Any]) -> bool:
         """What the sender says; False if that is the end."""
@@ -321,7 +321,7 @@ class StreamSource:
                 yield from self._block(element)
             elif isinstance(element, Tracks) or not self._take_note(element):
                 return
-        raise _BrokenOffError
+        raise _BrokenConnectionError
 
     def _block(self, block: Block) -> Iterator[Frame]:
         if block.track == PICTURES:
@@ -381,11 +381,9 @@ class StreamSource:
     def _next(self) -> Any:
         try:
             return self._incoming.next()
-        except OSError:
-            raise _BrokenOffError from None
+        except (OSError, BrokenOffError):
+            raise _BrokenConnectionError from None
         except ValueError as error:
-            if "broke off" in str(error):
-                raise _BrokenOffError from None
             raise CameraError(f"{self._place}: something else than a stream came ({error})") from None
 
     def _receive(self, count: int) -> bytes:
@@ -410,5 +408,5 @@ class StreamSource:
         return bytes(data)
 
 
-class _BrokenOffError(Exception):
+class _BrokenConnectionError(Exception):
     """The connection ended before the sender said so."""

@@ -47,6 +47,10 @@ def from_json(data: bytes) -> dict[str, Any]:
     return told
 
 
+class BrokenOffError(ValueError):
+    """A stream ends within an element."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tracks:
     """The tracks of a stream, by number."""
@@ -126,5 +130,5 @@ class Incoming:
     def _exactly(self, count: int) -> bytes:
         data = self._receive(count)
         if len(data) < count:
-            raise ValueError("it broke off")
+            raise BrokenOffError("it broke off")
         return data
