@@ -50,7 +50,7 @@ def use_software() -> None:
     """Let picamera2's encoder in software pass for the one in hardware, and take what virtual cameras deliver."""
     from picamera2.encoders.libav_h264_encoder import LibavH264Encoder
 
-    class Software(LibavH264Encoder):  # type: ignore[misc]
+    class Software(LibavH264Encoder):  # type: ignore[misc]  # picamera2 has no types
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             self.threads = 1
@@ -241,7 +241,7 @@ def test_an_encoder_that_falls_silent_ends_in_one_line(
     frames = iter(source)
     assert next(frames).packet is not None
     monkeypatch.setattr(h264.PacketEncoder, "put", lambda *packet: None)
-    source._encoder._encoder.output.outputframe = lambda *packet: None  # type: ignore[attr-defined]
+    source._encoder._encoder.output.outputframe = lambda *packet: None  # type: ignore[attr-defined]  # as above
     with pytest.raises(CameraError, match=r"H.264 encoder delivered nothing for 5 s; record without --codec h264"):
         next(frames)
     source.close()
