@@ -21,7 +21,7 @@ from tests.live import clicking, counting, flashing, sensor, session_of
 
 CAPTURE = [sys.executable, "-m", "pi_capture"]
 FRAME_NS = 34_000_000
-LATE_NS = 1.5e9  # a second, and what a busy machine may take beside
+LATE_NS = 1e9  # what a kill may cost of each track
 
 
 def capture(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,7 @@ def test_every_sample_of_two_sensors_and_all_pictures(tmp_path: Path) -> None:
                 samples
             )
             assert 0 <= times[0] - pictures[0] <= 1e9 / rate + FRAME_NS
-            assert abs(times[-1] - pictures[-1]) < 0.5e9 + 1e9 / rate  # the camera may lose frames on a busy machine
+            assert abs(times[-1] - pictures[-1]) < FRAME_NS + 1e9 / rate
             assert np.abs(np.diff(times) - 1e9 / rate).max() < 2e7
         assert recording.tracks[0].track.labels == ("x", "y") and recording.tracks[0].track.unit == "m/s²"
 
@@ -125,9 +125,9 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         assert problem in last
     assert "good" not in last and "Traceback" not in done.stderr
     with VideoReader(path) as recording:
-        assert len(recording) > 50
+        assert len(recording) > 100
         found = {reader.name: reader.read() for reader in recording.tracks}
-        assert len(found["good"][1]) == pytest.approx(350, abs=10) and len(found["killed"][1]) == pytest.approx(
+        assert len(found["good"][1]) == pytest.approx(350, abs=1) and len(found["killed"][1]) == pytest.approx(
             100, abs=25
         )
         times, samples = found["twice"]
@@ -200,7 +200,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_kill_9_costs_at_most_about_a_second_of_each_track(tmp_path: Path) -> None:
+def test_kill_9_costs_at_most_a_second_of_each_track(tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
     command = [*CAPTURE, path, "-1", "--camera", "demo", "--sensor", f"a,rate=50={sensor(50)}"]
     command += ["--sensor", f"slow,rate=2={sensor(2)}", "--audio", "lavfi:sine=440:sample_rate=48000"]
