@@ -27,7 +27,7 @@ tf.io.write_graph(frozen.graph, sys.argv[1], "random.pb", as_text=False)
 
 
 def make_random(directory: Path) -> None:
-    """Make ``random.keras``, ``random.weights.h5`` and a frozen TensorFlow 1 graph, ``random.pb``: of the same weights."""
+    """Make ``random.keras``, ``random.weights.h5`` and ``random.pb``, a frozen TensorFlow 1 graph: the same weights."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
         [sys.executable, "-c", _RANDOM, str(directory)], check=True, env=environment, stderr=subprocess.DEVNULL
