@@ -276,6 +276,6 @@ def test_footage_frame_by_frame(tmp_path: Path, footage: tuple[Path, int]) -> No
 
 
 def test_an_odd_name_stays_one_line(tmp_path: Path) -> None:
-    done = run("a\nb\udcff", "0.2", "--camera", "demo", "--quiet", cwd=tmp_path)
+    done = run("a\nb\udcff", 1, "--camera", "demo", "--quiet", cwd=tmp_path)
     assert done.returncode == 0 and done.stderr.startswith(r"a\nb\udcff: ") and done.stderr.count("\n") == 1, done
     assert len(list((tmp_path / "a\nb\udcff").glob("*.png"))) > 3
