@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.weights import fill_cache
+from storage.mobilenet.export import export_model
+from storage.mobilenet.weights import exported_name
+from tests.weights import make_random
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
+
+# Under nohup or in the background of a script these are ignored, and would be in all programs that tests start.
+# With a handler pytest goes on as well, and they begin with the default.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 
 
 @pytest.fixture(scope="session")
@@ -27,17 +37,34 @@ def screen() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files that `make_random` makes."""
+    directory = tmp_path_factory.mktemp("random")
+    make_random(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def mobilenet(random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A ``.tflite`` file that this process, and those which it starts, find as the weights ``imagenet``."""
-    before = os.environ.get("XDG_CACHE_HOME")
     cache = tmp_path_factory.mktemp("cache")
-    model = fill_cache(cache)
-    os.environ["XDG_CACHE_HOME"] = str(cache)
-    yield model
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+    model = cache / "pi-capture" / exported_name("imagenet")
+    model.parent.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        yield export_model(random_weights / "random.weights.h5", model)
+
+
+@pytest.fixture(scope="session", params=["made", pytest.param("reference", marks=pytest.mark.reference)])
+def footage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A film with sound, H.264 with B-frames in AVI, 480x360 at 10 frames per second; and how many frames it has."""
+    if request.param == "reference":
+        return REFERENCE / "pedestrians.avi", 795
+    path = tmp_path_factory.mktemp("footage") / "film.avi"
+    inputs = ["-f", "lavfi", "-i", "testsrc2=size=480x360:rate=10", "-f", "lavfi", "-i", "sine"]
+    encoders = ["-c:v", "libx264", "-bf", "2", "-c:a", "libmp3lame"]
+    subprocess.run(["ffmpeg", "-v", "error", *inputs, "-t", "4", *encoders, path], check=True)
+    return path, 40
 
 
 @pytest.fixture

@@ -22,11 +22,10 @@ from pi_capture import Recorder
 from storage import StorageError, open_recording
 from storage.features import FeaturesReader, FeaturesWriter, write_labels
 from storage.mobilenet.extractor import Extractor
-from tests.conftest import picture
-from tests.weights import REAL, make_random
+from tests.conftest import REFERENCE, picture
 
 ROOT = Path(__file__).parents[1]
-FOOTAGE = ROOT.parent / "shared" / "data" / "pedestrians.avi"
+TRAINED = REFERENCE / "mobilenet_025_128.pb"  # a frozen TensorFlow 1 graph
 
 # What TensorFlow itself makes of pictures: with the weights in argv[1], those in argv[2], into argv[3].
 BY_TENSORFLOW = """
@@ -72,22 +71,23 @@ def record(path: Path, numbers: range, size: tuple[int, int] = (64, 48), **optio
             recorder.write(picture(n, size), metadata={"n": n})
 
 
-@pytest.fixture(scope="module")
-def random_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_random(tmp_path_factory.mktemp("random"))
-
-
 # ---------------------------------------------------------------------------------------------------------- the numbers
 
 
-@pytest.mark.parametrize("kind", [".weights.h5", ".keras", ".pb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "random.weights.h5",
+        "random.keras",
+        "random.pb",
+        pytest.param(TRAINED, id="trained.pb", marks=pytest.mark.reference),
+    ],
+)
 def test_features_are_those_of_tensorflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: tuple[Path, Path], kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_weights: Path, name: str | Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    if kind == ".pb" and not REAL.exists():
-        pytest.skip("the real weights are not in this copy")
-    weights = REAL if kind == ".pb" else random_weights[kind == ".weights.h5"]
+    weights = random_weights / name
     pictures = np.stack([picture(n, (128, 128)) // (1 + n % 4) for n in range(24)])
     np.save(tmp_path / "pictures.npy", pictures)
     with Recorder(tmp_path / "day1.features.h5", fps=30, options={"weights": weights}) as recorder:
@@ -190,7 +190,7 @@ def test_info_and_verify(tmp_path: Path, mobilenet: Path) -> None:
     assert done.returncode == 3 and "1 broken" in done.stdout and "frame 5" in done.stdout
 
 
-def test_another_extractor_is_refused(tmp_path: Path, mobilenet: Path, random_weights: tuple[Path, Path]) -> None:
+def test_another_extractor_is_refused(tmp_path: Path, mobilenet: Path) -> None:
     path, other = tmp_path / "day1.features.h5", tmp_path / "other.tflite"
     record(path, range(3))
     before = path.read_bytes()
@@ -233,15 +233,14 @@ def test_labels_go_along(tmp_path: Path, mobilenet: Path) -> None:
             assert np.array_equal(recording.features[n], Extractor().extract(frame.pixels))
 
 
-@pytest.mark.skipif(not FOOTAGE.exists(), reason="the real footage is not in this copy")
-def test_real_footage(tmp_path: Path, mobilenet: Path) -> None:
-    weights = ["--weights", REAL if REAL.exists() else mobilenet]
+def test_footage(tmp_path: Path, mobilenet: Path, footage: tuple[Path, int]) -> None:
+    film, count = footage
     recorded, computed = tmp_path / "day1.features.h5", tmp_path / "day2.features.h5"
-    done = run("pi_capture", recorded, -1, "--camera", f"file:{FOOTAGE}", "--size", "source", *weights)
-    assert done.returncode == 0 and "795 frames" in done.stderr and "none dropped" in done.stderr
-    assert run("storage", "features", FOOTAGE, computed, *weights).stdout == f"{computed}: 795 frames\n"
+    done = run("pi_capture", recorded, -1, "--camera", f"file:{film}", "--size", "source")
+    assert done.returncode == 0 and f"{count} frames" in done.stderr and "none dropped" in done.stderr
+    assert run("storage", "features", film, computed).stdout == f"{computed}: {count} frames\n"
     with FeaturesReader(recorded) as one, FeaturesReader(computed) as other:
-        assert len(one) == len(other) == 795
+        assert len(one) == len(other) == count
         assert np.array_equal(one.features[:], other.features[:])
         assert list(one.timestamps_ns) == list(other.timestamps_ns)
 
@@ -267,19 +266,20 @@ def test_without_weights_and_network_there_is_one_line(tmp_path: Path) -> None:
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
-    target = tmp_path / "day1.features.h5"
+    source, target = tmp_path / "day1", tmp_path / "day1.features.h5"
+    record(source, range(2))
     line = refusal(run("pi_capture", target, 1, "--camera", "demo", **offline))
     assert "no ImageNet weights" in line and "export-model" in line and "--weights FILE" in line
-    line = refusal(run("storage", "features", FOOTAGE if FOOTAGE.exists() else ROOT / "docs/images", target, **offline))
+    line = refusal(run("storage", "features", source, target, **offline))
     assert "no ImageNet weights" in line
     line = refusal(run("pi_capture", "export-model", **offline))
     assert "can't be fetched" in line and "--weights FILE" in line
     assert not [file for file in tmp_path.rglob("*") if file.name.endswith((".tflite", ".features.h5", ".part"))]
 
 
-def test_export_model(tmp_path: Path, random_weights: tuple[Path, Path]) -> None:
+def test_export_model(tmp_path: Path, random_weights: Path) -> None:
     out = tmp_path / "model.tflite"
-    done = run("pi_capture", "export-model", "--weights", random_weights[0], "--out", out)
+    done = run("pi_capture", "export-model", "--weights", random_weights / "random.keras", "--out", out)
     assert done.returncode == 0 and done.stdout == f"{out}\n" and not done.stderr, done
     assert np.abs(Extractor(out).extract(picture(0))).max() > 0
     record(tmp_path / "export-model", range(2))  # a directory of that name is still possible: ./export-model
@@ -385,11 +385,21 @@ def test_features_and_pictures_are_not_mistaken_for_each_other(tmp_path: Path, m
 # ------------------------------------------------------------------------------------------------- what they are worth
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real weights are not in this copy")
-def test_a_linear_probe_on_features_beats_one_on_pixels() -> None:
-    probe = [sys.executable, "scripts/linear_probe.py", "--seeds", "2", "--fps", "5", "--weights", REAL]
+def linear_probe(*arguments: object) -> dict[str, list[float]]:
+    """The table that it prints: what is probed, and the accuracies, of ever more that is learnt from."""
+    probe = [sys.executable, "scripts/linear_probe.py", *map(str, arguments)]
     done = subprocess.run(probe, capture_output=True, text=True, check=True, cwd=ROOT)
-    accuracies = {line[:26].strip(): [float(number) for number in line[26:].split()]
-                  for line in done.stdout.splitlines()[2:]}  # fmt: skip
-    features, *pixels = (np.mean(accuracies[name]) for name in accuracies)
+    return {line[:26].strip(): [float(number) for number in line[26:].split()] for line in done.stdout.splitlines()[2:]}
+
+
+def test_a_linear_probe(mobilenet: Path) -> None:
+    features, *pixels = linear_probe("--seeds", 1, "--fps", 1, "--weights", mobilenet).values()
+    assert len(features) == 5 and all(0.1 < accuracy < 0.9 for accuracy in features)  # of random weights
+    assert len(pixels) == 2 and all(len(row) == 5 and row[-1] > 0.9 for row in pixels)
+
+
+@pytest.mark.reference
+def test_a_linear_probe_on_features_beats_one_on_pixels() -> None:
+    rows = linear_probe("--seeds", 2, "--fps", 5, "--weights", TRAINED).values()
+    features, *pixels = map(np.mean, rows)
     assert len(pixels) == 2 and features > max(pixels) and features > 0.9

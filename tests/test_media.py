@@ -31,7 +31,6 @@ from tests.conftest import picture, write_video
 from tests.rtsp import rtsp_camera
 
 IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 67, 100, 500, 501, 777, 2000, 2033, 2067)]
-PEDESTRIANS = Path(__file__).parent.parent.parent / "shared" / "data" / "pedestrians.avi"
 
 
 def frames_of(spec: str, size: tuple[int, int] | None = None, fps: float | None = None) -> list[Frame]:
@@ -89,15 +88,15 @@ def test_times_are_exact_to_the_nanosecond(tmp_path: Path) -> None:
     assert times == [round(Fraction(1001 * n, 30000) * 10**9) for n in range(40)]
 
 
-@pytest.mark.skipif(not PEDESTRIANS.exists(), reason="the footage is not beside the project")
 @pytest.mark.usefixtures("no_warning")
-def test_real_footage_is_the_same_as_by_pyav_and_opencv() -> None:
+def test_footage_is_the_same_as_by_pyav_and_opencv(footage: tuple[Path, int]) -> None:
     import cv2
 
-    frames = frames_of(f"file:{PEDESTRIANS}")
-    assert [frame.timestamp_ns for frame in frames] == [n * 100_000_000 for n in range(795)]
-    by_opencv = cv2.VideoCapture(str(PEDESTRIANS))
-    with av.open(str(PEDESTRIANS)) as container:
+    film, count = footage
+    frames = frames_of(f"file:{film}")
+    assert [frame.timestamp_ns for frame in frames] == [n * 100_000_000 for n in range(count)]
+    by_opencv = cv2.VideoCapture(str(film))
+    with av.open(str(film)) as container:
         for frame, by_pyav in zip(frames, container.decode(video=0), strict=True):
             assert np.array_equal(frame.pixels, by_pyav.to_ndarray(format="rgb24"))
             difference = frame.pixels.astype(int) - by_opencv.read()[1][..., ::-1]

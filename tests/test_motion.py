@@ -93,7 +93,8 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert done.status == 0, done.told
     summary = done.summary
     # Every hundred frames thirty move; ten before and ten after are kept, and what the background takes to settle.
-    assert summary["frames"] >= 3 * 40 and summary["not_kept"] >= 3 * 20
+    hundreds = summary["captured"] // 100  # three, but on a busy machine
+    assert hundreds and summary["frames"] >= hundreds * 40 and summary["not_kept"] >= hundreds * 20
     steps = [b - a - 1 for a, b in pairwise([done.numbers[0] - 1, *done.numbers])]
     told = [frame.metadata.get("not_kept", 0) + frame.metadata.get("dropped_queue", 0) for frame in done.frames]
     assert steps[1:] == told[1:] and sum(told) > 0

@@ -14,9 +14,7 @@ from storage import StorageError, open_recording
 from storage.labels.journal import write_table
 from storage.movie import MovieReader
 from storage.video.writer import write_labels
-from tests.conftest import write_video
-
-PEDESTRIANS = Path(__file__).parents[2] / "shared/data/pedestrians.avi"
+from tests.conftest import REFERENCE, write_video
 
 MADE_BY = {
     "b-frames.mp4": ["-c:v", "libx264", "-g", "40", "-bf", "3"],
@@ -136,10 +134,11 @@ def test_labels_are_in_a_table_beside_it(tmp_path: Path) -> None:
     assert list(open_recording(path).labels) == ["0"] * 5
 
 
-@pytest.mark.skipif(not PEDESTRIANS.exists(), reason="the film is not here")
+@pytest.mark.reference
 def test_real_footage() -> None:
-    wanted = decoded(PEDESTRIANS)
-    with open_recording(PEDESTRIANS) as recording:
+    path = REFERENCE / "pedestrians.avi"
+    wanted = decoded(path)
+    with open_recording(path) as recording:
         assert len(recording) == len(wanted) == 795
         assert list(recording.timestamps_ns)[:3] == [0, 100_000_000, 200_000_000]
         for n in (794, 3, 500, 251, 249, 250):
