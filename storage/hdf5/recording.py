@@ -78,6 +78,10 @@ class TableRecordingWriter(ABC):
         return self._first
 
     @property
+    def held(self) -> tuple[Path, int]:
+        return self._table.held
+
+    @property
     def bytes_written(self) -> int:
         return self._table.bytes_written
 

@@ -285,7 +285,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
 def _open_existing(path: Path, taken: str) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
     try:
-        lock_descriptor(fd, taken, shared=False)
+        lock_descriptor(fd, taken)
     except BaseException:
         os.close(fd)
         raise
