@@ -114,12 +114,17 @@ def appearing(target: Path) -> Iterator[Path]:
     directory = target.with_name(f".{target.name}.making")
     try:
         directory.mkdir(exist_ok=True)
-        lock = lock_directory(directory, f"{target} is being made by another program")
+        lock = lock_directory(directory, f"{target} is being made by another program", follow=False)
     except OSError as error:
+        if directory.is_symlink():
+            raise StorageError(f"{directory} is a symbolic link; remove it, or choose another name") from None
         raise StorageError(f"{target}: {error.strerror}; choose a name that you may write to") from None
     try:
-        for left_over in directory.iterdir():  # of one that was interrupted
-            left_over.unlink()
+        _clear_making(directory, target.name)
+    except BaseException:
+        os.close(lock)
+        raise
+    try:
         yield directory / target.name
         _make_durable(directory / target.name)
         rename_new(directory / target.name, target)
@@ -135,6 +140,16 @@ def appearing(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _clear_making(directory: Path, name: str) -> None:
+    """Remove what an interrupted `appearing` left; anything else is somebody's, and stays."""
+    left_over = list(directory.iterdir())
+    for path in left_over:
+        if name not in path.name or path.is_dir():
+            raise StorageError(f"{directory} holds {path.name}, which is not of {name}; move it away")
+    for path in left_over:
+        path.unlink()
+
+
 def _make_durable(path: Path) -> None:
     fd = os.open(path, os.O_RDWR)
     try:
@@ -143,11 +158,11 @@ def _make_durable(path: Path) -> None:
         os.close(fd)
 
 
-def lock_directory(path: Path, taken: str) -> int:
+def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
     """Take the directory's lock until the returned file descriptor is closed or the process ends, however it ends.
 
     The lock is advisory and leaves no file behind. Where directories can't be locked (Windows, some network file
-    systems) there is none.
+    systems) there is none. With `follow` False, a symbolic link raises OSError.
 
     Raises
     ------
@@ -156,7 +171,7 @@ def lock_directory(path: Path, taken: str) -> int:
     """
     if sys.platform == "win32":
         return os.open(os.devnull, os.O_RDONLY)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
         lock_descriptor(fd, taken)
     except BaseException:
