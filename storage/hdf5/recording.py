@@ -248,6 +248,10 @@ class TableRecording(Recording):
         return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []
 
     @property
+    def interrupted(self) -> bool:
+        return self.cut_bytes > 0
+
+    @property
     def cut_bytes(self) -> int:
         """Bytes after the last sync: what a crash cut off, or what is being recorded just now."""
         return self._table.cut_bytes
