@@ -167,7 +167,7 @@ def _record(args: argparse.Namespace) -> int:
             )
         except RecordingError as error:
             failure, summary = error, error.summary
-    _tell(summary)
+    _tell(summary, whole=failure is None)
     if lines is not None:
         lines.end(summary)
     elif args.json:
@@ -214,7 +214,7 @@ def _gather(args: argparse.Namespace, place: Address) -> int:
             )
         except RecordingError as error:
             failure, summary = error, error.summary
-    _tell(summary)
+    _tell(summary, whole=failure is None)
     if args.json:
         print(json.dumps(asdict(summary)))
     return 0 if failure is None else _fail(failure, 1)
@@ -326,8 +326,8 @@ def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> 
     return tell
 
 
-def _tell(summary: Summary) -> None:
-    told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _told_of_pictures(summary)
+def _tell(summary: Summary, *, whole: bool) -> None:
+    told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _told_of_pictures(summary, whole)
     print(f"{printable(summary.path)}: {told}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
@@ -335,13 +335,14 @@ def _tell(summary: Summary) -> None:
         print(f"  {name}: {track.samples} samples{rate}, {', '.join(missing) or 'none missing'}", file=sys.stderr)
 
 
-def _told_of_pictures(summary: Summary) -> str:
+def _told_of_pictures(summary: Summary, whole: bool) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,
         "that could not be stored": summary.dropped_disk,
     }
-    dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count) or "none dropped"
+    dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count)
+    dropped = dropped or ("none dropped" if whole else "until it failed")
     if summary.not_kept:
         dropped += f", {summary.not_kept} without motion not kept"
     if summary.reopened:

@@ -24,7 +24,8 @@ from pi_capture.errors import RecordingError
 from pi_capture.machine import facts_of_this_machine
 from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
-from storage.errors import StorageError
+from storage.atomic import check_in_place
+from storage.errors import GoneError, StorageError
 from storage.formats import find_format, open_writer
 from storage.frame import Frame, Packet
 
@@ -324,7 +325,7 @@ class Recorder:
                         self._stored += 1
                         continue
                     except Exception as error:
-                        self._failure = error
+                        self._fail(error)
                 self._dropped_disk += 1
             encoders.done(len(batch))
 
@@ -336,6 +337,12 @@ class Recorder:
             self._sync_soon.set()
 
     def _fail(self, error: Exception) -> None:
+        try:
+            check_in_place(*self._writer.held)
+        except GoneError as gone:  # this explains whatever failed
+            error = gone
+        except OSError:
+            pass
         self._failure = self._failure or error
 
     def _sync_regularly(self) -> None:
@@ -350,8 +357,9 @@ class Recorder:
                 samples = self._samples.stored
                 self._durable = self._writer.sync()
                 self._durable_samples = samples
+                check_in_place(*self._writer.held)
             except Exception as error:
-                self._failure = self._failure or error
+                self._fail(error)
 
     def _look_at_clocks(self) -> None:
         before = self._anchors.taken
@@ -470,12 +478,18 @@ class Recorder:
         self._samples.close()
         self._sync_soon.set()
         self._syncing.join()
+        try:
+            check_in_place(*self._writer.held)
+        except Exception as error:
+            self._fail(error)
         counts = {name: getattr(self.status(), name) for name in ("dropped_queue", "dropped_camera", "dropped_disk")}
         self.describe({**counts, "end": f"failed: {self._failure}" if self._failure else end})
         try:
             self._durable = self._writer.close()
         except Exception as error:
             self._failure = self._failure or error
+        if isinstance(self._failure, GoneError):
+            self._durable = 0  # under the name that was asked for
         self._dropped_disk += self._stored - self._durable  # taken by the disk, but lost in a sync that failed
         self._stored = self._durable
         if self._failure is not None:

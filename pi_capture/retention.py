@@ -165,9 +165,9 @@ class Retention:
         before = path.stat()
         if (reason := why_it_stays(path)) is not None:
             return reason
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            lock_descriptor(fd, "it is in use", shared=False)
+            lock_descriptor(fd, "it is in use")
             if os.fstat(fd).st_mtime_ns != before.st_mtime_ns:
                 return "it is in use"
             going = path.with_name(f".{path.name}{GOING}")

@@ -10,12 +10,14 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.errors import BusyError, StorageError, no_directory
+from storage.errors import BusyError, GoneError, StorageError, no_directory
 
 RENAME_NOREPLACE = 1  # linux/fs.h
 AT_FDCWD = -100  # linux/fcntl.h
@@ -112,12 +114,17 @@ def appearing(target: Path) -> Iterator[Path]:
     directory = target.with_name(f".{target.name}.making")
     try:
         directory.mkdir(exist_ok=True)
-        lock = lock_directory(directory, f"{target} is being made by another program")
+        lock = lock_directory(directory, f"{target} is being made by another program", follow=False)
     except OSError as error:
+        if directory.is_symlink():
+            raise StorageError(f"{directory} is a symbolic link; remove it, or choose another name") from None
         raise StorageError(f"{target}: {error.strerror}; choose a name that you may write to") from None
     try:
-        for left_over in directory.iterdir():  # of one that was interrupted
-            left_over.unlink()
+        _clear_making(directory, target.name)
+    except BaseException:
+        os.close(lock)
+        raise
+    try:
         yield directory / target.name
         _make_durable(directory / target.name)
         rename_new(directory / target.name, target)
@@ -133,6 +140,16 @@ def appearing(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _clear_making(directory: Path, name: str) -> None:
+    """Remove what an interrupted `appearing` left; anything else is somebody's, and stays."""
+    left_over = list(directory.iterdir())
+    for path in left_over:
+        if name not in path.name or path.is_dir():
+            raise StorageError(f"{directory} holds {path.name}, which is not of {name}; move it away")
+    for path in left_over:
+        path.unlink()
+
+
 def _make_durable(path: Path) -> None:
     fd = os.open(path, os.O_RDWR)
     try:
@@ -141,11 +158,11 @@ def _make_durable(path: Path) -> None:
         os.close(fd)
 
 
-def lock_directory(path: Path, taken: str) -> int:
+def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
     """Take the directory's lock until the returned file descriptor is closed or the process ends, however it ends.
 
     The lock is advisory and leaves no file behind. Where directories can't be locked (Windows, some network file
-    systems) there is none.
+    systems) there is none. With `follow` False, a symbolic link raises OSError.
 
     Raises
     ------
@@ -154,9 +171,9 @@ def lock_directory(path: Path, taken: str) -> int:
     """
     if sys.platform == "win32":
         return os.open(os.devnull, os.O_RDONLY)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
-        lock_descriptor(fd, taken, shared=False)
+        lock_descriptor(fd, taken)
     except BaseException:
         os.close(fd)
         raise
@@ -176,7 +193,7 @@ def lock_file(path: Path, taken: str) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
-            lock_descriptor(fd, taken, shared=False)
+            lock_descriptor(fd, taken)
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
         except FileNotFoundError:
@@ -187,8 +204,13 @@ def lock_file(path: Path, taken: str) -> int:
         os.close(fd)  # who held it removed it just now: it stands for nothing any more
 
 
-def lock_descriptor(fd: int, taken: str, *, shared: bool) -> None:
-    """Lock an open file or directory until it is closed, if the file system has locks.
+def lock_descriptor(fd: int, taken: str) -> None:
+    """Lock an open file or directory against all other writers until it is closed, if the file system has locks.
+
+    The lock belongs to what is open and not to its name: who opens it by a hard link, or after it was moved, finds it
+    locked. A file must be open for writing. On Linux its readers are let in, and programs that use HDF5's own locks
+    can read but not write: HDF5 sees the shared `flock`, while our writers keep each other out by a lock of the open
+    file description, which HDF5 does not ask for. Elsewhere there is one exclusive lock for all.
 
     Raises
     ------
@@ -199,13 +221,34 @@ def lock_descriptor(fd: int, taken: str, *, shared: bool) -> None:
         return
     import fcntl
 
+    is_file = stat.S_ISREG(os.fstat(fd).st_mode)
     try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        if sys.platform == "linux" and is_file:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            whole_file = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock64
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, whole_file)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BusyError(taken) from None
     except OSError as error:
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
             raise
+
+
+def check_in_place(path: Path, fd: int) -> None:
+    """Raise `GoneError` if an open file or directory is not what its path leads to any more."""
+    held = os.fstat(fd)
+    try:
+        if os.path.samestat(held, os.stat(path)):
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    if held.st_nlink == 0:
+        raise GoneError(f"{path} was deleted while it was being recorded into; what was recorded in it is lost")
+    raise GoneError(
+        f"{path} was moved or replaced while it was being recorded into; what was recorded is in what was moved"
+    )
 
 
 def _last_error(path: Path | str | None = None) -> OSError:

@@ -18,6 +18,10 @@ class BusyError(StorageError):
     """Another program is recording into it, or changing it."""
 
 
+class GoneError(StorageError):
+    """What is being recorded into was deleted, moved or replaced meanwhile."""
+
+
 class OptionError(StorageError):
     """An option or a name that makes no sense for the format, whatever is there; exit status 2."""
 

@@ -40,6 +40,13 @@ class Writer(Protocol[Encoded]):
     def bytes_written(self) -> int:
         """Bytes appended so far by this writer."""
 
+    @property
+    def held(self) -> tuple[Path, int]:
+        """What is recorded into, a file or a directory: its path, and the descriptor under which it is open and locked.
+
+        The recording ends when the path leads to something else (`storage.atomic.check_in_place`).
+        """
+
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts about the recording (camera, counts …), JSON-serialisable; stored by `close` at the latest."""
 

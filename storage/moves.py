@@ -23,7 +23,6 @@ import io
 import json
 import os
 import shutil
-import sys
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,8 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import rename_new, sync_directory
-from storage.errors import StorageError
+from storage.atomic import lock_descriptor, rename_new, sync_directory
+from storage.errors import BusyError, StorageError
 from storage.strangers import parse_json
 
 VERSION = 1
@@ -431,19 +430,10 @@ def _opened(journal: Path, *, create: bool = False) -> Iterator[int]:
 
 
 def _lock(journal: Path, file: int) -> None:
-    busy = StorageError(f"{journal.parent}: another program is moving files here; try again when it is done")
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise busy from None
-    except OSError:
-        return  # a file system without locks
+    busy = f"{journal.parent}: another program is moving files here; try again when it is done"
+    lock_descriptor(file, busy)
     if not (journal.exists() and os.path.samestat(os.fstat(file), os.stat(journal))):
-        raise busy  # whoever had it has just removed it
+        raise BusyError(busy)  # whoever had it has just removed it
 
 
 def _line(value: object) -> bytes:

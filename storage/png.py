@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from isal import igzip_lib, isal_zlib
 
-from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem, write_new
+from storage.atomic import check_in_place, lock_directory, rename_new, sync_directory, sync_filesystem, write_new
 from storage.dataset import (
     SESSIONS_NAME,
     check_class_name,
@@ -209,6 +209,10 @@ class PngWriter:
         return self._first
 
     @property
+    def held(self) -> tuple[Path, int]:
+        return self._place.data_dir, self._lock
+
+    @property
     def bytes_written(self) -> int:
         return self._bytes
 
@@ -238,6 +242,7 @@ class PngWriter:
                 batch, self._waiting = self._waiting, []
             if not batch:
                 return self._durable
+            check_in_place(*self.held)  # what lies under its path now may be somebody else's
             # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
             # checks what is really there.
             sync_filesystem(self._lock)
@@ -261,8 +266,9 @@ class PngWriter:
     def close(self) -> int:
         if self._lock < 0:
             return self._durable
-        Path(self._root, _RESERVE_NAME).unlink(missing_ok=True)  # room to finish in, should the disk be full
         try:
+            check_in_place(*self.held)
+            Path(self._root, _RESERVE_NAME).unlink(missing_ok=True)  # room to finish in, should the disk be full
             self.sync()
             if self._durable:
                 write_sessions(self._place.data_dir, [*self._sessions, {**self._session, "frames": self._durable}])
@@ -287,11 +293,14 @@ class PngWriter:
 
     def _let_go(self) -> None:
         root = self._place.data_dir
-        (root / _RESERVE_NAME).unlink(missing_ok=True)
-        if self._made_root and not any(root.iterdir()):
-            root.rmdir()
-        os.close(self._lock)
-        self._lock = -1
+        try:
+            check_in_place(*self.held)
+            (root / _RESERVE_NAME).unlink(missing_ok=True)
+            if self._made_root and not any(root.iterdir()):
+                root.rmdir()
+        finally:
+            os.close(self._lock)
+            self._lock = -1
 
     def _recover(self) -> None:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""

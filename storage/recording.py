@@ -47,6 +47,16 @@ class Recording(Sequence[Frame]):
     def timestamps_ns(self) -> Sequence[int]:
         """The capture time of each frame, in nanoseconds."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether it has no end: it is being recorded just now, or a crash has cut it off."""
+        return False
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """What is damaged that is no frame any more."""
+        return ()
+
     def check(self, index: int) -> None:
         """Read all that is kept of a frame. Raises `StorageError` if it is damaged."""
         self.read(index)

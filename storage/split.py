@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JOURNAL_NAME = "split.jsonl"
+LEFT_OVER = {SESSIONS_NAME, f".{SESSIONS_NAME}.part"}  # in a directory to which nothing was moved yet, or any more
 ASSUMED_FPS = 10.0  # of pictures that carry no time
 FAR_APART = 1e6  # seconds between recordings whose clocks have nothing to do with each other
 
@@ -198,7 +199,8 @@ class _Sides:
         """Remove what is left of them when no frames are in them."""
         for directory in (self.val_dir, self.gap_dir):
             if _is_left_over(directory):
-                (directory / SESSIONS_NAME).unlink(missing_ok=True)
+                for name in LEFT_OVER:
+                    (directory / name).unlink(missing_ok=True)
                 directory.rmdir()
 
 
@@ -212,7 +214,7 @@ def _resolve(data_dir: Path) -> Path:
 
 def _is_left_over(directory: Path) -> bool:
     """Whether a directory holds nothing but what a split begins with, or ends with."""
-    return not directory.is_symlink() and directory.is_dir() and set(os.listdir(directory)) <= {SESSIONS_NAME}
+    return not directory.is_symlink() and directory.is_dir() and LEFT_OVER.issuperset(os.listdir(directory))
 
 
 # --------------------------------------------------------------------------------------------------------- the decision

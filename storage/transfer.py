@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import StorageError
 from storage.formats import Writer
@@ -21,6 +21,9 @@ from storage.heads import read_head
 from storage.png import PngReader
 from storage.recording import Recording
 from storage.sessions import read_sessions
+
+if TYPE_CHECKING:
+    from storage.movie_write import MovieWriter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,7 +47,7 @@ class Stretch:
 def transfer(
     recording: Recording,
     indices: Sequence[int],
-    writer: Writer[Any],
+    writer: Writer[Any] | MovieWriter,
     *,
     labels: Sequence[str | None] | None = None,
     timestamps_ns: Sequence[int] | None = None,
@@ -58,7 +61,7 @@ def transfer(
     recording : Recording
     indices : sequence of int
         Which frames. They keep their numbers.
-    writer : Writer
+    writer : Writer or MovieWriter
     labels : sequence, optional
         The class of each frame of the recording, for a writer that takes labels with the frames.
     timestamps_ns : sequence of int, optional

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from isal import igzip_lib, isal_zlib
 
+from storage.atomic import lock_descriptor
 from storage.errors import BusyError, StorageError
 from storage.formats import find_format, open_recording
 from storage.moves import move_file
@@ -33,7 +34,7 @@ FILES_A_TASK = 32
 class Broken:
     """A frame that is not whole: its number in the recording, its file or the recording's, and why.
 
-    A track of samples counts as one more frame, behind the last.
+    Tracks of samples and what is damaged beside the frames count as more frames, behind the last.
     """
 
     index: int
@@ -89,12 +90,42 @@ def _broken_in(
             done += 1
         if progress is not None:
             progress(done, total)
-    for number, samples in enumerate(getattr(recording, "tracks", ()), total):
+    tracks = getattr(recording, "tracks", ())
+    for number, samples in enumerate(tracks, total):
         try:
             for _ in samples.blocks():
                 pass
         except StorageError as error:
             yield Broken(number, recording.path, str(error))
+    for number, reason in enumerate(recording.damage, total + len(tracks)):
+        yield Broken(number, recording.path, reason)
+
+
+BUSY = "is being recorded into just now: what is verified is what it held when this began"
+
+
+def interruption(path: Path) -> str | None:
+    """Whether a recording has no end, and why, in words that go on after its name; nothing is changed.
+
+    Raises
+    ------
+    StorageError
+        It can't be read.
+    """
+    with open_recording(path) as recording:
+        if not recording.interrupted:
+            return None
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # nobody here may write to it
+        return "has no end: it was interrupted, or is being recorded into"
+    try:
+        lock_descriptor(fd, BUSY)
+    except BusyError as error:
+        return str(error)
+    finally:
+        os.close(fd)
+    return "had been interrupted: verify --repair, or recording into it again, completes it"
 
 
 def repair(path: Path) -> str | None:
@@ -116,7 +147,7 @@ def repair(path: Path) -> str | None:
     try:
         return None if mend is None else mend(path)
     except BusyError:
-        return "is being recorded into just now: what is verified is what it held when this began"
+        return BUSY
 
 
 def quarantine(broken: Sequence[Broken], data_dir: Path, directory: Path) -> list[Path]:

@@ -240,6 +240,25 @@ def test_what_an_interruption_left_is_cleared_up(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+@pytest.mark.parametrize("link", [True, False])
+def test_what_others_have_where_a_file_is_made_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], link: bool
+) -> None:
+    source = recorded(tmp_path / "day1.mkv", [Frame(picture(n), n, n) for n in range(3)], [None] * 3)
+    making, mine = tmp_path / ".small.mp4.making", tmp_path / "mine"
+    (mine if link else making).mkdir()
+    if link:
+        making.symlink_to("mine")
+    (making / "letters").mkdir()
+    (making / "letters" / "one.txt").write_text("dear")
+    (making / "letter.txt").write_text("dear")
+    assert main(["convert", str(source), str(tmp_path / "small.mp4")]) == 1
+    told = capsys.readouterr().err
+    assert str(making) in told and told.count("\n") == 1
+    assert sorted(path.name for path in making.rglob("*")) == ["letter.txt", "letters", "one.txt"]
+    assert making.is_symlink() == link and not (tmp_path / "small.mp4").exists()
+
+
 def test_an_option_of_another_format_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = recorded(tmp_path / "old.mkv", [Frame(picture(0), 0, 0)], [None])
     assert main(["convert", str(old), str(tmp_path / "new.mkv"), "--codec", "h263"]) == 2

@@ -79,7 +79,11 @@ def test_verify_tells_what_a_kill_cut_off(tmp_path: Path, name: str) -> None:
         while int(process.stdout.readline().split()[-1]) < 40:
             pass
         process.send_signal(signal.SIGKILL)
-    first, again = (run("storage", "verify", target) for _ in range(2))
+    before = target.read_bytes()
+    seen = run("storage", "verify", target)
+    assert seen.returncode == 0 and "had been interrupted: verify --repair" in seen.stdout
+    assert target.read_bytes() == before  # it changes nothing unless it is asked to
+    first, again = (run("storage", "verify", "--repair", target) for _ in range(2))
     assert first.returncode == again.returncode == 0, first
     assert "none broken" in first.stdout
     assert "had been interrupted" in first.stdout

@@ -322,6 +322,14 @@ def test_numbers_that_a_killed_recorder_gave_are_not_given_again(tmp_path: Path)
         assert writer.next_index == len(labels)
 
 
+def test_what_a_split_left_that_was_killed_before_it_moved_anything_is_cleared_up(tmp_path: Path) -> None:
+    record(tmp_path / "day1", acts(60))
+    (tmp_path / "val_day1").mkdir()
+    (tmp_path / "val_day1" / ".recording.json.part").write_text('{"ver')  # killed while it was written
+    split(tmp_path / "day1")
+    assert not (tmp_path / "val_day1" / ".recording.json.part").exists()
+
+
 def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:
     record(tmp_path / "day1", acts(20))
     lock = lock_directory(tmp_path / "day1", "")

@@ -17,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from storage import Frame, open_recording
 from storage.cli import main
 from storage.layout import find_problems
 from storage.moves import move_files
 from storage.png import decode_image, encode_png
 from storage.verify import fault, find_broken
+from storage.video.writer import VideoWriter
 from tests.labelled import everything, picture, record
 
 WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})
@@ -288,3 +290,52 @@ def test_interrupted_moves_are_told(tmp_path: Path) -> None:
     journal = day / "moves.jsonl"
     journal.write_bytes(journal.read_bytes().removesuffix(b'{"done":true}\n'))
     assert [problem.path for problem in find_problems(day)] == [journal]
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "mjpeg"])
+@pytest.mark.parametrize("at", [1, 5, 24, -30])  # in the mark of a block, its length, its time, its picture
+def test_what_is_damaged_in_a_video_that_was_cut_off_is_told_and_keeps_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], at: int, codec: str
+) -> None:
+    path, rng = tmp_path / "day1.mkv", np.random.default_rng(3)
+    writer = VideoWriter(path, codec=codec)
+    ends = []
+    for n in range(16):
+        pixels = rng.integers(0, 256, (32, 40, 3), np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, 10**9 + n * 10**7, {"n": n})))
+        writer.sync()
+        ends.append(path.stat().st_size)
+    data = bytearray(path.read_bytes()[:-7])  # killed while it wrote the last one
+    writer.close()
+    data[ends[8] + at if at > 0 else ends[9] + at] ^= 0x14  # frame 9
+    path.write_bytes(data)
+
+    assert main(["verify", str(path)]) == 3
+    told = capsys.readouterr().out
+    assert "had been interrupted: verify --repair" in told and "frame 9 is damaged" in told and "1 broken" in told
+    assert path.read_bytes() == data
+    for again in range(2):
+        assert main(["verify", "--repair", str(path)]) == 3
+        told = capsys.readouterr().out
+        assert ("interrupted" in told) == (not again) and "frame 9 is damaged" in told and "15 frames, 1 broken" in told
+    with open_recording(path) as recording:
+        for n in (*range(9), *range(10, 15)):
+            assert recording[n].metadata == {"n": n} and recording.timestamps_ns[n] == 10**9 + n * 10**7
+
+
+def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "day1.mkv"
+    writer = VideoWriter(path)
+    ends = []
+    for n in range(12):
+        pixels = np.random.default_rng(n).integers(0, 256, (40, 48, 3), np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, n * 10**7, {"n": n})))
+        writer.sync()
+        ends.append(path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    writer.close()
+    data[ends[6] : ends[7]] = bytes(ends[7] - ends[6])
+    path.write_bytes(data)
+    assert main(["verify", str(path)]) == 3
+    assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
+    assert path.read_bytes() == data

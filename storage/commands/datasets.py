@@ -62,18 +62,19 @@ def info(args: argparse.Namespace) -> int:
 
 def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("--repair", action="store_true", help="complete what a crash has cut off; its frames stay")
     parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames there, to their classes")
 
 
 def verify(args: argparse.Namespace) -> int:
-    from storage.verify import check_quarantine, find_broken, quarantine, repair
+    from storage.verify import check_quarantine, find_broken, interruption, quarantine, repair
 
     if args.quarantine is not None:
         for path in args.paths:
             check_quarantine(path, args.quarantine)
     reports = []
     for path in args.paths:
-        repaired = repair(path)
+        told = repair(path) if args.repair else interruption(path)
         with progress_line(f"verifying {path}") as progress:
             frames, broken = find_broken(path, progress=progress)
         moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
@@ -82,7 +83,7 @@ def verify(args: argparse.Namespace) -> int:
             {
                 "path": str(path),
                 "frames": frames,
-                "repaired": repaired,
+                "interrupted": told,
                 "broken": [
                     {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
                     | ({"moved_to": str(moved[number])} if moved else {})
@@ -109,8 +110,8 @@ def _layout_problems(path: Path) -> list[Any]:
 
 def _tell_verified(report: dict[str, Any]) -> None:
     path, broken = report["path"], report["broken"]
-    if report["repaired"]:
-        print(f"{path}: {report['repaired']}")
+    if report["interrupted"]:
+        print(f"{path}: {report['interrupted']}")
     for frame in broken:
         where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
         moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""

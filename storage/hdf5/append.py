@@ -21,11 +21,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from storage.atomic import lock_descriptor, lock_file, rename_new, sync_directory, write_new
-from storage.errors import StorageError, no_directory
+from storage.atomic import check_in_place, lock_descriptor, lock_file, rename_new, sync_directory, write_new
+from storage.errors import GoneError, StorageError, no_directory
 from storage.hdf5.columns import ADDED_TO, load_column, new_column
 from storage.hdf5.format import (
     ATTRIBUTE,
@@ -135,15 +136,19 @@ class TableWriter:
 
     def _open(self, path: Path) -> None:
         self._created = not os.path.lexists(path) and _create(path)
+        if path.is_dir():
+            raise StorageError(f"{self.path} is not a file; choose another name")
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        # Before anything is read: another writer may have the file by another name.
+        lock_descriptor(
+            self._fd, f"{self.path} is being recorded into or open for writing in another program; close it there"
+        )
         table = Table(self.path)
         try:
             with told(self.path):
                 self._load(table)
         finally:
             table.close()
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        # Shared: other programs may read, and HDF5 libraries refuse to write.
-        lock_descriptor(self._fd, f"{self.path} is open for writing in another program; close it there", shared=True)
         os.ftruncate(self._guard, 0)
         _write_all(self._guard, bytes(RESERVE_BYTES), 0)
         os.ftruncate(self._fd, self._end)
@@ -180,6 +185,10 @@ class TableWriter:
     @property
     def rows(self) -> int:
         return self._rows
+
+    @property
+    def held(self) -> tuple[Path, int]:
+        return self.path, self._fd
 
     @property
     def bytes_written(self) -> int:
@@ -271,7 +280,9 @@ class TableWriter:
             return
         try:
             if self._created and self._committed_end == self._first_end:
-                os.unlink(os.path.realpath(self.path))
+                with suppress(GoneError):  # somebody else's file of that name stays
+                    check_in_place(*self.held)
+                    os.unlink(os.path.realpath(self.path))
             else:
                 os.ftruncate(self._fd, self._committed_end)
         finally:

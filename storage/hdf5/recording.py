@@ -78,6 +78,10 @@ class TableRecordingWriter(ABC):
         return self._first
 
     @property
+    def held(self) -> tuple[Path, int]:
+        return self._table.held
+
+    @property
     def bytes_written(self) -> int:
         return self._table.bytes_written
 
@@ -242,6 +246,10 @@ class TableRecording(Recording):
         except ValueError:
             raise StorageError(f"{self._path} has damaged facts about its sessions") from None
         return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []
+
+    @property
+    def interrupted(self) -> bool:
+        return self.cut_bytes > 0
 
     @property
     def cut_bytes(self) -> int:

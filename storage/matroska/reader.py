@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 MAX_TRACKS_BYTES = 1 << 20
 MAX_TAGS_BYTES = 1 << 26
+MAIN_TRACK = 1  # of pictures, where a file has such
+SECTOR_BYTES = 512
 FRONT_BYTES = 512  # of a cluster: nearly always enough for all but its packet
 
 
@@ -223,7 +225,11 @@ def read_front(fd: int, at: int) -> Block:
 
 
 def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_from: int | None) -> Contents:
-    """Go from cluster to cluster. What is damaged is passed over if whole clusters follow, and else the end."""
+    """Go from cluster to cluster. What is damaged and has nothing whole behind it is the end.
+
+    Else it counts as a block, so that the blocks behind it keep their numbers, and who reads it finds it damaged. But
+    what a power cut has torn never was durable: that is a gap.
+    """
     length = os.fstat(fd).st_size
     end = length if head.end is None else min(head.end, length)
     check_at = end if checked_from is None or head.end == length else end - checked_from
@@ -235,7 +241,10 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
             behind = _next_cluster(fd, at + 1, end)
             if behind is None:
                 break
-            found.miss(at, behind)
+            if _is_torn(os.pread(fd, behind - at, at)):
+                found.miss(at, behind)
+            else:
+                found.lose(at, behind)
             at = behind
     tags = dict(found.tags)
     blocks = found.blocks()
@@ -265,8 +274,10 @@ class _Found:
         if at + stop > end:
             raise ValueError("an element is cut off")
         if kind == Id.CLUSTER:
-            if check and not is_intact(os.pread(fd, stop - start, at + start)):
-                raise ValueError("a cluster is damaged")
+            if check and not is_intact(content := os.pread(fd, stop - start, at + start)):
+                follows = os.pread(fd, 4, at + stop) if at + stop < end else b""
+                if follows not in _AFTER_CLUSTERS or _is_torn(content):
+                    raise ValueError("a cluster is damaged")
             block = _parse_front(fd, front[start:], at + start, stop - start)
             key = not block.since_reference
             if key or block.track not in self._waiting:
@@ -284,8 +295,18 @@ class _Found:
             raise ValueError("there is an element of another kind")
         return at + stop
 
+    def lose(self, at: int, end: int) -> None:
+        """Note a block that can't be read any more, nor told whose it was: most are pictures."""
+        times, positions, keys = self._blocks.get(MAIN_TRACK, ([], [], []))
+        if not times:
+            self.miss(at, end)
+            return
+        times.append(times[-1] + 1)
+        positions.append(at)
+        keys.append(False)
+
     def miss(self, at: int, end: int) -> None:
-        """Note what is damaged. Blocks that need others are no use then until the next one that doesn't."""
+        """Note what is torn. Blocks that need others are no use then until the next one that doesn't."""
         self.gaps.append((at, end))
         self._waiting = set(self._blocks)
 
@@ -296,6 +317,14 @@ class _Found:
             number: Blocks(np.array(times, np.int64), np.array(positions, np.int64), np.array(keys, np.bool_))
             for number, (times, positions, keys) in self._blocks.items()
         }
+
+
+_AFTER_CLUSTERS = [kind.to_bytes(4, "big") for kind in (Id.CLUSTER, Id.TAGS, Id.CUES)]
+
+
+def _is_torn(data: bytes) -> bool:
+    """Whether a power cut may have done it: it leaves out whole sectors, which read as zeros."""
+    return bytes(SECTOR_BYTES) in data
 
 
 def _next_cluster(fd: int, at: int, end: int) -> int | None:

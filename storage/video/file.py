@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ from storage.atomic import lock_descriptor, lock_file, rename_new, sync_director
 from storage.errors import StorageError, no_directory
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
-from storage.matroska.reader import Contents, begins_element, read_contents, read_front, read_head
+from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
 from storage.sessions import close_interrupted
@@ -68,6 +69,8 @@ def repair(path: Path) -> str | None:
         if cut is None and hidden is None:
             return None
         lost = f"; the {cut} bytes behind them were no whole frame and are gone" if cut else ""
+        if torn := sum(end - start for start, end in found.gaps):
+            lost += f"; a power cut has torn {torn} bytes between them"
         kept = f"{frames_of(found)} frames" if PICTURES in found.tracks else "samples"
         return f"had been interrupted: its {kept} are complete and indexed now{lost}"
     except OSError as error:
@@ -146,7 +149,7 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
         muxer.close()
     complete = read_head(fd)
     assert complete is not None
-    return read_contents(fd, complete), size - found.end
+    return replace(read_contents(fd, complete), gaps=found.gaps), size - found.end
 
 
 def muxer_for(
@@ -188,7 +191,18 @@ def _marks(fd: int, found: Contents, track: int) -> Any:
         return 0 if blocks.marks is None else blocks.marks
     if track != PICTURES:
         return marks_of(fd, found, track)
-    return [facts_of(read_front(fd, at))[0] for at in blocks.positions.tolist()]
+    return timestamps_of(fd, blocks)
+
+
+def timestamps_of(fd: int, pictures: Blocks) -> list[int]:
+    """The timestamp of each picture, in nanoseconds; where that is damaged, just after the one before."""
+    found: list[int] = []
+    for at in pictures.positions.tolist():
+        try:
+            found.append(facts_of(read_front(fd, at))[0])
+        except ValueError:
+            found.append(found[-1] + 1 if found else 0)
+    return found
 
 
 def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
@@ -285,7 +299,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
 def _open_existing(path: Path, taken: str) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
     try:
-        lock_descriptor(fd, taken, shared=False)
+        lock_descriptor(fd, taken)
     except BaseException:
         os.close(fd)
         raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.matroska.reader import no_blocks, read_block, read_contents, read_front, read_head
+from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
 from storage.matroska.track import Block
 from storage.recording import Recording
 from storage.streams.samples import (
@@ -31,6 +31,7 @@ from storage.video.file import (
     facts_of,
     is_ours,
     sessions_of,
+    timestamps_of,
 )
 
 if TYPE_CHECKING:
@@ -115,6 +116,14 @@ class VideoReader(Recording):
         return self._contents.finished
 
     @property
+    def interrupted(self) -> bool:
+        return not self.finished
+
+    @property
+    def damage(self) -> list[str]:
+        return [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+
+    @property
     def independent(self) -> bool:
         """Whether each frame is read without others, so that several threads read faster than one."""
         return self._codec.intra
@@ -136,10 +145,7 @@ class VideoReader(Recording):
     def timestamps_ns(self) -> Sequence[int]:
         if self._pictures.marks is not None:
             return list(map(int, self._pictures.marks.tolist()))
-        try:
-            return [facts_of(read_front(self._fd, at))[0] for at in self._pictures.positions.tolist()]
-        except ValueError as error:
-            raise StorageError(f"{self._path} is damaged: {error}") from None
+        return timestamps_of(self._fd, self._pictures)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -174,6 +174,11 @@ class VideoWriter:
         return self._first
 
     @property
+    def held(self) -> tuple[Path, int]:
+        with self._sync_lock:  # which gives the file its name
+            return self._hidden or self._path, self._fd
+
+    @property
     def bytes_written(self) -> int:
         return self._bytes
 
