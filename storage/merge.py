@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem
-from storage.dataset import class_directories, frame_name, image_names, next_number
+from storage.dataset import class_directories, frame_name, image_names, natural_key, next_number
 from storage.errors import StorageError, no_directory
 from storage.heads import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
-from storage.labels.journal import Classes
+from storage.labels.journal import Classes, journal_path
 from storage.layout import SPLIT_WORDS
 from storage.sessions import read_sessions, write_sessions
 from storage.split import is_split
@@ -169,18 +169,27 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
 
 
 def _classes_together(directories: Sequence[Path]) -> Classes:
-    """The classes of all of them by name, each in the directory that it has where it comes first."""
+    """The classes of all of them by name, each in the directory that it has where it comes first.
+
+    A directory that is a number, and has got no name in its data directory, joins the class that has that number.
+    """
     found: dict[str, str] = {}
-    for directory in directories:
-        classes = classes_of_directory(directory)
+    unnamed: set[str] = set()
+    for data_dir in directories:
+        classes = classes_of_directory(data_dir)
         for name, place in zip(classes.names, classes.directories, strict=True):
-            if found.setdefault(name, place) is place and list(found.values()).count(place) > 1:
+            if name == place and (name.isdecimal() or not journal_path(data_dir).exists()):
+                unnamed.add(name)
+            elif name not in found and place in found.values():
                 other = next(one for one in found if found[one] == place)
                 raise StorageError(
-                    f"{directory}/{place} has the class {name!r}, and that is the directory of {other!r} elsewhere; "
-                    "name the classes in one order, or sort with --class-dirs names; nothing was added"
+                    f"{data_dir / place} has the class {name!r}, elsewhere that is the directory of {other!r}; sort "
+                    f"one of them anew: python -m classify {data_dir} --undo (nothing was added)"
                 )
-    return Classes(tuple(found), tuple(found.values()))
+            else:
+                found.setdefault(name, place)
+    more = sorted(unnamed - {*found, *found.values()}, key=natural_key)
+    return Classes((*found, *more), (*found.values(), *more))
 
 
 def _lock(directory: Path) -> int:
@@ -196,7 +205,7 @@ def _frames(inputs: Sequence[Path], unlabelled: bool, classes: Classes) -> list[
         name_of = dict(zip(own.directories, own.names, strict=True))
         for directory in [*([data_dir] if unlabelled else []), *class_directories(data_dir)]:
             own_name = "" if directory == data_dir else directory.name
-            class_name = place_of[name_of[own_name]] if own_name else ""
+            class_name = place_of.get(name_of[own_name], own_name) if own_name else ""
             for name in image_names(directory):
                 frames.append(_Frame(data_dir, own_name, class_name, name, read_head(directory / name)))
         if len(frames) == before:

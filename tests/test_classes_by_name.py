@@ -149,6 +149,41 @@ def test_files_of_labels_have_names(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "class '1', which is called 'cat' here" in capsys.readouterr().err
 
 
+def sort(path: Path, names: tuple[str, ...]) -> None:
+    """Frame n, of n as many as there are classes, into class n."""
+    with LabelJournal(journal_path(path)) as journal:
+        placements = [Placement(f"{n:08d}.png", n, str(n)) for n in range(len(names))]
+        move_labelled(path, journal, placements, Classes(names, tuple(map(str, range(len(names))))))
+
+
+def test_directories_are_merged_by_the_names_of_their_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, classes in (("a", ("cat", "dog", "owl")), ("b", ("cat", "owl", "dog")), ("c", ("fox", "cat"))):
+        record(tmp_path / name)
+        sort(tmp_path / name, classes)
+    out = tmp_path / "out"
+    assert storage(["merge", str(out), str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    names = {int(path.name[:8]): path.parent.name for path in out.rglob("*.png")}
+    assert list(names.values()).count("1") == 2 and names[FRAMES + 1] == "2" and names[FRAMES + 2] == "1"
+    assert known_classes(entries_of(out)) == Classes(("cat", "dog", "owl"), tuple("012"))
+    assert storage(["merge", str(tmp_path / "out"), str(tmp_path / "c")]) == 1
+    assert "'fox'" in capsys.readouterr().err
+
+
+def test_what_is_held_out_knows_its_classes(tmp_path: Path) -> None:
+    day = tmp_path / "day2"
+    record(day)
+    with LabelJournal(journal_path(day)) as journal:
+        placements = [Placement(f"{n:08d}.png", n % 2, str(n % 2)) for n in range(FRAMES)]
+        move_labelled(day, journal, placements, Classes(("owl", "cat"), ("0", "1")))
+    options = ("--val", "0.4", "--gap", "0", "--stretch", "0.4", "--allow-missing")
+    assert storage(["split", str(day), *options]) == 0
+    assert known_classes(entries_of(tmp_path / "val_day2")) == Classes(("owl", "cat"), ("0", "1"))
+    assert storage(["split", str(day), "--undo"]) == 0
+    assert not (tmp_path / "val_day2").exists()
+
+
 def test_sorting_is_not_undone_while_frames_are_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     day = tmp_path / "day2"
     record(day)
