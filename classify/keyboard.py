@@ -14,6 +14,7 @@ SHIFT = 1
 """The state of Shift in the upper half of a key's code."""
 
 FIRST_KEYCODE, KEYCODES = 8, 248  # as X numbers them, on every machine
+MAIN_BLOCK = 62  # from here on: media keys and the like, some of which give a ( of their own
 _LETTERS = {24: "qwertyuiop", 38: "asdfghjkl", 52: "zxcvbnm"}  # by the keycode of the first in each row
 _POSITIONS = {first + place: ord(char) for first, row in _LETTERS.items() for place, char in enumerate(row)}
 _DIGITS = range(ord("0"), ord("9") + 1)
@@ -95,8 +96,10 @@ def meant(code: int, keys: Callable[[], Keys]) -> int | None:
     key = code & 0xFFFF
     if code >> 16 or key in _OWN or key < 0x20 or key >= 0xFE00:
         return code
+    if 0xC0 <= key <= 0xDE and key != 0xD7:  # Qt gives É for é; digits stand on the small one only
+        key += 32
     found = set()
-    for place, keysyms in enumerate(keys()):
+    for place, keysyms in enumerate(keys()[: MAIN_BLOCK - FIRST_KEYCODE]):
         for plain, shifted in zip(keysyms[0:4:2], keysyms[1:4:2], strict=False):
             if key not in (plain, shifted):
                 continue
