@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from classify.keyboard import SHIFT
+
 NO_KEY = -1
 
 
@@ -58,7 +60,7 @@ def action_of(code: int) -> Action | None:
     Parameters
     ----------
     code : int
-        What `cv2.waitKeyEx` returned. GTK adds the state of Shift, Ctrl, NumLock … in the upper half.
+        As `classify.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper half.
     """
     if code == NO_KEY:
         return None
@@ -67,6 +69,8 @@ def action_of(code: int) -> Action | None:
     key, state = code & 0xFFFF, code >> 16
     if state & (_CONTROL | _ALT):
         return _WITH_CONTROL.get(key) if state & _CONTROL and not state & _ALT else None
+    if state & SHIFT and ord("0") <= key <= ord("8"):
+        return Action(Do.LABEL_STRETCH, key - ord("0"))
     if ord("A") <= key <= ord("Z"):  # Shift and CapsLock make no difference: Qt does not tell them
         key += 32
     return _ACTIONS.get(key)
@@ -97,24 +101,6 @@ _LETTERS = {
     "[": Action(Do.SPEED, -1),
     ",": Action(Do.NUDGE, -1),
     ".": Action(Do.NUDGE, 1),
-}
-
-# What Shift and a digit give. Some characters stand on other digits elsewhere: these are where most keyboards agree.
-_SHIFTED_DIGITS = {
-    ")": 0,  # US, British
-    "!": 1,  # US, British, German, Nordic, Spanish, Italian
-    "@": 2,  # US
-    '"': 2,  # British, German, Nordic, Spanish, Italian
-    "#": 3,  # US, Nordic
-    "£": 3,  # British, Italian
-    "§": 3,  # German
-    "·": 3,  # Spanish
-    "$": 4,  # US, British, German, Spanish, Italian
-    "¤": 4,  # Nordic
-    "%": 5,  # all of them
-    "^": 6,  # US, British
-    "&": 7,  # US, British
-    "*": 8,  # US, British
 }
 
 _NAMED = {  # by X11's keysyms
@@ -152,7 +138,6 @@ def _digit(number: int) -> Action:
 
 _ACTIONS = (
     {ord(char): action for char, action in _LETTERS.items()}
-    | {ord(char): Action(Do.LABEL_STRETCH, number) for char, number in _SHIFTED_DIGITS.items()}
     | _NAMED
     | {ord("0") + number: _digit(number) for number in range(10)}
     | {key: _digit(number) for number, key in enumerate(_KEYPAD_WITHOUT_NUMLOCK)}

@@ -13,6 +13,8 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from classify.keyboard import Keyboard
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -41,6 +43,7 @@ class Window:
         self._cv2 = cv2
         self._keys: deque[int] = deque()
         self._clicks: deque[tuple[int, int]] = deque()
+        self._keyboard = Keyboard()
         self._title = ""
         self._size = size
         try:
@@ -65,7 +68,7 @@ class Window:
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
-        """The code of the next key, as `waitKeyEx` gives it; None if none comes in time."""
+        """The code of the next key, as `classify.keyboard` tells it; None if none comes in time."""
         if not self._keys:
             self._wait(max(1, milliseconds))
         return self._keys.popleft() if self._keys else None
@@ -96,6 +99,7 @@ class Window:
     def close(self) -> None:
         self._cv2.destroyAllWindows()
         self._cv2.waitKeyEx(1)
+        self._keyboard.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,8 +111,9 @@ class Window:
 
     def _wait(self, milliseconds: int) -> None:
         code = self._cv2.waitKeyEx(milliseconds)
-        if code != -1:
-            self._keys.append(code)
+        meant = None if code == -1 else self._keyboard.meant(code)
+        if meant is not None:
+            self._keys.append(meant)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON
