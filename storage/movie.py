@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.containers import open_movie, reason_of
 from storage.errors import StorageError
+from storage.forks import renew_after_fork
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -67,27 +68,38 @@ class MovieReader(Recording):
     """
 
     def __init__(self, path: Path, track: Wanted = None) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._path = path
-        self._container = open_movie(path)
+        self._container: InputContainer | None = (container := open_movie(path))
         try:
-            tracks = tracks_of(self._container)
+            tracks = tracks_of(container)
             self.picture_tracks = [one for one in tracks if one.kind == "pictures"]
             self.track = choose(self.picture_tracks, track, path)
             self.of_track = of_track(self.picture_tracks, self.track)
-            self._stream = _prepared(path, self._container, self.track)
+            self._stream = _prepared(path, container, self.track)
             label_tracks = label_tracks_for(tracks, self.track)
-            self._places, self._cues = _find_places(self._container, self._stream, path, label_tracks)
+            self._places, self._cues = _find_places(container, self._stream, path, label_tracks)
         except BaseException:
-            self._container.close()
+            container.close()
             raise
+        self._warm_up = int(container.format.name in INEXACT_AFTER_SEEK)
+        self._start()
+        renew_after_fork(self)
+
+    def _start(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self._scaler = VideoReformatter()
-        self._warm_up = int(self._container.format.name in INEXACT_AFTER_SEEK)
         self._reading = threading.Lock()
         self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._ahead: tuple[int, av.VideoFrame] | None = None
         self._position = -1  # of the last frame that was decoded; -1 before any
+
+    def begin_anew(self) -> object:
+        """See `storage.forks`."""
+        given_up = self._container, self._stream, self._scaler, self._run, self._ahead
+        self._container = None
+        self._start()
+        return given_up
 
     @property
     def path(self) -> Path:
@@ -115,7 +127,8 @@ class MovieReader(Recording):
     def close(self) -> None:
         with self._reading:
             self._ahead, self._run = None, iter(())
-            self._container.close()
+            if self._container is not None:
+                self._container.close()
 
     def __len__(self) -> int:
         return len(self._places.ticks)
@@ -158,13 +171,18 @@ class MovieReader(Recording):
         import av
 
         self._ahead, self._landed, self._position = None, len(self), -1
+        container = self._container or self._reopened()
         try:
-            self._container.seek(self._places.seeks[key], stream=self._stream)
+            container.seek(self._places.seeks[key], stream=self._stream)
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
-            self._container.close()
-            self._container = open_movie(self._path)
-            self._stream = _prepared(self._path, self._container, self.track)
-        self._run = self._decode(from_key=key > 0)
+            container.close()
+            container = self._reopened()
+        self._run = self._decode(container, from_key=key > 0)
+
+    def _reopened(self) -> InputContainer:
+        self._container = container = open_movie(self._path)
+        self._stream = _prepared(self._path, container, self.track)
+        return container
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
         """Decode up to a frame; None if the file has lost it."""
@@ -180,13 +198,13 @@ class MovieReader(Recording):
                 return None
         return None
 
-    def _decode(self, *, from_key: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _decode(self, container: InputContainer, *, from_key: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures from here on, each with its place; after a seek from the next keyframe on."""
         import av
 
         start, place = -1, 0  # of the first picture that is whole, and of the next one
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in container.demux(self._stream):
                 if start < 0:
                     if from_key and not packet.is_keyframe:
                         continue
