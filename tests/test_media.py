@@ -742,3 +742,24 @@ def test_on_the_command_line_it_is_one_line(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (1, "pi_capture: clip.mkv is not a video, or was cut off\n")
+
+
+SLOW_TO_END = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.usleep, ctypes.c_void_p(400_000), None)  # as large libraries are, and slow machines
+from pi_capture.cli import main
+sys.exit(main())
+"""
+
+
+def test_a_camera_that_still_sends_while_the_program_ends_does_not_crash_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with serving(Webcam) as port:
+        command = [sys.executable, "-c", SLOW_TO_END, str(tmp_path / "day1"), "0.4", "--size", "source", "--camera"]
+        for _ in range(3):
+            done = subprocess.run(
+                [*command, f"http://127.0.0.1:{port}/"], env=environment, capture_output=True, check=False, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            assert b"frames in" in done.stderr + done.stdout
