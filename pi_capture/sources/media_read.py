@@ -266,6 +266,7 @@ class _Reader:
         self._facts = Facts(stream.codec_context.name, fps, live)
         period_ns = round(1e9 / (fps or DEFAULT_FPS))
         self._live_clock = LiveClock(period_ns, same_machine=place.device) if live else None
+        self._told = False
         self._clock: Clock = self._live_clock or FileClock(period_ns)
         # Several threads decode as many pictures at once, and hand each out as many pictures late.
         stream.thread_type = "AUTO" if not live or (fps or 0) >= DEFAULT_FPS / 2 else "SLICE"
@@ -286,6 +287,7 @@ class _Reader:
                     lost += 1
                     continue
                 timestamp_ns = self._clock.date(self._own_ns(image), arrival_ns)
+                self._tell_of_a_jump()
                 yield Picture(image, timestamp_ns, lost, self._facts)
                 del image  # else the traceback of a failure would keep it
                 lost = 0
@@ -299,6 +301,11 @@ class _Reader:
             raise CameraError(f"{self._place.name} ended: the other side closed it")
         if self._latest_image is not None:
             self._tell_what_is_missing(self._latest_image, lost)
+
+    def _tell_of_a_jump(self) -> None:
+        if not self._told and self._live_clock is not None and self._live_clock.jumped:
+            self._told = True
+            log.warning("%s: its clock jumped; the times of the frames go on without a jump", self._place.name)
 
     def _decoded(self) -> Iterator[tuple[av.VideoFrame | None, int]]:
         """Pictures in the order in which they are shown, None for one that is damaged; and when they arrived."""
