@@ -18,6 +18,10 @@ class BusyError(StorageError):
     """Another program is recording into it, or changing it."""
 
 
+class DamagedPictureError(StorageError):
+    """One picture of a video can't be decoded; others can."""
+
+
 class OptionError(StorageError):
     """An option or a name that makes no sense for the format, whatever is there; exit status 2."""
 

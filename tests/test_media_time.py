@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from pi_capture.sources.media_time import FileClock, LiveClock, Thinner
+from pi_capture.sources.media_time import LiveClock, Thinner
+from storage.file_clock import FileClock
 
 MS = 1_000_000
 SECOND = 1_000_000_000

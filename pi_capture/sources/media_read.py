@@ -17,7 +17,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError
-from pi_capture.sources.media_time import Clock, FileClock, LiveClock
+from pi_capture.sources.media_time import Clock, LiveClock
+from storage.file_clock import FileClock
 
 if TYPE_CHECKING:
     import av

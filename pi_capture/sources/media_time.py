@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from storage.file_clock import SLIP_NS
+
 LATEST_NS = 15_000_000_000  # a picture older than this on arrival was not under way: its clock was set anew
-SLIP_NS = 1_000_000_000  # a file's time that runs back by less is a slip of the muxer's
 DRIFT = 1e-4  # how much faster than ours a sender's clock may run: quartz is better than 100 ppm
 TRIES = 3  # a stream that lost its time this often is dated by arrival
 
@@ -20,33 +21,6 @@ class Clock(Protocol):
 
     def date(self, own_ns: int | None, arrival_ns: int) -> int:
         """The picture's timestamp, later than the one before; `own_ns` is its own time, None if it has none."""
-
-
-class FileClock:
-    """A file's own times.
-
-    A picture without one comes a frame's time (`period_ns`) after the one before. Where time starts anew, as in files
-    that were joined, it goes on from there: the times returned only grow.
-    """
-
-    def __init__(self, period_ns: int) -> None:
-        self._period_ns = period_ns
-        self._shift_ns = 0
-        self._last_ns: int | None = None
-
-    def date(self, own_ns: int | None, arrival_ns: int = 0) -> int:
-        last = self._last_ns
-        if own_ns is None:
-            found = 0 if last is None else last + self._period_ns
-        else:
-            found = own_ns + self._shift_ns
-            if last is not None and found <= last - SLIP_NS:
-                found = last + self._period_ns
-                self._shift_ns = found - own_ns
-            elif last is not None and found <= last:
-                found = last + 1
-        self._last_ns = found
-        return found
 
 
 class LiveClock:
