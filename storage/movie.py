@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.containers import open_movie, reason_of
+from storage.containers import is_torn, open_movie, reason_of
 from storage.errors import DamagedPictureError, StorageError
 from storage.file_clock import FileClock
 from storage.forks import renew_after_fork
@@ -76,7 +76,8 @@ class MovieReader(Recording):
             self.picture_tracks = [one for one in tracks if one.kind == "pictures"]
             self.track = choose(self.picture_tracks, track, path)
             self.of_track = of_track(self.picture_tracks, self.track)
-            self._stream = _prepared(path, container, self.track)
+            self._threads = "AUTO"
+            self._stream = _prepared(path, container, self.track, self._threads)
             label_tracks = label_tracks_for(tracks, self.track)
             self._places, self._cues = _find_places(container, self._stream, path, label_tracks)
         except BaseException:
@@ -171,7 +172,7 @@ class MovieReader(Recording):
         """Decode from a keyframe on."""
         import av
 
-        self._ahead, self._landed, self._position = None, len(self), -1
+        self._ahead, self._landed, self._position, self._key = None, len(self), -1, key
         container = self._container or self._reopened()
         try:
             if key == 0 and self._warm_up:
@@ -184,7 +185,7 @@ class MovieReader(Recording):
 
     def _reopened(self) -> InputContainer:
         self._container = container = open_movie(self._path)
-        self._stream = _prepared(self._path, container, self.track)
+        self._stream = _prepared(self._path, container, self.track, self._threads)
         return container
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
@@ -224,17 +225,31 @@ class MovieReader(Recording):
                     number += 1
                 packet.pts = packet.dts = number  # the decoder hands it on with the picture
             try:
+                if packet is not None and is_torn(packet):
+                    lost = True
+                    continue
                 pictures = stream.decode(packet)
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                lost = True
-                continue
+                lost, pictures = True, []
             for picture in pictures:
                 place = places.of_picture(picture, expected, lost=lost)
                 expected = place + 1
                 if not warming_up and place >= start:  # what is shown before the keyframe needs what comes before it
                     yield place, picture
+        if expected < len(self) and self._threads == "AUTO":
+            yield from self._last_pictures(container)
+
+    def _last_pictures(self, container: InputContainer) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode once more from the keyframe on: a thread of FFmpeg's that fails keeps the pictures of others."""
+        self._threads = "SLICE"
+        container.close()
+        self._container = None
+        self._begin(self._key)
+        item = next(self._run, None)
+        if item is not None:
+            yield item
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream] | None]:
@@ -400,13 +415,12 @@ def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
     return (timestamp_ns, metadata) if isinstance(timestamp_ns, int) and isinstance(metadata, dict) else None
 
 
-def _prepared(path: Path, container: InputContainer, track: Track) -> VideoStream:
+def _prepared(path: Path, container: InputContainer, track: Track, threads: str) -> VideoStream:
     """A track of an open file, ready to be decoded. Raises StorageError if FFmpeg can't."""
     stream: Any = container.streams[track.number]
     if stream.codec_context is None:
         raise StorageError(f"{path}: FFmpeg has no decoder for its pictures here")
-    stream.thread_type = "AUTO"
-    torn = {"err_detect": "explode"} if stream.codec_context.name == "mjpeg" else {}  # else it is patched up
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), **torn}
+    stream.thread_type = threads
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     chosen: VideoStream = stream
     return chosen

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError
 from pi_capture.sources.media_time import Clock, LiveClock
+from storage.containers import is_torn
 from storage.file_clock import FileClock
 
 if TYPE_CHECKING:
@@ -313,7 +314,7 @@ class _Reader:
         import av
 
         for packet, arrival_ns in self._packets():
-            if packet.is_corrupt:
+            if packet.is_corrupt or is_torn(packet):
                 yield None, arrival_ns
                 continue
             try:
