@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pi_capture.arguments import ORDERS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
-from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_if_hung, priority
+from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.commands.standard_streams import open_standard_streams
 from storage.dataset import printable
 from storage.errors import OptionError, StorageError, missing_library
@@ -49,9 +49,16 @@ The function takes the words that follow, and returns the exit status.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the recorder's command line; returns the exit status."""
+    """Run the recorder's command line; returns the exit status. Without arguments it is that of this process."""
     open_standard_streams()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:
+        return _status_of(list(arguments))
+    status = _status_of(sys.argv[1:])
+    leave_running_threads(status)
+    return status
+
+
+def _status_of(words: Sequence[str]) -> int:
     try:
         return _run(words)
     except (UsageError, OptionError) as error:
@@ -172,9 +179,7 @@ def _record(args: argparse.Namespace) -> int:
         lines.end(summary)
     elif args.json:
         print(json.dumps(asdict(summary)))
-    status = 0 if failure is None else _fail(failure, 1)
-    leave_if_hung(status)
-    return status
+    return 0 if failure is None else _fail(failure, 1)
 
 
 NOT_WITH_SENDERS = (

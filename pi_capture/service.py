@@ -161,12 +161,17 @@ def priority(level: int) -> str:
     return f"<{level}>" if in_journal else ""
 
 
-def leave_if_hung(status: int) -> None:
-    """End the program at once if a thread hangs in a camera's library: an orderly end might wait for it for ever.
+def leave_running_threads(status: int) -> None:
+    """End the program at once if threads still run, as one that waits in FFmpeg for a network's next picture.
 
-    To be called when everything is stored and told.
+    An orderly end takes the interpreter down under them, on which they crash, or waits for ever for one that hangs in a
+    camera's library. To be called when everything is stored and told.
     """
-    if any(thread.name.startswith("capture") for thread in threading.enumerate()):
+    if threading.active_count() == 1:
+        return
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
+    except OSError:
+        return  # the interpreter tells it
+    os._exit(status)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
 
 Marks = tuple[tuple[int, bytes], ...]
 CONTAINERS: tuple[tuple[str, Marks], ...] = (
@@ -64,6 +65,14 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise StorageError(f"{path}: {error.strerror}") from None
         raise StorageError(f"{path} is not {what} that can be read ({reason_of(error)})") from None
+
+
+def is_torn(packet: Packet[Any]) -> bool:
+    """Whether it is a JPEG without its end, of which FFmpeg makes a picture all the same, part of it grey."""
+    if packet.stream.codec_context.name != "mjpeg":
+        return False
+    data = bytes(packet)
+    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def reason_of(error: BaseException) -> str:

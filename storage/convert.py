@@ -86,18 +86,23 @@ def convert(
         classes = recorded_classes(recording)
         job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
         if movie:
-            _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
+            damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         elif row.name == "video":
-            _write_recording(job, lambda: VideoWriter(temporary, codec=codec, crf=crf), labels_go_along=True)
+            damaged = _write_recording(job, lambda: VideoWriter(temporary, codec=codec, crf=crf), labels_go_along=True)
         else:
-            _write_recording(job, lambda: open_writer(temporary, options={"weights": weights}), labels_go_along=False)
-        if any(label is not None for label in job.labels):
+            damaged = _write_recording(
+                job, lambda: open_writer(temporary, options={"weights": weights}), labels_go_along=False
+            )
+        labels = [label for index, label in enumerate(job.labels) if index not in damaged]
+        if not labels:
+            raise StorageError(f"{source}: none of its pictures can be decoded")
+        if any(label is not None for label in labels):
             if movie:
-                write_table(target, job.labels)
+                write_table(target, labels)
             elif row.name != "video":
-                row.load("write_labels")(temporary, job.labels, classes.directories)
+                row.load("write_labels")(temporary, labels, classes.directories)
             keep_classes(target, classes)
-        return len(recording)
+        return len(labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +121,14 @@ class _Job:
         return None if progress is None else lambda count: progress(before + count, total)
 
 
-def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> None:
-    """Store a recording, session by session: each is one in the new recording too."""
+def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
+    """Store a recording, session by session: each is one in the new recording too. Returns what was left out."""
+    damaged: set[int] = set()
     for stretch in stretches(job.recording, other_times=job.times is not None):
         writer = open_writer()
         try:
             writer.describe({**stretch.facts, "converted_from": job.recording.path.name})
-            transfer(
+            damaged |= transfer(
                 job.recording,
                 stretch.indices,
                 writer,
@@ -133,9 +139,10 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
             )
         finally:
             writer.close()
+    return damaged
 
 
-def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> None:
+def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]:
     own = job.recording.timestamps_ns
     with_sound = job.recording if isinstance(job.recording, MovieReader) and fps is None else None
     sound = (with_sound.path, with_sound.begin_ns) if with_sound is not None else None
@@ -143,7 +150,7 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> None:
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
         indices = range(len(job.recording))
-        transfer(job.recording, indices, writer, timestamps_ns=times, done=job.teller(0), threads=job.threads)
+        return transfer(job.recording, indices, writer, timestamps_ns=times, done=job.teller(0), threads=job.threads)
     finally:
         writer.close()
 

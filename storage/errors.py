@@ -22,6 +22,10 @@ class GoneError(StorageError):
     """What is being recorded into was deleted, moved or replaced meanwhile."""
 
 
+class DamagedPictureError(StorageError):
+    """One picture of a video can't be decoded; others can."""
+
+
 class OptionError(StorageError):
     """An option or a name that makes no sense for the format, whatever is there; exit status 2."""
 

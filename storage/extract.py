@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.dataset import FRAME_NAME, class_directories, image_names, locate
-from storage.errors import StorageError
+from storage.errors import DamagedPictureError, StorageError
 from storage.formats import open_recording
 from storage.labels.classes import keep_classes, recorded_classes
+from storage.frame import Frame
 from storage.labels.given import labels_as_they_stand
 from storage.png import PngWriter
 from storage.recording import Recording
@@ -96,20 +97,30 @@ def extract(
         if any(label is not None for label in labels):
             target.mkdir(exist_ok=True)
             keep_classes(target, recorded_classes(recording))
+        damaged = 0
         for stretch, indices in _by_stretch(stretches(recording, other_times=times is not None), missing):
             writer = PngWriter(target)
             try:
                 writer.describe({**stretch.facts, "extracted": {"from": recording.path.name, "identity": identity}})
                 writer.begin()  # so that it is told from others, whenever it is interrupted
                 tell = None if progress is None else _teller(progress, count, len(chosen))
-                transfer(recording, indices, writer, labels=labels, timestamps_ns=times, done=tell, threads=threads)
+                damaged += len(
+                    transfer(
+                        *(recording, indices, writer),
+                        labels=labels,
+                        timestamps_ns=times,
+                        done=tell,
+                        threads=threads,
+                        any_size=True,
+                    )
+                )
             except OSError as error:
                 about = error.filename or target
                 raise StorageError(f"{about}: {error.strerror}; {GOES_ON}") from None
             finally:
                 writer.close()
             count += len(indices)
-    return Extracted(len(missing), len(chosen) - len(missing))
+    return Extracted(len(missing) - damaged, len(chosen) - len(missing))
 
 
 def _choose(
@@ -153,8 +164,16 @@ def _by_stretch(found: Sequence[Stretch], indices: Sequence[int]) -> Iterator[tu
 
 def _identity(recording: Recording) -> str:
     """Tells a recording from others, also after it has grown: its first frame, and when it was."""
-    first = recording.read(0)
+    first = first_whole(recording)
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
+
+
+def first_whole(recording: Recording) -> Frame:
+    """The first frame that can be decoded. Raises StorageError if none can."""
+    for index in range(len(recording)):
+        with suppress(DamagedPictureError):
+            return recording.read(index)
+    raise StorageError(f"{recording.path}: none of its pictures can be decoded")
 
 
 def _present(target: Path, identity: str) -> set[int]:

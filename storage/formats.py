@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from storage.errors import OptionError, StorageError
@@ -159,6 +160,11 @@ def find_format(path: Path, name: str | None = None) -> Format:
         if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not path.suffix):
             return row
     known = ", ".join(row.suffix for row in formats if row.suffix)
+    if path.is_file():
+        raise StorageError(
+            f"{path}: no format is known for {path.suffix!r}; if it is a video, record it first: "
+            f"python -m pi_capture day1 -1 --camera {quote(f'file:{path}')}"
+        )
     raise StorageError(
         f"{path}: no format is known for {path.suffix!r}; use a directory name"
         + (f" or one of {known}" if known else "")

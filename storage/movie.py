@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,8 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.containers import open_movie, reason_of
-from storage.errors import StorageError
+from storage.containers import is_torn, open_movie, reason_of
+from storage.errors import DamagedPictureError, StorageError
+from storage.file_clock import FileClock
+from storage.forks import renew_after_fork
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -67,27 +69,39 @@ class MovieReader(Recording):
     """
 
     def __init__(self, path: Path, track: Wanted = None) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._path = path
-        self._container = open_movie(path)
+        self._container: InputContainer | None = (container := open_movie(path))
         try:
-            tracks = tracks_of(self._container)
+            tracks = tracks_of(container)
             self.picture_tracks = [one for one in tracks if one.kind == "pictures"]
             self.track = choose(self.picture_tracks, track, path)
             self.of_track = of_track(self.picture_tracks, self.track)
-            self._stream = _prepared(path, self._container, self.track)
+            self._threads = "AUTO"
+            self._stream = _prepared(path, container, self.track, self._threads)
             label_tracks = label_tracks_for(tracks, self.track)
-            self._places, self._cues = _find_places(self._container, self._stream, path, label_tracks)
+            self._places, self._cues = _find_places(container, self._stream, path, label_tracks)
         except BaseException:
-            self._container.close()
+            container.close()
             raise
+        self._warm_up = int(container.format.name in INEXACT_AFTER_SEEK)
+        self._start()
+        renew_after_fork(self)
+
+    def _start(self) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self._scaler = VideoReformatter()
-        self._warm_up = int(self._container.format.name in INEXACT_AFTER_SEEK)
         self._reading = threading.Lock()
         self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._ahead: tuple[int, av.VideoFrame] | None = None
         self._position = -1  # of the last frame that was decoded; -1 before any
+
+    def begin_anew(self) -> object:
+        """See `storage.forks`."""
+        given_up = self._container, self._stream, self._scaler, self._run, self._ahead
+        self._container = None
+        self._start()
+        return given_up
 
     @property
     def path(self) -> Path:
@@ -115,16 +129,17 @@ class MovieReader(Recording):
     def close(self) -> None:
         with self._reading:
             self._ahead, self._run = None, iter(())
-            self._container.close()
+            if self._container is not None:
+                self._container.close()
 
     def __len__(self) -> int:
-        return len(self._places.ticks)
+        return len(self._places.shown_ns)
 
     def read(self, index: int) -> Frame:
         with self._reading:
             picture = self._find(index)
             if picture is None:
-                raise StorageError(f"{self._path}: frame {index} can't be decoded")
+                raise DamagedPictureError(f"{self._path}: frame {index} can't be decoded")
             metadata = self._places.metadata.get(index, {})
             return Frame(self._upright(picture), index, self._places.timestamps_ns[index], metadata)
 
@@ -157,14 +172,21 @@ class MovieReader(Recording):
         """Decode from a keyframe on."""
         import av
 
-        self._ahead, self._landed, self._position = None, len(self), -1
+        self._ahead, self._landed, self._position, self._key = None, len(self), -1, key
+        container = self._container or self._reopened()
         try:
-            self._container.seek(self._places.seeks[key], stream=self._stream)
+            if key == 0 and self._warm_up:
+                raise ValueError("a seek would land behind the first picture")
+            container.seek(self._places.seeks[key], stream=self._stream)
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
-            self._container.close()
-            self._container = open_movie(self._path)
-            self._stream = _prepared(self._path, self._container, self.track)
-        self._run = self._decode(from_key=key > 0)
+            container.close()
+            container, key = self._reopened(), 0
+        self._run = self._decode(container, from_key=key > 0)
+
+    def _reopened(self) -> InputContainer:
+        self._container = container = open_movie(self._path)
+        self._stream = _prepared(self._path, container, self.track, self._threads)
+        return container
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
         """Decode up to a frame; None if the file has lost it."""
@@ -180,35 +202,72 @@ class MovieReader(Recording):
                 return None
         return None
 
-    def _decode(self, *, from_key: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _decode(self, container: InputContainer, *, from_key: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures from here on, each with its place; after a seek from the next keyframe on."""
         import av
 
-        start, place = -1, 0  # of the first picture that is whole, and of the next one
-        try:
-            for packet in self._container.demux(self._stream):
-                if start < 0:
-                    if from_key and not packet.is_keyframe:
+        places, stream = self._places, self._stream
+        number, warming_up = -1, self._warm_up if from_key else 0
+        start = expected = 0  # the places of the first picture that is whole, and of the next one
+        lost = False
+        for packet in _packets(container, stream):
+            if packet is not None:
+                known = places.numbers.get(_time(packet, counted=places.counted)) if packet.is_keyframe else None
+                if number < 0 and from_key:
+                    if known is None:
                         continue
-                    start = place = self._places.of_packet(packet) if from_key else 0
-                    warming_up = self._warm_up if from_key else 0
-                elif warming_up and packet.is_keyframe:
-                    start, warming_up = self._places.of_packet(packet), warming_up - 1
-                try:
-                    pictures = packet.decode()
-                except av.error.InvalidDataError:
+                    number = known
+                    start = expected = places.of_packet[number]
+                elif warming_up and known is not None:
+                    number, warming_up = known, warming_up - 1
+                    start = places.of_packet[number]
+                else:
+                    number += 1
+                packet.pts = packet.dts = number  # the decoder hands it on with the picture
+            try:
+                if packet is not None and is_torn(packet):
+                    lost = True
                     continue
-                for picture in pictures:
-                    place = self._places.of_picture(picture, place)
-                    if (
-                        not warming_up and place >= start
-                    ):  # what is shown before the keyframe needs what comes before it
-                        yield place, picture
-                    place += 1
-        except av.error.EOFError:
-            return
-        except (av.error.FFmpegError, OSError, ValueError):
-            return
+                pictures = stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                lost, pictures = True, []
+            for picture in pictures:
+                place = places.of_picture(picture, expected, lost=lost)
+                expected = place + 1
+                if not warming_up and place >= start:  # what is shown before the keyframe needs what comes before it
+                    yield place, picture
+        if expected < len(self) and self._threads == "AUTO":
+            yield from self._last_pictures(container)
+
+    def _last_pictures(self, container: InputContainer) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode once more from the keyframe on: a thread of FFmpeg's that fails keeps the pictures of others."""
+        self._threads = "SLICE"
+        container.close()
+        self._container = None
+        self._begin(self._key)
+        item = next(self._run, None)
+        if item is not None:
+            yield item
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream] | None]:
+    """Those with something in them, and None at the end, or where the file can't be read any further."""
+    import av
+
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except (av.error.FFmpegError, OSError, ValueError):
+        pass
+    yield None
+
+
+def _time(packet: av.Packet[Any], *, counted: bool) -> int | None:
+    """When a packet is shown, in its stream's time base; when it is decoded, if its file tells nothing else."""
+    return packet.dts if counted or packet.pts is None else packet.pts
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,43 +276,58 @@ class _Places:
 
     Attributes
     ----------
-    ticks : list of int
-        The time of each frame in the stream's time base, in the order in which they are shown.
     begin_ns : int
-        The first of them in nanoseconds.
+        The time of the first frame on the file's clock, in nanoseconds.
     shown_ns, timestamps_ns : list of int
-        The same in nanoseconds of the file's time; and what the frames have as theirs.
+        The time of each frame in nanoseconds of the file's time; and what the frames have as theirs.
     metadata : dict
         What came with a frame, if anything did.
     keys : list of int
         The frames that are decoded on their own.
     seeks : list of int
         What to seek for each of them, in the stream's time base.
+    of_packet : list of int
+        The frame that each packet holds, in the file's order; -1 for one that is never shown.
+    numbers : dict
+        The number of the packet of each keyframe, by its time.
     counted : bool
-        Whether pictures have no times of their own, and are counted from the keyframe on.
+        Whether pictures have no times of their own. Where they are shown in another order than they are stored, they
+        are counted from the keyframe on.
+    delay : int
+        How many packets earlier than it is stored a picture may be shown.
     """
 
-    ticks: list[int]
     begin_ns: int
     shown_ns: list[int]
     timestamps_ns: list[int]
     metadata: Mapping[int, Mapping[str, Any]]
     keys: list[int]
     seeks: list[int]
+    of_packet: list[int]
+    numbers: Mapping[int | None, int]
     counted: bool
+    delay: int
 
-    def of_packet(self, packet: av.Packet[VideoStream]) -> int:
-        """The place of the keyframe that a decoder begins with."""
-        shown = packet.dts if self.counted or packet.pts is None else packet.pts
-        return 0 if shown is None else bisect_left(self.ticks, shown)
+    def of_picture(self, picture: av.VideoFrame, expected: int, *, lost: bool) -> int:
+        """The place of a decoded picture: that of its packet."""
+        if picture.pts is None or not 0 <= picture.pts < len(self.of_packet):
+            return expected
+        place = self.of_packet[picture.pts]
+        if self.counted and self.delay:
+            return max(expected, place - self.delay) if lost else expected
+        return place
 
-    def of_picture(self, picture: av.VideoFrame, expected: int) -> int:
-        """The place of a decoded picture, which is the expected one unless some were lost."""
-        if self.counted or picture.pts is None:
-            return expected
-        if 0 <= expected < len(self.ticks) and self.ticks[expected] == picture.pts:
-            return expected
-        return bisect_left(self.ticks, picture.pts)
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A packet that holds a frame: its number, part of the file, times in the stream's time base, and what it is."""
+
+    number: int
+    part: int
+    time: int
+    seek: int
+    key: bool
+    facts: bytes
 
 
 def _find_places(
@@ -266,36 +340,50 @@ def _find_places(
     cues: list[tuple[Track, list[Cue]]] = [(track, []) for track in label_tracks]
     beside = {track.number: cues_of_track for track, cues_of_track in cues}
     counted = container.format.name in DECODING_TIMES_ONLY
-    found: list[tuple[int, int, bool, bytes]] = []
+    found: list[_Shown] = []
+    count = part = 0
     try:
         for packet in container.demux([stream, *(container.streams[number] for number in beside)]):
             if packet.stream_index in beside:
                 if packet.size and not (packet.pts is None and packet.dts is None):
                     beside[packet.stream_index].append(Cue(time_of(packet, zero), duration_of(packet), bytes(packet)))
                 continue
-            shown = packet.dts if counted or packet.pts is None else packet.pts
-            if packet.size and shown is not None and not packet.is_discard:
-                seek = shown if packet.dts is None else packet.dts
+            if not packet.size:
+                continue
+            time = _time(packet, counted=counted)
+            if time is not None and not packet.is_discard:
+                seek = time if packet.dts is None else packet.dts
+                if packet.is_keyframe and found and seek <= found[-1].seek:
+                    part += 1  # files that were joined: their times start anew
                 key = packet.is_keyframe and (not counted or _stands_alone(packet, stream))
-                found.append((shown, seek, key, _facts(packet)))
+                found.append(_Shown(count, part, time, seek, key, _facts(packet)))
+            count += 1
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if not found:
             raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
     if not found:
         raise StorageError(f"{path} holds no picture")
-    found.sort(key=lambda place: place[0])
-    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0][0] if counted else 0
-    exact = [_exact(facts) for *_, facts in found]
-    times = [round((shown - start) * base * 1_000_000_000) for shown, *_ in found]
+    found.sort(key=lambda shown: (shown.part, shown.time))
+    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].time if counted else 0
+    clock = FileClock(round(1e9 / float(stream.average_rate or 25)))
+    times = [clock.date(round((shown.time - start) * base * 1_000_000_000)) for shown in found]
+    exact = [_exact(shown.facts) for shown in found]
+    of_packet = [-1] * count
+    for place, shown in enumerate(found):
+        of_packet[shown.number] = place
+    # Times that several parts have can't be sought.
+    keys = [(place, shown) for place, shown in enumerate(found) if place and shown.key and not part]
     places = _Places(
-        ticks=[shown for shown, *_ in found],
         begin_ns=times[0],
         shown_ns=[time - zero for time in times],
         timestamps_ns=[known[0] if known else time for known, time in zip(exact, times, strict=True)],
         metadata={index: known[1] for index, known in enumerate(exact) if known and known[1]},
-        keys=[0, *(index for index, (_, _, key, _) in enumerate(found) if key and index)],
-        seeks=[found[0][1], *(seek for index, (_, seek, key, _) in enumerate(found) if key and index)],
+        keys=[0, *(place for place, _ in keys)],
+        seeks=[found[0].seek, *(shown.seek for _, shown in keys)],
+        of_packet=of_packet,
+        numbers={shown.time: shown.number for _, shown in keys},
         counted=counted,
+        delay=int(stream.codec_context.has_b_frames),
     )
     return places, cues
 
@@ -327,12 +415,12 @@ def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
     return (timestamp_ns, metadata) if isinstance(timestamp_ns, int) and isinstance(metadata, dict) else None
 
 
-def _prepared(path: Path, container: InputContainer, track: Track) -> VideoStream:
+def _prepared(path: Path, container: InputContainer, track: Track, threads: str) -> VideoStream:
     """A track of an open file, ready to be decoded. Raises StorageError if FFmpeg can't."""
     stream: Any = container.streams[track.number]
     if stream.codec_context is None:
         raise StorageError(f"{path}: FFmpeg has no decoder for its pictures here")
-    stream.thread_type = "AUTO"
+    stream.thread_type = threads
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     chosen: VideoStream = stream
     return chosen

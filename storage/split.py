@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JOURNAL_NAME = "split.jsonl"
-LEFT_OVER = {SESSIONS_NAME, f".{SESSIONS_NAME}.part", LABELS_NAME}  # in a directory to which nothing was moved yet, or any more
+LEFT_OVER = {SESSIONS_NAME, f".{SESSIONS_NAME}.part", LABELS_NAME}  # in a directory without frames
 ASSUMED_FPS = 10.0  # of pictures that carry no time
 FAR_APART = 1e6  # seconds between recordings whose clocks have nothing to do with each other
 

@@ -6,6 +6,7 @@ known of the sessions goes along.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from storage.errors import StorageError
+from storage.errors import DamagedPictureError, StorageError
 from storage.formats import Writer
 from storage.frame import Frame
 from storage.heads import read_head
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 AHEAD_PER_THREAD = 4
 SYNC_BYTES, SYNC_FRAMES = 64_000_000, 2000
@@ -53,8 +56,11 @@ def transfer(
     timestamps_ns: Sequence[int] | None = None,
     done: Callable[[int], None] | None = None,
     threads: int | None = None,
-) -> None:
+    any_size: bool = False,
+) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
+
+    Pictures of a video that can't be decoded are left out, and told.
 
     Parameters
     ----------
@@ -70,16 +76,33 @@ def transfer(
         Told after each frame how many are stored.
     threads : int, optional
         As many as there are cores, if not given.
+    any_size : bool
+        Whether frames may have other sizes than the first.
+
+    Returns
+    -------
+    set of int
+        The numbers of those that were left out.
 
     Raises
     ------
     StorageError
-        A frame is damaged, or has another size than the first.
+        A frame of a recording is damaged, or has another size than the first.
     """
     size: tuple[int, ...] = ()
+    damaged: set[int] = set()
 
-    def encode(frame: Frame) -> Any:
-        if frame.pixels.shape != size:
+    def read(index: int) -> Frame | None:
+        try:
+            return recording.read(index)
+        except DamagedPictureError:
+            damaged.add(index)
+            return None
+
+    def encode(frame: Frame | None) -> Any:
+        if frame is None:
+            return None
+        if frame.pixels.shape != size and not any_size:
             what = f"{_size(frame.pixels.shape)}, and those before it {_size(size)}"
             raise StorageError(f"{recording.path}: frame {frame.index} is {what}; a recording has one size")
         if timestamps_ns is not None:
@@ -87,24 +110,37 @@ def transfer(
         return writer.encode(frame) if labels is None else writer.encode(frame, labels[frame.index])
 
     def read_and_encode(index: int) -> Any:
-        return encode(recording.read(index))
+        return encode(read(index))
 
-    if indices:
-        size = recording.read(indices[0]).pixels.shape
+    size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
     threads = threads or os.cpu_count() or 1
     encoded: Iterable[Any]
     if getattr(recording, "independent", True):
         encoded = in_order(read_and_encode, indices, threads)
     else:
-        encoded = in_order(encode, map(recording.read, indices), threads)
+        encoded = in_order(encode, map(read, indices), threads)
     synced_bytes = synced = 0
     for count, one in enumerate(encoded, 1):
-        writer.append(one)
+        if one is not None:
+            writer.append(one)
         if writer.bytes_written - synced_bytes > SYNC_BYTES or count - synced >= SYNC_FRAMES:
             writer.sync()
             synced_bytes, synced = writer.bytes_written, count
         if done is not None:
             done(count)
+    if damaged:
+        log.warning("%s: left out, as they can't be decoded: frames %s", recording.path, in_words(sorted(damaged)))
+    return damaged
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    """Numbers that grow, with runs put together.
+
+    >>> in_words([1, 5, 6, 7])
+    '1, 5-7'
+    """
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

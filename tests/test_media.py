@@ -12,7 +12,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from itertools import islice, pairwise
@@ -339,16 +339,18 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 class Webcam(Handler):
     """Ten JPEG pictures a second, one after the other in one answer."""
 
+    PERIOD, COUNT = 0.1, 13
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
         self.end_headers()
-        for n in range(13):
+        for n in range(self.COUNT):
             out = io.BytesIO()
-            Image.new("RGB", (64, 48), (10 * n, 0, 0)).save(out, "JPEG")
+            Image.new("RGB", (64, 48), (10 * n % 256, 0, 0)).save(out, "JPEG")
             head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {out.tell()}\r\n\r\n"
             self.wfile.write(head.encode() + out.getvalue() + b"\r\n")
-            time.sleep(0.1)
+            time.sleep(self.PERIOD)
 
 
 @contextmanager
@@ -741,3 +743,32 @@ def test_on_the_command_line_it_is_one_line(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (1, "pi_capture: clip.mkv is not a video, or was cut off\n")
+
+
+class SlowWebcam(Webcam):
+    PERIOD, COUNT = 0.3, 100  # the next picture comes when the interpreter is gone already
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # they leave
+            super().handle()
+
+
+SLOW_TO_END = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.usleep, ctypes.c_void_p(400_000), None)  # as large libraries are, and slow machines
+from pi_capture.cli import main
+sys.exit(main())
+"""
+
+
+def test_a_camera_that_still_sends_while_the_program_ends_does_not_crash_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with serving(SlowWebcam) as port:
+        command = [sys.executable, "-c", SLOW_TO_END, str(tmp_path / "day1"), "0.4", "--size", "source", "--camera"]
+        for _ in range(3):
+            done = subprocess.run(
+                [*command, f"http://127.0.0.1:{port}/"], env=environment, capture_output=True, check=False, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            assert b"frames in" in done.stderr + done.stdout

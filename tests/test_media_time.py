@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
-from pi_capture.sources.media_time import FileClock, LiveClock, Thinner
+from pi_capture.sources.media_time import LiveClock, Thinner
+from storage.file_clock import FileClock
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -83,6 +85,40 @@ def test_a_camera_that_starts_anew() -> None:
     after = [clock.date(n * 40 * MS, HERE + (75 + n) * 40 * MS) for n in range(50)]
     assert before[-1] == HERE + 49 * 40 * MS
     assert after == [HERE + (75 + n) * 40 * MS for n in range(50)]
+
+
+JUMPS = {
+    "set forward": lambda n: 100 * SECOND if n >= 70 else 0,
+    "set forward by little": lambda n: 2 * SECOND if n >= 70 else 0,
+    "set back": lambda n: -5 * SECOND if n >= 70 else 0,
+    "set forward, and back again": lambda n: 40 * SECOND if 50 <= n < 90 else 0,
+    "now and then far ahead": lambda n: 3600 * SECOND if n % 17 == 16 else 0,
+    "now and then far behind": lambda n: -3600 * SECOND if n % 17 == 16 else 0,
+}
+
+
+@pytest.mark.parametrize("late", [0, 5])
+@pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
+def test_a_clock_that_jumps_where_arrivals_do_not(jump: Callable[[int], int], late: int) -> None:
+    """`late` is how many packets the decoder has taken when it hands a picture out."""
+    draw, clock, times = random.Random(3), LiveClock(50 * MS), []
+    own = [20_000 * SECOND + n * 50 * MS + jump(n) for n in range(200)]
+    arrivals = [HERE + n * 50 * MS + draw.randrange(4 * MS) for n in range(200)]
+    for n in range(200):
+        clock.hear(own[n], arrivals[n])
+        if n >= late:
+            times.append(clock.date(own[n - late], arrivals[n]))
+    assert clock.jumped
+    steps = [b - a for a, b in pairwise(times)]
+    assert min(steps) > 40 * MS and max(steps) < 60 * MS
+    assert times[-1] - times[0] == pytest.approx((199 - late) * 50 * MS, abs=8 * MS)
+
+
+def test_a_pause_that_arrivals_confirm_is_none_of_the_clock() -> None:
+    clock = LiveClock(50 * MS)
+    own = [n * 50 * MS + (30 * SECOND if n >= 40 else 0) for n in range(80)]
+    assert [clock.date(t, HERE + t) for t in own] == [HERE + t for t in own]
+    assert not clock.jumped
 
 
 @pytest.mark.parametrize("own", [lambda n: 0, lambda n: 10**15 - n * MS, lambda n: n * 4 * MS, lambda n: None])

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from storage import StorageError, open_recording
+from storage.convert import convert
+from storage.extract import extract
 from storage.labels.journal import write_table
 from storage.movie import MovieReader
+from storage.recording import Recording
 from storage.video.writer import write_labels
 from tests.conftest import REFERENCE, write_video
 
@@ -143,3 +149,114 @@ def test_real_footage() -> None:
         assert list(recording.timestamps_ns)[:3] == [0, 100_000_000, 200_000_000]
         for n in (794, 3, 500, 251, 249, 250):
             assert np.array_equal(recording[n].pixels, wanted[n])
+
+
+# ---------------------------------------------------------------------------------------------------- damaged, joined
+
+
+def shades(path: Path, count: int, codec: str, **options: str) -> list[int]:
+    """A video of which frame n shows grey 3 n; returns where the packets are in it, and its length."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=20, options=options)
+        stream.width, stream.height = 80, 64
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        draw = np.random.default_rng(2)
+        for n in range(count):
+            pixels = np.full((64, 80, 3), 3 * n, np.uint8)
+            pixels[:16] = draw.integers(0, 256, (16, 80, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        return [packet.pos for packet in container.demux(video=0) if packet.size]
+
+
+def overwrite(path: Path, begin: int, end: int, value: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[begin:end] = bytes([value]) * (end - begin)
+    path.write_bytes(data)
+
+
+def shown(recording: Recording, indices: Iterable[int]) -> dict[int, int]:
+    """Which frame each of them shows; those that can't be decoded are left out."""
+    found = {}
+    for n in indices:
+        with suppress(StorageError):
+            found[n] = round(float(recording[n].pixels[32:].mean()) / 3)
+    return found
+
+
+@pytest.mark.parametrize("keeps", [0.0, 0.5], ids=["gone", "torn"])
+def test_pictures_behind_a_damaged_one_keep_their_places(tmp_path: Path, keeps: float) -> None:
+    path, bad = tmp_path / "camera.avi", {4, 5, 31}
+    at = shades(path, 40, "mjpeg")
+    for n in bad:
+        begin, end = at[n] + 8, at[n + 1] - 8  # so that names and lengths of the chunks stay
+        overwrite(path, begin + round(keeps * (end - begin)), end)
+    whole = [n for n in range(40) if n not in bad]
+    with open_recording(path) as recording:
+        assert len(recording) == 40
+        assert shown(recording, range(40)) == {n: n for n in whole}
+        for n in (33, 6, 39, 3):
+            assert shown(recording, [n]) == {n: n}
+    assert extract(path, tmp_path / "day1").written == len(whole)
+    with open_recording(tmp_path / "day1") as recording:
+        assert list(shown(recording, range(len(recording))).values()) == whole
+        assert list(recording.timestamps_ns) == [n * 50_000_000 for n in whole]
+
+
+@pytest.mark.parametrize("target", ["day1.h5", "day1.mkv", "day1.mp4"])
+def test_labels_stay_with_their_frames_where_one_is_left_out(
+    tmp_path: Path, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "phone.mp4"
+    at = shades(path, 40, "libx264", bf="0", g="40")
+    write_table(path, [f"n{n}" for n in range(40)])
+    overwrite(path, at[22], at[22] + 4, 255)
+    assert convert(path, tmp_path / target) == 39
+    assert caplog.messages == [f"{path}: left out, as they can't be decoded: frames 22"]
+    with open_recording(tmp_path / target) as recording:
+        found = shown(recording, range(39))
+        assert [recording.labels[n] for n in found] == [f"n{n}" for n in range(40) if n != 22]
+        assert all(abs(shows - n) < 2 for n, shows in found.items() if n < 22)
+
+
+def test_files_that_were_joined_are_read_part_by_part(tmp_path: Path) -> None:
+    parts, path = [tmp_path / "1.ts", tmp_path / "2.ts"], tmp_path / "joined.ts"
+    for count, part in zip((30, 17), parts, strict=True):
+        shades(part, count, "libx264", bf="2", g="15")
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    wanted = [*range(30), *range(17)]
+    with open_recording(path) as recording:
+        assert list(shown(recording, range(47)).values()) == wanted
+        for n in (40, 10, 46, 30):
+            assert shown(recording, [n]) == {n: wanted[n]}
+        steps = {after - before for before, after in pairwise(recording.timestamps_ns)}
+        assert all(abs(step - 50_000_000) < 100 for step in steps)
+
+
+def test_what_comes_before_the_first_keyframe_is_left_out(tmp_path: Path) -> None:
+    path, cut = tmp_path / "whole.ts", tmp_path / "cut.ts"
+    at = shades(path, 36, "libx264", bf="0", g="12")
+    data = path.read_bytes()
+    cut.write_bytes(data[: at[0]] + data[at[5] :])
+    with open_recording(cut) as recording:
+        found = shown(recording, range(len(recording)))
+        assert list(found.values()) == list(range(12, 36))
+    assert extract(cut, tmp_path / "day1").written == 24
+
+
+def test_pictures_of_several_sizes_go_into_a_directory_but_not_into_one_file(tmp_path: Path) -> None:
+    parts, path = [tmp_path / "1.ts", tmp_path / "2.ts"], tmp_path / "joined.ts"
+    for part, size in zip(parts, ("96x64", "64x112"), strict=True):
+        source = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate=20:duration=0.5", "-c:v", "mpeg2video", "-b:v", "9M"]
+        subprocess.run(["ffmpeg", "-v", "error", *source, part], check=True)
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    sizes = [picture.shape for picture in decoded(path)]
+    assert len(set(sizes)) == 2
+    extract(path, tmp_path / "day1")
+    with open_recording(tmp_path / "day1") as recording:
+        assert [frame.pixels.shape for frame in recording] == sizes
+    with pytest.raises(StorageError, match="a recording has one size"):
+        convert(path, tmp_path / "day1.h5")

@@ -17,7 +17,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError
-from pi_capture.sources.media_time import Clock, FileClock, LiveClock
+from pi_capture.sources.media_time import Clock, LiveClock
+from storage.containers import is_torn
+from storage.file_clock import FileClock
 
 if TYPE_CHECKING:
     import av
@@ -266,6 +268,7 @@ class _Reader:
         self._facts = Facts(stream.codec_context.name, fps, live)
         period_ns = round(1e9 / (fps or DEFAULT_FPS))
         self._live_clock = LiveClock(period_ns, same_machine=place.device) if live else None
+        self._told = False
         self._clock: Clock = self._live_clock or FileClock(period_ns)
         # Several threads decode as many pictures at once, and hand each out as many pictures late.
         stream.thread_type = "AUTO" if not live or (fps or 0) >= DEFAULT_FPS / 2 else "SLICE"
@@ -286,6 +289,7 @@ class _Reader:
                     lost += 1
                     continue
                 timestamp_ns = self._clock.date(self._own_ns(image), arrival_ns)
+                self._tell_of_a_jump()
                 yield Picture(image, timestamp_ns, lost, self._facts)
                 del image  # else the traceback of a failure would keep it
                 lost = 0
@@ -300,12 +304,17 @@ class _Reader:
         if self._latest_image is not None:
             self._tell_what_is_missing(self._latest_image, lost)
 
+    def _tell_of_a_jump(self) -> None:
+        if not self._told and self._live_clock is not None and self._live_clock.jumped:
+            self._told = True
+            log.warning("%s: its clock jumped; the times of the frames go on without a jump", self._place.name)
+
     def _decoded(self) -> Iterator[tuple[av.VideoFrame | None, int]]:
         """Pictures in the order in which they are shown, None for one that is damaged; and when they arrived."""
         import av
 
         for packet, arrival_ns in self._packets():
-            if packet.is_corrupt:
+            if packet.is_corrupt or is_torn(packet):
                 yield None, arrival_ns
                 continue
             try:

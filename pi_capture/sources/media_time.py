@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from storage.file_clock import SLIP_NS
+
 LATEST_NS = 15_000_000_000  # a picture older than this on arrival was not under way: its clock was set anew
-SLIP_NS = 1_000_000_000  # a file's time that runs back by less is a slip of the muxer's
 DRIFT = 1e-4  # how much faster than ours a sender's clock may run: quartz is better than 100 ppm
 TRIES = 3  # a stream that lost its time this often is dated by arrival
 
@@ -22,40 +23,16 @@ class Clock(Protocol):
         """The picture's timestamp, later than the one before; `own_ns` is its own time, None if it has none."""
 
 
-class FileClock:
-    """A file's own times.
-
-    A picture without one comes a frame's time (`period_ns`) after the one before. Where time starts anew, as in files
-    that were joined, it goes on from there: the times returned only grow.
-    """
-
-    def __init__(self, period_ns: int) -> None:
-        self._period_ns = period_ns
-        self._shift_ns = 0
-        self._last_ns: int | None = None
-
-    def date(self, own_ns: int | None, arrival_ns: int = 0) -> int:
-        last = self._last_ns
-        if own_ns is None:
-            found = 0 if last is None else last + self._period_ns
-        else:
-            found = own_ns + self._shift_ns
-            if last is not None and found <= last - SLIP_NS:
-                found = last + self._period_ns
-                self._shift_ns = found - own_ns
-            elif last is not None and found <= last:
-                found = last + 1
-        self._last_ns = found
-        return found
-
-
 class LiveClock:
     """Puts a stream's own times on this machine's monotonic clock.
 
     A picture can only arrive after it was taken, and the one that was under way for the shortest time tells best how
     far the two clocks are apart. So that distance is the smallest seen; it may grow by `DRIFT`, because the clocks
-    don't run equally fast. A stream whose time runs back, stands still or falls far behind (of a camera that was
-    restarted) starts anew at its arrival, and after the third time it is dated by arrival only.
+    don't run equally fast.
+
+    A time that runs back, stands still, falls far behind or runs ahead of its arrival is no time of that clock: the
+    picture is dated by its arrival. If the next picture's time goes on from there, the camera's clock was set anew, and
+    the distance is measured anew. After the third time the stream is dated by arrival only.
 
     Parameters
     ----------
@@ -64,10 +41,17 @@ class LiveClock:
     same_machine : bool
         The times may be this machine's own, of its wall clock or its monotonic clock, as most devices' are. They are
         recognised by their value, and taken exactly.
+
+    Attributes
+    ----------
+    jumped : bool
+        Whether a time was none of the stream's clock so far.
     """
 
     def __init__(self, period_ns: int, *, same_machine: bool = False) -> None:
+        self.jumped = False
         self._period_ns = period_ns
+        self._ahead_ns = max(SLIP_NS, 2 * period_ns)  # that a time may run ahead: earlier ones were late by as much
         self._same_machine = same_machine
         self._drift = DRIFT
         self._distance_ns: int | None = None  # to be added to a time of the stream's own
@@ -75,6 +59,8 @@ class LiveClock:
         self._first_own_ns = 0
         self._last_own_ns: int | None = None
         self._last_ns: int | None = None
+        self._late_ns = 0  # how long after its time the last picture arrived
+        self._other: tuple[int, int] | None = None  # a time of another clock, and the distance of that
         self._tries = TRIES
 
     def hear(self, own_ns: int, arrival_ns: int) -> None:
@@ -84,7 +70,7 @@ class LiveClock:
             if self._same_machine and (known := _known_distance(own_ns, arrival_ns)) is not None:
                 self._drift, distance = 0.0, known
             self._distance_ns, self._first_own_ns = distance, own_ns
-        else:
+        elif self._last_own_ns is None or distance >= self._distance_ns - self._ahead_ns:
             since_ns = max(0, arrival_ns - self._heard_ns)
             self._distance_ns = min(self._distance_ns + round(since_ns * self._drift), distance)
         self._heard_ns = max(self._heard_ns, arrival_ns)
@@ -105,16 +91,31 @@ class LiveClock:
     def _by_own_time(self, own_ns: int, arrival_ns: int) -> int:
         self.hear(own_ns, arrival_ns)
         assert self._distance_ns is not None
-        found = own_ns + self._distance_ns
-        passed = None if self._last_own_ns is None else own_ns - self._last_own_ns
-        self._last_own_ns = own_ns
-        if (passed is not None and passed <= 0) or found < arrival_ns - LATEST_NS:
-            self._distance_ns, self._drift = arrival_ns - own_ns, DRIFT
+        if not self._fits(own_ns, self._last_own_ns, self._distance_ns, arrival_ns):
+            if self._other is None or not self._fits(own_ns, *self._other, arrival_ns):
+                return self._by_arrival(own_ns, arrival_ns)
+            self._last_own_ns, self._distance_ns = self._other
+            self._drift = DRIFT
             self._tries -= 1
-            return arrival_ns
-        if passed is not None and self._last_ns is not None:
+            self.hear(own_ns, arrival_ns)
+        found = own_ns + self._distance_ns
+        if self._last_own_ns is not None and self._last_ns is not None:
             # When the distance turns out to be smaller, time goes at half speed until it is made up for.
-            found = max(found, self._last_ns + passed // 2)
+            found = max(found, self._last_ns + (own_ns - self._last_own_ns) // 2)
+        self._other = None
+        self._last_own_ns, self._late_ns = own_ns, arrival_ns - found
+        return found
+
+    def _fits(self, own_ns: int, last_own_ns: int | None, distance_ns: int, arrival_ns: int) -> bool:
+        """Whether a time is one of a clock of that distance, of which the last one is known."""
+        on_the_way_ns = arrival_ns - own_ns - distance_ns
+        return (last_own_ns is None or own_ns > last_own_ns) and -self._ahead_ns <= on_the_way_ns <= LATEST_NS
+
+    def _by_arrival(self, own_ns: int, arrival_ns: int) -> int:
+        """As late after the picture as the last one was, which the decoder may have handed out some pictures late."""
+        found = arrival_ns - (self._late_ns if 0 <= self._late_ns < SLIP_NS else 0)
+        self._other = own_ns, found - own_ns
+        self.jumped = True
         return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
+from storage.forks import renew_after_fork
 from storage.frame import Frame
 from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
 from storage.matroska.track import Block
@@ -87,10 +88,17 @@ class VideoReader(Recording):
         track = self._contents.tracks[PICTURES] if has_pictures else None
         self._size, self._private = (track.size or (0, 0), track.private) if track else ((0, 0), b"")
         self._pictures = self._contents.blocks[PICTURES] if has_pictures else no_blocks()
-        self._pool = threading.local()  # each thread's decoder, where pictures stand alone
+        self.begin_anew()
+        renew_after_fork(self)
+
+    def begin_anew(self) -> object:
+        """See `storage.forks`."""
+        given_up = vars(self).get("_idle"), vars(self).get("_decoder")
+        self._idle: list[Decoder] = []  # where pictures stand alone: one for each thread that reads at once
         self._in_order = threading.Lock()
         self._decoder: Decoder | None = None  # the only one, where they don't
         self._next = -1  # the frame that it can decode next
+        return given_up
 
     @property
     def path(self) -> Path:
@@ -157,10 +165,14 @@ class VideoReader(Recording):
 
     def read(self, index: int) -> Frame:
         if self._codec.intra:
-            decoder: Decoder | None = getattr(self._pool, "decoder", None)
-            if decoder is None:
-                decoder = self._pool.decoder = self._new_decoder()
-            return self._frame(decoder, index)
+            try:
+                decoder = self._idle.pop()
+            except IndexError:
+                decoder = self._new_decoder()
+            try:
+                return self._frame(decoder, index)
+            finally:
+                self._idle.append(decoder)
         with self._in_order:
             return self._read_in_order(index)
 
