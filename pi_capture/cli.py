@@ -332,7 +332,9 @@ def _tell(summary: Summary) -> None:
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
-        print(f"  {name}: {track.samples} samples{rate}, {', '.join(missing) or 'none missing'}", file=sys.stderr)
+        before = f"; {track.came_before} came before the first picture" if track.came_before else ""
+        told = ", ".join(missing) or "none missing"
+        print(f"  {name}: {track.samples} samples{rate}, {told}{before}", file=sys.stderr)
 
 
 def _told_of_pictures(summary: Summary) -> str:

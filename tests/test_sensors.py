@@ -67,6 +67,58 @@ def test_without_a_camera_from_standard_input_up_to_its_end(tmp_path: Path) -> N
             assert abs(times[699] - times[0] - 6.99e9) < 10_000
 
 
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: Path, sessions: int) -> None:
+    """It has been writing into the pipe for a while; into a new file, and into one that is continued."""
+    path, spec = tmp_path / "day1.mkv", "imu,rate=80,channels=3,format=text=-"
+    for _ in range(sessions):
+        with subprocess.Popen(sensor(80, 3, form="text"), shell=True, stdout=subprocess.PIPE) as program:
+            assert program.stdout is not None
+            time.sleep(0.7)
+            done = capture(path, 3, "--camera", "demo", "--sensor", spec, stdin=program.stdout)
+            program.stdout.close()
+        assert done.returncode == 0 and "none missing" in done.stderr and "before" not in done.stderr, done.stderr
+    with VideoReader(path) as recording:
+        pictures = recording.timestamps_ns
+        times, samples = recording.tracks[0].read()
+    begins = [*np.flatnonzero(samples[:, 0] == 0), len(samples)]
+    assert len(begins) == sessions + 1 and begins[0] == 0
+    for number in range(sessions):
+        part = slice(begins[number], begins[number + 1])
+        assert np.array_equal(samples[part], np.array(counting(0, begins[number + 1] - begins[number], 3), np.float32))
+        assert np.abs(np.diff(times[part]) - 1e9 / 80).max() < 1e6
+        first = pictures[number * len(pictures) // sessions]
+        assert first - times[begins[number]] > 0.7e9 and times[part][-1] > first + 2.9e9
+    probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time", "-of", "csv=p=0", path]
+    begun = dict(line.split(",")[:2] for line in subprocess.check_output(probe, text=True).split())
+    assert float(begun["audio"]) == 0 and float(begun["video"]) > 0.7
+
+
+def test_a_program_that_ended_before_the_first_picture_loses_nothing(tmp_path: Path) -> None:
+    path, values = tmp_path / "day1.mkv", np.arange(120, dtype="<f4").reshape(60, 2)
+    spec = "imu,rate=100,channels=2=-"
+    command = [*CAPTURE, path, "1", "--camera", "demo", "--sensor", spec]
+    subprocess.run(list(map(str, command)), input=values.tobytes(), capture_output=True, check=False, timeout=60)
+    with VideoReader(path) as recording:
+        _, samples = recording.tracks[0].read()
+    assert np.array_equal(samples, values)
+
+
+def test_what_a_sensor_gave_before_the_recording_began_is_counted_and_told(tmp_path: Path) -> None:
+    """One of them is there at once, and everything begins when the other is."""
+    done = capture(
+        tmp_path / "day1.mkv", 2, "--camera", "demo", "--json",
+        "--sensor", f"early,rate=60={sensor(60)}", "--sensor", f"late,rate=60=sleep 1; {sensor(60)}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before = json.loads(done.stdout)["tracks"]["early"]["came_before"]
+    assert before > 30
+    with VideoReader(tmp_path / "day1.mkv") as recording:
+        _, samples = recording.tracks[0].read()
+    assert samples[0, 0] == before
+    assert f"; {before} came before the first picture" in done.stderr
+
+
 def test_a_pause_is_padded_and_a_rate_that_is_a_little_off_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "a.mka"
     lines: list[str] = []

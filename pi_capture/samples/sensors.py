@@ -129,8 +129,13 @@ class Command:
         self._complaints = 0
         self._last_complaint = ""
 
+    @property
+    def reads_standard_input(self) -> bool:
+        """Whether what it reads was started by somebody else, maybe long before."""
+        return self._sensor.command == "-"
+
     def start(self) -> None:
-        if self._sensor.command == "-":
+        if self.reads_standard_input:
             return
         try:
             self._process = subprocess.Popen(
