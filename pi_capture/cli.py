@@ -330,6 +330,9 @@ def _tell(summary: Summary) -> None:
     told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _told_of_pictures(summary)
     print(f"{printable(summary.path)}: {told}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
+        if not track.samples and not track.padded and not track.lost and not track.came_before:
+            print(f"  {name}: no samples came", file=sys.stderr)
+            continue
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,64 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         assert (times[-1] - times[300]) / 1e9 == pytest.approx((len(times) - 301) / 100, abs=0.1)  # 8 s as stated
         rows = found["garbage"][1]
         assert {(1.0, 2.0)} == {tuple(row) for row in rows[~np.isnan(rows[:, 0])]}
+
+
+@pytest.mark.parametrize(
+    ("line", "channels", "told"),
+    [
+        ("1 2 three", 2, "'three' is no number, channels=2"),
+        ("0.25;-4;", 2, "0.25,-4"),
+        ("0.5, 7 ,", 2, "0.5,7"),
+        ("0,25 4,5", 2, "4 numbers, or decimal commas: have it print decimal points, channels=2"),
+        ("7,5", 1, "2 numbers, or decimal commas: have it print decimal points, channels=1"),
+        ("7,5,9", 2, "3 numbers, channels=2"),
+        ("4;x9;5", 3, "'x9' is no number, channels=3"),
+        ("hello", 3, "no numbers, channels=3"),
+    ],
+)
+def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) -> None:
+    good = " ".join(["1"] * channels)
+    prints = f"printf '%s\\n' '{good}' '{line}' '{line}'"
+    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"))
+    command.start()
+    rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
+    assert rows[0] == [1.0] * channels and len(rows) == 3
+    if "number" not in told:
+        assert rows[1:] == [[float(number) for number in told.split(",")]] * 2 and not command.problems
+        return
+    assert command.take_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
+    assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
+
+
+def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
+    done = capture(tmp_path / "a.mkv", 1, "--camera", "demo", "--sensor", "gone,rate=10=true")
+    assert done.returncode == 1 and "  gone: no samples came" in done.stderr.splitlines()
+    assert "gone: no sample came" in done.stderr.splitlines()[-1]
+
+
+def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
+    """All that the command started; one of them does not listen to SIGTERM."""
+    script = f"(trap '' TERM; echo $$ > {tmp_path}/deaf; sleep 1000 & echo $! > {tmp_path}/child; wait); sleep 1001"
+    command = [*CAPTURE, tmp_path / "a.mkv", "-1", "--camera", "demo", "--sensor", f"a,rate=10={script}"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
+        _wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
+        recorder.kill()
+    pids = [int((tmp_path / name).read_text()) for name in ("deaf", "child")]
+    _wait_until(lambda: not any(_runs(pid) for pid in pids))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_sensor_that_gives_nothing_leaves_nothing(tmp_path: Path) -> None:
