@@ -171,7 +171,7 @@ def _record(args: argparse.Namespace) -> int:
     if lines is not None:
         lines.end(summary)
     elif args.json:
-        print(json.dumps(asdict(summary)))
+        _print_summary(summary)
     status = 0 if failure is None else _fail(failure, 1)
     leave_if_hung(status)
     return status
@@ -216,7 +216,7 @@ def _gather(args: argparse.Namespace, place: Address) -> int:
             failure, summary = error, error.summary
     _tell(summary)
     if args.json:
-        print(json.dumps(asdict(summary)))
+        _print_summary(summary)
     return 0 if failure is None else _fail(failure, 1)
 
 
@@ -338,6 +338,16 @@ def _tell(summary: Summary) -> None:
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""
         told = ", ".join(missing) or "none missing"
         print(f"  {name}: {track.samples} samples{rate}, {told}{before}", file=sys.stderr)
+
+
+def _print_summary(summary: Summary) -> None:
+    """Raises OSError, which names standard output and not the recording, if that takes nothing."""
+    try:
+        print(json.dumps(asdict(summary)), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still in the buffer goes nowhere
+        error.filename = "standard output"
+        raise
 
 
 def _told_of_pictures(summary: Summary) -> str:

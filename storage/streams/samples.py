@@ -393,7 +393,8 @@ class Clock:
 def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
     """The clock of each session that has one."""
     known = [session.get("clock") for session in sessions]
-    return [Clock(int(clock["begins_us"]), int(clock["origin_ns"])) for clock in known if isinstance(clock, dict)]
+    pairs = [(clock.get("begins_us"), clock.get("origin_ns")) for clock in known if isinstance(clock, dict)]
+    return [Clock(begins, origin) for begins, origin in pairs if isinstance(begins, int) and isinstance(origin, int)]
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:
