@@ -178,7 +178,7 @@ def _record(args: argparse.Namespace) -> int:
     if lines is not None:
         lines.end(summary)
     elif args.json:
-        print(json.dumps(asdict(summary)))
+        _print_summary(summary)
     return 0 if failure is None else _fail(failure, 1)
 
 
@@ -221,7 +221,7 @@ def _gather(args: argparse.Namespace, place: Address) -> int:
             failure, summary = error, error.summary
     _tell(summary, whole=failure is None)
     if args.json:
-        print(json.dumps(asdict(summary)))
+        _print_summary(summary)
     return 0 if failure is None else _fail(failure, 1)
 
 
@@ -335,9 +335,24 @@ def _tell(summary: Summary, *, whole: bool) -> None:
     told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _told_of_pictures(summary, whole)
     print(f"{printable(summary.path)}: {told}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
+        if not track.samples and not track.padded and not track.lost and not track.came_before:
+            print(f"  {name}: no samples came", file=sys.stderr)
+            continue
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
-        print(f"  {name}: {track.samples} samples{rate}, {', '.join(missing) or 'none missing'}", file=sys.stderr)
+        before = f"; {track.came_before} came before the first picture" if track.came_before else ""
+        told = ", ".join(missing) or "none missing"
+        print(f"  {name}: {track.samples} samples{rate}, {told}{before}", file=sys.stderr)
+
+
+def _print_summary(summary: Summary) -> None:
+    """Raises OSError, which names standard output and not the recording, if that takes nothing."""
+    try:
+        print(json.dumps(asdict(summary)), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still in the buffer goes nowhere
+        error.filename = "standard output"
+        raise
 
 
 def _told_of_pictures(summary: Summary, whole: bool) -> str:

@@ -247,6 +247,10 @@ class Recorder:
         """Fill a pause of so many samples, the first of that time."""
         self._samples.pad(name, timestamp_ns, count)
 
+    def begin_at(self, timestamp_ns: int) -> None:
+        """Nothing that comes is older than this; before the first frame, in a format that keeps samples."""
+        self._writer.begin_at(timestamp_ns)
+
     def flush_samples(self, name: str) -> None:
         """Have the samples that came so far written soon, though no more come."""
         self._samples.flush(name)

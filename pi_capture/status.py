@@ -36,7 +36,8 @@ class Status:
 class TrackSummary:
     """What a track of samples came to: how many were stored, how many padded where none came, how many were lost.
 
-    ``rate`` is samples a second, ``measured_rate`` as they came, if that could be told.
+    ``rate`` is samples a second, ``measured_rate`` as they came, if that could be told. ``came_before`` counts
+    those from before the first picture, which were not kept.
     """
 
     samples: int
@@ -44,6 +45,7 @@ class TrackSummary:
     lost: int
     rate: float
     measured_rate: float | None = None
+    came_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

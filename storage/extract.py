@@ -15,8 +15,8 @@ from typing import Any
 from storage.dataset import FRAME_NAME, class_directories, image_names, locate
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats import open_recording
-from storage.labels.classes import keep_classes, recorded_classes
 from storage.frame import Frame
+from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.given import labels_as_they_stand
 from storage.png import PngWriter
 from storage.recording import Recording

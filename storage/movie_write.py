@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from storage.containers import open_movie
 from storage.errors import StorageError
 from storage.frame import Frame
+from storage.streams.tracks import tracks_of
 from storage.video.codecs import BT601
 
 if TYPE_CHECKING:
@@ -144,17 +145,24 @@ class MovieWriter:
 def _open_sound(path: Path) -> InputContainer | None:
     """The file, if there is sound in it."""
     container = open_movie(path)
-    if container.streams.audio:
+    if _sound_of(container) is not None:
         return container
     container.close()
     return None
+
+
+def _sound_of(container: InputContainer) -> AudioStream | None:
+    """The first sound of a file; sensors, which Matroska calls audio too, are none."""
+    numbers = [track.number for track in tracks_of(container) if track.kind == "sound"]
+    return next((stream for stream in container.streams.audio if stream.index in numbers), None)
 
 
 def _sound_packets(source: InputContainer, target: OutputContainer, from_ns: int) -> Iterator[av.Packet[AudioStream]]:
     """The first sound of a file as AAC, from the time on that the first frame had."""
     import av
 
-    found = source.streams.audio[0]
+    found = _sound_of(source)
+    assert found is not None
     rate = next((rate for rate in SOUND_RATES if rate <= found.rate), SOUND_RATES[-1])
     stream: AudioStream = target.add_stream("aac", rate=rate)
     layout = "stereo" if found.channels > 1 else "mono"

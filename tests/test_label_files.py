@@ -20,6 +20,7 @@ from storage.cli import main
 from storage.formats import open_writer
 from storage.frame import Frame
 from storage.labels.classes import known_classes
+from storage.labels.files import find_intervals
 from storage.labels.given import labels_as_they_stand
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 
@@ -128,6 +129,24 @@ def test_labels_that_wait_beside_a_file_go_in_with_what_is_imported(tmp_path: Pa
     assert main(["labels", str(path), "--import", str(table)]) == 0
     with open_recording(path) as recording:
         assert list(recording.labels) == labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_label_does_not_stretch_over_frames_that_are_not_there(tmp_path: Path, suffix: str) -> None:
+    """As a split leaves it: 4 s are held out in the middle of a class."""
+    path, seconds = tmp_path / "day1.h5", [n / 10 for n in range(100) if not 32 <= n < 72]
+    record(path, [round(second * 1e9) for second in seconds])
+    (tmp_path / "all.csv").write_text("start,end,label\n1,9,door\n")
+    assert main(["labels", str(path), "--import", str(tmp_path / "all.csv")]) == 0
+    before = labels(path)
+    assert main(["labels", str(path), "--export", str(tmp_path / f"out{suffix}")]) == 0
+    assert find_spans(path) == [(1.0, 3.2), (7.2, 9.0)]
+    assert main(["labels", str(path), "--import", str(tmp_path / f"out{suffix}")]) == 0
+    assert labels(path) == before
+
+
+def find_spans(path: Path) -> list[tuple[float, float]]:
+    return [(round(one.start_ns / 1e9, 3), round(one.end_ns / 1e9, 3)) for one in find_intervals(path)]
 
 
 def test_nothing_is_overwritten_by_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def test_every_packet_is_as_it_was_and_where_it_belongs(tmp_path: Path) -> None:
     offsets = {"B": 0.5, "imu.mka": -0.25, str(sound): 1.25}
     merged = merge_streams(out, [mine, phone, sensor, sound, labels], offsets=offsets)
 
-    assert [name for _, _, name in merged.tracks] == ["camera", "labels", "B", "gyro", "C", "labels-2"]
+    assert [name for _, _, name in merged.tracks] == ["camera", "labels", "B", "C", "labels-2", "gyro"]
     assert merged.begin_seconds == 0.25 and merged.left_out == []
     assert [stream["tags"]["title"] for stream in streams(out)] == [name for _, _, name in merged.tracks]
     found = packets(out)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,58 @@ def test_without_a_camera_from_standard_input_up_to_its_end(tmp_path: Path) -> N
             times, samples = recording.tracks[0].read()
             assert np.array_equal(samples, np.concatenate([values] * number))
             assert abs(times[699] - times[0] - 6.99e9) < 10_000
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: Path, sessions: int) -> None:
+    """It has been writing into the pipe for a while; into a new file, and into one that is continued."""
+    path, spec = tmp_path / "day1.mkv", "imu,rate=80,channels=3,format=text=-"
+    for _ in range(sessions):
+        with subprocess.Popen(sensor(80, 3, form="text"), shell=True, stdout=subprocess.PIPE) as program:
+            assert program.stdout is not None
+            time.sleep(0.7)
+            done = capture(path, 3, "--camera", "demo", "--sensor", spec, stdin=program.stdout)
+            program.stdout.close()
+        assert done.returncode == 0 and "none missing" in done.stderr and "before" not in done.stderr, done.stderr
+    with VideoReader(path) as recording:
+        pictures = recording.timestamps_ns
+        times, samples = recording.tracks[0].read()
+    begins = [*np.flatnonzero(samples[:, 0] == 0), len(samples)]
+    assert len(begins) == sessions + 1 and begins[0] == 0
+    for number in range(sessions):
+        part = slice(begins[number], begins[number + 1])
+        assert np.array_equal(samples[part], np.array(counting(0, begins[number + 1] - begins[number], 3), np.float32))
+        assert np.abs(np.diff(times[part]) - 1e9 / 80).max() < 1e6
+        first = pictures[number * len(pictures) // sessions]
+        assert first - times[begins[number]] > 0.7e9 and times[part][-1] > first + 2.9e9
+    probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time", "-of", "csv=p=0", path]
+    begun = dict(line.split(",")[:2] for line in subprocess.check_output(probe, text=True).split())
+    assert float(begun["audio"]) == 0 and float(begun["video"]) > 0.7
+
+
+def test_a_program_that_ended_before_the_first_picture_loses_nothing(tmp_path: Path) -> None:
+    path, values = tmp_path / "day1.mkv", np.arange(120, dtype="<f4").reshape(60, 2)
+    spec = "imu,rate=100,channels=2=-"
+    command = [*CAPTURE, path, "1", "--camera", "demo", "--sensor", spec]
+    subprocess.run(list(map(str, command)), input=values.tobytes(), capture_output=True, check=False, timeout=60)
+    with VideoReader(path) as recording:
+        _, samples = recording.tracks[0].read()
+    assert np.array_equal(samples, values)
+
+
+def test_what_a_sensor_gave_before_the_recording_began_is_counted_and_told(tmp_path: Path) -> None:
+    """One of them is there at once, and everything begins when the other is."""
+    done = capture(
+        tmp_path / "day1.mkv", 2, "--camera", "demo", "--json",
+        "--sensor", f"early,rate=60={sensor(60)}", "--sensor", f"late,rate=60=sleep 1; {sensor(60)}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before = json.loads(done.stdout)["tracks"]["early"]["came_before"]
+    assert before > 30
+    with VideoReader(tmp_path / "day1.mkv") as recording:
+        _, samples = recording.tracks[0].read()
+    assert samples[0, 0] == before
+    assert f"; {before} came before the first picture" in done.stderr
 
 
 def test_a_pause_is_padded_and_a_rate_that_is_a_little_off_is_measured(tmp_path: Path) -> None:
@@ -135,6 +188,64 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         assert (times[-1] - times[300]) / 1e9 == pytest.approx((len(times) - 301) / 100, abs=0.1)  # 8 s as stated
         rows = found["garbage"][1]
         assert {(1.0, 2.0)} == {tuple(row) for row in rows[~np.isnan(rows[:, 0])]}
+
+
+@pytest.mark.parametrize(
+    ("line", "channels", "told"),
+    [
+        ("1 2 three", 2, "'three' is no number, channels=2"),
+        ("0.25;-4;", 2, "0.25,-4"),
+        ("0.5, 7 ,", 2, "0.5,7"),
+        ("0,25 4,5", 2, "4 numbers, or decimal commas: have it print decimal points, channels=2"),
+        ("7,5", 1, "2 numbers, or decimal commas: have it print decimal points, channels=1"),
+        ("7,5,9", 2, "3 numbers, channels=2"),
+        ("4;x9;5", 3, "'x9' is no number, channels=3"),
+        ("hello", 3, "no numbers, channels=3"),
+    ],
+)
+def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) -> None:
+    good = " ".join(["1"] * channels)
+    prints = f"printf '%s\\n' '{good}' '{line}' '{line}'"
+    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"))
+    command.start()
+    rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
+    assert rows[0] == [1.0] * channels and len(rows) == 3
+    if "number" not in told:
+        assert rows[1:] == [[float(number) for number in told.split(",")]] * 2 and not command.problems
+        return
+    assert command.take_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
+    assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
+
+
+def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
+    done = capture(tmp_path / "a.mkv", 1, "--camera", "demo", "--sensor", "gone,rate=10=true")
+    assert done.returncode == 1 and "  gone: no samples came" in done.stderr.splitlines()
+    assert "gone: no sample came" in done.stderr.splitlines()[-1]
+
+
+def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
+    """All that the command started; one of them does not listen to SIGTERM."""
+    script = f"(trap '' TERM; echo $$ > {tmp_path}/deaf; sleep 1000 & echo $! > {tmp_path}/child; wait); sleep 1001"
+    command = [*CAPTURE, tmp_path / "a.mkv", "-1", "--camera", "demo", "--sensor", f"a,rate=10={script}"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
+        _wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
+        recorder.kill()
+    pids = [int((tmp_path / name).read_text()) for name in ("deaf", "child")]
+    _wait_until(lambda: not any(_runs(pid) for pid in pids))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_sensor_that_gives_nothing_leaves_nothing(tmp_path: Path) -> None:

@@ -97,3 +97,10 @@ def test_a_conversion_that_is_told_to_end_leaves_nothing(tmp_path: Path, number:
     _, told = converter.communicate(timeout=60)
     assert converter.returncode == 130 and len(told.splitlines()) == 1 and "interrupted" in told
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_summary_that_nobody_takes_is_not_the_disks_fault(tmp_path: Path) -> None:
+    recorder = start("pi_capture", "day1", 1, *DEMO, "--json", redirected=">/dev/full", cwd=tmp_path)
+    told = recorder.communicate(timeout=60)[1]
+    assert recorder.returncode == 1
+    assert told.splitlines()[-1] == "pi_capture: standard output: No space left on device", told

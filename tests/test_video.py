@@ -7,7 +7,9 @@ import os
 import random
 import re
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,9 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
-from storage import Frame, StorageError, open_recording
+from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.matroska import elements
 from storage.matroska.elements import SEGMENT_BODY
+from storage.matroska.reader import read_contents, read_head
 from storage.matroska.table import MAGIC
+from storage.matroska.track import Block
 from storage.video.codecs import CODECS, MAX_PIXELS
 from storage.video.file import repair
 from storage.video.writer import VideoReader, VideoWriter, write_labels
@@ -442,3 +447,42 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None
     with pytest.raises(StorageError):
         open_recording(path)[0]
     assert MAX_PIXELS < 2**31
+
+
+def test_a_file_made_to_keep_the_search_busy_is_done_soon(tmp_path: Path) -> None:
+    """Whole tiny clusters, each behind what looks like two of 3 MB: all searches together have their bound."""
+    path = tmp_path / "a.mkv"
+    with Recorder(path, fps=10) as recorder:
+        recorder.write(np.zeros((8, 8, 3), np.uint8))
+    data = path.read_bytes()
+    begun = data.index(b"\x1f\x43\xb6\x75")
+    looks = b"\x1f\x43\xb6\x75" + (0x10000000 | 3 << 20).to_bytes(4, "big") + b"\xbf\x84\0\0\0\0"
+    tiny = elements.cluster_bytes(Block(1, 0, b"x", b'{"timestamp_ns":1}'))
+    with path.open("r+b") as file:
+        file.seek(begun)
+        file.write((b"\xff" + looks * 2 + tiny) * 20_000 + bytes(4 << 20))
+        file.truncate()
+        file.seek(0)
+        file.write(data[: data.index(b"\x18\x53\x80\x67") + 4] + elements.UNKNOWN_SIZE)
+    began = time.process_time()
+    with path.open("rb") as file:
+        head = read_head(file.fileno())
+        assert head is not None
+        read_contents(file.fileno(), head)
+    assert time.process_time() - began < 2
+
+
+def test_the_clock_of_a_session_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with Recorder(path, fps=10, tracks=[SampleTrack("gyro", 100)]) as recorder:
+        for _ in range(5):
+            recorder.write(np.zeros((8, 8, 3), np.uint8))
+        recorder.write_samples("gyro", np.zeros(50), 0)
+    data = path.read_bytes()
+    at = data.rindex(b'"begins_us"') + 1
+    path.write_bytes(data[:at] + b"B" + data[at + 1 :])
+    for command in ("info", "verify", "labels"):
+        done = subprocess.run(
+            [sys.executable, "-m", "storage", command, path], capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (0, 1, 3) and "Traceback" not in done.stderr, done.stderr

@@ -26,7 +26,7 @@ WINDOWS = 600  # seconds that the line goes through: it follows a clock that war
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
 KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
 KEPT_BACK_BYTES = 16_000_000
-KEPT_BACK_NS = 3 * SECOND  # of samples, until it is known when the recording begins
+KEPT_BACK_NS = 60 * SECOND  # of samples, until it is known when the recording begins
 TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
 
 
@@ -40,7 +40,7 @@ class Dated:
 
     def within(self, begin_ns: int, end_ns: int | None, period: float) -> Dated | None:
         """What of it lies from one time up to another, if its samples are `period` nanoseconds apart."""
-        first = max(0, -int((self.timestamp_ns - begin_ns) // period))
+        first = self.before(begin_ns, period)
         last = self.count
         if end_ns is not None:
             last = min(last, max(0, -int((self.timestamp_ns - end_ns) // period)))
@@ -51,9 +51,19 @@ class Dated:
         samples = self.samples[first:last] if self.samples is not None else None
         return Dated(self.timestamp_ns + round(first * period), last - first, samples)
 
+    def before(self, begin_ns: int, period: float) -> int:
+        """How many of them are from before a time."""
+        return min(self.count, max(0, -int((self.timestamp_ns - begin_ns) // period)))
+
 
 class Window:
-    """Which samples of a track lie in the recording: they are kept back until it is known when that begins."""
+    """Which samples of a track lie in the recording: they are kept back until it is known when that begins.
+
+    Attributes
+    ----------
+    came_before : int
+        How many were left out, because they came before it or could not be kept back any longer.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,6 +71,12 @@ class Window:
         self._end_ns: int | None = None
         self._kept_back: deque[Dated] = deque()
         self._bytes = 0
+        self.came_before = 0
+
+    @property
+    def first_ns(self) -> int | None:
+        """When the first sample that is kept back was taken."""
+        return self._kept_back[0].timestamp_ns if self._kept_back else None
 
     def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
         """The recording begins, and ends, at these times; None keeps all that come. From any thread."""
@@ -81,11 +97,15 @@ class Window:
                 self._kept_back[-1].timestamp_ns - self._kept_back[0].timestamp_ns > KEPT_BACK_NS
                 or self._bytes > KEPT_BACK_BYTES
             ):
-                self._bytes -= _bytes(self._kept_back.popleft())
+                dropped = self._kept_back.popleft()
+                self._bytes -= _bytes(dropped)
+                self.came_before += dropped.count if dropped.samples is not None else 0
             return
         self._bytes = 0
         while self._kept_back:
-            kept = self._kept_back.popleft().within(begin_ns, end_ns, period)
+            piece = self._kept_back.popleft()
+            self.came_before += piece.before(begin_ns, period) if piece.samples is not None else 0
+            kept = piece.within(begin_ns, end_ns, period)
             if kept is not None:
                 yield kept
 

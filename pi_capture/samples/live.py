@@ -48,6 +48,7 @@ class LiveTracks:
     def __init__(
         self, sources: Sequence[SampleSource], recorder: Recorder, watches: Sequence[SampleWatch] = ()
     ) -> None:
+        self._recorder = recorder
         self._tracks = [_LiveTrack(source, recorder, watches) for source in sources]
         for watch in watches:
             watch.begin_samples([source.track for source in sources])
@@ -60,9 +61,15 @@ class LiveTracks:
             track.start()
 
     def begin(self, begin_ns: int | None, end_ns: int | None = None) -> None:
-        """The recording begins, and ends: samples from before and after are none of it. None keeps all that come."""
-        for track in self._tracks:
-            track.begin(begin_ns, end_ns)
+        """The recording begins, and ends: samples from before and after are none of it. None keeps all that come.
+
+        What a program that was running already had given before belongs to it.
+        """
+        kept_from = [track.kept_from_ns for track in self._tracks]
+        if begin_ns is not None and self._tracks:  # without any, the format may be another
+            self._recorder.begin_at(min([begin_ns, *(kept_ns for kept_ns in kept_from if kept_ns is not None)]))
+        for track, kept_ns in zip(self._tracks, kept_from, strict=True):
+            track.begin(begin_ns if kept_ns is None else None, end_ns)
 
     @property
     def first_ns(self) -> int | None:
@@ -71,8 +78,8 @@ class LiveTracks:
 
     @property
     def under_way(self) -> bool:
-        """Whether something came of each, or never will."""
-        return all(track.came or track.ended for track in self._tracks)
+        """Whether something came of each, or never will; and whether it is known when that was, where it matters."""
+        return all(track.ended or (track.came and not track.awaits_its_time) for track in self._tracks)
 
     @property
     def ended(self) -> bool:
@@ -89,6 +96,7 @@ class LiveTracks:
         until = time.monotonic() + END_SECONDS
         for track in self._tracks:
             track.join(until - time.monotonic())
+            track.tell_what_came_before()
         return [problem for track in self._tracks for problem in track.problems(early_end_is_fine=early_end_is_fine)]
 
 
@@ -185,6 +193,8 @@ class _LiveTrack:
         self._clock = SampleClock(self._rate)
         self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
         self._window = Window()
+        self._storing = threading.Lock()
+        self._ran_before = isinstance(source, Command) and source.reads_standard_input
         self._stopping = False
         self._lines: list[str] = []
         self._problems: list[str] = []
@@ -201,6 +211,22 @@ class _LiveTrack:
 
     def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
         self._window.begin(begin_ns, end_ns)
+        self._store([])  # its thread may have ended
+
+    @property
+    def awaits_its_time(self) -> bool:
+        """Whether it is to be kept from its first sample on, and nobody knows yet when that was."""
+        return self._ran_before and self.first_ns is None
+
+    @property
+    def kept_from_ns(self) -> int | None:
+        """The time of the first sample, if it is kept though it may be from before the recording."""
+        with self._storing:
+            return self._window.first_ns if self._ran_before else None
+
+    def tell_what_came_before(self) -> None:
+        if self._window.came_before:
+            self._recorder.describe_track(self._name, {"came_before": self._window.came_before})
 
     def end(self) -> None:
         self._stopping = True
@@ -294,6 +320,10 @@ class _LiveTrack:
             pass  # the recorder tells it, or is closed already
 
     def _store(self, dated: Sequence[Dated]) -> None:
+        with self._storing:
+            self._store_alone(dated)
+
+    def _store_alone(self, dated: Sequence[Dated]) -> None:
         if dated and self.first_ns is None:
             self.first_ns = dated[0].timestamp_ns
         for piece in self._window.passed(dated, 1e9 / (self._clock.measured_rate or self._rate)):

@@ -66,6 +66,7 @@ class SampleQueue:
         self._stored: dict[str, int] = {}
         self._padded: dict[str, int] = {}
         self._measured: dict[str, float] = {}
+        self._came_before: dict[str, int] = {}
         self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
         self._items: deque[_Item] = deque()
         self._bytes = 0
@@ -100,16 +101,22 @@ class SampleQueue:
         """What each track came to, so far."""
         return {
             name: TrackSummary(
-                self._stored[name], self._padded[name], self._lost[name], track.rate, self._measured.get(name)
+                self._stored[name],
+                self._padded[name],
+                self._lost[name],
+                track.rate,
+                self._measured.get(name),
+                self._came_before.get(name, 0),
             )
             for name, track in self._tracks.items()
         }
 
     def describe(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add facts about a track, JSON-serialisable; ``measured_rate`` is its real one."""
+        """Add facts about a track, JSON-serialisable: ``measured_rate``, ``came_before``."""
         self._writer.describe_track(name, facts)
         if facts.get("measured_rate"):
             self._measured[name] = float(facts["measured_rate"])
+        self._came_before[name] = int(facts.get("came_before", self._came_before.get(name, 0)))
 
     def write(self, name: str, samples: NDArray[Any], timestamp_ns: int | None, now_ns: int) -> None:
         """Add a program's samples at a time, or behind those before; waits while the disk is behind.

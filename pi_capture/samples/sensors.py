@@ -30,6 +30,14 @@ KEYS = ("rate", "channels", "format", "unit", "labels")
 READ_BYTES = 1 << 16
 IDLE_SECONDS = 0.5
 PATIENCE_SECONDS = 2.0  # for a command that was told to end
+GUARDED = """
+exec 3<&0 </dev/null
+((exec >/dev/null 2>&1; read -r _ <&3; trap '' TERM; kill -TERM 0; sleep 1; kill -KILL 0) &)
+exec 3<&- /bin/sh -c "$1"
+"""
+"""Runs a command, and a shell beside it in its group that ends all of it when standard input ends: the recorder, which
+holds the other end, is gone then, however it ended, and nobody else would free the serial port. (Linux's
+`PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
 TOLD_LINES = 10  # of what a command complains, or of lines that are no numbers
 LEAST_TEXT = 64  # bytes that tell text from numbers
@@ -129,12 +137,17 @@ class Command:
         self._complaints = 0
         self._last_complaint = ""
 
+    @property
+    def reads_standard_input(self) -> bool:
+        """Whether what it reads was started by somebody else, maybe long before."""
+        return self._sensor.command == "-"
+
     def start(self) -> None:
-        if self._sensor.command == "-":
+        if self.reads_standard_input:
             return
         try:
             self._process = subprocess.Popen(
-                self._sensor.command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                ["/bin/sh", "-c", GUARDED, "sh", self._sensor.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -280,6 +293,14 @@ class _Numbers:
         return []
 
 
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 class _Text:
     """A line of numbers for each sample, with blanks, commas or semicolons between them."""
 
@@ -302,7 +323,7 @@ class _Text:
 
     def _row(self, line: bytes) -> list[float] | None:
         endless = len(line) > LONGEST_LINE
-        words = [b"an endless line"] if endless else re.split(rb"[\s,;]+", line.strip())
+        words = [b"an endless line"] if endless else re.split(rb"[\s,;]+", line.strip(b" \t\r,;"))
         first, self._first = self._first and not endless, False
         if words == [b""]:
             return None
@@ -318,9 +339,22 @@ class _Text:
             return None
         self._bad += 1
         if self._bad == 1:
-            found = f"{len(row)} numbers" if row else "no numbers"
-            self._lines.append(f"{self._title} prints {shown!r}: {found}, channels={self._channels}; kept as NaN")
+            self._lines.append(
+                f"{self._title} prints {shown!r}: {self._found(words, line)}, channels={self._channels}; kept as NaN"
+            )
         return [float("nan")] * self._channels
+
+    def _found(self, words: list[bytes], line: bytes) -> str:
+        """What is in a line that is no sample."""
+        strange = [word for word in words if not _is_number(word)]
+        if len(strange) == len(words):
+            return "no numbers"
+        if strange:
+            return f"{strange[0][:20].decode('utf-8', 'replace')!r} is no number"
+        pointed = re.split(rb"[\s;]+", line.strip().replace(b",", b"."))
+        if b"," in line and len(pointed) == self._channels and all(map(_is_number, pointed)):
+            return f"{len(words)} numbers, or decimal commas: have it print decimal points"
+        return f"{len(words)} numbers"
 
     @property
     def problems(self) -> list[str]:

@@ -10,7 +10,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 from storage.atomic import rename_new, sync_directory, write_new
@@ -27,6 +27,7 @@ from storage.transfer import elapsed_ns
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
 USUAL_STEP_NS = SECOND_NS // 30
+LEAST_HOLE_NS, HOLE_STEPS = 2 * SECOND_NS, 5  # so long without a frame, and so many times the usual step, is a hole
 MOST_TOLD = 5
 
 
@@ -165,15 +166,25 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
 
 
 def to_intervals(times_ns: Sequence[int], labels: Sequence[str | None], step_ns: int) -> list[Interval]:
-    """Each run of frames with one label as an interval; its borders are rounded down to whole steps."""
+    """Each run of frames with one label as an interval; its borders are rounded down to whole steps.
+
+    It ends where frames are missing, as those that were held out are: nobody has said what was seen there.
+    """
+    if not times_ns:
+        return []
     found: list[Interval] = []
-    borders = [*times_ns, _end_ns(times_ns)]
+    steps = [after - before for before, after in pairwise(times_ns)]
+    usual = sorted(steps)[len(steps) // 2] if steps else USUAL_STEP_NS
+    hole = max(LEAST_HOLE_NS, HOLE_STEPS * usual)
+    ends = [after if after - before < hole else before + usual for before, after in pairwise(times_ns)]
+    ends.append(_end_ns(times_ns))
+    stretches = accumulate((step >= hole for step in steps), initial=0)
     first = 0
-    for label, run in groupby(labels):
+    for (label, _), run in groupby(zip(labels, stretches, strict=True)):
         end = first + sum(1 for _ in run)
         if label is not None:
-            start_ns, end_ns = (time // step_ns * step_ns for time in (borders[first], borders[end]))
-            if end == len(labels):
+            start_ns, end_ns = (time // step_ns * step_ns for time in (times_ns[first], ends[end - 1]))
+            if end == len(labels) or ends[end - 1] != times_ns[end]:
                 end_ns += step_ns  # past the last frame, whatever was rounded off
             found.append(Interval(start_ns, end_ns, label))
         first = end

@@ -15,6 +15,10 @@ TICK_NS = 1000
 HEAD_BYTES = 512  # what is rewritten in place: one sector of any disk, so that it is the old or the new, never a mix
 EPOCH_2001_NS = 978_307_200_000_000_000  # Matroska counts dates from 2001 on
 SEEK_BYTES = 21
+VFW = "V_MS/VFW/FOURCC"
+"""What FFV1 is called where FFmpeg writes it, and by every player; some don't know Matroska's own name for it."""
+FFV1, FFV1_MARK = "V_FFV1", b"FFV1"
+BITMAP_HEADER = struct.Struct("<IiiHH4sIiiII")  # Windows' BITMAPINFOHEADER: before what the decoder needs
 UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 
 
@@ -29,7 +33,7 @@ class Id:
     INFO, TIMESTAMP_SCALE, DURATION, DATE, SEGMENT_UUID = 0x1549A966, 0x2AD7B1, 0x4489, 0x4461, 0x73A4
     MUXING_APP, WRITING_APP = 0x4D80, 0x5741
     TRACKS, TRACK_ENTRY, TRACK_NUMBER, TRACK_UID, TRACK_TYPE = 0x1654AE6B, 0xAE, 0xD7, 0x73C5, 0x83
-    FLAG_LACING, MAX_BLOCK_ADDITION_ID, NAME, LANGUAGE = 0x9C, 0x55EE, 0x536E, 0x22B59C
+    FLAG_DEFAULT, FLAG_LACING, MAX_BLOCK_ADDITION_ID, NAME, LANGUAGE = 0x88, 0x9C, 0x55EE, 0x536E, 0x22B59C
     CODEC_ID, CODEC_PRIVATE = 0x86, 0x63A2
     VIDEO, PIXEL_WIDTH, PIXEL_HEIGHT, FLAG_INTERLACED = 0xE0, 0xB0, 0xBA, 0x9A
     COLOUR, MATRIX, RANGE, TRANSFER, PRIMARIES = 0x55B0, 0x55B1, 0x55B9, 0x55BA, 0x55BB
@@ -146,18 +150,20 @@ def _seek(kind: int, at: int) -> bytes:
 
 
 def track_entry(track: Track, uuid: bytes) -> bytes:
+    codec, private = _codec(track)
     parts = [
         element(Id.TRACK_NUMBER, unsigned(track.number)),
         element(Id.TRACK_UID, unsigned(_track_uid(uuid, track.number))),
         element(Id.TRACK_TYPE, unsigned(track.kind)),
+        element(Id.FLAG_DEFAULT, unsigned(int(track.default))),
         element(Id.FLAG_LACING, b"\0"),
         element(Id.MAX_BLOCK_ADDITION_ID, b"\1"),
         element(Id.NAME, _utf8(track.name)),
         element(Id.LANGUAGE, b"und"),
-        element(Id.CODEC_ID, track.codec.encode()),
+        element(Id.CODEC_ID, codec.encode()),
     ]
-    if track.private:
-        parts.append(element(Id.CODEC_PRIVATE, track.private))
+    if private:
+        parts.append(element(Id.CODEC_PRIVATE, private))
     if track.size:
         matrix, reach = (0, 2) if track.rgb else (6, 1)
         colour = [(Id.MATRIX, matrix), (Id.RANGE, reach), (Id.TRANSFER, 13 if track.rgb else 6), (Id.PRIMARIES, 1)]
@@ -185,6 +191,15 @@ def track_entry(track: Track, uuid: bytes) -> bytes:
             )
         )
     return element(Id.TRACK_ENTRY, *parts)
+
+
+def _codec(track: Track) -> tuple[str, bytes]:
+    """What the file calls the codec, and what it has for the decoder."""
+    if track.codec != FFV1 or track.size is None:
+        return track.codec, track.private
+    (width, height), length = track.size, BITMAP_HEADER.size + len(track.private)
+    header = BITMAP_HEADER.pack(length, width, height, 1, 24, FFV1_MARK, width * height * 3 & 0xFFFFFFFF, 0, 0, 0, 0)
+    return VFW, header + track.private
 
 
 def _track_uid(uuid: bytes, number: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from isal import isal_zlib
 
-from storage.matroska.elements import Id
+from storage.matroska.elements import BITMAP_HEADER, FFV1, FFV1_MARK, VFW, Id
 from storage.matroska.track import Block, Sound, Track
 
 
@@ -75,13 +75,19 @@ def parse_tracks(data: bytes) -> dict[int, Track]:
             tracks[number] = Track(
                 number,
                 parse_number(entry.get(Id.TRACK_TYPE, b"")),
-                entry.get(Id.CODEC_ID, b"").decode("ascii", "replace"),
-                entry.get(Id.CODEC_PRIVATE, b""),
+                *_codec(entry.get(Id.CODEC_ID, b"").decode("ascii", "replace"), entry.get(Id.CODEC_PRIVATE, b"")),
                 entry.get(Id.NAME, b"").decode("utf-8", "replace"),
                 size if video else None,
                 sound=_sound(audio) if audio else None,
             )
     return tracks
+
+
+def _codec(name: str, private: bytes) -> tuple[str, bytes]:
+    """Matroska's own name of a codec, and what its decoder needs; files of before have FFV1 so."""
+    if name == VFW and private[16:20] == FFV1_MARK and len(private) >= BITMAP_HEADER.size:
+        return FFV1, private[BITMAP_HEADER.size :]
+    return name, private
 
 
 def _sound(audio: dict[int, bytes]) -> Sound:

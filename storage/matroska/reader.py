@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TRACKS_BYTES = 1 << 20
+SEARCH_BYTES = 1 << 16  # read at once, in search of the next cluster
+LEAST_EFFORT = 64_000_000  # bytes that all searches in a file may look at, beside twice its size
 MAX_TAGS_BYTES = 1 << 26
 MAIN_TRACK = 1  # of pictures, where a file has such
 SECTOR_BYTES = 512
@@ -234,11 +236,12 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
     end = length if head.end is None else min(head.end, length)
     check_at = end if checked_from is None or head.end == length else end - checked_from
     found = _Found(tracks)
+    effort = 2 * end + LEAST_EFFORT
     while at < end:
         try:
             at = found.take(fd, at, end, check=at >= check_at)
         except (ValueError, KeyError):
-            behind = _next_cluster(fd, at + 1, end)
+            behind, effort = _next_cluster(fd, at + 1, end, effort)
             if behind is None:
                 break
             if _is_torn(os.pread(fd, behind - at, at)):
@@ -327,11 +330,14 @@ def _is_torn(data: bytes) -> bool:
     return bytes(SECTOR_BYTES) in data
 
 
-def _next_cluster(fd: int, at: int, end: int) -> int | None:
-    """Where the next whole cluster begins."""
-    mark, effort = Id.CLUSTER.to_bytes(4, "big"), 2 * end  # bytes to look at, in a file made to take long
+def _next_cluster(fd: int, at: int, end: int, effort: int) -> tuple[int | None, int]:
+    """Where the next whole cluster begins, after at most so many bytes looked at, and how many may be from then on.
+
+    A file can be made to take long; all searches in one share what they may take.
+    """
+    mark = Id.CLUSTER.to_bytes(4, "big")
     while at < end and effort > 0:
-        data = os.pread(fd, 1 << 20, at)
+        data = os.pread(fd, SEARCH_BYTES, at)
         found = data.find(mark)
         if found < 0:
             effort -= len(data)
@@ -343,10 +349,10 @@ def _next_cluster(fd: int, at: int, end: int) -> int | None:
         if len(front) == 8 and front[4] >> 4 == 1 and at + 8 + length <= end:
             effort -= length
             if is_intact(os.pread(fd, length, at + 8)):
-                return at
-        effort -= 4096
+                return at, effort
+        effort -= SEARCH_BYTES
         at += 1
-    return None
+    return None, effort
 
 
 def _parse_front(fd: int, front: bytes, at: int, length: int) -> Block:

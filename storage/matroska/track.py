@@ -54,6 +54,8 @@ class Track:
         Whether its pictures are RGB in full range, rather than YUV in BT.601's.
     sound : Sound or None
         Of a track of samples.
+    default : bool
+        Whether players take it unasked.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Track:
     size: tuple[int, int] | None = None
     rgb: bool = False
     sound: Sound | None = None
+    default: bool = True
 
 
 @dataclass(frozen=True, slots=True)

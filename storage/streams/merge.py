@@ -122,16 +122,17 @@ def merge_streams(
     return Merged(alignments, job.tracks, job.left_out, begin, packets, seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """A track being read: where from, where to, and by how much its times change on the way."""
+    """A track being read: where from, by how much its times change on the way, and what is said of it then."""
 
     path: Path
+    track: Track
     container: InputContainer
     stream: Stream
     zero_ns: int
     offset_ns: int
-    out: Stream
+    tags: dict[str, str]
 
 
 class _Job:
@@ -172,7 +173,6 @@ class _Job:
                 continue  # nobody has labelled it yet: the name is free for labels that there are
             own = self._open(path)  # keeps to the track's order, whatever the file's is
             stream = own.streams[track.number]
-            out = self._new_track(path, track, stream)
             name = free_name(_name(path, track, alone=len(found) == 1), self._names)
             facts = {
                 "MERGED_FROM": printable(path.name),
@@ -182,11 +182,10 @@ class _Job:
             }
             if track.kind == "labels" and (all_labels or carries_labels(track, found)):
                 facts[LABELS_TAG.upper()] = "frames"
-            out.metadata.update({**tags, **_lasting(track.tags), **facts, "title": name})
-            self._clocked.append((out.metadata, alignment.offset_ns))
+            facts = {**tags, **_lasting(track.tags), **facts, "title": name}
+            self._clocked.append((facts, alignment.offset_ns))
             tags = {}
-            self.tracks.append((path, track, name))
-            self._sources.append(_Source(path, own, stream, zero, alignment.offset_ns, out))
+            self._sources.append(_Source(path, track, own, stream, zero, alignment.offset_ns, facts))
 
     def run(self, progress: Progress | None) -> tuple[float, int, float]:
         """Move all packets, in the order of their times.
@@ -204,15 +203,21 @@ class _Job:
 
         if not self._sources:
             raise StorageError("there is no track to merge")
+        # Players and FFmpeg take the first track of a kind, or the default one: sensors are never meant.
+        self._sources.sort(key=lambda source: source.track.kind == "sensor")
+        outs = self._new_tracks()
         readers = [_Reader(source) for source in self._sources]
         shift = max(0, -min((reader.begin_ns for reader in readers), default=0))
         for tags, offset in self._clocked:
             if SESSIONS in tags:
                 tags[SESSIONS] = moved_sessions(tags[SESSIONS], offset + shift)
+        for source, out in outs.items():
+            out.metadata.update(source.tags)
         count, end = 0, 0
         try:
             for reader, packet in _in_order(readers):
                 end = max(end, reader.stamp(packet, shift))
+                packet.stream = outs[reader.source]
                 self._out.mux(packet)
                 count += 1
                 if progress is not None and count % 100 == 0:
@@ -230,6 +235,20 @@ class _Job:
 
         with suppress(av.error.FFmpegError, OSError):  # it failed before, or is complete
             self._out.close()
+
+    def _new_tracks(self) -> dict[_Source, Stream]:
+        """A track of the new file for each source; the first pictures and the first sound are the default ones."""
+        outs: dict[_Source, Stream] = {}
+        unmarked = {"pictures", "sound"}
+        for source in self._sources:
+            out = outs[source] = self._new_track(source.path, source.track, source.stream)
+            if source.track.kind in unmarked and hasattr(out, "disposition"):  # PyAV 14.0 can't tell
+                from av.stream import Disposition
+
+                out.disposition = Disposition.default
+                unmarked.discard(source.track.kind)
+            self.tracks.append((source.path, source.track, source.tags["title"]))
+        return outs
 
     def _new_track(self, path: Path, track: Track, stream: Stream) -> Stream:
         template = _plain_text_stream(self._open_files) if track.codec == MOV_TEXT else stream
@@ -285,7 +304,6 @@ class _Reader:
         packet.time_base = Fraction(TICK_NS, 1_000_000_000)
         packet.dts, packet.pts = decoded_ms, max(round(shown_ns / TICK_NS), decoded_ms)
         packet.duration = round(lasting / TICK_NS)
-        packet.stream = self.source.out
         self._last = decoded_ms
         return int(shown_ns + lasting)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LOWEST_SOUND_RATE = 4000  # samples a second; telephones have 8000
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -98,6 +99,11 @@ class SampleTrack:
     @property
     def kept_as(self) -> Codec:
         return next(codec for codec in CODECS if codec.name == self.codec)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether players can play it as sound; a sensor's samples are for whoever asks for them."""
+        return self.kept_as.dtype == "<i2" and self.rate >= LOWEST_SOUND_RATE
 
     def fits(self, other: SampleTrack) -> bool:
         """Whether the other's samples can go on in this track."""

@@ -162,7 +162,7 @@ def entry_of(number: int, packer: Packer) -> Track:
     if codec.name == "opus":
         delay_ns, roll_ns = opus_delay_ns(packer.private), 80_000_000
     sound = Sound(track.rate, track.channels, codec.bits, delay_ns, roll_ns)
-    return Track(number, AUDIO_TRACK, codec.track, packer.private, track.name, sound=sound)
+    return Track(number, AUDIO_TRACK, codec.track, packer.private, track.name, sound=sound, default=track.is_sound)
 
 
 def opus_delay_ns(private: bytes) -> int:
@@ -192,7 +192,7 @@ def tracks_of(found: Contents) -> dict[int, SampleTrack]:
         It has one that we did not make.
     """
     tracks = {}
-    for number, entry in found.tracks.items():
+    for number, entry in sorted(found.tracks.items()):
         if entry.kind == AUDIO_TRACK:
             sound, tags = entry.sound, found.track_tags.get(number, {})
             fitting = [codec.name for codec in CODECS if codec.track == entry.codec]
@@ -393,7 +393,8 @@ class Clock:
 def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
     """The clock of each session that has one."""
     known = [session.get("clock") for session in sessions]
-    return [Clock(int(clock["begins_us"]), int(clock["origin_ns"])) for clock in known if isinstance(clock, dict)]
+    pairs = [(clock.get("begins_us"), clock.get("origin_ns")) for clock in known if isinstance(clock, dict)]
+    return [Clock(begins, origin) for begins, origin in pairs if isinstance(begins, int) and isinstance(origin, int)]
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:

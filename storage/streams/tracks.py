@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from storage.containers import CONTAINERS, COVER_PICTURE, Marks, open_container
 from storage.errors import StorageError
 from storage.strangers import parse_json
+from storage.streams.sample_track import LOWEST_SOUND_RATE
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -36,7 +37,6 @@ SOUND_FILES: tuple[tuple[str, Marks], ...] = (
 LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
 """What FFmpeg calls the kinds of text that are only told by their names."""
 CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds whose times begin anywhere
-LOWEST_SOUND_RATE = 4000  # samples a second; telephones have 8000
 COARSE_NS = 100_000  # times in coarser steps are rounded
 
 

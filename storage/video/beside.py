@@ -100,7 +100,9 @@ class SampleTracks:
         return sum(len(packed.data) for _, packed in self.waiting)
 
     def entries(self) -> list[Track]:
-        return [entry_of(self._numbers[name], packer) for name, packer in self.packers.items()]
+        """For the file's list of tracks: sound comes first, as programs take the first audio track for it."""
+        packers = sorted(self.packers.items(), key=lambda item: not item[1].track.is_sound)
+        return [entry_of(self._numbers[name], packer) for name, packer in packers]
 
     def tags(self) -> dict[int | None, dict[str, str]]:
         tags: dict[int | None, dict[str, str]] = {}

@@ -264,6 +264,11 @@ class VideoWriter:
         self._appended += 1
         self._append_waiting()
 
+    def begin_at(self, timestamp_ns: int) -> None:
+        """Nothing that comes is older than this, though pictures may be stored before the samples of that time."""
+        with self._lock:
+            self._clock.begin(timestamp_ns)
+
     def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
         """Tracks beside those that were known at first; before the first frame. Raises StorageError as at first."""
         with self._lock:
