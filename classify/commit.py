@@ -1,7 +1,7 @@
 """Applying the labels: frames of a data directory move into their class directories, and back.
 
 Other recordings get the labels written into their file, if their format's module has a function `write_labels`, or into
-a table beside it. How moves survive a crash is `storage.moves`'s business; here the label journal is tied to them, so
+a table beside it. How moves survive a crash is `storage.durable.moves`'s business; here the label journal is tied to them, so
 that labels are forgotten when, and only when, their frames have moved.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from storage.durable.moves import complete, last_facts, move_files, undo
 from storage.errors import StorageError
 from storage.formats import label_writer
 from storage.labels.classes import DEFAULT, known_classes
@@ -26,7 +27,6 @@ from storage.labels.journal import (
     to_runs,
     write_table,
 )
-from storage.moves import complete, last_facts, move_files, undo
 
 MOVES_NAME = "moves.jsonl"
 

@@ -24,7 +24,7 @@ from pi_capture.errors import RecordingError
 from pi_capture.machine import facts_of_this_machine
 from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
-from storage.atomic import check_in_place
+from storage.durable.files import check_in_place
 from storage.errors import GoneError, StorageError
 from storage.formats import find_format, open_writer
 from storage.frame import Frame, Packet

@@ -20,7 +20,7 @@ from pi_capture.recorder import Recorder
 from pi_capture.retention import Keep, Retention
 from pi_capture.series import Series
 from pi_capture.status import Status, Summary
-from storage.atomic import lock_file
+from storage.durable.files import lock_file
 from storage.errors import StorageError
 from storage.formats import open_writer
 from storage.frame import Frame

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import appearing
+from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.extract import extract
 from storage.formats import Writer, find_format, open_recording, open_writer

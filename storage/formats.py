@@ -45,7 +45,7 @@ class Writer(Protocol[Encoded]):
     def held(self) -> tuple[Path, int]:
         """What is recorded into, a file or a directory: its path, and the descriptor under which it is open and locked.
 
-        The recording ends when the path leads to something else (`storage.atomic.check_in_place`).
+        The recording ends when the path leads to something else (`storage.durable.files.check_in_place`).
         """
 
     def describe(self, facts: Mapping[str, Any]) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.atomic import lock_directory
 from storage.dataset import IMAGE_SUFFIXES, class_directories, image_names
+from storage.durable.files import lock_directory
+from storage.durable.moves import is_interrupted
 from storage.errors import StorageError
-from storage.moves import is_interrupted
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE

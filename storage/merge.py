@@ -20,8 +20,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.dataset import class_directories, frame_name, image_names, natural_key, next_number
+from storage.durable.files import lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.errors import StorageError, no_directory
 from storage.heads import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes

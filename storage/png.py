@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from isal import igzip_lib, isal_zlib
 
-from storage.atomic import check_in_place, lock_directory, rename_new, sync_directory, sync_filesystem, write_new
 from storage.dataset import (
     SESSIONS_NAME,
     check_class_name,
@@ -29,11 +28,12 @@ from storage.dataset import (
     natural_key,
     next_number,
 )
+from storage.durable.files import check_in_place, lock_directory, rename_new, sync_directory, sync_filesystem, write_new
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session, read_sessions, write_sessions
-from storage.strangers import parse_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import replace_file
 from storage.dataset import SESSIONS_NAME
+from storage.durable.files import replace_file
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.strangers import parse_json
 
 VERSION = 1
 

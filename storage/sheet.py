@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.atomic import write_new
 from storage.dataset import natural_key
+from storage.durable.files import write_new
 from storage.errors import StorageError
 from storage.formats import open_recording
 from storage.recording import Recording

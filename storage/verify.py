@@ -17,10 +17,10 @@ from pathlib import Path
 
 from isal import igzip_lib, isal_zlib
 
-from storage.atomic import lock_descriptor
+from storage.durable.files import lock_descriptor
+from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
 from storage.formats import find_format, open_recording
-from storage.moves import move_file
 from storage.png import MAX_PIXELS, SIGNATURE, PngReader, decode_image
 from storage.recording import Recording
 from storage.streams.picture_tracks import several

@@ -13,8 +13,8 @@ import pytest
 from pi_capture import Recorder
 from storage import StorageError, open_recording
 from storage.convert import convert
+from storage.durable.moves import move_files
 from storage.keras import dataset_from_recording
-from storage.moves import move_files
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pi_capture import Recorder, RecordingError
 from pi_capture.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
-from storage.atomic import rename_new
+from storage.durable.files import rename_new
 from storage.png import encode_png, read_texts
 from storage.sessions import write_sessions
 

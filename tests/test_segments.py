@@ -239,7 +239,7 @@ def test_nothing_goes_unasked(tmp_path: Path) -> None:
 
 
 def test_what_somebody_has_locked_stays(tmp_path: Path) -> None:
-    from storage.atomic import lock_directory
+    from storage.durable.files import lock_directory
 
     record(tmp_path / "day1", range(30), "10frames")
     first, second, third = segments(tmp_path / "day1")

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.durable.moves import complete, free_name, is_interrupted, last_facts, move_file, move_files, undo
 from storage.errors import StorageError
-from storage.moves import complete, free_name, is_interrupted, last_facts, move_file, move_files, undo
 from tests.labelled import everything
 
 REPOSITORY = Path(__file__).parents[1]
@@ -264,7 +264,7 @@ UNDO = "undo(journal, roots=roots)"
 def run(day: Path, action: str, call: str, fault: str, *, other: Path | None = None) -> int:
     """Run the action in a process of its own, with a fault in one of its system calls."""
     program = (
-        "import sys; from pathlib import Path; from storage.moves import *\n"
+        "import sys; from pathlib import Path; from storage.durable.moves import *\n"
         "journal = Path(sys.argv[1], 'journal'); roots = [Path(p) for p in sys.argv[1:]]\n"
         f"names = {NAMES}\n{action}"
     )
@@ -324,7 +324,7 @@ def test_plan_and_moves_are_on_the_disk_before_what_relies_on_them(tmp_path: Pat
     make(tmp_path / "day", NAMES)
     log = tmp_path / "log"
     program = (
-        "import sys; from pathlib import Path; from storage.moves import move_files\n"
+        "import sys; from pathlib import Path; from storage.durable.moves import move_files\n"
         f"move_files(Path(sys.argv[1], 'journal'), [(n, '0/' + n) for n in {NAMES}])"
     )
     calls = "trace=write,fsync,renameat2,mkdir"

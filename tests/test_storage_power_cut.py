@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.moves import complete, move_files
+from storage.durable.moves import complete, move_files
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted
 
@@ -21,7 +21,7 @@ FILES = 300
 WRITER = f"""
 import os, sys
 from pathlib import Path
-from storage.moves import move_files
+from storage.durable.moves import move_files
 day = Path(sys.argv[1])
 (day / "0").mkdir(parents=True)
 for number in range({FILES}):

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.atomic import lock_directory
 from storage.cli import main
+from storage.durable.files import lock_directory
+from storage.durable.moves import move_files, undo
 from storage.errors import StorageError
-from storage.moves import move_files, undo
 from storage.png import PngWriter
 from storage.split import split, undo_split
 from storage.stretches import GAP, TRAIN, VAL, divide

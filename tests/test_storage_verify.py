@@ -19,8 +19,8 @@ from PIL import Image
 
 from storage import Frame, open_recording
 from storage.cli import main
+from storage.durable.moves import move_files
 from storage.layout import find_problems
-from storage.moves import move_files
 from storage.png import decode_image, encode_png
 from storage.verify import fault, find_broken
 from storage.video.writer import VideoWriter
@@ -271,7 +271,7 @@ def test_many_left_overs_are_counted(tmp_path: Path) -> None:
 
 
 def test_temporaries_in_use_are_not_left_over(tmp_path: Path) -> None:
-    from storage.atomic import lock_directory
+    from storage.durable.files import lock_directory
 
     day = tmp_path / "day1"
     record(day, ["0", "1"])

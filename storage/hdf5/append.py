@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from storage.atomic import check_in_place, lock_descriptor, lock_file, rename_new, sync_directory, write_new
+from storage.durable.files import check_in_place, lock_descriptor, lock_file, rename_new, sync_directory, write_new
 from storage.errors import GoneError, StorageError, no_directory
 from storage.hdf5.columns import ADDED_TO, load_column, new_column
 from storage.hdf5.format import (

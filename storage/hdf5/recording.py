@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.dataset import natural_key
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats import open_recording
 from storage.frame import Frame
@@ -26,7 +27,6 @@ from storage.hdf5.format import Bytes, Dataset
 from storage.hdf5.table import Table
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session
-from storage.strangers import parse_json
 
 NO_LABEL = struct.pack("<h", -1)
 MOST_CLASSES = 4000  # what has room in an attribute

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from storage.atomic import rename_new, sync_directory, write_new
 from storage.dataset import check_class_name
+from storage.durable.files import rename_new, sync_directory, write_new
 from storage.errors import StorageError
 from storage.formats import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes

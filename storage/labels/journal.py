@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import lock_file, replace_file, sync_directory
+from storage.durable.files import lock_file, replace_file, sync_directory
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.strangers import parse_json
 
 VERSION = 1
 JOURNAL_NAME, TABLE_NAME = "labels.jsonl", "labels.csv"

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import lock_file, sync_directory
 from storage.dataset import FRAME_NAME
+from storage.durable.files import lock_file, sync_directory
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats import complete, open_recording
 from storage.heads import read_head
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
 from storage.png import PngReader
 from storage.recording import Recording
-from storage.strangers import parse_json
 
 VERSION = 1
 LIVE_NAME = "live.jsonl"

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from storage.durable.untrusted import parse_json
 from storage.matroska.elements import MUXER, Id, checksum, element, head, track_entry
 from storage.matroska.parse import elements_in, is_intact, parse_cluster, parse_tracks
 from storage.matroska.track import Block, Track
-from storage.strangers import parse_json
 
 NOTE_MARK = b"pi-capture:"
 MOST_SMALL = 1 << 20  # bytes of anything but a picture

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import replace_file
+from storage.durable.files import replace_file
 from storage.errors import StorageError
 from storage.mobilenet.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 

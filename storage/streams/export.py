@@ -15,11 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from storage.atomic import appearing, replace_file
+from storage.durable.files import appearing, replace_file
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.extract import GOES_ON, extract
 from storage.recording import Recording
-from storage.strangers import parse_json
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.streams.label_track import Interval, joined, read_intervals
 from storage.streams.tracks import (

@@ -18,8 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.atomic import appearing
 from storage.dataset import printable
+from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.movie import DECODING_TIMES_ONLY
 from storage.streams.align import Alignment, SyncEvent, align

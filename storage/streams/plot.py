@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.atomic import write_new
 from storage.dataset import natural_key
+from storage.durable.files import write_new
 from storage.errors import StorageError
 from storage.streams.extents import Extent, read_extents
 from storage.streams.label_track import Interval, read_intervals

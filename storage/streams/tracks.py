@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from storage.containers import CONTAINERS, COVER_PICTURE, Marks, open_container
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.strangers import parse_json
 from storage.streams.sample_track import LOWEST_SOUND_RATE
 
 if TYPE_CHECKING:

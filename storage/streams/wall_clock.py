@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.strangers import parse_json
+from storage.durable.untrusted import parse_json
 from storage.streams.tracks import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 
 if TYPE_CHECKING:

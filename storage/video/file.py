@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from storage.atomic import lock_descriptor, lock_file, rename_new, sync_directory
+from storage.durable.files import lock_descriptor, lock_file, rename_new, sync_directory
+from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
@@ -23,7 +24,6 @@ from storage.matroska.reader import Blocks, Contents, begins_element, read_conte
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
 from storage.sessions import close_interrupted
-from storage.strangers import parse_json
 from storage.streams.samples import marks_of, tracks_of
 from storage.video.codecs import CODECS, MAX_PIXELS, Codec
 

@@ -30,9 +30,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.atomic import lock_descriptor, rename_new, sync_directory
+from storage.durable.files import lock_descriptor, rename_new, sync_directory
+from storage.durable.untrusted import parse_json
 from storage.errors import BusyError, StorageError
-from storage.strangers import parse_json
 
 VERSION = 1
 
