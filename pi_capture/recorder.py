@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from storage.formats import Writer
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
@@ -230,7 +230,7 @@ class Recorder:
         self._samples.write(name, samples, None if timestamp is None else round(timestamp * 1e9), now_ns)
 
     def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
-        """Add samples as `check_samples` of `storage.streams.sample_track` returns them.
+        """Add samples as `check_samples` of `storage.tracks.sample_track` returns them.
 
         With ``wait=False`` they may be lost.
         """

@@ -24,7 +24,7 @@ from storage.durable.files import lock_file
 from storage.errors import StorageError
 from storage.formats import open_writer
 from storage.frame import Frame
-from storage.streams.sample_track import SampleTrack
+from storage.tracks.sample_track import SampleTrack
 
 SWITCH_SECONDS = 0.05  # what a camera's buffers bridge; if opening takes longer, the full segment gets longer instead
 TIDY_SECONDS = 10.0

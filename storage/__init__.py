@@ -4,6 +4,6 @@ from storage.errors import StorageError
 from storage.formats import open_recording
 from storage.frame import Frame
 from storage.recording import Recording
-from storage.streams.sample_track import SampleTrack
+from storage.tracks.sample_track import SampleTrack
 
 __all__ = ["Frame", "Recording", "SampleTrack", "StorageError", "open_recording"]

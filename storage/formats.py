@@ -19,7 +19,7 @@ from storage.frame import Frame
 from storage.recording import Recording
 
 if TYPE_CHECKING:
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 Encoded = TypeVar("Encoded")
 
@@ -190,7 +190,7 @@ def open_writer(
         The format's name; by the path's suffix if not given.
     options : mapping, optional
         Of the format (`Format.options`); those that are None count as not given.
-    tracks : sequence of storage.streams.sample_track.SampleTrack
+    tracks : sequence of storage.tracks.sample_track.SampleTrack
         Of sensors and sound, for a file that keeps such.
     pictures : bool
         Whether there will be frames at all.

@@ -17,9 +17,9 @@ from storage.heads import read_head
 from storage.png import PngReader
 from storage.recording import Recording
 from storage.sessions import read_sessions
-from storage.streams.extents import Extent, read_extents
-from storage.streams.samples_read import measured_rate
-from storage.streams.tracks import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.tracks.extents import Extent, read_extents
+from storage.tracks.samples_read import measured_rate
 
 MAX_SESSIONS = 20  # more are counted, not listed
 

@@ -21,7 +21,7 @@ from storage.errors import StorageError
 from storage.features import FeaturesReader
 from storage.formats import open_recording
 from storage.recording import Recording
-from storage.streams.picture_tracks import note_of_several
+from storage.tracks.picture_tracks import note_of_several
 from storage.transfer import in_order
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.containers import is_torn, open_movie, reason_of
 from storage.durable.untrusted import parse_json
 from storage.errors import DamagedPictureError, StorageError
 from storage.file_clock import FileClock
@@ -25,9 +24,10 @@ from storage.forks import renew_after_fork
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
-from storage.streams.label_track import Cue, label_tracks_for, labels_of_frames
-from storage.streams.picture_tracks import Wanted, choose, of_track
-from storage.streams.tracks import Track, duration_of, time_of, tracks_of, zero_of
+from storage.tracks.containers import is_torn, open_movie, reason_of
+from storage.tracks.demux import Track, duration_of, time_of, tracks_of, zero_of
+from storage.tracks.label_track import Cue, label_tracks_for, labels_of_frames
+from storage.tracks.picture_tracks import Wanted, choose, of_track
 from storage.video.codecs import MAX_PIXELS
 
 if TYPE_CHECKING:

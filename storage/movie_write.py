@@ -11,10 +11,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.containers import open_movie
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.streams.tracks import tracks_of
+from storage.tracks.containers import open_movie
+from storage.tracks.demux import tracks_of
 from storage.video.codecs import BT601
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ class Recording(Sequence[Frame]):
         Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
     of_track : str
         What tells this track of pictures from the first one of its file, where it is another: files beside the
-        recording have it in their names (`storage.streams.picture_tracks`).
+        recording have it in their names (`storage.tracks.picture_tracks`).
     """
 
     has_pictures = True

@@ -23,8 +23,8 @@ from storage.errors import BusyError, StorageError
 from storage.formats import find_format, open_recording
 from storage.png import MAX_PIXELS, SIGNATURE, PngReader, decode_image
 from storage.recording import Recording
-from storage.streams.picture_tracks import several
-from storage.streams.tracks import Track
+from storage.tracks.demux import Track
+from storage.tracks.picture_tracks import several
 
 MAX_BYTES = 1_000_000_000  # a larger file is no picture
 FILES_A_TASK = 32

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
-from storage.streams.tracks import facts_of_packet, open_media, packets_of, tracks_of
+from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
 from storage.video.writer import VideoReader
 from tests.live import sensor
 from tests.network import Line

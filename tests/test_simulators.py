@@ -16,7 +16,7 @@ from pi_capture import Recorder
 from storage import open_recording
 from storage.convert import convert
 from storage.extract import extract
-from storage.streams.tracks import read_tracks
+from storage.tracks.demux import read_tracks
 from tests.conftest import picture
 
 REPOSITORY = Path(__file__).parents[1]

@@ -31,7 +31,7 @@ from pi_capture.sources.stream import StreamSource
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, is_ours
-from storage.streams.tracks import free_name
+from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
     from pi_capture.sources import Size
@@ -473,7 +473,7 @@ def _bring_together(target: Path, parts: Sequence[Path]) -> int:
 def _same_packets(path: Path, number: int, merged: Path, place: int) -> bool:
     from itertools import zip_longest
 
-    from storage.streams.tracks import open_media, packets_of
+    from storage.tracks.demux import open_media, packets_of
 
     with open_media(path) as one, open_media(merged) as other:
         pairs = zip_longest(packets_of(one, number), packets_of(other, place))

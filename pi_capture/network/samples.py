@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pi_capture.samples.clock import SECOND, Dated
 from storage.matroska.stream import from_json
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
-from storage.streams.sample_track import CODECS, Codec, SampleTrack
-from storage.streams.samples import FIRST_TRACK, MAX_TRACKS
+from storage.tracks.sample_track import CODECS, Codec, SampleTrack
+from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

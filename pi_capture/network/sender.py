@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pi_capture.network.srt import Relay
     from pi_capture.samples.clock import Dated
     from storage.frame import Frame
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
     from storage.video.codecs import Codec
 
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)

@@ -20,7 +20,7 @@ from pi_capture.status import Status
 from storage.formats import find_format
 
 if TYPE_CHECKING:
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0
 BURST_NS = 2_000_000_000  # what a sensor had buffered before is through by then

@@ -17,7 +17,7 @@ from pi_capture.status import TrackSummary
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES = 16_000_000  # a minute and more of sound
 ITEM_BYTES = 500  # beside the samples
@@ -126,7 +126,7 @@ class SampleQueue:
         name : str
             Of the track.
         samples : ndarray
-            As `storage.streams.sample_track.check_samples` takes them. A gap before them is padded.
+            As `storage.tracks.sample_track.check_samples` takes them. A gap before them is padded.
         timestamp_ns : int or None
             When the first one was.
         now_ns : int
@@ -137,7 +137,7 @@ class SampleQueue:
         ValueError
             There is no such track, they don't fit it, or they begin before those that are there end.
         """
-        from storage.streams.sample_track import check_samples
+        from storage.tracks.sample_track import check_samples
 
         if name not in self._tracks:
             raise ValueError(f"there is no track {name!r}; there are {', '.join(self._tracks) or 'none'}")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from pi_capture.network.samples import SLACK_SECONDS, Arrived
 from pi_capture.samples.clock import SECOND, Dated, Window
-from storage.streams.tracks import free_name
+from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
     from pi_capture.recorder import Recorder
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 
 class ReceivedTracks:

@@ -23,7 +23,7 @@ from pi_capture.errors import CameraError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 FORMATS = {"f32le": "f32", "s16le": "s16", "text": "f32"}
 KEYS = ("rate", "channels", "format", "unit", "labels")
@@ -74,7 +74,7 @@ def parse_sensor(text: str) -> Sensor:
     UsageError
         It is none.
     """
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
     match = re.match(rf"([^,=]+)((?:,(?:{'|'.join(KEYS)})=[^,=]*)*)=(.+)$", text, re.DOTALL)
     if match is None:
@@ -108,7 +108,7 @@ class SampleSource(Protocol):
         """Begin. Raises CameraError if it can't."""
 
     def chunks(self) -> Iterator[NDArray[Any] | None]:
-        """Samples as `check_samples` of `storage.streams.sample_track` returns them, as they come; None for a silence.
+        """Samples as `check_samples` of `storage.tracks.sample_track` returns them, as they come; None for a silence.
 
         Raises CameraError where it ends before its time.
         """

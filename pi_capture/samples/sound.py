@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.samples.sensors import Command, SampleSource, Sensor
-from storage.streams.sample_track import SampleTrack
+from storage.tracks.sample_track import SampleTrack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CODECS = {"flac": "flac", "opus": "opus", "pcm": "s16"}
-"""What the command line calls them, and `storage.streams.samples`."""
+"""What the command line calls them, and `storage.tracks.samples`."""
 RATE, CHANNELS = 48000, 2  # what devices are asked for
 PROGRAMS = {
     "alsa": (f"arecord -q -t raw -f S16_LE -r {RATE} -c {CHANNELS} --buffer-time=1000000 -D", "alsa-utils"),

@@ -18,7 +18,7 @@ from storage.frame import Frame
 
 if TYPE_CHECKING:
     from pi_capture.network.samples import Arrived
-    from storage.streams.sample_track import SampleTrack
+    from storage.tracks.sample_track import SampleTrack
 
 Size = tuple[int, int]
 """Width and height in pixels."""

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError
 from pi_capture.sources.media_time import Clock, LiveClock
-from storage.containers import is_torn
 from storage.file_clock import FileClock
+from storage.tracks.containers import is_torn
 
 if TYPE_CHECKING:
     import av

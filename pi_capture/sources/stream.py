@@ -29,7 +29,7 @@ from pi_capture.sources.pixels import RgbConverter
 from storage.frame import Frame
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, from_json, is_ours
 from storage.matroska.track import Block
-from storage.streams.sample_track import SampleTrack
+from storage.tracks.sample_track import SampleTrack
 from storage.video.codecs import CODECS, MAX_PIXELS, Decoder
 
 PICTURES = 1  # the number of their track

@@ -42,7 +42,7 @@ def track_argument(parser: argparse.ArgumentParser) -> None:
 
 def tell_of_tracks(path: Path, track: str | None) -> None:
     """Say which tracks of pictures a file has, if they are several and none is chosen."""
-    from storage.streams.picture_tracks import note_of_several
+    from storage.tracks.picture_tracks import note_of_several
 
     note = note_of_several(path, "--track NAME") if track is None else None
     if note is not None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from storage.errors import StorageError
 from storage.streams.signals import Signal, brightness, envelope
-from storage.streams.tracks import Track, read_tracks
-from storage.streams.wall_clock import wall_clock
+from storage.tracks.demux import Track, read_tracks
+from storage.tracks.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     import numpy as np

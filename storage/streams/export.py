@@ -21,8 +21,7 @@ from storage.errors import StorageError, no_directory
 from storage.extract import GOES_ON, extract
 from storage.recording import Recording
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
-from storage.streams.label_track import Interval, joined, read_intervals
-from storage.streams.tracks import (
+from storage.tracks.demux import (
     Track,
     file_names,
     is_media,
@@ -33,7 +32,8 @@ from storage.streams.tracks import (
     time_of,
     zero_of,
 )
-from storage.streams.wall_clock import wall_clock
+from storage.tracks.label_track import Interval, joined, read_intervals
+from storage.tracks.wall_clock import wall_clock
 from storage.transfer import Progress
 from storage.video.reader import open_video
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.streams.samples_read import Part, decode_samples, times_ns, true_rate
-from storage.streams.tracks import Track, channel_labels
+from storage.tracks.demux import Track, channel_labels
+from storage.tracks.samples_read import Part, decode_samples, times_ns, true_rate
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,9 +23,7 @@ from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.movie import DECODING_TIMES_ONLY
 from storage.streams.align import Alignment, SyncEvent, align
-from storage.streams.extents import extents_by_table
-from storage.streams.label_track import INPUT_TAG, LABELS_TAG, carries_labels
-from storage.streams.tracks import (
+from storage.tracks.demux import (
     LABEL_FILES,
     Track,
     duration_of,
@@ -38,7 +36,9 @@ from storage.streams.tracks import (
     tracks_of,
     zero_of,
 )
-from storage.streams.wall_clock import moved_sessions
+from storage.tracks.extents import extents_by_table
+from storage.tracks.label_track import INPUT_TAG, LABELS_TAG, carries_labels
+from storage.tracks.wall_clock import moved_sessions
 from storage.transfer import Progress
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.streams.samples_read import decode_samples, scaled
-from storage.streams.tracks import Track, open_media, packets_of, zero_of
+from storage.tracks.demux import Track, open_media, packets_of, zero_of
+from storage.tracks.samples_read import decode_samples, scaled
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,8 @@ from typing import Any
 from storage.errors import StorageError
 from storage.matroska.reader import Contents
 from storage.matroska.track import Block, Track
-from storage.streams.sample_track import SampleTrack
-from storage.streams.samples import (
+from storage.tracks.sample_track import SampleTrack
+from storage.tracks.samples import (
     FIRST_TRACK,
     MAX_TRACKS,
     Packed,
@@ -45,7 +45,7 @@ class FileClock:
             self._origin_ns = timestamp_ns - self.begins * 1000
 
     def facts(self) -> dict[str, int]:
-        """What turns the file's time into timestamps again (`storage.streams.samples.Clock`)."""
+        """What turns the file's time into timestamps again (`storage.tracks.samples.Clock`)."""
         assert self._origin_ns is not None
         return {"begins_us": self.begins, "origin_ns": self._origin_ns}
 

@@ -24,7 +24,7 @@ from storage.matroska.reader import Blocks, Contents, begins_element, read_conte
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
 from storage.sessions import close_interrupted
-from storage.streams.samples import marks_of, tracks_of
+from storage.tracks.samples import marks_of, tracks_of
 from storage.video.codecs import CODECS, MAX_PIXELS, Codec
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks

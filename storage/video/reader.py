@@ -15,7 +15,7 @@ from storage.frame import Frame
 from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
 from storage.matroska.track import Block
 from storage.recording import Recording
-from storage.streams.samples import (
+from storage.tracks.samples import (
     SampleReader,
     clocks_of,
     tracks_of,
@@ -50,7 +50,7 @@ def open_video(path: Path, track: str | int | None = None) -> Recording:
         It is no video, has no such track, or is damaged.
     """
     from storage.movie import MovieReader
-    from storage.streams.picture_tracks import choose, find_picture_tracks
+    from storage.tracks.picture_tracks import choose, find_picture_tracks
 
     if not is_ours(path):
         return MovieReader(path, track)

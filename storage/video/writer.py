@@ -23,8 +23,8 @@ from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.track import SUBTITLE_TRACK, VIDEO_TRACK, Block, Track
 from storage.sessions import new_session
-from storage.streams.sample_track import SampleTrack
-from storage.streams.samples import (
+from storage.tracks.sample_track import SampleTrack
+from storage.tracks.samples import (
     FIRST_TRACK,
     Packed,
     tracks_of,
@@ -276,7 +276,7 @@ class VideoWriter:
             self._check_tracks()
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
-        """Add samples to a track, as `storage.streams.sample_track` checks them; the first one has that time.
+        """Add samples to a track, as `storage.tracks.sample_track` checks them; the first one has that time.
 
         One thread at a time adds to a track; it may be another than that of the pictures. Raises as `append`.
         """

@@ -13,10 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from storage.containers import CONTAINERS, COVER_PICTURE, Marks, open_container
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.streams.sample_track import LOWEST_SOUND_RATE
+from storage.tracks.containers import CONTAINERS, COVER_PICTURE, Marks, open_container
+from storage.tracks.sample_track import LOWEST_SOUND_RATE
 
 if TYPE_CHECKING:
     from av.container import InputContainer

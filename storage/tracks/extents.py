@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import read_block, read_contents, read_head
-from storage.streams.label_track import Cue, intervals_of
-from storage.streams.tracks import Track, duration_of, open_media, tag_of, time_of, zero_of
+from storage.tracks.demux import Track, duration_of, open_media, tag_of, time_of, zero_of
+from storage.tracks.label_track import Cue, intervals_of
 
 if TYPE_CHECKING:
     from av.packet import Packet

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.reader import Contents, read_block, read_front
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
-from storage.streams.sample_track import CODECS, SampleTrack
+from storage.tracks.sample_track import CODECS, SampleTrack
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,7 +14,7 @@ from pathlib import Path
 from storage.dataset import check_class_name
 from storage.errors import StorageError
 from storage.labels.intervals import MARKUP
-from storage.streams.tracks import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
+from storage.tracks.demux import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 
 SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of one label
 ROUNDED_NS = 1_000_000  # by so much the end of a label may be late, as Matroska files of other programs have it

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.streams.tracks import COARSE_NS, Track, facts_of_packet, open_media, packets_of, tag_of, time_of, zero_of
+from storage.tracks.demux import COARSE_NS, Track, facts_of_packet, open_media, packets_of, tag_of, time_of, zero_of
 
 if TYPE_CHECKING:
     import numpy as np

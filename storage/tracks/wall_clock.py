@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_json
-from storage.streams.tracks import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
+from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 
 if TYPE_CHECKING:
-    from storage.streams.tracks import Track
+    from storage.tracks.demux import Track
 
 
 @dataclass(frozen=True, slots=True)

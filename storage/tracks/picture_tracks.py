@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.streams.tracks import Track, file_names, is_media, read_tracks
+from storage.tracks.demux import Track, file_names, is_media, read_tracks
 from storage.video.file import is_ours
 
 Wanted = str | int | None

@@ -1,4 +1,4 @@
-"""What a track of samples is: a sensor's or a microphone's. How a file keeps it is in `storage.streams.samples`."""
+"""What a track of samples is: a sensor's or a microphone's. How a file keeps it is in `storage.tracks.samples`."""
 
 from __future__ import annotations
 
