@@ -171,8 +171,8 @@ class _Desk:
 
 def _check(path: Path) -> None:
     """Refuse what is no recording before anything is made there."""
-    from storage.dataset import locate
     from storage.errors import StorageError
+    from storage.formats.png.directory import locate
 
     if not path.exists():
         raise StorageError(f"{path}: no such recording")
@@ -184,7 +184,7 @@ def _check(path: Path) -> None:
 
 def _check_track(path: Path, track: str | None) -> str:
     """Refuse a file without pictures, or without that track of them; returns its `Recording.of_track`."""
-    from storage.formats import open_recording
+    from storage.formats.table import open_recording
 
     with open_recording(path, track=track) as recording:
         if not recording.has_pictures:
@@ -200,7 +200,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     from classify.opening import open_frames
     from classify.session import NONE, Session
     from storage.errors import StorageError
-    from storage.formats import open_recording
+    from storage.formats.table import open_recording
     from storage.labels.classes import renumbered
 
     path: Path = args.directory
@@ -225,8 +225,8 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
 def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: Recording) -> Classes:
     """The classes that are asked for, else those that were used here before, else those that a file came with."""
     from classify.opening import classes_of_file
-    from storage.dataset import check_class_name
     from storage.errors import StorageError
+    from storage.formats.png.directory import check_class_name
     from storage.labels.classes import choose_classes, known_classes
 
     known = known_classes(journal.entries)
@@ -266,7 +266,7 @@ def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
 def _legend(desk: _Desk) -> Legend:
     from classify.session import FIRST_FOREIGN
     from classify.showing import Legend
-    from storage.dataset import printable
+    from storage.formats.png.directory import printable
 
     opened, classes = desk.opened, desk.classes
     names = [
@@ -327,7 +327,7 @@ def _check_still_there(desk: _Desk) -> None:
 
 def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:
     from classify.session import NONE
-    from storage.dataset import natural_key, printable
+    from storage.formats.png.directory import natural_key, printable
 
     counts = sorted(applied.counts.items(), key=lambda item: natural_key(item[0]))
     named = dict(zip(desk.classes.directories, desk.classes.names, strict=True))
@@ -352,8 +352,8 @@ def _both(directory: str, named: dict[str, str]) -> str:
 
 def _undo(path: Path) -> int:
     from classify.commit import finish, take_back
-    from storage.dataset import printable
     from storage.errors import StorageError
+    from storage.formats.png.directory import printable
     from storage.labels.journal import LabelJournal, journal_path
     from storage.split import is_split
 
@@ -395,7 +395,7 @@ def _say(text: str) -> None:
 
 
 def _fail(reason: object) -> int:
-    from storage.dataset import printable
+    from storage.formats.png.directory import printable
 
     _say(f"classify: {printable(str(reason))}")
     return 1

@@ -16,7 +16,7 @@ from typing import Any
 
 from storage.durable.moves import complete, last_facts, move_files, undo
 from storage.errors import StorageError
-from storage.formats import label_writer
+from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
     Classes,

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
-from storage.dataset import check_class_name
 from storage.errors import StorageError
+from storage.formats.png.codec import PngReader
+from storage.formats.png.directory import check_class_name
 from storage.frame import Frame
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Classes, Entry, Labelled
-from storage.png import PngReader
 from storage.recording import Recording
 
 

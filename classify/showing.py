@@ -11,7 +11,7 @@ from classify.pictures import AROUND, Picture, Pictures
 from classify.playing import Player
 from classify.session import NONE, Session
 from classify.timeline import Near, near_stretch
-from storage.dataset import printable
+from storage.formats.png.directory import printable
 
 
 @dataclass(frozen=True, slots=True)

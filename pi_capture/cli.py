@@ -23,8 +23,8 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.commands.standard_streams import open_standard_streams
-from storage.dataset import printable
 from storage.errors import OptionError, StorageError, missing_library
+from storage.formats.png.directory import printable
 
 if TYPE_CHECKING:
     from pi_capture.config import Setting
@@ -244,7 +244,7 @@ def export_model(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
-    from storage.mobilenet.export import export_model
+    from storage.formats.features.export import export_model
 
     print(export_model(args.weights, args.out))
     return 0

@@ -187,7 +187,7 @@ def _window(question: Question) -> Iterator[Finding]:
 
 def _features(question: Question) -> Iterator[Finding]:
     """Only recordings of features need a network."""
-    from storage.mobilenet.extractor import Extractor
+    from storage.formats.features.extractor import Extractor
 
     try:
         Extractor()
@@ -309,7 +309,7 @@ def _disk(trial: Path) -> Finding:
 
 def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
     """The rate that each format holds, until all is durable, with pictures as noisy as a camera's."""
-    from storage.formats import all_formats
+    from storage.formats.table import all_formats
 
     pictures = _noisy_pictures(size)
     for row in all_formats():

@@ -26,14 +26,14 @@ from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
 from storage.durable.files import check_in_place
 from storage.errors import GoneError, StorageError
-from storage.formats import find_format, open_writer
+from storage.formats.table import find_format, open_writer
 from storage.frame import Frame, Packet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from storage.formats import Writer
+    from storage.formats.table import Writer
     from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
@@ -172,7 +172,7 @@ class Recorder:
                 raise ValueError(f"metadata must be JSON-serialisable: {error}") from None
 
         if isinstance(image, bytes | bytearray | memoryview):
-            from storage.png import decode_image
+            from storage.formats.png.codec import decode_image
 
             pixels = decode_image(bytes(image))
         else:

@@ -19,10 +19,10 @@ from pi_capture.amounts import parse_size, parse_time
 from pi_capture.clocks import is_synchronised
 from pi_capture.errors import UsageError
 from pi_capture.series import Segment, Series
-from storage.dataset import FRAME_NAME, SESSIONS_NAME
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
-from storage.formats import open_recording
+from storage.formats.png.directory import FRAME_NAME, SESSIONS_NAME
+from storage.formats.table import open_recording
 from storage.labels.journal import JOURNAL_NAME, journal_path
 from storage.sessions import read_sessions
 

@@ -22,7 +22,7 @@ from pi_capture.series import Series
 from pi_capture.status import Status, Summary
 from storage.durable.files import lock_file
 from storage.errors import StorageError
-from storage.formats import open_writer
+from storage.formats.table import open_writer
 from storage.frame import Frame
 from storage.tracks.sample_track import SampleTrack
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Self
 
 from pi_capture.errors import UsageError
-from storage.dataset import locate
-from storage.formats import find_format
+from storage.formats.png.directory import locate
+from storage.formats.table import find_format
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def plain_png(frames: Frames, number: int, directory: Path) -> None:
 
 
 def floor_png(frames: Frames, number: int, directory: Path) -> float:
-    from storage.png import encode_png
+    from storage.formats.png.codec import encode_png
 
     encoded = [encode_png(frame, {"Index": "0", "Timestamp": "0"}) for frame in frames]
     directory.mkdir()
@@ -197,7 +197,7 @@ def run_one(way: Way, frames_file: Path, number: int, path: Path) -> dict[str, f
     import PIL.PngImagePlugin  # noqa: F401  (starting up is not measured)
 
     import pi_capture.recorder  # noqa: F401  (as above)
-    import storage.png  # noqa: F401  (as above)
+    import storage.formats.png.codec  # noqa: F401  (as above)
 
     frames = np.load(frames_file)
     resident_kb = memory_kb("VmRSS")

@@ -65,8 +65,8 @@ def keystrokes(frames: int, seeds: int) -> dict[str, Any]:
 def _record_demo(day: Path, frames: int, seed: int) -> Truth:
     """Record the demo scene; returns the true labels."""
     from pi_capture.sources.demo import draw
+    from storage.formats.png.codec import PngWriter
     from storage.frame import Frame
-    from storage.png import PngWriter
 
     writer = PngWriter(day)
     truth = []
@@ -241,8 +241,8 @@ def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
     from classify.pictures import Pictures
     from classify.session import Session
     from classify.showing import Legend
+    from storage.formats.png.codec import PngReader
     from storage.labels.journal import Classes, LabelJournal
-    from storage.png import PngReader
 
     reader = PngReader(day)
     classes = Classes(tuple("01234"), tuple("01234"))
@@ -348,7 +348,7 @@ sys.exit(status)
 
 def scale(frames: int, directory: Path) -> dict[str, Any]:
     """Open, label and sort a directory of many frames; times in seconds."""
-    from storage.dataset import frame_name
+    from storage.formats.png.directory import frame_name
     from storage.labels.given import DEFAULT
     from storage.labels.journal import LabelJournal, Labelled, journal_path
 
@@ -396,8 +396,8 @@ def _share(ascending: list[float], share: float) -> float:
 def _make_many(day: Path, frames: int) -> None:
     """Frames of the demo scene under many names; a thousand are different, the rest are links to them."""
     from pi_capture.sources.demo import draw
-    from storage.dataset import frame_name
-    from storage.png import encode_png
+    from storage.formats.png.codec import encode_png
+    from storage.formats.png.directory import frame_name
 
     day.mkdir(parents=True)
     for number in range(min(frames, 1000)):

@@ -22,7 +22,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pi_capture.sources.demo import CLASSES, draw
-from storage.mobilenet.extractor import Extractor
+from storage.formats.features.extractor import Extractor
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100)
 SECONDS, HELD_OUT, GAP_SECONDS = 480.0, 0.3, 4.0

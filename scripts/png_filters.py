@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure PNG's five row filters with the deflate that the recorder uses: why `storage.png` has the one it has.
+"""Measure PNG's five row filters with the deflate that the recorder uses: why `storage.formats.png.codec` has the one it has.
 
 python scripts/png_filters.py [--json] [--video FILE]
 """
@@ -48,7 +48,7 @@ def measure_filters(video: Path | None) -> list[dict[str, Any]]:
     """Size, and the best of several times, of each filter with the deflate that the recorder uses."""
     from isal import igzip_lib
 
-    from storage.png import DEFLATE_LEVEL, WINDOW_BITS
+    from storage.formats.png.codec import DEFLATE_LEVEL, WINDOW_BITS
 
     def fastest(work: Callable[[], object]) -> float:
         times = []

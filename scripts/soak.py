@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pi_capture.series import Series
 from storage import StorageError, open_recording
+from storage.formats.png.codec import read_texts
 from storage.frame import Frame
-from storage.png import read_texts
 
 FPS = 30
 MEGABYTE = 1e6

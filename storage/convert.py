@@ -15,17 +15,17 @@ from typing import Any
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.extract import extract
-from storage.formats import Writer, find_format, open_recording, open_writer
-from storage.heads import read_head
+from storage.formats.movie.reader import MovieReader
+from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
+from storage.formats.png.codec import PngReader
+from storage.formats.png.head import read_head
+from storage.formats.table import Writer, find_format, open_recording, open_writer
+from storage.formats.video.writer import VideoWriter
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.given import labels_as_they_stand
 from storage.labels.journal import write_table
-from storage.movie import MovieReader
-from storage.movie_write import SUFFIXES, USUAL_CRF, MovieWriter
-from storage.png import PngReader
 from storage.recording import Recording
 from storage.transfer import Progress, elapsed_ns, stretches, transfer
-from storage.video.writer import VideoWriter
 
 
 def convert(
@@ -49,13 +49,13 @@ def convert(
     target : path
         What must not be there yet; a directory may be, if it is this conversion that began it.
     track : str or int, optional
-        Which track of pictures, as in `storage.formats.open_recording`.
+        Which track of pictures, as in `storage.formats.table.open_recording`.
     fps : float, optional
         Give frame n the time n / fps instead of its own. Pictures without times of their own need it.
     codec, crf : str, int, optional
-        Of a ``.mkv``, as in `storage.video.writer.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, always H.264.
+        Of a ``.mkv``, as in `storage.formats.video.writer.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, always H.264.
     weights : str, optional
-        Of a ``.features.h5``, as in `storage.features.FeaturesWriter`.
+        Of a ``.features.h5``, as in `storage.formats.features.recording.FeaturesWriter`.
     progress : callable, optional
         Told how many of how many frames are done.
     threads : int, optional

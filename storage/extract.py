@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.dataset import FRAME_NAME, class_directories, image_names, locate
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats import open_recording
+from storage.formats.png.codec import PngWriter
+from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
+from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.given import labels_as_they_stand
-from storage.png import PngWriter
 from storage.recording import Recording
 from storage.sessions import read_sessions
 from storage.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
@@ -57,7 +57,7 @@ def extract(
     target : path
         A new directory, or one that an extraction from the same source has begun.
     track : str or int, optional
-        Of a path: which track of pictures, as in `storage.formats.open_recording`.
+        Of a path: which track of pictures, as in `storage.formats.table.open_recording`.
     every : int, optional
         Only each so-manieth frame.
     fps : float, optional

@@ -18,7 +18,7 @@ class Packet:
     Attributes
     ----------
     codec : str
-        One of `storage.video.codecs.CODECS`.
+        One of `storage.formats.video.codecs.CODECS`.
     data : bytes
     number : int
         0, 1, 2 … in the encoder's order. A picture that is no keyframe is decoded with the one before it: where a

@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from storage.dataset import natural_key, printable
 from storage.errors import StorageError
-from storage.formats import find_format, open_recording
-from storage.heads import read_head
-from storage.png import PngReader
+from storage.formats.png.codec import PngReader
+from storage.formats.png.directory import natural_key, printable
+from storage.formats.png.head import read_head
+from storage.formats.table import find_format, open_recording
 from storage.recording import Recording
 from storage.sessions import read_sessions
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
@@ -111,7 +111,7 @@ class Info:
 
 
 def describe(path: Path, *, track: str | int | None = None) -> Info:
-    """What the recording at `path` holds; of its frames, those of `track`, as in `storage.formats.open_recording`.
+    """What the recording at `path` holds; of its frames, those of `track`, as in `storage.formats.table.open_recording`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """What training frameworks stumble over in a data directory, checked by the rules that each of them publishes.
 
-The layout that all of them read is in `storage.dataset`; this module finds what a person, another program or an
+The layout that all of them read is in `storage.formats.png.directory`; this module finds what a person, another program or an
 interrupted one has put in its way, and names the reader that it breaks. Damaged frames are `storage.verify`'s business.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.dataset import IMAGE_SUFFIXES, class_directories, image_names
 from storage.durable.files import lock_directory
 from storage.durable.moves import is_interrupted
 from storage.errors import StorageError
+from storage.formats.png.directory import IMAGE_SUFFIXES, class_directories, image_names
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE

@@ -20,10 +20,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from storage.dataset import class_directories, frame_name, image_names, natural_key, next_number
 from storage.durable.files import lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.errors import StorageError, no_directory
-from storage.heads import Head, read_head
+from storage.formats.png.directory import class_directories, frame_name, image_names, natural_key, next_number
+from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.journal import Classes, journal_path
 from storage.layout import SPLIT_WORDS

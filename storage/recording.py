@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
-from storage.dataset import natural_key
+from storage.formats.png.directory import natural_key
 from storage.frame import Frame
 
 

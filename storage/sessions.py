@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.dataset import SESSIONS_NAME
 from storage.durable.files import replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
+from storage.formats.png.directory import SESSIONS_NAME
 
 VERSION = 1
 

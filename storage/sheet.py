@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.dataset import natural_key
 from storage.durable.files import write_new
 from storage.errors import StorageError
-from storage.formats import open_recording
+from storage.formats.png.directory import natural_key
+from storage.formats.table import open_recording
 from storage.recording import Recording
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PAPER, INK, FAINT, BAR = "#ffffff", "#1d2129", "#6b7280", "#3b82f6"
 def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None = None) -> None:
     """Draw a contact sheet of recordings, of any format, and write it as a PNG file that must not exist yet.
 
-    `track` is as in `storage.formats.open_recording`.
+    `track` is as in `storage.formats.table.open_recording`.
 
     Raises
     ------

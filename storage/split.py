@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.dataset import SESSIONS_NAME, class_directories, image_names, natural_key, next_number
 from storage.durable.files import lock_directory
 from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
-from storage.heads import Head, read_head
+from storage.formats.png.directory import SESSIONS_NAME, class_directories, image_names, natural_key, next_number
+from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.given import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME

@@ -16,15 +16,15 @@ from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats import Writer
+from storage.formats.png.codec import PngReader
+from storage.formats.png.head import read_head
+from storage.formats.table import Writer
 from storage.frame import Frame
-from storage.heads import read_head
-from storage.png import PngReader
 from storage.recording import Recording
 from storage.sessions import read_sessions
 
 if TYPE_CHECKING:
-    from storage.movie_write import MovieWriter
+    from storage.formats.movie.writer import MovieWriter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.mobilenet.export import export_model
-from storage.mobilenet.weights import exported_name
+from storage.formats.features.export import export_model
+from storage.formats.features.weights import exported_name
 from tests.weights import make_random
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from storage.dataset import frame_name
 from storage.errors import StorageError
-from storage.formats import Format
+from storage.formats.png.codec import PngWriter, read_texts
+from storage.formats.png.directory import frame_name
+from storage.formats.table import Format
 from storage.frame import Frame
-from storage.png import PngWriter, read_texts
 from storage.recording import Recording
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.formats.png.codec import PngWriter
 from storage.frame import Frame
 from storage.labels.journal import journal_path
-from storage.png import PngWriter
 
 
 def record_brightening(day: Path, frames: int) -> None:

@@ -15,8 +15,8 @@ from classify.commit import DEFAULT, Placement, finish, move_labelled
 from classify.keeping import Keeper, replay
 from classify.session import NONE, Session
 from storage.errors import StorageError
+from storage.formats.png.codec import PngReader
 from storage.labels.journal import LabelJournal, journal_path
-from storage.png import PngReader
 from tests.labelled import everything
 from tests.labeller import Person, classes, classify, record_brightening
 from tests.test_storage_moves import as_nobody

@@ -14,9 +14,9 @@ from classify.labelling import Ended, Labelling, Work
 from classify.pictures import Pictures
 from classify.session import Session
 from classify.showing import Legend
+from storage.formats.png.codec import PngReader
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Entry, LabelJournal
-from storage.png import PngReader
 from tests.labelled import record
 
 KEYS = "0123b9u4!s"

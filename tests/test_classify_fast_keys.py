@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage.formats.png.codec import PngWriter
 from storage.frame import Frame
-from storage.png import PngWriter
 from tests.labeller import Person, classes
 
 SCENES = (0, 20, 45, 60)  # where each begins; the last is the end

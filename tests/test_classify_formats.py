@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pi_capture import Recorder
-from storage.formats import open_recording
+from storage.formats.table import open_recording
 from tests.conftest import picture, write_video
 from tests.labeller import Person
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
-from storage.png import is_whole_png
+from storage.formats.png.codec import is_whole_png
 
 DEMO = ["--camera", "demo", "--fps", "60"]
 

@@ -22,11 +22,11 @@ from storage import Frame, StorageError, open_recording
 from storage.cli import main
 from storage.convert import convert
 from storage.extract import extract
+from storage.formats.video.writer import VideoWriter
 from storage.info import describe
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
-from storage.video.writer import VideoWriter
 from tests.conftest import picture, write_video
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")

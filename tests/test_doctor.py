@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from storage.formats import FORMATS
+from storage.formats.table import FORMATS
 from tests.test_cli import run
 
 

@@ -18,8 +18,8 @@ import pytest
 from pi_capture import Recorder
 from storage import Frame, StorageError, open_recording
 from storage.extract import Extracted, extract
-from storage.png import read_texts
-from storage.video.writer import VideoWriter
+from storage.formats.png.codec import read_texts
+from storage.formats.video.writer import VideoWriter
 from tests.conftest import picture, write_video
 
 LABELS = [None] * 10 + ["door"] * 20 + [None] * 5 + ["0"] * 15

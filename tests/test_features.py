@@ -20,8 +20,8 @@ from PIL import Image
 
 from pi_capture import Recorder
 from storage import StorageError, open_recording
-from storage.features import FeaturesReader, FeaturesWriter, write_labels
-from storage.mobilenet.extractor import Extractor
+from storage.formats.features.extractor import Extractor
+from storage.formats.features.recording import FeaturesReader, FeaturesWriter, write_labels
 from tests.conftest import REFERENCE, picture
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.formats.video.writer import VideoWriter
 from storage.frame import Frame
 from storage.recording import Recording
-from storage.video.writer import VideoWriter
 
 COUNT = 24
 SHAPE = (360, 640, 3)  # large enough for FFmpeg to decode and scale in several threads

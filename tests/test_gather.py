@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.formats.video.writer import VideoReader
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
-from storage.video.writer import VideoReader
 from tests.live import sensor
 from tests.network import Line
 from tests.test_live_labels import Terminal, label_a_while, recording

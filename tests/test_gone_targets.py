@@ -14,7 +14,7 @@ import pytest
 from pi_capture import Recorder, RecordingError
 from pi_capture.segments import Limit, SegmentedRecorder
 from storage import Frame, StorageError, open_recording
-from storage.formats import label_writer, open_writer
+from storage.formats.table import label_writer, open_writer
 
 TARGETS = ("trip.mkv", "trip.h5", "trip.features.h5", "trip")
 

@@ -18,7 +18,7 @@ import pytest
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
-from storage.hdf5.frames import Hdf5Reader, Hdf5Writer, write_labels
+from storage.formats.hdf5.frames import Hdf5Reader, Hdf5Writer, write_labels
 
 
 def picture(n: int, size: tuple[int, int] = (16, 12)) -> np.ndarray:
@@ -157,7 +157,7 @@ def test_a_killed_session_is_told_as_interrupted_and_its_tail_goes(tmp_path: Pat
     path = tmp_path / "day1.h5"
     program = f"""if 1:
         import os
-        from storage.hdf5.frames import Hdf5Writer
+        from storage.formats.hdf5.frames import Hdf5Writer
         from tests.test_hdf5 import append
         from pathlib import Path
         writer = Hdf5Writer(Path({str(path)!r}))

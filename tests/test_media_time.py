@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from pi_capture.sources.media_time import LiveClock, Thinner
-from storage.file_clock import FileClock
+from storage.formats.movie.clock import FileClock
 
 MS = 1_000_000
 SECOND = 1_000_000_000

@@ -19,8 +19,8 @@ import pytest
 
 from pi_capture import Recorder
 from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.formats.video.writer import VideoWriter
 from storage.streams.merge import merge_streams
-from storage.video.writer import VideoWriter
 from tests.conftest import picture, write_video
 
 REPOSITORY = Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def test_every_packet_is_as_it_was_and_where_it_belongs(tmp_path: Path) -> None:
 
 
 def test_labels_written_behind_everything_come_in_their_place(tmp_path: Path) -> None:
-    from storage.video.writer import write_labels
+    from storage.formats.video.writer import write_labels
 
     mine = recorded(tmp_path / "A.mkv", [n * 100_000_000 for n in range(60)])
     write_labels(mine, ["a"] * 30 + ["b"] * 30)

@@ -16,10 +16,10 @@ import pytest
 from storage import StorageError, open_recording
 from storage.convert import convert
 from storage.extract import extract
+from storage.formats.movie.reader import MovieReader
+from storage.formats.video.writer import write_labels
 from storage.labels.journal import write_table
-from storage.movie import MovieReader
 from storage.recording import Recording
-from storage.video.writer import write_labels
 from tests.conftest import REFERENCE, write_video
 
 MADE_BY = {

@@ -25,8 +25,8 @@ from pi_capture.sources import Encoding, open_source
 from pi_capture.sources import picamera2_h264 as h264
 from pi_capture.status import Summary
 from storage import Frame, open_recording
-from storage.video.h264 import packet_from_annex_b
-from storage.video.writer import VideoReader
+from storage.formats.video.h264 import packet_from_annex_b
+from storage.formats.video.writer import VideoReader
 from tests.test_picamera2 import FIRST_NS, FRAME_NS, Picamera2, Request, pi, reported, take
 
 __all__ = ["pi"]

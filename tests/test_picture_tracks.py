@@ -16,8 +16,8 @@ import pytest
 from storage import Frame, StorageError, open_recording
 from storage.convert import convert
 from storage.extract import extract
+from storage.formats.video.writer import VideoWriter
 from storage.streams.merge import merge_streams
-from storage.video.writer import VideoWriter
 from tests.conftest import picture
 from tests.labeller import Person, classes
 

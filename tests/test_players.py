@@ -14,9 +14,9 @@ import pytest
 from pi_capture import Recorder
 from storage import SampleTrack, open_recording
 from storage.convert import convert
+from storage.formats.video.writer import VideoReader
 from storage.matroska import elements
 from storage.streams.merge import merge_streams
-from storage.video.writer import VideoReader
 
 RATE = 16_000
 GYRO, SLOW = SampleTrack("gyro", 120, 3), SampleTrack("scale", 10, 2, "s16")

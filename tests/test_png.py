@@ -21,7 +21,7 @@ from PIL import Image
 from pi_capture import Recorder
 from storage import open_recording
 from storage.errors import StorageError
-from storage.png import decode_image, encode_png, is_whole_png, read_texts
+from storage.formats.png.codec import decode_image, encode_png, is_whole_png, read_texts
 
 pictures = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
 texts = st.dictionaries(

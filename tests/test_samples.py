@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder
 from storage import SampleTrack, StorageError, open_recording
-from storage.video.file import repair
-from storage.video.writer import VideoReader
+from storage.formats.video.file import repair
+from storage.formats.video.writer import VideoReader
 
 RATE = 48000
 DECODE = "-map", "0", "-map", "-0:s", "-f", "null", "-"

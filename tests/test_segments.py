@@ -204,7 +204,7 @@ def label(path: Path, how: str) -> None:
     elif how == "note":
         (path / "notes.txt").write_text("the good one") if path.is_dir() else Path(f"{path}.txt").write_text("mine")
     elif how == "inside":
-        from storage.formats import find_format
+        from storage.formats.table import find_format
 
         module: Any = __import__(find_format(path).module, fromlist=["write_labels"])
         module.write_labels(path, ["door", *[None] * (len(numbers(path)) - 1)])

@@ -17,7 +17,7 @@ import pytest
 from pi_capture import CameraError, UsageError, record
 from pi_capture.samples.clock import SampleClock
 from pi_capture.samples.sensors import Command, parse_sensor
-from storage.video.writer import VideoReader
+from storage.formats.video.writer import VideoReader
 from tests.live import clicking, counting, flashing, sensor, session_of
 
 CAPTURE = [sys.executable, "-m", "pi_capture"]

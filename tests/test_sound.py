@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pi_capture import CameraError, UsageError, record
-from storage.video.writer import VideoReader
+from storage.formats.video.writer import VideoReader
 from tests.test_samples import programs_accept
 
 SINE = "lavfi:sine=frequency=440:sample_rate=48000"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from storage.cli import main
-from storage.formats import FORMATS
+from storage.formats.table import FORMATS
 from storage.info import describe
 from tests.labelled import NPZ, everything, record
 

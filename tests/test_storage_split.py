@@ -21,7 +21,7 @@ from storage.cli import main
 from storage.durable.files import lock_directory
 from storage.durable.moves import move_files, undo
 from storage.errors import StorageError
-from storage.png import PngWriter
+from storage.formats.png.codec import PngWriter
 from storage.split import split, undo_split
 from storage.stretches import GAP, TRAIN, VAL, divide
 from tests.labelled import everything, record, times

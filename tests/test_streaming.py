@@ -20,10 +20,10 @@ import pytest
 from pi_capture.network.sender import answer
 from pi_capture.sources.stream import measured
 from storage import open_recording
+from storage.formats.video.codecs import Encoder, find_codec
 from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening
 from storage.matroska.track import VIDEO_TRACK, Block, Track
-from storage.video.codecs import Encoder, find_codec
 from tests.network import Line
 
 HERE = Path(__file__).parents[1]

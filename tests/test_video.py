@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.formats.video.codecs import CODECS, MAX_PIXELS
+from storage.formats.video.file import repair
+from storage.formats.video.writer import VideoReader, VideoWriter, write_labels
 from storage.matroska import elements
 from storage.matroska.elements import SEGMENT_BODY
 from storage.matroska.reader import read_contents, read_head
 from storage.matroska.table import MAGIC
 from storage.matroska.track import Block
-from storage.video.codecs import CODECS, MAX_PIXELS
-from storage.video.file import repair
-from storage.video.writer import VideoReader, VideoWriter, write_labels
 
 LOSSLESS = [codec.name for codec in CODECS if codec.lossless]
 

@@ -16,9 +16,9 @@ from av.video.frame import PictureType
 
 from pi_capture import Recorder
 from storage import Frame, StorageError, open_recording
-from storage.video.file import repair
-from storage.video.h264 import packet_from_annex_b
-from storage.video.writer import VideoWriter
+from storage.formats.video.file import repair
+from storage.formats.video.h264 import packet_from_annex_b
+from storage.formats.video.writer import VideoWriter
 from tests.test_video import ffprobe, picture
 
 SIZE = (96, 64)

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.formats.video.codecs import Encoder, find_codec
+from storage.formats.video.writer import VideoReader
 from storage.labels.given import labels_as_they_stand
 from storage.labels.live import live_path
 from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening
 from storage.matroska.track import AUDIO_TRACK, VIDEO_TRACK, Block, Sound, Track
-from storage.video.codecs import Encoder, find_codec
-from storage.video.writer import VideoReader
 from tests.live import sensor
 from tests.network import Line
 from tests.test_gather import RELAY

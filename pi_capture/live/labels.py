@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import UsageError
-from storage.dataset import check_class_name
 from storage.errors import StorageError
+from storage.formats.png.directory import check_class_name
 
 if TYPE_CHECKING:
     from pi_capture.recorder import Recorder
@@ -144,7 +144,7 @@ class LiveLabels:
         StorageError
             The labels can't be kept.
         """
-        from storage.dataset import locate
+        from storage.formats.png.directory import locate
 
         self._target, self._clock = recorder.target, clock
         self._in_frames = recorder.backend in FORMATS_WITH_LABELS

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pi_capture.network.samples import Waiting
     from pi_capture.network.srt import Relay
     from pi_capture.samples.clock import Dated
+    from storage.formats.video.codecs import Codec
     from storage.frame import Frame
     from storage.tracks.sample_track import SampleTrack
-    from storage.video.codecs import Codec
 
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
 SEND_BUFFER_BYTES = 512 * 1024  # what the system holds back is late, and makes the clocks' exchange less exact
@@ -79,7 +79,7 @@ class Sender:
     ) -> None:
         from pi_capture.network.srt import check_program
         from storage.errors import StorageError
-        from storage.video.codecs import find_codec
+        from storage.formats.video.codecs import find_codec
 
         try:
             self._codec: Codec = find_codec(address.codec)
@@ -263,7 +263,7 @@ class _Stream:
     """What goes over one connection, as bytes. Its time begins with the first frame."""
 
     def __init__(self, codec: Codec, first: Frame, samples: Outgoing, labels: LiveLabels | None) -> None:
-        from storage.video.codecs import Encoder
+        from storage.formats.video.codecs import Encoder
 
         self._codec, self._samples, self._labels = codec, samples, labels
         self._size = first.pixels.shape[1], first.pixels.shape[0]

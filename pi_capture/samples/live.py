@@ -17,7 +17,7 @@ from pi_capture.recorder import Recorder
 from pi_capture.samples.clock import Dated, SampleClock, Window
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status
-from storage.formats import find_format
+from storage.formats.table import find_format
 
 if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack

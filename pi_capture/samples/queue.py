@@ -24,7 +24,7 @@ ITEM_BYTES = 500  # beside the samples
 
 
 class SampleWriter(Protocol):
-    """What a format's writer has that takes samples (`storage.video.writer.VideoWriter`)."""
+    """What a format's writer has that takes samples (`storage.formats.video.writer.VideoWriter`)."""
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None: ...
     def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None: ...

@@ -87,7 +87,7 @@ class Encoding(Protocol):
         Parameters
         ----------
         codec : str
-            One of `storage.video.codecs.CODECS`.
+            One of `storage.formats.video.codecs.CODECS`.
         crf : int
             The quality wanted: lower is better and larger.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError
 from pi_capture.sources.media_time import Clock, LiveClock
-from storage.file_clock import FileClock
+from storage.formats.movie.clock import FileClock
 from storage.tracks.containers import is_torn
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from storage.file_clock import SLIP_NS
+from storage.formats.movie.clock import SLIP_NS
 
 LATEST_NS = 15_000_000_000  # a picture older than this on arrival was not under way: its clock was set anew
 DRIFT = 1e-4  # how much faster than ours a sender's clock may run: quartz is better than 100 ppm

@@ -2,7 +2,7 @@
 
 picamera2 would encode whatever the camera delivers; here its encoder is given the frames that
 `pi_capture.sources.picamera2` takes and no others, so that each gets its packet. A Pi 5 has no such encoder: there, and
-for pictures that this one can't take, `storage.video.writer` encodes the pixels.
+for pictures that this one can't take, `storage.formats.video.writer` encodes the pixels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pi_capture.errors import CameraError
+from storage.formats.video.codecs import KeySchedule, find_codec, most_between_keys
+from storage.formats.video.h264 import packet_from_annex_b
 from storage.frame import Frame
-from storage.video.codecs import KeySchedule, find_codec, most_between_keys
-from storage.video.h264 import packet_from_annex_b
 
 NODE = Path("/sys/class/video4linux/video11/name")  # the one that picamera2 opens
 DRIVER = "bcm2835-codec"

@@ -26,11 +26,11 @@ from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media_time import Thinner
 from pi_capture.sources.pixels import RgbConverter
+from storage.formats.video.codecs import CODECS, MAX_PIXELS, Decoder
 from storage.frame import Frame
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, from_json, is_ours
 from storage.matroska.track import Block
 from storage.tracks.sample_track import SampleTrack
-from storage.video.codecs import CODECS, MAX_PIXELS, Decoder
 
 PICTURES = 1  # the number of their track
 FRONT_BYTES = 512

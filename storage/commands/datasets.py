@@ -19,7 +19,7 @@ from storage.commands.console import (
     tell_of_tracks,
     track_argument,
 )
-from storage.dataset import printable
+from storage.formats.png.directory import printable
 
 if TYPE_CHECKING:
     from storage.split import Split

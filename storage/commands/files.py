@@ -17,7 +17,7 @@ from storage.commands.console import (
     tell_of_tracks,
     track_argument,
 )
-from storage.dataset import printable
+from storage.formats.png.directory import printable
 
 # -------------------------------------------------------------------------------------------------------------- extract
 
@@ -110,7 +110,7 @@ def convert(args: argparse.Namespace) -> int:
 
 def _sample_tracks(source: Path) -> list[str]:
     """The names of the sensors and sound that are in a recording of ours."""
-    from storage.formats import open_recording
+    from storage.formats.table import open_recording
 
     with open_recording(source) as recording:
         return [track.name for track in getattr(recording, "tracks", ())]

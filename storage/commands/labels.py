@@ -29,8 +29,8 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def labels(args: argparse.Namespace) -> int:
-    from storage.dataset import printable
     from storage.errors import StorageError
+    from storage.formats.png.directory import printable
     from storage.labels.files import export_labels, find_intervals, import_labels
 
     path: Path = args.recording

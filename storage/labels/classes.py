@@ -12,9 +12,9 @@ from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 
-from storage.dataset import class_directories, natural_key
 from storage.errors import StorageError
-from storage.formats import open_recording
+from storage.formats.png.directory import class_directories, natural_key
+from storage.formats.table import open_recording
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
 from storage.recording import Recording
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from storage.dataset import check_class_name
 from storage.durable.files import rename_new, sync_directory, write_new
 from storage.errors import StorageError
-from storage.formats import label_writer, open_recording
+from storage.formats.png.directory import check_class_name
+from storage.formats.table import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
 from storage.labels.given import frame_names, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
@@ -69,7 +69,7 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
     ----------
     path, target : path
     track : str or int, optional
-        As in `storage.formats.open_recording`.
+        As in `storage.formats.table.open_recording`.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
         Take away the labels that are there. Else frames without a label get one, and a frame that has another label
         than the file says is an error.
     track : str or int, optional
-        As in `storage.formats.open_recording`.
+        As in `storage.formats.table.open_recording`.
 
     Raises
     ------

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
+from storage.formats.png.codec import PngReader
 from storage.labels.classes import known_classes, renumbered
 from storage.labels.journal import (
     Entry,
@@ -16,7 +17,6 @@ from storage.labels.journal import (
     from_runs,
     journal_path,
 )
-from storage.png import PngReader
 from storage.recording import Recording
 
 

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.dataset import FRAME_NAME
 from storage.durable.files import lock_file, sync_directory
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats import complete, open_recording
-from storage.heads import read_head
+from storage.formats.png.codec import PngReader
+from storage.formats.png.directory import FRAME_NAME
+from storage.formats.png.head import read_head
+from storage.formats.table import complete, open_recording
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
-from storage.png import PngReader
 from storage.recording import Recording
 
 VERSION = 1

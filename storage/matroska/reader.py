@@ -2,7 +2,7 @@
 
 Where a file has its table, nothing but that is read; where not, the small fields at the front of each cluster. Nothing
 in a file is believed: lengths end where the file ends, and each block has its checksum. Other Matroska files are left
-to FFmpeg (`storage.movie`).
+to FFmpeg (`storage.formats.movie.reader`).
 """
 
 from __future__ import annotations

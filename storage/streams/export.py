@@ -19,6 +19,7 @@ from storage.durable.files import appearing, replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.extract import GOES_ON, extract
+from storage.formats.video.reader import open_video
 from storage.recording import Recording
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.tracks.demux import (
@@ -35,7 +36,6 @@ from storage.tracks.demux import (
 from storage.tracks.label_track import Interval, joined, read_intervals
 from storage.tracks.wall_clock import wall_clock
 from storage.transfer import Progress
-from storage.video.reader import open_video
 
 Part = Literal["frames", "sensors", "sound", "labels"]
 MANIFEST = "export.json"

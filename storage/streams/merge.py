@@ -18,10 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.dataset import printable
 from storage.durable.files import appearing
 from storage.errors import StorageError
-from storage.movie import DECODING_TIMES_ONLY
+from storage.formats.movie.reader import DECODING_TIMES_ONLY
+from storage.formats.png.directory import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (
     LABEL_FILES,

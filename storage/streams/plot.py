@@ -14,15 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.dataset import natural_key
 from storage.durable.files import write_new
 from storage.errors import StorageError
+from storage.formats.png.directory import natural_key
+from storage.formats.video.reader import open_video
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.label_track import Interval, read_intervals
 from storage.tracks.samples_read import decode_samples, scaled, true_rate
 from storage.tracks.wall_clock import wall_clock
-from storage.video.reader import open_video
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,6 +1,6 @@
 """Media files of any program: which kinds are opened, and that nothing but the file itself is read for one.
 
-What is in them is taken apart by `storage.tracks.demux`, and their pictures are read by `storage.movie`.
+What is in them is taken apart by `storage.tracks.demux`, and their pictures are read by `storage.formats.movie.reader`.
 """
 
 from __future__ import annotations

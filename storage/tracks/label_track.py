@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.dataset import check_class_name
 from storage.errors import StorageError
+from storage.formats.png.directory import check_class_name
 from storage.labels.intervals import MARKUP
 from storage.tracks.demux import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 

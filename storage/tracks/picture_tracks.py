@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
+from storage.formats.video.file import is_ours
 from storage.tracks.demux import Track, file_names, is_media, read_tracks
-from storage.video.file import is_ours
 
 Wanted = str | int | None
 """A track by its name, or by its number among all tracks of the file; None for the first one of pictures."""

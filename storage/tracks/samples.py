@@ -2,7 +2,7 @@
 
 A track's samples are gathered into blocks of a fifth of a second, each with the time of its first sample; this module
 turns samples into blocks (`Packer`) and blocks into samples (`SampleReader`). When a block goes into the file, and on
-which clock, is `storage.video.writer`'s business; where samples come from, nobody's in here.
+which clock, is `storage.formats.video.writer`'s business; where samples come from, nobody's in here.
 """
 
 from __future__ import annotations

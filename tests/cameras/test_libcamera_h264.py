@@ -29,7 +29,7 @@ from pi_capture.recorder import Recorder
 from pi_capture.sources import Encoding, open_source
 from pi_capture.sources import picamera2_h264 as h264
 from storage import open_recording
-from storage.video.writer import VideoReader
+from storage.formats.video.writer import VideoReader
 from tests.cameras.conftest import REPOSITORY, wait_for
 from tests.cameras.test_libcamera import FPS, assert_losses_are_told, rig, spec_of
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from storage import open_recording
-from storage.mobilenet.extractor import Extractor
-from storage.png import is_whole_png, read_texts
+from storage.formats.features.extractor import Extractor
+from storage.formats.png.codec import is_whole_png, read_texts
 from tests.faults.writer import picture
 
 TARGETS = ("day1", "day1.h5", "day1.features.h5", "day1.mkv")

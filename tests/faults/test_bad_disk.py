@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
-from storage.video.reader import VideoReader
+from storage.formats.video.reader import VideoReader
 from tests.faults.checks import acknowledged, assert_conserved, quickly, seeds_after_restart, seeds_under_final_names
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted, needs_root

@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-import storage.hdf5.append
-from storage.hdf5.append import Column, TableWriter
-from storage.hdf5.table import Table
+import storage.formats.hdf5.append
+from storage.formats.hdf5.append import Column, TableWriter
+from storage.formats.hdf5.table import Table
 from tests.faults.disk import Call, Disk, after
 
 # Chunks so small, and commits so many, that every kind of node and block begins, fills up and ends in one test.
@@ -60,7 +60,7 @@ def test_every_crash_leaves_all_that_was_acknowledged(
     begin.close()
     image = path.read_bytes()
     disk = Disk(path.stat().st_ino)
-    monkeypatch.setattr(storage.hdf5.append, "os", disk)
+    monkeypatch.setattr(storage.formats.hdf5.append, "os", disk)
     acknowledged = {0: 1}  # after how many calls, how many rows
     for _ in range(2):
         writer = TableWriter(path, NAMES)

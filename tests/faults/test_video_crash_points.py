@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import storage.formats.video.file
+import storage.formats.video.writer
 import storage.matroska.muxer
-import storage.video.file
-import storage.video.writer
 from storage import Frame, StorageError
-from storage.video.writer import VideoReader, VideoWriter, write_labels
+from storage.formats.video.writer import VideoReader, VideoWriter, write_labels
 from tests.faults.disk import Call, Disk, after
 
 
@@ -47,9 +47,9 @@ def test_every_crash_leaves_all_that_was_acknowledged(
     disk = Disk()
     acknowledged: dict[int, int] = {}  # after how many calls, how many frames
     labelled: dict[int, list[str | None]] = {}  # after how many calls, which labels count
-    for module in (storage.matroska.muxer, storage.video.writer, storage.video.file):
+    for module in (storage.matroska.muxer, storage.formats.video.writer, storage.formats.video.file):
         monkeypatch.setattr(module, "os", disk)
-    monkeypatch.setattr(storage.video.writer, "reserve", lambda directory: (directory / "reserve").open("wb"))
+    monkeypatch.setattr(storage.formats.video.writer, "reserve", lambda directory: (directory / "reserve").open("wb"))
     rows = 0
     for session in range(3):
         with_labels: list[str | None] = [rng.choice([None, "door", "light"]) for _ in range(rows)]

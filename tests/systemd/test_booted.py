@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from storage import open_recording
-from storage.png import is_whole_png
+from storage.formats.png.codec import is_whole_png
 
 pytestmark = pytest.mark.systemd
 

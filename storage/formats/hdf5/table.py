@@ -1,7 +1,7 @@
-"""Reads tables: columns of equal length in one HDF5 file, as `storage.hdf5.append` writes them and libraries may.
+"""Reads tables: columns of equal length in one HDF5 file, as `storage.formats.hdf5.append` writes them and libraries may.
 
 Files from strangers are safe to open: nothing is followed out of the file, nothing is believed before it is checked,
-and no memory is taken for what a header only claims. The bytes are `storage.hdf5.format`'s; what the columns mean is
+and no memory is taken for what a header only claims. The bytes are `storage.formats.hdf5.format`'s; what the columns mean is
 their owner's business.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from isal import igzip_lib, isal_zlib
 
 from storage.errors import StorageError
-from storage.hdf5.format import (
+from storage.formats.hdf5.format import (
     ATTRIBUTE,
     FOREIGN,
     LINK,

@@ -1,4 +1,4 @@
-"""Recordings as a PNG file a frame, in a data directory (see `storage.dataset` for its layout).
+"""Recordings as a PNG file a frame, in a data directory (see `storage.formats.png.directory` for its layout).
 
 The encoder is numpy's subtraction and ISA-L's deflate; the files are ordinary 8-bit RGB PNG. Frames are written under
 hidden names, and get their own once a whole batch of them is on the disk.
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from isal import igzip_lib, isal_zlib
 
-from storage.dataset import (
+from storage.durable.files import check_in_place, lock_directory, rename_new, sync_directory, sync_filesystem, write_new
+from storage.durable.untrusted import parse_json
+from storage.errors import StorageError
+from storage.formats.png.directory import (
     SESSIONS_NAME,
     check_class_name,
     class_directories,
@@ -28,9 +31,6 @@ from storage.dataset import (
     natural_key,
     next_number,
 )
-from storage.durable.files import check_in_place, lock_directory, rename_new, sync_directory, sync_filesystem, write_new
-from storage.durable.untrusted import parse_json
-from storage.errors import StorageError
 from storage.frame import Frame
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session, read_sessions, write_sessions

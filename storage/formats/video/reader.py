@@ -1,4 +1,4 @@
-"""Reads the video recordings that `storage.video.writer` makes: any frame by itself, and what is beside them."""
+"""Reads the video recordings that `storage.formats.video.writer` makes: any frame by itself, and what is beside them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.forks import renew_after_fork
-from storage.frame import Frame
-from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
-from storage.matroska.track import Block
-from storage.recording import Recording
-from storage.tracks.samples import (
-    SampleReader,
-    clocks_of,
-    tracks_of,
-)
-from storage.video.codecs import (
+from storage.formats.video.codecs import (
     CODECS,
     Decoder,
 )
-from storage.video.file import (
+from storage.formats.video.file import (
     CHECKED_TAIL_BYTES,
     LABELS,
     PICTURES,
@@ -33,6 +24,15 @@ from storage.video.file import (
     is_ours,
     sessions_of,
     timestamps_of,
+)
+from storage.frame import Frame
+from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
+from storage.matroska.track import Block
+from storage.recording import Recording
+from storage.tracks.samples import (
+    SampleReader,
+    clocks_of,
+    tracks_of,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def open_video(path: Path, track: str | int | None = None) -> Recording:
     StorageError
         It is no video, has no such track, or is damaged.
     """
-    from storage.movie import MovieReader
+    from storage.formats.movie.reader import MovieReader
     from storage.tracks.picture_tracks import choose, find_picture_tracks
 
     if not is_ours(path):
@@ -120,7 +120,7 @@ class VideoReader(Recording):
 
     @property
     def finished(self) -> bool:
-        """False while it is being recorded, and after a crash until `storage.video.file.repair` has seen it."""
+        """False while it is being recorded, and after a crash until `storage.formats.video.file.repair` has seen it."""
         return self._contents.finished
 
     @property

@@ -12,8 +12,8 @@ that for as long as it has the file open. To follow a file that grows, close it 
 SWMR, promises readers an order but not durability, leaves files that must be repaired after a crash, and needs readers
 that know of it.)
 
-`storage.hdf5.table` reads these files, `storage.hdf5.format` knows their bytes, and what the columns mean is their
-owner's business (`storage.hdf5.frames`).
+`storage.formats.hdf5.table` reads these files, `storage.formats.hdf5.format` knows their bytes, and what the columns mean is their
+owner's business (`storage.formats.hdf5.frames`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from pathlib import Path
 
 from storage.durable.files import check_in_place, lock_descriptor, lock_file, rename_new, sync_directory, write_new
 from storage.errors import GoneError, StorageError, no_directory
-from storage.hdf5.columns import ADDED_TO, load_column, new_column
-from storage.hdf5.format import (
+from storage.formats.hdf5.columns import ADDED_TO, load_column, new_column
+from storage.formats.hdf5.format import (
     ATTRIBUTE,
     ATTRIBUTE_INFO,
     DATASPACE,
@@ -59,7 +59,7 @@ from storage.hdf5.format import (
     encode_superblock,
     only,
 )
-from storage.hdf5.table import ROOT, Table, Value, told
+from storage.formats.hdf5.table import ROOT, Table, Value, told
 
 ROWS = 1024  # rows in a chunk of a column whose rows are small
 RESERVE_BYTES = 256 * 1024  # more than a commit writes: a file can be finished in order on a disk that filled up
@@ -73,7 +73,7 @@ class Column:
     ----------
     name : str
     type : str
-        One of `storage.hdf5.format.TYPES`.
+        One of `storage.formats.hdf5.format.TYPES`.
     shape : tuple of int
         Of one row; empty if a row is one value.
     rows : int

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.png import SIGNATURE, read_texts
+from storage.formats.png.codec import SIGNATURE, read_texts
 
 HEAD_BYTES = 8192  # enough for the texts that come before the picture
 

@@ -113,12 +113,12 @@ MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
     *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
 )
-VIDEO = ("storage.video.writer", "VideoWriter", "open_video")
+VIDEO = ("storage.formats.video.writer", "VideoWriter", "open_video")
 FORMATS = (
-    Format("png", "", "storage.png", "PngWriter", "PngReader"),
-    Format("hdf5", ".h5", "storage.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
+    Format("png", "", "storage.formats.png.codec", "PngWriter", "PngReader"),
+    Format("hdf5", ".h5", "storage.formats.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
     Format(
-        *("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader"),
+        *("features", ".features.h5", "storage.formats.features.recording", "FeaturesWriter", "FeaturesReader"),
         options=("weights",),
         keeps_pictures=False,
     ),

@@ -2,7 +2,7 @@
 
 FFmpeg takes them apart; here every frame gets its place and its time, and any of them is found again. A file is a
 stranger's: it may not name other files or hosts, and what can't be read ends in one line. The videos that this program
-records are read by `storage.video.writer`.
+records are read by `storage.formats.video.writer`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_json
 from storage.errors import DamagedPictureError, StorageError
-from storage.file_clock import FileClock
 from storage.forks import renew_after_fork
+from storage.formats.movie.clock import FileClock
+from storage.formats.video.codecs import MAX_PIXELS
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -28,7 +29,6 @@ from storage.tracks.containers import is_torn, open_movie, reason_of
 from storage.tracks.demux import Track, duration_of, time_of, tracks_of, zero_of
 from storage.tracks.label_track import Cue, label_tracks_for, labels_of_frames
 from storage.tracks.picture_tracks import Wanted, choose, of_track
-from storage.video.codecs import MAX_PIXELS
 
 if TYPE_CHECKING:
     import av

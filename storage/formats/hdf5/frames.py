@@ -1,7 +1,7 @@
 """Recordings as one HDF5 file that any HDF5 library since 1.8 reads, also while it is being recorded.
 
 ``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is; what is beside it is told in
-`storage.hdf5.recording`.
+`storage.formats.hdf5.recording`.
 
 To follow a recording from another program, close the file and open it again whenever you want to see more: each time
 it holds all that the last sync had reached, and what is open stays as it was. (An open that falls exactly between the
@@ -20,10 +20,9 @@ from typing import Any
 from isal import igzip_lib
 
 from storage.errors import OptionError, StorageError
-from storage.frame import Frame
-from storage.hdf5.append import Column
-from storage.hdf5.format import Bytes, Dataset
-from storage.hdf5.recording import (
+from storage.formats.hdf5.append import Column
+from storage.formats.hdf5.format import Bytes, Dataset
+from storage.formats.hdf5.recording import (
     Beside,
     TableRecording,
     TableRecordingWriter,
@@ -32,6 +31,7 @@ from storage.hdf5.recording import (
     repair,
     write_labels,
 )
+from storage.frame import Frame
 
 __all__ = ["Hdf5Reader", "Hdf5Writer", "repair", "write_labels"]
 

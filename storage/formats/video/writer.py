@@ -1,7 +1,7 @@
 """Recordings as one Matroska file: lossless FFV1 by default, each frame with its own time and facts.
 
 How a file is built, and why nothing can tear it, is in `storage.matroska.muxer`; what the codecs are asked for is in
-`storage.video.codecs`. Videos that other programs made are read by `storage.movie`; `open_video` tells them apart.
+`storage.formats.video.codecs`. Videos that other programs made are read by `storage.formats.movie.reader`; `open_video` tells them apart.
 """
 
 from __future__ import annotations
@@ -17,21 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.frame import Frame, Packet
-from storage.labels.journal import write_table
-from storage.matroska.elements import Id
-from storage.matroska.muxer import Muxer
-from storage.matroska.track import SUBTITLE_TRACK, VIDEO_TRACK, Block, Track
-from storage.sessions import new_session
-from storage.tracks.sample_track import SampleTrack
-from storage.tracks.samples import (
-    FIRST_TRACK,
-    Packed,
-    tracks_of,
-    why_not_continued,
-)
-from storage.video.beside import DEFAULT_STEP_US, FileClock, LabelTrack, SampleTracks
-from storage.video.codecs import (
+from storage.formats.video.beside import DEFAULT_STEP_US, FileClock, LabelTrack, SampleTracks
+from storage.formats.video.codecs import (
     CODECS,
     Encoder,
     KeySchedule,
@@ -41,7 +28,7 @@ from storage.video.codecs import (
     most_between_keys,
     usual_crf,
 )
-from storage.video.file import (
+from storage.formats.video.file import (
     LABELS,
     PICTURES,
     codec_of,
@@ -56,8 +43,21 @@ from storage.video.file import (
     reserve,
     sessions_of,
 )
-from storage.video.packets import PacketChain
-from storage.video.reader import VideoReader, open_video
+from storage.formats.video.packets import PacketChain
+from storage.formats.video.reader import VideoReader, open_video
+from storage.frame import Frame, Packet
+from storage.labels.journal import write_table
+from storage.matroska.elements import Id
+from storage.matroska.muxer import Muxer
+from storage.matroska.track import SUBTITLE_TRACK, VIDEO_TRACK, Block, Track
+from storage.sessions import new_session
+from storage.tracks.sample_track import SampleTrack
+from storage.tracks.samples import (
+    FIRST_TRACK,
+    Packed,
+    tracks_of,
+    why_not_continued,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +96,7 @@ class VideoWriter:
     ----------
     target : path
     codec : str, optional
-        One of `storage.video.codecs.CODECS`; by default that of the file if there is one, else ``ffv1``.
+        One of `storage.formats.video.codecs.CODECS`; by default that of the file if there is one, else ``ffv1``.
     crf : int, optional
         Quality of ``h264`` (1 to 51, 18 if not given) and ``mjpeg`` (2 to 31; 2): lower is better and larger.
     tracks : sequence of SampleTrack

@@ -1,6 +1,6 @@
 """The file of a video recording: locked while somebody writes it, named once it is durable, completed after a crash.
 
-What its tags say is here too. Frames are `storage.video.writer`'s business, elements `storage.matroska.muxer`'s.
+What its tags say is here too. Frames are `storage.formats.video.writer`'s business, elements `storage.matroska.muxer`'s.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Any
 from storage.durable.files import lock_descriptor, lock_file, rename_new, sync_directory
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
+from storage.formats.video.codecs import CODECS, MAX_PIXELS, Codec
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
@@ -25,7 +26,6 @@ from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
 from storage.sessions import close_interrupted
 from storage.tracks.samples import marks_of, tracks_of
-from storage.video.codecs import CODECS, MAX_PIXELS, Codec
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks
 RESERVE_BYTES = 256 * 1024

@@ -1,4 +1,4 @@
-"""Makes the ``.tflite`` file that `storage.mobilenet.extractor` runs, from weights as Keras or TensorFlow 1 keep them.
+"""Makes the ``.tflite`` file that `storage.formats.features.extractor` runs, from weights as Keras or TensorFlow 1 keep them.
 
 This needs TensorFlow; running the result does not. TensorFlow takes half a gigabyte and writes to the terminal what it
 likes, so the work is done by a process of its own: this module, run as a program.
@@ -17,7 +17,7 @@ from typing import Any
 
 from storage.durable.files import replace_file
 from storage.errors import StorageError
-from storage.mobilenet.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
+from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
 NETWORK_TIMEOUT = 20.0  # seconds without a byte
 FAILED = "EXPORT FAILED: "
@@ -57,14 +57,14 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{target.parent}: {error.strerror}") from None
-    package = str(Path(__file__).parents[2])
+    package = str(Path(__file__).parents[3])
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    program = [sys.executable, "-m", "storage.mobilenet.export", str(weights), str(target)]
+    program = [sys.executable, "-m", "storage.formats.features.export", str(weights), str(target)]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         told = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]

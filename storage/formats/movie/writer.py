@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
+from storage.formats.video.codecs import BT601
 from storage.frame import Frame
 from storage.tracks.containers import open_movie
 from storage.tracks.demux import tracks_of
-from storage.video.codecs import BT601
 
 if TYPE_CHECKING:
     import av

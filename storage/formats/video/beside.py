@@ -1,6 +1,6 @@
 """What a video recording has beside its pictures while it is written: its own time, its labels, its sensors and sound.
 
-The frames, and the order in which everything goes to the file, are `storage.video.writer`'s business.
+The frames, and the order in which everything goes to the file, are `storage.formats.video.writer`'s business.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.errors import StorageError
+from storage.formats.video.file import LABELS, PICTURES
 from storage.matroska.reader import Contents
 from storage.matroska.track import Block, Track
 from storage.tracks.sample_track import SampleTrack
@@ -21,7 +22,6 @@ from storage.tracks.samples import (
     entry_of,
     tracks_of,
 )
-from storage.video.file import LABELS, PICTURES
 
 LABEL_SECONDS = 1.0
 DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000

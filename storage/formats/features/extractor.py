@@ -1,6 +1,6 @@
 """MobileNet as a feature extractor: a picture in, 256 numbers out, by LiteRT, without TensorFlow.
 
-The weights come as a ``.tflite`` file that takes pixels as they are; `storage.mobilenet.export` makes one from other
+The weights come as a ``.tflite`` file that takes pixels as they are; `storage.formats.features.export` makes one from other
 files of weights, once each, and keeps it in the user's cache.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.mobilenet.export import export_model
-from storage.mobilenet.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
+from storage.formats.features.export import export_model
+from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ class Extractor:
     Parameters
     ----------
     weights : str or path
-        A ``.tflite`` file, or another file of weights (see `storage.mobilenet.export`), or ``imagenet``, which must
+        A ``.tflite`` file, or another file of weights (see `storage.formats.features.export`), or ``imagenet``, which must
         have been exported before.
 
     Raises
@@ -67,7 +67,7 @@ class Extractor:
         Parameters
         ----------
         pixels : ndarray, shape (height, width, 3), uint8, RGB
-            Of any size; see `storage.mobilenet.weights.PREPROCESSING`.
+            Of any size; see `storage.formats.features.weights.PREPROCESSING`.
 
         Returns
         -------

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storage.formats.video.codecs import Codec, Decoder
 from storage.frame import Packet
-from storage.video.codecs import Codec, Decoder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,14 +1,14 @@
 """Columns of a table that grows: where their rows go, and the index that leads to them.
 
 Each is written to in two steps: `prepare` does what can fail and returns where the row goes, `take` can't fail. What
-leads to the columns, and when it counts, is `storage.hdf5.append`'s business.
+leads to the columns, and when it counts, is `storage.formats.hdf5.append`'s business.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from storage.hdf5.format import (
+from storage.formats.hdf5.format import (
     FAN_OUT,
     NOWHERE,
     TYPES,
@@ -22,7 +22,7 @@ from storage.hdf5.format import (
     encode_node,
     encode_reference,
 )
-from storage.hdf5.table import Table, chunk_size
+from storage.formats.hdf5.table import Table, chunk_size
 
 TEXT_BYTES = 64 * 1024  # texts that wait in memory for the next commit, at most
 ADDED_TO = "was added to by another program; record to another name"

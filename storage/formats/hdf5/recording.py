@@ -3,8 +3,8 @@
 One column is the format's own. Beside it are ``timestamp_ns`` (N,) int64; ``label`` (N,) int16, -1 for none, its
 attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of what came with the frame, empty if nothing
 did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames. How the
-file grows and why no crash harms it is in `storage.hdf5.append`; the formats are `storage.hdf5.frames` and
-`storage.features`.
+file grows and why no crash harms it is in `storage.formats.hdf5.append`; the formats are `storage.formats.hdf5.frames` and
+`storage.formats.features.recording`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage.dataset import natural_key
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats import open_recording
+from storage.formats.hdf5.append import Column, TableWriter
+from storage.formats.hdf5.format import Bytes, Dataset
+from storage.formats.hdf5.table import Table
+from storage.formats.png.directory import natural_key
+from storage.formats.table import open_recording
 from storage.frame import Frame
-from storage.hdf5.append import Column, TableWriter
-from storage.hdf5.format import Bytes, Dataset
-from storage.hdf5.table import Table
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session
 

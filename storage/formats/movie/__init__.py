@@ -1,0 +1,1 @@
+"""Videos that other programs made, and videos for them."""

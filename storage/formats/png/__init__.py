@@ -1,0 +1,1 @@
+"""The png format: a directory with a PNG file for each frame."""

@@ -1,1 +1,0 @@
-"""MobileNet, for the features format: `extractor` runs it, `export` makes the file that it runs from others."""
