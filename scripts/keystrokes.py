@@ -349,7 +349,7 @@ sys.exit(status)
 def scale(frames: int, directory: Path) -> dict[str, Any]:
     """Open, label and sort a directory of many frames; times in seconds."""
     from storage.formats.png.directory import frame_name
-    from storage.labels.given import DEFAULT
+    from storage.labels.current import DEFAULT
     from storage.labels.journal import LabelJournal, Labelled, journal_path
 
     day = directory / "many"

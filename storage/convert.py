@@ -22,7 +22,7 @@ from storage.formats.png.head import read_head
 from storage.formats.table import Writer, find_format, open_recording, open_writer
 from storage.formats.video.writer import VideoWriter
 from storage.labels.classes import keep_classes, recorded_classes
-from storage.labels.given import labels_as_they_stand
+from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import write_table
 from storage.recording import Recording
 from storage.transfer import Progress, elapsed_ns, stretches, transfer

@@ -18,7 +18,7 @@ from storage.formats.png.directory import FRAME_NAME, class_directories, image_n
 from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.classes import keep_classes, recorded_classes
-from storage.labels.given import labels_as_they_stand
+from storage.labels.current import labels_as_they_stand
 from storage.recording import Recording
 from storage.sessions import read_sessions
 from storage.transfer import Progress, Stretch, elapsed_ns, stretches, transfer

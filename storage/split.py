@@ -21,7 +21,7 @@ from storage.errors import StorageError
 from storage.formats.png.directory import SESSIONS_NAME, class_directories, image_names, natural_key, next_number
 from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
-from storage.labels.given import labels_wait_beside
+from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Classes
 from storage.sessions import close_interrupted, read_sessions, write_sessions

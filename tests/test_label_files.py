@@ -20,8 +20,8 @@ from storage.cli import main
 from storage.formats.table import open_writer
 from storage.frame import Frame
 from storage.labels.classes import known_classes
-from storage.labels.files import find_intervals
-from storage.labels.given import labels_as_they_stand
+from storage.labels.current import labels_as_they_stand
+from storage.labels.exchange import find_intervals
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]

@@ -26,7 +26,7 @@ from classify.session import NONE, Session
 from pi_capture import Recorder
 from storage import open_recording
 from storage.labels.classes import known_classes
-from storage.labels.given import labels_as_they_stand
+from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import LiveJournal, adopt, live_path
 from tests.live import sensor

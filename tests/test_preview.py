@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from storage import open_recording
-from storage.labels.given import labels_as_they_stand
+from storage.labels.current import labels_as_they_stand
 from tests.test_live_labels import Terminal
 
 HERE = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ import pytest
 from storage import open_recording
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.formats.video.writer import VideoReader
-from storage.labels.given import labels_as_they_stand
+from storage.labels.current import labels_as_they_stand
 from storage.labels.live import live_path
 from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening

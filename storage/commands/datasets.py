@@ -138,7 +138,7 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
-    from storage.labels.given import labels_wait_beside
+    from storage.labels.current import labels_wait_beside
     from storage.merge import merge
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):

@@ -1,4 +1,4 @@
-"""``python -m storage labels``: the labels of a recording shown, exported and imported (`storage.labels.files`)."""
+"""``python -m storage labels``: the labels of a recording shown, exported and imported (`storage.labels.exchange`)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
 def labels(args: argparse.Namespace) -> int:
     from storage.errors import StorageError
     from storage.formats.png.directory import printable
-    from storage.labels.files import export_labels, find_intervals, import_labels
+    from storage.labels.exchange import export_labels, find_intervals, import_labels
 
     path: Path = args.recording
     if args.replace and args.source is None:

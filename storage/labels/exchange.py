@@ -18,7 +18,7 @@ from storage.errors import StorageError
 from storage.formats.png.directory import check_class_name
 from storage.formats.table import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
-from storage.labels.given import frame_names, labels_as_they_stand, replay
+from storage.labels.current import frame_names, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
 from storage.labels.live import adopt
