@@ -352,10 +352,10 @@ def _both(directory: str, named: dict[str, str]) -> str:
 
 def _undo(path: Path) -> int:
     from classify.commit import finish, take_back
+    from storage.care.split import is_split
     from storage.errors import StorageError
     from storage.formats.png.directory import printable
     from storage.labels.journal import LabelJournal, journal_path
-    from storage.split import is_split
 
     _check(path)
     if not path.is_dir():

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from storage import Frame, StorageError, open_recording
+from storage.care.info import describe
 from storage.cli import main
 from storage.convert import convert
 from storage.extract import extract
 from storage.formats.video.writer import VideoWriter
-from storage.info import describe
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams

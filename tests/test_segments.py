@@ -358,7 +358,7 @@ def test_a_removal_that_was_interrupted_is_completed(tmp_path: Path, target: str
 
 
 def test_the_segments_of_a_day_are_merged_like_any_recordings(tmp_path: Path) -> None:
-    from storage.merge import merge
+    from storage.care.merge import merge
 
     record(tmp_path / "day1", range(30), "10frames")
     merged = merge(tmp_path / "all", segments(tmp_path / "day1"), unlabelled=True)

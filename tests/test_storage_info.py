@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storage.care.info import describe
 from storage.cli import main
 from storage.formats.table import FORMATS
-from storage.info import describe
 from tests.labelled import NPZ, everything, record
 
 REPOSITORY = Path(__file__).parents[1]

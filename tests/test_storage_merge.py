@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from storage import open_recording
+from storage.care.info import describe
+from storage.care.layout import SPLIT_WORDS, find_problems
+from storage.care.merge import merge
+from storage.care.split import split
 from storage.cli import main
 from storage.formats.png.codec import read_texts
-from storage.info import describe
-from storage.layout import SPLIT_WORDS, find_problems
-from storage.merge import merge
 from storage.sessions import read_sessions
-from storage.split import split
 from tests.labelled import everything, picture, record
 
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.care.spans import GAP, TRAIN, VAL, divide
+from storage.care.split import split, undo_split
 from storage.cli import main
 from storage.durable.files import lock_directory
 from storage.durable.moves import move_files, undo
 from storage.errors import StorageError
 from storage.formats.png.codec import PngWriter
-from storage.split import split, undo_split
-from storage.stretches import GAP, TRAIN, VAL, divide
 from tests.labelled import everything, record, times
 
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from storage import Frame, open_recording
+from storage.care.layout import find_problems
+from storage.care.verify import fault, find_broken
 from storage.cli import main
 from storage.durable.moves import move_files
 from storage.formats.png.codec import decode_image, encode_png
 from storage.formats.video.writer import VideoWriter
-from storage.layout import find_problems
-from storage.verify import fault, find_broken
 from tests.labelled import everything, picture, record
 
 WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})

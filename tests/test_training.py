@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.care.verify import fault
 from storage.cli import main
-from storage.verify import fault
 from tests.documents import REPOSITORY, run
 from tests.labelled import record
 from tests.labeller import record_brightening

@@ -22,7 +22,7 @@ from storage.commands.console import (
 from storage.formats.png.directory import printable
 
 if TYPE_CHECKING:
-    from storage.split import Split
+    from storage.care.split import Split
 
 # ----------------------------------------------------------------------------------------------------------------- info
 
@@ -35,13 +35,13 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info(args: argparse.Namespace) -> int:
-    from storage.info import as_json, as_text, describe
+    from storage.care.info import as_json, as_text, describe
 
     for path in args.paths:
         tell_of_tracks(path, args.track)
     infos = [describe(path, track=args.track) for path in args.paths]
     if args.sheet is not None:
-        from storage.sheet import write_sheet
+        from storage.care.sheet import write_sheet
 
         write_sheet(args.sheet, args.paths, track=args.track)
     if args.plot is not None:
@@ -67,7 +67,7 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
-    from storage.verify import check_quarantine, find_broken, interruption, quarantine, repair
+    from storage.care.verify import check_quarantine, find_broken, interruption, quarantine, repair
 
     if args.quarantine is not None:
         for path in args.paths:
@@ -103,7 +103,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def _layout_problems(path: Path) -> list[Any]:
-    from storage.layout import find_problems
+    from storage.care.layout import find_problems
 
     return find_problems(path) if path.is_dir() else []
 
@@ -138,8 +138,8 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
+    from storage.care.merge import merge
     from storage.labels.current import labels_wait_beside
-    from storage.merge import merge
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
         print(
@@ -204,7 +204,7 @@ def split_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def split(args: argparse.Namespace) -> int:
-    from storage.split import complete_split, is_split, split, undo_split
+    from storage.care.split import complete_split, is_split, split, undo_split
 
     if args.undo:
         moved = undo_split(args.directory)

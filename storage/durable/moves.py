@@ -2,7 +2,7 @@
 
 `move_files` writes its plan to a journal, makes it durable, and only then renames; `complete` finishes what was
 interrupted, `undo` takes the last batch back. Nothing is ever overwritten. Who moves what where, and where the journal
-lies, is the caller's business: labelling and `storage.split` are the callers.
+lies, is the caller's business: labelling and `storage.care.split` are the callers.
 
 The journal is a stack of batches, one JSON value a line::
 

@@ -1,6 +1,6 @@
 """Hold out frames for validation: ``day1/CLASS`` → ``val_day1/CLASS`` and, what lies in between, ``gap_day1/CLASS``.
 
-Which frames, `storage.stretches` decides; they are moved as one journaled batch (`storage.durable.moves`), so that a split is
+Which frames, `storage.care.spans` decides; they are moved as one journaled batch (`storage.durable.moves`), so that a split is
 made whole or not at all, and can be taken back. The frames in the gaps keep their labels in a directory of their own
 beside the other two: in ``day1`` a network would train on near copies of what it is validated on, and a directory
 inside ``day1`` would be a class.
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.care.spans import GAP, TRAIN, VAL, divide
 from storage.durable.files import lock_directory
 from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
@@ -25,7 +26,6 @@ from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Classes
 from storage.sessions import close_interrupted, read_sessions, write_sessions
-from storage.stretches import GAP, TRAIN, VAL, divide
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,15 +20,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from storage.care.layout import SPLIT_WORDS
+from storage.care.split import is_split
 from storage.durable.files import lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.errors import StorageError, no_directory
 from storage.formats.png.directory import class_directories, frame_name, image_names, natural_key, next_number
 from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.journal import Classes, journal_path
-from storage.layout import SPLIT_WORDS
 from storage.sessions import read_sessions, write_sessions
-from storage.split import is_split
 
 COPIES_A_SYNC = 256
 MAX_NUMBER = 10**12  # larger numbers are nonsense

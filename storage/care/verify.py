@@ -2,7 +2,7 @@
 
 This is stricter than the usual libraries. Pillow loads a PNG without its end, on which Keras then fails in the middle
 of an epoch; so a frame counts as whole only if every reader takes it. What else a reader may stumble over is
-`storage.layout`'s business.
+`storage.care.layout`'s business.
 """
 
 from __future__ import annotations

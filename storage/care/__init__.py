@@ -1,0 +1,1 @@
+"""What looks after recordings: info, verify, merge, split and the contact sheet."""
