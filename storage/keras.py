@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from storage.convert.transfer import in_order
 from storage.errors import StorageError
 from storage.formats.features.recording import FeaturesReader
 from storage.formats.table import open_recording
 from storage.recording import Recording
 from storage.tracks.picture_tracks import note_of_several
-from storage.transfer import in_order
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -21,8 +21,8 @@ from PIL import Image
 from storage import Frame, StorageError, open_recording
 from storage.care.info import describe
 from storage.cli import main
-from storage.convert import convert
-from storage.extract import extract
+from storage.convert.convert import convert
+from storage.convert.extract import extract
 from storage.formats.video.writer import VideoWriter
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.streams.export import export

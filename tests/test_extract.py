@@ -17,7 +17,7 @@ import pytest
 
 from pi_capture import Recorder
 from storage import Frame, StorageError, open_recording
-from storage.extract import Extracted, extract
+from storage.convert.extract import Extracted, extract
 from storage.formats.png.codec import read_texts
 from storage.formats.video.writer import VideoWriter
 from tests.conftest import picture, write_video
@@ -94,7 +94,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_killed_it_goes_on_too(tmp_path: Path) -> None:
     video, day = tmp_path / "long.mkv", tmp_path / "day1"
     write_video(video, [Fraction(n, 10) for n in range(400)])
-    lines = ["from pathlib import Path", "from storage.extract import extract"]
+    lines = ["from pathlib import Path", "from storage.convert.extract import extract"]
     program = "\n".join([*lines, f"extract(Path({str(video)!r}), Path({str(day)!r}))"])
     for _ in range(3):
         child = subprocess.Popen([sys.executable, "-c", program])

@@ -17,7 +17,7 @@ import pytest
 
 from pi_capture import Recorder
 from storage import StorageError, open_recording
-from storage.convert import convert
+from storage.convert.convert import convert
 from tests.conftest import write_video
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import pytest
 
 from pi_capture import Recorder
 from storage import StorageError, open_recording
-from storage.convert import convert
+from storage.convert.convert import convert
 from storage.durable.moves import move_files
 from storage.keras import dataset_from_recording
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from storage import StorageError, open_recording
-from storage.convert import convert
-from storage.extract import extract
+from storage.convert.convert import convert
+from storage.convert.extract import extract
 from storage.formats.movie.reader import MovieReader
 from storage.formats.video.writer import write_labels
 from storage.labels.journal import write_table

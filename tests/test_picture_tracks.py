@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from storage import Frame, StorageError, open_recording
-from storage.convert import convert
-from storage.extract import extract
+from storage.convert.convert import convert
+from storage.convert.extract import extract
 from storage.formats.video.writer import VideoWriter
 from storage.streams.merge import merge_streams
 from tests.conftest import picture

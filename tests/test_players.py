@@ -13,7 +13,7 @@ import pytest
 
 from pi_capture import Recorder
 from storage import SampleTrack, open_recording
-from storage.convert import convert
+from storage.convert.convert import convert
 from storage.formats.video.writer import VideoReader
 from storage.matroska import elements
 from storage.streams.merge import merge_streams

@@ -14,8 +14,8 @@ import pytest
 
 from pi_capture import Recorder
 from storage import open_recording
-from storage.convert import convert
-from storage.extract import extract
+from storage.convert.convert import convert
+from storage.convert.extract import extract
 from storage.tracks.demux import read_tracks
 from tests.conftest import picture
 

@@ -42,7 +42,7 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def extract(args: argparse.Namespace) -> int:
-    from storage.extract import extract
+    from storage.convert.extract import extract
 
     tell_of_tracks(args.source, args.track)
     with progress_line(f"extracting {args.source}") as progress:
@@ -85,7 +85,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(args: argparse.Namespace) -> int:
-    from storage.convert import convert
+    from storage.convert.convert import convert
 
     tell_of_tracks(args.source, args.track)
     with progress_line(f"converting {args.source}") as progress:
@@ -134,7 +134,7 @@ def features_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def features(args: argparse.Namespace) -> int:
-    from storage.convert import convert
+    from storage.convert.convert import convert
 
     if not args.target.name.lower().endswith(".features.h5"):
         return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5", 2)

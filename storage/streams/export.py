@@ -1,7 +1,7 @@
 """A recording's tracks as plain files that any program reads: PNG, CSV and NPY, WAV, and a CSV of the labels.
 
 All times are seconds of the file's own time, and the wall clock's where it is known, so the files fit together.
-Each file appears when it is whole; interrupted, the same command goes on. Frames are `storage.extract`'s business.
+Each file appears when it is whole; interrupted, the same command goes on. Frames are `storage.convert.extract`'s business.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from storage.convert.extract import GOES_ON, extract
+from storage.convert.transfer import Progress
 from storage.durable.files import appearing, replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
-from storage.extract import GOES_ON, extract
 from storage.formats.video.reader import open_video
 from storage.recording import Recording
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
@@ -35,7 +36,6 @@ from storage.tracks.demux import (
 )
 from storage.tracks.label_track import Interval, joined, read_intervals
 from storage.tracks.wall_clock import wall_clock
-from storage.transfer import Progress
 
 Part = Literal["frames", "sensors", "sound", "labels"]
 MANIFEST = "export.json"

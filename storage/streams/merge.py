@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.reader import DECODING_TIMES_ONLY
@@ -39,7 +40,6 @@ from storage.tracks.demux import (
 from storage.tracks.extents import extents_by_table
 from storage.tracks.label_track import INPUT_TAG, LABELS_TAG, carries_labels
 from storage.tracks.wall_clock import moved_sessions
-from storage.transfer import Progress
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer

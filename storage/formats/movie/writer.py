@@ -1,6 +1,6 @@
 """Videos for other programs: H.264 as every player, browser and simulator takes it, with sound if there is any.
 
-They are made from a recording, not recorded: a crash leaves nothing of one (`storage.convert` sees to that).
+They are made from a recording, not recorded: a crash leaves nothing of one (`storage.convert.convert` sees to that).
 """
 
 from __future__ import annotations

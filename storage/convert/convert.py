@@ -1,6 +1,6 @@
 """A recording of any format, or any video, into one of another format: frames, times, labels and what else was known.
 
-The new one appears under its name when it is complete. PNG files are `storage.extract`'s business; they appear as they
+The new one appears under its name when it is complete. PNG files are `storage.convert.extract`'s business; they appear as they
 come, and an interrupted conversion into them goes on.
 """
 
@@ -12,9 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from storage.convert.extract import extract
+from storage.convert.transfer import Progress, elapsed_ns, stretches, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
-from storage.extract import extract
 from storage.formats.movie.reader import MovieReader
 from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.formats.png.codec import PngReader
@@ -25,7 +26,6 @@ from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import write_table
 from storage.recording import Recording
-from storage.transfer import Progress, elapsed_ns, stretches, transfer
 
 
 def convert(

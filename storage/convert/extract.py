@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.convert.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.png.codec import PngWriter
 from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
@@ -21,7 +22,6 @@ from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
 from storage.recording import Recording
 from storage.sessions import read_sessions
-from storage.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
 
 GOES_ON = "what is written is whole, the same command goes on"
 

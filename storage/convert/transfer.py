@@ -1,6 +1,6 @@
 """Frames from one recording to another: read, decoded and encoded in parallel, stored in order, a few at a time.
 
-Which frames, and what the other recording is, is the business of `storage.extract` and `storage.convert`. What was
+Which frames, and what the other recording is, is the business of `storage.convert.extract` and `storage.convert.convert`. What was
 known of the sessions goes along.
 """
 

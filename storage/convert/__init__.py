@@ -1,0 +1,1 @@
+"""Frames from one recording into another."""
