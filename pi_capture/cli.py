@@ -106,10 +106,10 @@ def _check_company(settings: Sequence[Setting]) -> None:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from pi_capture.capture import record
     from pi_capture.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.network.address import several_senders
     from pi_capture.progress import Progress
+    from pi_capture.record.capture import record
 
     senders_at = several_senders(args.camera)
     if senders_at is not None:
@@ -287,9 +287,9 @@ def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
     if not args.stream_to:
         yield senders
         return
-    from pi_capture.machine import facts_of_this_machine
     from pi_capture.network.address import Address
     from pi_capture.network.sender import Sender
+    from pi_capture.record.machine import facts_of_this_machine
 
     if args.camera == "none":
         raise UsageError("--stream-to: samples are sent with pictures only, and --camera none has none; leave it out")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Self
 
 from pi_capture.amounts import parse_size, parse_time
-from pi_capture.clocks import is_synchronised
 from pi_capture.errors import UsageError
+from pi_capture.record.clocks import is_synchronised
 from pi_capture.series import Segment, Series
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError

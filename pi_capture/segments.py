@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pi_capture.amounts import parse_amount, parse_size, parse_time
 from pi_capture.errors import RecordingError, UsageError
-from pi_capture.recorder import Recorder
+from pi_capture.record.recorder import Recorder
 from pi_capture.retention import Keep, Retention
 from pi_capture.series import Series
 from pi_capture.status import Status, Summary

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.live.labels import Changes
-from pi_capture.machine import facts_of_this_machine
 from pi_capture.network.address import SILENCE_SECONDS, Address, listen_at, prepare
 from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS
-from pi_capture.recorder import Recorder
+from pi_capture.record.machine import facts_of_this_machine
+from pi_capture.record.recorder import Recorder
 from pi_capture.samples.received import ReceivedTracks
 from pi_capture.sources.stream import StreamSource
 from pi_capture.status import Status, Summary
@@ -75,7 +75,7 @@ def gather(
         Where they are waited for.
     wish : Wish
     stop, say, progress
-        See `pi_capture.capture.record`.
+        See `pi_capture.record.capture.record`.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pi_capture.clocks import boot_id
+from pi_capture.record.clocks import boot_id
 
 
 def facts_of_this_machine() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The recording, from its beginning to its end: one take of the camera after another, until time is up or somebody
 says stop.
 
-This is the side that watches; frames come in a take's own thread (`pi_capture.take`) and are stored by a recorder's.
+This is the side that watches; frames come in a take's own thread (`pi_capture.record.take`) and are stored by a recorder's.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.motion import Motion, MotionWish
-from pi_capture.recorder import Recorder
-from pi_capture.retry import Retry
+from pi_capture.record.motion import Motion, MotionWish
+from pi_capture.record.recorder import Recorder
+from pi_capture.record.retry import Retry
+from pi_capture.record.schedule import Schedule
+from pi_capture.record.take import Intake, Preparation, Take, Watch
 from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.samples.sensors import Sensor
-from pi_capture.schedule import Schedule
 from pi_capture.segments import SegmentedRecorder, open_recorder
 from pi_capture.sources import Accompanied, Size, Source, open_source
 from pi_capture.status import Status, Summary
-from pi_capture.take import Intake, Preparation, Take, Watch
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def record(
     backend, sync_interval, options
         See `Recorder`.
     jitter : bool, optional
-        Vary gain and white balance (see `pi_capture.jitter`); by default only a Raspberry Pi camera's.
+        Vary gain and white balance (see `pi_capture.record.jitter`); by default only a Raspberry Pi camera's.
     jitter_seed : int, optional
         Makes the variation repeatable.
     countdown : float
@@ -100,7 +100,7 @@ def record(
     between : sequence of str
         Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
     on_motion : float, optional
-        Keep only what moves: at least this percent of the picture (see `pi_capture.motion`).
+        Keep only what moves: at least this percent of the picture (see `pi_capture.record.motion`).
     pre_roll, post_roll : float
         Seconds kept before and after motion.
     stop : threading.Event, optional
