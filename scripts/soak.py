@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pi_capture.series import Series
+from pi_capture.segments.series import Series
 from storage import StorageError, open_recording
 from storage.formats.png.codec import read_texts
 from storage.frame import Frame

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pi_capture import Recorder, RecordingError
-from pi_capture.segments import Limit, SegmentedRecorder
+from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from storage import Frame, StorageError, open_recording
 from storage.formats.table import label_writer, open_writer
 

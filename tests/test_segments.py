@@ -19,9 +19,9 @@ import pytest
 
 from pi_capture import Recorder, RecordingError
 from pi_capture.errors import UsageError
-from pi_capture.retention import Keep, Retention
-from pi_capture.segments import Limit, SegmentedRecorder
-from pi_capture.series import Series
+from pi_capture.segments.recorder import Limit, SegmentedRecorder
+from pi_capture.segments.retention import Keep, Retention
+from pi_capture.segments.series import Series
 from storage import Frame, StorageError, open_recording
 from storage.labels.journal import journal_path
 from storage.sessions import read_sessions
@@ -290,7 +290,7 @@ def test_facts_that_become_known_while_a_segment_is_opened(tmp_path: Path, monke
             super().__init__(*arguments, **options)
             assert ready.wait(60)
 
-    monkeypatch.setattr("pi_capture.segments.Recorder", Slow)
+    monkeypatch.setattr("pi_capture.segments.recorder.Recorder", Slow)
     recorder = SegmentedRecorder(tmp_path / "day1", Limit.parse("2frames"))
     recorder.put(frame(0), wait=True)
     recorder.put(frame(1), wait=True)
@@ -342,7 +342,7 @@ def test_a_removal_that_was_interrupted_is_completed(tmp_path: Path, target: str
     record(tmp_path / target, range(30), "10frames")
     strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=unlink,unlinkat,rmdir", "-e"]
     program = (
-        "from pathlib import Path\nfrom pi_capture.retention import *\n"
+        "from pathlib import Path\nfrom pi_capture.segments.retention import *\n"
         f"series = Series.of(Path({str(tmp_path / target)!r}))\n"
         "Retention(series, Keep.parse(['1KB'])).tidy({series.segments()[-1].path})"
     )

@@ -22,7 +22,7 @@ from pi_capture.record.schedule import Schedule
 from pi_capture.record.take import Intake, Preparation, Take, Watch
 from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.samples.sensors import Sensor
-from pi_capture.segments import SegmentedRecorder, open_recorder
+from pi_capture.segments.recorder import SegmentedRecorder, open_recorder
 from pi_capture.sources import Accompanied, Size, Source, open_source
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
@@ -91,7 +91,7 @@ def record(
     audio_codec : str
         ``flac``, ``opus`` or ``pcm``.
     segment : str, optional
-        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see `pi_capture.segments`).
+        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see `pi_capture.segments.recorder`).
     keep : sequence of str
         Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
     retry : int, optional

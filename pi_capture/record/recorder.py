@@ -423,7 +423,7 @@ class Recorder:
         return packets
 
     def take_lines(self) -> list[str]:
-        """What there is to tell: nothing (see `pi_capture.segments`)."""
+        """What there is to tell: nothing (see `pi_capture.segments.recorder`)."""
         return []
 
     def describe(self, facts: Mapping[str, Any]) -> None:

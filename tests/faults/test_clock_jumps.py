@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pi_capture.record.clocks import MOST_ANCHORS, Anchors
-from pi_capture.series import Series
+from pi_capture.segments.series import Series
 from storage import open_recording
 from storage.sessions import read_sessions
 from tests.faults.table import note

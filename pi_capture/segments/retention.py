@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pi_capture.amounts import parse_size, parse_time
 from pi_capture.errors import UsageError
 from pi_capture.record.clocks import is_synchronised
-from pi_capture.series import Segment, Series
+from pi_capture.segments.amounts import parse_size, parse_time
+from pi_capture.segments.series import Segment, Series
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
 from storage.formats.png.directory import FRAME_NAME, SESSIONS_NAME

@@ -2,7 +2,7 @@
 
 One camera delivers all the time: the next segment is opened in the background when the present one is full, frames are
 switched over between two of them, and the full one is closed in the background. What the segments are called is in
-`pi_capture.series`; which of them go, if they are to go, in `pi_capture.retention`.
+`pi_capture.segments.series`; which of them go, if they are to go, in `pi_capture.segments.retention`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pi_capture.amounts import parse_amount, parse_size, parse_time
 from pi_capture.errors import RecordingError, UsageError
 from pi_capture.record.recorder import Recorder
-from pi_capture.retention import Keep, Retention
-from pi_capture.series import Series
+from pi_capture.segments.amounts import parse_amount, parse_size, parse_time
+from pi_capture.segments.retention import Keep, Retention
+from pi_capture.segments.series import Series
 from pi_capture.status import Status, Summary
 from storage.durable.files import lock_file
 from storage.errors import StorageError
