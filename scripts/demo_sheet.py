@@ -27,7 +27,7 @@ STEP = 0.05  # seconds
 
 def middle_of(seed: int, label: int) -> float:
     """A moment in the middle of the second performance of a class."""
-    from pi_capture.sources.demo_play import moment
+    from pi_capture.sources.demo.play import moment
 
     times = [n * STEP for n in range(round(60 / STEP))]
     shown = [time for time in times if moment(seed, time).label == label]
@@ -37,8 +37,8 @@ def middle_of(seed: int, label: int) -> float:
 
 
 def sheet() -> Image.Image:
-    from pi_capture.sources.demo_play import CLASSES
-    from pi_capture.sources.demo_scene import Room
+    from pi_capture.sources.demo.play import CLASSES
+    from pi_capture.sources.demo.scene import Room
 
     step = SIDE + GAP
     image = Image.new("RGB", (MARGIN + len(SEEDS) * step, len(CLASSES) * step - GAP), "white")

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from pi_capture.sources.media_time import LiveClock, Thinner
+from pi_capture.sources.media.clock import LiveClock, Thinner
 from storage.formats.movie.clock import FileClock
 
 MS = 1_000_000

@@ -22,7 +22,7 @@ from PIL import Image
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sources import Controllable, list_cameras, open_source
-from pi_capture.sources.picamera2 import choose_sensor_mode
+from pi_capture.sources.picamera2.source import choose_sensor_mode
 from pi_capture.sources.pixels import RgbConverter
 
 FRAME_NS = 33_333_000
@@ -211,7 +211,7 @@ def pi(monkeypatch: pytest.MonkeyPatch) -> type[Picamera2]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pi_capture.sources.picamera2.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("pi_capture.sources.picamera2.source.PATIENCE_SECONDS", 0.2)
 
 
 def take(source: Any, count: int) -> list[Any]:
@@ -256,7 +256,7 @@ def test_the_camera_runs_only_once_everything_is_loaded(pi: type[Picamera2], mon
             running_while_loading.append(pi.opened[0].started)
             super().__init__(size)
 
-    monkeypatch.setattr("pi_capture.sources.picamera2.RgbConverter", Converter)
+    monkeypatch.setattr("pi_capture.sources.picamera2.source.RgbConverter", Converter)
     open_source("picamera2", (64, 64)).close()
     assert running_while_loading == [False]
     assert pi.opened[0].started

@@ -154,14 +154,14 @@ class SourceKind:
 
 
 SOURCES = (
-    SourceKind("picamera2", "picamera2[:N]", "Raspberry Pi camera N", "pi_capture.sources.picamera2"),
-    SourceKind("v4l2", "v4l2[:/dev/videoN]", "USB camera", "pi_capture.sources.v4l2"),
-    SourceKind("screen", "screen[:DISPLAY+X,Y]", "an X11 screen", "pi_capture.sources.media", "open_screen"),
-    SourceKind("file", "file:PATH", "a video file", "pi_capture.sources.media", "open_file"),
-    SourceKind("ffmpeg", "ffmpeg:FORMAT:URL", "any FFmpeg device", "pi_capture.sources.media", "open_device"),
-    SourceKind("demo", "demo[:SEED]", "a drawn scene, no camera needed", "pi_capture.sources.demo"),
+    SourceKind("picamera2", "picamera2[:N]", "Raspberry Pi camera N", "pi_capture.sources.picamera2.source"),
+    SourceKind("v4l2", "v4l2[:/dev/videoN]", "USB camera", "pi_capture.sources.v4l2.source"),
+    SourceKind("screen", "screen[:DISPLAY+X,Y]", "an X11 screen", "pi_capture.sources.media.source", "open_screen"),
+    SourceKind("file", "file:PATH", "a video file", "pi_capture.sources.media.source", "open_file"),
+    SourceKind("ffmpeg", "ffmpeg:FORMAT:URL", "any FFmpeg device", "pi_capture.sources.media.source", "open_device"),
+    SourceKind("demo", "demo[:SEED]", "a drawn scene, no camera needed", "pi_capture.sources.demo.source"),
 )
-URL = SourceKind("url", "rtsp://…", "a network stream", "pi_capture.sources.media", "open_url")
+URL = SourceKind("url", "rtsp://…", "a network stream", "pi_capture.sources.media.source", "open_url")
 STREAM = SourceKind("tcp", "tcp://…", "what another machine sends", "pi_capture.sources.stream")
 CAMERAS = ("picamera2", "v4l2")
 """The kinds that ``auto`` tries and ``--list-cameras`` asks, in this order."""

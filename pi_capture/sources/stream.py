@@ -24,7 +24,7 @@ from pi_capture.network.samples import Arrivals, Arrived
 from pi_capture.network.sender import PING
 from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
 from pi_capture.sources import Size, Source, SourceInfo
-from pi_capture.sources.media_time import Thinner
+from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.pixels import RgbConverter
 from storage.formats.video.codecs import CODECS, MAX_PIXELS, Decoder
 from storage.frame import Frame
@@ -86,8 +86,8 @@ def _peek(connection: socket.socket, place: Address) -> bytes:
 
 
 def _open_foreign(connection: socket.socket, place: Address, size: Size | None, fps: float | None) -> Source:
-    from pi_capture.sources.media import MediaSource
-    from pi_capture.sources.media_read import Place
+    from pi_capture.sources.media.read import Place
+    from pi_capture.sources.media.source import MediaSource
 
     connection.setblocking(True)
     options = {"fd": str(connection.detach())}

@@ -18,7 +18,7 @@ import pytest
 
 from pi_capture.errors import CameraError
 from pi_capture.sources import list_cameras, open_source
-from pi_capture.sources.picamera2 import USB_ID
+from pi_capture.sources.picamera2.source import USB_ID
 
 pytestmark = pytest.mark.cameras
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageChops
 
-from pi_capture.sources.demo_figure import Outfit, Person, draw_figure
-from pi_capture.sources.demo_pen import INK, Colour, Pen, Point, blend, shade
-from pi_capture.sources.demo_play import CORD_X, CORD_Y, DOOR_EDGE, DOOR_HINGE, Moment, handle_at, moment
+from pi_capture.sources.demo.figure import Outfit, Person, draw_figure
+from pi_capture.sources.demo.pen import INK, Colour, Pen, Point, blend, shade
+from pi_capture.sources.demo.play import CORD_X, CORD_Y, DOOR_EDGE, DOOR_HINGE, Moment, handle_at, moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.errors import UsageError
 from pi_capture.sources import Size, SourceInfo
-from pi_capture.sources.demo_play import CLASSES
+from pi_capture.sources.demo.play import CLASSES
 from storage.frame import Frame
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pi_capture.sources.demo_scene import Room
+    from pi_capture.sources.demo.scene import Room
 
 SIZE = (640, 480)
 SMALLEST_SIDE = 16
@@ -97,7 +97,7 @@ def draw(seed: int, number: int, fps: float, size: Size) -> tuple[NDArray[np.uin
 
 @lru_cache(maxsize=2)
 def _room(seed: int, size: Size) -> Room:
-    from pi_capture.sources.demo_scene import Room
+    from pi_capture.sources.demo.scene import Room
 
     return Room(seed, size)
 

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError
-from pi_capture.sources.media_time import Clock, LiveClock
+from pi_capture.sources.media.clock import Clock, LiveClock
 from storage.formats.movie.clock import FileClock
 from storage.tracks.containers import is_torn
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pi_capture.sources.picamera2_h264 import PacketEncoder
+    from pi_capture.sources.picamera2.h264 import PacketEncoder
 
 RGB = "BGR888"  # libcamera names a pixel's bytes from the last to the first: in memory this is red, green, blue
 PIXEL_FORMATS = {
@@ -111,7 +111,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Picamera2Source:
 
 
 def list_cameras() -> list[Camera]:
-    """The Raspberry Pi cameras connected; none without picamera2. USB cameras are left to `pi_capture.sources.v4l2`."""
+    """The Raspberry Pi cameras connected; none without picamera2. USB cameras are left to `pi_capture.sources.v4l2.source`."""
     try:
         cameras = _import_picamera2().global_camera_info()
     except CameraError:
@@ -268,7 +268,7 @@ class Picamera2Source:
 
     def start_encoding(self, codec: str, crf: int) -> Mapping[str, Any] | None:
         """See `pi_capture.sources.Encoding`: H.264, with ``crf`` for the quantiser, where the Pi can."""
-        from pi_capture.sources.picamera2_h264 import open_encoder
+        from pi_capture.sources.picamera2.h264 import open_encoder
 
         if codec != "h264" or tuple(self._stream["size"]) != self.info.size:
             return None

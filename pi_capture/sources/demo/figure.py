@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pi_capture.sources.demo_pen import INK, Colour, Pen, Point, blend, shade
-from pi_capture.sources.demo_play import ARM, HEAD_Y, HIP_X, HIP_Y, LEG, SHOULDER_X, SHOULDER_Y, Moment
+from pi_capture.sources.demo.pen import INK, Colour, Pen, Point, blend, shade
+from pi_capture.sources.demo.play import ARM, HEAD_Y, HIP_X, HIP_Y, LEG, SHOULDER_X, SHOULDER_Y, Moment
 
 SHADOW = (112, 82, 78)
 HEAD = 0.074

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sources import Size, SourceInfo
-from pi_capture.sources.media_read import DEFAULT_FPS, PATIENCE_SECONDS, Picture, Place, open_feed
-from pi_capture.sources.media_time import Thinner
+from pi_capture.sources.media.clock import Thinner
+from pi_capture.sources.media.read import DEFAULT_FPS, PATIENCE_SECONDS, Picture, Place, open_feed
 from pi_capture.sources.pixels import RgbConverter
 from storage.frame import Frame
 

@@ -1,7 +1,7 @@
 """USB cameras, through the kernel's Video4Linux2 interface.
 
 The kernel numbers and dates every frame, so a frame that the camera or the driver lost is counted, and a camera that
-was unplugged or hangs is noticed. `pi_capture.sources._v4l2_ioctl` has the kernel's calls, `pi_capture.sources.pixels`
+was unplugged or hangs is noticed. `pi_capture.sources.v4l2.ioctl` has the kernel's calls, `pi_capture.sources.pixels`
 the way from the camera's pixel format to RGB.
 """
 
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError
 from pi_capture.sources import Camera, Size, SourceInfo
-from pi_capture.sources import _v4l2_ioctl as v4l2
 from pi_capture.sources.pixels import JpegDecoder, RgbConverter, picture_from_memory
+from pi_capture.sources.v4l2 import ioctl as v4l2
 from storage.frame import Frame
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The part of the kernel's Video4Linux2 interface that `pi_capture.sources.v4l2` speaks.
+"""The part of the kernel's Video4Linux2 interface that `pi_capture.sources.v4l2.source` speaks.
 
 Names, numbers and layouts are those of ``linux/videodev2.h`` on 64-bit machines. There is no policy here: each function
 is one ioctl, and raises the `OSError` that the kernel answers with.

@@ -1,0 +1,1 @@
+"""Whatever FFmpeg opens: files, URLs, screens and devices."""

@@ -1,0 +1,1 @@
+"""USB cameras, through the kernel's V4L2 interface."""
