@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pi_capture.network.receiver import measured
 from pi_capture.network.sender import answer
-from pi_capture.sources.stream import measured
 from storage import open_recording
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.matroska.elements import cluster_bytes

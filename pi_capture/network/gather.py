@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.live.labels import Changes
 from pi_capture.network.address import SILENCE_SECONDS, Address, listen_at, prepare
-from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS
+from pi_capture.network.received import ReceivedTracks
+from pi_capture.network.receiver import StreamSource
+from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.record.machine import facts_of_this_machine
 from pi_capture.record.recorder import Recorder
-from pi_capture.samples.received import ReceivedTracks
-from pi_capture.sources.stream import StreamSource
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, is_ours
@@ -255,7 +255,7 @@ class _Gathering:
 
 
 class _Lane:
-    """One sender: its connections, one after another, and its recording. It is a `pi_capture.network.ways.Way`."""
+    """One sender: its connections, one after another, and its recording. It is a `pi_capture.network.transport.Way`."""
 
     answers = True
 

@@ -162,7 +162,7 @@ SOURCES = (
     SourceKind("demo", "demo[:SEED]", "a drawn scene, no camera needed", "pi_capture.sources.demo.source"),
 )
 URL = SourceKind("url", "rtsp://…", "a network stream", "pi_capture.sources.media.source", "open_url")
-STREAM = SourceKind("tcp", "tcp://…", "what another machine sends", "pi_capture.sources.stream")
+STREAM = SourceKind("tcp", "tcp://…", "what another machine sends", "pi_capture.network.receiver")
 CAMERAS = ("picamera2", "v4l2")
 """The kinds that ``auto`` tries and ``--list-cameras`` asks, in this order."""
 
