@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pi_capture.arguments import ORDERS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
-from pi_capture.service import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
+from pi_capture.report.systemd import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.commands.standard_streams import open_standard_streams
 from storage.errors import OptionError, StorageError, missing_library
 from storage.formats.png.directory import printable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pi_capture.live.preview import Preview
     from pi_capture.network.address import Address
     from pi_capture.network.sender import Sender
-    from pi_capture.progress import Progress
+    from pi_capture.report.progress import Progress
     from pi_capture.status import Status, Summary
     from storage.frame import Frame
 
@@ -106,10 +106,10 @@ def _check_company(settings: Sequence[Setting]) -> None:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from pi_capture.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.network.address import several_senders
-    from pi_capture.progress import Progress
     from pi_capture.record.capture import record
+    from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
+    from pi_capture.report.progress import Progress
 
     senders_at = several_senders(args.camera)
     if senders_at is not None:
@@ -191,7 +191,7 @@ NOT_WITH_SENDERS = (
 def _gather(args: argparse.Namespace, place: Address) -> int:
     """Record several senders."""
     from pi_capture.network.gather import Wish, gather
-    from pi_capture.progress import Progress
+    from pi_capture.report.progress import Progress
 
     for name in NOT_WITH_SENDERS:
         if getattr(args, name) not in (None, False, []):

@@ -64,7 +64,7 @@ def test_ctrl_c_before_the_recording_begins(tmp_path: Path) -> None:
 
 SIGNALLED_WITHIN = """
 import signal, threading
-from pi_capture.service import StopSignals
+from pi_capture.report.systemd import StopSignals
 
 stop = threading.Event()
 with StopSignals(stop):

@@ -1,6 +1,6 @@
 """How a recording stands, for programs: Prometheus' text over HTTP, and a line of JSON a second.
 
-Nobody who reads this is ever waited for. The words for a person are `pi_capture.progress`'s business.
+Nobody who reads this is ever waited for. The words for a person are `pi_capture.report.progress`'s business.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pi_capture.service import WARNING, priority
+from pi_capture.report.systemd import WARNING, priority
 
 if TYPE_CHECKING:
     from pi_capture.status import Status

@@ -1,0 +1,1 @@
+"""What persons, programs and systemd see of a recording."""
