@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, str] = {
     "export-model": "pi_capture.cli:export_model",
-    "doctor": "pi_capture.doctor:main",
-    "install-service": "pi_capture.install:install",
-    "uninstall-service": "pi_capture.install:uninstall",
+    "doctor": "pi_capture.commands.doctor:main",
+    "install-service": "pi_capture.commands.install:install",
+    "uninstall-service": "pi_capture.commands.install:uninstall",
 }
 """What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
 

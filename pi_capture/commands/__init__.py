@@ -1,0 +1,1 @@
+"""Commands beside recording: doctor, install-service and uninstall-service."""
