@@ -22,8 +22,8 @@ from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
     from classify.commit import Applied
-    from classify.labelling import Ended
-    from classify.opening import Opened
+    from classify.desk import Ended
+    from classify.frames import Opened
     from classify.session import Session
     from classify.showing import Legend
     from classify.window import Window
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
-    from classify.labelling import Ended
+    from classify.desk import Ended
     from classify.window import load_opencv, prepare
     from storage.labels.journal import LabelJournal, journal_path
     from storage.labels.live import adopt
@@ -196,8 +196,8 @@ def _check_track(path: Path, track: str | None) -> str:
 def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     """Open the recording, and go on where the journal ends. None if there is nothing to label."""
     from classify.commit import finish
-    from classify.keeping import replay
-    from classify.opening import open_frames
+    from classify.frames import open_frames
+    from classify.history import replay
     from classify.session import NONE, Session
     from storage.errors import StorageError
     from storage.formats.table import open_recording
@@ -224,7 +224,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
 
 def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: Recording) -> Classes:
     """The classes that are asked for, else those that were used here before, else those that a file came with."""
-    from classify.opening import classes_of_file
+    from classify.frames import classes_of_file
     from storage.errors import StorageError
     from storage.formats.png.directory import check_class_name
     from storage.labels.classes import choose_classes, known_classes
@@ -246,9 +246,9 @@ def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: 
 
 def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
     """Label in a window until that ends."""
+    from classify.desk import Labelling, Work
     from classify.drawing import SIZE
-    from classify.keeping import Keeper
-    from classify.labelling import Labelling, Work
+    from classify.history import Keeper
     from classify.pictures import Pictures
     from classify.window import Window
 

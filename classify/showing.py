@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from classify.drawing import ClassRow, View
 from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
-from classify.playing import Player
+from classify.player import Player
 from classify.session import NONE, Session
 from classify.timeline import Near, near_stretch
 from storage.formats.png.directory import printable

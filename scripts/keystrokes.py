@@ -236,8 +236,8 @@ WAYS: dict[str, Way] = {
 
 
 def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
-    from classify.keeping import Keeper
-    from classify.labelling import Labelling, Work
+    from classify.desk import Labelling, Work
+    from classify.history import Keeper
     from classify.pictures import Pictures
     from classify.session import Session
     from classify.showing import Legend

@@ -12,7 +12,7 @@ import pytest
 
 from classify.cli import main
 from classify.commit import DEFAULT, Placement, finish, move_labelled
-from classify.keeping import Keeper, replay
+from classify.history import Keeper, replay
 from classify.session import NONE, Session
 from storage.errors import StorageError
 from storage.formats.png.codec import PngReader

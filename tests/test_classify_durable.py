@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classify.keeping import Keeper
-from classify.labelling import Ended, Labelling, Work
+from classify.desk import Ended, Labelling, Work
+from classify.history import Keeper
 from classify.pictures import Pictures
 from classify.session import Session
 from classify.showing import Legend

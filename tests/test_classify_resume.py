@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from classify.keeping import Keeper, replay
+from classify.history import Keeper, replay
 from classify.session import Session
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import LabelJournal

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from classify.keeping import replay
-from classify.opening import open_frames
+from classify.frames import open_frames
+from classify.history import replay
 from classify.session import NONE, Session
 from storage import open_recording
 from storage.cli import main

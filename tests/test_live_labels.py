@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classify.keeping import replay
-from classify.opening import open_frames
+from classify.frames import open_frames
+from classify.history import replay
 from classify.session import NONE, Session
 from pi_capture import Recorder
 from storage import open_recording

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.changes import UNKNOWN
 from classify.drawing import Drawing, frame_at
-from classify.keeping import Keeper
+from classify.history import Keeper
 from classify.keymap import Action, Do, action_of
 from classify.pace import Pace
 from classify.pictures import AROUND, Pictures
-from classify.playing import Player
+from classify.player import Player
 from classify.session import BATCH, Event, Session
 from classify.showing import Legend, Look, done, title, view
 from storage.labels.journal import LabelJournal
