@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from classify.desk import Ended
     from classify.frames import Opened
     from classify.session import Session
-    from classify.showing import Legend
-    from classify.window import Window
+    from classify.window.view import Legend
+    from classify.window.window import Window
     from storage.labels.journal import Classes, LabelJournal
     from storage.recording import Recording
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_standard_streams()
     parser = build_parser()
     args = parser.parse_args(arguments)
-    from classify.window import WindowError
+    from classify.window.window import WindowError
     from storage.errors import StorageError, missing_library
 
     try:
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _label(args: argparse.Namespace) -> int:
     from classify.desk import Ended
-    from classify.window import load_opencv, prepare
+    from classify.window.window import load_opencv, prepare
     from storage.labels.journal import LabelJournal, journal_path
     from storage.labels.live import adopt
 
@@ -247,10 +247,10 @@ def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: 
 def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
     """Label in a window until that ends."""
     from classify.desk import Labelling, Work
-    from classify.drawing import SIZE
     from classify.history import Keeper
     from classify.pictures import Pictures
-    from classify.window import Window
+    from classify.window.drawing import SIZE
+    from classify.window.window import Window
 
     session, opened = desk.session, desk.opened
     pictures = Pictures(session.count, opened.read, min(session.cursor, session.count - 1))
@@ -265,7 +265,7 @@ def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
 
 def _legend(desk: _Desk) -> Legend:
     from classify.session import FIRST_FOREIGN
-    from classify.showing import Legend
+    from classify.window.view import Legend
     from storage.formats.png.directory import printable
 
     opened, classes = desk.opened, desk.classes

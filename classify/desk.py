@@ -15,14 +15,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.changes import UNKNOWN
-from classify.drawing import Drawing, frame_at
 from classify.history import Keeper
-from classify.keymap import Action, Do, action_of
 from classify.pace import Pace
 from classify.pictures import AROUND, Pictures
 from classify.player import Player
 from classify.session import BATCH, Event, Session
-from classify.showing import Legend, Look, done, title, view
+from classify.window.drawing import Drawing, frame_at
+from classify.window.keymap import Action, Do, action_of
+from classify.window.view import Legend, Look, done, title, view
 from storage.labels.journal import LabelJournal
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Ended(Enum):
 
 
 class WindowLike(Protocol):
-    """What labelling needs of a window; `classify.window` has the real one."""
+    """What labelling needs of a window; `classify.window.window` has the real one."""
 
     @property
     def is_open(self) -> bool: ...

@@ -240,7 +240,7 @@ def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
     from classify.history import Keeper
     from classify.pictures import Pictures
     from classify.session import Session
-    from classify.showing import Legend
+    from classify.window.view import Legend
     from storage.formats.png.codec import PngReader
     from storage.labels.journal import Classes, LabelJournal
 
@@ -279,7 +279,8 @@ PARTS = ("journal", "decoding", "drawing", "window", "processor")
 HARNESS = """
 import json, os, resource, sys, time
 started, out = float(sys.argv[1]), sys.argv[2]
-from classify import cli, commit, drawing, pictures, window
+from classify import cli, commit, pictures
+    from classify.window import drawing, window
 from storage.labels.journal import LabelJournal
 
 times = {"first_picture": None, "keys": [], "moved": None}

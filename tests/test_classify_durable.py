@@ -13,7 +13,7 @@ from classify.desk import Ended, Labelling, Work
 from classify.history import Keeper
 from classify.pictures import Pictures
 from classify.session import Session
-from classify.showing import Legend
+from classify.window.view import Legend
 from storage.formats.png.codec import PngReader
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Entry, LabelJournal

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from classify.keyboard import FIRST_KEYCODE, SHIFT, meant
-from classify.keymap import Action, Do, action_of
+from classify.window.keyboard import FIRST_KEYCODE, SHIFT, meant
+from classify.window.keymap import Action, Do, action_of
 from tests.labeller import Person, classes, record_brightening
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from classify.keyboard import Keyboard
+from classify.window.keyboard import Keyboard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class Window:
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
-        """The code of the next key, as `classify.keyboard` tells it; None if none comes in time."""
+        """The code of the next key, as `classify.window.keyboard` tells it; None if none comes in time."""
         if not self._keys:
             self._wait(max(1, milliseconds))
         return self._keys.popleft() if self._keys else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from classify.keyboard import SHIFT
+from classify.window.keyboard import SHIFT
 
 NO_KEY = -1
 
@@ -60,7 +60,7 @@ def action_of(code: int) -> Action | None:
     Parameters
     ----------
     code : int
-        As `classify.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper half.
+        As `classify.window.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper half.
     """
     if code == NO_KEY:
         return None

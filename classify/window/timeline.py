@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from classify.canvas import Box, Canvas, Colour
 from classify.session import NONE
+from classify.window.canvas import Box, Canvas, Colour
 
 if TYPE_CHECKING:
     import numpy as np

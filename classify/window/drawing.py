@@ -9,11 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classify.canvas import BOLD, Box, Canvas, Colour, Font, Place, shortened, text_width
-from classify.keymap import HELP
 from classify.pictures import AROUND, Picture
 from classify.session import NONE
-from classify.timeline import PITCH, UNREADABLE, Near, WholeTimeline, draw_near, label_colour, near_left, near_stretch
+from classify.window.canvas import BOLD, Box, Canvas, Colour, Font, Place, shortened, text_width
+from classify.window.keymap import HELP
+from classify.window.timeline import (
+    PITCH,
+    UNREADABLE,
+    Near,
+    WholeTimeline,
+    draw_near,
+    label_colour,
+    near_left,
+    near_stretch,
+)
 
 if TYPE_CHECKING:
     import numpy as np

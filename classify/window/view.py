@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from classify.drawing import ClassRow, View
 from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
 from classify.session import NONE, Session
-from classify.timeline import Near, near_stretch
+from classify.window.drawing import ClassRow, View
+from classify.window.timeline import Near, near_stretch
 from storage.formats.png.directory import printable
 
 

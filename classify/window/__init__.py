@@ -1,0 +1,1 @@
+"""The OpenCV window: what is drawn in it, and which key does what."""
