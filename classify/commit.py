@@ -1,8 +1,8 @@
 """Applying the labels: frames of a data directory move into their class directories, and back.
 
 Other recordings get the labels written into their file, if their format's module has a function `write_labels`, or into
-a table beside it. How moves survive a crash is `storage.durable.moves`'s business; here the label journal is tied to them, so
-that labels are forgotten when, and only when, their frames have moved.
+a table beside it. How moves survive a crash is `storage.durable.moves`'s business; here the label journal is tied to
+them, so that labels are forgotten when, and only when, their frames have moved.
 """
 
 from __future__ import annotations

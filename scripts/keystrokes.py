@@ -65,7 +65,7 @@ def keystrokes(frames: int, seeds: int) -> dict[str, Any]:
 def _record_demo(day: Path, frames: int, seed: int) -> Truth:
     """Record the demo scene; returns the true labels."""
     from pi_capture.sources.demo import draw
-    from storage.formats.png.codec import PngWriter
+    from storage.formats.png.writer import PngWriter
     from storage.frame import Frame
 
     writer = PngWriter(day)
@@ -241,7 +241,7 @@ def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
     from classify.pictures import Pictures
     from classify.session import Session
     from classify.window.view import Legend
-    from storage.formats.png.codec import PngReader
+    from storage.formats.png.reader import PngReader
     from storage.labels.journal import Classes, LabelJournal
 
     reader = PngReader(day)

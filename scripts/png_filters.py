@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Measure PNG's five row filters with the deflate that the recorder uses: why `storage.formats.png.codec` has the one it has.
+"""Measure PNG's five row filters with the deflate that the recorder uses: why `storage.formats.png.codec` has the one
+it has.
 
 python scripts/png_filters.py [--json] [--video FILE]
 """

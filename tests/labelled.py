@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from storage.errors import StorageError
-from storage.formats.png.codec import PngWriter, read_texts
+from storage.formats.png.codec import read_texts
 from storage.formats.png.directory import frame_name
+from storage.formats.png.writer import PngWriter
 from storage.formats.table import Format
 from storage.frame import Frame
 from storage.recording import Recording

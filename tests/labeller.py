@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.formats.png.codec import PngWriter
+from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
 from storage.labels.journal import journal_path
 

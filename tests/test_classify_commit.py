@@ -15,7 +15,7 @@ from classify.commit import DEFAULT, Placement, finish, move_labelled
 from classify.history import Keeper, replay
 from classify.session import NONE, Session
 from storage.errors import StorageError
-from storage.formats.png.codec import PngReader
+from storage.formats.png.reader import PngReader
 from storage.labels.journal import LabelJournal, journal_path
 from tests.labelled import everything
 from tests.labeller import Person, classes, classify, record_brightening

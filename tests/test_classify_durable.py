@@ -14,7 +14,7 @@ from classify.history import Keeper
 from classify.pictures import Pictures
 from classify.session import Session
 from classify.window.view import Legend
-from storage.formats.png.codec import PngReader
+from storage.formats.png.reader import PngReader
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Entry, LabelJournal
 from tests.labelled import record

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.formats.png.codec import PngWriter
+from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
 from tests.labeller import Person, classes
 

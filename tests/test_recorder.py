@@ -240,7 +240,7 @@ def test_taking_up_what_a_crash_left_may_be_interrupted_itself(tmp_path: Path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("storage.formats.png.codec.rename_new", interrupted)
+        patch.setattr("storage.formats.png.writer.rename_new", interrupted)
         Recorder(day)
     with Recorder(day) as recorder:
         recorder.write(picture(3))
@@ -258,7 +258,7 @@ def test_what_was_stored_gets_its_names_though_there_was_no_room_for_a_note(
             raise error
         write_sessions(data_dir, sessions)
 
-    monkeypatch.setattr("storage.formats.png.codec.write_sessions", once)
+    monkeypatch.setattr("storage.formats.png.writer.write_sessions", once)
     recorder = Recorder(tmp_path / "day1", sync_interval=0.01)
     with pytest.raises(RecordingError, match="the disk is full") as told:
         for n in range(10_000):

@@ -23,7 +23,7 @@ from storage.cli import main
 from storage.durable.files import lock_directory
 from storage.durable.moves import move_files, undo
 from storage.errors import StorageError
-from storage.formats.png.codec import PngWriter
+from storage.formats.png.writer import PngWriter
 from tests.labelled import everything, record, times
 
 

@@ -60,7 +60,8 @@ def action_of(code: int) -> Action | None:
     Parameters
     ----------
     code : int
-        As `classify.window.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper half.
+        As `classify.window.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper
+        half.
     """
     if code == NO_KEY:
         return None

@@ -1,7 +1,8 @@
 """The recording, from its beginning to its end: one take of the camera after another, until time is up or somebody
 says stop.
 
-This is the side that watches; frames come in a take's own thread (`pi_capture.record.take`) and are stored by a recorder's.
+This is the side that watches; frames come in a take's own thread (`pi_capture.record.take`) and are stored by a
+recorder's.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def record(
     audio_codec : str
         ``flac``, ``opus`` or ``pcm``.
     segment : str, optional
-        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see `pi_capture.segments.recorder`).
+        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see
+        `pi_capture.segments.recorder`).
     keep : sequence of str
         Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
     retry : int, optional

@@ -1,7 +1,7 @@
 """Frames in, a durable recording out: bounded queue → encoders → writer, and a sync every second.
 
-`Recorder` is the half that stores; a program that makes its own frames uses it directly. `pi_capture.record.capture` is the
-half that gets frames from a camera. What a format does with a frame is the writer's business (`storage.formats`).
+`Recorder` is the half that stores; a program that makes its own frames uses it directly. `pi_capture.record.capture` is
+the half that gets frames from a camera. What a format does with a frame is the writer's business (`storage.formats`).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats.png.codec import PngReader
 from storage.formats.png.directory import natural_key, printable
 from storage.formats.png.head import read_head
+from storage.formats.png.reader import PngReader
 from storage.formats.table import find_format, open_recording
 from storage.recording import Recording
 from storage.sessions import read_sessions
@@ -111,7 +111,8 @@ class Info:
 
 
 def describe(path: Path, *, track: str | int | None = None) -> Info:
-    """What the recording at `path` holds; of its frames, those of `track`, as in `storage.formats.table.open_recording`.
+    """What the recording at `path` holds; of its frames, those of `track`, as in
+    `storage.formats.table.open_recording`.
 
     Raises
     ------

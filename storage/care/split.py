@@ -1,9 +1,9 @@
 """Hold out frames for validation: ``day1/CLASS`` → ``val_day1/CLASS`` and, what lies in between, ``gap_day1/CLASS``.
 
-Which frames, `storage.care.spans` decides; they are moved as one journaled batch (`storage.durable.moves`), so that a split is
-made whole or not at all, and can be taken back. The frames in the gaps keep their labels in a directory of their own
-beside the other two: in ``day1`` a network would train on near copies of what it is validated on, and a directory
-inside ``day1`` would be a class.
+Which frames, `storage.care.spans` decides; they are moved as one journaled batch (`storage.durable.moves`), so that a
+split is made whole or not at all, and can be taken back. The frames in the gaps keep their labels in a directory of
+their own beside the other two: in ``day1`` a network would train on near copies of what it is validated on, and a
+directory inside ``day1`` would be a class.
 """
 
 from __future__ import annotations

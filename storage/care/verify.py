@@ -20,7 +20,8 @@ from isal import igzip_lib, isal_zlib
 from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
-from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, PngReader, decode_image
+from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, decode_image
+from storage.formats.png.reader import PngReader
 from storage.formats.table import find_format, open_recording
 from storage.recording import Recording
 from storage.tracks.demux import Track

@@ -1,7 +1,7 @@
 """A recording of any format, or any video, into one of another format: frames, times, labels and what else was known.
 
-The new one appears under its name when it is complete. PNG files are `storage.convert.extract`'s business; they appear as they
-come, and an interrupted conversion into them goes on.
+The new one appears under its name when it is complete. PNG files are `storage.convert.extract`'s business; they appear
+as they come, and an interrupted conversion into them goes on.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.formats.movie.reader import MovieReader
 from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
-from storage.formats.png.codec import PngReader
 from storage.formats.png.head import read_head
+from storage.formats.png.reader import PngReader
 from storage.formats.table import Writer, find_format, open_recording, open_writer
 from storage.formats.video.writer import VideoWriter
 from storage.labels.classes import keep_classes, recorded_classes
@@ -53,7 +53,8 @@ def convert(
     fps : float, optional
         Give frame n the time n / fps instead of its own. Pictures without times of their own need it.
     codec, crf : str, int, optional
-        Of a ``.mkv``, as in `storage.formats.video.writer.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, always H.264.
+        Of a ``.mkv``, as in `storage.formats.video.writer.VideoWriter`; `crf` also of ``.mp4`` and ``.mov``, always
+        H.264.
     weights : str, optional
         Of a ``.features.h5``, as in `storage.formats.features.recording.FeaturesWriter`.
     progress : callable, optional

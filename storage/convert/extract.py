@@ -14,8 +14,8 @@ from typing import Any
 
 from storage.convert.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats.png.codec import PngWriter
 from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
+from storage.formats.png.writer import PngWriter
 from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.classes import keep_classes, recorded_classes

@@ -1,7 +1,7 @@
 """Frames from one recording to another: read, decoded and encoded in parallel, stored in order, a few at a time.
 
-Which frames, and what the other recording is, is the business of `storage.convert.extract` and `storage.convert.convert`. What was
-known of the sessions goes along.
+Which frames, and what the other recording is, is the business of `storage.convert.extract` and
+`storage.convert.convert`. What was known of the sessions goes along.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats.png.codec import PngReader
 from storage.formats.png.head import read_head
+from storage.formats.png.reader import PngReader
 from storage.formats.table import Writer
 from storage.frame import Frame
 from storage.recording import Recording

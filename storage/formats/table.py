@@ -115,7 +115,7 @@ MOVIES = (
 )
 VIDEO = ("storage.formats.video.writer", "VideoWriter", "open_video")
 FORMATS = (
-    Format("png", "", "storage.formats.png.codec", "PngWriter", "PngReader"),
+    Format("png", "", "storage.formats.png", "PngWriter", "PngReader"),
     Format("hdf5", ".h5", "storage.formats.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
     Format(
         *("features", ".features.h5", "storage.formats.features.recording", "FeaturesWriter", "FeaturesReader"),

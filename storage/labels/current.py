@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.formats.png.codec import PngReader
+from storage.formats.png.reader import PngReader
 from storage.labels.classes import known_classes, renumbered
 from storage.labels.journal import (
     Entry,

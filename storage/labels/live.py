@@ -22,9 +22,9 @@ from typing import Any
 from storage.durable.files import lock_file, sync_directory
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.png.codec import PngReader
 from storage.formats.png.directory import FRAME_NAME
 from storage.formats.png.head import read_head
+from storage.formats.png.reader import PngReader
 from storage.formats.table import complete, open_recording
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
 from storage.recording import Recording

@@ -3,8 +3,8 @@
 Each block is a cluster of its own, written in one go and with a checksum. So a recording that is cut off at any moment
 is a Matroska file up to its last whole cluster, any FFmpeg tool plays it, and finishing it later takes no copy: the
 index goes to the end, and the first 512 bytes learn where it is. FFmpeg's own muxer keeps to whole milliseconds, can't
-continue a file and, on a full disk, can't finish one. What is in the blocks is `storage.formats.video`'s business; reading is
-`storage.matroska.reader`'s.
+continue a file and, on a full disk, can't finish one. What is in the blocks is `storage.formats.video`'s business;
+reading is `storage.matroska.reader`'s.
 """
 
 from __future__ import annotations

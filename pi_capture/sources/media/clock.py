@@ -1,7 +1,7 @@
 """When a decoded picture was taken, and which pictures to keep of a stream that comes faster than wanted.
 
-Plain arithmetic in nanoseconds, without FFmpeg: `pi_capture.sources.media.source` brings each picture's own time, if it has
-one, and the moment at which it arrived.
+Plain arithmetic in nanoseconds, without FFmpeg: `pi_capture.sources.media.source` brings each picture's own time, if it
+has one, and the moment at which it arrived.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Picamera2Source:
 
 
 def list_cameras() -> list[Camera]:
-    """The Raspberry Pi cameras connected; none without picamera2. USB cameras are left to `pi_capture.sources.v4l2.source`."""
+    """The Raspberry Pi cameras connected; none without picamera2. USB cameras are found by `sources.v4l2`."""
     try:
         cameras = _import_picamera2().global_camera_info()
     except CameraError:

@@ -1,4 +1,5 @@
-"""Makes the ``.tflite`` file that `storage.formats.features.extractor` runs, from weights as Keras or TensorFlow 1 keep them.
+"""Makes the ``.tflite`` file that `storage.formats.features.extractor` runs, from weights as Keras or TensorFlow 1 keep
+them.
 
 This needs TensorFlow; running the result does not. TensorFlow takes half a gigabyte and writes to the terminal what it
 likes, so the work is done by a process of its own: this module, run as a program.

@@ -1,7 +1,7 @@
 """MobileNet as a feature extractor: a picture in, 256 numbers out, by LiteRT, without TensorFlow.
 
-The weights come as a ``.tflite`` file that takes pixels as they are; `storage.formats.features.export` makes one from other
-files of weights, once each, and keeps it in the user's cache.
+The weights come as a ``.tflite`` file that takes pixels as they are; `storage.formats.features.export` makes one from
+other files of weights, once each, and keeps it in the user's cache.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Extractor:
     Parameters
     ----------
     weights : str or path
-        A ``.tflite`` file, or another file of weights (see `storage.formats.features.export`), or ``imagenet``, which must
-        have been exported before.
+        A ``.tflite`` file, or another file of weights (see `storage.formats.features.export`), or ``imagenet``, which
+        must have been exported before.
 
     Raises
     ------

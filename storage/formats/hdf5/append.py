@@ -12,8 +12,8 @@ that for as long as it has the file open. To follow a file that grows, close it 
 SWMR, promises readers an order but not durability, leaves files that must be repaired after a crash, and needs readers
 that know of it.)
 
-`storage.formats.hdf5.table` reads these files, `storage.formats.hdf5.format` knows their bytes, and what the columns mean is their
-owner's business (`storage.formats.hdf5.frames`).
+`storage.formats.hdf5.table` reads these files, `storage.formats.hdf5.format` knows their bytes, and what the columns
+mean is their owner's business (`storage.formats.hdf5.frames`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The bytes of an HDF5 file, as far as a recording needs them: superblock, object headers, chunk index, text heap.
 
 Pure functions between values and bytes, after version 3 of the HDF5 File Format Specification, in structures that every
-HDF5 library since 1.8 reads. Nothing here opens a file (`storage.formats.hdf5.table` does) and nothing trusts what it decodes:
-bytes that make no sense raise `FormatError`, before anything is allocated for them.
+HDF5 library since 1.8 reads. Nothing here opens a file (`storage.formats.hdf5.table` does) and nothing trusts what it
+decodes: bytes that make no sense raise `FormatError`, before anything is allocated for them.
 """
 
 from __future__ import annotations

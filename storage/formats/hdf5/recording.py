@@ -3,8 +3,8 @@
 One column is the format's own. Beside it are ``timestamp_ns`` (N,) int64; ``label`` (N,) int16, -1 for none, its
 attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of what came with the frame, empty if nothing
 did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames. How the
-file grows and why no crash harms it is in `storage.formats.hdf5.append`; the formats are `storage.formats.hdf5.frames` and
-`storage.formats.features.recording`.
+file grows and why no crash harms it is in `storage.formats.hdf5.append`; the formats are `storage.formats.hdf5.frames`
+and `storage.formats.features.recording`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Reads tables: columns of equal length in one HDF5 file, as `storage.formats.hdf5.append` writes them and libraries may.
+"""Reads tables: columns of equal length in one HDF5 file, as `storage.formats.hdf5.append` writes them and libraries
+may.
 
 Files from strangers are safe to open: nothing is followed out of the file, nothing is believed before it is checked,
-and no memory is taken for what a header only claims. The bytes are `storage.formats.hdf5.format`'s; what the columns mean is
-their owner's business.
+and no memory is taken for what a header only claims. The bytes are `storage.formats.hdf5.format`'s; what the columns
+mean is their owner's business.
 """
 
 from __future__ import annotations

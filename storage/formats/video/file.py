@@ -1,6 +1,7 @@
 """The file of a video recording: locked while somebody writes it, named once it is durable, completed after a crash.
 
-What its tags say is here too. Frames are `storage.formats.video.writer`'s business, elements `storage.matroska.muxer`'s.
+What its tags say is here too. Frames are `storage.formats.video.writer`'s business, elements
+`storage.matroska.muxer`'s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads the video recordings that `storage.formats.video.writer` makes: any frame by itself, and what is beside them."""
+"""Reads the video recordings that `storage.formats.video.writer` makes: any frame, and what is beside the pictures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Recordings as one Matroska file: lossless FFV1 by default, each frame with its own time and facts.
 
 How a file is built, and why nothing can tear it, is in `storage.matroska.muxer`; what the codecs are asked for is in
-`storage.formats.video.codecs`. Videos that other programs made are read by `storage.formats.movie.reader`; `open_video` tells them apart.
+`storage.formats.video.codecs`. Videos that other programs made are read by `storage.formats.movie.reader`; `open_video`
+tells them apart.
 """
 
 from __future__ import annotations

@@ -1,0 +1,92 @@
+"""Reads a data directory: its pictures as a recording, those of other programs too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from storage.durable.untrusted import parse_json
+from storage.errors import StorageError
+from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
+from storage.formats.png.directory import class_directories, image_names, natural_key
+from storage.frame import Frame
+from storage.recording import Recording
+
+_INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
+
+
+class PngReader(Recording):
+    """The frames of a data directory: those without a class and those in class directories, in recording order.
+
+    Pictures from elsewhere are read too; without a timestamp of their own they have their file's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise StorageError(f"{path} is not a directory")
+        self._path = path
+        self._entries = [(name, "") for name in image_names(path)]
+        if directories := class_directories(path):
+            for directory in directories:
+                self._entries += [(name, directory.name) for name in image_names(directory)]
+            self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def labels(self) -> list[str | None]:
+        return [class_name or None for _, class_name in self._entries]
+
+    @property
+    def timestamps_ns(self) -> list[int]:
+        return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
+
+    @property
+    def names(self) -> list[str]:
+        """The frames' files as they are called in the directory: ``00000042.png``, ``0/00000007.png``."""
+        return [f"{class_name}/{name}" if class_name else name for name, class_name in self._entries]
+
+    def file(self, index: int) -> Path:
+        """The file of a frame."""
+        name, class_name = self._entries[index]
+        return self._path / class_name / name
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def read(self, index: int) -> Frame:
+        path = self.file(index)
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise StorageError(f"{path}: more bytes than a camera's picture has")
+            data = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from None
+        try:
+            pixels = decode_image(data)
+        except ValueError as error:
+            raise StorageError(f"{path}: {error}") from None
+        return Frame(pixels, index, _timestamp_ns(path, data), _metadata(data))
+
+
+def _head(path: Path) -> bytes:
+    """Enough of a file to hold the texts before the picture."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(8192)
+
+
+def _timestamp_ns(path: Path, data: bytes) -> int:
+    text = read_texts(data).get("Timestamp", "")
+    return int(text) if _INTEGER.fullmatch(text) else path.stat().st_mtime_ns
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """What the camera reported; nothing if a stranger's file says something else there."""
+    try:
+        metadata = parse_json(read_texts(data).get("Metadata", "{}"))
+    except ValueError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
