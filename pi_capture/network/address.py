@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.redact import without_secrets
 
 SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
 MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
@@ -49,7 +50,7 @@ class Address:
     @staticmethod
     def parse(text: str, option: str) -> Address:
         """Read an address. Raises UsageError, in which `option` names what it was given for."""
-        shown = re.sub(r"//[^/]*@|(?<=passphrase=)[^&]*", "…", text)
+        shown = without_secrets(text)
         form = f"{option} {shown}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
         try:
             parts = urlsplit(text)

@@ -26,6 +26,7 @@ from pi_capture.machine import facts_of_this_machine
 from pi_capture.network.address import SILENCE_SECONDS, Address, listen_at, prepare
 from pi_capture.network.ways import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.recorder import Recorder
+from pi_capture.redact import public
 from pi_capture.samples.received import ReceivedTracks
 from pi_capture.sources.stream import StreamSource
 from pi_capture.status import Status, Summary
@@ -422,7 +423,8 @@ def _introduction(connection: socket.socket) -> dict[str, Any]:
         facts = hello.get("facts") if isinstance(hello, Mapping) else None
         if not isinstance(tracks, Tracks) or not isinstance(facts, dict):
             raise ValueError("it says nothing of itself")
-        return facts
+        told: dict[str, Any] = public(facts)
+        return told
     raise ValueError(f"nothing came for {SILENCE_SECONDS:.0f} s")
 
 

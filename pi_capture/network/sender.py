@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pi_capture.errors import UsageError
 from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to, listen_at, prepare
 from pi_capture.network.samples import Outgoing
+from pi_capture.redact import public
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
@@ -38,6 +39,7 @@ BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
+TOLD = ("host", "camera", "boot_id", "started", "wall_minus_monotonic_ns")  # of this recording; the rest stays here
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
 
@@ -49,7 +51,7 @@ class Sender:
     ----------
     address : Address
     facts : mapping
-        What the receiver shall know of this recording, JSON-serialisable.
+        Of this recording, JSON-serialisable; those of `TOLD` are told to the receiver, without secrets.
     say : callable
         Told, from another thread, when a connection begins and ends.
     labels : LiveLabels, optional
@@ -86,7 +88,8 @@ class Sender:
         except StorageError as error:
             raise UsageError(f"--stream-to: {error}") from None
         self._address, self._say, self._labels = address, say, labels
-        self._facts = {**facts, "sender": secrets.token_hex(8)}  # by which it is known when it comes back
+        told = public({name: facts[name] for name in TOLD if name in facts})
+        self._facts = {**told, "sender": secrets.token_hex(8)}  # by which it is known when it comes back
         if address.scheme == "srt":
             check_program()
         self._listener = listen_at(address) if address.listen and address.scheme == "tcp" else None
