@@ -194,7 +194,7 @@ def open_source(spec: str, size: Size | None = (128, 128), fps: float | None = N
     """
     if spec == "auto":
         return _open_first(size, fps)
-    if spec.startswith(("tcp://", "srt://")):
+    if spec.startswith(("tcp://", "tls://", "srt://")):
         return STREAM.load()(spec, size, fps)
     if "://" in spec and not spec.startswith(("file:", "ffmpeg:")):
         return URL.load()(spec, size, fps)
