@@ -103,7 +103,7 @@ def in_the_clear(url: str) -> str | None:
     """A line for whoever sends or receives over a network what all can read there; None if nobody can."""
     if not url.startswith("tcp://"):
         return None
-    place = Address.parse(url, "")
+    place = Address.parse(url, "--camera")
     with suppress(ValueError):
         if ipaddress.ip_address(place.host).is_loopback:
             return None
