@@ -39,6 +39,7 @@ commands (each has its own --help):
   doctor [DIRECTORY]                    will this machine record, and how fast?
   install-service NAME --config FILE    record at every boot, looked after by systemd
   uninstall-service NAME                no more
+  make-identity FILE                    for tls:// between machines that you trust
 
 cameras:
   auto                  the Raspberry Pi camera, else the first USB camera (default)

@@ -305,7 +305,7 @@ def test_another_machine_of_the_same_name_gets_a_track_of_its_own(tmp_path: Path
     receiver = gather(tmp_path / "all.mkv", port)
     facts = {"host": "shed", "camera": "demo"}
     for number, machine in enumerate(("one", "two", "one")):
-        sender = HandMade(machine=machine, **facts)
+        sender = HandMade(machine=machine, sender=str(number), **facts)
         sender.serve(port, sender.opening() + sender.frame(number * 10), end=None if number < 2 else 21)
     receiver.send_signal(signal.SIGINT)
     end(receiver)

@@ -220,7 +220,7 @@ class _Gathering:
 
     def _let_in(self, connection: socket.socket, facts: Mapping[str, Any]) -> None:
         """Give a sender's connection to its lane."""
-        token = str(facts.get("sender") or [facts.get(name) for name in ("host", "boot_id", "camera")])
+        token = str(facts.get("sender") or [facts.get(name) for name in ("machine", "host", "boot_id", "camera")])
         with self._lock:
             lane = self._by_token.get(token) or self._started_again(facts)
             full = lane is None and len(self._lanes) >= self.place.senders
