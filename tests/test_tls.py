@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_cli import run
-from tests.test_gather import names, other_demo, tracks_in
+from tests.test_gather import names, other_demo, tracks_in, wait_for_frames
 from tests.test_streaming import check_same, demo, end, free_port, start, wait_for_listener
 
 
@@ -119,10 +120,14 @@ def test_several_senders_with_an_identity_that_openssl_made(tmp_path: Path) -> N
     receive = ("--camera", f"{url}?listen&senders=2", "--size", "source", "--identity", pem)
     receiver = start(tmp_path / "all.mkv", -1, *receive)
     wait_for_listener(port)
-    one = start(*sender(tmp_path / "one.mkv", 2, url, pem))
-    two = start(*other_demo(tmp_path / "two.mkv", 2, 0)[:-1], url, "--identity", pem)
-    for process in (one, two, receiver):
+    one = start(*sender(tmp_path / "one.mkv", -1, url, pem))
+    two = start(*other_demo(tmp_path / "two.mkv", -1, 0)[:-1], url, "--identity", pem)
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    for process in (one, two):
+        process.send_signal(signal.SIGINT)
         end(process)
+    end(receiver)
     assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
 
 

@@ -101,14 +101,19 @@ def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
                     incoming = memoryview(encrypted.recv(CHUNK_BYTES))
                     receiving = bool(incoming)
                     if not receiving:
-                        inner.shutdown(socket.SHUT_WR)
+                        with suppress(OSError):
+                            inner.shutdown(socket.SHUT_WR)
             with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if outgoing:
                     outgoing = outgoing[encrypted.send(outgoing) :]
-            with suppress(BlockingIOError):
-                if incoming:
-                    incoming = incoming[inner.send(incoming) :]
-            with suppress(BlockingIOError):
+            try:
+                incoming = incoming[inner.send(incoming) :] if incoming else incoming
+            except BlockingIOError:
+                pass
+            except OSError:  # ours has closed: nobody reads this, but what ours said last is still to go out
+                incoming = memoryview(b"")
+            # A reset is told once, when ours closed without reading all; what it said before comes after that.
+            with suppress(BlockingIOError, ConnectionResetError):
                 if sending and not outgoing:
                     outgoing = memoryview(inner.recv(CHUNK_BYTES))
                     sending = bool(outgoing)
