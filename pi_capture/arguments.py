@@ -39,6 +39,7 @@ commands (each has its own --help):
   doctor [DIRECTORY]                    will this machine record, and how fast?
   install-service NAME --config FILE    record at every boot, looked after by systemd
   uninstall-service NAME                no more
+  make-identity FILE                    for tls:// between machines that you trust
 
 cameras:
   auto                  the Raspberry Pi camera, else the first USB camera (default)
@@ -47,6 +48,7 @@ cameras:
   screen[:DISPLAY+X,Y]  an X11 screen, from X,Y on
   file:PATH             a video file: every frame, with its own timestamps, as fast as it decodes
   tcp://…               what another machine sends with --stream-to; ?listen waits for it, ?listen&senders=2 for two
+  tls://…               the same, encrypted, for whoever has the same --identity
   srt://…               the same by SRT, through the program ffmpeg
   rtsp://… http://…     a network stream (any URL that FFmpeg opens)
   ffmpeg:FORMAT:URL     any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …
@@ -95,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="URL",
         action="append",
         help="send what is recorded as well, as in tcp://desk:5000; several times for several receivers",
+    )
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        help="of tls://, the same on both machines: python -m pi_capture make-identity FILE makes it",
     )
     beside = parser.add_argument_group("sensors and sound, in .mkv and .mka")
     beside.add_argument(

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "pi_capture.commands.doctor:main",
     "install-service": "pi_capture.commands.install:install",
     "uninstall-service": "pi_capture.commands.install:uninstall",
+    "make-identity": "pi_capture.network.tls:make_identity",
 }
 """What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
 
@@ -90,6 +91,7 @@ def _run(words: Sequence[str]) -> int:
     if not args.directory or args.seconds is None:
         parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
     _check_company(configuration.settings)
+    _identify(args)
     return _record(args)
 
 
@@ -103,6 +105,25 @@ def _check_company(settings: Sequence[Setting]) -> None:
     for name, other in OF_ANOTHER.items():
         if name in given and other not in given:
             raise UsageError(f"--{name} ({given[name].origin}) does nothing without --{other}; give both, or neither")
+
+
+def _identify(args: argparse.Namespace) -> None:
+    """Give each ``tls://`` its identity. Raises UsageError for one that nothing uses."""
+    from pi_capture.network.address import with_identity
+
+    urls = [args.camera, *(args.stream_to or ())]
+    if args.identity is not None and not any(url.startswith("tls://") for url in urls):
+        raise UsageError("--identity does nothing without a tls:// to send to or receive from; give both, or neither")
+    args.camera = with_identity(args.camera, args.identity)
+    args.stream_to = [with_identity(url, args.identity) for url in args.stream_to or ()]
+
+
+def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+    from pi_capture.network.address import in_the_clear
+
+    for url in [args.camera, *args.stream_to]:
+        if (line := in_the_clear(url)) is not None:
+            say(line)
 
 
 def _record(args: argparse.Namespace) -> int:
@@ -140,6 +161,7 @@ def _record(args: argparse.Namespace) -> int:
         _preview(args, progress, live_labels) as preview,
         _senders(args, progress, live_labels) as senders,
     ):
+        _warn(args, progress.say)
         if server is not None:
             progress.say(f"metrics at {server.url}")
         try:
@@ -207,6 +229,7 @@ def _gather(args: argparse.Namespace, place: Address) -> int:
     options = {name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")}
     failure: RecordingError | None = None
     with StopSignals(stop), progress, notifier:
+        _warn(args, progress.say)
         try:
             summary = gather(
                 Path(args.directory),

@@ -280,7 +280,7 @@ HARNESS = """
 import json, os, resource, sys, time
 started, out = float(sys.argv[1]), sys.argv[2]
 from classify import cli, commit, pictures
-    from classify.window import drawing, window
+    from classify.window.window import drawing, window
 from storage.labels.journal import LabelJournal
 
 times = {"first_picture": None, "keys": [], "moved": None}

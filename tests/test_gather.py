@@ -21,7 +21,7 @@ from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks
 from tests.live import sensor
 from tests.network import Line
 from tests.test_live_labels import Terminal, label_a_while, recording
-from tests.test_streaming import demo, end, free_port, start, wait_for_listener
+from tests.test_streaming import HandMade, demo, end, free_port, start, wait_for_listener
 
 
 def gather(target: Path, port: int, *, seconds: float = -1, senders: int = 2) -> subprocess.Popen[str]:
@@ -281,6 +281,36 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
     told = end(receiver)
     assert "no --stream-to of this program" in told and "there are enough" in told, told
     assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
+
+
+def test_it_ends_at_once_when_it_is_told_to(tmp_path: Path) -> None:
+    """While one sender is there, and one has broken off."""
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    dies, lives = start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    dies.kill()
+    dies.communicate()
+    receiver.send_signal(signal.SIGINT)
+    told = end(receiver, seconds=20)
+    lives.send_signal(signal.SIGINT)
+    end(lives)
+    assert len(set(told.splitlines())) == len(told.splitlines()), told
+    assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
+
+
+def test_another_machine_of_the_same_name_gets_a_track_of_its_own(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    facts = {"host": "shed", "camera": "demo"}
+    for number, machine in enumerate(("one", "two", "one")):
+        sender = HandMade(machine=machine, sender=str(number), **facts)
+        sender.serve(port, sender.opening() + sender.frame(number * 10), end=None if number < 2 else 21)
+    receiver.send_signal(signal.SIGINT)
+    end(receiver)
+    tracks = tracks_in(tmp_path / "all.mkv")
+    assert {name: len(track) for name, track in tracks.items()} == {"shed-demo": 2, "shed-demo-2": 1}
 
 
 @pytest.mark.parametrize(

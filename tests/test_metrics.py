@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,38 @@ def test_metrics_of_a_running_recording(tmp_path: Path, started: Start) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0 and len(err.splitlines()) == 1
+
+
+def test_idle_clients_cost_no_descriptors_and_keep_nobody_out(tmp_path: Path, started: Start) -> None:
+    process = started(tmp_path / "day1", -1, *DEMO, "--metrics", 0)
+    url = url_of(process)
+    wait_for_frames(tmp_path / "day1")
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    with ExitStack() as idle:
+        for _ in range(300):
+            client = idle.enter_context(socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0]))))
+            with suppress(ConnectionError):
+                client.send(b"G")
+        assert read(url)["pi_capture_frames_total"] > 0
+        assert len(list(descriptors.iterdir())) < before + 40
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0 and "full queue" not in err, err
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("localhost:9", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("a.example", 421), ("", 421)]
+)
+def test_pages_that_mean_this_machine_by_another_name_learn_nothing(
+    tmp_path: Path, started: Start, host: str, status: int
+) -> None:
+    process = started(tmp_path / "day1", -1, *DEMO, "--metrics", 0)
+    request = urllib.request.Request(url_of(process), headers={"Host": host})
+    try:
+        assert urllib.request.urlopen(request, timeout=30).status == status
+    except urllib.error.HTTPError as error:
+        assert error.code == status and b"frames" not in error.read()
 
 
 def test_when_nothing_becomes_durable_the_seconds_grow(tmp_path: Path, started: Start) -> None:

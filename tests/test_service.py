@@ -151,6 +151,7 @@ def test_install_and_uninstall(root: Path) -> None:
     for path in made - {f"{units}/multi-user.target.wants/pi-capture@corner.service"}:
         assert str(root / path) in done.stdout and str(root / path) in dry.stdout
     unit = (root / units / "pi-capture@.service").read_text()
+    assert "UMask=0027" in unit.splitlines()  # what a camera sees is not for every user
     assert f"ExecStart={PYTHON} -m pi_capture --config /etc/pi-capture/%i.toml" in unit
     extra = (root / units / "pi-capture@corner.service.d/recording.conf").read_text().splitlines()
     assert "ReadWritePaths=/srv/recordings" in extra and "RequiresMountsFor=/srv/recordings/day1" in extra

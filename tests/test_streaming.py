@@ -187,14 +187,15 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
-    port = free_port()
-    receiver = start(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{port}?listen")
-    wait_for_listener(port)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(HOSTILE[name])
-        with suppress(OSError):  # it has hung up
-            connection.shutdown(socket.SHUT_WR)
-        told = end(receiver, 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        receiver = start(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{port}")
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(HOSTILE[name])
+            with suppress(OSError):  # it has hung up
+                connection.shutdown(socket.SHUT_WR)
+            told = end(receiver, 1)
     assert len(told.splitlines()) == 1 and f"tcp://127.0.0.1:{port}" in told, told
     assert list(tmp_path.iterdir()) == []
 
@@ -202,7 +203,8 @@ def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
 class HandMade:
     """A sender that the test is: what it sends, and how it breaks off."""
 
-    def __init__(self) -> None:
+    def __init__(self, **facts: str) -> None:
+        self._facts = facts
         self._codec = find_codec("ffv1")
         self._encoder = Encoder(self._codec, (64, 48), None, threads=1)
         self._began_ns = time.monotonic_ns()
@@ -211,7 +213,7 @@ class HandMade:
 
     def opening(self) -> bytes:
         track = Track(1, VIDEO_TRACK, self._codec.track, self._encoder.private, "camera", (64, 48), True)
-        return opening([track]) + note({"facts": {}, "codec": "ffv1"})
+        return opening([track]) + note({"facts": self._facts, "codec": "ffv1"})
 
     def frame(self, number: int, **metadata: int) -> bytes:
         """A tenth of a second for each number."""
@@ -228,7 +230,55 @@ class HandMade:
             time.sleep(1)
             if end is not None:
                 connection.sendall(note({"end": end}))
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # it has hung up
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def test_strangers_before_the_sender_cost_nothing(tmp_path: Path) -> None:
+    """All that is hostile, a silent one, and one byte after another: the sender is received all the same."""
+    port = free_port()
+    receiver = start(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source", "--json")
+    wait_for_listener(port)
+    silent = socket.create_connection(("127.0.0.1", port))
+    slow = socket.create_connection(("127.0.0.1", port))
+    for hostile in HOSTILE.values():
+        with socket.create_connection(("127.0.0.1", port)) as connection, suppress(OSError):
+            connection.sendall(hostile)
+            slow.send(START[:1])
+    sender = HandMade()
+    sender.serve(port, sender.opening() + sender.frame(0) + sender.frame(1), end=2)
+    out, told = receiver.communicate(timeout=60)
+    silent.close()
+    slow.close()
+    assert receiver.returncode == 0 and json.loads(out)["frames"] == 2, told
+
+
+def test_in_a_break_no_other_machine_takes_the_place(tmp_path: Path) -> None:
+    """It sends what a sender sends, slowly; the true one is back after longer than any camera may be silent."""
+    port = free_port()
+    url = f"tcp://127.0.0.1:{port}?listen"
+    receiver = start(tmp_path / "day1", -1, "--camera", url, "--size", "source", "--json")
+    wait_for_listener(port)
+    sender, other = HandMade(machine="one"), HandMade(machine="two")
+    sender.serve(port, sender.opening() + sender.frame(0))
+    other.serve(port, other.opening() + other.frame(70))
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(other.opening()[:-100])
+        time.sleep(16)
+    sender.serve(port, sender.opening() + sender.frame(8), end=9)
+    out, told = receiver.communicate(timeout=60)
+    assert receiver.returncode == 0, told
+    summary = json.loads(out)
+    assert (summary["frames"], summary["dropped_camera"]) == (2, 7), summary
+
+
+def test_pictures_of_a_size_that_no_camera_has_are_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        receiver = start(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        with server.accept()[0] as connection:
+            track = Track(1, VIDEO_TRACK, "V_FFV1", b"", "camera", (9_000, 8_000), True)
+            connection.sendall(opening([track]) + note({"facts": {}, "codec": "ffv1"}))
+            assert "impossible size" in end(receiver, 1)
 
 
 @pytest.mark.parametrize("thinned", [False, True])

@@ -347,12 +347,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_samples_end_in_one_line(tmp_path: Path, name: str) -> None:
-    port = free_port()
-    receiver = receive(tmp_path / "here.mkv", port)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        with suppress(OSError):
-            serve(connection, HOSTILE[name])
-        told = end(receiver, 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        receiver = start(tmp_path / "here.mkv", -1, "--camera", f"tcp://127.0.0.1:{port}", "--size", "source")
+        with server.accept()[0] as connection:
+            with suppress(OSError):
+                serve(connection, HOSTILE[name])
+            told = end(receiver, 1)
     complaint = told.splitlines()[-1]
     assert f"tcp://127.0.0.1:{port}" in complaint and ("is no stream" in complaint or "damaged " in complaint), told
 

@@ -1,17 +1,21 @@
-"""Where another machine is: ``tcp://`` and ``srt://`` addresses, and connections to and from there."""
+"""Where another machine is: ``tcp://``, ``tls://`` and ``srt://`` addresses, and connections to and from there."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.redact import without_secrets
 
 SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
+BACKLOG = 16  # connections that wait in the kernel until they are met
 MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
 SRT_OPTIONS = {
     "passphrase": r".{10,64}",
@@ -26,8 +30,9 @@ SRT_OPTIONS = {
 class Address:
     """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
 
-    ``senders=`` is how many are waited for. ``srt://`` goes through another program (`pi_capture.network.srt`), which
-    is given `options`; they may hold a password.
+    ``senders=`` is how many are waited for. ``tls://`` is the same, encrypted, for whoever has the same `identity`, a
+    file with a certificate and its key (`pi_capture.network.tls`). ``srt://`` goes through another program
+    (`pi_capture.network.srt`), which is given `options`; they may hold a password.
     """
 
     host: str
@@ -36,6 +41,7 @@ class Address:
     codec: str
     senders: int = 1
     scheme: str = "tcp"
+    identity: str = ""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
@@ -49,7 +55,7 @@ class Address:
     @staticmethod
     def parse(text: str, option: str) -> Address:
         """Read an address. Raises UsageError, in which `option` names what it was given for."""
-        shown = re.sub(r"//[^/]*@|(?<=passphrase=)[^&]*", "…", text)
+        shown = without_secrets(text)
         form = f"{option} {shown}: give tcp://HOST:PORT, or tcp://ADDRESS:PORT?listen to be connected to"
         try:
             parts = urlsplit(text)
@@ -57,14 +63,17 @@ class Address:
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
         except ValueError:
             raise UsageError(form) from None
-        known = parts.scheme in ("tcp", "srt")
+        known = parts.scheme in ("tcp", "tls", "srt")
         if not known or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
             raise UsageError(form)
         listen = query.pop("listen", "0") != "0"
         codec, senders = query.pop("codec", "ffv1"), query.pop("senders", "1")
+        identity = query.pop("identity", "") if parts.scheme == "tls" else ""
+        if parts.scheme == "tls" and not identity:
+            raise UsageError(f"{option} {shown}: give --identity FILE; python -m pi_capture make-identity makes one")
         if not senders.isdecimal() or not 1 <= int(senders) <= MOST_SENDERS:
             raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
-        if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme != "tcp"):
+        if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme == "srt"):
             raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
         if not set(query) <= set(SRT_OPTIONS if parts.scheme == "srt" else ()):
             more = f", and {', '.join(sorted(SRT_OPTIONS))} of SRT" if parts.scheme == "srt" else ""
@@ -72,15 +81,35 @@ class Address:
         for name, fits in SRT_OPTIONS.items():
             if name in query and not re.fullmatch(fits, query[name]):
                 raise UsageError(f"{form}; {name}= can't be that (see docs/live.md)")
-        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, query)
+        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, identity, query)
 
 
 def several_senders(camera: str) -> Address | None:
     """The address of ``--camera``, if more than one sender is waited for at it. Raises UsageError."""
-    if not camera.startswith("tcp://") or "senders=" not in camera:
+    if not camera.startswith(("tcp://", "tls://")) or "senders=" not in camera:
         return None
     place = Address.parse(camera, "--camera")
     return place if place.senders > 1 else None
+
+
+def with_identity(url: str, identity: str | None) -> str:
+    """The text form of a source or receiver, with the identity it is to use if it is a ``tls://`` one without any."""
+    if identity is None or not url.startswith("tls://") or "identity=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}identity={quote(identity)}"
+
+
+def in_the_clear(url: str) -> str | None:
+    """A line for whoever sends or receives over a network what all can read there; None if nobody can."""
+    if not url.startswith("tcp://"):
+        return None
+    place = Address.parse(url, "--camera")
+    with suppress(ValueError):
+        if ipaddress.ip_address(place.host).is_loopback:
+            return None
+    if place.host == "localhost":
+        return None
+    return f"{place}: not encrypted, and open to all on that network; tls:// is for who has your --identity"
 
 
 def listen_at(address: Address) -> socket.socket:
@@ -90,18 +119,21 @@ def listen_at(address: Address) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
-        listener.listen(max(1, address.senders))
+        listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise CameraError(f"{address}: {reason}; choose another port, or an address of this machine") from None
-    listener.settimeout(0.25)
     return listener
 
 
 def connect_to(address: Address, seconds: float) -> socket.socket:
     """A connection. Raises OSError."""
-    return socket.create_connection((address.host, address.port), timeout=seconds)
+    from pi_capture.network.tls import secure
+
+    connection = socket.create_connection((address.host, address.port), timeout=seconds)
+    prepare(connection)
+    return secure(connection, address.identity, server=False, seconds=seconds) if address.identity else connection
 
 
 def prepare(connection: socket.socket) -> None:

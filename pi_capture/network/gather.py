@@ -7,14 +7,13 @@ packet has been found again in the new file. Receiving a sender is `sources.stre
 
 from __future__ import annotations
 
-import io
 import queue
 import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -22,23 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.live.labels import Changes
-from pi_capture.network.address import SILENCE_SECONDS, Address, listen_at, prepare
+from pi_capture.network.address import SILENCE_SECONDS, Address
+from pi_capture.network.door import Door
 from pi_capture.network.received import ReceivedTracks
 from pi_capture.network.receiver import StreamSource
+from pi_capture.network.tls import check_identity
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.record.machine import facts_of_this_machine
 from pi_capture.record.recorder import Recorder
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
-from storage.matroska.stream import BrokenOffError, Incoming, Tracks, is_ours
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
     from pi_capture.sources import Size
 
-FRONT_BYTES = 64 * 1024  # more than a stream's first words take
-OPENING_BYTES = 512  # of which ours can be told
-MOST_STRANGERS = 8  # who are listened to at a time
 LAST_SECONDS = 2.0  # for what is on its way when time is up
 COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk")
 
@@ -86,9 +83,10 @@ def gather(
         recorded is safe.
     """
     parts = _prepare(target)
-    listener = listen_at(place)
-    with listener:
-        gathering = _Gathering(parts, place, wish, seconds=seconds, listener=listener, say=say)
+    if place.identity:
+        check_identity(place.identity)
+    with closing(Door(place, say)) as door:
+        gathering = _Gathering(parts, place, wish, seconds=seconds, door=door, say=say)
         problems = gathering.run(stop, progress)
     stop.set()  # whoever waits for it learns that the recording ends
     recorded = [lane for lane in gathering.lanes if lane.path.exists() and lane.summary.frames]
@@ -143,15 +141,14 @@ class _Gathering:
     """The door, and a lane for each sender that came through it."""
 
     def __init__(
-        self, parts: Path, place: Address, wish: Wish, *, seconds: float, listener: socket.socket,
+        self, parts: Path, place: Address, wish: Wish, *, seconds: float, door: Door,
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.parts, self.place, self.wish, self.say = parts, place, wish, say
-        self._seconds, self._listener = seconds, listener
+        self._seconds, self._door = seconds, door
         self._lanes: list[_Lane] = []
         self._by_token: dict[str, _Lane] = {}
         self._lock = threading.Lock()
-        self._strangers = threading.Semaphore(MOST_STRANGERS)
         self.until_ns: float | None = None
         self.seen = time.monotonic()  # when somebody was last connected
         self.offset_ns = facts_of_this_machine()["wall_minus_monotonic_ns"]  # the same in all, so that they fit
@@ -210,35 +207,25 @@ class _Gathering:
 
     def _accept(self) -> None:
         try:
-            connection = self._listener.accept()[0]
-        except (TimeoutError, ConnectionError):
-            return
+            visitor = self._door.next()
         except OSError as error:  # too many open files, say: those that are connected go on
             self.say(f"{self.place}: {error.strerror}")
             time.sleep(1)
             return
-        if not self._strangers.acquire(blocking=False):
-            connection.close()
-            return
-        threading.Thread(target=self._meet, args=(connection,), name="meet", daemon=True).start()
+        if visitor is not None and visitor.facts is None:
+            visitor.connection.close()
+            self._door.send_away("somebody who is no --stream-to of this program (something else came)")
+        elif visitor is not None and visitor.facts is not None:
+            self._let_in(visitor.connection, visitor.facts)
 
-    def _meet(self, connection: socket.socket) -> None:
-        """Ask a connection who it is, and let that one's lane have it."""
-        try:
-            facts = _introduction(connection)
-            prepare(connection)
-        except (OSError, ValueError) as error:
-            connection.close()
-            self.say(f"{self.place}: hung up on somebody who is no --stream-to of this program ({error})")
-            return
-        finally:
-            self._strangers.release()
-        token = str(facts.get("sender") or [facts.get(name) for name in ("host", "boot_id", "camera")])
+    def _let_in(self, connection: socket.socket, facts: Mapping[str, Any]) -> None:
+        """Give a sender's connection to its lane."""
+        token = str(facts.get("sender") or [facts.get(name) for name in ("machine", "host", "boot_id", "camera")])
         with self._lock:
             lane = self._by_token.get(token) or self._started_again(facts)
             full = lane is None and len(self._lanes) >= self.place.senders
             if lane is None and not full:
-                lane = _Lane(self, _slug(facts), free_name(_slug(facts), {one.name for one in self._lanes}))
+                lane = _Lane(self, facts, free_name(_slug(facts), {one.name for one in self._lanes}))
                 self._lanes.append(lane)
             if lane is not None:
                 self._by_token[token] = lane
@@ -250,7 +237,8 @@ class _Gathering:
 
     def _started_again(self, facts: Mapping[str, Any]) -> _Lane | None:
         """The lane of a sender that broke off, if this may be that one after a crash or a power cut."""
-        waiting = (one for one in self._lanes if one.alive and one.broke_off and one.slug == _slug(facts))
+        identity = _slug(facts), facts.get("machine")
+        waiting = (one for one in self._lanes if one.alive and one.broke_off and one.identity == identity)
         return next(waiting, None)
 
 
@@ -259,8 +247,9 @@ class _Lane:
 
     answers = True
 
-    def __init__(self, gathering: _Gathering, slug: str, name: str) -> None:
-        self.slug, self.name = slug, name
+    def __init__(self, gathering: _Gathering, sender: Mapping[str, Any], name: str) -> None:
+        self.identity, self.name = (_slug(sender), sender.get("machine")), name
+        self._source: StreamSource | None = None
         self.path = gathering.parts / f"{name}.mkv"
         self.recorder: Recorder | None = None
         self._received: ReceivedTracks | None = None
@@ -285,6 +274,8 @@ class _Lane:
 
     def stop(self) -> None:
         self._stop.set()
+        if self._source is not None:
+            self._source.close()
         self._hang_up()
 
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
@@ -292,7 +283,7 @@ class _Lane:
         first = self._current is None
         self.receiving = False
         since = time.monotonic()
-        if not first:
+        if not (first or self.broke_off or closed.is_set() or self._stop.is_set()):
             self.broke_off = True
             self._gathering.say(f"{self.name} broke off; the others go on, and it may come back")
         while not closed.is_set() and not self._stop.is_set():
@@ -303,7 +294,7 @@ class _Lane:
                     break
                 continue
             self.receiving, self.broke_off = True, False
-            self._gathering.say(f"{self.name} is {'there' if first else 'back'}")
+            self._gathering.say(f"{self.name}{' is there' if first else ': the sender is back'}")
             return self._current
         raise CameraError("gone")
 
@@ -345,7 +336,7 @@ class _Lane:
     def _receive(self) -> None:
         gathering, wish = self._gathering, self._gathering.wish
         connection = self.meet(SILENCE_SECONDS, self._stop)
-        source = StreamSource(gathering.place, self, connection, wish.size, wish.fps)
+        source = self._source = StreamSource(gathering.place, self, connection, wish.size, wish.fps)
         try:
             info = source.info
             facts = {
@@ -393,37 +384,6 @@ class _Lane:
 
         self.recorder.label_by(label_of)
         return self.recorder, self._received
-
-
-def _introduction(connection: socket.socket) -> dict[str, Any]:
-    """What a sender says of itself; all that it sent stays to be read. Raises ValueError or OSError."""
-    until = time.monotonic() + SILENCE_SECONDS
-    connection.settimeout(SILENCE_SECONDS)
-    known = -1
-    while time.monotonic() < until:
-        front = connection.recv(FRONT_BYTES, socket.MSG_PEEK)
-        if len(front) == known:
-            time.sleep(0.05)
-            continue
-        known = len(front)
-        if known >= OPENING_BYTES and not is_ours(front):
-            raise ValueError("something else came")
-        incoming = Incoming(io.BytesIO(front).read)
-        try:
-            tracks, hello = incoming.next(), incoming.next()
-        except BrokenOffError:
-            if front:
-                continue
-            raise
-        if tracks is None or hello is None:
-            if not front:
-                raise ValueError("nothing came")
-            continue
-        facts = hello.get("facts") if isinstance(hello, Mapping) else None
-        if not isinstance(tracks, Tracks) or not isinstance(facts, dict):
-            raise ValueError("it says nothing of itself")
-        return facts
-    raise ValueError(f"nothing came for {SILENCE_SECONDS:.0f} s")
 
 
 def _slug(facts: Mapping[str, Any]) -> str:

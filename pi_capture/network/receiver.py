@@ -26,7 +26,7 @@ from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, T
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.pixels import RgbConverter
-from storage.formats.video.codecs import CODECS, MAX_PIXELS, Decoder
+from storage.formats.video.codecs import CODECS, Decoder
 from storage.frame import Frame
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, from_json, is_ours
 from storage.matroska.track import Block
@@ -38,6 +38,8 @@ PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
 DRIFT = 100e-6  # how much faster one machine's clock may be than another's
 KEPT_SECONDS = 120.0
 MOST_LOST = 1_000_000  # frames at once, as a sender says
+MOST_PIXELS = 64_000_000  # of a picture; more than that, no camera module has
+BEGIN_SECONDS = 16.0  # for all that a connection begins with
 EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
@@ -59,13 +61,31 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
     place = Address.parse(address, "--camera")
     way = SrtWay(place) if place.scheme == "srt" else TcpWay(place)
     try:
-        connection = way.meet(FIRST_SECONDS, threading.Event())
-        if not is_ours(_peek(connection, place)):
-            return _open_foreign(connection, place, size, fps)
-        return StreamSource(place, way, connection, size, fps)
+        return _open_first(place, way, size, fps)
     except BaseException:
         way.close()
         raise
+
+
+def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) -> Source:
+    """The first who comes and sends video. Raises CameraError."""
+    until = time.monotonic() + FIRST_SECONDS
+    left = FIRST_SECONDS
+    refused: CameraError | None = None
+    while True:
+        try:
+            connection = way.meet(left, threading.Event())
+        except CameraError as error:
+            raise refused or error from None
+        try:
+            if not is_ours(_peek(connection, place)):
+                return _open_foreign(connection, place, size, fps)
+            return StreamSource(place, way, connection, size, fps)
+        except CameraError as error:  # at a door anybody may have come
+            left = until - time.monotonic()
+            if not place.listen or place.scheme == "srt" or left <= 0:
+                raise
+            refused = error
 
 
 def _peek(connection: socket.socket, place: Address) -> bytes:
@@ -144,10 +164,10 @@ class StreamSource:
         try:
             self._begin()
         except _BrokenConnectionError:
-            self.close()
+            self._connection.close()
             raise CameraError(f"{self._place}: the connection broke off as it began") from None
         except BaseException:
-            self.close()
+            self._connection.close()
             raise
         facts = self._hello.get("facts")
         self._thinner = Thinner(fps) if fps is not None else None
@@ -191,7 +211,7 @@ class StreamSource:
                 yield from self._frames()
                 return
             except _BrokenConnectionError:
-                if self._closed.is_set():
+                if self._closed.wait(0.1):
                     return
             self._meet_again()
 
@@ -211,6 +231,7 @@ class StreamSource:
         Raises CameraError if none has come in time.
         """
         until = time.monotonic() + AGAIN_SECONDS
+        self.heard_at = until  # it is not silent as long as it may come back
         while True:
             self._connection.close()
             try:
@@ -218,12 +239,15 @@ class StreamSource:
                 self._begin()
                 return
             except (_BrokenConnectionError, CameraError):
-                if self._closed.wait(0.5) or time.monotonic() >= until:
+                if self._closed.is_set():
+                    return
+                if time.monotonic() >= until:
                     raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
 
     def _begin(self) -> None:
         """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenConnectionError."""
         self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
+        self._until = time.monotonic() + BEGIN_SECONDS
         self._incoming = Incoming(self._receive)
         self._arrival = None
         self._offsets.clear()  # after a break the sender may be another one
@@ -235,21 +259,25 @@ class StreamSource:
             hello = self._next()
             if not isinstance(tracks, Tracks) or not isinstance(hello, dict):
                 raise ValueError("no tracks")
+            if self._hello and machine_of(hello) != machine_of(self._hello):
+                raise ValueError("another machine than at first")
             track = tracks.tracks[PICTURES]
             self._codec = next(codec for codec in CODECS if codec.track == track.codec and codec.name == hello["codec"])
-            if track.size is None or not 0 < track.size[0] * track.size[1] <= MAX_PIXELS:
+            if track.size is None or not 0 < track.size[0] * track.size[1] <= MOST_PIXELS:
                 raise ValueError("pictures of an impossible size")
             self._own = track.size
             self._connect_labels(hello, first=not self._hello)
             self._hello = hello
             if strange := self._arrivals.connect(tracks.tracks, hello):
                 self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(strange)}")
-            self._incoming.most = 1_000_000 + 8 * track.size[0] * track.size[1]
+            self._incoming.most = 1_000_000 + 4 * track.size[0] * track.size[1]
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
             self._converter = RgbConverter(self._size)
             if self._way.answers:
                 self._compare_clocks()
+            self._until = float("inf")
+            self.heard_at = time.monotonic()
         except (ValueError, KeyError, StopIteration) as error:
             raise CameraError(f"{self._place} is no stream that can be received ({error})") from None
 
@@ -390,6 +418,8 @@ class StreamSource:
         """So many bytes; fewer at the end."""
         data, asked = bytearray(), False
         while len(data) < count:
+            if time.monotonic() > self._until:
+                raise TimeoutError("it took too long to begin")
             try:
                 more = self._connection.recv(min(count - len(data), 1 << 20))
             except TimeoutError:
@@ -403,9 +433,15 @@ class StreamSource:
                 continue
             if not more:
                 break
-            self.heard_at = time.monotonic()
+            self.heard_at = max(self.heard_at, time.monotonic())
             data += more
         return bytes(data)
+
+
+def machine_of(hello: Mapping[str, Any]) -> object:
+    """By what a sender's machine is known, whichever of its senders that is; a stranger doesn't know it."""
+    facts = hello.get("facts")
+    return facts.get("machine") if isinstance(facts, dict) else None
 
 
 class _BrokenConnectionError(Exception):

@@ -20,8 +20,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import UsageError
-from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to
+from pi_capture.network.door import Door
 from pi_capture.network.samples import Outgoing
+from pi_capture.network.tls import check_identity
+from pi_capture.record.machine import machine_token
+from pi_capture.redact import public
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
@@ -38,6 +42,7 @@ BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
+TOLD = ("host", "camera", "boot_id", "started", "wall_minus_monotonic_ns")  # of this recording; the rest stays here
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
 
@@ -49,7 +54,7 @@ class Sender:
     ----------
     address : Address
     facts : mapping
-        What the receiver shall know of this recording, JSON-serialisable.
+        Of this recording, JSON-serialisable; those of `TOLD` are told to the receiver, without secrets.
     say : callable
         Told, from another thread, when a connection begins and ends.
     labels : LiveLabels, optional
@@ -86,10 +91,14 @@ class Sender:
         except StorageError as error:
             raise UsageError(f"--stream-to: {error}") from None
         self._address, self._say, self._labels = address, say, labels
-        self._facts = {**facts, "sender": secrets.token_hex(8)}  # by which it is known when it comes back
+        told = public({name: facts[name] for name in TOLD if name in facts})
+        # By which it is known when it comes back, and its machine when it was started again.
+        self._facts = {**told, "sender": secrets.token_hex(8), "machine": machine_token()}
         if address.scheme == "srt":
             check_program()
-        self._listener = listen_at(address) if address.listen and address.scheme == "tcp" else None
+        if address.identity:
+            check_identity(address.identity)
+        self._door = Door(address, asks=False) if address.listen and address.scheme != "srt" else None
         self._relay: Relay | None = None
         self._queue: deque[tuple[int, Frame]] = deque()
         self.samples = Outgoing()
@@ -131,8 +140,8 @@ class Sender:
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
             self._thread.join(FLUSH_SECONDS)
-        if self._listener is not None:
-            self._listener.close()
+        if self._door is not None:
+            self._door.close()
         with self._ready:
             self.dropped += len(self._queue)
             self._queue.clear()
@@ -186,12 +195,10 @@ class Sender:
     def _connect(self) -> socket.socket | None:
         if self._address.scheme == "srt":
             return self._connect_srt()
-        if self._listener is None:
+        if self._door is None:
             return connect_to(self._address, SILENCE_SECONDS)
-        try:
-            return self._listener.accept()[0]
-        except TimeoutError:
-            return None
+        visitor = self._door.next()
+        return None if visitor is None else visitor.connection
 
     def _connect_srt(self) -> socket.socket | None:
         """As `_connect`, through the program that speaks SRT."""
@@ -214,8 +221,6 @@ class Sender:
         from storage.matroska.elements import ebml_header
         from storage.matroska.stream import note
 
-        if self._address.scheme == "tcp":
-            prepare(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         connection.settimeout(SILENCE_SECONDS)
         writing = threading.Lock()

@@ -9,8 +9,10 @@ import time
 from typing import Protocol
 
 from pi_capture.errors import CameraError
-from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to, listen_at, prepare
+from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to
+from pi_capture.network.door import Door
 from pi_capture.network.srt import Relay, check_program
+from pi_capture.network.tls import check_identity
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
 AGAIN_SECONDS = 30.0  # for one that was there
@@ -32,20 +34,35 @@ class Way(Protocol):
 
 
 class TcpWay:
-    """Over TCP: its own socket waits, or it connects."""
+    """Over TCP, or TLS: it waits at a door, or it connects."""
 
     answers = True
 
     def __init__(self, place: Address) -> None:
         self._place = place
-        self._listener = listen_at(place) if place.listen else None
+        if place.identity:
+            check_identity(place.identity)
+        self._door = Door(place) if place.listen else None
 
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        return _meet(self._place, self._listener, seconds, closed)
+        if self._door is None:
+            return _connect(self._place, seconds, closed)
+        until = time.monotonic() + seconds
+        reason = "nobody connected"
+        while time.monotonic() < until and not closed.is_set():
+            try:
+                if (visitor := self._door.next()) is not None:
+                    return visitor.connection
+            except OSError as error:
+                reason = error.strerror or str(error)
+                closed.wait(0.5)
+        reason = self._door.complaint or reason
+        start = f"python -m pi_capture DIRECTORY -1 --stream-to {self._place.scheme}://…"
+        raise CameraError(f"{self._place}: {reason}; start the sender: {start}")
 
     def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        if self._door is not None:
+            self._door.close()
 
 
 class SrtWay:
@@ -80,25 +97,20 @@ class SrtWay:
             self._relay.close()
 
 
-def _meet(place: Address, listener: socket.socket | None, seconds: float, closed: threading.Event) -> socket.socket:
-    """A connection to the sender, who may take some time. Raises CameraError."""
+def _connect(place: Address, seconds: float, closed: threading.Event) -> socket.socket:
+    """A connection to a sender that waits. Raises CameraError."""
     until = time.monotonic() + seconds
-    reason = "nobody connected"
-    failure: OSError | None = None
+    reason = "no answer"
     while time.monotonic() < until and not closed.is_set():
         try:
-            connection = listener.accept()[0] if listener is not None else connect_to(place, SILENCE_SECONDS)
-            prepare(connection)
-            return connection
+            return connect_to(place, SILENCE_SECONDS)
+        except socket.gaierror:
+            raise CameraError(f"{place} can't be reached; check the address") from None
         except TimeoutError:
             continue
         except OSError as error:
-            reason, failure = error.strerror or str(error), error
-            if isinstance(error, socket.gaierror) or seconds == FIRST_SECONDS:
+            reason = error.strerror or str(error)
+            if seconds == FIRST_SECONDS:
                 break
             closed.wait(0.5)
-    if isinstance(failure, socket.gaierror):
-        raise CameraError(f"{place} can't be reached; check the address")
-    if listener is None:
-        raise CameraError(f"{place} can't be reached ({reason}); check the address, and whether the sender runs")
-    raise CameraError(f"{place}: {reason}; start the sender: python -m pi_capture DIRECTORY -1 --stream-to tcp://…")
+    raise CameraError(f"{place} can't be reached ({reason}); check the address, and whether the sender runs")

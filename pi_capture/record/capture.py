@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
 
 TICK_SECONDS = 0.25
-FROM_OTHERS = ("tcp://", "srt://")  # cameras that may bring sensors and sound
+FROM_OTHERS = ("tcp://", "tls://", "srt://")  # cameras that may bring sensors and sound
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
 WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
 

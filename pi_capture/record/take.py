@@ -30,7 +30,7 @@ LOSSY_JITTER = (
     "blocks instead: for training data, record without --codec (lossless), or with --no-jitter"
 )
 PATIENCE_SECONDS = 2.0  # for a camera that is in the middle of a frame when we stop
-OPENING_SECONDS = 60.0  # longer than any camera, and than any address that doesn't answer
+OPENING_SECONDS = 90.0  # longer than any camera, than any address that doesn't answer, and than a sender is waited for
 STALL_SECONDS = 15.0  # longer than a source's own patience: what is still silent then hangs in a call
 STALL_FRAMES = 5  # of a camera that is slower than that
 START_SECONDS = 2.0  # that sensors get to begin

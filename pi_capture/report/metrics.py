@@ -8,11 +8,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import select
+import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 LINE_SECONDS = 1.0
 CLIENT_SECONDS = 10.0  # what a client may take to say what it wants
+MOST_CLIENTS = 16  # at a time, so that the recorder's descriptors are its own
+OUR_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.I)
+"""What a request calls us. Another name is a web page's, whose owner made it mean this machine."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METRICS = (  # attribute of Reading, name, type, help
     ("frames", "pi_capture_frames_total", "counter", "Frames stored."),
@@ -158,9 +164,14 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
         timeout = CLIENT_SECONDS
 
         def do_GET(self) -> None:
-            known = self.path.partition("?")[0] in ("/metrics", "/")
-            body = (as_prometheus(meter.read()) if known else "it is at /metrics\n").encode()
-            self.send_response(200 if known else 404)
+            if not OUR_HOST.fullmatch(self.headers.get("Host", HOST).strip()):
+                status, text = 421, "it is at http://127.0.0.1\n"
+            elif self.path.partition("?")[0] not in ("/metrics", "/"):
+                status, text = 404, "it is at /metrics\n"
+            else:
+                status, text = 200, as_prometheus(meter.read())
+            body = text.encode()
+            self.send_response(status)
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -172,8 +183,29 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
+        request_queue_size = 128  # who comes in a crowd of idle ones waits its turn in the kernel, not a second or more
+
+        def __init__(self) -> None:
+            super().__init__((HOST, port), Handler)
+            self._clients: list[socket.socket] = []
+            self._gone = threading.Condition()
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            with self._gone:
+                while len(self._clients) >= MOST_CLIENTS:  # the oldest has had the most time to ask
+                    with suppress(OSError):
+                        self._clients[0].shutdown(socket.SHUT_RDWR)
+                    self._gone.wait(CLIENT_SECONDS)
+                self._clients.append(request)
+            super().process_request(request, client_address)
+
+        def shutdown_request(self, request: Any) -> None:
+            super().shutdown_request(request)
+            with self._gone:
+                self._clients.remove(request)
+                self._gone.notify()
 
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that went away is no failure of ours."""
 
-    return Server((HOST, port), Handler)
+    return Server()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.redact import program_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +79,8 @@ def parse_sensor(text: str) -> Sensor:
 
     match = re.match(rf"([^,=]+)((?:,(?:{'|'.join(KEYS)})=[^,=]*)*)=(.+)$", text, re.DOTALL)
     if match is None:
-        raise UsageError(f"--sensor {text!r}: give NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND")
+        shown = re.split("[ =]", text)[0]
+        raise UsageError(f"--sensor {shown!r}: give NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND")
     name, options, command = match.groups()
     given = dict(option.split("=", 1) for option in options.split(",")[1:])
     form = given.get("format", "f32le")
@@ -92,7 +94,8 @@ def parse_sensor(text: str) -> Sensor:
     except ValueError:
         raise UsageError(f"--sensor {name}: rate and channels are numbers") from None
     try:
-        track = SampleTrack(name, rate, channels, FORMATS[form], given.get("unit", ""), labels, command)
+        unit = given.get("unit", "")
+        track = SampleTrack(name, rate, channels, FORMATS[form], unit, labels, program_of(command))
     except ValueError as error:
         raise UsageError(f"--sensor {error}") from None
     return Sensor(track, command, form, title=f"sensor {name}")

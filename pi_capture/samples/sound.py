@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.redact import without_secrets
 from pi_capture.samples.sensors import Command, SampleSource, Sensor
 from storage.tracks.sample_track import SampleTrack
 
@@ -64,7 +65,7 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
         raise CameraError(f"{spec}: {program} is missing: apt install {package}")
     if kind == "pulse":
         address = {"default": "@DEFAULT_SOURCE@"}.get(address, address)
-    track = SampleTrack(name, RATE, CHANNELS, CODECS[codec], source=spec)
+    track = SampleTrack(name, RATE, CHANNELS, CODECS[codec], source=without_secrets(spec))
     return Command(Sensor(track, f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}", "s16le", title=spec))
 
 
@@ -81,7 +82,8 @@ class Graph:
         self._stream = self._container.streams.audio[0]
         rate = RATE if codec == "opus" else int(self._stream.rate)
         try:
-            self.track = SampleTrack(name, rate, self._stream.channels, CODECS[codec], source=self._spec)
+            source = without_secrets(self._spec)
+            self.track = SampleTrack(name, rate, self._stream.channels, CODECS[codec], source=source)
         except ValueError as error:
             self._container.close()
             raise CameraError(f"{self._spec}: {error}") from None

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.redact import public
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a source is and delivers.
+    """What a source is and delivers. Secrets in its texts are cut out when it is made (`pi_capture.redact`).
 
     Attributes
     ----------
     camera : str
-        The text form that opens it again, such as ``v4l2:/dev/video0``.
+        The text form that opens it again, such as ``v4l2:/dev/video0``, but for its secrets.
     model : str
         What it calls itself.
     size : (int, int)
@@ -50,6 +51,10 @@ class SourceInfo:
     fps: float | None
     live: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("camera", "model", "details"):
+            object.__setattr__(self, name, public(getattr(self, name)))
 
 
 class Source(Protocol):
@@ -189,7 +194,7 @@ def open_source(spec: str, size: Size | None = (128, 128), fps: float | None = N
     """
     if spec == "auto":
         return _open_first(size, fps)
-    if spec.startswith(("tcp://", "srt://")):
+    if spec.startswith(("tcp://", "tls://", "srt://")):
         return STREAM.load()(spec, size, fps)
     if "://" in spec and not spec.startswith(("file:", "ffmpeg:")):
         return URL.load()(spec, size, fps)
@@ -202,7 +207,7 @@ def open_source(spec: str, size: Size | None = (128, 128), fps: float | None = N
             source: Source = point.load()(address, size, fps)
             return source
     known = ", ".join(["auto", *(kind.form for kind in SOURCES), "a URL"])
-    raise UsageError(f"unknown camera {spec!r}; known are {known}")
+    raise UsageError(f"unknown camera {name!r}; known are {known}")  # what follows may hold a password
 
 
 def list_cameras() -> list[Camera]:

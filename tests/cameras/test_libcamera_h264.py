@@ -27,7 +27,7 @@ import pytest
 from pi_capture.record.capture import record
 from pi_capture.record.recorder import Recorder
 from pi_capture.sources import Encoding, open_source
-from pi_capture.sources.picamera2 import h264
+from pi_capture.sources.picamera2.source import h264
 from storage import open_recording
 from storage.formats.video.writer import VideoReader
 from tests.cameras.conftest import REPOSITORY, wait_for

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.redact import without_secrets
 from pi_capture.sources import Size, SourceInfo
 from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.media.read import DEFAULT_FPS, PATIENCE_SECONDS, Picture, Place, open_feed
@@ -224,27 +225,6 @@ def _check_format(form: str) -> None:
     if not known(form):
         devices = ", ".join(name for name in (*LIVE_DEVICES, "lavfi") if known(name))
         raise UsageError(f"ffmpeg:{form}: FFmpeg has no such format here; its devices are {devices}")
-
-
-def without_secrets(url: str) -> str:
-    """The URL without user name and password, and without what its parameters call a password, a key or a user.
-
-    >>> without_secrets("rtsp://admin:pa@ss@camera/live?token=x&channel=1")
-    'rtsp://camera/live?token=…&channel=1'
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    host = re.match(r"[^/?#]*", rest)
-    end = host.end() if host else 0
-    # A password may hold a slash that should have been escaped: then what stands for the port is no number.
-    if "@" not in rest[:end] and re.match(r"[^/?#\]:]*:(?!\d+(?:[/?#]|$))", rest):
-        end = len(rest)
-    start = rest[:end].rfind("@") + 1
-    shown = re.sub(
-        r"(?i)([?&][^=&#]*(?:pass|pwd|pas|token|key|auth|secret|sig|user|usr)[^=&#]*=)[^&#]*", r"\1…", rest[start:]
-    )
-    return f"{scheme}://{shown}"
 
 
 # ---------------------------------------------------------------------------------------------------------- the source
