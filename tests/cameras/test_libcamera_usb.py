@@ -32,10 +32,10 @@ class Camera:
 @pytest.fixture(scope="module")
 def camera() -> Iterator[Camera]:
     usb_camera.load_modules()
-    controller = usb_camera.name_controller()
     subprocess.run(["/usr/lib/systemd/systemd-udevd", "--daemon"], check=True)
-    plugged = usb_camera.UsbCameraProcess(controller)
     subprocess.run(["udevadm", "trigger"], check=True)
+    subprocess.run(["udevadm", "settle"], check=True)
+    plugged = usb_camera.UsbCameraProcess(usb_camera.name_controller())
     subprocess.run(["udevadm", "settle"], check=True)
     virtual_cameras.install()
     from picamera2 import Picamera2

@@ -21,7 +21,8 @@ shift 2
 work=$(mktemp -d /tmp/camera-vm.XXXXXX)
 servers=()
 devices=()
-trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
+first=/sbin/${work##*/} # two machines may run at once, each with a first process of its own
+trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$work" "$tree$first"' EXIT
 
 # share TAG DIRECTORY: the machine mounts DIRECTORY as TAG.
 share() {
@@ -42,7 +43,7 @@ share() {
 
 mkdir "$work/job"
 printf '%q ' "$@" >"$work/job/command"
-install -m 755 "$init" "$tree/sbin/camera-vm-init"
+install -m 755 "$init" "$tree$first"
 share root "$tree"
 share job "$work/job"
 share repo "$repository"
@@ -53,7 +54,7 @@ kernel=$(find "$tree/boot" -name 'vmlinuz-*')
 timeout 1800 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 \
     -object memory-backend-memfd,id=memory,size=2048M,share=on -numa node,memdev=memory "${devices[@]}" \
     -nographic -nodefaults -vga none -serial stdio -no-reboot -kernel "$kernel" \
-    -append "console=ttyS0 quiet panic=-1 rootfstype=virtiofs root=root rw init=/sbin/camera-vm-init" </dev/null |
+    -append "console=ttyS0 quiet panic=-1 rootfstype=virtiofs root=root rw init=$first" </dev/null |
     # What the firmware says to a terminal, and the ends of its lines.
     sed -u 's/\r$//; s/\x1b\[[0-9;?]*[a-zA-Z]//g; s/\x1bc//g; s/^Booting from ROM\.*//; /^SeaBIOS/d; /^$/d' || true
 exit "$(cat "$work/job/status" 2>/dev/null || echo 124)"

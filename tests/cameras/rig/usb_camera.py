@@ -329,7 +329,9 @@ class UsbCameraProcess:
         assert self.path, "the USB camera did not start"
 
     def unplug(self) -> None:
-        self._process.communicate()
+        """Begin to unplug it; frames are still asked for and taken when it goes."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
 def main(controller: str = str(CONTROLLER)) -> None:
