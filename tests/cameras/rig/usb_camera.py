@@ -139,6 +139,7 @@ class UsbCamera:
         self._controller = controller
         self._formats = [MJPEG] if jpeg_only else [MJPEG, YUYV]
         self._configuration = configuration(jpeg_only)
+        self._nodes: list[Path] = []
         self._sent = 0
         self._thread = threading.Thread()
 
@@ -157,19 +158,22 @@ class UsbCamera:
         self._thread = threading.Thread(target=self._serve, args=(wire,), daemon=True)
         self._thread.start()
         until = time.monotonic() + 15
-        while time.monotonic() < until:
-            nodes = sorted(set(Path("/dev").glob("video*")) - before)
-            if len(nodes) == 2:  # the second one is for data about the pictures
-                self.path = str(nodes[0])
-                return
+        while len(self._nodes) < 2:  # the second one is for data about the pictures
+            if time.monotonic() > until:
+                raise TimeoutError("the USB camera was plugged in, but got no nodes")
             time.sleep(0.05)
-        raise TimeoutError("the USB camera was plugged in, but got no nodes")
+            self._nodes = sorted(set(Path("/dev").glob("video*")) - before)
+        self.path = str(self._nodes[0])
 
     def unplug(self) -> None:
+        """Unplug it and wait until its nodes are gone: those of the next plug are told by being new."""
         if not self._thread.is_alive():
             return
         (self._controller / "detach").write_text("0\n")
         self._thread.join()
+        while any(node.exists() for node in self._nodes):
+            time.sleep(0.05)
+        self._nodes = []
 
     def _serve(self, wire: socket.socket) -> None:
         with wire, suppress(ConnectionError):
