@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Sourced by quickstart.sh and test.sh: a virtual environment, .venv, with this project and what it needs in it.
+# Sourced by quickstart.sh and test.sh: a virtual environment, .venv, with this project and what it needs in it. Others
+# take install_packages, quietly and fail from here.
 # The caller has changed to the project's root. PYTHON names another interpreter than the usual one. What apt and pip say
 # is not shown; when they fail, it is in a file that the message names.
 

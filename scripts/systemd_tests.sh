@@ -2,31 +2,28 @@
 # The tests of the recorder as a service, in a Debian system that systemd boots. As root, on Debian with systemd-container
 # and mmdebstrap:
 #
-#     scripts/systemd_tests.sh [--vm RIG] [pytest options …]
+#     scripts/systemd_tests.sh [--vm] [PYTEST ARGUMENTS]
 #
-# The system is booted in a container, which takes seconds. With --vm it is booted in an emulated machine, by the kernel
-# and the devices of its own, which takes many minutes; RIG is the directory of camera_tests.sh, whose setup_vm.sh makes
-# a tree with a kernel and whose vmrun.sh boots it. The tree is kept in $SYSTEMD_ROOT (default: /var/tmp/systemd-root, or
-# systemd-vm-root) and taken again: every run writes over it, not into it. $MIRROR is Debian's; by default apt's here.
+# The system is booted in a container, which takes seconds. With --vm it is booted in an emulated machine, by a kernel and
+# with devices of its own, which takes many minutes. The tree is kept in $SYSTEMD_ROOT (default: /var/tmp/systemd-root), that
+# with a kernel in $CAMERA_ROOT, as camera_tests.sh makes it (default: /var/tmp/camera-root), and taken again: every run
+# writes over it, not into it. $MIRROR is Debian's; by default apt's here.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 certificates=/etc/ssl/certs/ca-certificates.crt
-rig=
+place=in_container
 if [ "${1-}" = --vm ]; then
-    rig=${2-}
-    shift 2
-    for tool in setup_vm.sh vmrun.sh; do
-        [ -f "$rig/$tool" ] || { echo "usage: $0 [--vm RIG] [pytest options]: '$rig' has no $tool" >&2; exit 2; }
-    done
+    place=in_machine
+    shift
 fi
-command=$(printf '%q ' python -m pytest -q -rA -s --color=no -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
+command=(python -m pytest -q -rA -s --color=no -p no:cacheprovider --basetemp=/srv/pytest -m systemd "$@" tests/systemd)
 work=$(mktemp -d /var/tmp/systemd-tests.XXXXXX)
 group=
 
 main() {
     trap leave EXIT
-    if [ -n "$rig" ]; then in_machine; else in_container; fi
+    $place
 }
 
 leave() {
@@ -67,7 +64,7 @@ After=multi-user.target
 Type=exec
 WorkingDirectory=/repo
 Environment=PATH=/opt/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1 COLUMNS=120
-ExecStart=sh -c 'sh /job/cmd >/dev/console 2>&1; echo $? >/job/rc; sync; systemctl poweroff -ff'
+ExecStart=sh -c 'bash /job/command >/dev/console 2>&1; echo $? >/job/status; sync; systemctl poweroff -ff'
 UNIT
     mkdir -p $new/etc/systemd/system/graphical.target.wants
     ln -s ../job.service $new/etc/systemd/system/graphical.target.wants/
@@ -93,7 +90,7 @@ in_container() {
     inside "/opt/venv/bin/pip install -q /repo pytest"
     inside "mount --bind / /mnt && $(declare -f prepare) && prepare /mnt 6"
 
-    echo "$command" >"$work/job/cmd"
+    printf '%q ' "${command[@]}" >"$work/job/command"
     boot+=(--directory="$work/root" --bind="$work/job:/job" --bind="$work/srv:/srv/recordings")
     boot+=(--private-network --console=read-only)
     chown "$(chroot "$work/root" id -u pi)" "$work/srv"
@@ -108,7 +105,7 @@ in_container() {
         [ -z "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
         SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec timeout --kill-after=10 900 "${boot[@]}" -- --show-status=no </dev/null
     ) || true
-    exit "$(cat "$work/job/rc" 2>/dev/null || echo 124)"
+    exit "$(cat "$work/job/status" 2>/dev/null || echo 124)"
 }
 
 make_tree() {
@@ -135,14 +132,8 @@ inside() {
 # ----------------------------------------------------------------------------------------------------------- in a machine
 
 in_machine() {
-    local root=${SYSTEMD_ROOT:-/var/tmp/systemd-vm-root}
-    [ -d "$root/usr/lib/modules" ] || bash "$rig/setup_vm.sh" "$root"
-    python3 -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["dependencies"], sep="\n")' \
-        <"$here/pyproject.toml" |
-        xargs -d '\n' env -u PIP_FIND_LINKS -u PIP_CERT chroot "$root" /opt/venv/bin/pip install -q \
-            --disable-pip-version-check pytest
-    # vmrun.sh runs the vm-init that is beside it as the first process.
-    cp "$rig/vmrun.sh" "$work"
+    local root=${CAMERA_ROOT:-/var/tmp/camera-root} rig=$here/tests/cameras/rig
+    sh "$rig/make_tree.sh" "$root"
     {
         cat <<'INIT'
 #!/bin/sh
@@ -158,7 +149,6 @@ new=/mnt/root
 mkdir -p $new/job $new/repo $new/old
 mount -t virtiofs job $new/job
 mount -t virtiofs repo $new/repo
-while read -r module; do [ -z "$module" ] || modprobe $module; done <$new/job/modules
 echo /repo >"$(echo $new/opt/venv/lib/python3*/site-packages)/this.pth"
 export PYTHONPATH=/mnt/root/repo
 INIT
@@ -170,8 +160,8 @@ cd $new
 pivot_root . old
 exec chroot . /lib/systemd/systemd --show-status=no </dev/console >/dev/console 2>&1
 INIT
-    } >"$work/vm-init"
-    bash "$work/vmrun.sh" -r "$root" -s "$here" -t 1800 -- "$command"
+    } >"$work/init"
+    bash "$rig/run_in_vm.sh" --init "$work/init" "$root" "$here" "${command[@]}"
 }
 
 main "$@"

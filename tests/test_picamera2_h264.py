@@ -22,7 +22,7 @@ from av.video.frame import PictureType
 from pi_capture.errors import RecordingError
 from pi_capture.record.capture import record
 from pi_capture.sources import Encoding, open_source
-from pi_capture.sources.picamera2.source import h264
+from pi_capture.sources.picamera2 import h264
 from pi_capture.status import Summary
 from storage import Frame, open_recording
 from storage.formats.video.h264 import packet_from_annex_b

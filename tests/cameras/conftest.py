@@ -1,11 +1,9 @@
-"""The cameras that `scripts/camera_tests.sh` provides.
-
-A rig is a directory on the module path with ``usb_camera`` (a USB camera in software, bound by the kernel's uvcvideo
-driver, which draws a number into each frame) and ``picam2_virtual`` (picamera2 on libcamera's virtual cameras).
-"""
+"""The cameras that `scripts/camera_tests.sh` provides: rig/README.md says how."""
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
 import time
@@ -13,9 +11,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from pi_capture.sources import list_cameras
+from tests.cameras.rig import numbered, usb_camera, virtual_cameras
 
 REPOSITORY = Path(__file__).parents[2]
+FPS = 30  # of virtual cameras
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rig() -> None:
+    """These tests load kernel modules and change libcamera's cameras: nowhere but in the rig."""
+    if "CAMERA_RIG" not in os.environ:
+        pytest.skip("run by scripts/camera_tests.sh")
 
 
 def run_cli(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -36,36 +47,42 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) ->
         time.sleep(0.05)
 
 
-def tear(picture: bytes) -> bytes:
-    """A JPEG whose end was lost on the way."""
-    return picture[: len(picture) // 2]
+@pytest.fixture(scope="session")
+def virtual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Camera "imx708" shows the numbers 0 to 11, each for a few times, and "ov5647" red beside blue."""
+    numbers, colours = tmp_path_factory.mktemp("numbers"), tmp_path_factory.mktemp("colours")
+    for number in range(12):
+        (numbers / f"{number}.jpg").write_bytes(numbered.jpeg(number, (640, 480)))
+    halves = np.zeros((480, 640, 3), np.uint8)
+    halves[:, :320, 0], halves[:, 320:, 2] = 220, 220
+    out = io.BytesIO()
+    Image.fromarray(halves).save(out, "JPEG", quality=95)
+    (colours / "0.jpg").write_bytes(out.getvalue())
+
+    cameras = {"imx708": (numbers, [(640, 480), (1280, 720)]), "ov5647": (colours, [(640, 480)])}
+    with virtual_cameras.plugged_in(cameras):
+        virtual_cameras.install(FPS)
+        yield
 
 
 @pytest.fixture
-def usb_camera() -> Iterator[Callable[..., Any]]:
-    """Plugs in a USB camera: ``usb_camera(only="MJPG", torn_every=5)``."""
-    rig: Any = pytest.importorskip("usb_camera", reason="run by scripts/camera_tests.sh")
-    rig.load_modules()
+def spec_of(virtual: None) -> Callable[[str], str]:
+    return lambda model: next(camera.spec for camera in list_cameras() if camera.model == model)
+
+
+@pytest.fixture
+def plug_in() -> Iterator[Callable[..., usb_camera.UsbCamera]]:
+    """Plugs in a USB camera: ``plug_in(jpeg_only=True, torn_every=5)``."""
+    usb_camera.load_modules()
     plugged = []
 
-    class Camera(rig.UsbCamera):
-        torn_every = 0
-
-        def _frame(self, subtype: int, size: tuple[int, int]) -> bytes:
-            number, picture = self.sent, super()._frame(subtype, size)
-            return tear(picture) if self.torn_every and number % self.torn_every == 0 else picture
-
-    def plug_in(only: str | None = None, torn_every: int = 0) -> Any:
-        camera = Camera()
-        camera.torn_every = torn_every
-        camera.number_of = rig.frame_number
-        if only == "MJPG":  # name the other format something that nobody knows
-            camera.cfg = camera.cfg.replace(b"YUY2", b"?UY2")
+    def plug_one_in(**options: Any) -> usb_camera.UsbCamera:
+        camera = usb_camera.UsbCamera(**options)
         camera.plug()
         plugged.append(camera)
         return camera
 
-    yield plug_in
+    yield plug_one_in
     for camera in plugged:
         camera.unplug()
 

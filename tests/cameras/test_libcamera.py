@@ -7,72 +7,39 @@ They deliver NV12 only and have no exposure controls; what a Pi's sensor and ima
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pi_capture.errors import CameraError
-from pi_capture.sources import list_cameras, open_source
+from pi_capture.sources import open_source
 from storage import open_recording
 from tests import test_picamera2 as stand_in
-from tests.cameras.conftest import REPOSITORY
+from tests.cameras.conftest import FPS, REPOSITORY
+from tests.cameras.rig import numbered, virtual_cameras
 
 pytestmark = pytest.mark.cameras
 
-FPS = 30
-RUN = """
-import sys, picam2_virtual
-picam2_virtual.install({fps})
+RUN = f"""
+import sys
+from tests.cameras.rig import virtual_cameras
+virtual_cameras.install({FPS})
 from pi_capture.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Camera "Numbers" shows frames 0 to 11, each for a few times, and "Colours" red beside blue."""
-    virtual: Any = pytest.importorskip("picam2_virtual", reason="run by scripts/camera_tests.sh")
-    usb: Any = pytest.importorskip("usb_camera")
-    numbers, colours = tmp_path_factory.mktemp("numbers"), tmp_path_factory.mktemp("colours")
-    for number in range(12):
-        (numbers / f"{number}.jpg").write_bytes(usb.jpeg(number, (640, 480)))
-    halves = np.zeros((480, 640, 3), np.uint8)
-    halves[:, :320, 0], halves[:, 320:, 2] = 220, 220
-    out = io.BytesIO()
-    Image.fromarray(halves).save(out, "JPEG", quality=95)
-    (colours / "0.jpg").write_bytes(out.getvalue())
-
-    before = Path(virtual.VIRTUAL_YAML).read_text()
-    virtual.write_virtual_yaml(
-        {
-            "Numbers": {"sizes": [(640, 480), (1280, 720)], "frames": f"{numbers}/", "model": "imx708"},
-            "Colours": {"sizes": [(640, 480)], "frames": f"{colours}/", "model": "ov5647"},
-        }
-    )
-    virtual.install(FPS)
-    virtual.frame_number = usb.frame_number
-    yield virtual
-    Path(virtual.VIRTUAL_YAML).write_text(before)
-
-
-@pytest.fixture
-def spec_of(rig: Any) -> Callable[[str], str]:
-    return lambda model: next(camera.spec for camera in list_cameras() if camera.model == model)
-
-
 def run_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", RUN.format(fps=FPS), *map(str, arguments)]
+    command = [sys.executable, "-c", RUN, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=120)
 
 
@@ -92,7 +59,7 @@ def assert_losses_are_told(frames: list[Any]) -> None:
     assert clear > len(frames) // 2
 
 
-def test_everything_the_stand_in_answers_to_is_in_the_real_class(rig: Any) -> None:
+def test_everything_the_stand_in_answers_to_is_in_the_real_class(virtual: None) -> None:
     from picamera2 import Picamera2
     from picamera2.job import Job
     from picamera2.request import CompletedRequest
@@ -114,7 +81,7 @@ def test_everything_the_stand_in_answers_to_is_in_the_real_class(rig: Any) -> No
         assert isinstance(inspect.getattr_static(Picamera2, name), property)
 
 
-def test_bgr888_is_red_green_blue_in_memory(rig: Any) -> None:
+def test_bgr888_is_red_green_blue_in_memory(virtual: None) -> None:
     """Byte by byte as picamera2 hands it out, which calls it RGB when it writes a picture."""
     from picamera2.request import Helpers
 
@@ -127,7 +94,7 @@ def test_bgr888_is_red_green_blue_in_memory(rig: Any) -> None:
     assert image.getpixel((0, 0)) == (0, 1, 2)
 
 
-def test_the_list(rig: Any) -> None:
+def test_the_list(virtual: None) -> None:
     done = run_cli("--list-cameras")
     assert sorted(done.stdout.split()) == ["imx708", "ov5647", "picamera2:0", "picamera2:1"]
     assert done.returncode == 0
@@ -147,13 +114,13 @@ def test_colours(spec_of: Callable[[str], str], size: tuple[int, int] | None) ->
     assert right[2] > 180 and right[:2].max() < 60
 
 
-def test_a_hundred_frames_in_order(rig: Any, spec_of: Callable[[str], str]) -> None:
+def test_a_hundred_frames_in_order(spec_of: Callable[[str], str]) -> None:
     source = open_source(spec_of("imx708"), (640, 480))
     before = time.monotonic_ns()
     frames = [frame for _, frame in zip(range(100), source, strict=False)]
     after = time.monotonic_ns()
     source.close()
-    shown = [rig.frame_number(frame.pixels[..., 1]) for frame in frames]
+    shown = [numbered.number_of(frame.pixels[..., 1]) for frame in frames]
     apart = [(b.timestamp_ns - a.timestamp_ns) / 1e6 for a, b in pairwise(frames)]
     lost = sum(frame.metadata.get("dropped_camera", 0) for frame in frames)
     print(f"ms apart: median {np.median(apart):.2f}, most {max(apart):.2f}; {lost} lost; {source.info}")
@@ -183,7 +150,7 @@ def test_a_slow_consumers_losses_are_counted(spec_of: Callable[[str], str]) -> N
     assert 60 + counted >= passed - 1  # nothing was lost untold
 
 
-def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_recording(spec_of: Callable[[str], str], tmp_path: Path) -> None:
     done = run_cli(tmp_path / "day1", 3, "--camera", spec_of("imx708"), "--size", "640x480", "--no-jitter", "--json")
     print(done.stderr.strip())
     assert done.returncode == 0, done.stderr
@@ -192,7 +159,7 @@ def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) ->
     assert_losses_are_told(frames)
     lost = summary["dropped_camera"] + summary["dropped_queue"]
     assert len(frames) + lost >= 3 * FPS - 2
-    shown = [rig.frame_number(frame.pixels[..., 1]) for frame in frames]
+    shown = [numbered.number_of(frame.pixels[..., 1]) for frame in frames]
     assert len(set(shown)) == 12
     assert "imx708" in (tmp_path / "day1/recording.json").read_text()
 
@@ -206,13 +173,13 @@ def test_without_exposure_controls_there_is_no_jitter(spec_of: Callable[[str], s
     source.close()
 
 
-def test_a_camera_that_stops_delivering_ends_in_one_line(rig: Any, spec_of: Callable[[str], str]) -> None:
+def test_a_camera_that_stops_delivering_ends_in_one_line(spec_of: Callable[[str], str]) -> None:
     spec = spec_of("imx708")
     source = open_source(spec, (128, 128))
     frames = iter(source)
     next(frames)
-    for pacer in rig._Pacer.active.values():
-        pacer.running = False
+    for clock in virtual_cameras.clocks.values():
+        clock.stop()
     with pytest.raises(CameraError) as error:
         for _ in range(20):
             next(frames)
@@ -231,20 +198,20 @@ def test_a_busy_camera(spec_of: Callable[[str], str]) -> None:
     source.close()
 
 
-def test_a_number_that_is_not_there(rig: Any) -> None:
+def test_a_number_that_is_not_there(virtual: None) -> None:
     done = run_cli("/tmp/never", 1, "--camera", "picamera2:7")
     assert done.returncode == 1
     assert done.stderr == "pi_capture: there is no Raspberry Pi camera 7; this machine has 2, counted from 0\n"
 
 
-def test_closing_from_another_thread_ends_the_wait(rig: Any, spec_of: Callable[[str], str]) -> None:
+def test_closing_from_another_thread_ends_the_wait(spec_of: Callable[[str], str]) -> None:
     source = open_source(spec_of("imx708"), (128, 128))
     threading.Timer(0.5, source.close).start()
     assert 0 < len(list(source)) < 2 * FPS
     source.close()
 
 
-def test_two_cameras_at_once(rig: Any) -> None:
+def test_two_cameras_at_once(virtual: None) -> None:
     first, second = open_source("picamera2:0", (64, 64)), open_source("picamera2:1", (64, 64))
     for _, _, _ in zip(range(10), first, second, strict=False):
         pass

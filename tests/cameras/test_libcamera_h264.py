@@ -27,18 +27,19 @@ import pytest
 from pi_capture.record.capture import record
 from pi_capture.record.recorder import Recorder
 from pi_capture.sources import Encoding, open_source
-from pi_capture.sources.picamera2.source import h264
+from pi_capture.sources.picamera2 import h264
 from storage import open_recording
 from storage.formats.video.writer import VideoReader
-from tests.cameras.conftest import REPOSITORY, wait_for
-from tests.cameras.test_libcamera import FPS, assert_losses_are_told, rig, spec_of
+from tests.cameras.conftest import FPS, REPOSITORY, wait_for
+from tests.cameras.rig import numbered
+from tests.cameras.test_libcamera import assert_losses_are_told
 
-__all__ = ["rig", "spec_of"]
 pytestmark = pytest.mark.cameras
 
 RUN = f"""
-import sys, picam2_virtual
-picam2_virtual.install({FPS})
+import sys
+from tests.cameras.rig import virtual_cameras
+virtual_cameras.install({FPS})
 from tests.cameras.test_libcamera_h264 import use_software
 from pi_capture.cli import main
 use_software()
@@ -63,7 +64,7 @@ def use_software() -> None:
 
 
 @pytest.fixture
-def software(rig: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def software(virtual: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(h264, "find_encoder", h264.find_encoder)
     monkeypatch.setattr(h264, "BYTES_A_PIXEL", dict(h264.BYTES_A_PIXEL))
     use_software()
@@ -97,7 +98,7 @@ def sessions(path: Path) -> list[dict[str, Any]]:
         return recording.sessions
 
 
-def test_everything_used_is_in_both_encoders(rig: Any) -> None:
+def test_everything_used_is_in_both_encoders(virtual: None) -> None:
     from picamera2.encoders.h264_encoder import H264Encoder
     from picamera2.encoders.libav_h264_encoder import LibavH264Encoder
     from picamera2.outputs import Output
@@ -111,7 +112,7 @@ def test_everything_used_is_in_both_encoders(rig: Any) -> None:
     assert [*inspect.signature(Output.outputframe).parameters][1:4] == ["frame", "keyframe", "timestamp"]
 
 
-def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_recording(spec_of: Callable[[str], str], tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
     arguments = (
         path,
@@ -138,7 +139,7 @@ def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) ->
     assert_losses_are_told(frames)
     lost = summary["dropped_camera"] + summary["dropped_queue"]
     assert summary["frames"] == len(frames) and len(frames) + lost >= 3 * FPS - 2
-    shown = [rig.frame_number(frame.pixels[..., 1]) for frame in frames]
+    shown = [numbered.number_of(frame.pixels[..., 1]) for frame in frames]
     assert len(set(shown)) == 12
 
     pictures, keys = packets_of(path)
@@ -154,7 +155,7 @@ def test_a_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) ->
     assert both == len(frames) + json.loads(again.stdout)["frames"]
 
 
-def test_the_same_frames_as_pixels(rig: Any, software: None, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+def test_the_same_frames_as_pixels(software: None, spec_of: Callable[[str], str], tmp_path: Path) -> None:
     """Each packet belongs to the pixels, the time and the metadata that it comes with."""
     source = open_source(spec_of("imx708"), (640, 480))
     assert isinstance(source, Encoding)
@@ -175,11 +176,11 @@ def test_the_same_frames_as_pixels(rig: Any, software: None, spec_of: Callable[[
         assert len(ours) == len(wanted) == 100
         for mine, theirs in zip(ours, wanted, strict=True):
             assert mine.metadata == theirs.metadata
-            assert rig.frame_number(mine.pixels[..., 1]) == rig.frame_number(theirs.pixels[..., 1])
+            assert numbered.number_of(mine.pixels[..., 1]) == numbered.number_of(theirs.pixels[..., 1])
             assert np.abs(mine.pixels.astype(int) - theirs.pixels).mean() < 6
 
 
-def test_killed_while_recording(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+def test_killed_while_recording(spec_of: Callable[[str], str], tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
     arguments = (path, -1, "--camera", spec_of("imx708"), "--size", "640x480", "--codec", "h264", "--no-jitter")
     recorder = subprocess.Popen(command(*arguments), cwd=REPOSITORY, stderr=subprocess.DEVNULL)
@@ -196,7 +197,7 @@ def test_killed_while_recording(rig: Any, spec_of: Callable[[str], str], tmp_pat
         assert len(list(recording)) == before
 
 
-def test_a_slow_consumer(rig: Any, software: None, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_slow_consumer(software: None, spec_of: Callable[[str], str], tmp_path: Path) -> None:
     """Frames that the camera drops were never encoded, so that the others are whole; each loss is told."""
     source = open_source(spec_of("imx708"), (640, 480))
     assert isinstance(source, Encoding) and source.start_encoding("h264", 18)
@@ -223,7 +224,7 @@ def test_what_the_encoder_can_not_take_is_encoded_as_ever(
     assert "encoder" not in sessions(path)[0]
 
 
-def test_without_such_an_encoder(rig: Any, spec_of: Callable[[str], str], tmp_path: Path) -> None:
+def test_without_such_an_encoder(spec_of: Callable[[str], str], tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
     assert h264.find_encoder() is None
     summary = record(path, 1, camera=spec_of("imx708"), size=(640, 480), jitter=False, options={"codec": "h264"})

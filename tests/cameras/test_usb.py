@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 
@@ -21,47 +20,47 @@ from pi_capture.sources import open_source
 from storage import open_recording
 from storage.frame import Frame
 from tests.cameras.conftest import run_cli, start_cli, wait_for
+from tests.cameras.rig import numbered
+from tests.cameras.rig.usb_camera import UsbCamera
 
 pytestmark = pytest.mark.cameras
 
-Plug = Callable[..., Any]
+Plug = Callable[..., UsbCamera]
 
 
-def numbers(camera: Any, frames: Sequence[Frame]) -> list[int]:
-    return [camera.number_of(frame.pixels[..., 1]) for frame in frames]
+def numbers(frames: Sequence[Frame]) -> list[int]:
+    return [numbered.number_of(frame.pixels[..., 1]) for frame in frames]
 
 
-def assert_every_frame_is_there_or_counted(camera: Any, frames: Sequence[Frame], modulo: int) -> int:
+def assert_every_frame_is_there_or_counted(frames: Sequence[Frame], modulo: int) -> int:
     """Returns how many were counted as lost by the camera."""
     lost = [frame.metadata.get("dropped_camera", 0) for frame in frames]
     queued = [frame.metadata.get("dropped_queue", 0) for frame in frames]
-    steps = [(after - before) % modulo for before, after in pairwise(numbers(camera, frames))]
+    steps = [(after - before) % modulo for before, after in pairwise(numbers(frames))]
     assert steps == [1 + camera + queue for camera, queue in zip(lost[1:], queued[1:], strict=True)]
     assert all(after.timestamp_ns > before.timestamp_ns for before, after in pairwise(frames))
     return sum(lost)
 
 
 @pytest.mark.parametrize(("pixel_format", "modulo"), [("MJPG", 256), ("YUYV", 65536)])
-def test_a_recording_holds_every_frame_in_order(
-    usb_camera: Plug, tmp_path: Path, pixel_format: str, modulo: int
-) -> None:
-    camera = usb_camera(only=pixel_format if pixel_format == "MJPG" else None)
+def test_a_recording_holds_every_frame_in_order(plug_in: Plug, tmp_path: Path, pixel_format: str, modulo: int) -> None:
+    camera = plug_in(jpeg_only=pixel_format == "MJPG")
     done = run_cli(tmp_path / "day1", 3, "--camera", f"v4l2:{camera.path}", "--size", "320x240", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     recording = open_recording(tmp_path / "day1")
     frames = list(recording)
-    print(pixel_format, done.stderr.strip(), numbers(camera, frames)[:10])
+    print(pixel_format, done.stderr.strip(), numbers(frames)[:10])
 
     assert summary["frames"] == len(frames) > 20
-    assert assert_every_frame_is_there_or_counted(camera, frames, modulo) == summary["dropped_camera"]
+    assert assert_every_frame_is_there_or_counted(frames, modulo) == summary["dropped_camera"]
     facts = json.loads((tmp_path / "day1/recording.json").read_text())
     assert pixel_format in json.dumps(facts)
     assert "Soft UVC camera" in json.dumps(facts)
 
 
-def test_the_kernel_dates_the_frames(usb_camera: Plug) -> None:
-    camera = usb_camera(only="MJPG")
+def test_the_kernel_dates_the_frames(plug_in: Plug) -> None:
+    camera = plug_in(jpeg_only=True)
     before = time.monotonic_ns()
     source = open_source(f"v4l2:{camera.path}", (320, 240))
     frames = [frame for _, frame in zip(range(60), source, strict=False)]
@@ -73,8 +72,8 @@ def test_the_kernel_dates_the_frames(usb_camera: Plug) -> None:
     assert source.info.fps == pytest.approx(30, abs=0.01)
 
 
-def test_rate_and_size(usb_camera: Plug) -> None:
-    camera = usb_camera()
+def test_rate_and_size(plug_in: Plug) -> None:
+    camera = plug_in()
     for size, fps, captured, rate in (
         ((128, 128), None, [320, 240], 30),
         ((640, 100), 10.0, [640, 360], 10),
@@ -90,25 +89,25 @@ def test_rate_and_size(usb_camera: Plug) -> None:
         assert source.info.size == (size or (1280, 720))
 
 
-def test_torn_pictures_are_counted_and_never_kept(usb_camera: Plug, tmp_path: Path) -> None:
-    camera = usb_camera(only="MJPG", torn_every=5)
+def test_torn_pictures_are_counted_and_never_kept(plug_in: Plug, tmp_path: Path) -> None:
+    camera = plug_in(jpeg_only=True, torn_every=5)
     done = run_cli(tmp_path / "day1", 3, "--camera", f"v4l2:{camera.path}", "--size", "320x240", "--json")
     assert done.returncode == 0, done.stderr
     frames = list(open_recording(tmp_path / "day1"))
-    assert assert_every_frame_is_there_or_counted(camera, frames, 256) >= len(frames) // 5
-    assert not [number for number in numbers(camera, frames) if number % 5 == 0]
+    assert assert_every_frame_is_there_or_counted(frames, 256) >= len(frames) // 5
+    assert not [number for number in numbers(frames) if number % 5 == 0]
     print(done.stderr.strip())
 
 
-def test_torn_pictures_only_end_in_one_line(usb_camera: Plug, tmp_path: Path) -> None:
-    camera = usb_camera(only="MJPG", torn_every=1)
+def test_torn_pictures_only_end_in_one_line(plug_in: Plug, tmp_path: Path) -> None:
+    camera = plug_in(jpeg_only=True, torn_every=1)
     done = run_cli(tmp_path / "day1", 3, "--camera", f"v4l2:{camera.path}")
     assert done.returncode == 1
     assert done.stderr == f"pi_capture: {camera.path} delivers torn pictures only; try another cable or USB port\n"
 
 
-def test_unplugged_while_recording_and_plugged_in_again(usb_camera: Plug, tmp_path: Path) -> None:
-    camera, day = usb_camera(), tmp_path / "day1"
+def test_unplugged_while_recording_and_plugged_in_again(plug_in: Plug, tmp_path: Path) -> None:
+    camera, day = plug_in(), tmp_path / "day1"
     recorder = start_cli(day, -1, "--camera", f"v4l2:{camera.path}", "--size", "320x240", "--json")
     wait_for(lambda: len(list(day.glob("*.png"))) >= 10, "ten frames")
     path = camera.path
@@ -121,7 +120,7 @@ def test_unplugged_while_recording_and_plugged_in_again(usb_camera: Plug, tmp_pa
     assert "Traceback" not in told
     frames = list(open_recording(day))
     assert json.loads(out)["frames"] == len(frames) >= 10
-    assert_every_frame_is_there_or_counted(camera, frames, 65536)
+    assert_every_frame_is_there_or_counted(frames, 65536)
 
     wait_for(lambda: not os.path.exists(path), "the node to vanish")
     camera.plug()
@@ -130,8 +129,8 @@ def test_unplugged_while_recording_and_plugged_in_again(usb_camera: Plug, tmp_pa
     assert len(list(day.glob("*.png"))) == len(frames) + json.loads(again.stdout)["frames"]
 
 
-def test_unplugged_and_plugged_in_again_ten_times_under_retry(usb_camera: Plug, tmp_path: Path) -> None:
-    camera, day = usb_camera(only="MJPG"), tmp_path / "day1"
+def test_unplugged_and_plugged_in_again_ten_times_under_retry(plug_in: Plug, tmp_path: Path) -> None:
+    camera, day = plug_in(jpeg_only=True), tmp_path / "day1"
     path = camera.path
     recorder = start_cli(day, -1, "--camera", f"v4l2:{path}", "--size", "320x240", "--json", "--retry")
     stored = 0
@@ -157,7 +156,7 @@ def test_unplugged_and_plugged_in_again_ten_times_under_retry(usb_camera: Plug, 
     for first, after in pairwise([0, *gaps, len(frames)]):
         # While it is plugged, the emulated bus swaps packets: whether each loss is counted, the tests above tell.
         stretch = frames[first:after]
-        assert len(stretch) >= 10 and len(set(numbers(camera, stretch))) == len(stretch) < 256
+        assert len(stretch) >= 10 and len(set(numbers(stretch))) == len(stretch) < 256
         assert all(after.timestamp_ns > before.timestamp_ns for before, after in pairwise(stretch))
     for number in gaps:
         gap_ns = frames[number].timestamp_ns - frames[number - 1].timestamp_ns
@@ -165,8 +164,8 @@ def test_unplugged_and_plugged_in_again_ten_times_under_retry(usb_camera: Plug, 
         print(f"gap before frame {number}: {gap_ns / 1e9:.2f} s")
 
 
-def test_a_camera_that_falls_silent_ends_in_one_line(usb_camera: Plug) -> None:
-    camera = usb_camera()
+def test_a_camera_that_falls_silent_ends_in_one_line(plug_in: Plug) -> None:
+    camera = plug_in()
     source = open_source(f"v4l2:{camera.path}", (320, 240))
     frames = iter(source)
     next(frames)
@@ -178,8 +177,8 @@ def test_a_camera_that_falls_silent_ends_in_one_line(usb_camera: Plug) -> None:
     assert str(error.value) == f"{camera.path} delivered no picture for 5 s; unplug it and plug it in again"
 
 
-def test_a_busy_camera(usb_camera: Plug, tmp_path: Path) -> None:
-    camera = usb_camera()
+def test_a_busy_camera(plug_in: Plug, tmp_path: Path) -> None:
+    camera = plug_in()
     source = open_source(f"v4l2:{camera.path}", (320, 240))
     next(iter(source))
     done = run_cli(tmp_path / "day1", 1, "--camera", f"v4l2:{camera.path}")
@@ -190,8 +189,8 @@ def test_a_busy_camera(usb_camera: Plug, tmp_path: Path) -> None:
     assert done.stderr == f"pi_capture: {camera.path} is in use by another program; close that one first\n"
 
 
-def test_no_permission(usb_camera: Plug) -> None:
-    camera = usb_camera()
+def test_no_permission(plug_in: Plug) -> None:
+    camera = plug_in()
     os.chmod(camera.path, 0o600)
     nobody = {"user": 65534, "group": 65534, "extra_groups": []}
     with TemporaryDirectory(dir="/tmp") as day:
@@ -203,8 +202,8 @@ def test_no_permission(usb_camera: Plug) -> None:
     assert listed.stdout.startswith(f"v4l2:{camera.path}\t")
 
 
-def test_the_list_shows_cameras_and_no_other_nodes(usb_camera: Plug) -> None:
-    camera = usb_camera()
+def test_the_list_shows_cameras_and_no_other_nodes(plug_in: Plug) -> None:
+    camera = plug_in()
     nodes = sorted(Path("/dev").glob("video*"))
     assert len(nodes) == 2  # pictures, and the camera's own data about them
     done = run_cli("--list-cameras")
@@ -217,8 +216,8 @@ def test_the_list_shows_cameras_and_no_other_nodes(usb_camera: Plug) -> None:
     source.close()
 
 
-def test_closing_from_another_thread_ends_the_wait(usb_camera: Plug) -> None:
-    camera = usb_camera()
+def test_closing_from_another_thread_ends_the_wait(plug_in: Plug) -> None:
+    camera = plug_in()
     before = len(os.listdir("/proc/self/fd"))
     source = open_source(f"v4l2:{camera.path}", (320, 240))
     camera.stalled = True

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pi_capture.errors import CameraError
 from pi_capture.sources import Camera, Size, SourceInfo
 from pi_capture.sources.pixels import JpegDecoder, RgbConverter, picture_from_memory
-from pi_capture.sources.v4l2.source import ioctl as v4l2
+from pi_capture.sources.v4l2 import ioctl as v4l2
 from storage.frame import Frame
 
 if TYPE_CHECKING:
