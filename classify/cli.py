@@ -226,8 +226,8 @@ def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: 
     """The classes that are asked for, else those that were used here before, else those that a file came with."""
     from classify.frames import classes_of_file
     from storage.errors import StorageError
-    from storage.formats.png.directory import check_class_name
     from storage.labels.classes import choose_classes, known_classes
+    from storage.names import check_class_name
 
     known = known_classes(journal.entries)
     names = args.classes or known.names or classes_of_file(recording, MOST_CLASSES).names
@@ -266,7 +266,7 @@ def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
 def _legend(desk: _Desk) -> Legend:
     from classify.session import FIRST_FOREIGN
     from classify.window.view import Legend
-    from storage.formats.png.directory import printable
+    from storage.names import printable
 
     opened, classes = desk.opened, desk.classes
     names = [
@@ -327,7 +327,7 @@ def _check_still_there(desk: _Desk) -> None:
 
 def _tell_applied(desk: _Desk, applied: Applied, where: str) -> None:
     from classify.session import NONE
-    from storage.formats.png.directory import natural_key, printable
+    from storage.names import natural_key, printable
 
     counts = sorted(applied.counts.items(), key=lambda item: natural_key(item[0]))
     named = dict(zip(desk.classes.directories, desk.classes.names, strict=True))
@@ -354,8 +354,8 @@ def _undo(path: Path) -> int:
     from classify.commit import finish, take_back
     from storage.care.split import is_split
     from storage.errors import StorageError
-    from storage.formats.png.directory import printable
     from storage.labels.journal import LabelJournal, journal_path
+    from storage.names import printable
 
     _check(path)
     if not path.is_dir():
@@ -395,7 +395,7 @@ def _say(text: str) -> None:
 
 
 def _fail(reason: object) -> int:
-    from storage.formats.png.directory import printable
+    from storage.names import printable
 
     _say(f"classify: {printable(str(reason))}")
     return 1

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
 from storage.errors import StorageError
-from storage.formats.png.directory import check_class_name
 from storage.formats.png.reader import PngReader
 from storage.frame import Frame
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Classes, Entry, Labelled
+from storage.names import check_class_name
 from storage.recording import Recording
 
 

@@ -24,7 +24,7 @@ from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageEr
 from pi_capture.report.systemd import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.commands.standard_streams import open_standard_streams
 from storage.errors import OptionError, StorageError, missing_library
-from storage.formats.png.directory import printable
+from storage.names import printable
 
 if TYPE_CHECKING:
     from pi_capture.config import Setting

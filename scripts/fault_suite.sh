@@ -20,7 +20,7 @@ export FAULT_TABLE
 trap 'rm -f "$FAULT_TABLE"' EXIT
 
 status=0
-"$PYTHON" -m pytest -q -m "$which" tests/faults tests/test_storage_power_cut.py "$@" || status=$?
+"$PYTHON" -m pytest -q -m "$which" tests/faults tests/faults/test_moves_power_cut.py "$@" || status=$?
 echo
 "$PYTHON" -m tests.faults.table "$FAULT_TABLE"
 exit "$status"

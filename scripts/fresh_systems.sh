@@ -84,7 +84,7 @@ PYTHON
 check_tests() {
     expect "test.sh: plain user" 1 plain online 'sh project/scripts/test.sh' one_line 'sudo apt install'
     expect "test.sh" 0 root online 'sh project/scripts/test.sh' says ' passed'
-    expect "test.sh FILE, no internet" 0 root offline 'sh project/scripts/test.sh tests/test_png.py' says ' passed'
+    expect "test.sh FILE, no internet" 0 root offline 'sh project/scripts/test.sh tests/storage/formats/png/test_codec.py' says ' passed'
 }
 
 # expect CASE STATUS USER NETWORK COMMAND CHECK…: run COMMAND, and print a row.

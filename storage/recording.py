@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
-from storage.formats.png.directory import natural_key
 from storage.frame import Frame
+from storage.names import natural_key
 
 
 class Recording(Sequence[Frame]):

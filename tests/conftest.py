@@ -14,7 +14,7 @@ import pytest
 
 from storage.formats.features.export import export_model
 from storage.formats.features.weights import exported_name
-from tests.weights import make_random
+from tests.support.weights import make_random
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
 
@@ -70,7 +70,7 @@ def footage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts ``python -m pi_capture`` with the arguments given; what still runs when the test ends is killed."""
-    from tests.test_cli import start
+    from tests.pi_capture.test_cli import start
 
     processes = []
 

@@ -11,7 +11,7 @@ from classify.player import Player
 from classify.session import NONE, Session
 from classify.window.drawing import ClassRow, View
 from classify.window.timeline import Near, near_stretch
-from storage.formats.png.directory import printable
+from storage.names import printable
 
 
 @dataclass(frozen=True, slots=True)

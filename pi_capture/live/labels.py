@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pi_capture.errors import UsageError
 from storage.errors import StorageError
-from storage.formats.png.directory import check_class_name
+from storage.names import check_class_name
 
 if TYPE_CHECKING:
     from pi_capture.record.recorder import Recorder

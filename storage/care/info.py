@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats.png.directory import natural_key, printable
 from storage.formats.png.head import read_head
 from storage.formats.png.reader import PngReader
 from storage.formats.table import find_format, open_recording
+from storage.names import natural_key, printable
 from storage.recording import Recording
 from storage.sessions import read_sessions
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of

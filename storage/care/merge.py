@@ -24,10 +24,11 @@ from storage.care.layout import SPLIT_WORDS
 from storage.care.split import is_split
 from storage.durable.files import lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.errors import StorageError, no_directory
-from storage.formats.png.directory import class_directories, frame_name, image_names, natural_key, next_number
+from storage.formats.png.directory import class_directories, frame_name, image_names, next_number
 from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.journal import Classes, journal_path
+from storage.names import natural_key
 from storage.sessions import read_sessions, write_sessions
 
 COPIES_A_SYNC = 256

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.files import write_new
 from storage.errors import StorageError
-from storage.formats.png.directory import natural_key
 from storage.formats.table import open_recording
+from storage.names import natural_key
 from storage.recording import Recording
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage.formats.png.directory import printable
+from storage.names import printable
 
 
 @contextmanager

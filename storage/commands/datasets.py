@@ -19,7 +19,7 @@ from storage.commands.console import (
     tell_of_tracks,
     track_argument,
 )
-from storage.formats.png.directory import printable
+from storage.names import printable
 
 if TYPE_CHECKING:
     from storage.care.split import Split

@@ -17,7 +17,7 @@ from storage.commands.console import (
     tell_of_tracks,
     track_argument,
 )
-from storage.formats.png.directory import printable
+from storage.names import printable
 
 # -------------------------------------------------------------------------------------------------------------- extract
 

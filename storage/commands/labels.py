@@ -30,8 +30,8 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
 
 def labels(args: argparse.Namespace) -> int:
     from storage.errors import StorageError
-    from storage.formats.png.directory import printable
     from storage.labels.exchange import export_labels, find_intervals, import_labels
+    from storage.names import printable
 
     path: Path = args.recording
     if args.replace and args.source is None:

@@ -83,7 +83,7 @@ class Format:
     suffix : str
         The end of a target's name that stands for it; empty for a directory.
     module, writer, reader : str
-        Where its classes are; the reader may be a function.
+        Where its classes are; the reader may be a function, and in another module: ``module:function``.
     also_reads : tuple of str
         Other suffixes, of files that its reader opens and its writer does not make.
     options : tuple of str
@@ -106,7 +106,8 @@ class Format:
     reads_tracks: bool = False
 
     def load(self, class_name: str) -> Any:
-        return getattr(importlib.import_module(self.module), class_name)
+        module, _, name = class_name.rpartition(":")
+        return getattr(importlib.import_module(module or self.module), name)
 
 
 MOVIES = (
@@ -115,7 +116,7 @@ MOVIES = (
 )
 VIDEO = ("storage.formats.video.writer", "VideoWriter", "open_video")
 FORMATS = (
-    Format("png", "", "storage.formats.png", "PngWriter", "PngReader"),
+    Format("png", "", "storage.formats.png.writer", "PngWriter", "storage.formats.png.reader:PngReader"),
     Format("hdf5", ".h5", "storage.formats.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
     Format(
         *("features", ".features.h5", "storage.formats.features.recording", "FeaturesWriter", "FeaturesReader"),

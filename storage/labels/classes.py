@@ -13,9 +13,10 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.formats.png.directory import class_directories, natural_key
+from storage.formats.png.directory import class_directories
 from storage.formats.table import open_recording
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
+from storage.names import natural_key
 from storage.recording import Recording
 
 DEFAULT = Classes(tuple("01234"), tuple("01234"))

@@ -16,13 +16,13 @@ from pathlib import Path
 from storage.convert.transfer import elapsed_ns
 from storage.durable.files import rename_new, sync_directory, write_new
 from storage.errors import StorageError
-from storage.formats.png.directory import check_class_name
 from storage.formats.table import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
 from storage.labels.current import frame_names, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
 from storage.labels.live import adopt
+from storage.names import check_class_name
 
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well

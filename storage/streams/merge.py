@@ -22,7 +22,7 @@ from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.reader import DECODING_TIMES_ONLY
-from storage.formats.png.directory import printable
+from storage.names import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (
     LABEL_FILES,

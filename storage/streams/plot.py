@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.files import write_new
 from storage.errors import StorageError
-from storage.formats.png.directory import natural_key
 from storage.formats.video.reader import open_video
+from storage.names import natural_key
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.label_track import Interval, read_intervals

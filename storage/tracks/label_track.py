@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.formats.png.directory import check_class_name
 from storage.labels.intervals import MARKUP
+from storage.names import check_class_name
 from storage.tracks.demux import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 
 SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of one label

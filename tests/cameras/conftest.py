@@ -17,8 +17,8 @@ from PIL import Image
 
 from pi_capture.sources import list_cameras
 from tests.cameras.rig import numbered, usb_camera, virtual_cameras
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 FPS = 30  # of virtual cameras
 
 

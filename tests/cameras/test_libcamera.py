@@ -1,7 +1,7 @@
 """The real picamera2 and libcamera, on libcamera's virtual cameras.
 
 They deliver NV12 only and have no exposure controls; what a Pi's sensor and image processor add is in
-`tests/test_picamera2.py`, whose stand-in is held against the real class here.
+`tests/pi_capture/sources/picamera2/test_source.py`, whose stand-in is held against the real class here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import pytest
 from pi_capture.errors import CameraError
 from pi_capture.sources import open_source
 from storage import open_recording
-from tests import test_picamera2 as stand_in
 from tests.cameras.conftest import FPS, REPOSITORY
 from tests.cameras.rig import numbered, virtual_cameras
+from tests.pi_capture.sources.picamera2 import test_source as stand_in
 
 pytestmark = pytest.mark.cameras
 

@@ -14,7 +14,7 @@ import pytest
 from pi_capture.errors import CameraError
 from pi_capture.sources import open_source
 from pi_capture.sources.v4l2 import ioctl as v4l2_ioctl
-from pi_capture.sources.v4l2.source import source as v4l2_source
+from pi_capture.sources.v4l2 import source as v4l2_source
 from storage import open_recording
 from tests.cameras.conftest import run_cli, start_cli, wait_for
 

@@ -21,8 +21,8 @@ from storage.formats.video.reader import VideoReader
 from tests.faults.checks import acknowledged, assert_conserved, quickly, seeds_after_restart, seeds_under_final_names
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted, needs_root
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 EXT4_IOC_SHUTDOWN = 0x8004587D  # linux/ext4.h: the file system stops at once, as if its disk had gone
 NO_LOG_FLUSH = 2
 

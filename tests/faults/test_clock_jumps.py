@@ -23,8 +23,8 @@ from pi_capture.segments.series import Series
 from storage import open_recording
 from storage.sessions import read_sessions
 from tests.faults.table import note
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 FILES = ("day1.h5", "day1.mkv")
 HOUR_NS = 3600 * 10**9

@@ -17,8 +17,8 @@ from tests.faults.checks import (
     seeds_under_final_names,
 )
 from tests.faults.table import note
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "renameat2", "rename", "ftruncate", "mkdir", "unlink")
 FRAMES = 12
 QUICK = [

@@ -12,8 +12,8 @@ import pytest
 
 from storage.labels.journal import LabelJournal, Labelled
 from tests.faults.table import note
+from tests.support import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 KEYS = 8
 PROGRAM = """
 import sys, random

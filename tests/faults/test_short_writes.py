@@ -12,8 +12,7 @@ import pytest
 
 from tests.faults.checks import acknowledged, assert_conserved, quickly, seeds_under_final_names
 from tests.faults.table import note
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support import REPOSITORY
 
 
 @pytest.mark.parametrize("target", quickly("day1", "day1.h5"))

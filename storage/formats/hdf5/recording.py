@@ -22,9 +22,9 @@ from storage.errors import StorageError
 from storage.formats.hdf5.append import Column, TableWriter
 from storage.formats.hdf5.format import Bytes, Dataset
 from storage.formats.hdf5.table import Table
-from storage.formats.png.directory import natural_key
 from storage.formats.table import open_recording
 from storage.frame import Frame
+from storage.names import natural_key
 from storage.recording import Recording
 from storage.sessions import close_interrupted, new_session
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import StorageError, no_directory
+from storage.names import check_class_name, natural_key
 
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
@@ -68,12 +69,6 @@ def locate(target: Path) -> Place:
     return place
 
 
-def check_class_name(name: str) -> None:
-    """Raise StorageError if no class directory can have that name; it may come out of a stranger's file."""
-    if not name or name.startswith(".") or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
-        raise StorageError(f"a class can't be named {name[:80]!r}")
-
-
 def class_directories(data_dir: Path) -> list[Path]:
     """The class directories, numbers first in numeric order, then names. Links and hidden directories are none."""
     with os.scandir(data_dir) as entries:
@@ -107,14 +102,3 @@ def _numbers(directory: Path) -> Iterator[int]:
         for entry in entries:
             if match := FRAME_NAME.fullmatch(entry.name):
                 yield int(match[1])
-
-
-def natural_key(name: str) -> tuple[int, int, str]:
-    """Sort key: names that begin with a number by that number, so that 100000000 comes after 99999999."""
-    digits = re.match(r"\d+", name)
-    return (0, int(digits[0]), name) if digits else (1, 0, name)
-
-
-def printable(name: str) -> str:
-    """A name as it is shown in a line of text: line breaks, escape sequences and the like are spelled out."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)

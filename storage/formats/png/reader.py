@@ -9,8 +9,9 @@ from typing import Any
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
-from storage.formats.png.directory import class_directories, image_names, natural_key
+from storage.formats.png.directory import class_directories, image_names
 from storage.frame import Frame
+from storage.names import natural_key
 from storage.recording import Recording
 
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)

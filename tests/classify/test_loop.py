@@ -1,0 +1,77 @@
+"""What a key did is on the disk before the window shows anything of it, however slow the disk is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classify.desk import Ended, Labelling, Work
+from classify.history import Keeper
+from classify.pictures import Pictures
+from classify.session import Session
+from classify.window.view import Legend
+from storage.formats.png.reader import PngReader
+from storage.labels.classes import DEFAULT
+from storage.labels.journal import Entry, LabelJournal
+from tests.support.labelled import record
+
+KEYS = "0123b9u4!s"
+
+
+class SlowDisk(LabelJournal):
+    """A label journal on a disk that takes longer than to draw a picture."""
+
+    waiting = 0
+
+    def append(self, *entries: Entry) -> None:
+        super().append(*entries)
+        self.waiting += 1
+
+    def sync(self) -> None:
+        time.sleep(0.05)
+        super().sync()
+        self.waiting = 0
+
+
+class Onlooker:
+    """A window that watches the disk."""
+
+    is_open = True
+    size = (760, 712)
+
+    def __init__(self, journal: SlowDisk, keys: Iterator[int]) -> None:
+        self.journal, self.keys = journal, keys
+        self.seen: list[int] = []
+
+    def key(self, milliseconds: int) -> int | None:
+        return next(self.keys, None)
+
+    def listen(self) -> None:
+        time.sleep(0.001)
+
+    def click(self) -> tuple[int, int] | None:
+        return None
+
+    def show(self, picture: NDArray[np.uint8]) -> None:
+        self.seen.append(self.journal.waiting)
+
+    def set_title(self, title: str) -> None:
+        self.seen.append(self.journal.waiting)
+
+
+def test_nothing_is_shown_before_it_is_durable(tmp_path: Path) -> None:
+    record(tmp_path / "day", [None] * 40)
+    reader = PngReader(tmp_path / "day")
+    session, pictures = Session(len(reader)), Pictures(len(reader), reader.read)
+    with SlowDisk(tmp_path / "labels.jsonl") as journal:
+        window = Onlooker(journal, map(ord, KEYS))
+        keeper = Keeper(journal, reader.names, DEFAULT, 0)
+        legend = Legend("day", [(number, str(number), 0) for number in range(5)], 5)
+        assert Labelling(Work(session, pictures, journal, keeper, legend), window).run() is Ended.SAVE
+    pictures.close()
+    assert len(window.seen) >= 2 * len(KEYS) and not any(window.seen)
+    assert session.labelled > 10

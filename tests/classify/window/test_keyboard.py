@@ -1,0 +1,85 @@
+"""Keys on the keyboards of other countries: a digit is the key that carries it, a letter the one that it stands on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from classify.window.keyboard import FIRST_KEYCODE, SHIFT, meant
+from classify.window.keymap import Action, Do, action_of
+from tests.support.labeller import Person, classes, record_brightening
+
+
+def keyboard(row: str, shifted: str, **others: int) -> list[list[int]]:
+    """Keys with the digit row's characters, and some more by their keycodes."""
+    keys = [[0, 0] for _ in range(FIRST_KEYCODE, 256)]
+    for place, (plain, upper) in enumerate(zip(row, shifted, strict=True)):
+        keys[10 - FIRST_KEYCODE + place] = [ord(plain), ord(upper)]
+    for keycode, keysym in others.items():
+        keys[int(keycode[1:]) - FIRST_KEYCODE] = [keysym, 0]
+    return keys
+
+
+US = keyboard("1234567890", "!@#$%^&*()", k34=ord("["), k48=ord("'"))
+BRITISH = keyboard("1234567890", '!"£$%^&*()')
+GERMAN = keyboard("1234567890", '!"§$%&/()=')
+FRENCH = keyboard("&é\"'(-è_çà", "1234567890", k61=ord("!"))
+BELGIAN = keyboard("&é\"'(§è!çà", "1234567890")
+GREEK = keyboard("1234567890", "!@#$%^&*()", k39=0x7F3)
+HEBREW = keyboard("1234567890", "!@#$%^&*()", k30=0xCE5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "char", "action"),
+    [
+        (US, "@", Action(Do.LABEL_STRETCH, 2)),
+        (US, "&", Action(Do.LABEL_STRETCH, 7)),
+        (US, "'", None),
+        (BRITISH, '"', Action(Do.LABEL_STRETCH, 2)),
+        (BRITISH, "£", Action(Do.LABEL_STRETCH, 3)),
+        (GERMAN, "&", Action(Do.LABEL_STRETCH, 6)),
+        (GERMAN, "/", Action(Do.LABEL_STRETCH, 7)),
+        (FRENCH, "&", Action(Do.LABEL, 1)),
+        (FRENCH, "'", Action(Do.LABEL, 4)),
+        (FRENCH, "è", Action(Do.LABEL, 7)),
+        (FRENCH, "!", None),
+        (FRENCH, "-", Action(Do.SPEED, -1)),
+        (BELGIAN, "!", Action(Do.LABEL, 8)),
+        (BELGIAN, "§", Action(Do.LABEL, 6)),
+    ],
+)
+def test_the_digit_row(keys: list[list[int]], char: str, action: Action | None) -> None:
+    code = meant(ord(char), lambda: keys)
+    assert (None if code is None else action_of(code)) == action
+    if ord(char) > 127:  # as Qt gives it
+        assert meant(ord(char.upper()) - 256, lambda: keys) == code
+
+
+@pytest.mark.parametrize(("keys", "keysym", "char"), [(GREEK, 0x7F3, "s"), (HEBREW, 0xCE5, "u")])
+def test_letters_of_other_alphabets(keys: list[list[int]], keysym: int, char: str) -> None:
+    assert meant(keysym, lambda: keys) == ord(char)
+
+
+def test_what_two_layouts_explain_in_two_ways_does_nothing() -> None:
+    both = [[*us, *french] for us, french in zip(US, FRENCH, strict=True)]
+    assert meant(ord("&"), lambda: both) is None
+    assert meant(ord("!"), list) is None  # no server tells
+    assert meant(ord("@"), lambda: both) == ord("2") | SHIFT << 16
+
+
+def test_a_window_with_a_belgian_keyboard(tmp_path: Path, desktop: str) -> None:
+    record_brightening(tmp_path / "day", 12)
+    person = Person(tmp_path / "day", desktop)
+    environment = {**os.environ, "DISPLAY": desktop}
+    try:
+        subprocess.run(["setxkbmap", "be"], env=environment, check=True)
+        person.press("13", "11", "10")  # the keys with 4, 2 and 1 on them, without Shift
+        person.sees("4 / 12 - ")
+        person.press("s")
+        person.ends()
+    finally:
+        subprocess.run(["setxkbmap", "us"], env=environment, check=True)
+    assert classes(tmp_path / "day") == {"4": [0], "2": [1], "1": [2]}

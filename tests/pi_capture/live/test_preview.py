@@ -1,0 +1,129 @@
+"""The live picture in a real window on a real X display."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storage import open_recording
+from storage.labels.current import labels_as_they_stand
+from tests.pi_capture.live.test_labels import Terminal
+from tests.support import REPOSITORY
+
+
+def command(target: Path, seconds: float, *options: object) -> list[str]:
+    more = (seconds, "--camera", "demo", "--size", "160x120", "--countdown", 0, "--preview", *options)
+    return [sys.executable, "-m", "pi_capture", str(target), *map(str, more)]
+
+
+class Screen:
+    """What is to be seen on a display."""
+
+    def __init__(self, display: str) -> None:
+        self.environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(REPOSITORY)}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(arguments, env=self.environment, stderr=subprocess.PIPE, text=True)
+
+    def ask(self, *arguments: str) -> str:
+        done = subprocess.run(arguments, env=self.environment, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    def window(self, name: str) -> str:
+        return self.ask("xdotool", "search", "--name", f"{name} - ").split("\n")[0]
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        until = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def picture(self, path: Path) -> np.ndarray:
+        display = self.environment["DISPLAY"]
+        grab = ["ffmpeg", "-v", "error", "-y", "-f", "x11grab", "-i", display, "-frames:v", "1", str(path)]
+        subprocess.run(grab, check=True, capture_output=True)
+        return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
+    here = Screen(screen)
+    recording = here.start(*command(tmp_path / "day1", 6))
+    here.wait_for(lambda: here.window("day1"))
+    here.wait_for(
+        lambda: re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window("day1")))
+    )
+    seen = here.picture(tmp_path / "screen.png")
+    assert recording.wait(30) == 0
+    told = recording.stderr.read() if recording.stderr else ""
+    assert "preview" not in told
+    with open_recording(tmp_path / "day1") as frames:
+        lost = sum(sum(one.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for one in frames)
+        assert 175 <= len(frames) + lost <= 180
+        wall = frames.read(len(frames) // 3).pixels.reshape(-1, 3)
+    # The room's colours are on the screen, and white text on black below them.
+    shown = {tuple(pixel) for pixel in (seen.reshape(-1, 3) // 32)}
+    expected = {tuple(pixel) for pixel in (wall // 32)}
+    assert len(expected & shown) > 0.8 * len(expected)
+    rows = np.flatnonzero((seen == 255).all(axis=2).sum(axis=1) > 5)
+    assert len(rows) > 3, "no text"
+
+
+@pytest.mark.parametrize("how", ["close", "windowkill"])
+def test_without_its_window_the_recording_goes_on(tmp_path: Path, screen: str, how: str) -> None:
+    here = Screen(screen)
+    manager = here.start("openbox")  # what a close button asks
+    recording = here.start(*command(tmp_path / f"day-{how}", 5))
+    here.wait_for(lambda: here.window(f"day-{how}"))
+    window = here.window(f"day-{how}")
+    close = ("windowactivate", "--sync", window, "key", "alt+F4") if how == "close" else (how, window)
+    here.ask("xdotool", *close)
+    assert recording.wait(30) == 0
+    assert recording.stderr is not None
+    told = recording.stderr.read()
+    manager.terminate()
+    manager.communicate()
+    assert "the recording goes on" in told and "Traceback" not in told, told
+    assert ("was closed" if how == "close" else "lost its display") in told
+    with open_recording(tmp_path / f"day-{how}") as frames:
+        assert frames.timestamps_ns[-1] - frames.timestamps_ns[0] > 4.5e9
+
+
+def test_keys_in_the_window_are_live_labels(tmp_path: Path, screen: str) -> None:
+    here = Screen(screen)
+    os.environ["DISPLAY"], before = screen, os.environ.get("DISPLAY")
+    try:
+        terminal = Terminal(command(tmp_path / "day1", -1, "--live-labels", "none,door"))
+    finally:
+        os.environ.pop("DISPLAY")
+        if before is not None:
+            os.environ["DISPLAY"] = before
+    terminal.sees("[no label]")
+    here.wait_for(lambda: here.window("day1"))
+    here.ask("xdotool", "key", "--window", here.window("day1"), "1")
+    terminal.sees("[1 door]")
+    here.wait_for(lambda: "[1 door]" in here.ask("xdotool", "getwindowname", here.window("day1")))
+    terminal.press("\x03")
+    assert terminal.ends() == 0
+    terminal.close()
+    with open_recording(tmp_path / "day1") as frames:
+        assert "door" in labels_as_they_stand(frames)
+
+
+@pytest.mark.parametrize("display", [None, ":97", "nowhere:0"])
+def test_no_display_is_told_before_anything_is_recorded(tmp_path: Path, display: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment |= {} if display is None else {"DISPLAY": display}
+    done = subprocess.run(
+        command(tmp_path / "day1", 1), env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "ssh -X" in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,332 @@
+"""Several machines' frames into one file: real recorders send, one of them dies, or the one that receives."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage import open_recording
+from storage.formats.video.writer import VideoReader
+from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
+from tests.pi_capture.live.test_labels import Terminal, label_a_while, recording
+from tests.pi_capture.network.test_sender import HandMade, demo, end, free_port, start, wait_for_listener
+from tests.support import REPOSITORY
+from tests.support.live import sensor
+from tests.support.network import Line
+
+
+def gather(target: Path, port: int, *, seconds: float = -1, senders: int = 2) -> subprocess.Popen[str]:
+    url = f"tcp://127.0.0.1:{port}?listen&senders={senders}"
+    receiver = start(target, seconds, "--camera", url, "--size", "source", "--json")
+    wait_for_listener(port)
+    return receiver
+
+
+def other_demo(target: Path, seconds: float, port: int) -> tuple[object, ...]:
+    return (target, seconds, "--camera", "demo:7", "--size", "64x48", "--stream-to", f"tcp://127.0.0.1:{port}")
+
+
+def wait_for_frames(path: Path, size: int = 100_000) -> None:
+    until = time.monotonic() + 30
+    while not any(part.stat().st_size > size for part in path.parent.glob(path.name)):
+        assert time.monotonic() < until, f"nothing came into {path}"
+        time.sleep(0.05)
+
+
+def tracks_in(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """Of each track of pictures, by name: when each frame is in the file and when it was received, in nanoseconds."""
+    with open_media(path) as container:
+        tracks = tracks_of(container)
+    found = {}
+    for track in tracks:
+        with open_media(path) as container:
+            packets = list(packets_of(container, track.number))
+        if track.kind == "pictures":
+            found[track.name] = [
+                (round(packet.pts * packet.time_base * 10**9), facts_of_packet(packet)["timestamp_ns"])
+                for packet in packets
+            ]
+    return found
+
+
+def assert_on_one_clock(tracks: dict[str, list[tuple[int, int]]]) -> None:
+    """The file's time and the receiver's clock differ by the same everywhere, to the millisecond that the file has."""
+    apart = [there - here for track in tracks.values() for there, here in track]
+    assert max(apart) - min(apart) <= 1_100_000, (max(apart) - min(apart)) / 1e6
+
+
+def names(tracks: dict[str, list[tuple[int, int]]]) -> list[str]:
+    return sorted(name.partition("-demo")[2] for name in tracks)
+
+
+def test_each_sender_becomes_a_track(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    one, two = start(*demo(tmp_path / "one.mkv", 3, port)), start(*other_demo(tmp_path / "two.mkv", 2, port))
+    end(one)
+    end(two)
+    out, told = receiver.communicate(timeout=60)
+    assert receiver.returncode == 0, told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.mkv", "one.mkv", "two.mkv"]
+    tracks = tracks_in(tmp_path / "all.mkv")
+    assert names(tracks) == ["", "-7"]
+    assert_on_one_clock(tracks)
+    counts = sorted(len(track) for track in tracks.values())
+    assert counts[0] > 10 and json.loads(out)["frames"] == sum(counts)
+    with open_recording(tmp_path / "all.mkv") as ours:
+        first = ours.read(5)
+        own = tmp_path / ("one.mkv" if first.pixels.shape == (64, 96, 3) else "two.mkv")
+        with open_recording(own) as theirs:
+            place = theirs.timestamps_ns.index(first.metadata["sender_timestamp_ns"])
+            assert np.array_equal(theirs.read(place).pixels, first.pixels)
+
+
+def test_a_sender_that_is_killed_does_not_hurt_the_others(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    dies = start(*demo(tmp_path / "one.mkv", -1, port))
+    lives = start(*other_demo(tmp_path / "two.mkv", -1, port))
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    dies.kill()
+    dies.communicate()
+    lives.send_signal(signal.SIGINT)
+    end(lives)
+    end(start(*demo(tmp_path / "one-more.mkv", 2, port)))  # as after a power cut, it takes its old place
+    told = end(receiver)
+    assert "broke off; the others go on" in told and "is back" in told, told
+    tracks = tracks_in(tmp_path / "all.mkv")
+    with open_recording(tmp_path / "two.mkv") as theirs:
+        whole = next(track for name, track in tracks.items() if name.endswith("-7"))
+        assert len(theirs) - 5 <= len(whole) <= len(theirs)
+    assert len(tracks) == 2
+    assert_on_one_clock(tracks)
+
+
+@pytest.mark.slow
+def test_a_sender_that_comes_back_goes_on_in_its_track(tmp_path: Path) -> None:
+    """Its connection breaks, not the sender: what is between them hangs up once."""
+    port, middle = free_port(), free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    relay = [sys.executable, "-c", RELAY, str(middle), str(port)]
+    between = subprocess.Popen(relay)
+    wait_for_listener(middle)
+    comes_back = start(*demo(tmp_path / "one.mkv", 6, middle))
+    lives = start(*other_demo(tmp_path / "two.mkv", 6, port))
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    between.kill()
+    between.wait()
+    between = subprocess.Popen(relay)
+    end(comes_back)
+    end(lives)
+    between.kill()
+    between.wait()
+    told = end(receiver)
+    assert "is back" in told, told
+    tracks = tracks_in(tmp_path / "all.mkv")
+    assert names(tracks) == ["", "-7"]
+    assert_on_one_clock(tracks)
+
+
+RELAY = """
+import socket, sys, threading
+def carry(one, other):
+    try:
+        while data := one.recv(65536): other.sendall(data)
+    except OSError: pass
+    try: other.shutdown(socket.SHUT_WR)
+    except OSError: pass
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    while True:
+        one = server.accept()[0]
+        other = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+        for pair in ((one, other), (other, one)):
+            threading.Thread(target=carry, args=pair, daemon=True).start()
+"""
+
+
+def test_a_receiver_that_is_killed_leaves_every_part(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv", 600_000)
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    receiver.kill()
+    killed_ns = time.monotonic_ns()
+    receiver.communicate()
+    for sender in senders:
+        sender.send_signal(signal.SIGINT)
+        end(sender)
+    assert not (tmp_path / "all.mkv").exists()
+
+    told = end(start(tmp_path / "all.mkv", 1, "--camera", f"tcp://127.0.0.1:{port}?listen&senders=2"), 1)
+    assert len(told.splitlines()) == 1 and "python -m storage merge-streams" in told, told
+    parts = sorted((tmp_path / "all.parts").glob("*.mkv"))
+    merge = [sys.executable, "-m", "storage", "merge-streams", str(tmp_path / "all.mkv"), *map(str, parts)]
+    subprocess.run(merge, check=True, capture_output=True, cwd=REPOSITORY)
+    tracks = tracks_in(tmp_path / "all.mkv")
+    assert names(tracks) == ["", "-7"]
+    assert_on_one_clock(tracks)
+    for track in tracks.values():
+        assert killed_ns - track[-1][1] < 1.5e9
+
+
+def test_sensors_sound_and_labels_of_each_sender(tmp_path: Path) -> None:
+    """Named after who sends them, as they were sent, and at their time beside that sender's pictures."""
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    imu, sound = f"imu,rate=100,channels=2,unit=N,labels=x|y={sensor(100, 2)}", "lavfi:sine=sample_rate=8000"
+    one = start(*demo(tmp_path / "one.mkv", 4, port), "--sensor", imu, "--audio", sound)
+    to = f"tcp://127.0.0.1:{port}"
+    two = Terminal(recording(tmp_path / "two.mkv", "--camera", "demo:7", "--sensor", imu, "--stream-to", to))
+    known = label_a_while(two)
+    two.press("\x03")
+    assert two.ends() == 0, two.shown
+    two.close()
+    end(one)
+    out, told = receiver.communicate(timeout=60)
+    assert receiver.returncode == 0, told
+    assert [path.name for path in sorted(tmp_path.iterdir()) if path.name[:3] == "all"] == ["all.mkv"]
+    host = socket.gethostname()
+    with open_media(tmp_path / "all.mkv") as container:
+        tracks = {track.name.removeprefix(f"{host}-"): track for track in tracks_of(container)}
+    assert set(tracks) == {"demo", "demo-imu", "demo-sound", "demo-7", "demo-7-imu", "demo-7-labels"}, tracks
+    assert tracks["demo-7-imu"].tags["CHANNEL_LABELS"] == "x|y" and tracks["demo-7-imu"].tags["UNIT"] == "N"
+    assert set(json.loads(out)["tracks"]) == {f"{host}-{name}" for name in ("demo-imu", "demo-sound", "demo-7-imu")}
+    assert_on_one_clock(tracks_in(tmp_path / "all.mkv"))
+
+    def packets(number: int) -> list[Any]:
+        with open_media(tmp_path / "all.mkv") as container:
+            return list(packets_of(container, number))
+
+    first = packets(tracks["demo-7"].number)[0]
+    clock_ns = facts_of_packet(first)["timestamp_ns"] - round(first.pts * first.time_base * 10**9)
+    for name in ("one", "two"):
+        came = packets(tracks["demo-imu" if name == "one" else "demo-7-imu"].number)
+        with VideoReader(tmp_path / f"{name}.mkv") as theirs:
+            times, samples = theirs.tracks[0].read()
+        assert b"".join(map(bytes, came)) == samples.tobytes()
+        for packet in came:
+            (place,) = np.flatnonzero(samples[:, 0] == np.frombuffer(bytes(packet), "<f4")[0])
+            assert abs(packet.pts * packet.time_base * 10**9 + clock_ns - times[place]) < 10e6
+    spoken = [
+        (
+            float(packet.pts * packet.time_base) + clock_ns / 1e9,
+            float(packet.duration * packet.time_base),
+            bytes(packet),
+        )
+        for packet in packets(tracks["demo-7-labels"].number)
+    ]
+    assert {text.decode() for *_, text in spoken} == {"none", "door", "light"}
+    for since, until, label in known:
+        within = {
+            text.decode() for begin, lasting, text in spoken if begin < until - 0.02 and begin + lasting > since + 0.02
+        }
+        assert within == ({label} if label else set()), (label, within)
+
+
+def test_two_clocks_and_a_bad_line(tmp_path: Path) -> None:
+    """40 ms there and 40 ms back, one packet in fifty lost; the senders' clocks are 1000 and 500 s ahead of ours."""
+    with Line(0.04, 0.02) as between:
+        url = "tcp://10.77.0.2:5000?listen&senders=2"
+        receiver = start(tmp_path / "all.mkv", -1, "--camera", url, "--size", "source", on=(between, 1))
+        wait_for_listener(5000, prefix=tuple(between.run(1)))
+        one = start(*demo(tmp_path / "one.mkv", 4, 5000, host="10.77.0.2"), on=(between, 0), ahead=1000)
+        two = start(*demo(tmp_path / "two.mkv", 4, 5000, host="10.77.0.2"), on=(between, 0), ahead=500)
+        for process in (one, two, receiver):
+            end(process)
+    tracks = tracks_in(tmp_path / "all.mkv")
+    assert len(tracks) == 2
+    assert_on_one_clock(tracks)
+    received = [here for track in tracks.values() for _, here in track]
+    assert max(received) - min(received) < 60e9
+
+
+def test_time_is_up_for_all_at_once(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port, seconds=2)
+    senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
+    end(receiver)
+    for sender in senders:
+        sender.send_signal(signal.SIGINT)
+        end(sender)
+    received = [here for track in tracks_in(tmp_path / "all.mkv").values() for _, here in track]
+    assert max(received) - min(received) < 2e9
+
+
+def test_strangers_are_turned_away(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    silent = socket.create_connection(("127.0.0.1", port))  # it says nothing, and keeps nobody waiting
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(1000))
+        with suppress(ConnectionResetError):
+            assert stranger.recv(1) == b""
+    senders = [start(*demo(tmp_path / "one.mkv", 4, port)), start(*other_demo(tmp_path / "two.mkv", 4, port))]
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    third = start(*demo(tmp_path / "three.mkv", 1, port))
+    for sender in (third, *senders):
+        end(sender)
+    silent.close()
+    told = end(receiver)
+    assert "no --stream-to of this program" in told and "there are enough" in told, told
+    assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
+
+
+def test_it_ends_at_once_when_it_is_told_to(tmp_path: Path) -> None:
+    """While one sender is there, and one has broken off."""
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    dies, lives = start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    dies.kill()
+    dies.communicate()
+    receiver.send_signal(signal.SIGINT)
+    told = end(receiver, seconds=20)
+    lives.send_signal(signal.SIGINT)
+    end(lives)
+    assert len(set(told.splitlines())) == len(told.splitlines()), told
+    assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
+
+
+def test_another_machine_of_the_same_name_gets_a_track_of_its_own(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port)
+    facts = {"host": "shed", "camera": "demo"}
+    for number, machine in enumerate(("one", "two", "one")):
+        sender = HandMade(machine=machine, sender=str(number), **facts)
+        sender.serve(port, sender.opening() + sender.frame(number * 10), end=None if number < 2 else 21)
+    receiver.send_signal(signal.SIGINT)
+    end(receiver)
+    tracks = tracks_in(tmp_path / "all.mkv")
+    assert {name: len(track) for name, track in tracks.items()} == {"shed-demo": 2, "shed-demo-2": 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "status", "complaint"),
+    [
+        ("all", "?listen&senders=2", 2, "into a .mkv"),
+        ("all.mkv", "?senders=2", 2, "senders= is for"),
+        ("all.mkv", "?listen&senders=x", 2, "senders= is how many"),
+        ("all.mkv", "?listen&senders=2 --segment 1h", 2, "--segment: not with several"),
+        ("there.mkv", "?listen&senders=2", 1, "is there already"),
+    ],
+)
+def test_what_can_not_be(tmp_path: Path, target: str, given: str, status: int, complaint: str) -> None:
+    url, *more = f"tcp://127.0.0.1:5000{given}".split()
+    (tmp_path / "there.mkv").write_bytes(b"x")
+    told = end(start(tmp_path / target, 1, "--camera", url, *more), status)
+    assert len(told.splitlines()) == 1 and complaint in told, told
+    assert [path.name for path in tmp_path.iterdir()] == ["there.mkv"]

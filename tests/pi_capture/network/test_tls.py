@@ -1,0 +1,157 @@
+"""``tls://``: only who has the same identity sends or receives, and nobody else learns or costs anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.pi_capture.network.test_gather import names, other_demo, tracks_in, wait_for_frames
+from tests.pi_capture.network.test_sender import check_same, demo, end, free_port, start, wait_for_listener
+from tests.pi_capture.test_cli import run
+from tests.support import REPOSITORY
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    done = run("make-identity", tmp_path / "day.pem")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "day.pem"
+
+
+def sender(target: Path, seconds: float, url: str, identity: Path) -> tuple[object, ...]:
+    return (*demo(target, seconds, 0)[:-1], url, "--identity", identity)
+
+
+def test_an_identity_is_its_owner_s_and_never_overwritten(identity: Path) -> None:
+    assert stat.S_IMODE(identity.stat().st_mode) == 0o600
+    before = identity.read_bytes()
+    done = run("make-identity", identity)
+    assert done.returncode == 1 and "File exists" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert identity.read_bytes() == before
+
+
+def test_without_openssl_there_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pi_capture", "make-identity", str(tmp_path / "day.pem")]
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "apt install openssl" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("listening", ["receiver", "sender"])
+def test_every_frame_arrives_and_nothing_of_it_is_seen_on_the_way(
+    tmp_path: Path, identity: Path, listening: str
+) -> None:
+    port, middle = free_port(), free_port()
+    seen = bytearray()
+    receive = ("--size", "source", "--identity", identity)
+    at, to = f"tls://127.0.0.1:{port}?listen", f"tls://127.0.0.1:{middle}"
+    between = threading.Thread(target=overhear, args=(middle, port, seen))
+    if listening == "receiver":
+        receiver = start(tmp_path / "here.mkv", -1, "--camera", at, *receive)
+        wait_for_listener(port)
+        between.start()
+        wait_for_listener(middle)
+        sends = start(*sender(tmp_path / "there.mkv", 2, to, identity))
+    else:
+        sends = start(*sender(tmp_path / "there.mkv", 4, at, identity))
+        wait_for_listener(port)
+        between.start()
+        wait_for_listener(middle)
+        receiver = start(tmp_path / "here.mkv", -1, "--camera", to, *receive)
+    told = end(sends)
+    assert "connected" in told and "not encrypted" not in told, told
+    end(receiver)  # when the sender says that it was the last frame
+    between.join(30)
+    check_same(tmp_path / "there.mkv", tmp_path / "here.mkv")
+    assert len(seen) > 100_000 and b"matroska" not in seen and b"demo" not in seen
+
+
+def overhear(port: int, to: int, seen: bytearray) -> None:
+    """Hand one connection on, and keep what went through."""
+
+    def carry(one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                seen.extend(data)
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", port)) as server:
+        one, _ = server.accept()
+    with one, socket.create_connection(("127.0.0.1", to)) as other:
+        back = threading.Thread(target=carry, args=(other, one))
+        back.start()
+        carry(one, other)
+        back.join()
+
+
+def test_who_has_another_identity_or_none_is_sent_away(tmp_path: Path, identity: Path) -> None:
+    run("make-identity", tmp_path / "other.pem")
+    port = free_port()
+    url = f"tls://127.0.0.1:{port}"
+    receive = ("--camera", f"{url}?listen", "--size", "source", "--identity", identity)
+    receiver = start(tmp_path / "here.mkv", -1, *receive)
+    wait_for_listener(port)
+    silent = socket.create_connection(("127.0.0.1", port))
+    for strange in (sender(tmp_path / "a", 1, url, tmp_path / "other.pem"), demo(tmp_path / "b", 1, port)):
+        assert " 0 frames sent" in (told := end(start(*strange))) or "connection lost" in told, told
+    end(start(*sender(tmp_path / "there.mkv", 3, url, identity)))
+    end(receiver)
+    silent.close()
+    check_same(tmp_path / "there.mkv", tmp_path / "here.mkv")
+
+
+def test_several_senders_with_an_identity_that_openssl_made(tmp_path: Path) -> None:
+    pem = tmp_path / "own.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=x", "-days", "1"]
+    subprocess.run([*made, "-keyout", pem, "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    port = free_port()
+    url = f"tls://127.0.0.1:{port}"
+    receive = ("--camera", f"{url}?listen&senders=2", "--size", "source", "--identity", pem)
+    receiver = start(tmp_path / "all.mkv", -1, *receive)
+    wait_for_listener(port)
+    one = start(*sender(tmp_path / "one.mkv", -1, url, pem))
+    two = start(*other_demo(tmp_path / "two.mkv", -1, 0)[:-1], url, "--identity", pem)
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    for process in (one, two):
+        process.send_signal(signal.SIGINT)
+        end(process)
+    end(receiver)
+    assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        (("--camera", "tls://127.0.0.1:5000?listen"), 2, "give --identity FILE"),
+        (("--camera", "demo", "--stream-to", "tls://127.0.0.1:5000"), 2, "give --identity FILE"),
+        (("--camera", "demo", "--identity", "day.pem"), 2, "does nothing without a tls://"),
+        (("--camera", "tls://127.0.0.1:5000?listen", "--identity", "/nowhere.pem"), 1, "No such file"),
+        (("--camera", "demo", "--stream-to", "tls://[::1]:5000", "--identity", "/dev/null"), 1, "no certificate"),
+        (("--camera", "tls://127.0.0.1:5000?listen&senders=2", "--identity", "/dev/null"), 1, "no certificate"),
+    ],
+)
+def test_what_can_not_be(tmp_path: Path, arguments: tuple[str, ...], status: int, complaint: str) -> None:
+    told = end(start(tmp_path / "day1.mkv", 1, *arguments), status)
+    assert len(told.splitlines()) == 1 and complaint in told, told
+    assert not (tmp_path / "day1.mkv").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("127.0.0.2", False), ("[::1]", False), ("localhost", False), ("192.0.2.1", True)]
+)
+def test_tcp_beyond_this_machine_is_told_in_one_line(tmp_path: Path, host: str, warned: bool) -> None:
+    told = end(start(tmp_path / "day1.mkv", 0.5, "--camera", "demo", "--stream-to", f"tcp://{host}:9"))
+    assert told.count("not encrypted") == warned, told

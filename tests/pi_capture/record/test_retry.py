@@ -1,0 +1,149 @@
+"""A camera that fails while it records: what was recorded is safe, and with --retry it is opened again."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pi_capture import Recorder, record
+from storage import open_recording
+from storage.frame import Frame
+from tests.faults.fault_camera import install
+from tests.support import REPOSITORY
+
+
+class Recorded:
+    def __init__(self, day: Path, done: subprocess.CompletedProcess[str]) -> None:
+        self.status, self.told = done.returncode, done.stderr.splitlines()
+        self.summary: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        self.frames: list[Frame] = list(open_recording(day)) if day.exists() else []
+        self.numbers = [frame.metadata["number"] for frame in self.frames]
+        if self.summary:
+            assert_every_frame_is_accounted_for(self.summary, len(self.frames))
+
+
+def assert_every_frame_is_accounted_for(summary: dict[str, Any], stored: int) -> None:
+    assert stored == summary["frames"]
+    lost = summary["dropped_queue"] + summary["dropped_disk"] + summary["not_kept"]
+    assert summary["captured"] == summary["frames"] + lost
+
+
+def run(tmp_path: Path, camera: str, seconds: float, *options: str, program: str = "") -> Recorded:
+    """Record, in a process in which a test may have changed some number."""
+    arguments = [str(tmp_path / "day1"), str(seconds), "--camera", camera, "--size", "source", "--json", *options]
+    code = f"import sys\nfrom pi_capture import capture, cli, retry, take\n{program}\nsys.exit(cli.main({arguments!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env=install(tmp_path / "site"),
+        timeout=60,
+    )
+    print(done.stderr)
+    return Recorded(tmp_path / "day1", done)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("unplugged", "fault:unplugged was unplugged"),
+        ("broken", "ZeroDivisionError('integer division or modulo by zero')"),
+        ("ends", "the camera's stream ended"),
+    ],
+)
+def test_it_is_opened_again_and_the_gaps_are_noted(tmp_path: Path, fault: str, reason: str) -> None:
+    done = run(tmp_path, f"fault:{fault}", 1, "--retry", program="retry.FIRST_PAUSE = 0.1; retry.STEADY_FRAMES = 5")
+    assert done.status == 0
+    assert done.numbers == list(range(len(done.frames))) and len(done.frames) > 10
+    reopened = [n for n, frame in enumerate(done.frames) if "gap" in frame.metadata]
+    assert reopened == list(range(10, len(done.frames), 10))
+    for n in reopened:
+        metadata = done.frames[n].metadata
+        assert metadata["gap"] == "camera"
+        assert metadata["gap_ns"] == done.frames[n].timestamp_ns - done.frames[n - 1].timestamp_ns > 0.1e9
+    assert done.summary["reopened"] == len(reopened)
+    assert f"{reason}; opening it again in 0.1 s" in done.told
+    session = json.loads((tmp_path / "day1/recording.json").read_text())["sessions"][-1]
+    assert session["reopened"] == done.summary["reopened"] and session["gaps"][0]["why"] == reason
+
+
+@pytest.mark.parametrize("fault", ["unplugged", "broken"])
+def test_without_retry_it_ends(tmp_path: Path, fault: str) -> None:
+    done = run(tmp_path, f"fault:{fault}", -1)
+    assert done.status == 1 and done.numbers == list(range(10))
+    assert done.told[-1].startswith("pi_capture: ") and "Traceback" not in "".join(done.told)
+
+
+def test_enough_is_enough(tmp_path: Path) -> None:
+    done = run(tmp_path, "fault:unplugged", -1, "--retry", "2", program="retry.FIRST_PAUSE = 0.1")
+    assert done.status == 1 and done.numbers == list(range(30))
+    assert [line for line in done.told if "opening it again" in line] == [
+        "fault:unplugged was unplugged; opening it again in 0.1 s",
+        "fault:unplugged was unplugged; opening it again in 0.2 s",
+    ]
+    assert done.told[-1] == "pi_capture: fault:unplugged was unplugged"
+
+
+def test_a_camera_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    done = run(tmp_path, "fault:late", 0.3, "--retry", program="retry.FIRST_PAUSE = 0.05")
+    assert done.status == 0 and done.summary["reopened"] == 0
+    assert len(done.frames) > 10 and "gap" not in done.frames[0].metadata
+    assert done.told.count("fault:late is not plugged in; opening it again in 0.1 s") == 1
+    assert run(tmp_path / "2", "fault:late", 1).told == ["pi_capture: fault:late is not plugged in"]
+
+
+def test_a_camera_that_falls_silent_is_opened_again(tmp_path: Path) -> None:
+    numbers = "take.STALL_SECONDS = 0.6; take.PATIENCE_SECONDS = 0.2; retry.FIRST_PAUSE = 0.1; retry.STEADY_FRAMES = 5"
+    done = run(tmp_path, "fault:silent", 4, "--retry", program=numbers)
+    assert done.status == 0
+    assert done.numbers == list(range(len(done.frames))) and len(done.frames) >= 20
+    assert "the camera delivered nothing for 1 s; opening it again in 0.1 s" in done.told
+
+
+def test_a_call_that_never_returns_ends_the_recorder_and_loses_nothing(tmp_path: Path) -> None:
+    numbers = "take.STALL_SECONDS = 0.6; take.PATIENCE_SECONDS = 0.2"
+    done = run(tmp_path, "fault:wedged", -1, "--retry", program=numbers)
+    assert done.status == 1 and done.numbers == list(range(10))
+    assert done.told[-1] == (
+        "pi_capture: the camera hangs in a call that can't be interrupted; start the recorder again"
+    )
+
+
+def test_an_interpreter_that_never_runs_again_is_ended(tmp_path: Path) -> None:
+    numbers = "capture.WEDGED_SECONDS = 1; take.STALL_SECONDS = 0.5"
+    done = run(tmp_path, "fault:frozen", -1, "--retry", "--sync-interval", "0.02", program=numbers)
+    assert done.status == 1 and done.told[0].startswith("Timeout")
+    with Recorder(tmp_path / "day1"):  # takes up what was not stored yet
+        pass
+    numbers_there = [frame.metadata["number"] for frame in open_recording(tmp_path / "day1")]
+    assert numbers_there == list(range(len(numbers_there))) and len(numbers_there) >= max(1, len(done.frames))
+
+
+def test_a_signal_ends_the_wait_for_a_camera(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "day1"), "-1", "--camera", "fault:unplugged", "--size", "source", "--retry"]
+    code = f"import sys\nfrom pi_capture import cli, retry\nretry.FIRST_PAUSE = 1000\nsys.exit(cli.main({arguments!r}))"
+    recorder = subprocess.Popen(
+        [sys.executable, "-c", code], env=install(tmp_path / "site"), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+    )
+    assert recorder.stderr is not None
+    while "opening it again in" not in (line := recorder.stderr.readline()):
+        assert line, "it has ended"
+    recorder.send_signal(signal.SIGTERM)
+    recorder.communicate(timeout=60)  # long before the pause is over
+    assert recorder.returncode == 0
+    assert len(list(open_recording(tmp_path / "day1"))) == 10
+
+
+def test_where_stderr_is_no_file_as_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    summary = record(tmp_path / "day1", 0.3, camera="demo", retry=-1)
+    assert summary.frames + summary.dropped_camera + summary.dropped_queue == 9

@@ -1,0 +1,84 @@
+"""Recording at some hours of the day only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pi_capture.errors import UsageError
+from pi_capture.record.schedule import Schedule
+from storage import open_recording
+from storage.sessions import read_sessions
+from tests.faults.fault_camera import install
+from tests.support import REPOSITORY
+
+
+def at(clock: str) -> datetime:
+    return datetime.fromisoformat(f"2026-03-29T{clock}")
+
+
+@pytest.mark.parametrize(
+    ("texts", "open_at", "closed_at"),
+    [
+        ((), ["00:00", "12:00"], []),
+        (("08:00-18:00",), ["08:00", "17:59:59"], ["07:59:59", "18:00", "00:00"]),
+        (("22:00-06:30",), ["22:00", "23:59:59", "00:00", "06:29"], ["06:30", "21:59"]),
+        (("08:00-09:00", "20:15-24:00"), ["08:30", "20:15", "23:59"], ["09:00", "00:00"]),
+        (("08:00-09:00,10:00-11:00",), ["08:30", "10:30"], ["09:30"]),
+    ],
+)
+def test_hours(texts: tuple[str, ...], open_at: list[str], closed_at: list[str]) -> None:
+    schedule = Schedule.parse(texts)
+    assert all(schedule.is_open(at(clock)) for clock in open_at)
+    assert not any(schedule.is_open(at(clock)) for clock in closed_at)
+
+
+@pytest.mark.parametrize("wrong", ["8-18", "08:00-25:00", "08:60-09:00", "24:00-06:00", "08:00-08:00", "", "08:00"])
+def test_nonsense(wrong: str) -> None:
+    with pytest.raises(UsageError, match="08:00-18:00"):
+        Schedule.parse([wrong])
+
+
+def test_on_the_command_line_nonsense_is_wrong_usage(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "1", "--camera", "demo", "--between", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_camera_is_free_outside_and_opened_again_inside(tmp_path: Path) -> None:
+    """In a time zone made up for it the recorder begins a little before noon; the hours are from noon on."""
+    seconds = round(12 * 3600 - 5 - time.time()) % 86400
+    zone = f"TST-{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    day = tmp_path / "day1"
+    command = [
+        *(sys.executable, "-m", "pi_capture", str(day), "1", "--camera", "fault:steady"),
+        *("--size", "source", "--between", "12:00-12:01"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={**install(tmp_path / "site"), "TZ": zone},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "waiting for the hours 12:00-12:01; the camera is free until then"
+    (session,) = read_sessions(day)
+    os.environ["TZ"] = zone
+    time.tzset()
+    try:
+        wall_ns = open_recording(day)[0].timestamp_ns + session["wall_minus_monotonic_ns"]
+        begun = datetime.fromtimestamp(wall_ns / 1e9)
+    finally:
+        del os.environ["TZ"]
+        time.tzset()
+    assert timedelta(0) <= begun - begun.replace(hour=12, minute=0, second=0, microsecond=0) < timedelta(seconds=30)

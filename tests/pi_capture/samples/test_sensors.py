@@ -1,0 +1,400 @@
+"""Sensors beside pictures and alone: real commands, through the command line, into a file that is read back."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pi_capture import CameraError, UsageError, record
+from pi_capture.samples.clock import SampleClock
+from pi_capture.samples.sensors import Command, parse_sensor
+from storage.formats.video.writer import VideoReader
+from tests.support.live import clicking, counting, flashing, sensor, session_of
+
+CAPTURE = [sys.executable, "-m", "pi_capture"]
+FRAME_NS = 34_000_000
+LATE_NS = 1e9  # what a kill may cost of each track
+
+
+def capture(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [*CAPTURE, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_every_sample_of_two_sensors_and_all_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    done = capture(
+        path, 4, "--camera", "demo", "--json",
+        "--sensor", f"imu,rate=50,channels=2,unit=m/s²,labels=x|y={sensor(50, 2)}",
+        "--sensor", f"fast,rate=200,format=text={sensor(200, form='text')}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["frames"] + summary["dropped_camera"] + summary["dropped_queue"] == 120
+    assert set(summary["tracks"]) == {"imu", "fast"}
+    with VideoReader(path) as recording:
+        pictures = recording.timestamps_ns
+        for reader, rate, channels in zip(recording.tracks, (50, 200), (2, 1), strict=True):
+            times, samples = reader.read()
+            assert np.array_equal(samples, np.array(counting(samples[0, 0], len(samples), channels), np.float32))
+            assert abs(len(samples) - 4 * rate) <= 1 + 0.05 * rate and summary["tracks"][reader.name]["samples"] == len(
+                samples
+            )
+            assert 0 <= times[0] - pictures[0] <= 1e9 / rate + FRAME_NS
+            assert abs(times[-1] - pictures[-1]) < FRAME_NS + 1e9 / rate
+            assert np.abs(np.diff(times) - 1e9 / rate).max() < 2e7
+        assert recording.tracks[0].track.labels == ("x", "y") and recording.tracks[0].track.unit == "m/s²"
+
+
+def test_without_a_camera_from_standard_input_up_to_its_end(tmp_path: Path) -> None:
+    path, values = tmp_path / "talk.mka", np.random.default_rng(0).normal(size=(700, 3)).astype("<f4")
+    (tmp_path / "values").write_bytes(values.tobytes())
+    for number, source in enumerate((f"cat {tmp_path / 'values'}", "-"), 1):
+        with (tmp_path / "values").open("rb") as file:
+            done = capture(path, -1, "--camera", "none", "--sensor", f"a,rate=100,channels=3={source}", stdin=file)
+        assert done.returncode == 0, done.stderr
+        with VideoReader(path) as recording:
+            times, samples = recording.tracks[0].read()
+            assert np.array_equal(samples, np.concatenate([values] * number))
+            assert abs(times[699] - times[0] - 6.99e9) < 10_000
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: Path, sessions: int) -> None:
+    """It has been writing into the pipe for a while; into a new file, and into one that is continued."""
+    path, spec = tmp_path / "day1.mkv", "imu,rate=80,channels=3,format=text=-"
+    for _ in range(sessions):
+        with subprocess.Popen(sensor(80, 3, form="text"), shell=True, stdout=subprocess.PIPE) as program:
+            assert program.stdout is not None
+            time.sleep(0.7)
+            done = capture(path, 3, "--camera", "demo", "--sensor", spec, stdin=program.stdout)
+            program.stdout.close()
+        assert done.returncode == 0 and "none missing" in done.stderr and "before" not in done.stderr, done.stderr
+    with VideoReader(path) as recording:
+        pictures = recording.timestamps_ns
+        times, samples = recording.tracks[0].read()
+    begins = [*np.flatnonzero(samples[:, 0] == 0), len(samples)]
+    assert len(begins) == sessions + 1 and begins[0] == 0
+    for number in range(sessions):
+        part = slice(begins[number], begins[number + 1])
+        assert np.array_equal(samples[part], np.array(counting(0, begins[number + 1] - begins[number], 3), np.float32))
+        assert np.abs(np.diff(times[part]) - 1e9 / 80).max() < 1e6
+        first = pictures[number * len(pictures) // sessions]
+        assert first - times[begins[number]] > 0.7e9 and times[part][-1] > first + 2.9e9
+    probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time", "-of", "csv=p=0", path]
+    begun = dict(line.split(",")[:2] for line in subprocess.check_output(probe, text=True).split())
+    assert float(begun["audio"]) == 0 and float(begun["video"]) > 0.7
+
+
+def test_a_program_that_ended_before_the_first_picture_loses_nothing(tmp_path: Path) -> None:
+    path, values = tmp_path / "day1.mkv", np.arange(120, dtype="<f4").reshape(60, 2)
+    spec = "imu,rate=100,channels=2=-"
+    command = [*CAPTURE, path, "1", "--camera", "demo", "--sensor", spec]
+    subprocess.run(list(map(str, command)), input=values.tobytes(), capture_output=True, check=False, timeout=60)
+    with VideoReader(path) as recording:
+        _, samples = recording.tracks[0].read()
+    assert np.array_equal(samples, values)
+
+
+def test_what_a_sensor_gave_before_the_recording_began_is_counted_and_told(tmp_path: Path) -> None:
+    """One of them is there at once, and everything begins when the other is."""
+    done = capture(
+        tmp_path / "day1.mkv", 2, "--camera", "demo", "--json",
+        "--sensor", f"early,rate=60={sensor(60)}", "--sensor", f"late,rate=60=sleep 1; {sensor(60)}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before = json.loads(done.stdout)["tracks"]["early"]["came_before"]
+    assert before > 30
+    with VideoReader(tmp_path / "day1.mkv") as recording:
+        _, samples = recording.tracks[0].read()
+    assert samples[0, 0] == before
+    assert f"; {before} came before the first picture" in done.stderr
+
+
+def test_a_pause_is_padded_and_a_rate_that_is_a_little_off_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "a.mka"
+    lines: list[str] = []
+    summary = record(
+        path, 8, camera="none", say=lines.append,
+        sensors=[f"a,rate=100={sensor(100, pause=(2, 1.5))}", f"b,rate=100={sensor(100.7)}"],
+    )  # fmt: skip
+    assert summary.tracks["a"].padded == pytest.approx(150, abs=3) and summary.tracks["b"].padded == 0
+    assert len(lines) == 1 and "a paused for 1.5" in lines[0]
+    with VideoReader(path) as recording:
+        paused, drifting = recording.tracks
+        times, samples = paused.read()
+        assert abs(len(samples) - 800) <= 3
+        assert np.isnan(samples[200 : 200 + summary.tracks["a"].padded]).all()
+        assert np.array_equal(samples[~np.isnan(samples)], np.arange(summary.tracks["a"].samples))
+        assert np.abs((times - times[0]) / 1e9 - np.arange(len(times)) / 100).max() < 0.02
+        assert drifting.rate == pytest.approx(100.7, abs=0.1)
+        assert float(drifting.facts["DRIFT_PPM"]) == pytest.approx(7000, abs=1000)
+        times, _ = drifting.read()
+        assert (times[-1] - times[0]) / 1e9 == pytest.approx((len(times) - 1) / 100.7, abs=0.02)
+
+
+def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    garbage = "while true; do echo 1 2; echo hallo; echo 1 2 3; echo 4; sleep 0.4; done"
+    done = capture(
+        path, 7, "--camera", "demo",
+        "--sensor", f"good,rate=50={sensor(50)}",
+        "--sensor", f"twice,rate=50,channels=2={sensor(100, 2)}",
+        "--sensor", f"garbage,rate=10,channels=2,format=text={garbage}",
+        "--sensor", "text,rate=50=yes hello world",
+        "--sensor", "silent,rate=1=sleep 1000",
+        "--sensor", f"killed,rate=50={sensor(50)} & sleep 4; kill -9 $!; wait $!",
+        "--sensor", "missing,rate=50=no-such-command",
+        "--sensor", "torn,rate=50,channels=2=printf 123456789012; sleep 3",
+        "--sensor", "endless,rate=10,format=text=head -c 70000 /dev/zero | tr '\\0' 1; sleep 3",
+    )  # fmt: skip
+    assert done.returncode == 1
+    told, last = done.stderr.splitlines(), done.stderr.splitlines()[-1]
+    for line in (
+        "twice gives 100 samples a second, not 50; kept with their true times. Check rate and channels",
+        "sensor garbage prints 'hallo': no numbers, channels=2; kept as NaN",
+        "sensor text prints text ('hello world\\nhello wo' …), not f32le: say format=text",
+        "silent: nothing came for 5 s; does it buffer?",
+        "sensor killed ended with status 137: Killed",
+        "torn ended; the recording goes on",
+        f"sensor endless prints {'1' * 60!r}: no numbers, channels=1; kept as NaN",
+    ):
+        assert line in told, done.stderr
+    assert any(line.startswith("sensor missing ended with status 127: ") for line in told)
+    for problem in (
+        "lines were not 2 numbers; they are kept as NaN",
+        "silent: no sample came",
+        "sensor torn ended within a sample (4 of 8 bytes); check channels and format",
+    ):
+        assert problem in last
+    assert "good" not in last and "Traceback" not in done.stderr
+    with VideoReader(path) as recording:
+        assert len(recording) > 100
+        found = {reader.name: reader.read() for reader in recording.tracks}
+        assert len(found["good"][1]) == pytest.approx(350, abs=1) and len(found["killed"][1]) == pytest.approx(
+            100, abs=25
+        )
+        times, samples = found["twice"]
+        assert len(samples) == pytest.approx(700, abs=3)
+        assert (times[-1] - times[300]) / 1e9 == pytest.approx((len(times) - 301) / 100, abs=0.1)  # 8 s as stated
+        rows = found["garbage"][1]
+        assert {(1.0, 2.0)} == {tuple(row) for row in rows[~np.isnan(rows[:, 0])]}
+
+
+@pytest.mark.parametrize(
+    ("line", "channels", "told"),
+    [
+        ("1 2 three", 2, "'three' is no number, channels=2"),
+        ("0.25;-4;", 2, "0.25,-4"),
+        ("0.5, 7 ,", 2, "0.5,7"),
+        ("0,25 4,5", 2, "4 numbers, or decimal commas: have it print decimal points, channels=2"),
+        ("7,5", 1, "2 numbers, or decimal commas: have it print decimal points, channels=1"),
+        ("7,5,9", 2, "3 numbers, channels=2"),
+        ("4;x9;5", 3, "'x9' is no number, channels=3"),
+        ("hello", 3, "no numbers, channels=3"),
+    ],
+)
+def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) -> None:
+    good = " ".join(["1"] * channels)
+    prints = f"printf '%s\\n' '{good}' '{line}' '{line}'"
+    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"))
+    command.start()
+    rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
+    assert rows[0] == [1.0] * channels and len(rows) == 3
+    if "number" not in told:
+        assert rows[1:] == [[float(number) for number in told.split(",")]] * 2 and not command.problems
+        return
+    assert command.take_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
+    assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
+
+
+def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
+    done = capture(tmp_path / "a.mkv", 1, "--camera", "demo", "--sensor", "gone,rate=10=true")
+    assert done.returncode == 1 and "  gone: no samples came" in done.stderr.splitlines()
+    assert "gone: no sample came" in done.stderr.splitlines()[-1]
+
+
+def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
+    """All that the command started; one of them does not listen to SIGTERM."""
+    script = f"(trap '' TERM; echo $$ > {tmp_path}/deaf; sleep 1000 & echo $! > {tmp_path}/child; wait); sleep 1001"
+    command = [*CAPTURE, tmp_path / "a.mkv", "-1", "--camera", "demo", "--sensor", f"a,rate=10={script}"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
+        _wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
+        recorder.kill()
+    pids = [int((tmp_path / name).read_text()) for name in ("deaf", "child")]
+    _wait_until(lambda: not any(_runs(pid) for pid in pids))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_sensor_that_gives_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CameraError, match=r"sensor a ended with status 127: .*no-such-command"):
+        record(tmp_path / "a.mka", 5, camera="none", sensors=["a,rate=50=no-such-command"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text(
+        f"trap 'echo ended > {tmp_path}/told' TERM\n(trap '' TERM; exec sleep 1000) & echo $! > {tmp_path}/child\n"
+        "while true; do printf '\\0\\0\\0\\1'; sleep 0.1; done\n"
+    )
+    record(tmp_path / "a.mka", 1.5, camera="none", sensors=[f"a,rate=10=sh {tmp_path}/run.sh"])
+    assert (tmp_path / "told").exists()
+    child = int((tmp_path / "child").read_text())
+    until = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Command(parse_sensor("a,rate=10,format=text=echo 1"))
+    command.start()
+    assert [samples.tolist() for samples in command.chunks() if samples is not None] == [[[1.0]]]
+    signalled: list[int] = []
+    monkeypatch.setattr("os.killpg", lambda group, number: signalled.append(group))  # by then somebody else's, perhaps
+    command.stop()
+    assert not signalled
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("imu", "give NAME,rate=HZ"),
+        ("imu=cat", "Say rate=50"),
+        ("imu,rate=x=cat", "are numbers"),
+        ("imu,rate=50,channels=0=cat", "1 to 64 channels"),
+        ("imu,rate=50,format=csv=cat", "known are f32le, s16le, text"),
+        ("imu,rate=50,channels=3,labels=x|y=cat", "2 labels for 3 channels"),
+        ("imu,rate=0=cat", "makes no sense"),
+        ("imu,speed=5=cat", "give NAME,rate=HZ"),
+    ],
+)
+def test_a_specification_that_is_none_is_refused(spec: str, reason: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_sensor(spec)
+    assert reason in str(raised.value)
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    imu = f"imu,rate=50={sensor(50)}"
+    for arguments, reason in (
+        ([tmp_path / "day1", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
+        ([tmp_path / "day1.h5", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
+        ([tmp_path / "a.mkv", 5, "--camera", "none"], "give a --sensor or --audio"),
+        ([tmp_path / "a.mkv", 5, "--sensor", imu, "--sensor", imu], "each needs its own name"),
+        ([tmp_path / "a.mkv", 5, "--sensor", "a,rate=1=-", "--sensor", "b,rate=1=-"], "only one sensor can read"),
+    ):
+        done = capture(*arguments)
+        assert done.returncode == 2 and reason in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kill_9_costs_at_most_a_second_of_each_track(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    command = [*CAPTURE, path, "-1", "--camera", "demo", "--sensor", f"a,rate=50={sensor(50)}"]
+    command += ["--sensor", f"slow,rate=2={sensor(2)}", "--audio", "lavfi:sine=440:sample_rate=48000"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 30
+        while not path.exists():
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.05)
+        time.sleep(5)
+        process.send_signal(signal.SIGKILL)
+        killed_ns = time.monotonic_ns()
+    assert subprocess.run([sys.executable, "-m", "storage", "verify", path], check=False).returncode in (0, 1)
+    with VideoReader(path) as recording:
+        assert killed_ns - recording.timestamps_ns[-1] < LATE_NS
+        for reader, period in zip(recording.tracks, (1 / 50, 1 / 2, 1 / 48000), strict=True):
+            times, samples = reader.read()
+            assert killed_ns - times[-1] < LATE_NS + period * 1e9, reader.name
+            if reader.name == "a":
+                assert np.array_equal(samples[:, 0], np.arange(samples[0, 0], samples[0, 0] + len(samples)))
+
+
+# -------------------------------------------------------------------------------------------------------------- clocks
+
+
+def edges(times_ns: np.ndarray, on: np.ndarray) -> np.ndarray:
+    """When something went on."""
+    return np.asarray(times_ns)[1:][on[1:] & ~on[:-1]]
+
+
+def edges_of_all(path: Path) -> list[np.ndarray]:
+    """When the flash, the click and the pulse began, on the wall clock."""
+    offset = int(session_of(path)["wall_minus_monotonic_ns"])  # type: ignore[call-overload]
+    with VideoReader(path) as recording:
+        lit = np.array([one.pixels.mean() > 128 for one in recording])
+        found = [edges(np.array(recording.timestamps_ns), lit)]
+        for reader in recording.tracks:
+            times, samples = reader.read()
+            found.append(edges(times, np.abs(samples[:, 0].astype(float)) > (0.5 if reader.name == "pulse" else 5000)))
+    return [one + offset for one in found]
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(5, 200), pytest.param(45, 199.3, marks=pytest.mark.slow)])
+def test_flash_click_and_pulse_are_at_one_time_from_beginning_to_end(tmp_path: Path, seconds: int, rate: float) -> None:
+    path = tmp_path / "day1.mkv"
+    with flashing() as camera:
+        record(
+            path, seconds, camera=camera, size=None,
+            sensors=[f"pulse,rate=200={sensor(rate, form='pulse')}"], audio=[clicking()],
+        )  # fmt: skip
+    flash, pulse, click = edges_of_all(path)
+    assert len(flash) >= seconds - 1 and len(pulse) >= seconds - 1 and len(click) >= seconds - 1
+    for found in (flash, pulse, click):
+        away = (found[1:] + 500_000_000) % 1_000_000_000 - 500_000_000
+        for part in (away[: len(away) // 2], away[len(away) // 2 :]):  # a busy machine may delay a single one
+            assert np.median(np.abs(part)) < FRAME_NS, [found.tolist() for found in (flash, pulse, click)]
+
+
+@pytest.mark.parametrize(("rate", "real", "chunk"), [(5, 5.05, 1), (50, 49.2, 1), (50, 50.001, 20), (200, 203, 4)])
+def test_times_are_true_whatever_the_pipe_does(rate: float, real: float, chunk: int) -> None:
+    """A sensor that is off by up to 2 %, pauses once for 2.5 s, and whose pipe jitters, and stalls for as long."""
+    draw, count, pause = np.random.default_rng(0), int(300 * rate), 2.5
+    truth = np.arange(count) / real
+    truth[count // 3 // chunk * chunk :] += pause
+    clock, padded, arrived = SampleClock(rate), 0, 0.0
+    stamps = np.zeros(count)
+    for first in range(0, count, chunk):
+        numbers = np.arange(first, min(first + chunk, count))
+        arrived = max(arrived, truth[numbers[-1]] + draw.exponential(0.003))
+        arrived = 200 + pause if 200 <= arrived < 200 + pause else arrived
+        dated = clock.take(numbers[:, None], round(arrived * 1e9))
+        for piece in [*dated, *(clock.finish() if numbers[-1] == count - 1 else [])]:
+            if piece.samples is None:
+                padded += piece.count
+            else:
+                stamps[piece.samples[:, 0]] = piece.timestamp_ns / 1e9 + np.arange(piece.count) / real
+    assert np.abs(stamps - truth)[truth > 10].max() < 0.01 + 0.5 / rate
+    assert abs(padded - pause * real) <= 1 and clock.measured_rate == pytest.approx(real, rel=1e-3)
+
+
+@pytest.mark.parametrize("command", ["format=text=yes 1", "format=s16le=cat /dev/zero"])
+def test_a_flood_is_told(tmp_path: Path, command: str) -> None:
+    done = capture(tmp_path / "day1.mkv", 4, "--camera", "demo", "--sensor", f"flood,rate=10,{command}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(
+        r"flood gives \S+ samples a second, not 10.* Check rate and channels", done.stderr.splitlines()[-1]
+    )

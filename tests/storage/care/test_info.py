@@ -1,0 +1,168 @@
+"""``python -m storage info`` tells what is there, for people and for programs, and draws it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storage.care.info import describe
+from storage.cli import main
+from storage.formats.table import FORMATS
+from tests.support import REPOSITORY
+from tests.support.labelled import NPZ, everything, record
+
+KITCHEN = {
+    "host": "kitchen",
+    "camera": "v4l2:/dev/video0",
+    "live": True,
+    "wall_minus_monotonic_ns": 1_700_000_000 * 10**9,
+    "dropped_queue": 2,
+    "dropped_camera": 3,
+}
+
+
+def test_counts_sizes_and_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, ["0", "door", "0", None], facts=KITCHEN)
+    record(day, ["10", "2"], seed=10, facts={**KITCHEN, "wall_minus_monotonic_ns": 1_700_000_060 * 10**9})
+    assert main(["info", str(day), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert told["frames"] == 6 and told["backend"] == "png" and told["path"] == str(day)
+    assert {name: share["frames"] for name, share in told["classes"].items()} == {"0": 2, "2": 1, "10": 1, "door": 1}
+    assert list(told["classes"]) == ["0", "2", "10", "door"]
+    assert told["unlabelled"]["frames"] == 1
+    assert told["bytes"] == sum(path.stat().st_size for path in day.rglob("*.png"))
+    assert told["sizes"] == {"8x6": 6}
+    assert told["seconds"] == 0.4
+    kitchen, again = told["sessions"]
+    assert (kitchen["frames"], kitchen["seconds"], kitchen["dropped"], kitchen["host"]) == (4, 0.3, 5, "kitchen")
+    assert told["begun"] == kitchen["begun"] and told["ended"] == again["ended"]
+    assert [share.frames for share in describe(day).classes.values()] == [2, 1, 1, 1]
+
+
+def test_a_table_for_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "day1", ["0"] * 3 + ["1"] + [None], facts=KITCHEN)
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "day1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("day1: 5 frames (png), 0.0 MB, 8x6")
+    assert [line.split()[:3] for line in lines[2:4]] == [["0", "3", "60.0"], ["1", "1", "20.0"]]
+    assert lines[4].split()[:4] == ["no", "class", "1", "20.0"]
+    assert lines[5].startswith("  recorded 2023-11-") and lines[-1].endswith("5  v4l2:/dev/video0 on kitchen")
+
+
+def test_several_and_other_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "one", ["0"])
+    (tmp_path / "two/cat").mkdir(parents=True)
+    Image.new("RGB", (12, 10)).save(tmp_path / "two/cat/x.jpg")
+    (tmp_path / "two/cat/y.png").write_bytes(b"no picture")
+    (tmp_path / "empty").mkdir()
+    assert main(["info", *(str(tmp_path / name) for name in ("one", "two", "empty")), "--json"]) == 0
+    one, two, empty = json.loads(capsys.readouterr().out)["recordings"]
+    assert one["frames"] == 1 and two["sizes"] == {"12x10": 1, "unreadable": 1} and empty["frames"] == 0
+    assert main(["info", *(str(tmp_path / name) for name in ("one", "two", "empty"))]) == 0
+
+
+def test_names_can_not_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1", ["\x1b[31mred\n", "1"], facts={"camera": "\x1b]0;title\x07"})
+    assert main(["info", str(tmp_path / "day1")]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_the_contact_sheet_shows_each_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, sheet = tmp_path / "day1", tmp_path / "sheet.png"
+    colours = {"0": (250, 10, 10), "1": (10, 250, 10), "2": (10, 10, 250)}
+    for name, colour in colours.items():
+        (day / name).mkdir(parents=True)
+        for number in range(30):
+            Image.new("RGB", (16, 12), colour).save(day / name / f"{name}{number:02d}.png")
+    Image.new("RGB", (16, 12), (200, 200, 10)).save(day / "9.png")
+    (day / "0/000.png").write_bytes(b"broken")
+    assert main(["info", str(day), "--sheet", str(sheet)]) == 0
+    pixels = np.asarray(Image.open(sheet))
+    areas = [int(np.all(pixels == colour, axis=2).sum()) for colour in [*colours.values(), (200, 200, 10)]]
+    assert areas[1] == areas[2] == 12 * areas[3] > 0
+    before = everything(tmp_path)
+    assert main(["info", str(day), "--sheet", str(sheet)]) == 1
+    assert (
+        capsys.readouterr().err == f"storage: {sheet} exists; choose another name for the sheet, or remove it first\n"
+    )
+    assert everything(tmp_path) == before
+
+
+def test_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/recording.json").write_text('{"version": 1, "sessions": [7]}')
+    for name in ("missing", "notes.txt", "damaged", "line\nbreak"):
+        assert main(["info", str(tmp_path / name)]) == 1
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.startswith("storage: ") and told.err.count("\n") == 1
+
+
+def test_a_format_that_somebody_else_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.formats.FORMATS", (*FORMATS, NPZ))
+    path, sheet = tmp_path / "day1.npz", tmp_path / "sheet.png"
+    frames = np.full((6, 8, 10, 3), 77, np.uint8)
+    frames[4] = 13
+    np.savez(path, frames=frames, labels=["0", "0", "1", "", "1", "1"], times=np.arange(6) * 10**9)
+    assert main(["info", str(path), "--json", "--sheet", str(sheet)]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert (told["backend"], told["frames"], told["sizes"], told["seconds"]) == ("npz", 6, {"10x8": 6}, 5)
+    assert {name: share["frames"] for name, share in told["classes"].items()} == {"0": 2, "1": 3}
+    assert told["unlabelled"]["frames"] == 1
+    assert np.all(np.asarray(Image.open(sheet)) == 77, axis=2).any()
+    assert main(["info", str(path)]) == 0 and main(["verify", str(path)]) == 3
+    assert f"{path} frame 4: frame 4 is damaged" in capsys.readouterr().out
+    for command in (["verify", "--quarantine", str(tmp_path / "bad")], ["split"], ["merge", str(tmp_path / "all")]):
+        assert main([*command, str(path)]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+
+
+def test_help_needs_nothing_heavy() -> None:
+    program = (
+        "import sys, storage.cli\ntry: storage.cli.main(['--help'])\nexcept SystemExit: print(sorted(sys.modules))"
+    )
+    done = run("-c", program)
+    loaded = done.stdout.splitlines()[-1]
+    assert "python -m storage split day1" in done.stdout
+    assert not [name for name in ("numpy", "PIL", "cv2", "isal", "tqdm", "pi_capture") if f"'{name}'" in loaded]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["info"], ["verify"], ["merge", "out"], ["info", "--nonsense"]]
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+
+def test_version() -> None:
+    assert run("-m", "storage", "--version").stdout.startswith("pi-capture")
+
+
+def test_a_reader_that_has_enough(tmp_path: Path) -> None:
+    record(tmp_path / "day1", ["0", "1"])
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m storage info {'day1 ' * 250} | head -n 1"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.stderr == "" and done.stdout.count("\n") == 1

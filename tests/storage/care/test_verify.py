@@ -1,0 +1,341 @@
+"""Verifying finds every frame that any reader would fail on, and what else in a directory readers stumble over."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from storage import Frame, open_recording
+from storage.care.layout import find_problems
+from storage.care.verify import fault, find_broken
+from storage.cli import main
+from storage.durable.moves import move_files
+from storage.formats.png.codec import decode_image, encode_png
+from storage.formats.video.writer import VideoWriter
+from tests.support.labelled import everything, picture, record
+
+WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(header: bytes, *idat: bytes) -> bytes:
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunk(b"IDAT", d) for d in idat) + chunk(b"IEND", b"")
+    )
+
+
+RGB_4X2 = struct.pack(">IIBBBBB", 4, 2, 8, 2, 0, 0, 0)
+ROWS = bytes(2 * 13)
+DAMAGED = {
+    "empty": (b"", "is empty"),
+    "text": (b"hello, world", "not a picture"),
+    "zeros": (bytes(5000), "nothing but zeros"),
+    "signature only": (WHOLE[:8], "ends before"),
+    "half": (WHOLE[: len(WHOLE) // 2], "in the middle of chunk IDAT"),
+    "without IEND": (WHOLE[:-12], "ends before its last chunk"),
+    "without the last 8 bytes": (WHOLE[:-8], "ends before its last chunk"),
+    "bit flip in the pixels": (WHOLE[:-500] + bytes([WHOLE[-500] ^ 1]) + WHOLE[-499:], "damaged in chunk IDAT"),
+    "bit flip in a text": (WHOLE.replace(b"Timestamp", b"Timestamq"), "damaged in chunk tEXt"),
+    "tail of zeros": (WHOLE[:-400] + bytes(400), "damaged in chunk IDAT"),
+    "no pixels": (png(RGB_4X2), "no pixels"),
+    "no header": (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "no header"),
+    "too few rows": (png(RGB_4X2, zlib.compress(ROWS[:20])), "1 of its 2 rows"),
+    "too many rows": (png(RGB_4X2, zlib.compress(ROWS * 2)), "2 of its 2 rows and more"),
+    "unfinished pixels": (png(RGB_4X2, zlib.compress(ROWS)[:-4]), "pixels"),
+    "wrong checksum of the pixels": (png(RGB_4X2, zlib.compress(ROWS)[:-1] + b"x"), "can't be decompressed"),
+    "no deflate": (png(RGB_4X2, b"not deflate at all"), "can't be decompressed"),
+    "unknown filter": (png(RGB_4X2, zlib.compress(b"\7" + ROWS[1:])), "unknown filter"),
+    "a bomb": (png(struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0), zlib.compress(b"")), "60000x60000"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_is_found_and_named(name: str) -> None:
+    data, reason = DAMAGED[name]
+    assert reason in (fault(data) or "")
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_damage_is_found(data: st.DataObject) -> None:
+    if data.draw(st.booleans()):
+        damaged = WHOLE[: data.draw(st.integers(0, len(WHOLE) - 1))]
+    else:
+        at = data.draw(st.integers(0, len(WHOLE) - 1))
+        damaged = WHOLE[:at] + bytes([WHOLE[at] ^ data.draw(st.integers(1, 255))]) + WHOLE[at + 1 :]
+    assert fault(damaged)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_any_bytes(data: bytes) -> None:
+    fault(data)
+    fault(WHOLE[:8] + data)
+    fault(png(data[:13].ljust(13, b"\0"), data))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+def test_whole_pictures_of_every_kind_pass(mode: str) -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    deep = Image.fromarray(pixels.astype(np.uint16) * 999)
+    image = deep if mode == deep.mode else Image.fromarray(pixels).convert(mode)
+    for options in ({"format": "PNG"}, {"format": "PNG", "optimize": True}):
+        file = io.BytesIO()
+        image.save(file, **options)
+        assert fault(file.getvalue()) is None
+        decode_image(file.getvalue())
+    if mode in ("RGB", "L"):
+        file = io.BytesIO()
+        image.save(file, "JPEG")
+        assert fault(file.getvalue()) is None
+        assert fault(file.getvalue()[:-100])
+
+
+def test_other_programs_files_pass(tmp_path: Path) -> None:
+    import cv2
+
+    assert fault(cv2.imencode(".png", picture(2, (33, 17)))[1].tobytes()) is None
+    ffmpeg = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x48", "-frames:v", "1"]
+    for name, options in {"rgb": [], "mixed": ["-pred", "mixed"], "grey": ["-pix_fmt", "gray"]}.items():
+        subprocess.run([*ffmpeg, *options, tmp_path / f"{name}.png"], check=True)
+        assert fault((tmp_path / f"{name}.png").read_bytes()) is None
+
+
+# ------------------------------------------------------------------------------------------------- the command
+
+
+def damage(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-12])
+
+
+def test_a_whole_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1", ["0", "1"] * 50)
+    before = everything(tmp_path)
+    assert main(["verify", str(tmp_path / "day1")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'day1'}: 100 frames, none broken\n"
+    assert everything(tmp_path) == before
+
+
+def test_broken_frames_are_listed_and_the_status_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, [*["0", "1"] * 20, None, None])
+    damage(day / "0/00000004.png")
+    (day / "00000041.png").write_bytes(b"")
+    assert main(["verify", str(day)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        f"{day}/0/00000004.png: ends before its last chunk",
+        f"{day}/00000041.png: is empty",
+    ]
+    assert lines[-1] == f"{day}: 42 frames, 2 broken"
+    assert main(["verify", str(day), "--json"]) == 3
+    (told,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert told["frames"] == 42 and [frame["frame"] for frame in told["broken"]] == [4, 41]
+    assert Image.open(day / "0/00000004.png").load() is not None, "Pillow alone would not have told"
+
+
+def test_many_threads_find_the_same(tmp_path: Path) -> None:
+    day = tmp_path / "day1"
+    record(day, ["0"] * 200)
+    bad = [3, 64, 65, 199]
+    for number in bad:
+        damage(day / f"0/{number:08d}.png")
+    done: list[tuple[int, int]] = []
+    for threads in (1, 7):
+        total, broken = find_broken(day, threads=threads, progress=lambda *so_far: done.append(so_far))
+        assert total == 200 and [frame.index for frame in broken] == bad and done[-1] == (200, 200)
+
+
+def test_quarantine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, bad = tmp_path / "day1", tmp_path / "bad"
+    record(day, ["0", "0", "1", None])
+    for name in ("0/00000000.png", "1/00000002.png", "00000003.png"):
+        damage(day / name)
+    (bad / "0").mkdir(parents=True)
+    (bad / "0/00000000.png").write_text("somebody's")
+    before = everything(day)
+    assert main(["verify", str(day), "--quarantine", str(bad)]) == 3
+    assert f"moved to {bad}/0/00000000-2.png" in capsys.readouterr().out
+    after = everything(bad)
+    assert after["0/00000000.png"] == b"somebody's" and after["0/00000000-2.png"] == before["0/00000000.png"]
+    assert after["1/00000002.png"] == before["1/00000002.png"] and after["00000003.png"] == before["00000003.png"]
+    assert {path.name for path in day.iterdir()} == {"0", "recording.json"}, "a class without frames is gone"
+    assert main(["verify", str(day)]) == 0
+
+
+@pytest.mark.parametrize("place", ["day1", "day1/bad", "day1/0", "day1/../day1/x", "a-file"])
+def test_quarantine_is_no_class(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1", ["0", "1"])
+    damage(tmp_path / "day1/0/00000000.png")
+    (tmp_path / "a-file").touch()
+    before = everything(tmp_path)
+    assert main(["verify", str(tmp_path / "day1"), "--quarantine", str(tmp_path / place)]) == 1
+    assert capsys.readouterr().err.startswith("storage: ")
+    assert everything(tmp_path) == before
+
+
+def test_an_unreadable_file_is_broken(tmp_path: Path) -> None:
+    record(tmp_path / "day1", ["0", "1"])
+    file = tmp_path / "day1/0/00000000.png"
+    with file.open("r+b") as huge:
+        huge.truncate(2_000_000_000)  # sparse
+    _, (broken,) = find_broken(tmp_path / "day1")
+    assert broken.reason == "is too large for a picture"
+
+
+def test_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").touch()
+    for name in ("missing", "notes.txt"):
+        assert main(["verify", str(tmp_path / name)]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------------- the layout
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(WHOLE)
+
+
+VIOLATIONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "an empty class": (lambda day: (day / "7").mkdir(), "7", "Keras"),
+    "a class without images": (lambda day: (day / "7").mkdir() or (day / "7/notes.txt").touch(), "7", "torchvision"),
+    "a hidden directory": (lambda day: touch(day / ".cache/x.png"), ".cache", "torchvision"),
+    "a linked directory": (lambda day: (day / "7").symlink_to("0"), "7", "Keras"),
+    "a hidden image in a class": (lambda day: touch(day / "0/._00000000.png"), "._00000000.png", "Keras"),
+    "a hidden image": (lambda day: touch(day / ".x.png"), ".x.png", "Keras"),
+    "a foreign file": (lambda day: (day / "0/00000000.json").touch(), "00000000.json", "FiftyOne"),
+    "a directory in a class": (lambda day: touch(day / "0/more/x.png"), "more", "Hugging Face"),
+    "a link in a class": (lambda day: (day / "0/y.png").symlink_to("00000000.png"), "y.png", "Keras"),
+    "a link to nothing": (lambda day: (day / "0/y.png").symlink_to("gone"), "y.png", "Keras"),
+    "a link beside the classes": (lambda day: (day / "y.png").symlink_to("0/00000000.png"), "y.png", "left out"),
+    "a split's name in a frame's": (lambda day: touch(day / "0/day_test_001.png"), "day_test_001.png", "Hugging Face"),
+    "a split's name for a class": (lambda day: touch(day / "train/1.png"), "train", "Ultralytics"),
+    "a left-over of a recording": (lambda day: (day / ".00000009.part").touch(), ".00000009.part", "again"),
+    "a left-over of a merge": (lambda day: (day / ".merge-3.part").touch(), ".merge-3.part", "again"),
+    "ten classes": (lambda day: touch(day / "10/1.png") or touch(day / "2/2.png"), "day1", "class_names"),
+    "a name in two classes": (lambda day: touch(day / "1/00000000.png"), "day1", "one directory"),
+    "frames without a class": (lambda day: touch(day / "00000009.png"), "day1", "Hugging Face"),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_what_readers_stumble_over_is_told(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, ["0", "1"])
+    assert find_problems(day) == []
+    violate, path, breaks = VIOLATIONS[name]
+    violate(day)
+    assert any(problem.path.name == path and breaks in problem.breaks for problem in find_problems(day))
+    assert main(["verify", str(day)]) == 0, "a warning is no broken frame"
+    assert "warning: " in capsys.readouterr().out
+
+
+def test_harmless_names(tmp_path: Path) -> None:
+    record(tmp_path / "val_day1", ["door", "stop"])
+    touch(tmp_path / "val_day1/door/latest_contest.png")
+    assert find_problems(tmp_path / "val_day1") == []
+
+
+def test_many_of_a_kind_are_counted(tmp_path: Path) -> None:
+    record(tmp_path / "day1", ["0", "1"])
+    for number in range(50):
+        (tmp_path / f"day1/0/{number}.json").touch()
+    problems = find_problems(tmp_path / "day1")
+    assert len(problems) == 2 and "49 more" in problems[1].what
+
+
+def test_many_left_overs_are_counted(tmp_path: Path) -> None:
+    record(tmp_path / "day", ["0", "1"])
+    for number in range(40):
+        (tmp_path / "day" / f".{number:08d}.part").touch()
+    first, more = find_problems(tmp_path / "day")
+    assert first.path.name == ".00000000.part"
+    assert "39 more" in more.what
+
+
+def test_temporaries_in_use_are_not_left_over(tmp_path: Path) -> None:
+    from storage.durable.files import lock_directory
+
+    day = tmp_path / "day1"
+    record(day, ["0", "1"])
+    (day / ".00000009.part").touch()
+    lock = lock_directory(day, "")
+    assert find_problems(day) == []
+    os.close(lock)
+    assert len(find_problems(day)) == 1
+
+
+def test_interrupted_moves_are_told(tmp_path: Path) -> None:
+    day = tmp_path / "day1"
+    record(day, ["0", "1", None])
+    move_files(day / "moves.jsonl", [("00000002.png", "0/00000002.png")])
+    assert find_problems(day) == []
+    journal = day / "moves.jsonl"
+    journal.write_bytes(journal.read_bytes().removesuffix(b'{"done":true}\n'))
+    assert [problem.path for problem in find_problems(day)] == [journal]
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "mjpeg"])
+@pytest.mark.parametrize("at", [1, 5, 24, -30])  # in the mark of a block, its length, its time, its picture
+def test_what_is_damaged_in_a_video_that_was_cut_off_is_told_and_keeps_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], at: int, codec: str
+) -> None:
+    path, rng = tmp_path / "day1.mkv", np.random.default_rng(3)
+    writer = VideoWriter(path, codec=codec)
+    ends = []
+    for n in range(16):
+        pixels = rng.integers(0, 256, (32, 40, 3), np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, 10**9 + n * 10**7, {"n": n})))
+        writer.sync()
+        ends.append(path.stat().st_size)
+    data = bytearray(path.read_bytes()[:-7])  # killed while it wrote the last one
+    writer.close()
+    data[ends[8] + at if at > 0 else ends[9] + at] ^= 0x14  # frame 9
+    path.write_bytes(data)
+
+    assert main(["verify", str(path)]) == 3
+    told = capsys.readouterr().out
+    assert "had been interrupted: verify --repair" in told and "frame 9 is damaged" in told and "1 broken" in told
+    assert path.read_bytes() == data
+    for again in range(2):
+        assert main(["verify", "--repair", str(path)]) == 3
+        told = capsys.readouterr().out
+        assert ("interrupted" in told) == (not again) and "frame 9 is damaged" in told and "15 frames, 1 broken" in told
+    with open_recording(path) as recording:
+        for n in (*range(9), *range(10, 15)):
+            assert recording[n].metadata == {"n": n} and recording.timestamps_ns[n] == 10**9 + n * 10**7
+
+
+def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "day1.mkv"
+    writer = VideoWriter(path)
+    ends = []
+    for n in range(12):
+        pixels = np.random.default_rng(n).integers(0, 256, (40, 48, 3), np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, n * 10**7, {"n": n})))
+        writer.sync()
+        ends.append(path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    writer.close()
+    data[ends[6] : ends[7]] = bytes(ends[7] - ends[6])
+    path.write_bytes(data)
+    assert main(["verify", str(path)]) == 3
+    assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
+    assert path.read_bytes() == data

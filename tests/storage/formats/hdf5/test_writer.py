@@ -1,0 +1,460 @@
+"""Recordings in one HDF5 file: what is written, what others read of it, what is refused; crashes: `tests.faults`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pi_capture import Recorder, RecordingError
+from storage import Frame, StorageError, open_recording
+from storage.formats.hdf5.frames import Hdf5Reader, Hdf5Writer, write_labels
+
+
+def picture(n: int, size: tuple[int, int] = (16, 12)) -> np.ndarray:
+    """A picture of noise, another one for each number."""
+    width, height = size
+    return np.random.default_rng(n).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def record(path: Path, numbers: range, **facts: Any) -> None:
+    with Recorder(path, fps=30, facts=facts) as recorder:
+        for n in numbers:
+            recorder.write(picture(n), metadata={"n": n} if n % 3 else None)
+
+
+def append(writer: Hdf5Writer, n: int) -> None:
+    writer.append(writer.encode(Frame(picture(n), n, n, {"n": n})))
+
+
+# --------------------------------------------------------------------------------------------------- what is written
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    record(tmp_path / "day1.h5", range(300))
+    assert [path.name for path in tmp_path.iterdir()] == ["day1.h5"]
+    with open_recording(tmp_path / "day1.h5") as recording:
+        assert len(recording) == 300
+        for n, frame in enumerate(recording):
+            assert np.array_equal(frame.pixels, picture(n))
+            assert (frame.index, frame.metadata) == (n, {"n": n} if n % 3 else {})
+        assert recording[-1].index == 299
+        assert [frame.index for frame in recording[10:20:3]] == [10, 13, 16, 19]
+        assert list(recording.timestamps_ns[:4]) == [0, 33333333, 66666667, 100000000]
+        assert recording[2].timestamp_ns == 66666667
+        assert list(recording.labels) == [None] * 300
+
+
+def test_any_hdf5_library_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    record(path, range(1200))  # more than a block of times, and four levels of the index
+    record(path, range(1200, 1210))
+    with h5py.File(path) as file:
+        frames = file["frames"]
+        assert (frames.shape, frames.dtype, frames.chunks) == ((1210, 12, 16, 3), np.uint8, (1, 12, 16, 3))
+        assert frames.maxshape == (None, 12, 16, 3) and frames.compression == "gzip"
+        assert all(np.array_equal(pixels, picture(n)) for n, pixels in enumerate(frames[:]))
+        assert file["timestamp_ns"].dtype == np.int64 and file["timestamp_ns"][1199] == round(1199 / 30 * 1e9)
+        assert file["timestamp_ns"][1200] == 0
+        assert file["label"].dtype == np.int16 and np.all(file["label"][:] == -1)
+        assert list(file["label"].attrs["classes"]) == []
+        texts = list(file["metadata"].asstr()[:])
+        assert texts == [f'{{"n":{n}}}' if n % 3 else "" for n in range(1210)]
+        sessions = json.loads(file.attrs["sessions"])
+    assert [(s["first_index"], s["frames"], s["end"]) for s in sessions] == [
+        (0, 1200, "finished"),
+        (1200, 10, "finished"),
+    ]
+    assert sessions[0]["size"] == "16x12" and isinstance(sessions[0]["wall_minus_monotonic_ns"], int)
+
+
+def test_the_tools_of_raspberry_pi_os_read_it(tmp_path: Path) -> None:
+    assert shutil.which("h5dump"), "scripts/test.sh installs hdf5-tools"
+    path = tmp_path / "day1.h5"
+    record(path, range(40))
+    write_labels(path, ["door", "0"] * 20)
+    for arguments in (
+        ["-d", "/frames", "-s", "39,0,0,0", "-c", "1,1,1,3"],
+        ["-d", "/timestamp_ns"],
+        ["-d", "/label"],
+        [],
+    ):
+        done = subprocess.run(["h5dump", *arguments, path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        if "-s" in arguments:
+            red, green, blue = picture(39)[0, 0]
+            assert f": {red}, {green}, {blue}" in done.stdout.replace("\n", " ")
+    assert (
+        '"door"' in done.stdout
+        and "DEFLATE" in subprocess.run(["h5dump", "-pH", path], capture_output=True, text=True, check=True).stdout
+    )
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate", None])
+def test_compression(tmp_path: Path, compression: str | None) -> None:
+    path = tmp_path / "day1.h5"
+    writer = Hdf5Writer(path, compression)
+    for n in range(20):
+        append(writer, n)
+    assert writer.close() == 20
+    with h5py.File(path) as file:
+        assert file["frames"].compression == (None if compression == "none" else "gzip")
+        assert all(np.array_equal(pixels, picture(n)) for n, pixels in enumerate(file["frames"][:]))
+    assert all(np.array_equal(frame.pixels, picture(n)) for n, frame in enumerate(open_recording(path)))
+    # It goes on as it was, unless something else is asked for.
+    record(path, range(20, 25))
+    assert np.array_equal(open_recording(path)[24].pixels, picture(24))
+    other = "deflate" if compression == "none" else "none"
+    with pytest.raises(StorageError, match="compression"):
+        Hdf5Writer(path, other)
+    with pytest.raises(StorageError, match="bzip9"):
+        Hdf5Writer(path, "bzip9")
+
+
+def test_a_recording_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    for first in range(0, 70, 7):
+        record(path, range(first, first + 7), part=first)
+    recording = Hdf5Reader(path)
+    assert [frame.metadata.get("n", frame.index) for frame in recording] == list(range(70))
+    assert [session["part"] for session in recording.sessions] == list(range(0, 70, 7))
+    assert [session["first_index"] for session in recording.sessions] == list(range(0, 70, 7))
+
+
+def test_frames_of_another_size_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    record(path, range(5))
+    before = path.read_bytes()
+    with pytest.raises(RecordingError, match="holds frames of 16x12, these are 32x24"), Recorder(path) as recorder:
+        recorder.write(picture(0, (32, 24)))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["day1.h5"]
+
+
+def test_nothing_recorded_leaves_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    with Recorder(path):
+        pass
+    assert os.listdir(tmp_path) == []
+    record(path, range(5))
+    before = path.read_bytes()
+    with Recorder(path):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_a_killed_session_is_told_as_interrupted_and_its_tail_goes(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    program = f"""if 1:
+        import os
+        from storage.formats.hdf5.frames import Hdf5Writer
+        from tests.storage.formats.hdf5.test_writer import append
+        from pathlib import Path
+        writer = Hdf5Writer(Path({str(path)!r}))
+        for n in range(30):
+            append(writer, n)
+            if n == 20:
+                assert writer.sync() == 21
+        os.kill(os.getpid(), 9)"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    recording = Hdf5Reader(path)
+    assert len(recording) == 21 and recording.cut_bytes > 0
+    assert np.array_equal(recording[20].pixels, picture(20))
+    record(path, range(21, 25))
+    recording = Hdf5Reader(path)
+    assert [frame.metadata.get("n", frame.index) for frame in recording] == list(range(25))
+    assert [(s["frames"], s["end"]) for s in recording.sessions] == [(21, "interrupted"), (4, "finished")]
+    assert recording.cut_bytes == 0 and os.listdir(tmp_path) == ["day1.h5"]
+
+
+def test_labels(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    record(path, range(2500))
+    labels = [random.Random(n).choice([None, "0", "10", "2", "door"]) for n in range(2500)]
+    write_labels(path, labels)
+    assert open_recording(path).labels == labels
+    with h5py.File(path) as file:
+        classes = list(file["label"].attrs["classes"])
+        assert classes == ["0", "2", "10", "door"]
+        assert [None if number < 0 else classes[number] for number in file["label"]] == labels
+    record(path, range(2500, 2510))  # what comes later has none
+    write_labels(path, [*labels, *["new"] * 10])
+    assert open_recording(path).labels == [*labels, *["new"] * 10]
+    assert np.array_equal(open_recording(path)[2505].pixels, picture(2505))
+    with pytest.raises(ValueError, match="3 labels for 2510 frames"):
+        write_labels(path, [None] * 3)
+
+
+# ------------------------------------------------------------------------------------------------- others in the file
+
+
+def test_others_follow_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    writer = Hdf5Writer(path)
+    assert len(open_recording(path)) == 0
+    opened = []
+    for n in range(60):
+        append(writer, n)
+        if n % 10 == 9:
+            assert writer.sync() == n + 1
+            opened.append((n + 1, open_recording(path)))
+            with h5py.File(path) as file:
+                assert len(file["frames"]) == n + 1 and np.array_equal(file["frames"][n], picture(n))
+    # What is open stays as it was when it was opened.
+    with h5py.File(path) as file:
+        for n in range(60, 300):
+            append(writer, n)
+            writer.sync()
+        writer.close()
+        assert all(np.array_equal(pixels, picture(n)) for n, pixels in enumerate(file["frames"][:]))
+        assert len(file["frames"]) == 60 and file["metadata"].asstr()[59] == '{"n":59}'
+    for rows, recording in opened:
+        assert [frame.metadata["n"] for frame in recording] == list(range(rows))
+        assert all(np.array_equal(frame.pixels, picture(frame.index)) for frame in recording)
+
+
+def test_a_second_writer_is_refused_the_first_goes_on(tmp_path: Path) -> None:
+    path, link = tmp_path / "day1.h5", tmp_path / "link.h5"
+    link.symlink_to(path)
+    with Recorder(path) as recorder:
+        recorder.write(picture(0))
+        for name in (path, link):
+            with pytest.raises(StorageError, match="being recorded into"):
+                Recorder(name)
+        with pytest.raises(StorageError, match="being recorded into"):
+            write_labels(path, [None])
+        with pytest.raises(OSError, match="lock"):
+            h5py.File(path, "r+")
+        recorder.write(picture(1))
+    assert len(open_recording(path)) == 2
+    with h5py.File(path, "r+"), pytest.raises(StorageError, match="open for writing in another program"):
+        Recorder(path)
+    record(link, range(2, 4))
+    assert len(open_recording(path)) == 4 and link.is_symlink()
+
+
+def test_what_others_add_stays(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    record(path, range(30))
+    with h5py.File(path, "r+") as file:
+        file.attrs["note"] = "by hand"
+        file["frames"].attrs["lens"] = [2.8, 6.0]
+        file["weather"] = ["fine"] * 3
+        file["label"][3:5] = 0
+        file["label"].attrs["classes"] = ["door"]
+    record(path, range(30, 60))
+    with h5py.File(path) as file:
+        assert file.attrs["note"] == "by hand" and list(file["frames"].attrs["lens"]) == [2.8, 6.0]
+        assert list(file["weather"].asstr()) == ["fine"] * 3
+        assert np.array_equal(file["frames"][59], picture(59))
+    assert open_recording(path).labels == [None] * 3 + ["door"] * 2 + [None] * 55
+
+
+# ---------------------------------------------------------------------------------------------------- what is refused
+
+
+def by_others(path: Path, version: str) -> h5py.File:
+    """A recording that another program made."""
+    file = h5py.File(path, "w", libver=(version, "v110"))
+    shape = (3, 4, 5, 3)
+    file.create_dataset("frames", shape, np.uint8, chunks=(1, 4, 5, 3), maxshape=(None, 4, 5, 3), compression="gzip")
+    file["frames"][:] = np.arange(180).reshape(shape)
+    file.create_dataset("timestamp_ns", data=[7, 8, 9], dtype=np.int64, chunks=(2,))
+    file.create_dataset("label", data=[0, -1, 0], dtype=np.int16, chunks=(2,), compression="gzip")
+    return file
+
+
+def external(file: h5py.File) -> None:
+    del file["frames"]
+    file.create_dataset("frames", (3, 4, 5, 3), np.uint8, external=[("/etc/passwd", 0, 180)])
+
+
+def external_link(file: h5py.File) -> None:
+    del file["frames"]
+    file["frames"] = h5py.ExternalLink("other.h5", "/frames")
+
+
+def soft_link(file: h5py.File) -> None:
+    file["mine"] = file["frames"]
+    del file["frames"]
+    file["frames"] = h5py.SoftLink("/mine")
+
+
+def virtual(file: h5py.File) -> None:
+    del file["frames"]
+    layout = h5py.VirtualLayout((3, 4, 5, 3), np.uint8)
+    layout[:] = h5py.VirtualSource("other.h5", "frames", (3, 4, 5, 3))
+    file.create_virtual_dataset("frames", layout)
+
+
+def unknown_filter(file: h5py.File) -> None:
+    del file["frames"]
+    file.create_dataset(
+        "frames", (3, 4, 5, 3), np.uint8, chunks=(1, 4, 5, 3), compression="lzf", maxshape=(None, 4, 5, 3)
+    )
+
+
+def absurd_frames(file: h5py.File) -> None:
+    del file["frames"]
+    shape = (3, 20_000, 30_000, 3)
+    file.create_dataset("frames", shape, np.uint8, chunks=(1, *shape[1:]), maxshape=(None, *shape[1:]))
+
+
+def absurd_length(file: h5py.File) -> None:
+    file["frames"].resize(2**60, axis=0)
+
+
+def float_frames(file: h5py.File) -> None:
+    del file["frames"]
+    file.create_dataset("frames", (3, 4, 5, 3), np.float32, chunks=(1, 4, 5, 3), maxshape=(None, 4, 5, 3))
+
+
+def grey_frames(file: h5py.File) -> None:
+    del file["frames"]
+    file.create_dataset("frames", (3, 4, 5), np.uint8, chunks=(1, 4, 5), maxshape=(None, 4, 5))
+
+
+def group_of_frames(file: h5py.File) -> None:
+    del file["frames"]
+    file.create_group("frames")
+
+
+def missing_times(file: h5py.File) -> None:
+    del file["timestamp_ns"]
+
+
+def uneven_columns(file: h5py.File) -> None:
+    file["frames"].resize(2, axis=0)
+
+
+HOSTILE = {
+    external: "another file",
+    external_link: "link to somewhere else",
+    soft_link: "link to somewhere else",
+    virtual: "other files",
+    unknown_filter: "filter 32000",
+    absurd_frames: "absurd shape",
+    absurd_length: "more than the file has room for",
+    float_frames: "frames is float32",
+    grey_frames: "frames is 3 x 4 x 5",
+    group_of_frames: "frames is not a dataset",
+    missing_times: "timestamp_ns is missing",
+    uneven_columns: "timestamp_ns is int64, 3, not int64, 2",
+}
+
+
+def one_line(path: Path, reading: Callable[[Path], object] = Hdf5Reader) -> str:
+    with pytest.raises(StorageError) as caught:
+        reading(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
+    return message
+
+
+def test_files_of_others_are_read_but_not_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "other.h5"
+    by_others(path, "v108").close()
+    before = path.read_bytes()
+    recording = open_recording(path)
+    assert np.array_equal(recording[2].pixels, np.arange(120, 180, dtype=np.uint8).reshape(4, 5, 3))
+    assert list(recording.timestamps_ns) == [7, 8, 9] and recording.labels == ["0", None, "0"]
+    assert "another program" in one_line(path, Recorder)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["other.h5"]
+
+
+@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
+def test_hostile_files_are_refused_in_one_line(tmp_path: Path, change: Callable[[h5py.File], None]) -> None:
+    path = tmp_path / "hostile.h5"
+    with by_others(path, "v108" if change is not virtual else "v110") as file:
+        change(file)
+    before = path.read_bytes()
+    assert HOSTILE[change] in one_line(path)
+    one_line(path, Recorder)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["hostile.h5"]
+
+
+@pytest.mark.parametrize("version", ["earliest", "v110"])
+def test_headers_that_are_not_known_are_refused(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "other.h5"
+    by_others(path, version).close()
+    one_line(path)
+    one_line(path, Recorder)
+
+
+def test_what_is_no_hdf5_is_refused(tmp_path: Path) -> None:
+    text, empty, directory, pipe = (tmp_path / f"{name}.h5" for name in ("text", "empty", "directory", "pipe"))
+    text.write_text("frames are in the other file\n")
+    empty.touch()
+    directory.mkdir()
+    os.mkfifo(pipe)
+    for path in (text, empty):
+        assert "is not an HDF5 file" in one_line(path)
+        assert "is not an HDF5 file" in one_line(path, Recorder)
+    for path in (directory, pipe):
+        assert "is not a file" in one_line(path)
+    assert text.read_text() == "frames are in the other file\n" and empty.stat().st_size == 0
+    assert len(os.listdir(tmp_path)) == 4
+
+
+def test_a_target_that_can_not_be_written_to_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist; create it first"):
+        Recorder(tmp_path / "nowhere" / "day1.h5")
+    (tmp_path / "day1.h5").mkdir()
+    assert "is not a file" in one_line(tmp_path / "day1.h5", Hdf5Writer)
+
+
+def test_a_damaged_frame_is_told_and_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    record(path, range(20))
+    with h5py.File(path) as file:
+        place = file["frames"].id.get_chunk_info(7)
+    data = bytearray(path.read_bytes())
+    data[place.byte_offset + place.size // 2] ^= 0xFF
+    path.write_bytes(data)
+    recording = open_recording(path)
+    with pytest.raises(StorageError, match="frame 7"):
+        recording.read(7)
+    assert all(np.array_equal(recording[n].pixels, picture(n)) for n in range(20) if n != 7)
+
+
+def test_cut_off_files_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    record(path, range(20))
+    data = path.read_bytes()
+    for size in (9, 47, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        assert "is cut off" in one_line(path)
+
+
+def test_damage_anywhere_is_told_or_harmless(tmp_path: Path) -> None:
+    """Bytes changed at random, mostly where the headers are: one line or the right frames, never anything else."""
+    path = tmp_path / "day1.h5"
+    record(path, range(40))
+    data = path.read_bytes()
+    rng = random.Random(0)
+    told = 0
+    for _ in range(400):
+        harmed = bytearray(data)
+        for _ in range(rng.choice((1, 1, 4))):
+            at = rng.randrange(rng.choice((0, len(data) - 5000)), len(data) - 8)
+            harmed[at : at + 8] = rng.choice((rng.randbytes(8), bytes(8), b"\xff" * 8, len(data).to_bytes(8, "little")))
+        path.write_bytes(harmed)
+        try:
+            with Hdf5Reader(path) as recording:
+                assert len(recording.labels) == len(recording.timestamps_ns) == len(recording) == 40
+                for frame in recording:
+                    assert np.array_equal(frame.pixels, picture(frame.index))
+        except StorageError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+            told += 1
+    assert 100 < told < 400

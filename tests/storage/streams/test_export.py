@@ -1,0 +1,192 @@
+"""A recording's tracks as plain files: complete, correct, on one time axis, whoever made the recording."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from storage import StorageError, open_recording
+from storage.streams.export import export
+from storage.streams.merge import merge_streams
+from tests.storage.streams.test_merge import WALL_NS, ffmpeg, recorded
+from tests.support import REPOSITORY
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def heard(path: Path, kind: str) -> np.ndarray:
+    command = ["ffmpeg", "-v", "error", "-i", path, "-f", kind, "-"]
+    return np.frombuffer(
+        subprocess.run(command, check=True, capture_output=True).stdout, "<f4" if "f" in kind else "<i2"
+    )
+
+
+def sensor_values(count: int, channels: int = 2) -> np.ndarray:
+    values = np.random.default_rng(count).normal(size=(count, channels)).astype("<f4")
+    values.flat[:4] = [np.nan, np.inf, 1e-42, -0.0]
+    return values
+
+
+def test_what_plain_ffmpeg_recorded_comes_back_bit_by_bit(tmp_path: Path) -> None:
+    values = sensor_values(500)
+    sensor = ("-f", "f32le", "-ac", 2, "-ar", 50, "-i", "pipe:0")
+    lavfi = ("-f", "lavfi", "-i", "testsrc2=d=10:s=64x48", "-f", "lavfi", "-i", "sine=d=10")
+    codecs = ("-c:a:0", "pcm_f32le", "-c:a:1", "flac", "-c:v", "ffv1", "-pix_fmt", "bgr0")
+    maps = ("-map", 0, "-map", 1, "-map", 2)
+    ffmpeg(*sensor, *lavfi, *maps, *codecs, tmp_path / "day1.mkv", data=values.tobytes())
+    done = export(tmp_path / "day1.mkv", tmp_path / "files")
+
+    assert [(one.file, one.count) for one in done] == [
+        ("frames/", 250), ("frames.csv", 250), ("sensor.csv", 500), ("sensor.npy", 500), ("sound.wav", 441000),
+    ]  # fmt: skip
+    array = np.load(tmp_path / "files" / "sensor.npy")
+    assert np.array_equal(array["time_ns"], np.arange(500) * 20_000_000)
+    assert np.stack([array["ch1"], array["ch2"]], 1).tobytes() == values.tobytes()
+    rows = table(tmp_path / "files" / "sensor.csv")
+    assert [row["time_s"] for row in rows[:3]] == ["0.000000", "0.020000", "0.040000"]
+    again = np.array([[row["ch1"], row["ch2"]] for row in rows]).astype("<f4")
+    assert np.array_equal(again, values, equal_nan=True)
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "day1.mkv", "-map", "0:a:1", "-f", "s16le", "-"]
+    sound = subprocess.run(command, check=True, capture_output=True).stdout
+    assert heard(tmp_path / "files" / "sound.wav", "s16le").tobytes() == sound
+    with open_recording(tmp_path / "files" / "frames") as frames, open_recording(tmp_path / "day1.mkv") as recording:
+        assert list(frames.timestamps_ns) == list(recording.timestamps_ns) and len(frames) == 250
+        assert np.array_equal(frames[123].pixels, recording[123].pixels)
+
+
+def test_ours_with_labels_and_the_wall_clock(tmp_path: Path) -> None:
+    recorded(tmp_path / "day1.mkv", [5 * 10**9 + n * 100_000_000 for n in range(40)])
+    done = export(tmp_path / "day1.mkv", tmp_path / "files")
+    assert [(one.file, one.count) for one in done] == [("frames/", 40), ("frames.csv", 40), ("labels.csv", 2)]
+    assert table(tmp_path / "files" / "labels.csv") == [
+        {"time_s": "1.000000", "unix_s": "1700000006.000000", "end_s": "2.000000", "class": "door"},
+        {"time_s": "3.000000", "unix_s": "1700000008.000000", "end_s": "4.000000", "class": "door"},
+    ]
+    rows = table(tmp_path / "files" / "frames.csv")
+    assert rows[10] == {
+        "time_s": "1.000000", "unix_s": "1700000006.000000", "frame": "10", "timestamp_ns": "6000000000",
+        "class": "door",
+    }  # fmt: skip
+    assert len(os.listdir(tmp_path / "files" / "frames" / "door")) == 20
+    manifest = json.loads((tmp_path / "files" / "export.json").read_text())
+    assert manifest["unix_seconds_at_0"] == WALL_NS / 1e9 + 5
+
+
+def test_several_tracks_of_a_kind_and_late_beginnings(tmp_path: Path) -> None:
+    a = recorded(tmp_path / "A.mkv", [n * 100_000_000 for n in range(10)])
+    b = recorded(tmp_path / "B.mkv", [n * 50_000_000 for n in range(20)])
+    for name, rate in (("Gyro", 100), ("gyro", 200)):
+        shape = ("-f", "f32le", "-ac", 3, "-ar", rate, "-i", "pipe:0", "-c:a", "pcm_f32le", "-metadata:s:a")
+        ffmpeg(*shape, f"title={name}", tmp_path / f"{rate}.mka", data=sensor_values(rate, 3).tobytes())
+    inputs = [a, b, tmp_path / "100.mka", tmp_path / "200.mka"]
+    merge_streams(tmp_path / "all.mkv", inputs, offsets={"B": 2.0, "100": 0.5, "200": 3.25})
+    done = export(tmp_path / "all.mkv", tmp_path / "files")
+    begins = {one.file: one.begin for one in done}
+    assert begins == {
+        "frames-camera/": 0, "frames-camera.csv": 0, "frames-camera-2/": 2, "frames-camera-2.csv": 2,
+        "Gyro.csv": 0.5, "Gyro.npy": 0.5, "gyro-2.csv": 3.25, "gyro-2.npy": 3.25,
+        "labels.csv": 2.5,
+    }  # fmt: skip
+    with open_recording(tmp_path / "files" / "frames-camera-2") as frames, open_recording(b) as recording:
+        assert np.array_equal(frames[13].pixels, recording[13].pixels) and len(frames) == 20
+
+
+def test_gaps_stay_gaps(tmp_path: Path) -> None:
+    """A sensor's samples keep their own times, and sound has silence where there was none."""
+    with av.open(str(tmp_path / "gaps.mkv"), "w") as container:
+        streams = [container.add_stream("pcm_f32le", rate=rate, layout="mono") for rate in (50, 8000)]
+        for stream, rate in zip(streams, (50, 8000), strict=True):
+            for second in (0, 1, 4, 5):
+                frame = av.AudioFrame.from_ndarray(np.full((1, rate), second + 1, "f4"), format="flt", layout="mono")
+                frame.sample_rate, frame.pts = rate, second * rate
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    export(tmp_path / "gaps.mkv", tmp_path / "files")
+    array = np.load(tmp_path / "files" / "sensor.npy")
+    wanted = [second * 10**9 + n * 20_000_000 for second in (0, 1, 4, 5) for n in range(50)]
+    assert array["time_ns"].tolist() == wanted
+    sound = heard(tmp_path / "files" / "sound.wav", "f32le")
+    assert len(sound) == 6 * 8000
+    assert [sound[second * 8000 + 4000] for second in range(6)] == [1, 2, 0, 0, 5, 6]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "storage", "export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != "recording.json")
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+
+
+def test_interrupted_it_goes_on_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    shape = ("-f", "f32le", "-ac", 6, "-ar", 50, "-i", "pipe:0")
+    pictures = ("-f", "lavfi", "-i", "testsrc2=d=4:s=64x48", "-f", "lavfi", "-i", "sine=d=4")
+    maps = ("-map", 0, "-map", 1, "-map", 2, "-c:a:0", "pcm_f32le", "-c:v", "ffv1")
+    ffmpeg(*shape, *pictures, *maps, tmp_path / "day1.mkv", data=sensor_values(200, 6).tobytes())
+    assert run(tmp_path / "day1.mkv", tmp_path / "whole").returncode == 0
+    files = tmp_path / "files"
+    assert run(tmp_path / "day1.mkv", files, "--only", "sensors").returncode == 0
+    assert sorted(os.listdir(files)) == ["export.json", "sensor.csv", "sensor.npy"]
+    before = {name: (files / name).stat().st_mtime_ns for name in ("sensor.csv", "sensor.npy")}
+    left = files / ".sound.wav.making"
+    left.mkdir()
+    (left / "sound.wav").write_text("half")
+    done = run(tmp_path / "day1.mkv", files, "--json")
+    assert done.returncode == 0, done
+    told = {row["file"]: row["new"] for row in json.loads(done.stdout)["files"]}
+    assert told == {"frames/": True, "frames.csv": True, "sensor.csv": False, "sensor.npy": False, "sound.wav": True}
+    assert before == {name: (files / name).stat().st_mtime_ns for name in before}
+    mine, whole = contents(files), contents(tmp_path / "whole")
+    del mine["export.json"], whole["export.json"]
+    assert {name for name in mine if mine[name] != whole[name]} <= {name for name in mine if name.startswith("frames/")}
+    assert mine.keys() == whole.keys()
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "note").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    recorded(tmp_path / "B.mkv", [0, 10**8])
+    for source, target, reason in (
+        ("B.mkv", "files", "holds an export of another file"),
+        ("B.mkv", "other", "holds files that are not from there"),
+        ("B.mkv", "file", "is a file; give a directory"),
+        ("B.mkv", "none/files", "create it first"),
+        ("none.mkv", "new", "No such file"),
+        ("file", "new", "is no media file"),
+        ("whole", "new", "is no media file"),
+    ):
+        done = run(tmp_path / source, tmp_path / target)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and reason in done.stderr, done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=d=20", "-c:a", "flac", tmp_path / "whole.mka")
+    data = bytearray((tmp_path / "whole.mka").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = bytes(3000)
+    (tmp_path / "torn.mka").write_bytes(data)
+    with pytest.raises(StorageError, match=r"torn\.mka"):
+        export(tmp_path / "torn.mka", tmp_path / "files")
+    assert os.listdir(tmp_path / "files") == ["export.json"]
+
+
+def test_labels_of_a_table_beside_the_video(tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=d=1:r=10:s=64x48", tmp_path / "clip.mp4")
+    (tmp_path / "clip.mp4.labels.csv").write_text("frame,class\n2,door\n3,door\n4,0\n8,door\n")
+    export(tmp_path / "clip.mp4", tmp_path / "files", only=["labels"])
+    found = [(row["time_s"], row["end_s"], row["class"]) for row in table(tmp_path / "files" / "labels.csv")]
+    assert found == [
+        ("0.200000", "0.400000", "door"), ("0.400000", "0.500000", "0"), ("0.800000", "0.900000", "door"),
+    ]  # fmt: skip

@@ -1,0 +1,288 @@
+"""Several files into one: each packet as it was and where it belongs; by hand, by clock and by what all saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pi_capture import Recorder
+from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.formats.video.writer import VideoWriter
+from storage.streams.merge import merge_streams
+from tests.conftest import picture, write_video
+from tests.support import REPOSITORY
+
+WALL_NS = 1_700_000_000_000_000_000
+
+
+def ffmpeg(*arguments: object, data: bytes | None = None) -> None:
+    command = ["ffmpeg", "-v", "error", "-nostdin" if data is None else "-y", *map(str, arguments)]
+    subprocess.run(command, check=True, input=data)
+
+
+def recorded(
+    path: Path, times_ns: Sequence[int], *, flashes: Sequence[int] = (), wall_minus_monotonic_ns: int = WALL_NS
+) -> Path:
+    with closing(VideoWriter(path)) as writer:
+        writer.describe({"live": True, "wall_minus_monotonic_ns": wall_minus_monotonic_ns})
+        for n, time in enumerate(times_ns):
+            bright = any(flash <= time < flash + 200_000_000 for flash in flashes)
+            pixels = picture(n) // 4 + (np.uint8(150) if bright else np.uint8(0))
+            writer.append(writer.encode(Frame(pixels, n, time, {"n": n}), "door" if n % 20 > 9 else None))
+    return path
+
+
+def clicks(path: Path, seconds: float, at: Sequence[float], *, rate: int = 8000) -> Path:
+    """A file of faint noise with loud clicks in it."""
+    samples = np.random.default_rng(int(seconds * 1000)).normal(0, 0.005, round(seconds * rate))
+    for moment in at:
+        start = round(moment * rate)
+        samples[start : start + rate // 100] += 0.8 * np.cos(np.arange(rate // 100))
+    ffmpeg("-f", "f32le", "-ac", 1, "-ar", rate, "-i", "pipe:0", path, data=samples.astype("<f4").tobytes())
+    return path
+
+
+def packets(path: Path) -> list[dict[str, Any]]:
+    entries = "packet=stream_index,pts_time,duration_time,data_hash"
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_data_hash", "MD5", "-show_entries", entries, path]
+    found: list[dict[str, Any]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["packets"]
+    return found
+
+
+def streams(path: Path) -> list[dict[str, Any]]:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", path]
+    found: list[dict[str, Any]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["streams"]
+    return found
+
+
+def decoded(path: Path, number: int) -> bytes:
+    command = ["ffmpeg", "-v", "error", "-i", path, "-map", f"0:{number}", "-f", "s16le", "-"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def test_every_packet_is_as_it_was_and_where_it_belongs(tmp_path: Path) -> None:
+    mine = recorded(tmp_path / "A.mkv", [5 * 10**9 + n * 33_333_333 for n in range(90)])
+    phone, sensor, sound = tmp_path / "B.mp4", tmp_path / "imu.mka", tmp_path / "C.wav"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=d=3:r=25", "-c:v", "libx264", "-bf", 2, phone)
+    values = np.random.default_rng(1).normal(size=(150, 2)).astype("<f4")
+    shape = ("-f", "f32le", "-ac", 2, "-ar", 50)
+    ffmpeg(*shape, "-i", "pipe:0", "-c:a", "pcm_f32le", "-metadata:s:a", "title=gyro", sensor, data=values.tobytes())
+    clicks(sound, 2, [1])
+    labels = tmp_path / "labels.srt"
+    labels.write_text("1\n00:00:00,500 --> 00:00:01,250\nmusic\n\n2\n00:20:00,500 --> 00:20:01,000\nTür\n")
+    out = tmp_path / "OUT.mkv"
+    offsets = {"B": 0.5, "imu.mka": -0.25, str(sound): 1.25}
+    merged = merge_streams(out, [mine, phone, sensor, sound, labels], offsets=offsets)
+
+    assert [name for _, _, name in merged.tracks] == ["camera", "labels", "B", "C", "labels-2", "gyro"]
+    assert merged.begin_seconds == 0.25 and merged.left_out == []
+    assert [stream["tags"]["title"] for stream in streams(out)] == [name for _, _, name in merged.tracks]
+    found = packets(out)
+    assert merged.packets == len(found)
+    for number, (path, track, _) in enumerate(merged.tracks):
+        moved = 0.25 + {phone: 0.5, sensor: -0.25, sound: 1.25}.get(path, 0.0)
+        here = [packet for packet in found if packet["stream_index"] == number]
+        before = [packet for packet in packets(path) if packet["stream_index"] == track.number]
+        if path == sound:  # a .wav has no packets: whoever reads it cuts it up
+            assert decoded(out, number) == decoded(sound, 0)
+            assert float(here[0]["pts_time"]) == 1.5
+            continue
+        assert [packet["data_hash"] for packet in here] == [packet["data_hash"] for packet in before]
+        for packet, original in zip(here, before, strict=True):
+            assert float(packet["pts_time"]) == pytest.approx(float(original["pts_time"]) + moved, abs=0.00101)
+    due = [float(packet["pts_time"]) for packet in found if packet["stream_index"] != 2]  # whose order is another
+    assert due == sorted(due)
+    subprocess.run(["mkvinfo", out], check=True, capture_output=True)
+
+    with open_recording(out) as recording, open_recording(mine) as original:
+        assert list(recording.timestamps_ns) == list(original.timestamps_ns)
+        assert dict(recording[17].metadata) == {"n": 17}
+        assert np.array_equal(recording[17].pixels, original[17].pixels)
+
+
+def test_labels_written_behind_everything_come_in_their_place(tmp_path: Path) -> None:
+    from storage.formats.video.writer import write_labels
+
+    mine = recorded(tmp_path / "A.mkv", [n * 100_000_000 for n in range(60)])
+    write_labels(mine, ["a"] * 30 + ["b"] * 30)
+    merge_streams(tmp_path / "OUT.mkv", [mine])
+    kinds = [packet["stream_index"] for packet in packets(tmp_path / "OUT.mkv")]
+    assert [index for index, kind in enumerate(kinds) if kind == 1] == [1, 32]
+
+
+def test_by_the_wall_clock(tmp_path: Path) -> None:
+    a = recorded(tmp_path / "A.mkv", [7 * 10**9 + n * 40_000_000 for n in range(10)])
+    b = recorded(
+        tmp_path / "B.mkv", [90 * 10**9 + n * 40_000_000 for n in range(10)],
+        wall_minus_monotonic_ns=WALL_NS - 81_500_000_000,
+    )  # fmt: skip
+    merged = merge_streams(tmp_path / "OUT.mkv", [a, b])
+    assert [(one.how, one.offset_ns) for one in merged.alignments] == [("first", 0), ("wall clock", 1_500_000_000)]
+    assert [name for _, _, name in merged.tracks] == ["camera", "camera-2"]
+    begin = next(packet for packet in packets(tmp_path / "OUT.mkv") if packet["stream_index"] == 1)
+    assert float(begin["pts_time"]) == 1.5
+    lost = recorded(tmp_path / "LOST.mkv", [0, 10**8], wall_minus_monotonic_ns=0)
+    with pytest.raises(StorageError, match=r"days apart by their clocks.*--offset LOST=SECONDS"):
+        merge_streams(tmp_path / "OUT2.mkv", [a, lost])
+    # What was merged knows the clock as well, and each of its tracks.
+    again = merge_streams(tmp_path / "AGAIN.mkv", [tmp_path / "OUT.mkv", b])
+    assert again.alignments[1].offset_ns == pytest.approx(1_500_000_000, abs=1_000_000)
+
+
+def test_by_flashes(tmp_path: Path) -> None:
+    a = recorded(tmp_path / "A.mkv", [n * 33_333_333 for n in range(150)], flashes=[2 * 10**9, 3_700_000_000])
+    b = recorded(tmp_path / "B.mkv", [n * 40_000_000 for n in range(120)], flashes=[800_000_000, 2_500_000_000])
+    merged = merge_streams(tmp_path / "OUT.mkv", [a, b], sync_on="flash")
+    found = merged.alignments[1]
+    assert found.how == "flash" and found.note == "2 flashes"
+    assert abs(found.offset_ns / 1e9 - 1.2) <= found.residual_ns / 1e9 < 0.08  # type: ignore[operator]
+
+
+def test_by_clicks_in_sound_and_sensors(tmp_path: Path) -> None:
+    a, b = clicks(tmp_path / "A.wav", 20, [3, 7.5, 16]), clicks(tmp_path / "B.flac", 12, [1.25, 5.75])
+    values = np.zeros(400, "<f4")
+    values[[round(50 * at) for at in (0.5, 5, 7)]] = 3  # the last one is its own
+    shape = ("-f", "f32le", "-ac", 1, "-ar", 50)
+    ffmpeg(*shape, "-i", "pipe:0", "-c:a", "pcm_f32le", tmp_path / "imu.mka", data=values.tobytes())
+    merged = merge_streams(tmp_path / "OUT.mka", [a, b, tmp_path / "imu.mka"], sync_on="click")
+    for found, offset in zip(merged.alignments[1:], (1.75, 2.5), strict=True):
+        assert found.how == "click" and found.note == "2 clicks"
+        assert found.residual_ns is not None
+        assert abs(found.offset_ns / 1e9 - offset) <= found.residual_ns / 1e9 + 1e-3
+    assert merged.alignments[1].residual_ns < 3_000_000 and merged.alignments[2].residual_ns < 25_000_000  # type: ignore[operator]
+
+
+def test_clicks_that_fit_by_chance_are_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    for name in ("A.wav", "B.wav"):
+        clicks(tmp_path / name, 60, sorted(random.uniform(0, 59, 30)))
+    with pytest.raises(StorageError, match=r"could lie in several ways.*--offset B=SECONDS"):
+        merge_streams(tmp_path / "OUT.mka", [tmp_path / "A.wav", tmp_path / "B.wav"], sync_on="click")
+
+
+def speech(seconds: float, rate: int) -> np.ndarray:
+    """Noise that swells and fades without a pattern."""
+    random = np.random.default_rng(3)
+    knots = np.arange(0, seconds + 0.15, 0.15)
+    loud = np.interp(np.arange(seconds * rate) / rate, knots, random.random(len(knots)) ** 3)
+    return (loud * random.normal(0, 0.2, len(loud))).astype("<f4")
+
+
+def test_by_the_whole_of_the_sound(tmp_path: Path) -> None:
+    heard = speech(40, 8000)
+    near, far = heard[: 30 * 8000], 0.3 * heard[round(12.345 * 8000) :]
+    far = far + np.random.default_rng(4).normal(0, 0.01, len(far)).astype("<f4")
+    shape = ("-f", "f32le", "-ac", 1, "-ar", 8000)
+    ffmpeg(*shape, "-i", "pipe:0", tmp_path / "near.wav", data=near.tobytes())
+    ffmpeg(*shape, "-i", "pipe:0", "-ar", 16000, tmp_path / "far.flac", data=far.astype("<f4").tobytes())
+    inputs = [tmp_path / "near.wav", tmp_path / "far.flac"]
+    found = merge_streams(tmp_path / "OUT.mka", inputs, sync_on="cross-correlation").alignments[1]
+    assert found.how == "cross-correlation" and found.residual_ns is not None
+    assert abs(found.offset_ns / 1e9 - 12.345) < 0.003 and found.residual_ns < 10_000_000
+
+    clicks(tmp_path / "other.wav", 10, [])
+    with pytest.raises(StorageError, match=r"do not sound alike anywhere.*--offset other=SECONDS"):
+        merge_streams(
+            tmp_path / "OUT2.mka", [tmp_path / "near.wav", tmp_path / "other.wav"], sync_on="cross-correlation"
+        )
+
+
+def test_by_the_whole_of_two_sensors_of_which_one_paused(tmp_path: Path) -> None:
+    rate, moved = 200, np.random.default_rng(3).standard_normal(40 * 200).astype("<f4")
+    moved *= np.repeat(np.random.default_rng(4).random(160) ** 4, rate // 4)
+    inputs = [tmp_path / "A.mka", tmp_path / "B.mka"]
+    for path, begin in zip(inputs, (0.0, 2.5), strict=True):
+        with Recorder(path, fps=10, tracks=[SampleTrack("imu", rate)], pictures=False) as recorder:
+            for start, end in ((begin, 12.0), (begin + 13.0, 40.0)):  # what lies between never came, and is padded
+                recorder.write_samples("imu", moved[round(start * rate) : round(end * rate)], start)
+    found = merge_streams(tmp_path / "OUT.mka", inputs, sync_on="cross-correlation").alignments[1]
+    assert abs(found.offset_ns - 2_500_000_000) < 10_000_000
+
+
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "storage", "merge-streams", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, **options)
+
+
+def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) -> None:
+    a, b = recorded(tmp_path / "A.mkv", range(0, 10**9, 10**8)), clicks(tmp_path / "B.wav", 2, [1])
+    (tmp_path / "taken.mkv").write_text("mine")
+    (tmp_path / "words.wav").write_text("no sound")
+    (tmp_path / "empty.mkv").write_text("")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
+    before = sorted(os.listdir(tmp_path))
+    for arguments, reason in (
+        ((tmp_path / "OUT.mkv", a, b), "--offset B=SECONDS"),
+        ((tmp_path / "OUT.mkv", a, b, "--sync-on", "flash"), "B.wav has no pictures"),
+        ((tmp_path / "OUT.mkv", a, b, "--offset", "C=1"), "C is none of the files"),
+        ((tmp_path / "OUT.mkv", a, a), "is given twice"),
+        ((tmp_path / "OUT.mkv", a, tmp_path / "words.wav", "--offset", "words=0"), "words.wav is not a recording"),
+        ((tmp_path / "OUT.mkv", a, tmp_path / "empty.mkv"), "(it is empty)"),
+        ((tmp_path / "OUT.mkv", a, cut), "cut.mp4 is not a recording"),
+        ((tmp_path / "OUT.mkv", a, tmp_path / "none.mkv"), "No such file"),
+        ((tmp_path / "taken.mkv", a), "exists; choose another name"),
+        ((tmp_path / "OUT.mp4", a), "streams are merged into .mkv"),
+        ((tmp_path / "none" / "OUT.mkv", a), "create it first"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert reason in done.stderr
+    assert run(tmp_path / "OUT.mkv", a, "--offset", "1").returncode == 2
+    assert sorted(os.listdir(tmp_path)) == before and (tmp_path / "taken.mkv").read_text() == "mine"
+
+    done = run(tmp_path / "OUT.mkv", a, b, "--offset", "B=-0.5")
+    assert done.returncode == 0 and "B.wav       -0.5000 s  by hand" in done.stdout, done
+    assert "all moved by 0.5000 s" in done.stdout
+    done = run(tmp_path / "OUT2.mkv", a, b, "--offset", "B=0.5", "--json")
+    told = json.loads(done.stdout)
+    assert [(one["offset"], one["aligned_by"]) for one in told["inputs"]] == [(0, "first"), (0.5, "by hand")]
+    assert [track["kind"] for track in told["tracks"]] == ["pictures", "sound"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    a = recorded(tmp_path / "A.mkv", range(0, 10**10, 10**8))
+    done = run(
+        tmp_path / "OUT.mkv", a,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    assert done.returncode == 1 and "nothing of it is left" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert os.listdir(tmp_path) == ["A.mkv"]
+
+
+def test_texts_of_mp4_become_labels(tmp_path: Path) -> None:
+    text = tmp_path / "in.srt"
+    text.write_text("1\n00:00:00,500 --> 00:00:01,250\nmusic\n\n2\n00:00:05,000 --> 00:00:06,000\nTür\n")
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=d=8:r=5", "-i", text, "-c:s", "mov_text", tmp_path / "B.mp4")
+    merge_streams(tmp_path / "OUT.mkv", [tmp_path / "B.mp4"])
+    ffmpeg("-i", tmp_path / "OUT.mkv", tmp_path / "out.srt")
+    assert (tmp_path / "out.srt").read_text().strip() == text.read_text().strip()
+
+
+@pytest.mark.parametrize("command", ["info", "export", "merge-streams"])
+def test_a_codec_that_nobody_knows_is_one_line(tmp_path: Path, command: str) -> None:
+    write_video(tmp_path / "clip.mkv", [Fraction(n, 25) for n in range(10)], size=(32, 24))
+    data = (tmp_path / "clip.mkv").read_bytes()
+    unknown = re.sub(rb"V_MPEG4/ISO/AVC|V_FFV1", lambda match: b"V_UNKNOWN/CODEC"[: len(match[0])], data)
+    assert unknown != data
+    (tmp_path / "clip.mkv").write_bytes(unknown)
+    words = {"info": ["clip.mkv"], "export": ["clip.mkv", "out"], "merge-streams": ["out.mkv", "clip.mkv"]}[command]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", command, *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.startswith("storage: ") and done.stderr.count("\n") == 1, done
+    assert not (tmp_path / "out.mkv").exists()
