@@ -331,7 +331,7 @@ def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
 
 def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
     """Frames a second, and bytes of one, by a real recording."""
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.recorder import Recorder
 
     began = time.monotonic()
     with Recorder(target, backend=backend, fps=WANTED_FPS) as recorder:
