@@ -201,6 +201,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     from classify.session import NONE, Session
     from storage.errors import StorageError
     from storage.formats import open_recording
+    from storage.labels.classes import renumbered
 
     path: Path = args.directory
     directory = path.stat() if path.is_dir() else None
@@ -211,7 +212,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
     opened = open_frames(recording, classes, journal.entries, relabel=args.relabel)
     if opened.names:
         session = Session(len(opened.names), opened.labels)
-        if not replay(session, opened.names, journal.entries):
+        if not replay(session, opened.names, renumbered(journal.entries, classes)):
             session.go(0 if args.relabel else max(0, session.labels.find(NONE)))
         return _Desk(path, journal, classes, opened, session, args.relabel, directory)
     opened.recording.close()
@@ -226,29 +227,21 @@ def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: 
     from classify.opening import classes_of_file
     from storage.dataset import check_class_name
     from storage.errors import StorageError
-    from storage.labels.given import last_classes
-    from storage.labels.journal import Classes, Labelled
+    from storage.labels.classes import choose_classes, known_classes
 
-    told = any(isinstance(entry, Classes | Labelled) for entry in journal.entries)
-    before = last_classes(journal.entries) if told else classes_of_file(recording, MOST_CLASSES)
-    names = args.classes or before.names
-    numbers = tuple(map(str, range(len(names))))
-    by_name = args.class_dirs == "names"
-    if args.class_dirs is None:
-        by_name = before.directories != tuple(map(str, range(len(before.names))))
-    if by_name:
-        for name in names:
-            try:
-                check_class_name(name)
-            except StorageError as error:
-                raise _UsageError(f"--class-dirs names: {error}") from None
-    highest = max((entry.label or 0 for entry in journal.entries if isinstance(entry, Labelled)), default=0)
-    if highest >= len(names):
-        raise _UsageError(
-            f"--classes: {args.directory} has labels of class {highest} that are not sorted yet; "
-            f"give {highest + 1} classes or more, or press S first"
-        )
-    return Classes(names, names if by_name else numbers)
+    known = known_classes(journal.entries)
+    names = args.classes or known.names or classes_of_file(recording, MOST_CLASSES).names
+    if len(names) > MOST_CLASSES:
+        raise _UsageError(f"--classes: {args.directory} has labels of {len(names)} classes, more than there are keys")
+    by_name = None if args.class_dirs is None else args.class_dirs == "names"
+    in_use = recording.class_names
+    classes = choose_classes(args.directory, journal.entries, names, in_use=in_use, by_name=by_name)
+    for name in {*classes.directories} & {*names}:
+        try:
+            check_class_name(name)
+        except StorageError as error:
+            raise _UsageError(f"--class-dirs names: {error}") from None
+    return classes
 
 
 def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
@@ -362,10 +355,13 @@ def _undo(path: Path) -> int:
     from storage.dataset import printable
     from storage.errors import StorageError
     from storage.labels.journal import LabelJournal, journal_path
+    from storage.split import is_split
 
     _check(path)
     if not path.is_dir():
         raise StorageError(f"{path}: S moved nothing, so there is nothing to move back; take labels back in the window")
+    if is_split(path):
+        raise StorageError(f"{path} is split; take that back first: python -m storage split {path} --undo")
     with LabelJournal(journal_path(path)) as journal:
         finish(path, journal)
         count, missing, renamed = take_back(path, journal)

@@ -16,7 +16,7 @@ from typing import Any
 
 from storage.errors import StorageError
 from storage.formats import label_writer
-from storage.labels.given import DEFAULT, last_classes
+from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
     Classes,
     Entry,
@@ -110,7 +110,7 @@ def write_labels(
     if write is None:  # the journal goes on being the place that the labels are read from
         return Applied(counts, table=write_table(path, labels, of_track))
     try:
-        write(labels)
+        write(labels, list(dict.fromkeys([*classes.directories, *(label for label in labels if label is not None)])))
     except ValueError as error:  # somebody has recorded into it since, or it is another file
         raise StorageError(
             f"{path} has changed since the window opened ({error}); nothing was written, the labels are kept, and the "
@@ -133,7 +133,7 @@ def finish(data_dir: Path, journal: LabelJournal) -> bool:
     if journal.entries and isinstance(journal.entries[-1], Moving):
         facts = last_facts(moves)
         if facts is not None and facts.get("labels") == journal.name:  # all has moved, but the labels are still there
-            _forget(journal, last_classes(journal.entries))
+            _forget(journal, _classes_then(facts))
             completed = True
     return completed
 
@@ -167,16 +167,15 @@ def _forget(journal: LabelJournal, classes: Classes) -> None:
 
 
 def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:
-    """The labels of a move, as entries for the journal; their numbers are those of the classes in use now."""
-    then = Classes(tuple(map(str, facts.get("classes", ()))), tuple(map(str, facts.get("directories", ()))))
-    entries: list[Entry] = []
-    now = last_classes(journal.entries)
-    if not any(isinstance(entry, Labelled) for entry in journal.entries):
-        entries, now = ([then] if then != now else []), then
+    """The labels of a move, as entries for the journal; their numbers are those of the classes in use then."""
+    then, now = _classes_then(facts), known_classes(journal.entries)
+    entries: list[Entry] = [then]
     for label, runs in facts.get("given", ()):
         frames = tuple(run if isinstance(run, str) else (str(run[0]), int(run[1])) for run in runs)
-        if label is None:
-            entries.append(Labelled(frames, None, restored=True))
-        elif then.directories[label] in now.directories:
-            entries.append(Labelled(frames, now.directories.index(then.directories[label]), restored=True))
-    return entries
+        entries.append(Labelled(frames, label, restored=True))
+    return [*entries, *([now] if now.names and now != then else [])]
+
+
+def _classes_then(facts: dict[str, Any]) -> Classes:
+    """What labels stood for when their frames moved."""
+    return Classes(tuple(map(str, facts.get("classes", ()))), tuple(map(str, facts.get("directories", ()))))

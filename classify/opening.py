@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
-from storage.dataset import check_class_name, natural_key
+from storage.dataset import check_class_name
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.labels.given import DEFAULT
+from storage.labels.classes import DEFAULT
 from storage.labels.journal import Classes, Entry, Labelled
 from storage.png import PngReader
 from storage.recording import Recording
@@ -88,7 +88,7 @@ def classes_of_file(recording: Recording, most: int) -> Classes:
     """The classes that a recording in one file came with, for its labels to be corrected; the usual ones if not so."""
     if isinstance(recording, PngReader):
         return DEFAULT
-    found = sorted({label for label in recording.labels if label is not None}, key=natural_key)
+    found = recording.class_names
     if set(found) <= set(DEFAULT.directories) or len(found) > most:
         return DEFAULT
     try:

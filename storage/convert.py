@@ -17,6 +17,7 @@ from storage.errors import OptionError, StorageError
 from storage.extract import extract
 from storage.formats import Writer, find_format, open_recording, open_writer
 from storage.heads import read_head
+from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.given import labels_as_they_stand
 from storage.labels.journal import write_table
 from storage.movie import MovieReader
@@ -82,6 +83,7 @@ def convert(
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
+        classes = recorded_classes(recording)
         job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
         if movie:
             _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
@@ -93,7 +95,8 @@ def convert(
             if movie:
                 write_table(target, job.labels)
             elif row.name != "video":
-                row.load("write_labels")(temporary, job.labels)
+                row.load("write_labels")(temporary, job.labels, classes.directories)
+            keep_classes(target, classes)
         return len(recording)
 
 

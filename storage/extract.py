@@ -15,6 +15,7 @@ from typing import Any
 from storage.dataset import FRAME_NAME, class_directories, image_names, locate
 from storage.errors import StorageError
 from storage.formats import open_recording
+from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.given import labels_as_they_stand
 from storage.png import PngWriter
 from storage.recording import Recording
@@ -92,6 +93,9 @@ def extract(
         missing = [index for index in chosen if index not in present]
         times = None if times_from_fps is None else [round(n / times_from_fps * 1e9) for n in range(len(recording))]
         count = len(chosen) - len(missing)
+        if any(label is not None for label in labels):
+            target.mkdir(exist_ok=True)
+            keep_classes(target, recorded_classes(recording))
         for stretch, indices in _by_stretch(stretches(recording, other_times=times is not None), missing):
             writer = PngWriter(target)
             try:

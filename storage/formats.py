@@ -54,7 +54,8 @@ class Writer(Protocol[Encoded]):
         """Turn a frame into what `append` takes. Pure; safe to call from several threads at once.
 
         `label` is the frame's class, if it is known already. A format that keeps labels apart from the frames takes
-        none here; its module has ``write_labels(path, labels)``.
+        none here; its module has ``write_labels(path, labels, classes)``: the class of each frame, and all classes
+        in the order of their numbers, if it numbers them.
         """
 
     def append(self, encoded: Encoded) -> None:
@@ -259,12 +260,13 @@ def open_recording(path: Path | str, backend: str | None = None, *, track: str |
     return recording
 
 
-WriteLabels = Callable[[Sequence[str | None]], None]
+WriteLabels = Callable[[Sequence[str | None], Sequence[str]], None]
 
 
 def label_writer(path: Path, of_track: str = "") -> WriteLabels | None:
     """How a recording that is one file takes the class of each frame; None if its format has no way to, as a directory.
 
+    It is given the label of each frame and the classes in their order.
     `of_track` is `Recording.of_track`. For Raises, see the function ``write_labels`` in the format's module.
     """
     row = find_format(path)

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.atomic import lock_directory, rename_new, sync_directory, sync_filesystem
-from storage.dataset import class_directories, frame_name, image_names, next_number
+from storage.dataset import class_directories, frame_name, image_names, natural_key, next_number
 from storage.errors import StorageError, no_directory
 from storage.heads import Head, read_head
+from storage.labels.classes import classes_of_directory, keep_classes
+from storage.labels.journal import Classes, journal_path
 from storage.layout import SPLIT_WORDS
 from storage.sessions import read_sessions, write_sessions
 from storage.split import is_split
@@ -98,7 +100,8 @@ def merge(
     try:
         for directory in inputs:
             locks.append(_lock(directory))
-        frames = _frames(inputs, unlabelled)
+        classes = _classes_together([*([out] if out.exists() else []), *inputs])
+        frames = _frames(inputs, unlabelled, classes)
         merged = Merged(left_out={} if unlabelled else {str(path): len(image_names(path)) for path in inputs})
         out.mkdir(exist_ok=True)
         locks.append(_lock(out))
@@ -107,6 +110,7 @@ def merge(
             if directory.is_symlink():
                 raise StorageError(f"{directory} is a symbolic link; a class directory must lie in its data directory")
         _remove_temporaries(out)
+        keep_classes(out, classes)
         adding = _Adding(out, link, merged, _blocks(out, inputs, frames), locks[-1])
         for number, frame in enumerate(frames):
             adding.add(frame)
@@ -132,13 +136,15 @@ class _Frame:
     """A frame of an input."""
 
     data_dir: Path
+    directory: str
     class_name: str
+    """The directory of its class in the result."""
     name: str
     head: Head
 
     @property
     def path(self) -> str:
-        return os.path.join(self.data_dir, self.class_name, self.name)
+        return os.path.join(self.data_dir, self.directory, self.name)
 
 
 # ----------------------------------------------------------------------------------------------------------- the inputs
@@ -162,18 +168,46 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
         raise StorageError(f"{out} is split; take that back first: python -m storage split {out} --undo")
 
 
+def _classes_together(directories: Sequence[Path]) -> Classes:
+    """The classes of all of them by name, each in the directory that it has where it comes first.
+
+    A directory that is a number, and has got no name in its data directory, joins the class that has that number.
+    """
+    found: dict[str, str] = {}
+    unnamed: set[str] = set()
+    for data_dir in directories:
+        classes = classes_of_directory(data_dir)
+        for name, place in zip(classes.names, classes.directories, strict=True):
+            if name == place and (name.isdecimal() or not journal_path(data_dir).exists()):
+                unnamed.add(name)
+            elif name not in found and place in found.values():
+                other = next(one for one in found if found[one] == place)
+                raise StorageError(
+                    f"{data_dir / place} has the class {name!r}, elsewhere that is the directory of {other!r}; sort "
+                    f"one of them anew: python -m classify {data_dir} --undo (nothing was added)"
+                )
+            else:
+                found.setdefault(name, place)
+    more = sorted(unnamed - {*found, *found.values()}, key=natural_key)
+    return Classes((*found, *more), (*found.values(), *more))
+
+
 def _lock(directory: Path) -> int:
     return lock_directory(directory, f"{directory} is being recorded into or labelled; close that program first")
 
 
-def _frames(inputs: Sequence[Path], unlabelled: bool) -> list[_Frame]:
+def _frames(inputs: Sequence[Path], unlabelled: bool, classes: Classes) -> list[_Frame]:
     frames: list[_Frame] = []
+    place_of = dict(zip(classes.names, classes.directories, strict=True))
     for data_dir in inputs:
         before = len(frames)
+        own = classes_of_directory(data_dir)
+        name_of = dict(zip(own.directories, own.names, strict=True))
         for directory in [*([data_dir] if unlabelled else []), *class_directories(data_dir)]:
-            class_name = "" if directory == data_dir else directory.name
+            own_name = "" if directory == data_dir else directory.name
+            class_name = place_of.get(name_of[own_name], own_name) if own_name else ""
             for name in image_names(directory):
-                frames.append(_Frame(data_dir, class_name, name, read_head(directory / name)))
+                frames.append(_Frame(data_dir, own_name, class_name, name, read_head(directory / name)))
         if len(frames) == before:
             raise StorageError(f"{data_dir} has no labelled frames; label it first: python -m classify {data_dir}")
     return frames

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
+from storage.dataset import natural_key
 from storage.frame import Frame
 
 
@@ -41,6 +42,11 @@ class Recording(Sequence[Frame]):
     @abstractmethod
     def labels(self) -> Sequence[str | None]:
         """The class of each frame, None where it has none yet."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes of its labels, in the order of their numbers where it numbers them, else as directories come."""
+        return sorted({label for label in self.labels if label is not None}, key=natural_key)
 
     @property
     @abstractmethod

@@ -19,6 +19,10 @@ from storage.atomic import lock_directory
 from storage.dataset import SESSIONS_NAME, class_directories, image_names, natural_key, next_number
 from storage.errors import StorageError
 from storage.heads import Head, read_head
+from storage.labels.classes import classes_of_directory, keep_classes
+from storage.labels.given import labels_wait_beside
+from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
+from storage.labels.journal import Classes
 from storage.moves import Moved, complete, last_facts, move_files, undo
 from storage.sessions import close_interrupted, read_sessions, write_sessions
 from storage.stretches import GAP, TRAIN, VAL, divide
@@ -111,7 +115,8 @@ def split(
             return result
         facts = {"val": val, "gap": gap, "stretch": result.stretch, "seed": seed, "val_dir": beside.val_dir.name}
         try:
-            beside.begin(_ended_sessions(data_dir), with_gap=any(counts[GAP] for counts in result.counts.values()))
+            with_gap = any(counts[GAP] for counts in result.counts.values())
+            beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), with_gap=with_gap)
             move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
         finally:
             beside.clear()  # if nothing could be moved
@@ -184,13 +189,14 @@ class _Sides:
     def roots(self, data_dir: Path) -> tuple[Path, Path, Path]:
         return data_dir, self.val_dir, self.gap_dir
 
-    def begin(self, sessions: Sequence[dict[str, Any]], *, with_gap: bool) -> None:
-        """Make them, with the facts about the recordings whose frames they get."""
+    def begin(self, sessions: Sequence[dict[str, Any]], classes: Classes, *, with_gap: bool) -> None:
+        """Make them, with the facts about the recordings whose frames they get, and the names of the classes."""
         for directory in (self.val_dir, self.gap_dir)[: 1 + with_gap]:
             try:
                 directory.mkdir(exist_ok=True)
                 if sessions:
                     write_sessions(directory, sessions)
+                keep_classes(directory, classes)
             except OSError as error:
                 raise StorageError(f"{directory}: {error.strerror}; nothing was moved") from None
 
@@ -198,7 +204,8 @@ class _Sides:
         """Remove what is left of them when no frames are in them."""
         for directory in (self.val_dir, self.gap_dir):
             if _is_left_over(directory):
-                (directory / SESSIONS_NAME).unlink(missing_ok=True)
+                for name in (SESSIONS_NAME, LABELS_NAME):
+                    (directory / name).unlink(missing_ok=True)
                 directory.rmdir()
 
 
@@ -212,7 +219,13 @@ def _resolve(data_dir: Path) -> Path:
 
 def _is_left_over(directory: Path) -> bool:
     """Whether a directory holds nothing but what a split begins with, or ends with."""
-    return not directory.is_symlink() and directory.is_dir() and set(os.listdir(directory)) <= {SESSIONS_NAME}
+    if (
+        directory.is_symlink()
+        or not directory.is_dir()
+        or not set(os.listdir(directory)) <= {SESSIONS_NAME, LABELS_NAME}
+    ):
+        return False
+    return not labels_wait_beside(directory)
 
 
 # --------------------------------------------------------------------------------------------------------- the decision

@@ -14,7 +14,7 @@ from classify.labelling import Ended, Labelling, Work
 from classify.pictures import Pictures
 from classify.session import Session
 from classify.showing import Legend
-from storage.labels.given import DEFAULT
+from storage.labels.classes import DEFAULT
 from storage.labels.journal import Entry, LabelJournal
 from storage.png import PngReader
 from tests.labelled import record

@@ -10,7 +10,7 @@ import pytest
 
 from classify.keeping import Keeper, replay
 from classify.session import Session
-from storage.labels.given import DEFAULT
+from storage.labels.classes import DEFAULT
 from storage.labels.journal import LabelJournal
 
 FRAMES = 30

@@ -19,7 +19,8 @@ from storage import open_recording
 from storage.cli import main
 from storage.formats import open_writer
 from storage.frame import Frame
-from storage.labels.given import labels_as_they_stand, last_classes
+from storage.labels.classes import known_classes
+from storage.labels.given import labels_as_they_stand
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]
@@ -90,7 +91,7 @@ def test_a_directory_is_labelled_in_the_window_first(tmp_path: Path) -> None:
     assert main(["labels", str(tmp_path / "day1"), "--import", str(csv_of(LABELS, tmp_path / "given.csv"))]) == 0
     assert [entry.name for entry in (tmp_path / "day1").iterdir() if entry.is_dir()] == []
     with LabelJournal(journal_path(tmp_path / "day1")) as journal, open_recording(tmp_path / "day1") as recording:
-        classes = last_classes(journal.entries)
+        classes = known_classes(journal.entries)
         opened = open_frames(recording, classes, journal.entries, relabel=False)
         session = Session(len(opened.names), opened.labels)
         replay(session, opened.names, journal.entries)

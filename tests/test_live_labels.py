@@ -25,7 +25,8 @@ from classify.opening import open_frames
 from classify.session import NONE, Session
 from pi_capture import Recorder
 from storage import open_recording
-from storage.labels.given import labels_as_they_stand, last_classes
+from storage.labels.classes import known_classes
+from storage.labels.given import labels_as_they_stand
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import LiveJournal, adopt, live_path
 from tests.live import sensor
@@ -101,7 +102,7 @@ def recording(target: Path, *options: object) -> list[str]:
 def shown_by_classify(path: Path) -> list[str | None]:
     """The labels that the window would open with, at the positions of the frames."""
     with LabelJournal(journal_path(path)) as journal, open_recording(path) as frames:
-        classes = last_classes(journal.entries)
+        classes = known_classes(journal.entries)
         opened = open_frames(frames, classes, journal.entries, relabel=False)
         session = Session(len(opened.names), opened.labels)
         replay(session, opened.names, journal.entries)

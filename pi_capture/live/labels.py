@@ -178,21 +178,19 @@ class LiveLabels:
         return None if label is None or self._classes is None else self._classes.directories[label]
 
     def _choose_classes(self) -> Classes:
-        """These classes; they have to be those of the labels that are in the journal already."""
-        from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
+        """These classes, in the directories that they have already."""
+        from storage.labels.classes import choose_classes, known_classes, labels_in_use
+        from storage.labels.journal import LabelJournal, journal_path
 
         with LabelJournal(journal_path(self._target)) as journal:
-            told = [entry for entry in journal.entries if isinstance(entry, Classes)]
-            waiting = any(isinstance(entry, Labelled) for entry in journal.entries)
-        if told and told[-1].names == self.names:
-            return told[-1]
-        if waiting:
-            before = f"--live-labels {','.join(told[-1].names)}" if told else "other classes"
-            raise UsageError(
-                f"--live-labels: {self._target} has labels of {before} that are not applied yet; "
-                "repeat those, or label with python -m classify and press S first"
-            )
-        return Classes(self.names, self.names)
+            entries = journal.entries
+        known = known_classes(entries)
+        by_name = None if known.names else True
+        in_use = labels_in_use(self._target)
+        try:
+            return choose_classes(self._target, entries, self.names, in_use=in_use, by_name=by_name)
+        except StorageError as error:
+            raise UsageError(f"{error}; as before: --live-labels {','.join(known.names)}") from None
 
 
 def class_names(text: str) -> tuple[str, ...]:

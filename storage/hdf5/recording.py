@@ -142,8 +142,10 @@ def repair(path: Path) -> str | None:
     )
 
 
-def write_labels(path: Path, labels: Sequence[str | None]) -> None:
+def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = ()) -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+
+    The classes are numbered in the order of `classes`; after these come others that frames have.
 
     Raises
     ------
@@ -152,7 +154,8 @@ def write_labels(path: Path, labels: Sequence[str | None]) -> None:
     ValueError
         There are not as many labels as frames.
     """
-    classes = sorted({label for label in labels if label is not None}, key=natural_key)
+    others = {label for label in labels if label is not None} - set(classes)
+    classes = [*dict.fromkeys(classes), *sorted(others, key=natural_key)]
     if len(classes) > MOST_CLASSES:
         raise StorageError(f"{path}: {len(classes)} classes are more than the {MOST_CLASSES} that have room")
     numbers = {name: struct.pack("<h", number) for number, name in enumerate(classes)}
@@ -229,10 +232,18 @@ class TableRecording(Recording):
     def labels(self) -> list[str | None]:
         if not self._rows:
             return []
-        classes = self._table.attributes("label").get("classes", [])
-        names = dict(enumerate(classes)) if isinstance(classes, list) else {}
+        names = dict(enumerate(self._classes))
         numbers = struct.unpack(f"<{self._rows}h", self._table.values("label"))
         return [None if number < 0 else names.get(number, str(number)) for number in numbers]
+
+    @property
+    def class_names(self) -> list[str]:
+        return [*self._classes, *(name for name in super().class_names if name not in self._classes)]
+
+    @property
+    def _classes(self) -> list[str]:
+        classes = self._table.attributes("label").get("classes", []) if self._rows else []
+        return classes if isinstance(classes, list) else []
 
     @property
     def timestamps_ns(self) -> Sequence[int]:

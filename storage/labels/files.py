@@ -17,7 +17,8 @@ from storage.atomic import rename_new, sync_directory, write_new
 from storage.dataset import check_class_name
 from storage.errors import StorageError
 from storage.formats import label_writer, open_recording
-from storage.labels.given import DEFAULT, frame_names, labels_as_they_stand, last_classes, replay
+from storage.labels.classes import DEFAULT, known_classes, recorded_classes
+from storage.labels.given import frame_names, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
 from storage.labels.live import adopt
@@ -57,9 +58,7 @@ def find_intervals(path: Path, *, track: str | int | None = None) -> list[Interv
     StorageError
         It can't be read.
     """
-    adopt(path)
-    with open_recording(path, track=track) as recording:
-        return to_intervals(elapsed_ns(recording.timestamps_ns), labels_as_they_stand(recording), 1)
+    return to_intervals(*_times_and_names(path, track), 1)
 
 
 def export_labels(path: Path, target: Path, *, track: str | int | None = None) -> int:
@@ -84,9 +83,7 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
     notation = _notation(target)
     if os.path.lexists(target):
         raise StorageError(f"{target} exists; choose another name")
-    adopt(path)
-    with open_recording(path, track=track) as recording:
-        times, labels = elapsed_ns(recording.timestamps_ns), labels_as_they_stand(recording)
+    times, labels = _times_and_names(path, track)
     intervals = to_intervals(times, labels, notation.step_ns)
     text = notation.write(intervals)
     try:
@@ -100,6 +97,15 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
         )
     _write(target, text)
     return len(intervals)
+
+
+def _times_and_names(path: Path, track: str | int | None) -> tuple[list[int], list[str | None]]:
+    """When each frame was taken, and the name of its class: the number of a directory says nothing elsewhere."""
+    adopt(path)
+    with open_recording(path, track=track) as recording:
+        classes = recorded_classes(recording)
+        names: dict[str | None, str] = dict(zip(classes.directories, classes.names, strict=True))
+        return elapsed_ns(recording.timestamps_ns), [names.get(label) for label in labels_as_they_stand(recording)]
 
 
 def import_labels(path: Path, source: Path, *, replace: bool = False, track: str | int | None = None) -> Imported:
@@ -133,11 +139,14 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
         with open_recording(path, track=track) as recording:
             times, names = elapsed_ns(recording.timestamps_ns), frame_names(recording)
             before, in_file = replay(recording, journal.entries), list(recording.labels)
+            in_order = recording.class_names
         try:
             intervals = _checked(notation.parse(text), times)
         except IntervalError as error:
             raise StorageError(f"{source}: {error}") from None
-        wanted, empty = to_labels(times, intervals)
+        known = known_classes(journal.entries)
+        named, empty = to_labels(times, intervals)
+        wanted = _directories(source, named, known)
         if not replace:
             _refuse_conflicts(path, times, before, wanted)
             wanted = [new if new is not None else old for new, old in zip(wanted, before, strict=True)]
@@ -146,9 +155,9 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
         if write is None:
             _keep_waiting(path, names, journal, before, wanted)
         elif changed or wanted != in_file:  # those that waited in the journal, as live labels do, go in too
-            classes = last_classes(journal.entries)
-            write(wanted)
-            journal.clear(*([classes] if classes != DEFAULT else []))
+            found = (label for label in wanted if label is not None)
+            write(wanted, list(dict.fromkeys([*(in_order if any(in_file) else ()), *known.directories, *found])))
+            journal.clear(*([known] if known.names and known != DEFAULT else []))
     return Imported(sum(label is not None for label in wanted), changed, empty, write is None)
 
 
@@ -236,6 +245,15 @@ def _refuse_conflicts(
         )
 
 
+def _directories(source: Path, names: Sequence[str | None], known: Classes) -> list[str | None]:
+    """What the recording calls the classes that a file names."""
+    called = dict(zip(known.names, known.directories, strict=True))
+    for name in {name for name in names if name is not None and name not in called} & set(known.directories):
+        here = known.names[known.directories.index(name)]
+        raise StorageError(f"{source} has class {name!r}, which is called {here!r} here; write that in the file")
+    return [None if name is None else called.get(name, name) for name in names]
+
+
 def _keep_waiting(
     path: Path,
     names: Sequence[str],
@@ -261,10 +279,9 @@ def _keep_waiting(
 
 def _classes_with(path: Path, journal: LabelJournal, labels: Sequence[str]) -> Classes:
     """The classes of the journal, and after them those that it lacks."""
-    known = any(isinstance(entry, Classes | Labelled) for entry in journal.entries)
-    classes = last_classes(journal.entries)
-    if not known and not set(labels) <= set(DEFAULT.directories):
-        classes = Classes((), ())
+    classes = known_classes(journal.entries)
+    if not classes.names and set(labels) <= set(DEFAULT.directories):
+        classes = DEFAULT
     more = tuple(label for label in labels if label not in classes.directories)
     if len(classes.directories) + len(more) > MAX_LABEL + 1:
         raise StorageError(

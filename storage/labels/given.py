@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
+from storage.labels.classes import known_classes, renumbered
 from storage.labels.journal import (
-    Classes,
     Entry,
     LabelJournal,
     Labelled,
@@ -18,9 +18,6 @@ from storage.labels.journal import (
 )
 from storage.png import PngReader
 from storage.recording import Recording
-
-DEFAULT = Classes(tuple("01234"), tuple("01234"))
-"""The classes of whoever names none."""
 
 
 def frame_names(recording: Recording) -> list[str]:
@@ -60,23 +57,18 @@ def waiting(entries: Sequence[Entry]) -> bool:
     return any(isinstance(entry, Labelled) for entry in entries)
 
 
-def last_classes(entries: Sequence[Entry]) -> Classes:
-    """What the labels in a journal stand for."""
-    return next((entry for entry in reversed(entries) if isinstance(entry, Classes)), DEFAULT)
-
-
 def replay(recording: Recording, entries: Iterable[Entry]) -> list[str | None]:
     """The labels of a recording after all that a journal says."""
     entries = list(entries)
-    directories = last_classes(entries).directories
+    known = known_classes(entries)
     labels = list(recording.labels)
     positions = {name: position for position, name in enumerate(frame_names(recording))} if waiting(entries) else {}
     done: list[list[Change]] = []
     undone: list[list[Change]] = []
-    for entry in entries:
+    for entry in renumbered(entries, known):
         match entry:
             case Labelled(frames, number, _, joined, restored):
-                label = directories[number] if number is not None and number < len(directories) else None
+                label = None if number is None else known.directories[number]
                 places = [positions[name] for name in from_runs(frames) if name in positions]
                 changes = [(place, labels[place], label) for place in places]
                 if not restored:

@@ -445,8 +445,10 @@ class VideoWriter:
         self._fd = -1
 
 
-def write_labels(path: Path, labels: Sequence[str | None], *, of_track: str = "") -> None:
+def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+
+    A video names the class of a stretch and has no numbers for `classes`.
 
     Those of a video that another program made go into a table beside it (`storage.labels.journal.write_table`), which
     is called after its track too, if that is not the first one (`storage.recording.Recording.of_track`).

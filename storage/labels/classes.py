@@ -1,0 +1,225 @@
+"""Which class a label means: by its name, whatever number or directory it had, from one start to the next.
+
+A number in a label journal means what the last line of classes above it says. So names may come in another order later
+on: what was labelled before keeps its class. A class that has never got a name is called as its number, and its
+directory too; it takes the name that its key is given first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from itertools import count, pairwise
+from pathlib import Path
+
+from storage.dataset import class_directories, natural_key
+from storage.errors import StorageError
+from storage.formats import open_recording
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
+from storage.recording import Recording
+
+DEFAULT = Classes(tuple("01234"), tuple("01234"))
+"""The classes of whoever names none."""
+
+_Class = tuple[str, str]
+"""The name and the directory of a class."""
+
+
+def known_classes(entries: Sequence[Entry]) -> Classes:
+    """Every class that a journal knows: those of its last line of classes, then others that labels in it have.
+
+    No two have one name or one directory. There are none where the journal has neither classes nor labels.
+    """
+    if not any(isinstance(entry, Classes | Labelled) for entry in entries):
+        return Classes((), ())
+    last = next((entry for entry in reversed(entries) if isinstance(entry, Classes)), DEFAULT)
+    known = dict(zip(last.names, last.directories, strict=True))
+    for name, directory in _waiting(entries):
+        if name not in known:
+            known[name] = directory if directory not in known.values() else _free_number(known.values())
+    return Classes(tuple(known), tuple(known.values()))
+
+
+def renumbered(entries: Sequence[Entry], classes: Classes) -> Sequence[Entry]:
+    """What a journal says, with the numbers that the classes of its labels have in `classes`; None for one it lacks."""
+    numbers = {name: number for number, name in enumerate(classes.names)}
+    tables = iter([[numbers.get(name) for name, _ in line] for line in _meanings([*_lines(entries), classes])])
+    table = next(tables)
+    found: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, Classes):
+            table = next(tables)
+        elif isinstance(entry, Labelled) and entry.label is not None and table[entry.label] != entry.label:
+            found.append(replace(entry, label=table[entry.label]))
+            continue
+        found.append(entry)
+    return found
+
+
+def choose_classes(
+    path: Path,
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    *,
+    in_use: Collection[str] = (),
+    by_name: bool | None = None,
+) -> Classes:
+    """Match the names that are asked for with the classes that a recording has.
+
+    Parameters
+    ----------
+    path : path
+        The recording, for the error.
+    entries : sequence of Entry
+        Its label journal.
+    names : sequence of str
+        The classes of the keys 0, 1 …
+    in_use : collection of str
+        The labels that frames have already: of a data directory, its class directories.
+    by_name : bool, optional
+        New classes are to lie in directories of their names, or in numbered ones; by default as those that are known.
+
+    Raises
+    ------
+    StorageError
+        Labels have a class that is not asked for, or frames lie in another directory than `by_name` would give them.
+    """
+    known = known_classes(entries)
+    places = dict(zip(known.names, known.directories, strict=True))
+    places |= {label: label for label in in_use if label not in places.values() and label not in places}
+    _refuse_missing(path, places, {name for name, _ in _waiting(entries)}, in_use, names)
+    named = by_name
+    if named is None:
+        named = any(not place.isdecimal() for name, place in places.items() if name in known.names or name in names)
+    directories: list[str] = []
+    taken = {directory for name, directory in places.items() if name in names or name != directory}
+    for number, name in enumerate(names):
+        place = places.get(name)
+        if place is not None and by_name is not None and (place == name) != by_name and not name.isdecimal():
+            if place in in_use:
+                raise StorageError(f"{path}: frames of class {name!r} are in {place!r} already; leave --class-dirs out")
+            place = None
+        if place is None:
+            place = name if named or name.isdecimal() else str(number)
+            if place in taken or place in directories:
+                place = _free_number({*taken, *directories, *in_use, *names, *map(str, range(len(names)))})
+        directories.append(place)
+    return Classes(tuple(names), tuple(directories))
+
+
+def _refuse_missing(
+    path: Path, places: dict[str, str], waiting: Collection[str], in_use: Collection[str], names: Sequence[str]
+) -> None:
+    """Raise StorageError if a class would lose its name, and labels of it would get another's."""
+    for name, directory in places.items():
+        is_number = name == directory and name in map(str, range(MAX_LABEL + 1))
+        if name in names or (is_number and int(name) < len(names) and names[int(name)] not in places):
+            continue
+        if name in waiting:
+            what = f"has labels of class {name!r} that are not applied yet"
+        elif directory in in_use and directory != name:
+            what = f"has frames of class {name!r} in {directory!r}"
+        else:
+            continue
+        way = f"give {int(name) + 1} classes or more" if is_number else f"give {name!r} a place among them"
+        raise StorageError(f"{path} {what}, and the classes asked for lack it; {way} (nothing was changed)")
+
+
+def _free_number(taken: Collection[str]) -> str:
+    return next(number for number in map(str, count()) if number not in taken)
+
+
+def _lines(entries: Iterable[Entry]) -> list[Classes]:
+    return [DEFAULT, *(entry for entry in entries if isinstance(entry, Classes))]
+
+
+def _waiting(entries: Sequence[Entry]) -> dict[_Class, None]:
+    """The classes of the labels in a journal, in the order of their first labels."""
+    meanings = iter(_meanings(_lines(entries)))
+    line = next(meanings)
+    found: dict[_Class, None] = {}
+    for entry in entries:
+        if isinstance(entry, Classes):
+            line = next(meanings)
+        elif isinstance(entry, Labelled) and entry.label is not None:
+            found[line[entry.label]] = None
+    return found
+
+
+def _meanings(lines: Sequence[Classes]) -> list[list[_Class]]:
+    """What each number means below each line of classes, with the names that numbers got further down."""
+    found = [_classes(lines[-1])]
+    for line, later in reversed(list(pairwise(lines))):
+        below = found[-1]
+        names_below = [name for name, _ in _classes(later)]
+        meant = _classes(line)
+        for number, (name, directory) in enumerate(meant):
+            if not name == directory == str(number):
+                continue
+            if name in names_below:
+                meant[number] = below[names_below.index(name)]
+            elif names_below[number] not in line.names:
+                meant[number] = below[number]
+        found.append(meant)
+    return found[::-1]
+
+
+def _classes(line: Classes) -> list[_Class]:
+    """A class for each key, also for those that have none."""
+    given = list(zip(line.names, line.directories, strict=True))
+    return given + [(str(number), str(number)) for number in range(len(given), MAX_LABEL + 1)]
+
+
+# ------------------------------------------------------------------------------------- from one recording to another
+
+
+def recorded_classes(recording: Recording) -> Classes:
+    """The classes of a recording in their order: those that the journal beside it knows, and others that frames have.
+
+    Raises
+    ------
+    StorageError
+        The journal is damaged, or a window has it open.
+    """
+    return _with_labels(journal_path(recording.path, recording.of_track), recording.class_names)
+
+
+def classes_of_directory(data_dir: Path) -> Classes:
+    """The same of a data directory, which need not be opened for it."""
+    return _with_labels(journal_path(data_dir), labels_in_use(data_dir))
+
+
+def _with_labels(path: Path, labels: Sequence[str]) -> Classes:
+    entries: list[Entry] = []
+    if path.exists():
+        with LabelJournal(path) as journal:
+            entries = journal.entries
+    known = known_classes(entries)
+    more = tuple(label for label in labels if label not in known.directories)
+    return Classes((*known.names, *more), (*known.directories, *more))
+
+
+def labels_in_use(path: Path) -> list[str]:
+    """The classes that frames of a recording have, journal aside; none if there is no recording yet."""
+    if path.is_dir():
+        return [directory.name for directory in class_directories(path)]
+    if not path.exists():
+        return []
+    with open_recording(path) as recording:
+        return recording.class_names
+
+
+def keep_classes(path: Path, classes: Classes) -> None:
+    """Write down what the labels of a new recording mean, where these don't say it themselves; durable on return.
+
+    Raises
+    ------
+    StorageError
+        The journal can't be written.
+    """
+    if classes.names == classes.directories and list(classes.names) == sorted(classes.names, key=natural_key):
+        return
+    with LabelJournal(journal_path(path)) as journal:
+        if known_classes(journal.entries) != classes:
+            journal.append(classes)
+            journal.sync()
