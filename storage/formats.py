@@ -115,7 +115,11 @@ MOVIES = (
 VIDEO = ("storage.video.writer", "VideoWriter", "open_video")
 FORMATS = (
     Format("png", "", "storage.png", "PngWriter", "PngReader"),
-    Format("hdf5", ".h5", "storage.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
+    Format(
+        *("hdf5", ".h5", "storage.hdf5.writer", "Hdf5Writer", "Hdf5Reader"),
+        options=("compression",),
+        reads_tracks=True,
+    ),
     Format(
         *("features", ".features.h5", "storage.features", "FeaturesWriter", "FeaturesReader"),
         options=("weights",),
