@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureRows", "FeaturesReader", "FeaturesWriter", "repair", "write_labels"]
 
-ROWS = 64  # 64 KiB a chunk
+ROWS = 16  # 16 KiB a chunk: what a damaged byte costs
 FORMAT = "pi_capture features"
 ABOUT = ("network", "weights_sha256", "preprocessing")
 NO_PICTURES = "{} keeps features and no pictures; use a recording that has them"

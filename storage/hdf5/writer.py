@@ -33,7 +33,7 @@ from storage.dataset import natural_key
 from storage.errors import OptionError, StorageError
 from storage.formats import open_recording
 from storage.frame import Frame
-from storage.hdf5.reader import FRAMES, Hdf5Reader
+from storage.hdf5.reader import FRAMES, Hdf5Reader, fletcher32
 from storage.hdf5.recording import VERSION, Hdf5Recording, Layout, damage_told, dataset_in, text_crc32
 from storage.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.labels.journal import write_table
@@ -315,29 +315,6 @@ class Hdf5Writer(RecordingWriter):
         if self._transaction.failure is not None:
             frames.set_extent((self._rows, *self._shape))
             raise self._transaction.failure
-
-
-def fletcher32(data: Bytes) -> int:
-    """The checksum that HDF5's filter of this name puts behind a chunk, little-endian.
-
-    Sums of 16-bit words modulo 65535, in the byte order that libhdf5 has used since 1.6.3 (`H5_checksum_fletcher32`).
-    """
-    view = memoryview(data).cast("B")
-    even = len(view) - len(view) % 2
-    words = np.frombuffer(view[:even], ">u2")
-    if even < len(view):
-        words = np.append(words, view[-1] << 8)
-    sums, weighted = 0, 0
-    for start in range(0, len(words), 65536):  # so that 64 bits are enough
-        part = words[start : start + 65536].astype(np.uint64)
-        weighted += sums * len(part) + int(part @ np.arange(len(part), 0, -1, dtype=np.uint64))
-        sums += int(part.sum())
-    return _folded(weighted) << 16 | _folded(sums)
-
-
-def _folded(value: int) -> int:
-    """Modulo 65535, with 65535 for every multiple of it but 0 itself."""
-    return (value - 1) % 65535 + 1 if value else 0
 
 
 def _size(shape: tuple[int, ...]) -> str:
