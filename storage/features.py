@@ -15,7 +15,7 @@ import numpy as np
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.hdf5.recording import Hdf5Recording, Layout, as_text, damage_told, described
-from storage.hdf5.writer import RecordingWriter, Row, encode_metadata, extend, repair, write_labels
+from storage.hdf5.writer import BESIDE_BYTES, RecordingWriter, Row, encode_metadata, extend, repair, write_labels
 from storage.mobilenet.extractor import Extractor
 from storage.mobilenet.weights import FEATURES, NETWORK, PREPROCESSING
 
@@ -45,6 +45,8 @@ class FeaturesWriter(RecordingWriter):
         The file can't be written to, is something else or made with another extractor, or another recorder has it; or
         there are no such weights.
     """
+
+    _bytes_of_row = BESIDE_BYTES + 4 * FEATURES
 
     def __init__(self, target: Path, weights: str | Path | None = None) -> None:
         self._made_by: dict[str, str] | None = None

@@ -133,7 +133,7 @@ def _checked(data: bytes) -> memoryview:
     return content
 
 
-def fletcher32(data: bytes | memoryview) -> int:
+def fletcher32(data: bytes | bytearray | memoryview) -> int:
     """The checksum that HDF5's filter of this name puts behind a chunk, little-endian.
 
     Two sums of big-endian 16-bit words modulo 65535: of the words, and of those sums as they grow, in which a word

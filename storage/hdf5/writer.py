@@ -49,7 +49,8 @@ WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15
 FORMAT = "pi_capture recording"
 ROWS = 1024  # rows in a chunk of a column whose rows are small
 WAITING_BYTES = 32_000_000  # that wait in memory, at most, while a sync waits for the disk
-FLUSH_ROWS = 512  # what libhdf5 may hold of the columns: small enough to have room in the reserve
+FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
+BESIDE_BYTES = 32  # what a row takes in the columns beside the format's own, without its text
 MOST_CLASSES = 4000  # what has room in an attribute
 NEWEST = ("v110", "v110")  # every header and index with a checksum, and nothing that HDF5 1.10 can't read
 
@@ -83,6 +84,9 @@ class RecordingWriter(ABC):
         The file can't be written to, is something else, or another recorder has it.
     """
 
+    _bytes_of_row = BESIDE_BYTES
+    """What a row takes in columns; a format adds what it keeps in such."""
+
     def __init__(self, target: Path, content: str) -> None:
         self._target = target
         self._content = content
@@ -91,6 +95,7 @@ class RecordingWriter(ABC):
         self._waiting: deque[Row] = deque()
         self._waiting_bytes = self._bytes = 0
         self._columns: list[Row] = []  # stored, but for what is small
+        self._column_bytes = 0
         self._rows = self._first = self._durable = 0
         try:
             with self._reader() as recording:  # before anything is changed
@@ -164,8 +169,12 @@ class RecordingWriter(ABC):
                 raise
             self._columns.append(row)
             self._rows += 1
-            if len(self._columns) >= FLUSH_ROWS:
+            self._column_bytes += self._bytes_of_row + len(row.metadata)
+            if self._column_bytes > FLUSH_BYTES:
                 self._store_columns()
+                if self._transaction.failure is not None:  # there is room for these in the reserve, but for no more
+                    self._waiting.clear()
+                    raise self._transaction.failure
 
     def _store(self, row: Row) -> None:  # noqa: B027  # a format whose rows are small has nothing to do
         """Store what is large of a frame."""
@@ -179,7 +188,7 @@ class RecordingWriter(ABC):
             if "metadata_crc32" in self._file:  # not in recordings of the first versions
                 extend(self._file["metadata_crc32"], first, [zlib.crc32(row.metadata) for row in rows])
             self._file["label"].resize(self._rows, axis=0)
-            self._columns = []
+            self._columns, self._column_bytes = [], 0
             self._file.flush()
 
     def sync(self) -> int:
