@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import pytest
 from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
 from storage.hdf5.writer import Hdf5Reader, Hdf5Writer, write_labels
+from storage.verify import find_broken
 
 
 def picture(n: int, size: tuple[int, int] = (16, 12)) -> np.ndarray:
@@ -453,3 +457,176 @@ def test_damage_anywhere_is_told_or_harmless(tmp_path: Path) -> None:
             assert str(error).startswith(str(path)) and "\n" not in str(error)
             told += 1
     assert 100 < told < 400
+
+
+# ------------------------------------------------------------------------------------------- what other programs made
+
+
+PICTURES = np.random.default_rng(5).integers(0, 256, (7, 9, 11, 3), np.uint8)
+FORMS: dict[str, tuple[np.ndarray, dict[str, Any], np.ndarray]] = {
+    "contiguous": (PICTURES, {}, PICTURES),
+    "several frames a chunk": (PICTURES, {"chunks": (3, 4, 11, 3), "compression": "lzf", "shuffle": True}, PICTURES),
+    "checksum": (PICTURES, {"chunks": (2, 9, 11, 3), "compression": "gzip", "fletcher32": True}, PICTURES),
+    "one channel": (PICTURES[..., :1], {"chunks": True}, PICTURES[..., :1].repeat(3, axis=3)),
+    "grey": (PICTURES[..., 1], {}, PICTURES[..., 1:2].repeat(3, axis=3)),
+    "floats": (PICTURES / np.float32(255), {"chunks": (1, 9, 11, 3)}, PICTURES),
+    "doubles": (PICTURES[..., 0] / 255, {}, PICTURES[..., :1].repeat(3, axis=3)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("version", ["earliest", "v110"])
+def test_any_hdf5_file_with_pictures_opens(tmp_path: Path, form: str, version: str) -> None:
+    path = tmp_path / "theirs.h5"
+    data, options, expected = FORMS[form]
+    with h5py.File(path, "w", libver=(version, "v110")) as file:
+        file.create_dataset("train/images", data=data, **options)
+        file["answers"] = np.arange(7)
+    before = path.read_bytes()
+    with open_recording(path) as recording:
+        assert recording.size == "11x9" and recording.labels == [None] * 7
+        assert all(np.array_equal(frame.pixels, expected[n]) for n, frame in enumerate(recording))
+    write_labels(path, ["a", None] * 3 + ["b"])  # beside it
+    assert open_recording(path).labels == ["a", None] * 3 + ["b"] and path.read_bytes() == before
+    assert "another program" in one_line(path, Recorder)
+    done = storage_command("convert", path, tmp_path / "ours.h5")
+    assert done.returncode == 1 and "no times; give --fps" in done.stderr
+    assert storage_command("convert", path, tmp_path / "ours.h5", "--fps", "10").returncode == 0
+    with open_recording(tmp_path / "ours.h5") as recording:
+        assert np.array_equal(recording[3].pixels, expected[3]) and recording.timestamps_ns[3] == 300_000_000
+
+
+def test_of_several_datasets_of_pictures_one_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.h5"
+    with h5py.File(path, "w") as file:
+        file["left"], file["deep/right"] = PICTURES, PICTURES[::-1]
+    assert "--dataset NAME" in (told := one_line(path)) and "left" in told and "deep/right" in told
+    with open_recording(path, track="deep/right") as recording:
+        assert np.array_equal(recording[0].pixels, PICTURES[6])
+        assert np.array_equal(pickle.loads(pickle.dumps(recording))[0].pixels, PICTURES[6])
+    assert "no dataset" in one_line(path, lambda path: open_recording(path, track="up"))
+    assert storage_command("extract", path, tmp_path / "out", "--dataset", "left").returncode == 0
+    assert np.array_equal(open_recording(tmp_path / "out")[0].pixels, PICTURES[0])
+
+
+def test_floats_that_are_no_pictures_are_told(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file["images"] = PICTURES.astype(np.float32)
+    with pytest.raises(StorageError, match=r"frame 0.*values from 0\.0 to 25\d"):
+        open_recording(tmp_path / "theirs.h5").read(0)
+
+
+@pytest.mark.parametrize("how", ["copy", "h5repack", "other chunks"])
+def test_copies_of_ours_open(tmp_path: Path, how: str) -> None:
+    path, copy = tmp_path / "day1.h5", tmp_path / "copy.h5"
+    record(path, range(70))
+    write_labels(path, ["b", "a"] * 35, ["b", "a"])
+    if how == "copy":
+        with h5py.File(path) as source, h5py.File(copy, "w") as target:
+            for name in source:
+                source.copy(name, target)
+            target.attrs.update(source.attrs)
+    else:
+        options = (
+            ["-l", "frames:CHUNK=16x12x8x3", "-f", "frames:SHUF", "-f", "frames:GZIP=5"] if "chunks" in how else []
+        )
+        subprocess.run(["h5repack", *options, path, copy], check=True, capture_output=True)
+    with open_recording(copy) as recording:
+        assert all(np.array_equal(frame.pixels, picture(n)) for n, frame in enumerate(recording))
+        assert recording.labels == ["b", "a"] * 35 and recording.class_names == ["b", "a"]
+        assert recording.metadata(1) == {"n": 1} and recording.timestamps_ns[1] == 33333333
+        for n in range(70):
+            recording.check(n)
+
+
+# ------------------------------------------------------------------------------------------------ damage, and commits
+
+
+def everything_in(path: Path) -> object:
+    with open_recording(path) as recording:
+        assert isinstance(recording, Hdf5Reader)
+        frames = [(frame.pixels.tobytes(), frame.timestamp_ns, frame.metadata) for frame in recording]
+        return frames, recording.labels, recording.sessions, recording.class_names
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate"])
+def test_no_byte_changes_unnoticed(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "day1.h5"
+    writer = Hdf5Writer(path, compression)
+    writer.describe({"camera": "a window", "lens": 2.8})
+    for n in range(9):
+        append(writer, n)
+    writer.close()
+    write_labels(path, ["door", None, "gate"] * 3, ["gate", "door"])
+    data, rng = path.read_bytes(), random.Random(compression)
+    before, noticed = everything_in(path), 0
+    for at in rng.sample(range(len(data)), 150):
+        harmed = bytearray(data)
+        harmed[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(harmed)
+        try:
+            broken = find_broken(path)[1]
+        except StorageError:
+            broken = ["all"]
+        noticed += bool(broken)
+        assert broken or everything_in(path) == before, f"byte {at}"
+    assert noticed > 50
+
+
+def test_an_open_during_a_commit_tries_again(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    writer = Hdf5Writer(path)
+    append(writer, 0)
+    writer.sync()
+    opened: list[int] = []
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.is_set():
+            with open_recording(path) as recording:
+                count = len(recording)
+                assert np.array_equal(recording[count - 1].pixels, picture(count - 1))
+                opened.append(count)
+
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(follow)
+        for n in range(1, 400):
+            append(writer, n)
+            writer.sync()
+        done.set()
+        following.result()
+    writer.close()
+    assert opened == sorted(opened) and len(set(opened)) > 5
+
+
+def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
+    """Killed between the two halves of a sync: what it had made durable is there, for others too after `verify`."""
+    path = tmp_path / "day1.h5"
+    program = f"""if 1:
+        import os
+        import storage.hdf5.transaction as transaction
+        from pathlib import Path
+        from storage.hdf5.writer import Hdf5Writer
+        from tests.test_hdf5 import append
+        writer = Hdf5Writer(Path({str(path)!r}))
+        for n in range(30):
+            append(writer, n)
+        real, syncs = os.fsync, []
+        def fsync(fd):
+            real(fd)
+            os.kill(os.getpid(), 9)
+        os.fsync = fsync
+        writer.sync()"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with Hdf5Reader(path) as recording:
+        assert len(recording) == 30 and recording.cut_bytes > 0
+        assert all(np.array_equal(frame.pixels, picture(frame.index)) for frame in recording)
+    done = storage_command("verify", path)
+    assert done.returncode == 0 and "30 frames, none broken" in done.stdout
+    with h5py.File(path) as file:
+        assert len(file["frames"]) == 30 and np.array_equal(file["frames"][29], picture(29))
+
+
+def storage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "storage", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

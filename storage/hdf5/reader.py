@@ -17,7 +17,7 @@ from isal import igzip_lib, isal_zlib
 
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.hdf5.recording import Hdf5Recording, described, why_unsafe
+from storage.hdf5.recording import LIBRARY_LOCK, Hdf5Recording, described, why_unsafe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +105,8 @@ class Hdf5Reader(Hdf5Recording):
         shape = self._frames.shape[1:]
         if not self._direct:
             return _as_rgb(self._frames[index])
-        mask, data = self._frames.id.read_direct_chunk((index, *(0,) * len(shape)))
+        with LIBRARY_LOCK:
+            mask, data = self._frames.id.read_direct_chunk((index, *(0,) * len(shape)))
         if not mask and self._stored.deflated:
             data = _inflate(data, math.prod(shape))
         elif not mask and self._stored.checksum:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 
 from storage.atomic import is_locked
 from storage.errors import StorageError
@@ -40,9 +41,11 @@ from storage.strangers import parse_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LIBRARY_LOCK = phil
+"""h5py's own: libhdf5 is for one thread at a time, and h5py forgets to take the lock for direct chunks."""
 VERSION = 1
 COLUMNS = {"timestamp_ns": "int64", "label": "int16", "metadata": "text", "metadata_crc32": "uint32"}
-TRIES, PAUSE_SECONDS = 8, 0.02  # for an open that falls into a commit
+TRIES, PAUSE_SECONDS = 30, 0.01  # for an open that falls into a commit
 LARGEST_CHUNK = 300_000_000  # bytes, a frame of 100 million pixels; anything larger is taken for an attack
 LEAST_ENTRY = 8  # bytes that a chunk takes in an index
 MOST_ROWS_A_BYTE = 1000  # deflate makes a byte of a thousand, at best
@@ -97,8 +100,12 @@ class Hdf5Recording(Recording):
         for tries_left in reversed(range(TRIES)):
             try:
                 with damage_told(path):
-                    self._file, self.cut_bytes = open_file(path)
+                    self._file, end, size = open_file(path)
+                    self.cut_bytes = size - end
                     self._open()
+                    if being_written and has_changed(path, end):
+                        self._file.close()
+                        raise StorageError(f"{path} changes faster than it can be opened")
             except StorageError:
                 if not tries_left or not being_written:
                     raise
@@ -266,7 +273,7 @@ class Hdf5Recording(Recording):
 # ------------------------------------------------------------------------------------------------------ opening a file
 
 
-def open_file(path: Path) -> tuple[h5py.File, int]:
+def open_file(path: Path) -> tuple[h5py.File, int, int]:
     """Open a file of anybody's for reading, as its last commit left it.
 
     Each is opened through a file object of its own: libhdf5 takes two that it opens by name for one, and would show
@@ -276,7 +283,9 @@ def open_file(path: Path) -> tuple[h5py.File, int]:
     -------
     h5py.File
     int
-        Bytes after the last commit: what a crash cut off, or what is being recorded just now.
+        Where the last commit ends. What comes after it a crash has cut off, or is being recorded just now.
+    int
+        The size of the file.
 
     Raises
     ------
@@ -294,7 +303,13 @@ def open_file(path: Path) -> tuple[h5py.File, int]:
         raise StorageError(f"{path} is cut off: {size} bytes of {end if end < 1 << 63 else 'more'} are there")
     if not h5py.is_hdf5(path):
         raise StorageError(f"{path} is not an HDF5 file")
-    return h5py.File(TransactionFile(raw, log), "r"), 0 if end is None else size - end
+    return h5py.File(TransactionFile(raw, log), "r"), size if end is None else end, size
+
+
+def has_changed(path: Path, end: int) -> bool:
+    """Whether a commit has begun to change a file since it ended there; the superblock is what it changes first."""
+    with path.open("rb", buffering=0) as raw:
+        return stored_end(raw.fileno()) != end or read_log(raw.fileno()) is not None
 
 
 def dataset_in(file: h5py.File, name: str, path: Path) -> h5py.Dataset:

@@ -34,7 +34,7 @@ from storage.errors import OptionError, StorageError
 from storage.formats import open_recording
 from storage.frame import Frame
 from storage.hdf5.reader import FRAMES, Hdf5Reader, fletcher32
-from storage.hdf5.recording import VERSION, Hdf5Recording, Layout, damage_told, dataset_in, text_crc32
+from storage.hdf5.recording import LIBRARY_LOCK, VERSION, Hdf5Recording, Layout, damage_told, dataset_in, text_crc32
 from storage.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.labels.journal import write_table
 from storage.sessions import close_interrupted, new_session
@@ -158,26 +158,25 @@ class RecordingWriter(ABC):
 
     def _store_waiting(self) -> None:
         """Hand to libhdf5 what waits. Raises OSError if the disk has no room; then nothing waits any more."""
-        while self._waiting:
-            row = self._waiting.popleft()
-            self._waiting_bytes -= row.size
-            try:
-                self._store(row)
-            except BaseException:
-                self._waiting.clear()  # what follows a frame that is missing is not stored
-                self._waiting_bytes = 0
-                raise
-            self._columns.append(row)
-            self._rows += 1
-            self._column_bytes += self._bytes_of_row + len(row.metadata)
-            if self._column_bytes > FLUSH_BYTES:
-                self._store_columns()
-                if self._transaction.failure is not None:  # there is room for these in the reserve, but for no more
-                    self._waiting.clear()
-                    raise self._transaction.failure
+        try:
+            while self._waiting:
+                row = self._waiting.popleft()
+                self._waiting_bytes -= row.size
+                self._columns.append(self._store(row))
+                self._rows += 1
+                self._column_bytes += self._bytes_of_row + len(row.metadata)
+                if self._column_bytes > FLUSH_BYTES:
+                    self._store_columns()
+                    if self._transaction.failure is not None:  # these have room in the reserve, but no more have
+                        raise self._transaction.failure
+        except BaseException:
+            self._waiting.clear()  # what follows a frame that is missing is not stored
+            self._waiting_bytes = 0
+            raise
 
-    def _store(self, row: Row) -> None:  # noqa: B027  # a format whose rows are small has nothing to do
-        """Store what is large of a frame."""
+    def _store(self, row: Row) -> Row:
+        """Store what is large of a frame; returns what is left for the columns."""
+        return row
 
     def _store_columns(self) -> None:
         """Store what is small of the frames that came last."""
@@ -317,13 +316,15 @@ class Hdf5Writer(RecordingWriter):
             )
         self._append(row)
 
-    def _store(self, row: Row) -> None:
+    def _store(self, row: Row) -> Row:
         frames = self._file[FRAMES].id
         frames.set_extent((self._rows + 1, *self._shape))
-        frames.write_direct_chunk((self._rows, 0, 0, 0), row.content)
+        with LIBRARY_LOCK:
+            frames.write_direct_chunk((self._rows, 0, 0, 0), row.content)
         if self._transaction.failure is not None:
             frames.set_extent((self._rows, *self._shape))
             raise self._transaction.failure
+        return row._replace(content=None)
 
 
 def _size(shape: tuple[int, ...]) -> str:
