@@ -627,6 +627,43 @@ def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
         assert len(file["frames"]) == 30 and np.array_equal(file["frames"][29], picture(29))
 
 
+# ------------------------------------------------------------------------------------------- recordings of before h5py
+
+# By the toolkit's own writer of HDF5, as it was before h5py: 20 frames and their labels, then a session that was
+# killed after 26 frames had been synced. Frame n is all n, its time n µs; the odd ones have metadata.
+BEFORE_H5PY = Path(__file__).parent / "data" / "interrupted_without_h5py.h5"
+
+
+def test_recordings_of_before_h5py_open_and_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "old.h5"
+    shutil.copy(BEFORE_H5PY, path)
+
+    def check(frames: int, labels: list[str | None]) -> None:
+        with open_recording(path) as recording:
+            assert [frame.pixels.max() for frame in recording] == list(range(frames))
+            assert [frame.metadata for frame in recording] == [{"n": n} if n % 2 else {} for n in range(frames)]
+            assert list(recording.timestamps_ns) == [1000 * n for n in range(frames)] and recording.labels == labels
+            for n in range(frames):
+                recording.check(n)
+
+    check(26, ["door", None] * 10 + [None] * 6)
+    done = storage_command("verify", path)
+    assert done.returncode == 0 and "had been interrupted: its 26 frames are whole" in done.stdout + done.stderr
+    writer = Hdf5Writer(path)
+    for n in range(26, 200):
+        pixels = np.full((6, 8, 3), n, np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, 1000 * n, {"n": n} if n % 2 else {})))
+        if n % 20 == 0:
+            writer.sync()
+    writer.close()
+    write_labels(path, ["gate", "door"] * 100, ["gate", "door"])
+    check(200, ["gate", "door"] * 100)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["frames"][:, 0, 0, 0], np.arange(200))
+        sessions = json.loads(file.attrs["sessions"])
+    assert [(s["frames"], s["end"]) for s in sessions[1:2]] == [(6, "interrupted")] and sessions[2]["frames"] == 174
+
+
 def storage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "storage", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -142,6 +142,7 @@ class RecordingWriter(ABC):
         _grows(self._file, "metadata_crc32", "<u4", fletcher32=True)
         set_text(self._file, "format", name)
         self._file.attrs["version"] = VERSION
+        set_text(self._file["timestamp_ns"], "units", "ns")
         set_text(self._file["label"], "classes", [])
         for key, value in about.items():
             set_text(self._file[self._content], key, value)
