@@ -302,11 +302,15 @@ class VideoWriter:
                 return self._durable
             if self._sync_failed:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))  # what that took may be lost, and later syncs lie
+            assert self._muxer is not None
+            with self._lock:
+                reached = self._muxer.reached
             try:
                 os.fsync(self._fd)
             except OSError:
                 self._sync_failed = True
                 raise
+            self._muxer.synced(reached)
             if self._hidden is not None:
                 self._path = publish(self._hidden, self._path)
                 self._hidden = None
