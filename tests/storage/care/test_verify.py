@@ -9,6 +9,7 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -341,3 +342,16 @@ def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.Captur
     assert main(["verify", str(path)]) == 3
     assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
     assert path.read_bytes() == data
+
+
+def test_a_damaged_label_in_a_video_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "day1.mkv"
+    with closing(VideoWriter(path)) as writer:
+        for n in range(8):
+            writer.append(writer.encode(Frame(picture(n), n, n * 10**7), "left" if n in (2, 3) else None))
+    data = path.read_bytes()
+    at = data.index(b"\xa1\x10\x00\x00\x08\x82\x00\x00\x00left") + 9  # a block of track 2
+    path.write_bytes(data[:at] + b"d" + data[at + 1 :])
+    assert main(["verify", str(path)]) == 3
+    told = capsys.readouterr().out
+    assert "the label in byte" in told and "8 frames, 1 broken" in told
