@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.formats.video.beside import DEFAULT_STEP_US, FileClock, LabelTrack, SampleTracks
+from storage.formats.video.clock import DEFAULT_STEP_US, FileClock
 from storage.formats.video.codecs import (
     CODECS,
     Encoder,
@@ -44,8 +44,10 @@ from storage.formats.video.file import (
     reserve,
     sessions_of,
 )
+from storage.formats.video.labels import LabelTrack
 from storage.formats.video.packets import PacketChain
 from storage.formats.video.reader import VideoReader, open_video
+from storage.formats.video.samples import SampleTracks
 from storage.frame import Frame, Packet
 from storage.labels.journal import write_table
 from storage.matroska.elements import Id
