@@ -47,6 +47,7 @@ SEARCH_BYTES = 1 << 16  # read at once, in search of the next cluster
 LEAST_EFFORT = 64_000_000  # bytes that all searches in a file may look at, beside twice its size
 MAX_TAGS_BYTES = 1 << 26
 SECTOR_BYTES = 512
+LEAST_BLOCK_BYTES = 32  # less than any cluster takes: no file can claim millions of blocks in a few bytes
 FRONT_BYTES = 512  # of a cluster: nearly always enough for all but its packet
 
 
@@ -320,14 +321,15 @@ class _Found:
         if not self._lost:
             return
         times, positions, keys = self._blocks.get(self._main, ([], [], []))
-        known = sum(at < checkpoint.position for at, _ in self._lost)
+        places = sum(at < checkpoint.position for at, _ in self._lost)
         missing = checkpoint.blocks - bisect_left(positions, checkpoint.position)
         rows = list(zip(positions, times, keys, strict=True))
         for at, end in sorted(self._lost, key=lambda lost: lost[0] - lost[1]):
             count = 1  # behind the checkpoint of a finished file
             if at < checkpoint.position:
-                count = max(0, min(missing, 1 + max(0, missing - known)))
-                missing, known = missing - count, known - 1
+                fitting = 1 + (end - at) // LEAST_BLOCK_BYTES
+                count = max(0, min(missing, 1 + max(0, missing - places), fitting))
+                missing, places = missing - count, places - 1
             rows += [(at + number, -1, False) for number in range(count)]
             if not count:
                 self.gaps.append((at, end))

@@ -13,7 +13,7 @@ from storage import Frame, SampleTrack, StorageError, open_recording
 from storage.cli import main
 from storage.formats.video.writer import VideoReader, VideoWriter, write_labels
 from storage.matroska import checkpoint
-from storage.matroska.checkpoint import MAGIC, last_checkpoint
+from storage.matroska.checkpoint import MAGIC, Checkpoint, checkpoint_element, last_checkpoint
 from storage.matroska.reader import read_head
 
 FRAMES, SYNCED, LABELLED = 60, 48, range(30, 40)
@@ -102,6 +102,22 @@ def test_damage_to_a_checkpoint_costs_no_frame(tmp_path: Path, codec: str) -> No
             for bit in (1, 0x80):
                 damaged.write_bytes(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
                 assert whole_frames(damaged) == list(range(FRAMES)), (at - begin, bit)
+
+
+def test_a_checkpoint_that_claims_too_much(tmp_path: Path) -> None:
+    path = tmp_path / "day1.mkv"
+    ends = killed(path)
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        head = read_head(file.fileno())
+    assert head is not None
+    last = data.rindex(MAGIC) - 2
+    claims = checkpoint_element(Checkpoint(last, 1 << 40), head.uuid)
+    data[last : last + len(claims)] = claims
+    data[ends[9] + 3] ^= 0x40  # one block is none any more
+    path.write_bytes(data)
+    with open_recording(path) as recording:
+        assert FRAMES <= len(recording) < FRAMES + 100
 
 
 def test_other_programs_pass_over_them(tmp_path: Path) -> None:
