@@ -182,6 +182,7 @@ def muxer_for(
         tags_at=found.tags_at,
         keys=zip(indexed.times[indexed.keys].tolist(), indexed.positions[indexed.keys].tolist(), strict=True),
         main_track=main,
+        main_blocks=len(indexed),
     )
 
 

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from storage.formats.png.codec import decode_image, encode_png
 from storage.formats.video.writer import VideoWriter
 from tests.support.labelled import everything, picture, record
 
+CLUSTER = b"\x1f\x43\xb6\x75"  # what each block begins with
 WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})
 
 
@@ -307,7 +309,7 @@ def test_what_is_damaged_in_a_video_that_was_cut_off_is_told_and_keeps_its_numbe
         ends.append(path.stat().st_size)
     data = bytearray(path.read_bytes()[:-7])  # killed while it wrote the last one
     writer.close()
-    data[ends[8] + at if at > 0 else ends[9] + at] ^= 0x14  # frame 9
+    data[data.index(CLUSTER, ends[8]) + at if at > 0 else ends[9] + at] ^= 0x14  # frame 9
     path.write_bytes(data)
 
     assert main(["verify", str(path)]) == 3
@@ -330,12 +332,26 @@ def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.Captur
     for n in range(12):
         pixels = np.random.default_rng(n).integers(0, 256, (40, 48, 3), np.uint8)
         writer.append(writer.encode(Frame(pixels, n, n * 10**7, {"n": n})))
-        writer.sync()
+        if n < 5:
+            writer.sync()
         ends.append(path.stat().st_size)
     data = bytearray(path.read_bytes())
     writer.close()
-    data[ends[6] : ends[7]] = bytes(ends[7] - ends[6])
+    data[ends[6] : ends[7]] = bytes(ends[7] - ends[6])  # never synced
     path.write_bytes(data)
     assert main(["verify", str(path)]) == 3
     assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
     assert path.read_bytes() == data
+
+
+def test_a_damaged_label_in_a_video_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "day1.mkv"
+    with closing(VideoWriter(path)) as writer:
+        for n in range(8):
+            writer.append(writer.encode(Frame(picture(n), n, n * 10**7), "left" if n in (2, 3) else None))
+    data = path.read_bytes()
+    at = data.index(b"\xa1\x10\x00\x00\x08\x82\x00\x00\x00left") + 9  # a block of track 2
+    path.write_bytes(data[:at] + b"d" + data[at + 1 :])
+    assert main(["verify", str(path)]) == 3
+    told = capsys.readouterr().out
+    assert "the label in byte" in told and "8 frames, 1 broken" in told
