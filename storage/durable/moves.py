@@ -24,13 +24,13 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import lock_descriptor, rename_new, sync_directory
+from storage.durable.files import free_name, lock_descriptor, rename_new, sync_directory, write_all
 from storage.durable.untrusted import parse_json
 from storage.errors import BusyError, StorageError
 
@@ -175,16 +175,6 @@ def move_file(source: Path, target: Path) -> Path:
     except OSError as error:
         raise StorageError(f"{source} can't be moved to {target}: {error.strerror}") from None
     return Path(given)
-
-
-def free_name(name: str, taken: Collection[str]) -> str:
-    """The name, or if it is taken the next free one that keeps its number: ``00000042-2.png``."""
-    stem, suffix = os.path.splitext(name)
-    attempt = 1
-    while name in taken:
-        attempt += 1
-        name = f"{stem}-{attempt}{suffix}"
-    return name
 
 
 # ----------------------------------------------------------------------------------------------------------- the plan
@@ -443,9 +433,7 @@ def _line(value: object) -> bytes:
 def _append(file: int, data: bytes) -> None:
     """Add to the journal; durable on return."""
     os.lseek(file, 0, os.SEEK_END)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    write_all(file, data)
     os.fsync(file)
 
 

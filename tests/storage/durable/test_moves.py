@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.durable.moves import complete, free_name, is_interrupted, last_facts, move_file, move_files, undo
+from storage.durable.files import free_name
+from storage.durable.moves import complete, is_interrupted, last_facts, move_file, move_files, undo
 from storage.errors import StorageError
 from tests.support import REPOSITORY
 from tests.support.labelled import everything
