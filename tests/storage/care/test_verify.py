@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import struct
 import subprocess
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from storage.cli import main
 from storage.durable.moves import move_files
 from storage.formats.png.codec import decode_image, encode_png
 from storage.formats.video.writer import VideoWriter
+from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
+from storage.sessions import read_sessions
 from tests.support.labelled import everything, picture, record
 
 WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})
@@ -339,3 +343,45 @@ def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.Captur
     assert main(["verify", str(path)]) == 3
     assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
     assert path.read_bytes() == data
+
+
+# ------------------------------------------------------------------------------------------- beside the frames
+
+
+def test_no_flipped_byte_beside_the_frames_is_believed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, other = tmp_path / "day1", tmp_path / "day2"
+    record(day, [None] * 6)
+    record(other, [None] * 6)
+    for place in (day, other):
+        with LabelJournal(place / "labels.jsonl") as journal:
+            journal.append(Classes(("none", "door"), ("none", "door")))
+            journal.append(*(Labelled((f"{n:08d}.png",), n % 2, f"{n + 1:08d}.png") for n in range(5)))
+    rng, told = random.Random(8), Counter[str]()
+    for name in ["labels.jsonl", "recording.json"] * 60:
+        data = bytearray((other / name).read_bytes())
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        (day / name).write_bytes(data)
+        capsys.readouterr()
+        if main(["verify", str(day)]) == 0:
+            assert read_sessions(day) == read_sessions(other)
+            assert read_journal(day / "labels.jsonl") == read_journal(other / "labels.jsonl")
+        else:
+            assert f"day1/{name}: is " in capsys.readouterr().out
+            told[name] += 1
+        (day / name).write_bytes((other / name).read_bytes())
+    assert min(told.values()) > 50
+
+
+def test_what_is_damaged_beside_the_frames_stays_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, [None] * 3)
+    text = (day / "recording.json").read_bytes()
+    (day / "recording.json").write_bytes(text.replace(b'"first_index": 0', b'"first_index": 9'))
+    (day / "00000001.png").write_bytes(b"torn")
+    assert main(["verify", str(day), "--quarantine", str(tmp_path / "bad")]) == 3
+    assert [path.name for path in (tmp_path / "bad").iterdir()] == ["00000001.png"]
+    assert "take the line" in capsys.readouterr().out
+    content = json.loads((day / "recording.json").read_bytes())
+    del content["crc32"]  # the way out that is told
+    (day / "recording.json").write_text(json.dumps(content))
+    assert main(["verify", str(day)]) == 0
