@@ -8,6 +8,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from storage.formats.png.codec import decode_image, encode_png
 from storage.formats.video.writer import VideoWriter
 from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
 from storage.sessions import read_sessions
+from tests.support import REPOSITORY
 from tests.support.labelled import everything, picture, record
 
 WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})
@@ -343,6 +345,29 @@ def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.Captur
     assert main(["verify", str(path)]) == 3
     assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("colour", [2, 6, 3], ids=["RGB", "RGBA", "palette"])
+def test_small_files_of_huge_pictures_take_little_memory(tmp_path: Path, colour: int) -> None:
+    width, height, channels = 8000, 6000, {2: 3, 6: 4, 3: 1}[colour]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    header += chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    pixels = chunk(b"IDAT", zlib.compress(bytes((1 + width * channels) * height), 9))
+    day = tmp_path / "day1"
+    day.mkdir()
+    for number in range(4):
+        (day / f"{number:08d}.png").write_bytes(WHOLE[:8] + header + pixels + chunk(b"IEND", b""))
+    program = (
+        "import resource, sys; from pathlib import Path; import storage.care.verify as verify\n"
+        "verify.FILES_A_TASK = 1\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert verify.find_broken(Path(sys.argv[1]), threads=4) == (4, [])\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, day], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 100, "MB more than with nothing decoded"
 
 
 # ------------------------------------------------------------------------------------------- beside the frames
