@@ -18,6 +18,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from storage.durable.files import write_all
 from storage.matroska.checkpoint import Checkpoint, checkpoint_element
 from storage.matroska.elements import (
     HEAD_BYTES,
@@ -125,7 +126,7 @@ class Muxer:
     def reopen(self, index_at: int | None, tags: Tags) -> None:
         """Go on where a file ends: it counts as unfinished from now on, and its index becomes empty space."""
         positions = {Id.TAGS: self._tags_at[-1]} if self._tags_at else {}
-        _write_at(self._fd, head(self._uuid, self._date, positions), 0)
+        write_all(self._fd, head(self._uuid, self._date, positions), 0)
         os.fsync(self._fd)  # before anything is appended: a finished file that is too long would look like damage
         if index_at is not None:
             self.make_void(Id.CUES, index_at)
@@ -182,7 +183,7 @@ class Muxer:
         with suppress(OSError):
             positions[Id.CUES] = self._append_index()
         os.fsync(self._fd)
-        _write_at(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
+        write_all(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
         os.fsync(self._fd)
         for at in self._tags_at[:-1]:
             self.make_void(Id.TAGS, at)
@@ -230,7 +231,7 @@ class Muxer:
             return
         width = 9 - front[4].bit_length()
         size = int.from_bytes(front[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        _write_at(self._fd, void_front(4 + width + size), at)
+        write_all(self._fd, void_front(4 + width + size), at)
 
     def _index(self, time: int, at: int) -> None:
         """Put a keyframe into the players' index, unless there is one close before it."""
@@ -243,15 +244,9 @@ class Muxer:
         """Write to the end, or leave the file as it was; returns where."""
         at = self._end
         try:
-            _write_at(self._fd, data, at)
+            write_all(self._fd, data, at)
         except OSError:
             os.ftruncate(self._fd, at)
             raise
         self._end += len(data)
         return at
-
-
-def _write_at(fd: int, data: bytes, at: int) -> None:
-    written = os.pwrite(fd, data, at)
-    while written < len(data):  # a short write: the disk filled up, or a signal came
-        written += os.pwrite(fd, data[written:], at + written)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.durable.files import reserve
 from storage.errors import StorageError
 from storage.formats.video.clock import DEFAULT_STEP_US, FileClock
 from storage.formats.video.codecs import (
@@ -41,7 +42,6 @@ from storage.formats.video.file import (
     publish,
     recover,
     repair,
-    reserve,
     sessions_of,
 )
 from storage.formats.video.labels import LabelTrack
