@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
@@ -117,3 +118,9 @@ class _Stretch(Sequence[Frame]):
         if isinstance(index, slice):
             return _Stretch(self._recording, self._indices[index])
         return self._recording.read(self._indices[index])
+
+
+def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
+    """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
+    passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
+    return list(accumulate(passed, initial=0))

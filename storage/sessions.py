@@ -15,8 +15,8 @@ from typing import Any
 from storage.durable.files import replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.png.directory import SESSIONS_NAME
 
+SESSIONS_NAME = "recording.json"
 VERSION = 1
 
 
