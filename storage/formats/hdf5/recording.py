@@ -41,7 +41,7 @@ Beside = tuple[bytes, bytes]
 
 
 class TableRecordingWriter(ABC):
-    """Appends to a recording in an HDF5 file: all of a `storage.formats.Writer` but `encode` and `append`.
+    """Appends to a recording in an HDF5 file: all of a `storage.formats.table.Writer` but `encode` and `append`.
 
     Parameters
     ----------
