@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 
+import pytest
+
 from tests.support import REPOSITORY
 
 PACKAGES = ("pi_capture", "storage", "classify")
@@ -118,3 +120,8 @@ def test_pi_capture_and_classify_do_not_know_each_other() -> None:
 
 def test_no_circle_of_imports() -> None:
     TopologicalSorter(imports()).prepare()  # raises CycleError, which names the modules of a circle
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_type_checkers_read_the_types_of_the_installed_package(package: str) -> None:
+    assert (REPOSITORY / package / "py.typed").read_bytes() == b""
