@@ -16,8 +16,8 @@ from storage.durable.checked import check, sealed
 from storage.durable.files import replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.png.directory import SESSIONS_NAME
 
+SESSIONS_NAME = "recording.json"
 VERSION = 1
 
 

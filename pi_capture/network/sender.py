@@ -1,7 +1,7 @@
 """Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
 
 Samples of sensors and sound go along (`pi_capture.network.samples`), and live labels with their frames. The recording
-never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any FFmpeg tool.
+never waits for it. A connection that breaks is taken up again; `receiver` takes it, or any FFmpeg tool.
 What goes over the wire is in `storage.matroska.stream`.
 """
 

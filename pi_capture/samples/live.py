@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.recording.recorder import Recorder
 from pi_capture.samples.clock import Dated, SampleClock, Window
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status
 from storage.formats.table import find_format
 
 if TYPE_CHECKING:
+    from pi_capture.recording.recorder import Recorder
     from storage.tracks.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0

@@ -21,12 +21,11 @@ from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
 from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, check_image, read_chunks
-from storage.formats.png.directory import SESSIONS_NAME
 from storage.formats.png.reader import PngReader
 from storage.formats.table import find_format, open_recording
 from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
-from storage.sessions import read_sessions
+from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
 from storage.tracks.picture_tracks import several
 

@@ -45,6 +45,10 @@ class PngReader(Recording):
     def timestamps_ns(self) -> list[int]:
         return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
 
+    def _first_and_last_ns(self) -> tuple[int, int]:
+        first, last = self.file(0), self.file(-1)  # not all of them: there can be a hundred thousand
+        return _timestamp_ns(first, _head(first)), _timestamp_ns(last, _head(last))
+
     @property
     def names(self) -> list[str]:
         """The frames' files as they are called in the directory: ``00000042.png``, ``0/00000007.png``."""

@@ -24,10 +24,10 @@ from storage.durable.files import (
 )
 from storage.errors import StorageError
 from storage.formats.png.codec import encode_png, is_whole_png
-from storage.formats.png.directory import SESSIONS_NAME, frame_name, locate, next_number
+from storage.formats.png.directory import frame_name, locate, next_number
 from storage.frame import Frame
 from storage.names import check_class_name
-from storage.sessions import close_interrupted, new_session, read_sessions, write_sessions
+from storage.sessions import SESSIONS_NAME, close_interrupted, new_session, read_sessions, write_sessions
 
 TAKEN_UP_AT_ONCE = 64  # frames that a crash left: each needs room for a copy, and each time a sync
 
