@@ -250,7 +250,7 @@ class Sender:
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
             # The receiver hangs up when it has read all. Before that, to close resets a connection on which a question
-            # for the time is unread: what has not gone out is lost. With TLS and SRT a thread or a program of ours has it.
+            # for the time is unread: what has not gone out is lost. TLS and SRT hold it in a thread or program of ours.
             while connection.recv(4096):
                 pass
 
