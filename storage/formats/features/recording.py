@@ -79,7 +79,7 @@ class FeaturesWriter(TableRecordingWriter):
                     " go on with the same --weights, or choose another name"
                 )
 
-    def encode(self, frame: Frame) -> tuple[Bytes, Beside]:
+    def encode(self, frame: Frame, label: str | None = None) -> tuple[Bytes, Beside]:
         return self._extractor.extract(frame.pixels).astype("<f4", copy=False).tobytes(), encode_beside(frame)
 
     def append(self, encoded: tuple[Bytes, Beside]) -> None:

@@ -77,7 +77,7 @@ class Hdf5Writer(TableRecordingWriter):
         self._shape, self._deflate = frames.dims[1:], frames.deflated
         return sessions
 
-    def encode(self, frame: Frame) -> Encoded:
+    def encode(self, frame: Frame, label: str | None = None) -> Encoded:
         import numpy as np
 
         pixels = np.ascontiguousarray(frame.pixels)

@@ -41,7 +41,7 @@ Beside = tuple[bytes, bytes]
 
 
 class TableRecordingWriter(ABC):
-    """Appends to a recording in an HDF5 file: all of a `storage.formats.Writer` but `encode` and `append`.
+    """Appends to a recording in an HDF5 file: all of a `Writer` but `encode` and `append`.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def repair(path: Path) -> str | None:
     )
 
 
-def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = ()) -> None:
+def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
 
     The classes are numbered in the order of `classes`; after these come others that frames have.

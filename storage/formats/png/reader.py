@@ -10,9 +10,12 @@ from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
 from storage.formats.png.directory import class_directories, image_names
+from storage.formats.png.head import Head, read_head
+from storage.formats.png.whole import why_not_whole
 from storage.frame import Frame
 from storage.names import natural_key
 from storage.recording import Recording
+from storage.sessions import read_sessions
 
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 
@@ -32,6 +35,7 @@ class PngReader(Recording):
             for directory in directories:
                 self._entries += [(name, directory.name) for name in image_names(directory)]
             self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
+        self.has_times = not self._entries or self.head(0).timestamp_ns is not None
 
     @property
     def path(self) -> Path:
@@ -50,10 +54,23 @@ class PngReader(Recording):
         """The frames' files as they are called in the directory: ``00000042.png``, ``0/00000007.png``."""
         return [f"{class_name}/{name}" if class_name else name for name, class_name in self._entries]
 
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        return read_sessions(self._path)
+
     def file(self, index: int) -> Path:
         """The file of a frame."""
         name, class_name = self._entries[index]
         return self._path / class_name / name
+
+    def head(self, index: int) -> Head:
+        """What the file of a frame tells without its picture."""
+        return read_head(self.file(index))
+
+    def check(self, index: int) -> None:
+        path = self.file(index)
+        if (reason := why_not_whole(path)) is not None:
+            raise StorageError(f"{path}: {reason}")
 
     def __len__(self) -> int:
         return len(self._entries)

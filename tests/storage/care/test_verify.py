@@ -19,10 +19,11 @@ from PIL import Image
 
 from storage import Frame, open_recording
 from storage.care.layout import find_problems
-from storage.care.verify import fault, find_broken
+from storage.care.verify import find_broken
 from storage.cli import main
 from storage.durable.moves import move_files
 from storage.formats.png.codec import decode_image, encode_png
+from storage.formats.png.whole import fault
 from storage.formats.video.writer import VideoWriter
 from tests.support.labelled import everything, picture, record
 
