@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -25,7 +26,7 @@ class Recording(Sequence[Frame]):
     has_pictures : bool
         Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
     has_times : bool
-        Whether it is known when each frame was taken; if not, `timestamps_ns` are made up.
+        Whether it is known when each frame was taken; if not, they count as 30 a second, or as their files do.
     independent : bool
         Whether each frame is read without others, so that several threads read faster than one.
     of_track : str
@@ -34,8 +35,11 @@ class Recording(Sequence[Frame]):
     """
 
     has_pictures = True
-    has_times = True
     of_track = ""
+
+    @cached_property
+    def has_times(self) -> bool:
+        return True
 
     @property
     def independent(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.record.recorder import Recorder
+from pi_capture.recording.recorder import Recorder
 from pi_capture.samples.clock import Dated, SampleClock, Window
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +170,5 @@ def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
     if fps is not None:
         return [round(n / fps * 1e9) for n in range(len(recording))]
     if not recording.has_times:
-        own = recording.timestamps_ns  # when the files were changed
-        if any(after <= before for before, after in pairwise(own)):
-            raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
+        raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
     return None

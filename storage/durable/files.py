@@ -236,6 +236,21 @@ def lock_descriptor(fd: int, taken: str) -> None:
             raise
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a writer has a file, by `lock_descriptor`; False where that can't be told without locking it."""
+    if sys.platform != "linux" or not path.is_file():  # opening a pipe would wait for ever
+        return False
+    import fcntl
+
+    try:
+        with path.open("rb", buffering=0) as file:
+            whole_file = struct.pack("hhqqi0q", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)  # struct flock64
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, whole_file)
+    except OSError:
+        return False
+    return bool(struct.unpack("hhqqi0q", answer)[0] != fcntl.F_UNLCK)
+
+
 def check_in_place(path: Path, fd: int) -> None:
     """Raise `GoneError` if an open file or directory is not what its path leads to any more."""
     held = os.fstat(fd)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from storage.formats import contract
     from storage.formats.contract import FrameWriter, Repair, WriteLabels, Writer
     from storage.formats.features import recording as features
-    from storage.formats.hdf5 import frames as hdf5
+    from storage.formats.hdf5 import writer as hdf5
     from storage.formats.movie.reader import MovieReader
     from storage.formats.movie.writer import MovieWriter
     from storage.formats.png.reader import PngReader
@@ -95,10 +95,11 @@ FORMATS = (
     # A label of a frame that is a file is its place, which a person gives it: there `takes_labels` is False.
     Format("png", "", "storage.formats.png.writer:PngWriter", "storage.formats.png.reader:PngReader"),
     Format(
-        *("hdf5", ".h5", "storage.formats.hdf5.frames:Hdf5Writer", "storage.formats.hdf5.frames:Hdf5Reader"),
-        write_labels="storage.formats.hdf5.frames:write_labels",
-        repair="storage.formats.hdf5.frames:repair",
+        *("hdf5", ".h5", "storage.formats.hdf5.writer:Hdf5Writer", "storage.formats.hdf5.reader:Hdf5Reader"),
+        write_labels="storage.formats.hdf5.writer:write_labels",
+        repair="storage.formats.hdf5.writer:repair",
         options=("compression",),
+        reads_tracks=True,
     ),
     Format(
         name="features",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,6 @@ class PngReader(Recording):
             for directory in directories:
                 self._entries += [(name, directory.name) for name in image_names(directory)]
             self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
-        self.has_times = not self._entries or self.head(0).timestamp_ns is not None
 
     @property
     def path(self) -> Path:
@@ -48,6 +49,13 @@ class PngReader(Recording):
     @property
     def timestamps_ns(self) -> list[int]:
         return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
+
+    @cached_property
+    def has_times(self) -> bool:
+        """Whether the frames have times; those of files from elsewhere count if they tell the frames apart."""
+        if not len(self) or self.head(0).timestamp_ns is not None:
+            return True
+        return all(before < after for before, after in pairwise(self.timestamps_ns))
 
     @property
     def names(self) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pi_capture import Recorder, RecordingError
-from pi_capture.record.encoders import EncoderPool
+from pi_capture.recording.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
 from storage.durable.files import rename_new
 from storage.formats.png.codec import encode_png, read_texts
