@@ -25,6 +25,7 @@ from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closi
 from pi_capture.samples.sensors import Sensor
 from pi_capture.segments.recorder import SegmentedRecorder, open_recorder
 from pi_capture.sources import Accompanied, Size, Source, open_source
+from pi_capture.sources.table import brings_tracks
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
 
 TICK_SECONDS = 0.25
-FROM_OTHERS = ("tcp://", "tls://", "srt://")  # cameras that may bring sensors and sound
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
 WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blocks as a whole is given up; one that was
 # stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
@@ -147,7 +147,7 @@ def record(
             options=options,
             tracks=[stream.track for stream in streams],
             pictures=camera != "none",
-            more_tracks=camera.startswith(FROM_OTHERS),
+            more_tracks=brings_tracks(camera),
         )
         tracks = LiveTracks(streams, cast("Recorder", recorder), watch_samples)  # one in segments has none
         if camera == "none":

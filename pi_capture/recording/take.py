@@ -20,6 +20,7 @@ from pi_capture.recording.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.recording.motion import Motion
 from pi_capture.samples.live import LiveTracks
 from pi_capture.sources import Accompanied, Controllable, Encoding, Source
+from storage.formats.table import format_with_samples
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class Intake:
             source.give_samples_to(self._received.take, say)
         elif tracks:
             names = ", ".join(track.name for track in tracks)
-            say(f"{source.info.camera} sends {names}, which are not kept; record to a .mkv, in one piece, for them")
+            better = f"record to a {format_with_samples().suffix}, in one piece, for them"
+            say(f"{source.info.camera} sends {names}, which are not kept; {better}")
 
     def wait_for_samples(self, frames: Iterator[Frame]) -> None:
         """The last frame has come; samples of that time may be on their way."""

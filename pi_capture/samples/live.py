@@ -17,7 +17,7 @@ from pi_capture.samples.clock import Dated, SampleClock, Window
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.samples.sink import SampleRecorder, SampleSink
 from pi_capture.status import Status
-from storage.formats.table import find_format
+from storage.formats.table import find_format, format_with_samples
 
 if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack
@@ -140,7 +140,7 @@ def check_target(target: Path | str, backend: str | None, *, any_samples: bool) 
     if not any_samples:
         raise UsageError("--camera none: give a --sensor or --audio to record")
     if not find_format(Path(target), backend).keeps_samples:
-        better = Path(target).with_suffix(".mkv")
+        better = Path(target).with_suffix(format_with_samples().suffix)
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
 
 

@@ -204,10 +204,11 @@ def label(path: Path, how: str) -> None:
     elif how == "note":
         (path / "notes.txt").write_text("the good one") if path.is_dir() else Path(f"{path}.txt").write_text("mine")
     elif how == "inside":
-        from storage.formats.table import find_format
+        from storage.formats.table import label_writer
 
-        module: Any = __import__(find_format(path).module, fromlist=["write_labels"])
-        module.write_labels(path, ["door", *[None] * (len(numbers(path)) - 1)])
+        write_labels = label_writer(path)
+        assert write_labels is not None
+        write_labels(["door", *[None] * (len(numbers(path)) - 1)], [])
 
 
 @pytest.mark.parametrize(
