@@ -141,8 +141,9 @@ def check_target(target: Path | str, backend: str | None, *, any_samples: bool) 
     """Raise UsageError if sensors and sound can't be recorded there, or there are none."""
     if not any_samples:
         raise UsageError("--camera none: give a --sensor or --audio to record")
-    if not find_format(Path(target), backend).keeps_samples:
-        better = Path(target).with_suffix(".mkv")
+    row, target = find_format(Path(target), backend), Path(target)
+    if not row.keeps_samples:
+        better = target.with_name(target.name.removesuffix(row.suffix) + ".mkv")
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
 
 
