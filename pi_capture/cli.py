@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_capture.arguments import ORDERS, build_parser
+from pi_capture.arguments import OPTIONS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.report.systemd import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
@@ -81,7 +81,7 @@ def _run(words: Sequence[str]) -> int:
         status: int = getattr(importlib.import_module(module), function)(words[1:])
         return status
     parser = build_parser()
-    configuration = configure(parser, words, os.environ, ORDERS)
+    configuration = configure(parser, OPTIONS, words, os.environ)
     args = configuration.arguments
     if args.list_cameras:
         return _list_cameras()
@@ -101,7 +101,7 @@ OF_ANOTHER = {"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": 
 
 def _check_company(settings: Sequence[Setting]) -> None:
     """Raise UsageError for an option that would have no effect."""
-    given = {one.name: one for one in settings if one.origin != "default"}
+    given = {one.option.name: one for one in settings if one.origin != "default"}
     for name, other in OF_ANOTHER.items():
         if name in given and other not in given:
             raise UsageError(f"--{name} ({given[name].origin}) does nothing without --{other}; give both, or neither")
@@ -177,7 +177,7 @@ def _record(args: argparse.Namespace) -> int:
                 countdown=countdown,
                 sync_interval=args.sync_interval,
                 options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
-                sensors=args.sensor,
+                sensors=args.sensors,
                 audio=args.audio,
                 audio_codec=args.audio_codec,
                 segment=args.segment,
@@ -205,7 +205,7 @@ def _record(args: argparse.Namespace) -> int:
 
 
 NOT_WITH_SENDERS = (
-    *("stream_to", "preview", "live_labels", "sensor", "audio", "segment", "keep", "retry", "between", "on_motion"),
+    *("stream_to", "preview", "live_labels", "sensors", "audio", "segment", "keep", "retry", "between", "on_motion"),
     *("jitter", "backend", "metrics", "json_lines"),
 )
 
