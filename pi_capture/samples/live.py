@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.recorder import Recorder
+from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.clock import Dated, SampleClock, Window
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.status import Status
@@ -46,10 +47,10 @@ class LiveTracks:
     """All sensors and sound of a recording."""
 
     def __init__(
-        self, sources: Sequence[SampleSource], recorder: Recorder, watches: Sequence[SampleWatch] = ()
+        self, sources: Sequence[SampleSource], recorder: Recorder | None, watches: Sequence[SampleWatch] = ()
     ) -> None:
-        self._recorder = recorder
-        self._tracks = [_LiveTrack(source, recorder, watches) for source in sources]
+        self._recorder = recorder  # None where there are no sources
+        self._tracks = [_LiveTrack(source, recorder, watches) for source in sources] if recorder is not None else []
         for watch in watches:
             watch.begin_samples([source.track for source in sources])
 
@@ -66,7 +67,7 @@ class LiveTracks:
         What a program that was running already had given before belongs to it.
         """
         kept_from = [track.kept_from_ns for track in self._tracks]
-        if begin_ns is not None and self._tracks:  # without any, the format may be another
+        if begin_ns is not None and self._recorder is not None and self._tracks:
             self._recorder.begin_at(min([begin_ns, *(kept_ns for kept_ns in kept_from if kept_ns is not None)]))
         for track, kept_ns in zip(self._tracks, kept_from, strict=True):
             track.begin(begin_ns if kept_ns is None else None, end_ns)
@@ -102,7 +103,7 @@ class LiveTracks:
 
 def record_tracks(
     tracks: LiveTracks,
-    recorder: Recorder,
+    recorder: FrameSink,
     seconds: float,
     *,
     stop: threading.Event,
@@ -137,11 +138,9 @@ def record_tracks(
     return problems
 
 
-def check_target(target: Path | str, backend: str | None, *, any_samples: bool) -> None:
-    """Raise UsageError if sensors and sound can't be recorded there, or there are none."""
-    if not any_samples:
-        raise UsageError("--camera none: give a --sensor or --audio to record")
-    row, target = find_format(Path(target), backend), Path(target)
+def check_target(target: Path, backend: str | None) -> None:
+    """Raise UsageError if sensors and sound can't be recorded there."""
+    row = find_format(target, backend)
     if not row.keeps_samples:
         better = target.with_name(target.name.removesuffix(row.suffix) + ".mkv")
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
