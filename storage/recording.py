@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
@@ -52,6 +53,15 @@ class Recording(Sequence[Frame]):
     @abstractmethod
     def timestamps_ns(self) -> Sequence[int]:
         """The capture time of each frame, in nanoseconds."""
+
+    @property
+    def shown_ns(self) -> Sequence[int]:
+        """When each frame is shown, in nanoseconds of the recording's own time, which grows from 0 on.
+
+        A media file's own time is the one that players show. It may begin before the first frame, with sound or
+        samples, and passes over the pauses between sessions. In other formats time begins with the first frame.
+        """
+        return elapsed_ns(self.timestamps_ns)
 
     @property
     def interrupted(self) -> bool:
@@ -117,3 +127,9 @@ class _Stretch(Sequence[Frame]):
         if isinstance(index, slice):
             return _Stretch(self._recording, self._indices[index])
         return self._recording.read(self._indices[index])
+
+
+def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
+    """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
+    passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
+    return list(accumulate(passed, initial=0))

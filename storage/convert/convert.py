@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.convert.extract import extract
-from storage.convert.transfer import Progress, elapsed_ns, stretches, transfer
+from storage.convert.transfer import Progress, stretches, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.formats.movie.reader import MovieReader
@@ -25,7 +25,7 @@ from storage.formats.video.writer import VideoWriter
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import write_table
-from storage.recording import Recording
+from storage.recording import Recording, elapsed_ns
 
 
 def convert(

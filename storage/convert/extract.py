@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.convert.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
+from storage.convert.transfer import Progress, Stretch, stretches, transfer
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
 from storage.formats.png.writer import PngWriter
@@ -135,7 +135,7 @@ def _choose(
     """The numbers of the frames that `extract` takes; see there. Of each frame `wanted` says whether it may be one."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
-        times = elapsed_ns(recording.timestamps_ns)
+        times = recording.shown_ns
         begin, stop = (start or 0.0) * 1e9, float("inf") if end is None else end * 1e9
         indices = [index for index in indices if begin <= times[index] < stop]
         if fps is not None:

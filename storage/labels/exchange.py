@@ -1,7 +1,7 @@
 """Labels of a recording to a file of intervals and from one (`storage.labels.intervals`): exported, imported, kept.
 
-Times count from the recording's first frame on. A frame belongs to the interval in which it was taken: from its start
-on, up to its end and not with it.
+Times are the recording's own (`storage.recording.Recording.shown_ns`), as a player shows them. A frame belongs to the
+interval in which it was taken: from its start on, up to its end and not with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from storage.convert.transfer import elapsed_ns
 from storage.durable.files import rename_new, sync_directory, write_new
 from storage.errors import StorageError
 from storage.formats.table import label_writer, open_recording
@@ -106,7 +105,7 @@ def _times_and_names(path: Path, track: str | int | None) -> tuple[list[int], li
     with open_recording(path, track=track) as recording:
         classes = recorded_classes(recording)
         names: dict[str | None, str] = dict(zip(classes.directories, classes.names, strict=True))
-        return elapsed_ns(recording.timestamps_ns), [names.get(label) for label in labels_as_they_stand(recording)]
+        return list(recording.shown_ns), [names.get(label) for label in labels_as_they_stand(recording)]
 
 
 def import_labels(path: Path, source: Path, *, replace: bool = False, track: str | int | None = None) -> Imported:
@@ -138,7 +137,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             of_track = recording.of_track
     with LabelJournal(journal_path(path, of_track)) as journal:
         with open_recording(path, track=track) as recording:
-            times, names = elapsed_ns(recording.timestamps_ns), frame_names(recording)
+            times, names = list(recording.shown_ns), frame_names(recording)
             before, in_file = replay(recording, journal.entries), list(recording.labels)
             in_order = recording.class_names
         try:

@@ -19,7 +19,7 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A label from `start_ns` up to `end_ns`, in nanoseconds from the first frame on; `line` is its place in a file."""
+    """A label from `start_ns` up to `end_ns`, in nanoseconds of the recording's time; `line` is its place in a file."""
 
     start_ns: int
     end_ns: int

@@ -13,13 +13,14 @@ from classify.desk import Ended, Labelling, Work
 from classify.history import Keeper
 from classify.pictures import Pictures
 from classify.session import Session
+from classify.window.keyboard import SHIFT
 from classify.window.view import Legend
 from storage.formats.png.reader import PngReader
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Entry, LabelJournal
 from tests.support.labelled import record
 
-KEYS = "0123b9u4!s"
+KEYS = [*map(ord, "0123b9u4"), ord("1") | SHIFT << 16, ord("s")]
 
 
 class SlowDisk(LabelJournal):
@@ -68,7 +69,7 @@ def test_nothing_is_shown_before_it_is_durable(tmp_path: Path) -> None:
     reader = PngReader(tmp_path / "day")
     session, pictures = Session(len(reader)), Pictures(len(reader), reader.read)
     with SlowDisk(tmp_path / "labels.jsonl") as journal:
-        window = Onlooker(journal, map(ord, KEYS))
+        window = Onlooker(journal, iter(KEYS))
         keeper = Keeper(journal, reader.names, DEFAULT, 0)
         legend = Legend("day", [(number, str(number), 0) for number in range(5)], 5)
         assert Labelling(Work(session, pictures, journal, keeper, legend), window).run() is Ended.SAVE

@@ -18,11 +18,14 @@ from classify.session import NONE, Session
 from storage import open_recording
 from storage.cli import main
 from storage.formats.table import open_writer
+from storage.formats.video.writer import VideoWriter
 from storage.frame import Frame
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.exchange import find_intervals
+from storage.labels.intervals import SECOND_NS
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
+from storage.tracks.sample_track import SampleTrack
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]
 SUFFIXES = [".srt", ".vtt", ".ass", ".csv", ".tsv", ".txt"]
@@ -143,6 +146,50 @@ def test_a_label_does_not_stretch_over_frames_that_are_not_there(tmp_path: Path,
     assert find_spans(path) == [(1.0, 3.2), (7.2, 9.0)]
     assert main(["labels", str(path), "--import", str(tmp_path / f"out{suffix}")]) == 0
     assert labels(path) == before
+
+
+def record_after_samples(path: Path, sessions: int = 1) -> None:
+    """20 pictures, 10 a second, and samples that began 1.75 s before them; an hour between two sessions."""
+    for session in range(sessions):
+        began_ns = (1 + 3600 * session) * SECOND_NS
+        writer = VideoWriter(path, tracks=[SampleTrack("imu", 100, 2)])
+        writer.begin_at(began_ns)
+        writer.append_samples("imu", began_ns, np.zeros((375, 2), np.float32))
+        for n in range(20):
+            writer.append(writer.encode(Frame(np.zeros((16, 16, 3), np.uint8), n, began_ns + (175 + 10 * n) * 10**7)))
+        writer.close()
+
+
+def picture_times(path: Path) -> list[float]:
+    """When a player shows the pictures."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]
+    return [float(line.split(",")[0]) for line in subprocess.check_output([*command, str(path)], text=True).split()]
+
+
+@pytest.mark.parametrize("remuxed", [False, True], ids=["recorded", "remuxed"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_times_are_those_that_a_player_shows(tmp_path: Path, suffix: str, *, remuxed: bool) -> None:
+    """A file that begins with samples, and has a second session: made by this program, and copied by another."""
+    path = tmp_path / "day1.mkv"
+    record_after_samples(path, sessions=2)
+    if remuxed:
+        path = tmp_path / "copy.mkv"
+        subprocess.run(
+            ["ffmpeg", "-v", "error", "-i", tmp_path / "day1.mkv", "-map", "0", "-c", "copy", path], check=True
+        )
+    shown = picture_times(path)
+    assert shown[0] == pytest.approx(1.75, abs=0.002) and shown[20] < 10
+    for at in (3, 24):  # a label from a picture to the third one after it, as a person reads the times off
+        (tmp_path / "given.csv").write_text(f"start,end,class\n{shown[at] - 0.02},{shown[at + 3] - 0.02},door\n")
+        assert main(["labels", str(path), "--import", str(tmp_path / "given.csv"), "--replace"]) == 0
+        assert [n for n, label in enumerate(labels(path)) if label] == [at, at + 1, at + 2]
+        file = tmp_path / f"out{at}{suffix}"
+        assert main(["labels", str(path), "--export", str(file)]) == 0
+        ((start, end),) = find_spans(path)
+        assert (start, end) == pytest.approx((shown[at], shown[at + 3]), abs=0.002)
+        before = labels(path)
+        assert main(["labels", str(path), "--import", str(file), "--replace"]) == 0
+        assert labels(path) == before
 
 
 def find_spans(path: Path) -> list[tuple[float, float]]:
