@@ -222,6 +222,19 @@ Begin Time - msec\tEnd Time - msec\tDuration - msec\tdoors\tlights
 AUDACITY = "0.100000\t0.433000\tdoor\n\\\t200.0\t4000.0\n0.433000\t0.600000\tlight\n"
 SPREADSHEET = "Start;End;Label\r\n0,1;0,433;door\r\n0,433;0,6;light\r\n"
 SHORT_NUMBERS = "start,end,class\n.1,.433,door\n.433,.6,light\n"
+BORIS = """\
+Observation id\tSubject\tBehavior\tBehavioral category\tStart (s)\tStop (s)\tDuration (s)\tComment start
+two\tanyone\tdoor\tmoves\t0.1\t0.433\t0.333\t
+two\tanyone\tlight\t\t0.433\t0.6\t0.167\tdim
+"""
+TIERS_LIKE_WORDS = """\
+Begin Time - ss.msec\tEnd Time - ss.msec\tidentify\tFrom inside
+0.1\t0.433\tdoor\t
+0.433\t0.6\t\tlight
+"""
+MILLISECONDS = "onset [ms],offset (milliseconds),label\n100,433,door\n433,600,light\n"
+MINUTES = "start_min,end_min,label\n0.001666,0.0072166,door\n0.0072166,0.01,light\n"
+PLACED = "1\n00:00:00,100 --> 00:00:00,433\n{\\an2}{\\pos(3,4)}door\n\n2\n00:00:00,433 --> 00:00:00,600\nlight\n"
 SRT = "\ufeff1\n00:00:00,100 --> 00:00:00,433\n<i>door</i>\n\n\n00:00:00,433 --> 00:00:00,600 X1:40\nlight"
 VTT = """WEBVTT - from elsewhere\n\nNOTE by me\n\nSTYLE\n::cue{}
 
@@ -246,7 +259,8 @@ Dialogue: 0,0:00:00.43,0:00:00.60,Default,light
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a.txt", ELAN), ("a.csv", ELAN_NAMED), ("a.tsv", ELAN_TIERS), ("a.txt", AUDACITY), ("a.csv", SPREADSHEET),
-     ("a.csv", SHORT_NUMBERS),
+     ("a.csv", SHORT_NUMBERS), ("a.tsv", BORIS), ("a.txt", TIERS_LIKE_WORDS), ("a.csv", MILLISECONDS),
+     ("a.csv", MINUTES), ("a.srt", PLACED),
      ("a.srt", SRT), ("a.vtt", VTT), ("a.ass", ASS)],
 )  # fmt: skip
 def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
@@ -271,6 +285,13 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.ass", "[Events]\nDialogue: 0,0:00:01,x\n", "line 2: 'Dialogue: 0,0:00:01,x' is no dialogue"),
         ("a.ass", "nothing", "line 1: a SubStation Alpha file has"),
         ("a.csv", "start,end,class\n0.1,0.2,a\n0.3,soon,b\n", "line 3: '0.3 soon b' has no start and end"),
+        ("a.csv", "start,end,class\n0,1,0,4,door\n", "line 2: '0, 1, 0, 4, door' has more cells"),
+        ("a.csv", "start,end,label\n0,1,0,4,door\n", "line 2: '0, 1, 0, 4, door' has more cells"),
+        ("a.csv", "7,0.1,0.4,door\n", "line 1: what '0.4' is for is not known"),
+        ("a.csv", "0.1,0.4,door,slammed\n", "line 1: what 'door' is for is not known"),
+        ("a.csv", "first frame,last frame,label\n3,9,door\n", "line 1: 'first frame' has numbers of frames"),
+        ("a.csv", "start (weeks),end (weeks),label\n0,1,door\n", "names no start and end"),
+        ("a.csv", "start,end,label,certainty\n0.1,0.4,door,low\n", "line 1: what column 'certainty' is for"),
         ("a.csv", "start,end,class\n0.1,0.2\n", "line 2: this interval has no label"),
         ("a.csv", "when,what\n0.1,a\n", "line 1: 'when, what' names no start and end"),
         ("a.csv", 'start,end,class\n0.1,0.2,"a\n', "line 2: is no row of a table"),
