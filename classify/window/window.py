@@ -47,13 +47,12 @@ class Window:
         self._server = XServer()
         self._keyboard = Keyboard(self._server)
         self._title = ""
-        size, corner = fitting(size, self._server.work_area())
+        size, self._corner = fitting(size, self._server.work_area())
         self._size = size
         try:
             cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(NAME, *size)
-            if corner is not None:
-                cv2.moveWindow(NAME, *corner)
+            self._go_to_corner()
             cv2.setMouseCallback(NAME, self._on_mouse)
         except cv2.error as error:
             raise WindowError(f"no window can be opened: {error.err}") from None
@@ -115,11 +114,16 @@ class Window:
         self.close()
 
     def _wait(self, milliseconds: int) -> None:
-        self._server.watch_keys()
+        if self._server.watch_keys():
+            self._go_to_corner()  # a desktop may have put it elsewhere when it showed it
         code = self._cv2.waitKeyEx(milliseconds)
         meant = None if code == -1 else self._keyboard.meant(code)
         if meant is not None:
             self._keys.append(meant)
+
+    def _go_to_corner(self) -> None:
+        if self._corner is not None:
+            self._cv2.moveWindow(NAME, *self._corner)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON

@@ -109,15 +109,19 @@ class XServer:
         width = len(keysyms) // KEYCODES
         return [keysyms[at : at + width] for at in range(0, KEYCODES * width, width)]
 
-    def watch_keys(self) -> None:
-        """Have `pressed` told the keys of the window that has the focus, if it is one of this program's."""
+    def watch_keys(self) -> bool:
+        """From now on `pressed` tells the keys of the window that has the focus, if it is one of this program's.
+
+        Returns whether that begins now: not again, and not before a window has the focus.
+        """
         xcb = self._open()
         if xcb is None or self._watched:
-            return
+            return False
         focus = self._word("get_input_focus")
         if focus > 1 and self._numbers(focus, b"_NET_WM_PID", 1) == [os.getpid()]:  # 0 and 1 are no windows
             xcb.xcb_change_window_attributes(self._connection, focus, _EVENT_MASK, ctypes.byref(_KEY_PRESS_MASK))
             self._watched = focus
+        return self._watched != 0
 
     def pressed(self) -> list[KeyPress]:
         """The keys that were pressed since it was asked last."""
