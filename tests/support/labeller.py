@@ -87,9 +87,13 @@ class Person:
 
     def focuses(self) -> None:
         """Have keys go to the window, as a desktop does when it opens; the next ones are pressed on the keyboard."""
-        self._xdotool("windowfocus", "--sync", self.window)
+
+        def has_focus() -> bool:
+            self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
+            return self._xdotool("getwindowfocus") == self.window
+
+        self.wait_for(has_focus, "the window gets no keys")
         self._addressed = ()
-        time.sleep(0.3)  # the labeller looks at that between two keys
 
     def _kept(self) -> int:
         try:
