@@ -126,6 +126,10 @@ class MovieReader(Recording):
         return self._places.begin_ns
 
     @property
+    def shown_ns(self) -> Sequence[int]:
+        return self._places.shown_ns
+
+    @property
     def timestamps_ns(self) -> Sequence[int]:
         return self._places.timestamps_ns
 
