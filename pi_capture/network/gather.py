@@ -2,7 +2,7 @@
 
 The recordings are kept in a directory beside it, each as safe from a crash as any. All are dated by this machine's
 clock, so that they fit together to the nanosecond: `storage.streams.merge` does that, and they go only when every
-packet has been found again in the new file. Receiving a sender is `sources.stream`'s business.
+packet has been found again in the new file. See `receiver` for one sender alone.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
-WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
+WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blocks as a whole is given up; one that was
+# stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
 
 
 def record(

@@ -12,6 +12,7 @@ from typing import Any
 
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
+from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.names import natural_key, printable
 from storage.recording import Recording
@@ -200,7 +201,10 @@ def _describe_files(recording: Recording, backend: str) -> Info:
     spans: dict[str | None, tuple[int, int]] = {}
     for index, label in enumerate(recording.labels):
         file = recording.file(index)
-        head = recording.head(index)
+        try:
+            head = recording.head(index)
+        except StorageError:
+            head = Head()
         share = shares.setdefault(label, Share())
         share.frames += 1
         share.bytes += os.stat(file).st_size

@@ -16,7 +16,9 @@ from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.table import find_repair, open_recording
+from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
+from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
 from storage.tracks.picture_tracks import several
 
@@ -90,8 +92,24 @@ def _broken_in(
                 pass
         except StorageError as error:
             yield Broken(number, recording.path, str(error))
-    for number, reason in enumerate(recording.damage, total + len(tracks)):
-        yield Broken(number, recording.path, reason)
+    beside = [*((recording.path, reason) for reason in recording.damage), *_damaged_beside(recording)]
+    for number, (file, reason) in enumerate(beside, total + len(tracks)):
+        yield Broken(number, file, reason)
+
+
+def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
+    """The files beside the frames that are damaged: what is known of the sessions, and labels that wait."""
+    labels = journal_path(recording.path, recording.of_track)
+    readers: dict[Path, Callable[[], object]] = {labels: lambda: read_journal(labels)}
+    if recording.path.is_dir():
+        readers[recording.path / SESSIONS_NAME] = lambda: read_sessions(recording.path)
+    for file, read in readers.items():
+        try:
+            read()
+        except StorageError as error:
+            yield file, str(error).removeprefix(f"{file} ")
+        except OSError as error:
+            yield file, f"can't be read: {error.strerror}"
 
 
 BUSY = "is being recorded into just now: what is verified is what it held when this began"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.convert.extract import extract
-from storage.convert.transfer import Progress, elapsed_ns, stretches, transfer
+from storage.convert.transfer import Progress, stretches, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.formats.contract import BringsSound, Writer
@@ -21,7 +21,7 @@ from storage.formats.table import all_formats, find_format, label_writer, open_r
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand
 from storage.labels.journal import LabelJournal, journal_path, write_table
-from storage.recording import Recording
+from storage.recording import Recording, elapsed_ns
 
 MOVIE_OPTIONS = ("crf",)
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby
 from typing import Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
@@ -199,12 +199,6 @@ def _runs(facts: Sequence[Mapping[str, Any]]) -> list[Stretch]:
         found.append(Stretch(range(start, start + len(run)), run[0]))
         start += len(run)
     return found
-
-
-def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
-    """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
-    passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
-    return list(accumulate(passed, initial=0))
 
 
 def _size(shape: tuple[int, ...]) -> str:

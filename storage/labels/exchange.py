@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from storage.convert.transfer import elapsed_ns
 from storage.durable.files import rename_new, sync_directory, write_new
 from storage.errors import StorageError
 from storage.formats.table import label_writer, open_recording
@@ -23,6 +22,7 @@ from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalErr
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import adopt
 from storage.names import check_class_name
+from storage.recording import elapsed_ns
 
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well

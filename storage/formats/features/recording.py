@@ -1,7 +1,7 @@
 """Recordings that keep 256 numbers of each frame, MobileNet's features, and no picture: a kilobyte a frame.
 
 One HDF5 file: ``features`` (N, 256) float32, `ROWS` frames a chunk, with the extractor in its attributes; what is
-beside it is told in `storage.formats.hdf5.recording`. The network itself is `storage.mobilenet`'s.
+beside it is told in `storage.formats.hdf5.recording`. See `extractor` for the network.
 """
 
 from __future__ import annotations

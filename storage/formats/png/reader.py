@@ -50,6 +50,10 @@ class PngReader(Recording):
     def timestamps_ns(self) -> list[int]:
         return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
 
+    def _first_and_last_ns(self) -> tuple[int, int]:
+        first, last = self.file(0), self.file(-1)  # not all of them: there can be a hundred thousand
+        return _timestamp_ns(first, _head(first)), _timestamp_ns(last, _head(last))
+
     @cached_property
     def has_times(self) -> bool:
         """Whether the frames have times; those of files from elsewhere count if they tell the frames apart."""

@@ -162,7 +162,7 @@ def test_a_killed_session_is_told_as_interrupted_and_its_tail_goes(tmp_path: Pat
     program = f"""if 1:
         import os
         from storage.formats.hdf5.writer import Hdf5Writer
-        from tests.test_hdf5 import append
+        from tests.storage.formats.hdf5.test_writer import append
         from pathlib import Path
         writer = Hdf5Writer(Path({str(path)!r}))
         for n in range(30):
@@ -607,7 +607,7 @@ def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
         import storage.formats.hdf5.transaction as transaction
         from pathlib import Path
         from storage.formats.hdf5.writer import Hdf5Writer
-        from tests.test_hdf5 import append
+        from tests.storage.formats.hdf5.test_writer import append
         writer = Hdf5Writer(Path({str(path)!r}))
         for n in range(30):
             append(writer, n)
