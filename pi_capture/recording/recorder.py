@@ -22,6 +22,7 @@ from pi_capture.errors import RecordingError
 from pi_capture.recording.clocks import Anchors
 from pi_capture.recording.encoders import EncoderPool
 from pi_capture.recording.machine import facts_of_this_machine
+from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
 from storage.durable.files import check_in_place
@@ -42,7 +43,7 @@ LATEST_SECONDS = (1 << 63) / 1e9  # what a format can keep, in nanoseconds
 QUEUE_FRAMES = (4, 512)  # the fewest and the most frames it may hold, however large they are
 
 
-class Recorder:
+class Recorder(FrameSink):
     """Stores frames, in order, as any format of the table.
 
     >>> with Recorder("day1", fps=30) as recorder:  # doctest: +SKIP
@@ -188,6 +189,11 @@ class Recorder:
         else:
             timestamp_ns = time.monotonic_ns()
         self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
+
+    @property
+    def samples(self) -> Recorder | None:
+        """Itself, if its format keeps samples."""
+        return self if self.keeps_samples else None
 
     @property
     def track_names(self) -> list[str]:
@@ -429,10 +435,6 @@ class Recorder:
     def takes_packets(self) -> tuple[str, int] | None:
         """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
         return self._writer.takes_packets if isinstance(self._writer, TakesPackets) else None
-
-    def take_lines(self) -> list[str]:
-        """What there is to tell: nothing (see `pi_capture.segments.recorder`)."""
-        return []
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""

@@ -45,9 +45,11 @@ class SampleWatch(Protocol):
 class LiveTracks:
     """All sensors and sound of a recording."""
 
-    def __init__(self, sources: Sequence[SampleSource], sink: SampleSink, watches: Sequence[SampleWatch] = ()) -> None:
-        self._sink = sink
-        self._tracks = [_LiveTrack(source, sink, watches) for source in sources]
+    def __init__(
+        self, sources: Sequence[SampleSource], sink: SampleSink | None, watches: Sequence[SampleWatch] = ()
+    ) -> None:
+        self._sink = sink  # None where there are no sources
+        self._tracks = [_LiveTrack(source, sink, watches) for source in sources] if sink is not None else []
         for watch in watches:
             watch.begin_samples([source.track for source in sources])
 
@@ -64,7 +66,7 @@ class LiveTracks:
         What a program that was running already had given before belongs to it.
         """
         kept_from = [track.kept_from_ns for track in self._tracks]
-        if begin_ns is not None and self._tracks:  # without any, the format may be another
+        if begin_ns is not None and self._sink is not None and self._tracks:
             self._sink.begin_at(min([begin_ns, *(kept_ns for kept_ns in kept_from if kept_ns is not None)]))
         for track, kept_ns in zip(self._tracks, kept_from, strict=True):
             track.begin(begin_ns if kept_ns is None else None, end_ns)
@@ -135,12 +137,11 @@ def record_tracks(
     return problems
 
 
-def check_target(target: Path | str, backend: str | None, *, any_samples: bool) -> None:
-    """Raise UsageError if sensors and sound can't be recorded there, or there are none."""
-    if not any_samples:
-        raise UsageError("--camera none: give a --sensor or --audio to record")
-    if not find_format(Path(target), backend).keeps_samples:
-        better = Path(target).with_suffix(format_with_samples().suffix)
+def check_target(target: Path, backend: str | None) -> None:
+    """Raise UsageError if sensors and sound can't be recorded there."""
+    row = find_format(target, backend)
+    if not row.keeps_samples:
+        better = target.with_name(target.name.removesuffix(row.suffix) + format_with_samples().suffix)
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
 
 

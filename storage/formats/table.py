@@ -7,6 +7,7 @@ distributions add theirs through the entry-point group ``storage.formats``: each
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -129,6 +130,8 @@ def all_formats() -> list[Format]:
 def find_format(path: Path, name: str | None = None) -> Format:
     """The format called `name`; without a name, the one that the path's suffix stands for.
 
+    What follows the last dot is a suffix if it is a word: ``day1.mkvv`` is refused. ``2026.11.27`` names a directory.
+
     Raises
     ------
     StorageError
@@ -143,7 +146,7 @@ def find_format(path: Path, name: str | None = None) -> Format:
     if path.is_dir():
         return next(row for row in formats if not row.suffix)
     for row in sorted(formats, key=lambda row: -len(row.suffix)):
-        if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not path.suffix):
+        if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not _has_suffix(path)):
             return row
     known = ", ".join(row.suffix for row in formats if row.suffix)
     if path.is_file():
@@ -152,10 +155,16 @@ def find_format(path: Path, name: str | None = None) -> Format:
             f"python -m pi_capture day1 -1 --camera {quote(f'file:{path}')}"
         )
     raise StorageError(
-        f"{path}: no format is known for {path.suffix!r}; use a directory name"
-        + (f" or one of {known}" if known else "")
-        + ", or give --backend"
+        f"{path}: no format is known for {path.suffix!r}; use one of {known}, or the name of a directory "
+        "(--backend png makes one of this name)"
     )
+
+
+SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
+
+
+def _has_suffix(path: Path) -> bool:
+    return bool(path.suffix) and (path.is_file() or SUFFIX.fullmatch(path.suffix) is not None)
 
 
 def open_writer(
@@ -199,7 +208,7 @@ def open_writer(
         better = path.with_suffix(row.suffix)
         raise OptionError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
     if (tracks or not pictures) and not row.keeps_samples:
-        better = path.with_suffix(format_with_samples().suffix)
+        better = path.with_name(path.name.removesuffix(row.suffix) + format_with_samples().suffix)
         raise OptionError(f"{path}: sensors and sound go into a Matroska file; record to {better}")
     if pictures and not row.takes_pictures:
         better = path.with_suffix(format_with_samples().suffix)
