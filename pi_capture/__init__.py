@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pi_capture.errors import CameraError, RecordingError, UsageError
-    from pi_capture.record.capture import record
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.capture import record
+    from pi_capture.recording.recorder import Recorder
     from pi_capture.status import Summary
 
 __version__ = "0.1.0"
 __all__ = ["CameraError", "Recorder", "RecordingError", "Summary", "UsageError", "record"]
 
 _HOMES = {
-    "record": "pi_capture.record.capture",
-    "Recorder": "pi_capture.record.recorder",
+    "record": "pi_capture.recording.capture",
+    "Recorder": "pi_capture.recording.recorder",
     "Summary": "pi_capture.status",
     **dict.fromkeys(("CameraError", "RecordingError", "UsageError"), "pi_capture.errors"),
 }

@@ -128,7 +128,7 @@ def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.network.address import several_senders
-    from pi_capture.record.capture import record
+    from pi_capture.recording.capture import record
     from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.report.progress import Progress
 
@@ -312,7 +312,7 @@ def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
         return
     from pi_capture.network.address import Address
     from pi_capture.network.sender import Sender
-    from pi_capture.record.machine import facts_of_this_machine
+    from pi_capture.recording.machine import facts_of_this_machine
 
     if args.camera == "none":
         raise UsageError("--stream-to: samples are sent with pictures only, and --camera none has none; leave it out")

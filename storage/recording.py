@@ -25,12 +25,15 @@ class Recording(Sequence[Frame]):
     ----------
     has_pictures : bool
         Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
+    has_times : bool
+        Whether it is known when each frame was taken; if not, they count as 30 a second.
     of_track : str
         What tells this track of pictures from the first one of its file, where it is another: files beside the
         recording have it in their names (`storage.tracks.picture_tracks`).
     """
 
     has_pictures = True
+    has_times = True
     of_track = ""
 
     @property

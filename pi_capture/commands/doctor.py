@@ -35,7 +35,7 @@ WANTED_FPS = 30
 BLOCK = 4_000_000  # bytes, of the trial of the disk
 LOW_SPACE, NO_SPACE = 2_000_000_000, 50_000_000  # bytes
 HOT = 80.0  # °C; a Raspberry Pi slows down from there on
-NEEDED = ("numpy", "PIL", "isal", "av", "tqdm")
+NEEDED = ("numpy", "PIL", "isal", "av", "h5py", "tqdm")
 NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 THROTTLED = {  # bits of the Raspberry Pi's firmware
     0: "under-voltage now",
@@ -331,7 +331,7 @@ def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
 
 def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
     """Frames a second, and bytes of one, by a real recording."""
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.recorder import Recorder
 
     began = time.monotonic()
     with Recorder(target, backend=backend, fps=WANTED_FPS) as recorder:

@@ -18,7 +18,7 @@ from storage.errors import StorageError
 from storage.names import check_class_name
 
 if TYPE_CHECKING:
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.recorder import Recorder
     from storage.labels.journal import Classes
     from storage.labels.live import LiveJournal
 

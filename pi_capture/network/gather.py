@@ -27,8 +27,8 @@ from pi_capture.network.received import ReceivedTracks
 from pi_capture.network.receiver import StreamSource
 from pi_capture.network.tls import check_identity
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
-from pi_capture.record.machine import facts_of_this_machine
-from pi_capture.record.recorder import Recorder
+from pi_capture.recording.machine import facts_of_this_machine
+from pi_capture.recording.recorder import Recorder
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.tracks.demux import free_name
@@ -72,7 +72,7 @@ def gather(
         Where they are waited for.
     wish : Wish
     stop, say, progress
-        See `pi_capture.record.capture.record`.
+        See `pi_capture.recording.capture.record`.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from pi_capture.samples.clock import SECOND, Dated, Window
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.recorder import Recorder
     from storage.tracks.sample_track import SampleTrack
 
 

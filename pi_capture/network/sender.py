@@ -24,7 +24,7 @@ from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to
 from pi_capture.network.door import Door
 from pi_capture.network.samples import Outgoing
 from pi_capture.network.tls import check_identity
-from pi_capture.record.machine import machine_token
+from pi_capture.recording.machine import machine_token
 from pi_capture.redact import public
 
 if TYPE_CHECKING:

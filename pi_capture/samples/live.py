@@ -19,7 +19,7 @@ from pi_capture.status import Status
 from storage.formats.table import find_format
 
 if TYPE_CHECKING:
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.recorder import Recorder
     from storage.tracks.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pi_capture.errors import RecordingError, UsageError
-from pi_capture.record.recorder import Recorder
+from pi_capture.recording.recorder import Recorder
 from pi_capture.segments.amounts import parse_amount, parse_size, parse_time
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from pi_capture.errors import UsageError
-from pi_capture.record.clocks import is_synchronised
+from pi_capture.recording.clocks import is_synchronised
 from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
 from storage.durable.files import lock_descriptor, rename_new, sync_directory

@@ -73,7 +73,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Controllable(Protocol):
-    """A source whose exposure can be steered while it runs (see `pi_capture.record.jitter`)."""
+    """A source whose exposure can be steered while it runs (see `pi_capture.recording.jitter`)."""
 
     def lock_exposure(self) -> Mapping[str, Any]:
         """Stop auto exposure and white balance where they are; return the values they are held at."""

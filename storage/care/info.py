@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats.png.head import read_head
+from storage.formats.png.head import Head, read_head
 from storage.formats.png.reader import PngReader
 from storage.formats.table import find_format, open_recording
 from storage.names import natural_key, printable
@@ -212,7 +212,10 @@ def _describe_directory(recording: Recording, backend: str) -> Info:
     spans: dict[str | None, tuple[int, int]] = {}
     for index, label in enumerate(recording.labels):
         file = recording.file(index)
-        head = read_head(file)
+        try:
+            head = read_head(file)
+        except StorageError:
+            head = Head()
         share = shares.setdefault(label, Share())
         share.frames += 1
         share.bytes += os.stat(file).st_size

@@ -20,15 +20,18 @@ from isal import igzip_lib, isal_zlib
 from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
-from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, decode_image
+from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, check_image, read_chunks
 from storage.formats.png.reader import PngReader
 from storage.formats.table import find_format, open_recording
+from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
+from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
 from storage.tracks.picture_tracks import several
 
 MAX_BYTES = 1_000_000_000  # a larger file is no picture
 FILES_A_TASK = 32
+PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,24 @@ def _broken_in(
                 pass
         except StorageError as error:
             yield Broken(number, recording.path, str(error))
-    for number, reason in enumerate(recording.damage, total + len(tracks)):
-        yield Broken(number, recording.path, reason)
+    beside = [*((recording.path, reason) for reason in recording.damage), *_damaged_beside(recording)]
+    for number, (file, reason) in enumerate(beside, total + len(tracks)):
+        yield Broken(number, file, reason)
+
+
+def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
+    """The files beside the frames that are damaged: what is known of the sessions, and labels that wait."""
+    labels = journal_path(recording.path, recording.of_track)
+    readers: dict[Path, Callable[[], object]] = {labels: lambda: read_journal(labels)}
+    if recording.path.is_dir():
+        readers[recording.path / SESSIONS_NAME] = lambda: read_sessions(recording.path)
+    for file, read in readers.items():
+        try:
+            read()
+        except StorageError as error:
+            yield file, str(error).removeprefix(f"{file} ")
+        except OSError as error:
+            yield file, f"can't be read: {error.strerror}"
 
 
 BUSY = "is being recorded into just now: what is verified is what it held when this began"
@@ -221,62 +240,65 @@ def fault(data: bytes) -> str | None:
     if not data:
         return "is empty"
     if not data.startswith(SIGNATURE):
-        return "holds nothing but zeros" if not any(data) else _fault_for_pillow(data)
-    chunks, reason = _walk(data)
-    if reason is not None:
-        return reason
-    header = b"".join(body for kind, body in chunks if kind == b"IHDR")
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
-    if not 0 < width * height <= MAX_PIXELS:
-        return f"claims {width}x{height} pixels"
-    if (depth, colour, interlace) != (8, 2, 0):
-        return _fault_for_pillow(data)
-    return _fault_of_rows(b"".join(body for kind, body in chunks if kind == b"IDAT"), width, height)
+        return _fault_for_pillow(data) if any(data) else "holds nothing but zeros"
+    try:
+        chunks = list(read_chunks(data))
+    except ValueError as error:
+        return str(error)
+    return _fault_of_png(data, chunks)
 
 
-def _walk(data: bytes) -> tuple[list[tuple[bytes, memoryview]], str | None]:
-    """The chunks of a PNG up to IEND, and what is wrong with them."""
-    chunks: list[tuple[bytes, memoryview]] = []
-    view, at = memoryview(data), len(SIGNATURE)
-    while not chunks or chunks[-1][0] != b"IEND":
-        if at + 12 > len(data):
-            return chunks, "ends before its last chunk"
-        (length,) = struct.unpack_from(">I", data, at)
-        kind, body = bytes(view[at + 4 : at + 8]), view[at + 8 : at + 8 + length]
-        name = kind.decode("latin-1") if kind.isalpha() else repr(kind)
-        if at + 12 + length > len(data):
-            return chunks, f"ends in the middle of chunk {name}"
-        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
-        if checksum != isal_zlib.crc32(body, isal_zlib.crc32(kind)):
-            return chunks, f"is damaged in chunk {name} at byte {at}"
-        chunks.append((kind, body))
-        at += 12 + length
+def _fault_of_png(data: bytes, chunks: Sequence[tuple[bytes, memoryview]]) -> str | None:
     kinds = [kind for kind, _ in chunks]
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or len(chunks[0][1]) != 13 or b"IDAT" not in kinds:
-        return chunks, "has no header or no pixels"
-    return chunks, None
+        return "has no header or no pixels"
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", chunks[0][1])
+    if not 0 < width * height <= MAX_PIXELS:
+        return f"claims {width}x{height} pixels"
+    if depth not in (8, 16) or colour not in CHANNELS or interlace:
+        return _fault_for_pillow(data)
+    row = 1 + width * CHANNELS[colour] * depth // 8
+    return _fault_of_rows([body for kind, body in chunks if kind == b"IDAT"], row, height)
 
 
-def _fault_of_rows(deflated: bytes, width: int, height: int) -> str | None:
-    """Decode the pixels of an 8-bit RGB picture, as far as that can fail: a row is a filter and three bytes a pixel."""
-    row = 1 + 3 * width
+CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""Numbers a pixel, by the colour type of a PNG without a palette."""
+
+
+def _fault_of_rows(deflated: Sequence[memoryview], row: int, height: int) -> str | None:
+    """Decode the pixels of a PNG, as far as that can fail; a row is a filter's number and its pixels, `row` bytes."""
     inflate = isal_zlib.decompressobj()
+    done = 0
     try:
-        rows = inflate.decompress(deflated, height * row + 1)
+        for piece in _inflated(inflate, deflated):
+            if piece[-done % row :: row].translate(None, b"\0\1\2\3\4"):
+                return "has a row with an unknown filter"
+            done += len(piece)
+            if done > height * row:
+                break
     except igzip_lib.IsalError as error:  # type: ignore[misc]  # isal has no types
         return f"has pixels that can't be decompressed ({error})"
-    if len(rows) != height * row or not inflate.eof:
-        return f"has pixels for {min(len(rows) // row, height)} of its {height} rows" + (
-            " and more" if len(rows) >= height * row else ""
-        )
-    if max(rows[::row]) > 4:
-        return "has a row with an unknown filter"
+    if done != height * row or not inflate.eof:
+        more = " and more" if done >= height * row else ""
+        return f"has pixels for {min(done // row, height)} of its {height} rows{more}"
     return None
+
+
+def _inflated(inflate: isal_zlib.Decompress, deflated: Sequence[memoryview]) -> Iterator[bytes]:
+    """What is deflated in several chunks, a little at a time: a small file may be a thousand times as large."""
+    for chunk in deflated:
+        rest: bytes | memoryview = chunk
+        while not inflate.eof:
+            piece = inflate.decompress(rest, PIECE_BYTES)
+            yield piece
+            rest = inflate.unconsumed_tail
+            if not rest and len(piece) < PIECE_BYTES:
+                break
 
 
 def _fault_for_pillow(data: bytes) -> str | None:
     try:
-        decode_image(data)
+        check_image(data)
     except ValueError as error:
         return str(error)
     except Exception as error:  # what strangers' files make an image library raise, nobody can foresee

@@ -162,6 +162,8 @@ def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
         raise StorageError(f"{recording.path} holds no frame")
     if fps is not None:
         return [round(n / fps * 1e9) for n in range(len(recording))]
+    if not recording.has_times:
+        raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
     if isinstance(recording, PngReader) and read_head(recording.file(0)).timestamp_ns is None:
         own = recording.timestamps_ns  # when the files were changed
         if any(after <= before for before, after in pairwise(own)):

@@ -117,7 +117,11 @@ MOVIES = (
 VIDEO = ("storage.formats.video.writer", "VideoWriter", "open_video")
 FORMATS = (
     Format("png", "", "storage.formats.png.writer", "PngWriter", "storage.formats.png.reader:PngReader"),
-    Format("hdf5", ".h5", "storage.formats.hdf5.frames", "Hdf5Writer", "Hdf5Reader", options=("compression",)),
+    Format(
+        *("hdf5", ".h5", "storage.formats.hdf5.writer", "Hdf5Writer", "Hdf5Reader"),
+        options=("compression",),
+        reads_tracks=True,
+    ),
     Format(
         *("features", ".features.h5", "storage.formats.features.recording", "FeaturesWriter", "FeaturesReader"),
         options=("weights",),

@@ -24,8 +24,8 @@ import av
 import numpy as np
 import pytest
 
-from pi_capture.record.capture import record
-from pi_capture.record.recorder import Recorder
+from pi_capture.recording.capture import record
+from pi_capture.recording.recorder import Recorder
 from pi_capture.sources import Encoding, open_source
 from pi_capture.sources.picamera2 import h264
 from storage import open_recording

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pi_capture.record.clocks import MOST_ANCHORS, Anchors
+from pi_capture.recording.clocks import MOST_ANCHORS, Anchors
 from pi_capture.segments.series import Series
 from storage import open_recording
 from storage.sessions import read_sessions
@@ -140,7 +140,7 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
 def test_there_are_never_many_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
     anchors = Anchors()
     now = dict(anchors.taken[0])
-    monkeypatch.setattr("pi_capture.record.clocks.anchor", lambda: dict(now))
+    monkeypatch.setattr("pi_capture.recording.clocks.anchor", lambda: dict(now))
     for second in range(30 * 86400 // 10):
         now["monotonic_ns"] += 10 * 10**9
         now["wall_ns"] += 10 * 10**9 + (HOUR_NS if second % 5000 == 4999 else 0)

@@ -121,7 +121,7 @@ def test_a_program_that_stands_still_is_ended_by_the_watchdog_and_shows_where() 
     wait_for(lambda: restarted(2), "not restarted by the watchdog")
     assert stored().items() >= before.items()
     assert "Watchdog timeout" in journal() and "Failed with result 'watchdog'" in journal()
-    assert "pi_capture/record/capture.py" in journal()  # systemd lets a stopped process go on, to die of SIGABRT
+    assert "pi_capture/recording/capture.py" in journal()  # systemd lets a stopped process go on, to die of SIGABRT
 
 
 class Pipe:

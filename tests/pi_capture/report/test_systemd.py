@@ -241,7 +241,7 @@ def test_a_name_that_can_be_none(root: Path, name: str) -> None:
 @pytest.mark.parametrize("words", [["install-service", "corner", "--config", "f"], ["uninstall-service", "corner"]])
 def test_it_needs_root(words: list[str]) -> None:
     # All that is imported later, too: nobody may be unable to read where Python is.
-    modules = "os, shutil, sys, pi_capture.record.capture, pi_capture.commands.install"
+    modules = "os, shutil, sys, pi_capture.recording.capture, pi_capture.commands.install"
     code = f"import {modules}; from pi_capture.cli import main; os.seteuid(65534); sys.exit(main())"
     if os.geteuid() != 0:
         code = code.replace("os.seteuid(65534); ", "")

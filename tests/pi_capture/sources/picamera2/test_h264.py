@@ -20,7 +20,7 @@ import pytest
 from av.video.frame import PictureType
 
 from pi_capture.errors import RecordingError
-from pi_capture.record.capture import record
+from pi_capture.recording.capture import record
 from pi_capture.sources import Encoding, open_source
 from pi_capture.sources.picamera2 import h264
 from pi_capture.status import Summary
@@ -120,7 +120,7 @@ def encoder(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(Request, "_memory", shown)
     monkeypatch.setattr(Picamera2, "script", [reported(n) for n in range(80)])
     monkeypatch.setattr(Encoder, "made", [])
-    monkeypatch.setattr("pi_capture.record.take.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("pi_capture.recording.take.SETTLE_SECONDS", 0)
     return Encoder
 
 

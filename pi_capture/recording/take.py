@@ -2,7 +2,7 @@
 
 Everything that touches the camera happens in the take's own thread, so that a call which never comes back keeps nobody
 else waiting. What becomes of a frame is decided by an `Intake`, which outlives the take: a recording has as many takes
-as its camera had to be opened (see `pi_capture.record.capture`).
+as its camera had to be opened (see `pi_capture.recording.capture`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.network.received import ReceivedTracks
-from pi_capture.record.jitter import SETTLE_SECONDS, Jitter
-from pi_capture.record.motion import Motion
+from pi_capture.recording.jitter import SETTLE_SECONDS, Jitter
+from pi_capture.recording.motion import Motion
 from pi_capture.samples.live import LiveTracks
 from pi_capture.sources import Accompanied, Controllable, Encoding, Source
 from storage.frame import Frame
 
 if TYPE_CHECKING:
-    from pi_capture.record.recorder import Recorder
+    from pi_capture.recording.recorder import Recorder
 
 LOSSY_JITTER = (
     "a lossy codec smooths away some of the variation of white balance and gain between frames, and keeps its own "

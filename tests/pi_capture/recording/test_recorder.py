@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pi_capture import Recorder, RecordingError
-from pi_capture.record.encoders import EncoderPool
+from pi_capture.recording.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
 from storage.durable.files import rename_new
 from storage.formats.png.codec import encode_png, read_texts
@@ -240,7 +240,7 @@ def test_taking_up_what_a_crash_left_may_be_interrupted_itself(tmp_path: Path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("storage.formats.png.writer.rename_new", interrupted)
+        patch.setattr("storage.durable.files.rename_new", interrupted)
         Recorder(day)
     with Recorder(day) as recorder:
         recorder.write(picture(3))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pi_capture.errors import UsageError
-from pi_capture.record.schedule import Schedule
+from pi_capture.recording.schedule import Schedule
 from storage import open_recording
 from storage.sessions import read_sessions
 from tests.faults.fault_camera import install

@@ -1,7 +1,7 @@
 """Frames in, a durable recording out: bounded queue → encoders → writer, and a sync every second.
 
-`Recorder` is the half that stores; a program that makes its own frames uses it directly. `pi_capture.record.capture` is
-the half that gets frames from a camera. What a format does with a frame is the writer's business (`storage.formats`).
+`Recorder` is the half that stores; a program that makes its own frames uses it directly. The half that gets frames from
+a camera is `pi_capture.recording.capture`. What a format does with a frame: see `storage.formats`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pi_capture.errors import RecordingError
-from pi_capture.record.clocks import Anchors
-from pi_capture.record.encoders import EncoderPool
-from pi_capture.record.machine import facts_of_this_machine
+from pi_capture.recording.clocks import Anchors
+from pi_capture.recording.encoders import EncoderPool
+from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
 from storage.durable.files import check_in_place

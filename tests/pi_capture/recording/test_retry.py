@@ -38,7 +38,8 @@ def assert_every_frame_is_accounted_for(summary: dict[str, Any], stored: int) ->
 def run(tmp_path: Path, camera: str, seconds: float, *options: str, program: str = "") -> Recorded:
     """Record, in a process in which a test may have changed some number."""
     arguments = [str(tmp_path / "day1"), str(seconds), "--camera", camera, "--size", "source", "--json", *options]
-    code = f"import sys\nfrom pi_capture import capture, cli, retry, take\n{program}\nsys.exit(cli.main({arguments!r}))"
+    modules = "import sys\nfrom pi_capture import cli\nfrom pi_capture.recording import capture, retry, take"
+    code = f"{modules}\n{program}\nsys.exit(cli.main({arguments!r}))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -130,7 +131,8 @@ def test_an_interpreter_that_never_runs_again_is_ended(tmp_path: Path) -> None:
 
 def test_a_signal_ends_the_wait_for_a_camera(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "day1"), "-1", "--camera", "fault:unplugged", "--size", "source", "--retry"]
-    code = f"import sys\nfrom pi_capture import cli, retry\nretry.FIRST_PAUSE = 1000\nsys.exit(cli.main({arguments!r}))"
+    modules = "import sys\nfrom pi_capture import cli\nfrom pi_capture.recording import retry"
+    code = f"{modules}\nretry.FIRST_PAUSE = 1000\nsys.exit(cli.main({arguments!r}))"
     recorder = subprocess.Popen(
         [sys.executable, "-c", code], env=install(tmp_path / "site"), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
     )

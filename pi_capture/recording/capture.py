@@ -1,7 +1,7 @@
 """The recording, from its beginning to its end: one take of the camera after another, until time is up or somebody
 says stop.
 
-This is the side that watches; frames come in a take's own thread (`pi_capture.record.take`) and are stored by a
+This is the side that watches; frames come in a take's own thread (`pi_capture.recording.take`) and are stored by a
 recorder's.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.record.motion import Motion, MotionWish
-from pi_capture.record.recorder import Recorder
-from pi_capture.record.retry import Retry
-from pi_capture.record.schedule import Schedule
-from pi_capture.record.take import Intake, Preparation, Take, Watch
+from pi_capture.recording.motion import Motion, MotionWish
+from pi_capture.recording.recorder import Recorder
+from pi_capture.recording.retry import Retry
+from pi_capture.recording.schedule import Schedule
+from pi_capture.recording.take import Intake, Preparation, Take, Watch
 from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.samples.sensors import Sensor
 from pi_capture.segments.recorder import SegmentedRecorder, open_recorder
@@ -80,7 +80,7 @@ def record(
     backend, sync_interval, options
         See `Recorder`.
     jitter : bool, optional
-        Vary gain and white balance (see `pi_capture.record.jitter`); by default only a Raspberry Pi camera's.
+        Vary gain and white balance (see `pi_capture.recording.jitter`); by default only a Raspberry Pi camera's.
     jitter_seed : int, optional
         Makes the variation repeatable.
     countdown : float
@@ -102,7 +102,7 @@ def record(
     between : sequence of str
         Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
     on_motion : float, optional
-        Keep only what moves: at least this percent of the picture (see `pi_capture.record.motion`).
+        Keep only what moves: at least this percent of the picture (see `pi_capture.recording.motion`).
     pre_roll, post_roll : float
         Seconds kept before and after motion.
     stop : threading.Event, optional

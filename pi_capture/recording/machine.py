@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pi_capture.record.clocks import boot_id
+from pi_capture.recording.clocks import boot_id
 
 
 def machine_token() -> str:

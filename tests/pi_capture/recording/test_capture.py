@@ -15,7 +15,7 @@ import pytest
 
 import pi_capture.sources
 from pi_capture import CameraError, RecordingError, record
-from pi_capture.record.jitter import GAIN_SHIFT, ISO
+from pi_capture.recording.jitter import GAIN_SHIFT, ISO
 from pi_capture.sources import SourceInfo, SourceKind
 from storage import Frame, open_recording
 
@@ -221,7 +221,7 @@ class Steerable(Camera):
 
 
 def record_with_jitter(day: Path, plug_in: Any, seed: int, monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
-    monkeypatch.setattr("pi_capture.record.take.SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr("pi_capture.recording.take.SETTLE_SECONDS", 0.1)
     cameras: list[Steerable] = []
 
     def plug() -> Steerable:
@@ -265,7 +265,7 @@ def test_jitter_repeats_with_its_seed(tmp_path: Path, plug_in: Any, monkeypatch:
 def test_jitter_under_a_lossy_codec_says_what_that_costs(
     tmp_path: Path, plug_in: Any, monkeypatch: pytest.MonkeyPatch, codec: str, warned: bool
 ) -> None:
-    monkeypatch.setattr("pi_capture.record.take.SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr("pi_capture.recording.take.SETTLE_SECONDS", 0.1)
     said: list[str] = []
     options = {"codec": codec}
     record(tmp_path / "day.mkv", 0.3, camera=plug_in(Steerable), jitter=True, options=options, say=said.append)
