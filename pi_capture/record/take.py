@@ -15,10 +15,10 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.network.received import ReceivedTracks
 from pi_capture.record.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.record.motion import Motion
 from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.received import ReceivedTracks
 from pi_capture.sources import Accompanied, Controllable, Encoding, Source
 from storage.frame import Frame
 
