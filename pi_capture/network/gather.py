@@ -23,12 +23,12 @@ from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.live.labels import Changes
 from pi_capture.network.address import SILENCE_SECONDS, Address
 from pi_capture.network.door import Door
-from pi_capture.network.received import ReceivedTracks
 from pi_capture.network.receiver import StreamSource
 from pi_capture.network.tls import check_identity
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.recorder import Recorder
+from pi_capture.samples.received import ReceivedTracks
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.tracks.demux import free_name

@@ -20,9 +20,10 @@ from typing import Any
 from pi_capture.errors import CameraError
 from pi_capture.live.labels import checked_names
 from pi_capture.network.address import SILENCE_SECONDS, Address
-from pi_capture.network.samples import Arrivals, Arrived
+from pi_capture.network.samples import Arrivals
 from pi_capture.network.sender import PING
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
+from pi_capture.samples.clock import Arrived
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.pixels import RgbConverter

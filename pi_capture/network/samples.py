@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.samples.clock import SECOND, Dated
+from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated
 from storage.matroska.stream import from_json
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
 from storage.tracks.sample_track import CODECS, Codec, SampleTrack
@@ -29,7 +29,6 @@ BLOCK_SECONDS, BLOCK_BYTES = 0.2, 500_000
 MOST_NUMBERS = 4e6  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
 ALL_TEXT = 8000  # of where samples come from: an introduction is short (`gather`)
-SLACK_SECONDS = 10.0  # of padding that a stream may ask for beyond the time that has passed
 RATE_SECONDS = 4.0  # less than that, and the rate counts as unknown
 RAW = {codec.track: codec for codec in CODECS if codec.encoder is None}
 """What goes over the wire; a codec is for the file that the samples come into."""
@@ -169,15 +168,6 @@ def _joined(pieces: Sequence[Waiting], most: int) -> Sequence[Waiting]:
 
 
 # ---------------------------------------------------------------------------------------------------------- incoming
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """Samples that came, and before them what is missing, by our clock; `rate` is how many a second they really are."""
-
-    name: str
-    pieces: Sequence[Dated]
-    rate: float
 
 
 class Arrivals:

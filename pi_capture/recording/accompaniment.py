@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from pi_capture.errors import CameraError
-from pi_capture.network.received import ReceivedTracks
 from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.received import ReceivedTracks
 from pi_capture.samples.sink import SampleSink
 from pi_capture.sources import Accompanied, Source
 from storage.formats.table import format_with_samples

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECOND = 1_000_000_000
+SLACK_SECONDS = 10.0  # of padding that a stream may ask for beyond the time that has passed
 START_NS = SECOND  # samples are kept back so long until there is a line at all
 DECIDE_NS = SECOND  # what comes late may catch up for so long before it counts as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
@@ -54,6 +55,15 @@ class Dated:
     def before(self, begin_ns: int, period: float) -> int:
         """How many of them are from before a time."""
         return min(self.count, max(0, -int((self.timestamp_ns - begin_ns) // period)))
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Samples that came, and before them what is missing, by our clock; `rate` is how many a second they really are."""
+
+    name: str
+    pieces: Sequence[Dated]
+    rate: float
 
 
 class Window:

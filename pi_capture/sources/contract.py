@@ -14,7 +14,7 @@ from pi_capture.redact import public
 from storage.frame import Frame
 
 if TYPE_CHECKING:
-    from pi_capture.network.samples import Arrived
+    from pi_capture.samples.clock import Arrived
     from storage.tracks.sample_track import SampleTrack
 
 Size = tuple[int, int]

@@ -1,6 +1,6 @@
 """Sensors and sound that come with a source's pictures, from another machine: on their way to the recorder.
 
-They are dated already (`pi_capture.network.samples`). Those of sensors of this machine are `live`'s business.
+They are dated already (`pi_capture.network.samples`). For sensors of this machine see `live`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pi_capture.network.samples import SLACK_SECONDS, Arrived
-from pi_capture.samples.clock import SECOND, Dated, Window
+from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
