@@ -7,6 +7,7 @@ of an epoch; so a frame counts as whole only if every reader takes it. What else
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -275,8 +276,13 @@ def _fault_of_rows(deflated: bytes, width: int, height: int) -> str | None:
 
 
 def _fault_for_pillow(data: bytes) -> str | None:
+    from PIL import Image
+
     try:
         decode_image(data)
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format == "BMP" and image.mode in ("P", "1"):
+                return "is a BMP with a palette or two colours, which Keras misreads; convert it"
     except ValueError as error:
         return str(error)
     except Exception as error:  # what strangers' files make an image library raise, nobody can foresee

@@ -59,7 +59,7 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """The pixels of a PNG or JPEG file: shape (height, width, 3), uint8, RGB. Alpha is dropped, grey is spread, and of
-    16 bits the upper 8 are taken.
+    16 bits the upper 8 are taken. A photo that a phone has stored lying on its side is put upright, as its EXIF says.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         It is no whole picture, or one of more than `MAX_PIXELS` pixels.
     """
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF")) as image:
@@ -76,7 +76,8 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
             if image.mode.startswith("I"):  # Pillow would make all but the darkest of its 65536 greys white
                 grey = (np.asarray(image) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
-            return np.asarray(image.convert("RGB"))
+            upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
+            return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError:
         raise ValueError("not a picture" if data else "is empty") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
