@@ -63,7 +63,7 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """The pixels of a PNG or JPEG file: shape (height, width, 3), uint8, RGB. Alpha is dropped, grey is spread, and of
-    16 bits the upper 8 are taken.
+    16 bits the upper 8 are taken. A photo that a phone has stored lying on its side is put upright, as its EXIF says.
 
     Raises
     ------
@@ -71,12 +71,14 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         It is no whole picture, or one of more than `MAX_PIXELS` pixels.
     """
     import numpy as np
+    from PIL import ImageOps
 
     with _opened(data) as image:
         if image.mode.startswith("I"):  # Pillow would make all but the darkest of its 65536 greys white
             grey = (np.asarray(image) >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
+        upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
+        return np.asarray(upright.convert("RGB"))
 
 
 def check_image(data: bytes) -> None:
@@ -85,9 +87,11 @@ def check_image(data: bytes) -> None:
     Raises
     ------
     ValueError
-        It is no whole picture, or one of more than `MAX_PIXELS` pixels.
+        It is no whole picture, one of more than `MAX_PIXELS` pixels, or one that Keras misreads.
     """
     with _opened(data) as image, _one_at_a_time if image.width * image.height > LARGE_PIXELS else nullcontext():
+        if image.format == "BMP" and image.mode in ("P", "1"):
+            raise ValueError("is a BMP with a palette or two colours, which Keras misreads; convert it")
         image.load()
 
 
