@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pi_capture.arguments import FORMATS, OPTIONS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
+from pi_capture.redact import public
 from pi_capture.report.systemd import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.commands.standard_streams import open_standard_streams
 from storage.errors import OptionError, StorageError, missing_library
@@ -88,6 +89,9 @@ def _run(words: Sequence[str]) -> int:
         return _list_cameras()
     if args.print_config:
         print(as_toml(configuration.settings))
+        addresses = [args.camera, *(args.stream_to or ())]
+        if public(addresses) != addresses:
+            print(f"pi_capture: {SECRET_SETTINGS}", file=sys.stderr)
         return 0
     if not args.directory or args.seconds is None:
         parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
@@ -96,6 +100,7 @@ def _run(words: Sequence[str]) -> int:
     return _record(args)
 
 
+SECRET_SETTINGS = "an address here may hold a password; if this is kept in a file, keep it to yourself: chmod 600 FILE"
 OF_ANOTHER = {"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"}
 """Options that say how another one is done."""
 
@@ -138,7 +143,8 @@ def _asked(args: argparse.Namespace) -> RecordOptions:
 
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.network.address import several_senders
-    from pi_capture.recording.capture import Observers, capture
+    from pi_capture.recording.capture import capture
+    from pi_capture.recording.observers import Observers
     from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.report.progress import Progress
 
@@ -205,7 +211,7 @@ NOT_WITH_SENDERS = (
 def _gather(args: argparse.Namespace, place: Address) -> int:
     """Record several senders."""
     from pi_capture.network.gather import gather
-    from pi_capture.recording.capture import Observers
+    from pi_capture.recording.observers import Observers
     from pi_capture.report.progress import Progress
 
     for option in OPTIONS:

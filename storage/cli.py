@@ -1,7 +1,7 @@
 """``python -m storage``: the command line for recordings at rest.
 
 It turns failures into one line and an exit status: 0 done, 1 failed, 2 wrong usage, 3 done but problems were found.
-Each command is a row in `COMMANDS`; what it takes and does is in the `cli_` module for its kind.
+Each command is a row in `COMMANDS`; see `storage.commands` for what it takes and does.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Packet:
     """
 
     codec: str
-    data: bytes
+    data: bytes = field(repr=False)
     number: int
     key: bool
     private: bytes = b""
@@ -66,3 +66,13 @@ class Frame:
     timestamp_ns: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
     packet: Packet | None = None
+
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return f"<Frame {self.index}: {width}x{height}, timestamp_ns={self.timestamp_ns}>"
+
+    def _repr_png_(self) -> bytes:
+        """The picture, where a notebook shows the frame."""
+        from storage.formats.png.codec import encode_png
+
+        return encode_png(self.pixels, {})

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
+from storage.errors import StorageError
 from storage.frame import Frame
-from storage.names import natural_key
+from storage.names import natural_key, printable
+
+if TYPE_CHECKING:
+    from storage.tracks.samples import SampleReader
 
 
 class Recording(Sequence[Frame]):
@@ -21,6 +29,10 @@ class Recording(Sequence[Frame]):
     ----------
     has_pictures : bool
         Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
+    has_times : bool
+        Whether it is known when each frame was taken; if not, they count as 30 a second, or as their files do.
+    independent : bool
+        Whether each frame is read without others, so that several threads read faster than one.
     of_track : str
         What tells this track of pictures from the first one of its file, where it is another: files beside the
         recording have it in their names (`storage.tracks.picture_tracks`).
@@ -28,6 +40,14 @@ class Recording(Sequence[Frame]):
 
     has_pictures = True
     of_track = ""
+
+    @cached_property
+    def has_times(self) -> bool:
+        return True
+
+    @property
+    def independent(self) -> bool:
+        return True
 
     @property
     @abstractmethod
@@ -54,6 +74,21 @@ class Recording(Sequence[Frame]):
         """The capture time of each frame, in nanoseconds."""
 
     @property
+    def names(self) -> list[str]:
+        """What the label journal calls each frame."""
+        return [f"{index:08d}" for index in range(len(self))]
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What is known of each recording session, oldest first (see `storage.sessions`); empty if nothing is."""
+        return []
+
+    @property
+    def tracks(self) -> list[SampleReader]:
+        """The tracks of sensors and sound that are in it."""
+        return []
+
+    @property
     def interrupted(self) -> bool:
         """Whether it has no end: it is being recorded just now, or a crash has cut it off."""
         return False
@@ -76,9 +111,44 @@ class Recording(Sequence[Frame]):
     def close(self) -> None:
         """Let go of open files; reading ends."""
 
-    def __reduce__(self) -> tuple[type[Recording], tuple[Path]]:
-        """A copy, in another process too, opens the recording anew."""
+    def __reduce__(self) -> tuple[type[Recording], tuple[Any, ...]]:
+        """A copy, in another process too, opens the recording anew: a reader that takes more than the path adds it."""
         return type(self), (self.path,)
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__name__} {printable(str(self.path))}"
+        try:
+            classes = ", ".join(map(printable, self.class_names))
+            facts = [*self._facts(), *([f"classes {classes}"] if classes else [])]
+        except Exception:  # it is closed: a debugger shows it nevertheless
+            return f"<{name}>"
+        return f"<{name}: {', '.join(facts)}>"
+
+    def _repr_html_(self) -> str:
+        """What it is, and its classes, where a notebook shows it."""
+        from html import escape
+
+        counts = Counter(self.labels)
+        rows = [(name, counts[name]) for name in self.class_names]
+        if counts[None]:
+            rows.append(("no class", counts[None]))
+        table = "".join(f"<tr><td>{escape(printable(name))}</td><td>{count}</td></tr>" for name, count in rows)
+        facts = f"{type(self).__name__}: {', '.join(self._facts())}"
+        return f"<b>{escape(printable(str(self.path)))}</b><br>{escape(facts)}<table>{table}</table>"
+
+    def _facts(self) -> list[str]:
+        """How many frames, how large, and how far it is from the first to the last; as far as they can be read."""
+        facts = [f"{len(self)} frame{'s' * (len(self) != 1)}"]
+        with suppress(StorageError, IndexError):  # the first frame is damaged, or there is none
+            facts.append(self.size)
+            first_ns, last_ns = self._first_and_last_ns()
+            if last_ns > first_ns:  # another clock may have begun in between
+                facts.append(f"{(last_ns - first_ns) / 1e9:.1f} s from first to last")
+        return facts
+
+    def _first_and_last_ns(self) -> tuple[int, int]:
+        times_ns = self.timestamps_ns
+        return times_ns[0], times_ns[-1]
 
     def __enter__(self) -> Self:
         return self
@@ -117,3 +187,12 @@ class _Stretch(Sequence[Frame]):
         if isinstance(index, slice):
             return _Stretch(self._recording, self._indices[index])
         return self._recording.read(self._indices[index])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} of {self._recording!r}>"
+
+
+def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
+    """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
+    passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
+    return list(accumulate(passed, initial=0))

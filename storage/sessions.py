@@ -1,7 +1,7 @@
 """What is known of each recording session: a list of sessions, oldest first, each a mapping of facts.
 
-A data directory keeps it in ``recording.json``, which this module reads and replaces; formats that are one file keep it
-in there. Who records knows the facts.
+A data directory keeps it in ``recording.json``, which this module reads and replaces, and which carries a check (see
+`storage.durable.checked`); formats that are one file keep it in there. Who records knows the facts.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from storage.durable.checked import check, sealed
 from storage.durable.files import replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.png.directory import SESSIONS_NAME
 
+SESSIONS_NAME = "recording.json"
 VERSION = 1
 
 
@@ -42,7 +43,10 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
     """
     path = data_dir / SESSIONS_NAME
     try:
-        content = parse_json(path.read_bytes())
+        text = path.read_bytes()
+        if check(text.rstrip(b"\n")) is False:
+            raise ValueError('its check is wrong; after editing it, take the line "crc32" out')
+        content = parse_json(text)
         version, sessions = content["version"], content["sessions"]
     except FileNotFoundError:
         return []
@@ -60,7 +64,7 @@ def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
     content = {"version": VERSION, "sessions": list(sessions)}
     # The name of a file from elsewhere may be no UTF-8: then there are question marks in it.
     data = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")
-    replace_file(data_dir / SESSIONS_NAME, data + b"\n")
+    replace_file(data_dir / SESSIONS_NAME, sealed(data) + b"\n")
 
 
 def _is_session(value: Any) -> bool:

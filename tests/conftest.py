@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from storage.formats.features.export import export_model
 from storage.formats.features.weights import exported_name
+from tests.support import ELSEWHERE
 from tests.support.weights import make_random
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
@@ -34,6 +36,13 @@ def screen() -> Iterator[str]:
         assert server.stdout is not None
         yield f":{server.stdout.readline().strip()}"
         server.terminate()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The format ``tar`` and the camera ``images`` are installed, for this process and those that it starts."""
+    monkeypatch.syspath_prepend(ELSEWHERE)
+    monkeypatch.setenv("PYTHONPATH", f"{ELSEWHERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ WANTED_FPS = 30
 BLOCK = 4_000_000  # bytes, of the trial of the disk
 LOW_SPACE, NO_SPACE = 2_000_000_000, 50_000_000  # bytes
 HOT = 80.0  # °C; a Raspberry Pi slows down from there on
-NEEDED = ("numpy", "PIL", "isal", "av", "tqdm")
+NEEDED = ("numpy", "PIL", "isal", "av", "h5py", "tqdm")
 NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 THROTTLED = {  # bits of the Raspberry Pi's firmware
     0: "under-voltage now",

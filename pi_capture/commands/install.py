@@ -164,6 +164,9 @@ def _read_settings(config: Path) -> argparse.Namespace:
             raise UsageError(f"{config}: a service needs {key} here, such as: {_EXAMPLES[key]}")
     if not Path(settings.directory).is_absolute():
         raise UsageError(f"{config}: directory must begin with / for a service, such as: {_EXAMPLES['directory']}")
+    if settings.identity and not Path(settings.identity).is_absolute():
+        absolute = config.parent / settings.identity
+        raise UsageError(f'{config}: identity must begin with / for a service, such as: identity = "{absolute}"')
     return settings
 
 

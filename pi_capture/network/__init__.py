@@ -1,1 +1,1 @@
-"""Recordings from one machine to another while they are made. What receives them is a source: `sources.stream`."""
+"""Recordings from one machine to another while they are made. `receiver` is the source that receives them."""

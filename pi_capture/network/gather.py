@@ -2,7 +2,7 @@
 
 The recordings are kept in a directory beside it, each as safe from a crash as any. All are dated by this machine's
 clock, so that they fit together to the nanosecond: `storage.streams.merge` does that, and they go only when every
-packet has been found again in the new file. Receiving a sender is `sources.stream`'s business.
+packet has been found again in the new file. See `receiver` for one sender alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from storage.errors import StorageError
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
-    from pi_capture.recording.capture import Observers
+    from pi_capture.recording.observers import Observers
     from pi_capture.recording.options import RecordOptions
 
 LAST_SECONDS = 2.0  # for what is on its way when time is up

@@ -2,7 +2,7 @@
 
 A block has samples as they are, the time of the first by the sender's clock, and its number in its track. Numbers
 count pauses too, so whatever is missing, because the sensor was silent or the connection could not take it, shows in
-them, and is padded by who receives. Connections and clocks are the business of `sender` and `sources.stream`.
+them, and is padded by who receives. Connections and clocks are in `sender` and `receiver`.
 """
 
 from __future__ import annotations

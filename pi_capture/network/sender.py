@@ -1,7 +1,7 @@
 """Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
 
 Samples of sensors and sound go along (`pi_capture.network.samples`), and live labels with their frames. The recording
-never waits for it. A connection that breaks is taken up again; the receiver is `sources.stream`, or any FFmpeg tool.
+never waits for it. A connection that breaks is taken up again; `receiver` takes it, or any FFmpeg tool.
 What goes over the wire is in `storage.matroska.stream`.
 """
 
@@ -249,6 +249,10 @@ class Sender:
         with writing, suppress(OSError):
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
+            # The receiver hangs up when it has read all. Before that, to close resets a connection on which a question
+            # for the time is unread: what has not gone out is lost. TLS and SRT hold it in a thread or program of ours.
+            while connection.recv(4096):
+                pass
 
     def _take(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
         """The next frame and all samples, which come with it or alone; None when the recording has ended.

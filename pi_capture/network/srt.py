@@ -1,7 +1,7 @@
 """SRT, through the program ``ffmpeg``: PyAV's wheels come without that protocol, Debian's program has it.
 
 The program carries bytes between a socket of ours and the network, and knows nothing of what they mean; it can end at
-any moment without hurting anybody. What the bytes are is `sender`'s and `sources.stream`'s business.
+any moment without hurting anybody. `sender` and `receiver` know what the bytes are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a sender is met: over TCP, or through the program that speaks SRT. What it then says is `stream`'s business."""
+"""How a sender is met: over TCP, or through the program that speaks SRT. See `receiver` for what it then says."""
 
 from __future__ import annotations
 

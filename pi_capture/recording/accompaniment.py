@@ -10,10 +10,11 @@ from pi_capture.errors import CameraError
 from pi_capture.network.received import ReceivedTracks
 from pi_capture.samples.live import LiveTracks
 from pi_capture.sources import Accompanied, Source
+from storage.formats.table import format_with_samples
 from storage.frame import Frame
 
 if TYPE_CHECKING:
-    from pi_capture.recording.recorder import Recorder
+    from pi_capture.samples.sink import SampleSink
 
 
 class Accompaniment:
@@ -23,11 +24,11 @@ class Accompaniment:
     ----------
     tracks : LiveTracks
         Of this machine.
-    samples : Recorder, optional
+    samples : SampleSink, optional
         Where samples go that a source brings; they are not kept without it.
     """
 
-    def __init__(self, tracks: LiveTracks, samples: Recorder | None) -> None:
+    def __init__(self, tracks: LiveTracks, samples: SampleSink | None) -> None:
         self.tracks = tracks
         self._samples = samples
         self._received: ReceivedTracks | None = None
@@ -44,7 +45,8 @@ class Accompaniment:
             source.give_samples_to(self._received.take, say)
         elif tracks:
             names = ", ".join(track.name for track in tracks)
-            say(f"{source.info.camera} sends {names}, which are not kept; record to a .mkv, in one piece, for them")
+            better = f"record to a {format_with_samples().suffix}, in one piece, for them"
+            say(f"{source.info.camera} sends {names}, which are not kept; {better}")
 
     def begin(self, first_ns: int, until_ns: int | None) -> None:
         """The recording begins, and ends: samples from before and after are none of it."""

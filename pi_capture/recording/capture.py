@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -23,6 +23,7 @@ from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.accompaniment import Accompaniment
 from pi_capture.recording.gate import Gate
 from pi_capture.recording.motion import Motion, MotionWish
+from pi_capture.recording.observers import Observers, Watch, nothing
 from pi_capture.recording.options import RecordKeywords, RecordOptions
 from pi_capture.recording.recorder import Recorder
 from pi_capture.recording.retry import Retry
@@ -33,6 +34,7 @@ from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closi
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
 from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
+from pi_capture.sources.table import brings_tracks
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.frame import Frame
@@ -44,44 +46,10 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # that sensors get to begin
 REST_SECONDS = 1.5  # for samples that another machine sends after the last frame
-FROM_OTHERS = ("tcp://", "tls://", "srt://")  # cameras that may bring sensors and sound
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
-WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
+WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blocks as a whole is given up; one that was
+# stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
-
-Watch = Callable[[Frame, bool], None]
-"""Shown a frame, and whether it was recorded."""
-
-
-def _nothing(_: object) -> None:
-    """What is done with a line or a status that nobody wants to know."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observers:
-    """Who is told of a recording while it goes on, and may end it.
-
-    Attributes
-    ----------
-    stop : threading.Event
-        Set it to end the recording.
-    say, progress : callable
-        Told, from the calling thread, a line now and then, and the status a few times a second.
-    live_labels : LiveLabels, optional
-        Labels the frames, as somebody gives them meanwhile.
-    watch : callable, optional
-        Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
-        must return at once.
-    watch_samples : sequence of SampleWatch
-        Shown the samples of this machine's sensors and sound.
-    """
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    say: Callable[[str], None] = _nothing
-    progress: Callable[[Status], None] = _nothing
-    live_labels: LiveLabels | None = None
-    watch: Watch | None = None
-    watch_samples: Sequence[SampleWatch] = ()
 
 
 def record(
@@ -105,7 +73,7 @@ def record(
     seconds : float
         How long, by the frames' timestamps; -1 until `stop` is set, or the file ends.
     stop, say, progress, live_labels, watch, watch_samples : optional
-        See `Observers`.
+        See `pi_capture.recording.observers.Observers`.
     camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
     segment, keep, retry, between, on_motion, pre_roll, post_roll : optional
         See `pi_capture.RecordOptions`, which has their defaults.
@@ -119,8 +87,8 @@ def record(
     """
     observers = Observers(
         stop=stop or threading.Event(),
-        say=say or _nothing,
-        progress=progress or _nothing,
+        say=say or nothing,
+        progress=progress or nothing,
         live_labels=live_labels,
         watch=watch,
         watch_samples=watch_samples,
@@ -143,11 +111,12 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
     streams = open_streams(options.sensors, options.audio, options.audio_codec)
     with closing_streams(streams):
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
-        tracks = LiveTracks(streams, recorder.samples, observers.watch_samples)
-        if not options.has_pictures:
+        samples = recorder.samples
+        tracks = LiveTracks(streams, samples, observers.watch_samples)
+        if not options.has_pictures and samples is not None:
             recorder.describe({"camera": "none", "live": True})
             stop, say, progress = observers.stop, observers.say, observers.progress
-            problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
+            problems = record_tracks(tracks, samples, seconds, stop=stop, say=say, progress=progress)
             return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
         recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
         return recording.run()
@@ -175,7 +144,7 @@ def open_recorder(
         options=asked,
         tracks=tracks,
         pictures=options.has_pictures,
-        more_tracks=options.camera.startswith(FROM_OTHERS),
+        more_tracks=brings_tracks(options.camera),
     )
 
 

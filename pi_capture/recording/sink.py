@@ -10,7 +10,7 @@ from pi_capture.status import Status, Summary
 from storage.frame import Frame
 
 if TYPE_CHECKING:
-    from pi_capture.recording.recorder import Recorder
+    from pi_capture.samples.sink import SampleRecorder
 
 
 class FrameSink(Protocol):
@@ -21,7 +21,7 @@ class FrameSink(Protocol):
         """Where to, as it was asked for."""
 
     @property
-    def samples(self) -> Recorder | None:
+    def samples(self) -> SampleRecorder | None:
         """Where samples of sensors and sound go; None if none can be kept."""
 
     @property

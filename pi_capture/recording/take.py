@@ -26,6 +26,7 @@ LOSSY_JITTER = (
 PATIENCE_SECONDS = 2.0  # for a camera that is in the middle of a frame when we stop
 OPENING_SECONDS = 90.0  # longer than any camera, than any address that doesn't answer, and than a sender is waited for
 STALL_SECONDS = 15.0  # longer than a source's own patience: what is still silent then hangs in a call
+STOPPED_SECONDS = 5.0  # between two looks at a take
 STALL_FRAMES = 5  # of a camera that is slower than that
 
 
@@ -83,6 +84,8 @@ class Take:
         self._asked = time.monotonic()  # when the camera was last asked for something
         self._answered = False
         self._coming: Iterator[Frame] = iter(())
+        self._looked = self._asked  # at it, from the outside
+        self._awake = self._asked  # since when this process runs without a stop
         self.source: Source | None = None
         self.keeping = False
         self.frames = 0
@@ -102,11 +105,18 @@ class Take:
         self._thread.join(seconds)
 
     def silent_for(self) -> float | None:
-        """For how many seconds the camera owes an answer, if that is longer than any camera takes."""
+        """For how many seconds the camera owes an answer, if that is longer than any camera takes.
+
+        To be asked all the time: where nobody did, this process was stopped (Ctrl-Z, a frozen container), and the
+        camera's thread with it. Its patience begins anew after that.
+        """
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > STOPPED_SECONDS:
+            self._awake = self._looked
         if self._answered or not self.alive:
             return None
         heard = self.source.heard_at if isinstance(self.source, Accompanied) else 0.0
-        silent = time.monotonic() - max(self._asked, heard)
+        silent = self._looked - max(self._asked, self._awake, heard)
         if self.source is None:
             return silent if silent > OPENING_SECONDS else None
         info = self.source.info

@@ -21,10 +21,10 @@ from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
-from storage.formats.png.directory import FRAME_NAME, SESSIONS_NAME
+from storage.formats.png.directory import FRAME_NAME
 from storage.formats.table import open_recording
 from storage.labels.journal import JOURNAL_NAME, journal_path
-from storage.sessions import read_sessions
+from storage.sessions import SESSIONS_NAME, read_sessions
 
 GOING = ".removing"
 UNSYNCHRONISED = "the clock isn't synchronised: no segment is removed for its age until it is"
@@ -145,7 +145,7 @@ class Retention:
                     sessions = read_sessions(path)
                 else:
                     with open_recording(path) as recording:
-                        sessions = getattr(recording, "sessions", [])
+                        sessions = recording.sessions
                 anchors = sessions[-1].get("anchors", []) if sessions else []
                 self._trusted[path] = bool(anchors) and all(anchor.get("synchronised") for anchor in anchors)
             except (StorageError, AttributeError, TypeError):

@@ -14,15 +14,14 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from storage.care.layout import SPLIT_WORDS
 from storage.care.split import is_split
-from storage.durable.files import lock_directory, rename_new, sync_directory, sync_filesystem
+from storage.durable.files import alternatives, lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.errors import StorageError, no_directory
 from storage.formats.png.directory import class_directories, frame_name, image_names, next_number
 from storage.formats.png.head import Head, read_head
@@ -268,7 +267,7 @@ class _Adding:
         self._waiting: list[tuple[str, str]] = []  # copies that wait for a sync to get their names
 
     def add(self, frame: _Frame) -> None:
-        for name in _alternatives(_wanted_name(frame, self._blocks)):
+        for name in alternatives(_wanted_name(frame, self._blocks)):
             if name not in self._classes:
                 self._place(frame, name)
                 return
@@ -332,13 +331,6 @@ def _wanted_name(frame: _Frame, blocks: dict[str, tuple[int, int]]) -> str:
     stem, suffix = os.path.splitext(f"{directory}-{frame.name}")
     stem = re.sub(r"[-_. ]{2,}", "-", SPLIT_WORDS.sub("", stem)).strip("-_. ")
     return (stem or "frame") + suffix.lower()
-
-
-def _alternatives(name: str) -> Iterator[str]:
-    yield name
-    stem, suffix = os.path.splitext(name)
-    for attempt in count(2):
-        yield f"{stem}-{attempt}{suffix}"
 
 
 def _same(one: str, other: str) -> bool:

@@ -19,14 +19,14 @@ from storage.care.spans import GAP, TRAIN, VAL, divide
 from storage.durable.files import lock_directory
 from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
-from storage.formats.png.directory import SESSIONS_NAME, class_directories, image_names, next_number
+from storage.formats.png.directory import class_directories, image_names, next_number
 from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Classes
 from storage.names import natural_key
-from storage.sessions import close_interrupted, read_sessions, write_sessions
+from storage.sessions import SESSIONS_NAME, close_interrupted, read_sessions, write_sessions
 
 if TYPE_CHECKING:
     import numpy as np

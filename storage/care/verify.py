@@ -1,34 +1,28 @@
-"""Whether every frame of a recording is whole: each file is read, walked chunk by chunk, and decoded.
+"""Whether every frame of a recording is whole: all that is kept of it is read and decoded (`Recording.check`).
 
-This is stricter than the usual libraries. Pillow loads a PNG without its end, on which Keras then fails in the middle
-of an epoch; so a frame counts as whole only if every reader takes it. What else a reader may stumble over is
-`storage.care.layout`'s business.
+What else a reader may stumble over is told by `storage.care.layout`.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-
-from isal import igzip_lib, isal_zlib
 
 from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
-from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, decode_image
-from storage.formats.png.reader import PngReader
-from storage.formats.table import find_format, open_recording
+from storage.formats.contract import FramesAreFiles
+from storage.formats.table import find_repair, open_recording
+from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
+from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
 from storage.tracks.picture_tracks import several
 
-MAX_BYTES = 1_000_000_000  # a larger file is no picture
-FILES_A_TASK = 32
+FRAMES_A_TASK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +80,36 @@ def _broken_in(
     for reasons in _reasons(recording, threads or os.cpu_count() or 1):
         for reason in reasons:
             if reason is not None:
-                file = recording.file(done) if isinstance(recording, PngReader) else recording.path
+                file = recording.file(done) if isinstance(recording, FramesAreFiles) else recording.path
                 yield Broken(done, file, reason)
             done += 1
         if progress is not None:
             progress(done, total)
-    tracks = getattr(recording, "tracks", ())
+    tracks = recording.tracks
     for number, samples in enumerate(tracks, total):
         try:
             for _ in samples.blocks():
                 pass
         except StorageError as error:
             yield Broken(number, recording.path, str(error))
-    for number, reason in enumerate(recording.damage, total + len(tracks)):
-        yield Broken(number, recording.path, reason)
+    beside = [*((recording.path, reason) for reason in recording.damage), *_damaged_beside(recording)]
+    for number, (file, reason) in enumerate(beside, total + len(tracks)):
+        yield Broken(number, file, reason)
+
+
+def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
+    """The files beside the frames that are damaged: what is known of the sessions, and labels that wait."""
+    labels = journal_path(recording.path, recording.of_track)
+    readers: dict[Path, Callable[[], object]] = {labels: lambda: read_journal(labels)}
+    if recording.path.is_dir():
+        readers[recording.path / SESSIONS_NAME] = lambda: read_sessions(recording.path)
+    for file, read in readers.items():
+        try:
+            read()
+        except StorageError as error:
+            yield file, str(error).removeprefix(f"{file} ")
+        except OSError as error:
+            yield file, f"can't be read: {error.strerror}"
 
 
 BUSY = "is being recorded into just now: what is verified is what it held when this began"
@@ -130,7 +140,7 @@ def interruption(path: Path) -> str | None:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a recording that a crash has cut off, if its format's module has a way to (``repair``).
+    """Complete a recording that a crash has cut off, if its format has a way to.
 
     Returns
     -------
@@ -144,9 +154,9 @@ def repair(path: Path) -> str | None:
     """
     if not path.exists():
         return None  # whoever reads it says so
-    mend: Callable[[Path], str | None] | None = getattr(import_module(find_format(path).module), "repair", None)
+    repair_format = find_repair(path)
     try:
-        return None if mend is None else mend(path)
+        return None if repair_format is None else repair_format(path)
     except BusyError:
         return BUSY
 
@@ -186,99 +196,16 @@ def check_quarantine(data_dir: Path, directory: Path) -> None:
 
 def _reasons(recording: Recording, threads: int) -> Iterator[list[str | None]]:
     """For each frame, in order and some at a time, why it is broken; None if it is not."""
-    if not isinstance(recording, PngReader):
-        for index in range(len(recording)):
-            yield [_why_unreadable(recording, index)]
-        return
-    files = [recording.file(index) for index in range(len(recording))]
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = (files[at : at + FILES_A_TASK] for at in range(0, len(files), FILES_A_TASK))
-        yield from pool.map(lambda task: [_why_broken(file) for file in task], tasks)
+    numbers = range(len(recording))
+    with ThreadPoolExecutor(threads if recording.independent else 1) as pool:
+        tasks = (numbers[at : at + FRAMES_A_TASK] for at in numbers[::FRAMES_A_TASK])
+        yield from pool.map(lambda task: [_why_broken(recording, index) for index in task], tasks)
 
 
-def _why_unreadable(recording: Recording, index: int) -> str | None:
+def _why_broken(recording: Recording, index: int) -> str | None:
     try:
         recording.check(index)
     except StorageError as error:
-        return str(error).removeprefix(f"{recording.path}: ")
-    return None
-
-
-def _why_broken(file: Path) -> str | None:
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            return "is too large for a picture"
-        return fault(file.read_bytes())
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-
-
-# ---------------------------------------------------------------------------------------------------------- one picture
-
-
-def fault(data: bytes) -> str | None:
-    """Why the bytes of a file are no whole picture; None if they are."""
-    if not data:
-        return "is empty"
-    if not data.startswith(SIGNATURE):
-        return "holds nothing but zeros" if not any(data) else _fault_for_pillow(data)
-    chunks, reason = _walk(data)
-    if reason is not None:
-        return reason
-    header = b"".join(body for kind, body in chunks if kind == b"IHDR")
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
-    if not 0 < width * height <= MAX_PIXELS:
-        return f"claims {width}x{height} pixels"
-    if (depth, colour, interlace) != (8, 2, 0):
-        return _fault_for_pillow(data)
-    return _fault_of_rows(b"".join(body for kind, body in chunks if kind == b"IDAT"), width, height)
-
-
-def _walk(data: bytes) -> tuple[list[tuple[bytes, memoryview]], str | None]:
-    """The chunks of a PNG up to IEND, and what is wrong with them."""
-    chunks: list[tuple[bytes, memoryview]] = []
-    view, at = memoryview(data), len(SIGNATURE)
-    while not chunks or chunks[-1][0] != b"IEND":
-        if at + 12 > len(data):
-            return chunks, "ends before its last chunk"
-        (length,) = struct.unpack_from(">I", data, at)
-        kind, body = bytes(view[at + 4 : at + 8]), view[at + 8 : at + 8 + length]
-        name = kind.decode("latin-1") if kind.isalpha() else repr(kind)
-        if at + 12 + length > len(data):
-            return chunks, f"ends in the middle of chunk {name}"
-        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
-        if checksum != isal_zlib.crc32(body, isal_zlib.crc32(kind)):
-            return chunks, f"is damaged in chunk {name} at byte {at}"
-        chunks.append((kind, body))
-        at += 12 + length
-    kinds = [kind for kind, _ in chunks]
-    if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or len(chunks[0][1]) != 13 or b"IDAT" not in kinds:
-        return chunks, "has no header or no pixels"
-    return chunks, None
-
-
-def _fault_of_rows(deflated: bytes, width: int, height: int) -> str | None:
-    """Decode the pixels of an 8-bit RGB picture, as far as that can fail: a row is a filter and three bytes a pixel."""
-    row = 1 + 3 * width
-    inflate = isal_zlib.decompressobj()
-    try:
-        rows = inflate.decompress(deflated, height * row + 1)
-    except igzip_lib.IsalError as error:  # type: ignore[misc]  # isal has no types
-        return f"has pixels that can't be decompressed ({error})"
-    if len(rows) != height * row or not inflate.eof:
-        return f"has pixels for {min(len(rows) // row, height)} of its {height} rows" + (
-            " and more" if len(rows) >= height * row else ""
-        )
-    if max(rows[::row]) > 4:
-        return "has a row with an unknown filter"
-    return None
-
-
-def _fault_for_pillow(data: bytes) -> str | None:
-    try:
-        decode_image(data)
-    except ValueError as error:
-        return str(error)
-    except Exception as error:  # what strangers' files make an image library raise, nobody can foresee
-        return f"not a whole picture ({type(error).__name__}: {error})"
+        file = recording.file(index) if isinstance(recording, FramesAreFiles) else recording.path
+        return str(error).removeprefix(f"{file}: ")
     return None

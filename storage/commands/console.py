@@ -34,9 +34,9 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
 def track_argument(parser: argparse.ArgumentParser) -> None:
     """``--track``, of all commands that read frames."""
     parser.add_argument(
-        "--track",
+        *("--track", "--dataset"),
         metavar="NAME|NUMBER",
-        help="of a file with several tracks of pictures, this one (default: the first)",
+        help="of a file with several tracks (or, HDF5, datasets) of pictures, this one (default: the first track)",
     )
 
 

@@ -77,7 +77,9 @@ def verify(args: argparse.Namespace) -> int:
         told = repair(path) if args.repair else interruption(path)
         with progress_line(f"verifying {path}") as progress:
             frames, broken = find_broken(path, progress=progress)
-        moved = quarantine(broken, path, args.quarantine) if args.quarantine is not None else []
+        moved = []
+        if args.quarantine is not None:  # of what is damaged beside the frames, the rest is still of use where it is
+            moved = quarantine([frame for frame in broken if frame.index < frames], path, args.quarantine)
         problems = _layout_problems(path)
         reports.append(
             {
@@ -86,7 +88,7 @@ def verify(args: argparse.Namespace) -> int:
                 "interrupted": told,
                 "broken": [
                     {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
-                    | ({"moved_to": str(moved[number])} if moved else {})
+                    | ({"moved_to": str(moved[number])} if number < len(moved) else {})
                     for number, frame in enumerate(broken)
                 ],
                 "layout": [

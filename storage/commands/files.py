@@ -113,7 +113,7 @@ def _sample_tracks(source: Path) -> list[str]:
     from storage.formats.table import open_recording
 
     with open_recording(source) as recording:
-        return [track.name for track in getattr(recording, "tracks", ())]
+        return [track.name for track in recording.tracks]
 
 
 # ------------------------------------------------------------------------------------------------------------- features

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.convert.transfer import Progress, Stretch, elapsed_ns, stretches, transfer
+from storage.convert.transfer import Progress, Stretch, stretches, transfer
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
 from storage.formats.png.writer import PngWriter
@@ -20,7 +20,7 @@ from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
-from storage.recording import Recording
+from storage.recording import Recording, elapsed_ns
 from storage.sessions import read_sessions
 
 GOES_ON = "what is written is whole, the same command goes on"

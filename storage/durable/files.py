@@ -13,14 +13,18 @@ import shutil
 import stat
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import IO
 
 from storage.errors import BusyError, GoneError, StorageError, no_directory
 
 RENAME_NOREPLACE = 1  # linux/fs.h
 AT_FDCWD = -100  # linux/fcntl.h
+RESERVE_BYTES = 256 * 1024  # more than finishing any recording writes
 
 
 def sync_filesystem(directory_fd: int) -> None:
@@ -73,13 +77,67 @@ def rename_new(source: Path | str, target: Path | str) -> None:
     os.rename(source, target)
 
 
+def write_all(fd: int, data: bytes | memoryview, at: int | None = None) -> None:
+    """Write all of some bytes to an open file: at byte `at`, or where the file stands.
+
+    Raises
+    ------
+    OSError
+        The disk did not take all of it. What it took is in the file.
+    """
+    view = memoryview(data).cast("B")
+    done = 0
+    while done < len(view):  # a write may be short: the disk filled up, or a signal came
+        rest = view[done:]
+        done += os.write(fd, rest) if at is None else os.pwrite(fd, rest, at + done)
+
+
+def reserve(directory: Path) -> IO[bytes]:
+    """A little room without a name, so that a recording can be finished in order on a disk that filled up.
+
+    Closing it, or the end of the process, gives the room back.
+
+    Raises
+    ------
+    OSError
+        There is not so much room.
+    """
+    file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (whoever asked for it closes it)
+    try:
+        write_all(file.fileno(), bytes(RESERVE_BYTES))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def alternatives(name: str) -> Iterator[str]:
+    """A name or path, and those to take instead, which keep its number: ``00000042.png``, ``00000042-2.png`` …"""
+    yield name
+    stem, suffix = os.path.splitext(name)
+    for attempt in count(2):
+        yield f"{stem}-{attempt}{suffix}"
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or if it is taken the first of its `alternatives` that is free."""
+    return next(free for free in alternatives(name) if free not in taken)
+
+
+def rename_free(source: Path | str, target: Path | str) -> Path:
+    """Rename to the target, or if that is taken to the first of its `alternatives` that is free; returns which."""
+    for free in alternatives(os.fspath(target)):
+        with suppress(FileExistsError):
+            rename_new(source, free)
+            break
+    return Path(free)
+
+
 def write_new(path: Path | str, data: bytes) -> None:
     """Write a file that must not exist yet; a failed write leaves nothing behind. Not synced."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        written = os.write(fd, data)
-        while written < len(data):  # a short write: the disk filled up, or a signal came
-            written += os.write(fd, data[written:])
+        write_all(fd, data)
     except BaseException:
         os.close(fd)
         os.unlink(path)
@@ -180,8 +238,10 @@ def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
     return fd
 
 
-def lock_file(path: Path, taken: str) -> int:
-    """Take the lock that a file stands for, which is created for it; held as `lock_directory` holds a directory's.
+def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
+    """Take the lock that a file stands for; held as `lock_directory` holds a directory's.
+
+    The file is created if it is not there, unless `create` is False: then FileNotFoundError is raised.
 
     Who removes the file does so before closing the returned file descriptor.
 
@@ -190,8 +250,9 @@ def lock_file(path: Path, taken: str) -> int:
     BusyError
         Another process holds it: `taken` is the message.
     """
+    flags = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | (os.O_CREAT if create else 0)
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        fd = os.open(path, flags, 0o666)
         try:
             lock_descriptor(fd, taken)
             if os.path.samestat(os.fstat(fd), os.stat(path)):
@@ -234,6 +295,21 @@ def lock_descriptor(fd: int, taken: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
             raise
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a writer has a file, by `lock_descriptor`; False where that can't be told without locking it."""
+    if sys.platform != "linux" or not path.is_file():  # opening a pipe would wait for ever
+        return False
+    import fcntl
+
+    try:
+        with path.open("rb", buffering=0) as file:
+            whole_file = struct.pack("hhqqi0q", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)  # struct flock64
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, whole_file)
+    except OSError:
+        return False
+    return bool(struct.unpack("hhqqi0q", answer)[0] != fcntl.F_UNLCK)
 
 
 def check_in_place(path: Path, fd: int) -> None:

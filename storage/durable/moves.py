@@ -24,15 +24,16 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import lock_descriptor, rename_new, sync_directory
+from storage.durable.files import free_name, rename_new, sync_directory
+from storage.durable.log import Log
 from storage.durable.untrusted import parse_json
-from storage.errors import BusyError, StorageError
+from storage.errors import StorageError
 
 VERSION = 1
 
@@ -90,13 +91,13 @@ def move_files(
         Nothing was moved: a directory may not be written to, a path leads out of the roots, another program is
         moving. Or moving failed half way: then the journal has the rest.
     """
-    with _opened(journal, create=True) as file:
-        _complete(journal, file, roots)
+    with _opened(journal, create=True) as log:
+        _complete(log, roots)
         batch, missing = _plan(journal.parent, pairs, facts or {})
         _check(journal, roots, batch)
         if batch.moves:
-            _write_plan(journal, file, batch)
-            moved = _forwards(journal, file, batch)
+            _write_plan(log, batch)
+            moved = _forwards(log, batch)
             missing += moved.missing
             return Moved(moved.count, moved.renamed, missing)
         return Moved(missing=missing)
@@ -112,8 +113,8 @@ def complete(journal: Path, *, roots: Sequence[Path] = ()) -> Moved | None:
     """
     if not journal.is_file() or _ends_done(journal):
         return None
-    with _opened(journal) as file:
-        return _complete(journal, file, roots)
+    with _opened(journal) as log:
+        return _complete(log, roots)
 
 
 def undo(journal: Path, *, roots: Sequence[Path] = ()) -> Moved:
@@ -127,14 +128,14 @@ def undo(journal: Path, *, roots: Sequence[Path] = ()) -> Moved:
         There is nothing to undo, or it can't be undone.
     """
     if journal.is_file():
-        with _opened(journal) as file:
-            batch = _last_batch(journal, file)
+        with _opened(journal) as log:
+            batch = _last_batch(log)
             if batch is not None:
                 _check(journal, roots, batch)
                 if not batch.undoing:
-                    _append(file, _UNDOING)
+                    _append(log, _UNDOING)
                     batch.undoing = True
-                return _back(journal, file, batch)
+                return _back(log, batch)
     raise StorageError(f"{journal.parent}: there is nothing to undo")
 
 
@@ -175,16 +176,6 @@ def move_file(source: Path, target: Path) -> Path:
     except OSError as error:
         raise StorageError(f"{source} can't be moved to {target}: {error.strerror}") from None
     return Path(given)
-
-
-def free_name(name: str, taken: Collection[str]) -> str:
-    """The name, or if it is taken the next free one that keeps its number: ``00000042-2.png``."""
-    stem, suffix = os.path.splitext(name)
-    attempt = 1
-    while name in taken:
-        attempt += 1
-        name = f"{stem}-{attempt}{suffix}"
-    return name
 
 
 # ----------------------------------------------------------------------------------------------------------- the plan
@@ -270,31 +261,31 @@ def _target_directories(batch: _Batch) -> set[str]:
 # --------------------------------------------------------------------------------------------------------- the moving
 
 
-def _complete(journal: Path, file: int, roots: Sequence[Path]) -> Moved | None:
-    batch = _last_batch(journal, file)
+def _complete(log: Log, roots: Sequence[Path]) -> Moved | None:
+    batch = _last_batch(log)
     if batch is None or (batch.done and not batch.undoing):
         return None
-    _check(journal, roots, batch)
-    return _back(journal, file, batch) if batch.undoing else _forwards(journal, file, batch)
+    _check(log.path, roots, batch)
+    return _back(log, batch) if batch.undoing else _forwards(log, batch)
 
 
-def _forwards(journal: Path, file: int, batch: _Batch) -> Moved:
-    moved = _move_all(journal, file, batch)
-    _append(file, _DONE)
+def _forwards(log: Log, batch: _Batch) -> Moved:
+    moved = _move_all(log, batch)
+    _append(log, _DONE)
     renamed = {move.wanted: move.target for move in batch.moves if move.target != move.wanted}
     return Moved(moved.count, renamed, moved.missing)
 
 
-def _back(journal: Path, file: int, batch: _Batch) -> Moved:
-    moved = _move_all(journal, file, batch)
-    os.ftruncate(file, batch.start)
-    os.fsync(file)
+def _back(log: Log, batch: _Batch) -> Moved:
+    moved = _move_all(log, batch)
+    log.cut(batch.start)
+    log.sync()
     return moved
 
 
-def _move_all(journal: Path, file: int, batch: _Batch) -> Moved:
+def _move_all(log: Log, batch: _Batch) -> Moved:
     """Rename every file that has not been renamed yet, and make the names durable."""
-    base, back = os.fspath(journal.parent), batch.undoing
+    base, back = os.fspath(log.path.parent), batch.undoing
     moved = Moved()
     count = 0
     try:
@@ -305,7 +296,7 @@ def _move_all(journal: Path, file: int, batch: _Batch) -> Moved:
             given = target
             while (there := _move(os.path.join(base, source), os.path.join(base, given))) is None:
                 given = _name_instead(base, given)
-                _append(file, _line({"instead": [number, given]}))
+                _append(log, _line({"instead": [number, given]}))
             count += there
             if not there:
                 moved.missing.append(source)
@@ -319,7 +310,7 @@ def _move_all(journal: Path, file: int, batch: _Batch) -> Moved:
             _remove_empty(base, directory)
     except OSError as error:
         raise StorageError(
-            f"{error.filename or journal}: {error.strerror}; {count} of {len(batch.moves)} files were moved, "
+            f"{error.filename or log.path}: {error.strerror}; {count} of {len(batch.moves)} files were moved, "
             f"the same command goes on with the rest"
         ) from None
     return Moved(count, moved.renamed, moved.missing)
@@ -408,60 +399,43 @@ def _remove_empty(base: str, directory: str) -> None:
 
 
 @contextmanager
-def _opened(journal: Path, *, create: bool = False) -> Iterator[int]:
-    """The journal's file, locked; without a batch in it, it is not left behind."""
-    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | (os.O_CREAT if create else 0)
+def _opened(journal: Path, *, create: bool = False) -> Iterator[Log]:
+    """The journal, locked; without a batch in it, it is not left behind."""
     try:
-        file = os.open(journal, flags, 0o666)
+        log = Log(
+            journal, f"{journal.parent}: another program is moving files here; try again when it is done", create=create
+        )
     except OSError as error:
         raise StorageError(f"{journal}: {error.strerror}; nothing was moved") from None
     try:
-        _lock(journal, file)
-        try:
-            yield file
-        except OSError as error:
-            raise StorageError(f"{journal}: {error.strerror}; the same command goes on with the rest") from None
-        finally:
-            if os.fstat(file).st_size == 0:
-                journal.unlink()
-                sync_directory(journal.parent)
-    finally:
-        os.close(file)
-
-
-def _lock(journal: Path, file: int) -> None:
-    busy = f"{journal.parent}: another program is moving files here; try again when it is done"
-    lock_descriptor(file, busy)
-    if not (journal.exists() and os.path.samestat(os.fstat(file), os.stat(journal))):
-        raise BusyError(busy)  # whoever had it has just removed it
+        with log:
+            yield log
+    except OSError as error:
+        raise StorageError(f"{journal}: {error.strerror}; the same command goes on with the rest") from None
 
 
 def _line(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def _append(file: int, data: bytes) -> None:
+def _append(log: Log, data: bytes) -> None:
     """Add to the journal; durable on return."""
-    os.lseek(file, 0, os.SEEK_END)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-    os.fsync(file)
+    log.append(data)
+    log.sync()
 
 
-def _write_plan(journal: Path, file: int, batch: _Batch) -> None:
-    batch.start = os.lseek(file, 0, os.SEEK_END)
+def _write_plan(log: Log, batch: _Batch) -> None:
+    batch.start = log.size
     rows = [
         _line([move.source, move.target] + ([move.wanted] if move.wanted != move.target else []))
         for move in batch.moves
     ]
     plan = b"".join([_line({"version": VERSION, "facts": batch.facts}), *rows])
     try:
-        _append(file, plan + _line({"planned": len(rows), "crc32": zlib.crc32(plan)}))
-        sync_directory(journal.parent)
+        _append(log, plan + _line({"planned": len(rows), "crc32": zlib.crc32(plan)}))
     except OSError as error:
-        os.ftruncate(file, batch.start)
-        raise StorageError(f"{journal}: {error.strerror}; nothing was moved") from None
+        log.cut(batch.start)
+        raise StorageError(f"{log.path}: {error.strerror}; nothing was moved") from None
 
 
 def _ends_done(journal: Path) -> bool:
@@ -471,15 +445,12 @@ def _ends_done(journal: Path) -> bool:
         return file.read() == b"\n" + _DONE
 
 
-def _last_batch(journal: Path, file: int) -> _Batch | None:
+def _last_batch(log: Log) -> _Batch | None:
     """The last batch whose plan is whole. A plan that never became whole is cut off: nothing of it has moved."""
-    with open(file, "rb", closefd=False) as stream:
-        stream.seek(0)
-        data = stream.read()
-    batch, end = _parse(journal, data)
-    if end < len(data):
-        os.ftruncate(file, end)
-        os.fsync(file)
+    batch, end = _parse(log.path, log.read())
+    if end < log.size:
+        log.cut(end)
+        log.sync()
     return batch
 
 

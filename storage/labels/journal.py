@@ -1,9 +1,9 @@
 """The label journal: which frame was given which class, kept the moment a key is pressed.
 
-It is a file beside the frames, one JSON value a line, only ever added to, so that a crash costs nothing but a torn last
-line. Frames are told by name, stretches as the name of their first frame and a count: a recording that has grown since
-is still labelled right. What a label means, and what undo takes back, is the business of whoever labels; this module
-stores and gives back what happened, in order::
+It is a `storage.durable.log` beside the frames: a crash costs nothing but a torn last line. Frames are told by name,
+stretches as the name of their first frame and a count: a recording that has grown since is still labelled right. This
+module stores and gives back what happened, in order; who labels knows what a label means, and what undo takes back. The
+check at the end of each line is left out here::
 
     {"labels":1,"journal":"5f3a09c2"}                             version of the format, and this journal's own name
     {"classes":["none","door"],"directories":["0","1"]}           what the numbers below stand for
@@ -18,9 +18,7 @@ stores and gives back what happened, in order::
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import os
 import re
 import secrets
@@ -29,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import lock_file, replace_file, sync_directory
-from storage.durable.untrusted import parse_json
+from storage.durable.files import replace_file
+from storage.durable.log import Log, damaged, encode_line, read_lines
 from storage.errors import StorageError
 
 VERSION = 1
@@ -39,7 +37,6 @@ MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
 
 _MAGIC = b'{"labels":'
-_sync_data = getattr(os, "fdatasync", os.fsync)
 
 Run = str | tuple[str, int]
 """A frame's name; or the first of a number of names that count up."""
@@ -140,22 +137,16 @@ class LabelJournal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         try:
-            self._file = lock_file(path, f"{path.parent}: another window is labelling this recording; close it first")
+            self._log = Log(path, f"{path.parent}: another window is labelling this recording; close it first")
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}; labels can't be kept there") from None
         try:
-            with open(self._file, "rb", closefd=False) as stream:
-                data = stream.read()
-            self.name, self.entries, whole = _parse(path, data)
-            if whole < len(data):
-                os.ftruncate(self._file, whole)
+            self.name, self.entries, whole = _parse(path, self._log.read())
+            self._log.cut(whole)
         except BaseException:
-            os.close(self._file)
+            self._log.close()
             raise
-        self._size = whole
-        self._has_durable_name = whole > 0
 
     def append(self, *entries: Entry) -> None:
         """Add to the journal; `sync` makes it durable.
@@ -165,18 +156,13 @@ class LabelJournal:
         StorageError
             The disk did not take it. The journal is as it was.
         """
-        data = b"".join(map(_line, entries))
-        if not self._size:
-            data = _json({"labels": VERSION, "journal": self.name}) + data
+        values = list(map(_to_json, entries))
+        if not self._log.size:
+            values.insert(0, {"labels": VERSION, "journal": self.name})
         try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._file, data[written:], self._size + written)
+            self._log.append(b"".join(map(encode_line, values)))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)
             raise self._failed(error) from None
-        self._size += len(data)
 
     def sync(self) -> None:
         """Return when everything appended is on the disk.
@@ -187,20 +173,16 @@ class LabelJournal:
             The disk lost what it had taken.
         """
         try:
-            _sync_data(self._file)
-            if not self._has_durable_name:
-                sync_directory(self._path.parent)
-                self._has_durable_name = True
+            self._log.sync()
         except OSError as error:
             raise self._failed(error) from None
 
     def clear(self, *entries: Entry) -> None:
         """Forget everything, because it has been applied, and begin anew with some entries; durable on return."""
         try:
-            os.ftruncate(self._file, 0)
+            self._log.cut(0)
         except OSError as error:
             raise self._failed(error) from None
-        self._size = 0
         self.name = secrets.token_hex(4)
         if entries:
             self.append(*entries)
@@ -208,21 +190,32 @@ class LabelJournal:
 
     def close(self) -> None:
         """Let go of the journal. May be called again."""
-        if self._file < 0:
-            return
-        if not self._size:
-            self._path.unlink(missing_ok=True)
-        os.close(self._file)
-        self._file = -1
+        self._log.close()
 
     def _failed(self, error: OSError) -> StorageError:
-        return StorageError(f"{self._path}: {error.strerror}; the last key was not kept, all before it are")
+        return StorageError(f"{self._log.path}: {error.strerror}; the last key was not kept, all before it are")
 
     def __enter__(self) -> LabelJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read_journal(path: Path) -> list[Entry]:
+    """What a journal holds, which may be open elsewhere; nothing if there is none.
+
+    Raises
+    ------
+    StorageError
+        It is damaged.
+    OSError
+        It can't be read.
+    """
+    try:
+        return _parse(path, path.read_bytes())[1]
+    except FileNotFoundError:
+        return []
 
 
 # ------------------------------------------------------------------------------------------------------ names of frames
@@ -280,11 +273,7 @@ def _parts(name: str) -> tuple[str, int, int, str]:
 # ------------------------------------------------------------------------------------------------------------- the file
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _line(entry: Entry) -> bytes:
+def _to_json(entry: Entry) -> dict[str, Any]:
     match entry:
         case Classes(names, directories):
             value: dict[str, Any] = {"classes": names, "directories": directories}
@@ -300,65 +289,31 @@ def _line(entry: Entry) -> bytes:
             value = {"at": at}
         case Moving():
             value = {"moving": True}
-    return _json(value)
+    return value
 
 
 def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
     """The journal's name and entries, and how many of the bytes they are. A torn end is left out."""
-    name = secrets.token_hex(4)
-    entries: list[Entry] = []
     if not (data.startswith(_MAGIC) or _MAGIC.startswith(data)):
         raise StorageError(f"{path} is no label journal; move it away to go on without it")
-    values, whole = _values(data)
-    for number, value in enumerate(values, 1):
-        if number == 1:
-            version, name = (value or {}).get("labels"), str((value or {}).get("journal"))
-            if version != VERSION:
-                raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
-            continue
+    values, whole = read_lines(path, data)
+    if not values:
+        return secrets.token_hex(4), [], whole
+    version = values[0].get("labels")
+    if version != VERSION:
+        raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
+    entries: list[Entry] = []
+    for number, value in enumerate(values[1:], 2):
         entry = _entry(value)
         if entry is None:
-            raise StorageError(f"{path} is damaged in line {number}; move it away to go on without it")
+            raise damaged(path, number)
         entries.append(entry)
-    return name, entries, whole
+    return str(values[0].get("journal")), entries, whole
 
 
-def _values(data: bytes) -> tuple[list[Any], int]:
-    """The JSON values of the lines up to the first that is none, and where that begins.
-
-    If lines after it are values again, it is no torn end: then it is among the values, as None.
-    """
-    whole = data.rfind(b"\n") + 1
-    lines = data[:whole].split(b"\n")[:-1]
-    with contextlib.suppress(ValueError):  # all at once, which is many times quicker than one by one
-        values = parse_json(b"[" + b",".join(lines) + b"]")
-        if len(values) == len(lines):
-            return values, whole
-    values, whole, bad = [], 0, False
-    for line in io.BytesIO(data):
-        value = _value(line)
-        if value is not None and bad:
-            return [*values, None], whole
-        bad = bad or value is None
-        if not bad:
-            values.append(value)
-            whole += len(line)
-    return values, whole
-
-
-def _value(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = parse_json(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _entry(value: object) -> Entry | None:
+def _entry(value: Mapping[str, Any]) -> Entry | None:
     """What a line says; None if that is nothing that a journal says."""
     entry: Entry | None = None
-    if not isinstance(value, dict):
-        return None
     if "frames" in value:  # nearly every line: there can be a hundred thousand, and matching takes its time
         return _labelled(value)
     match value:

@@ -11,28 +11,22 @@ once, durably, in a file of its own beside the recording, and `adopt` turns the 
 
 from __future__ import annotations
 
-import json
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import lock_file, sync_directory
-from storage.durable.untrusted import parse_json
-from storage.errors import StorageError
+from storage.durable.log import Log, encode_line, read_lines
+from storage.errors import BusyError, StorageError
+from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
-from storage.formats.png.head import read_head
-from storage.formats.png.reader import PngReader
 from storage.formats.table import complete, open_recording
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
 from storage.recording import Recording
 
 VERSION = 1
 LIVE_NAME = "live.jsonl"
-
-_sync_data = getattr(os, "fdatasync", os.fsync)
 
 
 def live_path(recording: Path) -> Path:
@@ -60,19 +54,18 @@ class LiveJournal:
     """
 
     def __init__(self, recording: Path, classes: Classes, first_index: int) -> None:
-        self._path = live_path(recording)
+        path = live_path(recording)
+        head = {"live_labels": VERSION, "first_index": first_index}
         try:
-            self._file = lock_file(self._path, f"{recording} is being recorded into by another program")
+            self._log = Log(path, f"{recording} is being recorded into by another program")
             try:
-                os.ftruncate(self._file, 0)
-                head = {"live_labels": VERSION, "first_index": first_index}
+                self._log.cut(0)
                 self._append({**head, "classes": classes.names, "directories": classes.directories})
-                sync_directory(self._path.parent)
             except BaseException:
-                os.close(self._file)
+                self._log.close()
                 raise
         except OSError as error:
-            raise StorageError(f"{self._path}: {error.strerror}; live labels can't be kept there") from None
+            raise StorageError(f"{path}: {error.strerror}; live labels can't be kept there") from None
 
     def start(self, timestamp_ns: int, label: int | None) -> None:
         """Frames captured from that time on have the label; durable on return. Raises OSError if the disk is full."""
@@ -80,21 +73,11 @@ class LiveJournal:
 
     def close(self) -> None:
         """Let go of it; `adopt` goes on from here."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._log.close()
 
     def _append(self, value: dict[str, Any]) -> None:
-        data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-        size = os.lseek(self._file, 0, os.SEEK_END)
-        try:
-            written = 0
-            while written < len(data):  # a short write: the disk filled up, or a signal came
-                written += os.write(self._file, data[written:])
-        except OSError:
-            os.ftruncate(self._file, size)  # else the next key would go on in the middle of this line
-            raise
-        _sync_data(self._file)
+        self._log.append(encode_line(value))
+        self._log.sync()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,32 +111,28 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
         The journal is open elsewhere or can't be written; the live labels go on waiting.
     """
     path = live_path(recording)
-    if not path.exists():
-        return 0
     try:
-        lock = lock_file(path, "")
-    except StorageError:
+        log = Log(path, "", create=False)
+    except (FileNotFoundError, BusyError):
         return 0  # whoever records adopts them in the end
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from None
     try:
-        kept = _read(path)
-        count = 0
-        if kept is not None:
-            if recover:
+        with log:
+            kept = _read(log)
+            if kept is not None and recover:
                 try:
                     complete(recording)
                 except StorageError:
                     if recording.exists():
                         raise
-            if recording.exists():
+            count = 0
+            if kept is not None and recording.exists():
                 count = _adopt(recording, kept, in_frames=in_frames)
-        path.unlink()
-        return count
+            log.cut(0)  # which removes it
+            return count
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from None
-    finally:
-        os.close(lock)
 
 
 def _adopt(path: Path, kept: _Kept, *, in_frames: bool) -> int:
@@ -187,31 +166,21 @@ def _labelled(recording: Recording, kept: _Kept) -> Iterator[tuple[tuple[Run, ..
 
 def _frames_since(recording: Recording, first_index: int) -> tuple[Sequence[str], Callable[[int], int]]:
     """What the journal calls the frames of the last session, in order, and the time of each."""
-    if isinstance(recording, PngReader):
-        all_names = recording.names
+    all_names = recording.names
+    if isinstance(recording, FramesAreFiles):
         places = [
             place
             for place, (name, label) in enumerate(zip(all_names, recording.labels, strict=True))
             if label is None and (match := FRAME_NAME.fullmatch(name)) and int(match[1]) >= first_index
         ]
-        return [all_names[place] for place in places], lambda n: _time(recording.file(places[n]))
+        return [all_names[place] for place in places], lambda n: recording.head(places[n]).timestamp_ns or 0
     times = recording.timestamps_ns
-    names = [f"{index:08d}" for index in range(first_index, len(recording))]
-    return names, lambda n: times[first_index + n]
+    return all_names[first_index:], lambda n: times[first_index + n]
 
 
-def _time(path: Path) -> int:
-    return read_head(path).timestamp_ns or 0
-
-
-def _read(path: Path) -> _Kept | None:
+def _read(log: Log) -> _Kept | None:
     """The keys in a file, in order of time; None if it was cut off before any. A torn end is left out."""
-    values: list[Any] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        try:
-            values.append(parse_json(line))
-        except ValueError:
-            break
+    values, _ = read_lines(log.path, log.read())
     match values:
         case [{"live_labels": 1, "first_index": int(first), "classes": [*names], "directories": [*places]}, *keys]:
             starts = [
@@ -224,7 +193,7 @@ def _read(path: Path) -> _Kept | None:
             return _Kept(first, Classes(tuple(map(str, names)), tuple(map(str, places))), sorted(starts, key=_when))
         case []:
             return None
-    raise StorageError(f"{path} is damaged, or from a newer version; move it away to go on without it")
+    raise StorageError(f"{log.path} is damaged, or from a newer version; move it away to go on without it")
 
 
 def _when(start: tuple[int, int | None]) -> int:

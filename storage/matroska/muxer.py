@@ -2,7 +2,8 @@
 
 Each block is a cluster of its own, written in one go and with a checksum. So a recording that is cut off at any moment
 is a Matroska file up to its last whole cluster, any FFmpeg tool plays it, and finishing it later takes no copy: the
-index goes to the end, and the first 512 bytes learn where it is. FFmpeg's own muxer keeps to whole milliseconds, can't
+index goes to the end, and the first 512 bytes learn where it is. What of it was durable, the file itself says
+(`storage.matroska.checkpoint`). FFmpeg's own muxer keeps to whole milliseconds, can't
 continue a file and, on a full disk, can't finish one. What is in the blocks is `storage.formats.video`'s business;
 reading is `storage.matroska.reader`'s.
 """
@@ -17,6 +18,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from storage.durable.files import write_all
+from storage.matroska.checkpoint import Checkpoint, checkpoint_element
 from storage.matroska.elements import (
     HEAD_BYTES,
     Id,
@@ -63,7 +66,9 @@ class Muxer:
     keys : iterable of (int, int)
         Time and position of the keyframes that are there.
     main_track : int
-        The number of the track that the players' index is about.
+        The number of the track that the players' index and the checkpoints are about.
+    main_blocks : int
+        How many blocks of that track are there.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Muxer:
         tags_at: Sequence[int] = (),
         keys: Iterable[tuple[int, int]] = (),
         main_track: int = 1,
+        main_blocks: int = 0,
     ) -> None:
         self._fd = fd
         self._table = table
@@ -87,6 +93,8 @@ class Muxer:
         self._duration = duration
         self._tags_at = list(tags_at)
         self._main_track = main_track
+        self._main_blocks = main_blocks
+        self._durable = self._told = Checkpoint()
         self._cues = array("q"), array("q")
         for key in keys:
             self._index(*key)
@@ -95,6 +103,15 @@ class Muxer:
     def end(self) -> int:
         """The length of the file, in bytes."""
         return self._end
+
+    @property
+    def reached(self) -> Checkpoint:
+        """What is in the file by now: durable once a sync that begins later has succeeded."""
+        return Checkpoint(self._end, self._main_blocks)
+
+    def synced(self, reached: Checkpoint) -> None:
+        """A sync has succeeded that began when the file had `reached` that; the next block comes after a note of it."""
+        self._durable = reached
 
     def close(self) -> None:
         """Let go of the table."""
@@ -109,10 +126,12 @@ class Muxer:
     def reopen(self, index_at: int | None, tags: Tags) -> None:
         """Go on where a file ends: it counts as unfinished from now on, and its index becomes empty space."""
         positions = {Id.TAGS: self._tags_at[-1]} if self._tags_at else {}
-        _write_at(self._fd, head(self._uuid, self._date, positions), 0)
+        write_all(self._fd, head(self._uuid, self._date, positions), 0)
         os.fsync(self._fd)  # before anything is appended: a finished file that is too long would look like damage
         if index_at is not None:
             self.make_void(Id.CUES, index_at)
+        self.synced(self.reached)
+        self._append_checkpoint()
         self._append_tags(tags)
 
     def add(self, block: Block, mark: int = 0) -> int:
@@ -136,14 +155,17 @@ class Muxer:
         """
         if len(block.data) + len(block.facts) > MAX_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        self._append_checkpoint()
         if block.duration is not None:
             self._pad()
         at = self._append(cluster_bytes(block))
         self._duration = max(self._duration, block.time + (block.duration or 0))
         key = not block.since_reference
         self._table.add(block.track, block.time, at, key=key, mark=mark)
-        if key and block.track == self._main_track:
-            self._index(block.time, at)
+        if block.track == self._main_track:
+            self._main_blocks += 1
+            if key:
+                self._index(block.time, at)
         return self._end - at
 
     def finish(self, tags: Tags) -> None:
@@ -161,11 +183,17 @@ class Muxer:
         with suppress(OSError):
             positions[Id.CUES] = self._append_index()
         os.fsync(self._fd)
-        _write_at(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
+        write_all(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
         os.fsync(self._fd)
         for at in self._tags_at[:-1]:
             self.make_void(Id.TAGS, at)
         os.fsync(self._fd)
+
+    def _append_checkpoint(self) -> None:
+        durable = self._durable  # read once: another thread syncs
+        if durable != self._told:
+            self._append(checkpoint_element(durable, self._uuid))
+            self._told = durable
 
     # ------------------------------------------------------------------------------------- what can be taken back later
 
@@ -203,7 +231,7 @@ class Muxer:
             return
         width = 9 - front[4].bit_length()
         size = int.from_bytes(front[4 : 4 + width], "big") & ((1 << 7 * width) - 1)
-        _write_at(self._fd, void_front(4 + width + size), at)
+        write_all(self._fd, void_front(4 + width + size), at)
 
     def _index(self, time: int, at: int) -> None:
         """Put a keyframe into the players' index, unless there is one close before it."""
@@ -216,15 +244,9 @@ class Muxer:
         """Write to the end, or leave the file as it was; returns where."""
         at = self._end
         try:
-            _write_at(self._fd, data, at)
+            write_all(self._fd, data, at)
         except OSError:
             os.ftruncate(self._fd, at)
             raise
         self._end += len(data)
         return at
-
-
-def _write_at(fd: int, data: bytes, at: int) -> None:
-    written = os.pwrite(fd, data, at)
-    while written < len(data):  # a short write: the disk filled up, or a signal came
-        written += os.pwrite(fd, data[written:], at + written)

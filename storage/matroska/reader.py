@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import struct
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.matroska.checkpoint import Checkpoint, last_checkpoint
 from storage.matroska.elements import (
     EPOCH_2001_NS,
     HEAD_BYTES,
@@ -34,7 +36,7 @@ from storage.matroska.parse import (
     parse_tracks,
 )
 from storage.matroska.table import read_table
-from storage.matroska.track import Block, Track
+from storage.matroska.track import SUBTITLE_TRACK, Block, Track
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +46,8 @@ MAX_TRACKS_BYTES = 1 << 20
 SEARCH_BYTES = 1 << 16  # read at once, in search of the next cluster
 LEAST_EFFORT = 64_000_000  # bytes that all searches in a file may look at, beside twice its size
 MAX_TAGS_BYTES = 1 << 26
-MAIN_TRACK = 1  # of pictures, where a file has such
 SECTOR_BYTES = 512
+LEAST_BLOCK_BYTES = 32  # less than any cluster takes: no file can claim millions of blocks in a few bytes
 FRONT_BYTES = 512  # of a cluster: nearly always enough for all but its packet
 
 
@@ -108,7 +110,7 @@ class Contents:
     blocks : dict of Blocks
         By the number of their track; every track has some, maybe none.
     gaps : list of (int, int)
-        Begin and end of what is damaged, or useless because of that, with something whole behind it.
+        Begin and end of what is damaged and no block, or useless because of that, with something whole behind it.
     end : int
         Where the last whole cluster, index or tags end. What comes behind is part of something.
     size : int
@@ -168,7 +170,8 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
     head : Head
         What `read_head` found in it.
     checked_from : int, optional
-        If it is not finished, verify the checksums of clusters that begin so many bytes before its end, or later.
+        If it is not finished, verify the checksums of clusters that begin so many bytes before its end, or later, and
+        of all that may be torn.
 
     Raises
     ------
@@ -209,9 +212,9 @@ def read_block(fd: int, at: int) -> Block:
 
 def begins_element(fd: int, at: int) -> bool:
     """Whether something begins there that the muxer appends to a file with an end; it may be torn, or zeros."""
-    front = os.pread(fd, 4, at)
-    known = (*(kind.to_bytes(4, "big") for kind in (Id.CLUSTER, Id.TAGS, Id.CUES)), bytes(4))
-    return front in known or front[:1] == bytes([Id.VOID]) or len(front) < 4
+    front = os.pread(fd, min(4, SECTOR_BYTES - at % SECTOR_BYTES), at)  # the next sector may have arrived alone
+    known = (kind.to_bytes(4, "big") for kind in (Id.CLUSTER, Id.TAGS, Id.CUES))
+    return not any(front) or front[0] == Id.VOID or any(kind.startswith(front) for kind in known)
 
 
 def read_front(fd: int, at: int) -> Block:
@@ -227,45 +230,53 @@ def read_front(fd: int, at: int) -> Block:
 
 
 def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_from: int | None) -> Contents:
-    """Go from cluster to cluster. What is damaged and has nothing whole behind it is the end.
+    """Go from cluster to cluster.
 
-    Else it counts as a block, so that the blocks behind it keep their numbers, and who reads it finds it damaged. But
-    what a power cut has torn never was durable: that is a gap.
+    What is damaged, but had been durable, counts as the blocks that it was: those behind it keep their numbers, and who
+    reads it finds it damaged. Else a power cut may have torn it: that is a gap, or if nothing whole follows, the end.
     """
     length = os.fstat(fd).st_size
     end = length if head.end is None else min(head.end, length)
-    check_at = end if checked_from is None or head.end == length else end - checked_from
-    found = _Found(tracks)
+    checkpoint = last_checkpoint(fd, head.uuid, end)
+    durable = checkpoint.position if head.end is None else end
+    check_at = end if checked_from is None or head.end == length else min(durable, end - checked_from)
+    found = _Found(tracks, durable)
     effort = 2 * end + LEAST_EFFORT
+    sure = at  # up to where the lengths of elements are known to be right
     while at < end:
         try:
-            at = found.take(fd, at, end, check=at >= check_at)
-        except (ValueError, KeyError):
-            behind, effort = _next_cluster(fd, at + 1, end, effort)
-            if behind is None:
-                break
-            if _is_torn(os.pread(fd, behind - at, at)):
-                found.miss(at, behind)
-            else:
-                found.lose(at, behind)
+            kind, behind = found.take(fd, at, end, check=at >= check_at)
+            sure = behind if kind == Id.CLUSTER else at
             at = behind
+        except (ValueError, KeyError):
+            next_at, effort = _next_cluster(fd, sure + 1, end, effort)
+            if sure < checkpoint.position:
+                next_at = min(next_at or end, checkpoint.position)
+            if next_at is None:
+                break
+            found.miss(sure, next_at)
+            at = sure = next_at
+    found.place_lost(checkpoint)
     tags = dict(found.tags)
     blocks = found.blocks()
-    return Contents(head, tracks, tags.pop(None), tags, found.tags_at, blocks, found.gaps, at, length)
+    return Contents(head, tracks, tags.pop(None), tags, found.tags_at, blocks, sorted(found.gaps), at, length)
 
 
 class _Found:
-    """What a walk through a file has come across."""
+    """What a walk through a file has come across that was `durable` up to there."""
 
-    def __init__(self, tracks: dict[int, Track]) -> None:
+    def __init__(self, tracks: dict[int, Track], durable: int) -> None:
         self.tags: dict[int | None, dict[str, str]] = {None: {}}
         self.tags_at: list[int] = []
         self.gaps: list[tuple[int, int]] = []
         self._blocks: dict[int, tuple[list[int], list[int], list[bool]]] = {number: ([], [], []) for number in tracks}
+        self._main = min((number for number in tracks if tracks[number].kind != SUBTITLE_TRACK), default=0)
+        self._durable = durable
+        self._lost: list[tuple[int, int]] = []
         self._waiting: set[int] = set()
 
-    def take(self, fd: int, at: int, end: int, *, check: bool) -> int:
-        """Note the element that begins there; returns where the next one does.
+    def take(self, fd: int, at: int, end: int, *, check: bool) -> tuple[int, int]:
+        """Note the element that begins there; returns what it is, and where the next one begins.
 
         Raises
         ------
@@ -277,16 +288,15 @@ class _Found:
         if at + stop > end:
             raise ValueError("an element is cut off")
         if kind == Id.CLUSTER:
-            if check and not is_intact(content := os.pread(fd, stop - start, at + start)):
-                follows = os.pread(fd, 4, at + stop) if at + stop < end else b""
-                if follows not in _AFTER_CLUSTERS or _is_torn(content):
-                    raise ValueError("a cluster is damaged")
+            intact = not check or is_intact(os.pread(fd, stop - start, at + start))
+            if not intact and at >= self._durable:
+                raise ValueError("a cluster is damaged")
             block = _parse_front(fd, front[start:], at + start, stop - start)
+            times, positions, keys = self._blocks[block.track]
             key = not block.since_reference
-            if key or block.track not in self._waiting:
+            if key or block.track not in self._waiting or times[-1:] == [block.time - block.since_reference]:
                 self._waiting.discard(block.track)
-                times, positions, keys = self._blocks[block.track]
-                times.append(block.time)
+                times.append(block.time if intact else _just_after(times))
                 positions.append(at)
                 keys.append(key)
             else:
@@ -296,22 +306,39 @@ class _Found:
             self.tags_at.append(at)
         elif kind not in (Id.VOID, Id.CUES):
             raise ValueError("there is an element of another kind")
-        return at + stop
-
-    def lose(self, at: int, end: int) -> None:
-        """Note a block that can't be read any more, nor told whose it was: most are pictures."""
-        times, positions, keys = self._blocks.get(MAIN_TRACK, ([], [], []))
-        if not times:
-            self.miss(at, end)
-            return
-        times.append(times[-1] + 1)
-        positions.append(at)
-        keys.append(False)
+        return kind, at + stop
 
     def miss(self, at: int, end: int) -> None:
-        """Note what is torn. Blocks that need others are no use then until the next one that doesn't."""
+        """Note what is damaged. A block is no use then if what it needs was not found."""
+        if at < self._durable:
+            self._lost.append((at, end))
+            return
         self.gaps.append((at, end))
         self._waiting = set(self._blocks)
+
+    def place_lost(self, checkpoint: Checkpoint) -> None:
+        """Put as many blocks where some were lost as the main track misses: one each, all others where most is lost."""
+        if not self._lost:
+            return
+        times, positions, keys = self._blocks.get(self._main, ([], [], []))
+        places = sum(at < checkpoint.position for at, _ in self._lost)
+        missing = checkpoint.blocks - bisect_left(positions, checkpoint.position)
+        rows = list(zip(positions, times, keys, strict=True))
+        for at, end in sorted(self._lost, key=lambda lost: lost[0] - lost[1]):
+            count = 1  # behind the checkpoint of a finished file
+            if at < checkpoint.position:
+                fitting = 1 + (end - at) // LEAST_BLOCK_BYTES
+                count = max(0, min(missing, 1 + max(0, missing - places), fitting))
+                missing, places = missing - count, places - 1
+            rows += [(at + number, -1, False) for number in range(count)]
+            if not count:
+                self.gaps.append((at, end))
+        for column in (times, positions, keys):
+            column.clear()
+        for position, time, key in sorted(rows):
+            times.append(time if time >= 0 else _just_after(times))
+            positions.append(position)
+            keys.append(key)
 
     def blocks(self) -> dict[int, Blocks]:
         import numpy as np
@@ -322,12 +349,9 @@ class _Found:
         }
 
 
-_AFTER_CLUSTERS = [kind.to_bytes(4, "big") for kind in (Id.CLUSTER, Id.TAGS, Id.CUES)]
-
-
-def _is_torn(data: bytes) -> bool:
-    """Whether a power cut may have done it: it leaves out whole sectors, which read as zeros."""
-    return bytes(SECTOR_BYTES) in data
+def _just_after(times: list[int]) -> int:
+    """The time of a block whose own is damaged."""
+    return times[-1] + 1 if times else 0
 
 
 def _next_cluster(fd: int, at: int, end: int, effort: int) -> tuple[int | None, int]:

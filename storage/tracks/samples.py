@@ -288,8 +288,9 @@ class SampleReader:
         """How long it goes on in the file's time."""
         if not len(self):
             return 0.0
-        last = read_front(self._fd, int(self._blocks.positions[-1])).duration or 0
-        return float(self._blocks.times[-1] - self._blocks.times[0] + last) / 1e6
+        last = _front(self._fd, int(self._blocks.positions[-1]))
+        duration = (last.duration or 0) if last else 0
+        return float(self._blocks.times[-1] - self._blocks.times[0] + duration) / 1e6
 
     def __len__(self) -> int:
         """How many blocks there are."""
@@ -398,5 +399,14 @@ def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:
-    """The mark of each block of a track: 1 for padding."""
-    return [int(is_padding(read_front(fd, at))) for at in found.blocks[number].positions.tolist()]
+    """The mark of each block of a track: 1 for padding; one that is damaged is none."""
+    fronts = (_front(fd, at) for at in found.blocks[number].positions.tolist())
+    return [int(front is not None and is_padding(front)) for front in fronts]
+
+
+def _front(fd: int, at: int) -> Block | None:
+    """As `storage.matroska.reader.read_front`; None where that is damaged."""
+    try:
+        return read_front(fd, at)
+    except ValueError:
+        return None

@@ -7,11 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from classify.frames import open_frames
 from classify.history import Keeper, replay
 from classify.session import Session
-from storage.labels.classes import DEFAULT
-from storage.labels.journal import LabelJournal
+from storage import open_recording
+from storage.labels import current
+from storage.labels.classes import DEFAULT, known_classes, renumbered
+from storage.labels.journal import (
+    Classes,
+    Entry,
+    LabelJournal,
+    Labelled,
+    Looked,
+    Moving,
+    Redone,
+    Undone,
+)
+from tests.support.labelled import record
 
 FRAMES = 30
 
@@ -75,3 +90,42 @@ def history(session: Session) -> list[tuple[bytes, int, int]]:
     while session.redo():
         seen.append((bytes(session.labels), session.labelled, session.cursor))
     return seen
+
+
+NAMES = [f"{number:08d}.png" for number in range(8)]
+AT = st.none() | st.sampled_from([*NAMES, "", "gone.png"])
+RUNS = st.lists(
+    st.sampled_from([*NAMES, "gone.png"]) | st.tuples(st.sampled_from(NAMES), st.integers(1, 9)), max_size=3
+).map(tuple)
+LABELS = st.none() | st.integers(0, 4)
+LABELLED = st.builds(Labelled, RUNS, LABELS, AT, st.booleans()) | st.builds(
+    Labelled, RUNS, LABELS, restored=st.just(True)
+)
+STEPS = st.builds(lambda place, label: Labelled((NAMES[place],), label, NAMES[place + 1]), st.integers(0, 6), LABELS)
+ORDERS = st.permutations(["none", "door", "light", "3", "4"]).map(lambda names: Classes(tuple(names), tuple(names)))
+ENTRIES = st.lists(
+    st.one_of(
+        *(LABELLED, STEPS, STEPS, ORDERS, st.builds(Undone, AT), st.builds(Redone, AT)),
+        *(st.builds(Looked, st.sampled_from(NAMES)), st.just(Moving())),
+    ),
+    max_size=30,
+)
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("two") / "day1"
+    record(path, [None] * len(NAMES))
+    return path
+
+
+@given(entries=ENTRIES)
+@settings(deadline=None)
+def test_any_journal_says_the_same_in_the_window_and_without_one(day: Path, entries: list[Entry]) -> None:
+    classes = known_classes(entries)
+    with open_recording(day) as recording:
+        opened = open_frames(recording, classes, entries, relabel=True)
+        session = Session(len(opened.names), opened.labels)
+        replay(session, opened.names, renumbered(entries, classes))
+        in_window = [opened.class_of(label, classes) for label in session.labels]
+        assert in_window == current.replay(recording, entries)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from storage import open_recording
 from storage.formats.features.extractor import Extractor
+from storage.formats.hdf5.writer import repair
 from storage.formats.png.codec import is_whole_png, read_texts
 from tests.faults.writer import picture
 
@@ -68,6 +69,7 @@ def _frames_in_directory(directory: Path) -> Iterator[tuple[str, int, np.ndarray
 def _frames_in_hdf5(path: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     import h5py
 
+    repair(path)  # a crash within a sync leaves what other programs can't open before that
     with h5py.File(path) as file:
         names = ("features" if path.name.endswith(".features.h5") else "frames", "timestamp_ns", "label", "metadata")
         if not any(name in file for name in names):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import storage.durable.files
 import storage.formats.video.file
 import storage.formats.video.writer
 import storage.matroska.muxer
@@ -47,7 +48,8 @@ def test_every_crash_leaves_all_that_was_acknowledged(
     disk = Disk()
     acknowledged: dict[int, int] = {}  # after how many calls, how many frames
     labelled: dict[int, list[str | None]] = {}  # after how many calls, which labels count
-    for module in (storage.matroska.muxer, storage.formats.video.writer, storage.formats.video.file):
+    modules = storage.durable.files, storage.matroska.muxer, storage.formats.video.writer, storage.formats.video.file
+    for module in modules:
         monkeypatch.setattr(module, "os", disk)
     monkeypatch.setattr(storage.formats.video.writer, "reserve", lambda directory: (directory / "reserve").open("wb"))
     rows = 0

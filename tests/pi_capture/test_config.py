@@ -87,6 +87,17 @@ def test_what_is_printed_is_a_file_that_says_the_same(corner: Path, capsys: pyte
     assert tomllib.loads(again) == tomllib.loads(printed)
 
 
+@pytest.mark.parametrize(
+    ("camera", "warned"), [("rtsp://me:sesame@camera/1", True), ("rtsp://camera/1", False), ("demo", False)]
+)
+def test_a_password_is_printed_with_a_warning(camera: str, warned: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is printed, as the settings would not be the same without it."""
+    assert main(["--camera", camera, "--print-config", "day1", "-1"]) == 0
+    printed = capsys.readouterr()
+    assert tomllib.loads(printed.out)["camera"] == camera
+    assert ("chmod 600" in printed.err) == warned and "sesame" not in printed.err
+
+
 def read(*words: str) -> Configuration:
     return configure(build_parser(), OPTIONS, words, {})
 

@@ -235,7 +235,7 @@ def test_what_can_not_be_trained_on_is_told(tmp_path: Path, make: Callable[[Path
 def test_labels_that_change_between_epochs_are_told(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from storage.formats.hdf5.frames import write_labels
+    from storage.formats.hdf5.writer import write_labels
 
     path = tmp_path / "day1.h5"
     with Recorder(path) as recorder:

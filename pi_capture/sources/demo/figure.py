@@ -1,4 +1,4 @@
-"""The figure in the drawn room: from a pose of `demo_play` to limbs, clothes and a face."""
+"""The figure in the drawn room: from a pose of `play` to limbs, clothes and a face."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 Colour = tuple[int, int, int]
 """Red, green, blue."""
 Point = tuple[float, float]
-"""x to the right and y down, in the lengths of `demo_play`."""
+"""x to the right and y down, in the lengths of `play`."""
 
 INK = (45, 42, 62)
 
@@ -25,7 +25,7 @@ def blend(a: Colour, b: Colour, weight: float) -> Colour:
 
 
 class Pen:
-    """Draws on an image in the room's lengths (see `demo_play`)."""
+    """Draws on an image in the room's lengths (see `play`)."""
 
     def __init__(self, image: Image.Image, origin: Point, unit: float) -> None:
         self.image = image

@@ -1,7 +1,7 @@
 """What happens in the drawn room: who does what when, and how the figure holds itself meanwhile.
 
 Everything here is a function of the seed and of scene time in seconds, so that any moment can be asked for without the
-moments before it. How it looks is the business of `demo_scene`.
+moments before it. See `scene` for how it looks.
 
 Lengths are in heights of the picture's largest centred square, x to the right and y down, (0, 0) its upper left corner.
 """

@@ -1,4 +1,4 @@
-"""How the drawn room looks: from a moment of `demo_play` to the pixels of a frame.
+"""How the drawn room looks: from a moment of `play` to the pixels of a frame.
 
 Everything is drawn a few times too large and averaged down, which gives soft edges. What stands still is drawn once.
 Light and sensor noise come last, as in a camera.

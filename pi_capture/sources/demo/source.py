@@ -1,7 +1,7 @@
 """A camera that needs no camera: a drawn room in which a figure performs the gestures of the five classes.
 
 It keeps a camera's time, loses frames like one when nobody takes them, and knows the true class of each frame. What
-happens in the room is written in `demo_play`, how it looks in `demo_scene`.
+happens in the room is written in `play`, how it looks in `scene`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading the pictures of a video, stream or device through FFmpeg, in a thread of its own where that may take long.
 
-It opens what a `Place` describes, decodes, leaves out what came damaged, and lets `media_time` date the rest. What the
-pictures become is left to `media`.
+It opens what a `Place` describes, decodes, leaves out what came damaged, and lets `clock` date the rest. What the
+pictures become is left to `source`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Everything that FFmpeg opens: video files, network streams, screens, and the devices of any system.
 
 Files and generated pictures wait to be read and keep their own timestamps; streams, screens and devices are live.
-Reading is left to `media_read`, which asks `media_time` when a picture was taken; making RGB of it is left to `pixels`.
+Reading is left to `read`, which asks `clock` when a picture was taken; making RGB of it is left to `pixels`.
 """
 
 from __future__ import annotations

@@ -144,6 +144,7 @@ class Picamera2Source:
         self._closed = False
         self._index = 0
         self._gaps = GapCounter()
+        self._vanished: RuntimeError | None = None  # why libcamera took no request back
         self._torn = 0  # JPEGs that could not be decoded since the last that could
         self._clock_offset_ns: int | None = None
         self._latest: Mapping[str, Any] = {}
@@ -181,17 +182,23 @@ class Picamera2Source:
         return complete
 
     def _next_frame(self) -> Frame | None:
+        """The next frame; None once the source is closed. Closes it, and raises CameraError, if the camera fails."""
+        try:
+            return self._wait_for_frame()
+        except CancelledError:
+            return None
+        except Exception as error:  # libcamera's are RuntimeErrors, picamera2's anything
+            if self._closed:
+                return None
+            self.close()
+            if isinstance(error, CameraError):
+                raise
+            raise CameraError(_why_it_stopped(self.info.camera, self._vanished or error)) from error
+
+    def _wait_for_frame(self) -> Frame | None:
         patience = time.monotonic() + PATIENCE_SECONDS
         while (job := self._next_job()) is not None:
-            try:
-                request = job.get_result(timeout=PATIENCE_SECONDS)
-            except CancelledError:
-                return None
-            except Exception as error:
-                if self._closed:
-                    return None
-                self.close()
-                raise CameraError(_why_it_stopped(self.info.camera, error)) from error
+            request = job.get_result(timeout=0 if self._vanished else PATIENCE_SECONDS)
             with self._lock:
                 if self._closed:  # close has released it
                     return None
@@ -202,12 +209,11 @@ class Picamera2Source:
                     if self._encoder is not None and pixels is not None:
                         self._encoder.encode(request, self._latest["SensorTimestamp"])
                 finally:
-                    request.release()
+                    self._release(request)
             if pixels is not None:
                 return self._frame(pixels, self._latest)
             self._torn += 1
             if time.monotonic() > patience:
-                self.close()
                 raise CameraError(f"{self.info.camera} delivers torn pictures only; try another cable or USB port")
         return None
 
@@ -216,9 +222,18 @@ class Picamera2Source:
         with self._lock:
             if self._closed:
                 return None
-            while len(self._jobs) < REQUESTS_AHEAD:
+            while not self._vanished and len(self._jobs) < REQUESTS_AHEAD:
                 self._jobs.append(self._camera.capture_request(wait=False))
+            if not self._jobs and self._vanished:
+                raise self._vanished
             return self._jobs[0]
+
+    def _release(self, request: Any) -> None:
+        """Give a request's memory back. A camera that vanished takes none: only what it finished before still comes."""
+        try:
+            request.release()
+        except RuntimeError as error:
+            self._vanished = error
 
     def _pixels(self, request: Any) -> NDArray[np.uint8] | None:
         """Copy a request's pixels out of the camera's memory; None for a torn JPEG."""

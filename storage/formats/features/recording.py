@@ -1,7 +1,7 @@
 """Recordings that keep 256 numbers of each frame, MobileNet's features, and no picture: a kilobyte a frame.
 
 One HDF5 file: ``features`` (N, 256) float32, `ROWS` frames a chunk, with the extractor in its attributes; what is
-beside it is told in `storage.formats.hdf5.recording`. The network itself is `storage.mobilenet`'s.
+beside it is told in `storage.formats.hdf5.recording`. See `extractor` for the network.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
+import numpy as np
+
 from storage.errors import StorageError
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.weights import FEATURES, NETWORK, PREPROCESSING
-from storage.formats.hdf5.append import Column
-from storage.formats.hdf5.format import Bytes, Dataset
-from storage.formats.hdf5.recording import (
-    Beside,
-    TableRecording,
-    TableRecordingWriter,
-    dims_text,
-    encode_beside,
+from storage.formats.hdf5.recording import Hdf5Recording, Layout, as_text, damage_told, described
+from storage.formats.hdf5.writer import (
+    BESIDE_BYTES,
+    RecordingWriter,
+    Row,
+    encode_metadata,
+    extend,
     repair,
     write_labels,
 )
-from storage.formats.hdf5.table import Table
 from storage.frame import Frame
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["FeatureRows", "FeaturesReader", "FeaturesWriter", "repair", "write_labels"]
 
-ROWS = 64  # 64 KiB a chunk
+ROWS = 16  # 16 KiB a chunk: what a damaged byte costs
 FORMAT = "pi_capture features"
+ABOUT = ("network", "weights_sha256", "preprocessing")
 NO_PICTURES = "{} keeps features and no pictures; use a recording that has them"
 
 
-class FeaturesWriter(TableRecordingWriter):
+class FeaturesWriter(RecordingWriter):
     """Appends to a features file.
 
     Parameters
@@ -53,6 +54,8 @@ class FeaturesWriter(TableRecordingWriter):
         there are no such weights.
     """
 
+    _bytes_of_row = BESIDE_BYTES + 4 * FEATURES
+
     def __init__(self, target: Path, weights: str | Path | None = None) -> None:
         self._made_by: dict[str, str] | None = None
         super().__init__(target, "features")
@@ -60,13 +63,13 @@ class FeaturesWriter(TableRecordingWriter):
             self._extractor = Extractor(weights or "imagenet")
             self._check_extractor()
         except BaseException:
-            self._table.close()
+            self.close()
             raise
 
-    def _go_on(self) -> list[dict[str, Any]]:
-        with FeaturesReader(self._target) as recording:
-            self._made_by = recording.extractor
-            return recording.sessions
+    def _reader(self) -> Hdf5Recording:
+        recording = FeaturesReader(self._target)
+        self._made_by = recording.extractor if len(recording) else None
+        return recording
 
     def _check_extractor(self) -> None:
         """Refuse to add to features that other weights have made: one network could not learn from both."""
@@ -79,22 +82,28 @@ class FeaturesWriter(TableRecordingWriter):
                     " go on with the same --weights, or choose another name"
                 )
 
-    def encode(self, frame: Frame) -> tuple[Bytes, Beside]:
-        return self._extractor.extract(frame.pixels).astype("<f4", copy=False).tobytes(), encode_beside(frame)
+    def encode(self, frame: Frame, label: str | None = None) -> Row:
+        features = self._extractor.extract(frame.pixels).astype("<f4", copy=False)
+        metadata = encode_metadata(frame)
+        return Row(features, features.nbytes + len(metadata), frame.timestamp_ns, metadata)
 
-    def append(self, encoded: tuple[Bytes, Beside]) -> None:
-        features, beside = encoded
-        if not self._table.columns:
-            self._begin(FORMAT, Column("features", "float32", (FEATURES,), rows=ROWS))
-            for name, value in self._about_the_extractor().items():
-                self._table.set_attribute(name, value, "features")
-        self._append(features, beside)
+    def append(self, encoded: Row) -> None:
+        with self._lock:
+            if "features" not in self._file:
+                layout = Layout((FEATURES,), ROWS, deflated=False, checksum=True)
+                self._begin(FORMAT, "<f4", layout, self._about_the_extractor())
+        self._append(encoded)
+
+    def _store_columns(self) -> None:
+        if self._columns:
+            extend(self._file["features"], self._rows - len(self._columns), [row.content for row in self._columns])
+        super()._store_columns()
 
     def _about_the_extractor(self) -> dict[str, str]:
-        return {"network": NETWORK, "weights_sha256": self._extractor.sha256, "preprocessing": PREPROCESSING}
+        return dict(zip(ABOUT, (NETWORK, self._extractor.sha256, PREPROCESSING), strict=True))
 
 
-class FeaturesReader(TableRecording):
+class FeaturesReader(Hdf5Recording):
     """The features of a recording, as they were when it was opened: ``reader.features[i]``.
 
     Labels, timestamps and sessions are those of any recording. There are no pictures: to read a frame fails.
@@ -110,36 +119,32 @@ class FeaturesReader(TableRecording):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "features")
 
-    def _check_content(self, dataset: Dataset) -> str | None:
-        if dataset.type == "float32" and dataset.dims[1:] == (FEATURES,):
+    def _check_content(self, dataset: h5py.Dataset) -> str | None:
+        if dataset.dtype == np.float32 and dataset.shape[1:] == (FEATURES,):
             return None
-        return f"features is {dataset.type}, {dims_text(dataset.dims)}, not float32, N x {FEATURES}"
+        return f"features is {described(dataset)}, not float32, N x {FEATURES}"
 
     @property
     def features(self) -> FeatureRows:
         """The features of each frame; read when they are asked for."""
-        return FeatureRows(self._table, len(self))
+        return FeatureRows(self._path, self._columns.get("features"))
 
     @property
     def extractor(self) -> dict[str, str]:
         """What made the features: ``network``, ``weights_sha256``, ``preprocessing``."""
-        attributes = self._table.attributes("features") if len(self) else {}
-        return {name: value for name, value in attributes.items() if isinstance(value, str)}
+        if not len(self):
+            return {}
+        with damage_told(self._path):
+            attributes = self._columns["features"].attrs
+            return {name: as_text(attributes[name]) for name in ABOUT if name in attributes}
 
     def read(self, index: int) -> Frame:
         raise StorageError(NO_PICTURES.format(self._path))
 
-    def check(self, index: int) -> None:
+    def _check_frame(self, index: int) -> None:
         with self._told_of(index):
-            if not self._all_finite(index):
+            if not np.isfinite(self.features[index]).all():
                 raise StorageError("has features that are no numbers")
-            self._table.value("timestamp_ns", index)
-        self.metadata(index)
-
-    def _all_finite(self, index: int) -> bool:
-        import numpy as np
-
-        return bool(np.isfinite(self.features[index]).all())
 
     @property
     def size(self) -> str:
@@ -153,9 +158,10 @@ class FeatureRows:
     them.
     """
 
-    def __init__(self, table: Table, count: int) -> None:
-        self._table = table
-        self._count = count
+    def __init__(self, path: Path, dataset: h5py.Dataset | None) -> None:
+        self._path = path
+        self._dataset = dataset
+        self._count = 0 if dataset is None else len(dataset)
 
     def __len__(self) -> int:
         return self._count
@@ -178,7 +184,8 @@ class FeatureRows:
         return self[:].astype(dtype or "f4", copy=False)
 
     def _read(self, start: int, stop: int) -> NDArray[np.float32]:
-        import numpy as np
-
-        data = self._table.rows("features", start, stop) if stop > start else b""
-        return np.frombuffer(data, "<f4").reshape(stop - start, FEATURES)
+        if self._dataset is None or start == stop:
+            return np.empty((0, FEATURES), np.float32)
+        with damage_told(self._path):
+            values: NDArray[np.float32] = self._dataset[start:stop]
+        return values

@@ -1,2 +1,4 @@
-"""The HDF5 format. `frames` is its Writer and its Reader; a file that grows and is whole at every moment is made by
-`append` and read by `table`."""
+"""The HDF5 format, through h5py: `writer` and `reader` of pictures, `recording` for what they share with features.
+
+`transaction` is the file object under h5py, which keeps a file whole at every moment.
+"""

@@ -1,189 +1,88 @@
 """What all recordings in an HDF5 file share, whatever they keep of a frame: its time, its class, what came with it.
 
-One column is the format's own. Beside it are ``timestamp_ns`` (N,) int64; ``label`` (N,) int16, -1 for none, its
+One dataset is the format's own. Beside it are ``timestamp_ns`` (N,) int64; ``label`` (N,) int16, -1 for none, its
 attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of what came with the frame, empty if nothing
-did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames. How the
-file grows and why no crash harms it is in `storage.formats.hdf5.append`; the formats are `storage.formats.hdf5.frames`
-and `storage.formats.features.recording`.
+did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames.
+
+Each byte of it has a checksum, so that `verify` finds damage. HDF5's own protect its headers and indices, Fletcher-32
+the chunks of numbers, and deflate's own those of pictures. Texts lie where HDF5 has none: ``metadata_crc32`` (N,) has
+their CRC-32, and an attribute ``NAME_crc32`` that of the text, or the JSON of the texts, in the attribute ``NAME``.
+
+How the file grows and why no crash harms it is in `storage.formats.hdf5.transaction`. The formats are
+`storage.formats.hdf5.reader`, `storage.formats.hdf5.writer` and `storage.formats.features.recording`.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import os
+import stat
+import time
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import h5py
+import numpy as np
+from h5py._objects import phil
+
+from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.hdf5.append import Column, TableWriter
-from storage.formats.hdf5.format import Bytes, Dataset
-from storage.formats.hdf5.table import Table
-from storage.formats.table import open_recording
-from storage.frame import Frame
-from storage.names import natural_key
+from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
+from storage.labels.journal import read_table
 from storage.recording import Recording
-from storage.sessions import close_interrupted, new_session
 
-NO_LABEL = struct.pack("<h", -1)
-MOST_CLASSES = 4000  # what has room in an attribute
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LIBRARY_LOCK = phil
+"""h5py's own: libhdf5 is for one thread at a time, and h5py forgets to take the lock for direct chunks."""
 VERSION = 1
-BESIDE = (Column("timestamp_ns", "int64"), Column("label", "int16", fill=NO_LABEL), Column("metadata", "text"))
+COLUMNS = {"timestamp_ns": "int64", "label": "int16", "metadata": "text", "metadata_crc32": "uint32"}
+TRIES, PAUSE_SECONDS = 30, 0.01  # for an open that falls into a commit
+LARGEST_CHUNK = 300_000_000  # bytes, a frame of 100 million pixels; anything larger is taken for an attack
+LEAST_ENTRY = 8  # bytes that a chunk takes in an index
+MOST_ROWS_A_BYTE = 1000  # deflate makes a byte of a thousand, at best
+TEXTS = 32  # texts read at once: one alone takes nearly as long
 
-Beside = tuple[bytes, bytes]
-"""A frame's timestamp and its metadata."""
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a dataset of rows is stored.
 
-# ----------------------------------------------------------------------------------------------------------- the writer
-
-
-class TableRecordingWriter(ABC):
-    """Appends to a recording in an HDF5 file: all of a `storage.formats.Writer` but `encode` and `append`.
-
-    Parameters
+    Attributes
     ----------
-    target : path
-    content : str
-        The column of the format that derives from this.
-
-    Raises
-    ------
-    StorageError
-        The file can't be written to, is something else, or another recorder has it.
+    shape : tuple of int
+        Of one row.
+    rows : int
+        In a chunk; 0 if chunks are no whole rows.
+    deflated, checksum : bool
+        Whether chunks are zlib streams; whether they end with a checksum, Fletcher-32.
+    simple : bool
+        Whether nothing else is done to them.
     """
 
-    def __init__(self, target: Path, content: str) -> None:
-        self._target = target
-        self._content = content
-        self._table = TableWriter(target, (content, *(column.name for column in BESIDE)))
-        try:
-            self._sessions = self._go_on() if self._table.columns else []
-        except BaseException:
-            self._table.close()
-            raise
-        self._first = self._durable = self._table.rows
-        close_interrupted(self._sessions, self._first)
-        self._session: Mapping[str, Any] = new_session(self._first)
-        self._told: Mapping[str, Any] | None = None
-
-    @abstractmethod
-    def _go_on(self) -> list[dict[str, Any]]:
-        """Take up what the file has, or refuse to; returns what is known of its sessions."""
-
-    @property
-    def next_index(self) -> int:
-        return self._first
-
-    @property
-    def held(self) -> tuple[Path, int]:
-        return self._table.held
-
-    @property
-    def bytes_written(self) -> int:
-        return self._table.bytes_written
-
-    def describe(self, facts: Mapping[str, Any]) -> None:
-        self._session = {**self._session, **facts}  # not in place: another thread may be storing it
-
-    def _begin(self, name: str, column: Column) -> None:
-        """Make the columns of a new file; `name` is what the file calls its format."""
-        self._table.add_columns([column, *BESIDE])
-        self._table.set_attribute("format", name)
-        self._table.set_attribute("version", VERSION)
-        self._table.set_attribute("classes", [], "label")
-
-    def _append(self, content: Bytes, beside: Beside) -> None:
-        timestamp, metadata = beside
-        self._table.append({self._content: content, "timestamp_ns": timestamp, "label": NO_LABEL, "metadata": metadata})
-
-    def sync(self) -> int:
-        if self._table.rows > self._first:
-            if self._told is not self._session:
-                self._told = self._session
-                self._table.set_attribute("sessions", json.dumps([*self._sessions, self._told]))
-            self._durable = self._table.commit()
-        return self._durable - self._first
-
-    def close(self) -> int:
-        if not self._table.closed:
-            self._table.release_reserve()
-            try:
-                self.describe({"frames": self._table.rows - self._first})
-                self.sync()
-            finally:
-                self._table.close()
-        return self._durable - self._first
+    shape: tuple[int, ...]
+    rows: int
+    deflated: bool
+    checksum: bool
+    simple: bool = True
 
 
-def encode_beside(frame: Frame) -> Beside:
-    """What is kept of a frame beside the format's own."""
-    metadata = json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
-    return struct.pack("<q", frame.timestamp_ns), metadata
-
-
-def repair(path: Path) -> str | None:
-    """Cut off what a crash has left behind the last sync, and tell of it; the frames before it need no repair.
-
-    Raises
-    ------
-    StorageError
-        It is being recorded into, is damaged, or can't be written to.
-    """
-    with open_recording(path) as recording:
-        frames, cut = len(recording), recording.cut_bytes if isinstance(recording, TableRecording) else 0
-    if not cut:
-        return None
-    TableWriter(path, ["label"]).close()
-    return (
-        f"had been interrupted: its {frames} frames are whole; {cut} bytes behind them never were a frame, and are gone"
-    )
-
-
-def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = ()) -> None:
-    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
-
-    The classes are numbered in the order of `classes`; after these come others that frames have.
-
-    Raises
-    ------
-    StorageError
-        The file is being recorded into, or can't be written to.
-    ValueError
-        There are not as many labels as frames.
-    """
-    others = {label for label in labels if label is not None} - set(classes)
-    classes = [*dict.fromkeys(classes), *sorted(others, key=natural_key)]
-    if len(classes) > MOST_CLASSES:
-        raise StorageError(f"{path}: {len(classes)} classes are more than the {MOST_CLASSES} that have room")
-    numbers = {name: struct.pack("<h", number) for number, name in enumerate(classes)}
-    table = TableWriter(path, ["label"])
-    try:
-        if table.rows != len(labels):
-            raise ValueError(f"{len(labels)} labels for {table.rows} frames")
-        if labels:
-            table.replace_values("label", [NO_LABEL if label is None else numbers[label] for label in labels])
-            table.set_attribute("classes", classes, "label")
-            table.commit()
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; the labels are as they were") from None
-    finally:
-        table.close()
-
-
-# ----------------------------------------------------------------------------------------------------------- the reader
-
-
-class TableRecording(Recording):
+class Hdf5Recording(Recording):
     """A recording in an HDF5 file, as it was when it was opened: all of a `Recording` but `read`.
 
     Parameters
     ----------
     path : path
     content : str
-        The column of the format that derives from this.
+        The dataset of the format that derives from this.
 
     Raises
     ------
@@ -194,103 +93,322 @@ class TableRecording(Recording):
     def __init__(self, path: Path, content: str) -> None:
         self._path = path
         self._content = content
-        self._table = Table(path)
+        self._times: NDArray[np.int64] | None = None
+        self._texts: tuple[int, list[bytes]] = (0, [])
+        self._crcs: NDArray[np.uint32] | None = None
+        being_written = is_locked(path)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                with damage_told(path):
+                    self._file, end, size = open_file(path)
+                    self.cut_bytes = size - end
+                    self._open()
+                    if being_written and has_changed(path, end):
+                        self._file.close()
+                        raise StorageError(f"{path} changes faster than it can be opened")
+            except StorageError:
+                if not tries_left or not being_written:
+                    raise
+                time.sleep(PAUSE_SECONDS)  # it may have fallen into a commit
+            else:
+                return
+
+    def _open(self) -> None:
+        """Open all that will be read: what is open stays as it is while the file grows."""
+        self._columns: dict[str, h5py.Dataset] = {}
         try:
             self._rows = self._check()
+            self.is_ours = not len(self._file) or "format" in self._file.attrs
+            self._sessions_text = as_text(self._file.attrs.get("sessions", "[]"))
+            classes = self._columns["label"].attrs.get("classes", []) if "label" in self._columns else []
+            self._classes = [as_text(name) for name in np.ravel(classes)]
         except BaseException:
-            self._table.close()
+            self._file.close()
             raise
 
     @abstractmethod
-    def _check_content(self, dataset: Dataset) -> str | None:
-        """What is wrong with the format's own column; None if nothing is."""
+    def _check_content(self, dataset: h5py.Dataset) -> str | None:
+        """What is wrong with the format's own dataset; None if nothing is."""
 
     def _check(self) -> int:
         """The number of frames; what is no recording is refused."""
-        if not self._table.names:
+        if not len(self._file):
             return 0  # made just now, and not one frame in it yet
-        version = self._table.attributes().get("version", VERSION)
+        version = self._file.attrs.get("version", VERSION)
         if version != VERSION:
-            raise StorageError(f"{self._path} has version {version!r}, this program knows {VERSION}; update it")
-        content = self._table.dataset(self._content)
-        reason = self._check_content(content)
-        rows = content.dims[0]
-        for column in BESIDE:
-            if reason is None and (column.name != "metadata" or "metadata" in self._table):
-                dataset = self._table.dataset(column.name)
-                if (dataset.type, dataset.dims) != (column.type, (rows,)):
-                    reason = f"{column.name} is {dataset.type}, {dims_text(dataset.dims)}, not {column.type}, {rows}"
-        if reason is not None:
+            raise StorageError(f"{self._path} has version {version!s:.20}, this program knows {VERSION}; update it")
+        content = self._columns[self._content] = dataset_in(self._file, self._content, self._path)
+        if (reason := self._check_content(content)) is not None:
             raise StorageError(f"{self._path} is refused: {reason}")
-        return rows
+        self._open_columns(int(content.shape[0]))
+        return int(content.shape[0])
+
+    def _open_columns(self, rows: int) -> None:
+        """Open what is beside the format's own dataset."""
+        for name, kind in COLUMNS.items():
+            if name.startswith("metadata") and name not in self._file:
+                continue
+            column = self._columns[name] = dataset_in(self._file, name, self._path)
+            is_text = h5py.check_string_dtype(column.dtype) is not None
+            if column.shape != (rows,) or (not is_text if kind == "text" else column.dtype != kind):
+                raise StorageError(f"{self._path} is refused: {name} is {described(column)}, not {kind}, {rows}")
 
     @property
     def path(self) -> Path:
         return self._path
 
     @property
+    def layout(self) -> Layout:
+        """How the format's own dataset is stored."""
+        dataset = self._columns[self._content]
+        codes = filters_of(dataset)
+        return Layout(
+            shape=dataset.shape[1:],
+            rows=dataset.chunks[0] if dataset.chunks and dataset.chunks[1:] == dataset.shape[1:] else 0,
+            deflated=h5py.h5z.FILTER_DEFLATE in codes,
+            checksum=h5py.h5z.FILTER_FLETCHER32 in codes,
+            simple=len(codes) < 2 and not {*codes} - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32},
+        )
+
+    @property
     def labels(self) -> list[str | None]:
         if not self._rows:
             return []
-        names = dict(enumerate(self._classes))
-        numbers = struct.unpack(f"<{self._rows}h", self._table.values("label"))
-        return [None if number < 0 else names.get(number, str(number)) for number in numbers]
+        if not self.is_ours and (table := read_table(self._path, self._rows, self.of_track)) is not None:
+            return table
+        if "label" not in self._columns:
+            return [None] * self._rows
+        with damage_told(self._path):
+            numbers: list[int] = self._columns["label"][:].tolist()
+        names = self._classes
+        return [None if n < 0 else names[n] if n < len(names) else str(n) for n in numbers]
 
     @property
     def class_names(self) -> list[str]:
         return [*self._classes, *(name for name in super().class_names if name not in self._classes)]
 
     @property
-    def _classes(self) -> list[str]:
-        classes = self._table.attributes("label").get("classes", []) if self._rows else []
-        return classes if isinstance(classes, list) else []
-
-    @property
     def timestamps_ns(self) -> Sequence[int]:
-        return struct.unpack(f"<{self._rows}q", self._table.values("timestamp_ns")) if self._rows else ()
+        return tuple(self._all_times().tolist()) if self._rows else ()
+
+    def _all_times(self) -> NDArray[np.int64]:
+        if self._times is None:
+            with damage_told(self._path):
+                if self.has_times:
+                    self._times = self._columns["timestamp_ns"][:]
+                else:
+                    self._times = np.arange(self._rows) * 1_000_000_000 // 30
+        return self._times
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
         """What is known of each recording session, oldest first: as in ``recording.json``."""
         try:
-            sessions = parse_json(str(self._table.attributes().get("sessions", "[]")))
+            sessions = parse_json(self._sessions_text)
         except ValueError:
             raise StorageError(f"{self._path} has damaged facts about its sessions") from None
         return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []
 
-    @property
-    def interrupted(self) -> bool:
-        return self.cut_bytes > 0
-
-    @property
-    def cut_bytes(self) -> int:
-        """Bytes after the last sync: what a crash cut off, or what is being recorded just now."""
-        return self._table.cut_bytes
-
     def metadata(self, index: int) -> dict[str, Any]:
         """What came with the frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""
         with self._told_of(index):
-            text = self._table.text("metadata", index) if "metadata" in self._table else b""
+            text = self._text(index)
             try:
                 facts = parse_json(text) if text else {}
             except ValueError:
                 raise StorageError("has damaged metadata") from None
         return facts if isinstance(facts, dict) else {}
 
+    def _text(self, index: int) -> bytes:
+        if "metadata" not in self._columns:
+            return b""
+        first, texts = self._texts
+        if not first <= index < first + len(texts):
+            first = index - index % TEXTS
+            texts = [bytes(text) for text in self._columns["metadata"][first : first + TEXTS]]
+            self._texts = first, texts
+        return texts[index - first]
+
+    def check(self, index: int) -> None:
+        """Read all that is kept of a frame, and with the first one what is kept of all."""
+        self._check_frame(index)
+        self.metadata(index)
+        with self._told_of(index):
+            self._all_times()
+            if "metadata_crc32" in self._columns:
+                if self._crcs is None:
+                    self._crcs = self._columns["metadata_crc32"][:]
+                if zlib.crc32(self._text(index)) != self._crcs[index]:
+                    raise StorageError("has metadata that is damaged, or was changed by another program")
+            if index == 0:
+                self._check_rest()
+
+    def _check_rest(self) -> None:
+        _ = self.labels, self.sessions
+        for thing in (self._file, *self._columns.values()):
+            if (name := first_damaged_text(thing)) is not None:
+                raise StorageError(f"the attribute {name} is damaged, or was changed by another program")
+
+    @abstractmethod
+    def _check_frame(self, index: int) -> None:
+        """Read the format's own dataset."""
+
     def __len__(self) -> int:
         return self._rows
 
     def close(self) -> None:
-        self._table.close()
+        self._file.close()
 
     @contextmanager
     def _told_of(self, index: int) -> Iterator[None]:
         """Let an error tell which frame it is about."""
         try:
-            yield
+            with damage_told(self._path):
+                yield
         except StorageError as error:
-            raise StorageError(f"{self._path}: frame {index}: {str(error).removeprefix(f'{self._path} ')}") from None
+            text = str(error).removeprefix(f"{self._path} ").removeprefix(f"{self._path}: ")
+            raise StorageError(f"{self._path}: frame {index}: {text}") from None
+
+
+# ------------------------------------------------------------------------------------------------------ opening a file
+
+
+def open_file(path: Path) -> tuple[h5py.File, int, int]:
+    """Open a file of anybody's for reading, as its last commit left it.
+
+    Each is opened through a file object of its own: libhdf5 takes two that it opens by name for one, and would show
+    what the file was when the first one was opened.
+
+    Returns
+    -------
+    h5py.File
+    int
+        Where the last commit ends. What comes after it a crash has cut off, or is being recorded just now.
+    int
+        The size of the file.
+
+    Raises
+    ------
+    StorageError, OSError
+        It is no HDF5 file, or damaged.
+    """
+    # Before it is opened: opening a pipe would wait for ever.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise StorageError(f"{path} is not a file")
+    raw = path.open("rb", buffering=0)
+    log, end, size = read_log(raw.fileno()), stored_end(raw.fileno()), os.fstat(raw.fileno()).st_size
+    if log is not None:  # of a commit that is going on, or that a crash cut off
+        end = log.end
+    if end is not None and end > size:
+        raise StorageError(f"{path} is cut off: {size} bytes of {end if end < 1 << 63 else 'more'} are there")
+    if not h5py.is_hdf5(path):
+        raise StorageError(f"{path} is not an HDF5 file")
+    return h5py.File(TransactionFile(raw, log), "r"), size if end is None else end, size
+
+
+def has_changed(path: Path, end: int) -> bool:
+    """Whether a commit has begun to change a file since it ended there; the superblock is what it changes first."""
+    with path.open("rb", buffering=0) as raw:
+        return stored_end(raw.fileno()) != end or read_log(raw.fileno()) is not None
+
+
+def dataset_in(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """A dataset that is safe to read: it lies in the file, and nothing about it is absurd.
+
+    Raises
+    ------
+    StorageError
+        It is not there, not in this file, or absurd.
+    """
+    refused = f"{path} is refused: {name}"
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise StorageError(f"{refused} is missing")
+    if not isinstance(link, h5py.HardLink):
+        raise StorageError(f"{refused} is a link to somewhere else, which is not followed")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise StorageError(f"{refused} is not a dataset")
+    if (reason := why_unsafe(dataset, path.stat().st_size)) is not None:
+        raise StorageError(f"{refused} {reason}")
+    return dataset
+
+
+def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
+    """Why a dataset is not to be read, in words that complete its name; None if nothing speaks against it."""
+    creation = dataset.id.get_create_plist()
+    if creation.get_layout() == h5py.h5d.VIRTUAL:
+        return "is put together from other files (a virtual dataset), which is not followed"
+    if creation.get_external_count():
+        return "keeps its values in another file (external storage), which is not followed"
+    for code in filters_of(dataset):
+        if not h5py.h5z.filter_avail(code):
+            return f"is compressed in a way that this program can't undo (HDF5 filter {code})"
+    shape, chunk = dataset.shape or (), dataset.chunks or ()
+    if not shape or max(_bytes(dataset, shape[1:]), _bytes(dataset, chunk)) > LARGEST_CHUNK:
+        return f"has an absurd shape ({dims_text(shape)}, in chunks of {dims_text(chunk or shape)})"
+    # What a column without values takes in the file is nothing: `label` has none before somebody labels.
+    if shape[0] > file_size * MOST_ROWS_A_BYTE or (chunk and shape[0] // chunk[0] * LEAST_ENTRY > file_size):
+        return f"claims {shape[0]} rows, more than the file has room for"
+    return None
+
+
+def filters_of(dataset: h5py.Dataset) -> list[int]:
+    """HDF5's numbers of the filters that a dataset's chunks go through."""
+    creation = dataset.id.get_create_plist()
+    return [creation.get_filter(number)[0] for number in range(creation.get_nfilters())]
+
+
+def _bytes(dataset: h5py.Dataset, dims: Sequence[int]) -> int:
+    return math.prod(map(int, dims)) * int(dataset.dtype.itemsize)
+
+
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Tell of what libhdf5 can't make sense of, and of a disk that fails, in one line."""
+    try:
+        yield
+    except OSError as error:
+        # h5py takes the number from the system's last error, which need not have anything to do with it.
+        reason = error.strerror if error.strerror and error.filename is not None else None
+        raise StorageError(f"{path}: {reason}" if reason else f"{path} is damaged ({_first_line(error)})") from None
+    except (RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+        raise StorageError(f"{path} is damaged ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error.args[0] if error.args else "").splitlines() or [type(error).__name__])[0][:200]
+
+
+# --------------------------------------------------------------------------------------------------------------- texts
+
+
+def as_text(value: object) -> str:
+    """A text as h5py returns it, of fixed length or not."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def text_crc32(value: str | Sequence[str]) -> int:
+    """The checksum of a text, or of the JSON of several."""
+    return zlib.crc32((value if isinstance(value, str) else json.dumps(list(value))).encode(errors="replace"))
+
+
+def first_damaged_text(thing: h5py.Group | h5py.Dataset) -> str | None:
+    """The name of an attribute that is not what its checksum says."""
+    names: list[str] = list(thing.attrs)
+    for of in names:
+        if (name := f"{of}_crc32") in names:
+            value = thing.attrs[of]
+            text = as_text(value) if np.ndim(value) == 0 else [as_text(one) for one in value]
+            if text_crc32(text) != thing.attrs[name]:
+                return of
+    return None
 
 
 def dims_text(dims: Sequence[int]) -> str:
-    return " x ".join(map(str, dims))
+    return " x ".join(map(str, dims)) or "nothing"
+
+
+def described(dataset: h5py.Dataset) -> str:
+    """Its type and shape: ``uint8, 3 x 4``."""
+    return f"{dataset.dtype}, {dims_text(dataset.shape or ())}"

@@ -107,6 +107,9 @@ class MovieReader(Recording):
     def path(self) -> Path:
         return self._path
 
+    def __reduce__(self) -> tuple[type[MovieReader], tuple[Any, ...]]:
+        return type(self), (self._path, self.track.number)
+
     @property
     def independent(self) -> bool:
         """Whether several threads read faster than one: FFmpeg has its own."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from isal import igzip_lib, isal_zlib
@@ -15,6 +17,7 @@ from isal import igzip_lib, isal_zlib
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILTER_SUB = 1
@@ -22,6 +25,7 @@ DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on filtered camera pictures, no sma
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking there costs time and finds no bytes
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 MAX_BYTES = 4 * MAX_PIXELS
+LARGE_PIXELS = 16_000_000  # of larger ones, a small board has not the memory to check several at once
 
 
 def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
@@ -67,16 +71,36 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         It is no whole picture, or one of more than `MAX_PIXELS` pixels.
     """
     import numpy as np
+
+    with _opened(data) as image:
+        if image.mode.startswith("I"):  # Pillow would make all but the darkest of its 65536 greys white
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        return np.asarray(image.convert("RGB"))
+
+
+def check_image(data: bytes) -> None:
+    """Decode a picture that `decode_image` takes, and keep nothing of it; large ones one at a time, whoever asks.
+
+    Raises
+    ------
+    ValueError
+        It is no whole picture, or one of more than `MAX_PIXELS` pixels.
+    """
+    with _opened(data) as image, _one_at_a_time if image.width * image.height > LARGE_PIXELS else nullcontext():
+        image.load()
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """A picture that is decoded when it is used. What is wrong with it is a ValueError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "BMP", "GIF")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are more than a camera makes")
-            if image.mode.startswith("I"):  # Pillow would make all but the darkest of its 65536 greys white
-                grey = (np.asarray(image) >> 8).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            return np.asarray(image.convert("RGB"))
+            yield image
     except UnidentifiedImageError:
         raise ValueError("not a picture" if data else "is empty") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -84,22 +108,56 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         raise ValueError(f"not a whole picture ({reason})") from None
 
 
+_one_at_a_time = Lock()
+
+
 def read_texts(data: bytes) -> dict[str, str]:
-    """The ``tEXt`` chunks that come before the picture."""
+    """The ``tEXt`` chunks that come before the picture, as far as the bytes go and are whole."""
     texts = {}
-    for kind, body in _chunks(data):
-        if kind == b"IDAT":
-            break
-        if kind == b"tEXt":
-            keyword, _, text = bytes(body).decode("latin-1").partition("\0")
-            texts[keyword] = text
+    with suppress(ValueError):
+        for kind, body in read_chunks(data):
+            if kind == b"IDAT":
+                break
+            if kind == b"tEXt":
+                keyword, _, text = bytes(body).decode("latin-1").partition("\0")
+                texts[keyword] = text
     return texts
 
 
 def is_whole_png(data: bytes) -> bool:
     """Whether every chunk up to IEND is there and unharmed. Stricter than Pillow, which accepts a missing IEND."""
-    kinds = [kind for kind, _ in _chunks(data)]
-    return kinds[:1] == [b"IHDR"] and b"IDAT" in kinds and kinds[-1] == b"IEND"
+    try:
+        kinds = [kind for kind, _ in read_chunks(data)]
+    except ValueError:
+        return False
+    return kinds[0] == b"IHDR" and b"IDAT" in kinds
+
+
+def read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and body of each chunk of a PNG file, up to IEND.
+
+    Raises
+    ------
+    ValueError
+        The next one is not whole. The message goes on after the file's name.
+    """
+    if not data.startswith(SIGNATURE):
+        raise ValueError("is no PNG file")
+    view, at = memoryview(data), len(SIGNATURE)
+    kind = b""
+    while kind != b"IEND":
+        if at + 12 > len(data):
+            raise ValueError("ends before its last chunk")
+        (length,) = struct.unpack_from(">I", data, at)
+        kind, body = bytes(view[at + 4 : at + 8]), view[at + 8 : at + 8 + length]
+        name = kind.decode("latin-1") if kind.isalpha() else repr(kind)
+        if at + 12 + length > len(data):
+            raise ValueError(f"ends in the middle of chunk {name}")
+        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
+        if checksum != isal_zlib.crc32(body, isal_zlib.crc32(kind)):
+            raise ValueError(f"is damaged in chunk {name} at byte {at}")
+        yield kind, body
+        at += 12 + length
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -108,19 +166,3 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 _IEND = _chunk(b"IEND", b"")
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and body of each chunk, as far as they are whole: length, checksum and all."""
-    if not data.startswith(SIGNATURE):
-        return
-    view, at = memoryview(data), len(SIGNATURE)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        kind, body = bytes(view[at + 4 : at + 8]), view[at + 8 : at + 8 + length]
-        at += 12 + length
-        if at > len(data) or struct.pack(">I", isal_zlib.crc32(body, isal_zlib.crc32(kind))) != view[at - 4 : at]:
-            return
-        yield kind, body
-        if kind == b"IEND":
-            return

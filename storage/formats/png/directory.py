@@ -15,12 +15,12 @@ from pathlib import Path
 
 from storage.errors import StorageError, no_directory
 from storage.names import check_class_name, natural_key
+from storage.sessions import SESSIONS_NAME
 
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """What Keras takes for an image, by the end of its name, in any case."""
-SESSIONS_NAME = "recording.json"
 
 _USUAL_LENGTH = len("00000000.png")
 

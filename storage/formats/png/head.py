@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.errors import StorageError
 from storage.formats.png.codec import SIGNATURE, read_texts
 
 HEAD_BYTES = 8192  # enough for the texts that come before the picture
@@ -39,12 +40,12 @@ class Head:
 
 
 def read_head(path: Path | str) -> Head:
-    """The head of a file; an unreadable file's is empty."""
+    """The head of a file. Raises StorageError if that can't be read: it would seem to be of no session."""
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read(HEAD_BYTES)
-    except OSError:
-        return Head()
+    except OSError as error:
+        raise StorageError(f"{path} can't be read: {error.strerror}") from None
     if not data.startswith(SIGNATURE) or len(data) < 24:
         return Head()
     texts = read_texts(data)

@@ -13,19 +13,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import check_in_place, lock_directory, rename_new, sync_directory, sync_filesystem, write_new
+from storage.durable.files import (
+    check_in_place,
+    lock_directory,
+    rename_free,
+    reserve,
+    sync_directory,
+    sync_filesystem,
+    write_new,
+)
 from storage.errors import StorageError
 from storage.formats.png.codec import encode_png, is_whole_png
-from storage.formats.png.directory import SESSIONS_NAME, frame_name, locate, next_number
+from storage.formats.png.directory import frame_name, locate, next_number
 from storage.frame import Frame
 from storage.names import check_class_name
-from storage.sessions import close_interrupted, new_session, read_sessions, write_sessions
+from storage.sessions import SESSIONS_NAME, close_interrupted, new_session, read_sessions, write_sessions
 
-RESERVE_BYTES = 256 * 1024
 TAKEN_UP_AT_ONCE = 64  # frames that a crash left: each needs room for a copy, and each time a sync
 
 _TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
-_RESERVE_NAME = ".reserve.part"
 
 
 class PngWriter:
@@ -56,7 +62,7 @@ class PngWriter:
             self._recover()
             self._first = max([next_number(root), *(_end(session) for session in self._sessions)])
             close_interrupted(self._sessions, self._first)
-            _reserve(root / _RESERVE_NAME)
+            self._reserve = reserve(root)
         except OSError as error:
             self._let_go()
             raise StorageError(f"{root}: {error.strerror}; nothing was recorded") from None
@@ -120,7 +126,7 @@ class PngWriter:
                     if directory not in directories:
                         self._make_class(directory)
                         directories.add(directory)
-                    _publish(temporary, f"{directory}/{name}")
+                    rename_free(temporary, f"{directory}/{name}")
                     done += 1
             finally:
                 with self._waiting_lock:
@@ -134,8 +140,8 @@ class PngWriter:
         if self._lock < 0:
             return self._durable
         try:
+            self._reserve.close()  # room to finish in, should the disk be full
             check_in_place(*self.held)
-            Path(self._root, _RESERVE_NAME).unlink(missing_ok=True)  # room to finish in, should the disk be full
             self.sync()
             if self._durable:
                 write_sessions(self._place.data_dir, [*self._sessions, {**self._session, "frames": self._durable}])
@@ -162,7 +168,6 @@ class PngWriter:
         root = self._place.data_dir
         try:
             check_in_place(*self.held)
-            (root / _RESERVE_NAME).unlink(missing_ok=True)
             if self._made_root and not any(root.iterdir()):
                 root.rmdir()
         finally:
@@ -172,7 +177,8 @@ class PngWriter:
     def _recover(self) -> None:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""
         root = self._place.data_dir
-        (root / f".{SESSIONS_NAME}.part").unlink(missing_ok=True)
+        for left_over in (f".{SESSIONS_NAME}.part", ".reserve.part"):  # the last is of older versions
+            (root / left_over).unlink(missing_ok=True)
         waiting = [match for name in sorted(os.listdir(root)) if (match := _TEMPORARY_NAME.fullmatch(name))]
         for at in range(0, len(waiting), TAKEN_UP_AT_ONCE):
             self._take_up(waiting[at : at + TAKEN_UP_AT_ONCE])
@@ -197,31 +203,10 @@ class PngWriter:
             temporary = fresh.replace(root / match[0])  # there is one of each, whenever this is interrupted
             directory = root / (match["class_name"] or "")
             self._make_class(directory)
-            _publish(str(temporary), str(directory / frame_name(int(match["number"]))))
+            rename_free(temporary, directory / frame_name(int(match["number"])))
             directories.add(directory)
         for directory in directories:
             sync_directory(directory)
-
-
-def _publish(temporary: str, final: str) -> None:
-    """Give a durable file its name; if somebody took that name meanwhile, the next free one beside it."""
-    try:
-        rename_new(temporary, final)
-    except FileExistsError:
-        stem, suffix = os.path.splitext(final)
-        for attempt in range(2, 1000):
-            try:
-                rename_new(temporary, f"{stem}-{attempt}{suffix}")
-                return
-            except FileExistsError:
-                continue
-        raise
-
-
-def _reserve(path: Path) -> None:
-    """Set a little room aside, so that a recording can be finished in order on a disk that filled up."""
-    path.unlink(missing_ok=True)
-    write_new(path, bytes(RESERVE_BYTES))
 
 
 def _end(session: Mapping[str, Any]) -> int:

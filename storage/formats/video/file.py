@@ -6,17 +6,15 @@ What its tags say is here too. Frames are `storage.formats.video.writer`'s busin
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from storage.durable.files import lock_descriptor, lock_file, rename_new, sync_directory
+from storage.durable.files import lock_file, rename_free, sync_directory, write_all
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.formats.video.codecs import CODECS, MAX_PIXELS, Codec
@@ -29,7 +27,6 @@ from storage.sessions import close_interrupted
 from storage.tracks.samples import marks_of, tracks_of
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks
-RESERVE_BYTES = 256 * 1024
 CHECKED_TAIL_BYTES = 128_000_000  # a power cut tears far less than this
 
 
@@ -140,7 +137,7 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
         return None, None
     os.ftruncate(fd, found.end)
     for start, end in found.gaps:
-        os.pwrite(fd, void_front(end - start), start)
+        write_all(fd, void_front(end - start), start)
     sessions = sessions_of(found)
     close_interrupted(sessions, frames)
     muxer = muxer_for(fd, path.parent, found)
@@ -182,6 +179,7 @@ def muxer_for(
         tags_at=found.tags_at,
         keys=zip(indexed.times[indexed.keys].tolist(), indexed.positions[indexed.keys].tolist(), strict=True),
         main_track=main,
+        main_blocks=len(indexed),
     )
 
 
@@ -286,7 +284,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
     hidden = path.with_name(f".{path.name}.part")
     while True:
         with suppress(FileNotFoundError):
-            return _open_existing(path, taken), None
+            return lock_file(path, taken, create=False), None
         if not create and not hidden.exists():
             raise StorageError(f"{path}: no such recording")
         fd = lock_file(hidden, taken)
@@ -297,34 +295,8 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
         os.close(fd)
 
 
-def _open_existing(path: Path, taken: str) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        lock_descriptor(fd, taken)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
 def publish(hidden: Path, path: Path) -> Path:
     """Give a durable file its name; if somebody took that meanwhile, the next free one beside it. Returns it."""
-    for attempt in range(1, 1000):
-        named = path if attempt == 1 else path.with_name(f"{path.stem}-{attempt}{path.suffix}")
-        with suppress(FileExistsError):
-            rename_new(hidden, named)
-            sync_directory(path.parent)
-            return named
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-
-
-def reserve(directory: Path) -> IO[bytes]:
-    """A little room without a name, so that a recording can be finished in order on a disk that filled up."""
-    file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 (whoever asked for it closes it)
-    try:
-        file.write(bytes(RESERVE_BYTES))
-        file.flush()
-    except BaseException:
-        file.close()
-        raise
-    return file
+    named = rename_free(hidden, path)
+    sync_directory(path.parent)
+    return named

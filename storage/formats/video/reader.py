@@ -129,7 +129,18 @@ class VideoReader(Recording):
 
     @property
     def damage(self) -> list[str]:
-        return [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+        told = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+        for at in self._label_positions:
+            try:
+                self._block(at, f"the label in byte {at}")
+            except StorageError as error:
+                told.append(str(error).removeprefix(f"{self._path}: "))
+        return told
+
+    @property
+    def _label_positions(self) -> list[int]:
+        positions: list[int] = self._contents.blocks.get(LABELS, no_blocks()).positions.tolist()
+        return positions
 
     @property
     def independent(self) -> bool:
@@ -142,8 +153,8 @@ class VideoReader(Recording):
 
         times = self._pictures.times
         labels: list[str | None] = [None] * len(times)
-        for at in self._contents.blocks[LABELS].positions.tolist() if LABELS in self._contents.blocks else []:
-            block = self._block(at, "a label")
+        for at in self._label_positions:
+            block = self._block(at, f"the label in byte {at}")
             name = block.data.decode("utf-8", "replace")
             first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
             labels[first:end] = [name] * (end - first)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.durable.files import reserve
 from storage.errors import StorageError
-from storage.formats.video.beside import DEFAULT_STEP_US, FileClock, LabelTrack, SampleTracks
+from storage.formats.video.clock import DEFAULT_STEP_US, FileClock
 from storage.formats.video.codecs import (
     CODECS,
     Encoder,
@@ -41,11 +42,12 @@ from storage.formats.video.file import (
     publish,
     recover,
     repair,
-    reserve,
     sessions_of,
 )
+from storage.formats.video.labels import LabelTrack
 from storage.formats.video.packets import PacketChain
 from storage.formats.video.reader import VideoReader, open_video
+from storage.formats.video.samples import SampleTracks
 from storage.frame import Frame, Packet
 from storage.labels.journal import write_table
 from storage.matroska.elements import Id
@@ -204,7 +206,7 @@ class VideoWriter:
         self._session = {**self._session, **facts}  # not in place: another thread may be storing it
 
     def encode(self, frame: Frame, label: str | None = None) -> _Encoded:
-        """As in `storage.formats.Writer`; `label` is the frame's class."""
+        """As in `storage.formats.contract.Writer`; `label` is the frame's class."""
         height, width, _ = frame.pixels.shape
         size = width, height
         if self._size is not None and size != self._size:
@@ -302,11 +304,15 @@ class VideoWriter:
                 return self._durable
             if self._sync_failed:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))  # what that took may be lost, and later syncs lie
+            assert self._muxer is not None
+            with self._lock:
+                reached = self._muxer.reached
             try:
                 os.fsync(self._fd)
             except OSError:
                 self._sync_failed = True
                 raise
+            self._muxer.synced(reached)
             if self._hidden is not None:
                 self._path = publish(self._hidden, self._path)
                 self._hidden = None

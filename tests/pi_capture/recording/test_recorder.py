@@ -240,7 +240,7 @@ def test_taking_up_what_a_crash_left_may_be_interrupted_itself(tmp_path: Path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("storage.formats.png.writer.rename_new", interrupted)
+        patch.setattr("storage.durable.files.rename_new", interrupted)
         Recorder(day)
     with Recorder(day) as recorder:
         recorder.write(picture(3))

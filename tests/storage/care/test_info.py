@@ -112,7 +112,7 @@ def test_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_format_that_somebody_else_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.formats.FORMATS", (*FORMATS, NPZ))
+    monkeypatch.setattr("storage.formats.table.FORMATS", (*FORMATS, NPZ))
     path, sheet = tmp_path / "day1.npz", tmp_path / "sheet.png"
     frames = np.full((6, 8, 10, 3), 77, np.uint8)
     frames[4] = 13

@@ -251,3 +251,17 @@ def test_a_split_directory_is_not_merged_into(tmp_path: Path, capsys: pytest.Cap
     split(tmp_path / "all", gap=0.5)
     assert main(["merge", str(tmp_path / "all"), str(tmp_path / "one")]) == 1
     assert "--undo" in capsys.readouterr().err
+
+
+def test_a_frame_that_can_not_be_read_once_is_told_and_nothing_is_added(tmp_path: Path) -> None:
+    day, out = tmp_path / "one", tmp_path / "all"
+    record(day, ["0", "1", "0"])
+    (frame,) = day.glob("1/*.png")
+    inject = ["-e", "trace=read", "-e", "inject=read:error=EIO:when=1", "-P", str(frame)]
+    command = [sys.executable, "-m", "storage", "merge", out, day]
+    done = subprocess.run(
+        ["strace", "-f", "-o", os.devnull, *inject, *command], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr == f"storage: {frame} can't be read: Input/output error\n"
+    assert not out.exists()
+    assert main(["merge", str(out), str(day)]) == 0 and identities(out) == identities(day)

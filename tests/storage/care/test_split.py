@@ -314,6 +314,7 @@ def test_numbers_that_a_killed_recorder_gave_are_not_given_again(tmp_path: Path)
     record(day, labels)
     killed = json.loads((day / "recording.json").read_text())
     killed["sessions"][-1]["frames"] = None
+    del killed["crc32"]
     (day / "recording.json").write_text(json.dumps(killed))
     split(day)
     for last in sorted(day.glob("*/*.png"), key=lambda path: path.name)[-50:]:  # as if its end had been held out

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import struct
 import subprocess
+import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +23,18 @@ from PIL import Image
 
 from storage import Frame, open_recording
 from storage.care.layout import find_problems
-from storage.care.verify import fault, find_broken
+from storage.care.verify import find_broken
 from storage.cli import main
 from storage.durable.moves import move_files
 from storage.formats.png.codec import decode_image, encode_png
+from storage.formats.png.whole import fault
 from storage.formats.video.writer import VideoWriter
+from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
+from storage.sessions import read_sessions
+from tests.support import REPOSITORY
 from tests.support.labelled import everything, picture, record
 
+CLUSTER = b"\x1f\x43\xb6\x75"  # what each block begins with
 WHOLE = encode_png(picture(1, (40, 30)), {"Index": "7", "Timestamp": "1"})
 
 
@@ -307,7 +316,7 @@ def test_what_is_damaged_in_a_video_that_was_cut_off_is_told_and_keeps_its_numbe
         ends.append(path.stat().st_size)
     data = bytearray(path.read_bytes()[:-7])  # killed while it wrote the last one
     writer.close()
-    data[ends[8] + at if at > 0 else ends[9] + at] ^= 0x14  # frame 9
+    data[data.index(CLUSTER, ends[8]) + at if at > 0 else ends[9] + at] ^= 0x14  # frame 9
     path.write_bytes(data)
 
     assert main(["verify", str(path)]) == 3
@@ -330,12 +339,91 @@ def test_what_a_power_cut_has_torn_is_told(tmp_path: Path, capsys: pytest.Captur
     for n in range(12):
         pixels = np.random.default_rng(n).integers(0, 256, (40, 48, 3), np.uint8)
         writer.append(writer.encode(Frame(pixels, n, n * 10**7, {"n": n})))
-        writer.sync()
+        if n < 5:
+            writer.sync()
         ends.append(path.stat().st_size)
     data = bytearray(path.read_bytes())
     writer.close()
-    data[ends[6] : ends[7]] = bytes(ends[7] - ends[6])
+    data[ends[6] : ends[7]] = bytes(ends[7] - ends[6])  # never synced
     path.write_bytes(data)
     assert main(["verify", str(path)]) == 3
     assert f"bytes {ends[6]} to {ends[7]} are torn" in capsys.readouterr().out
     assert path.read_bytes() == data
+
+
+def test_a_damaged_label_in_a_video_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "day1.mkv"
+    with closing(VideoWriter(path)) as writer:
+        for n in range(8):
+            writer.append(writer.encode(Frame(picture(n), n, n * 10**7), "left" if n in (2, 3) else None))
+    data = path.read_bytes()
+    at = data.index(b"\xa1\x10\x00\x00\x08\x82\x00\x00\x00left") + 9  # a block of track 2
+    path.write_bytes(data[:at] + b"d" + data[at + 1 :])
+    assert main(["verify", str(path)]) == 3
+    told = capsys.readouterr().out
+    assert "the label in byte" in told and "8 frames, 1 broken" in told
+
+
+@pytest.mark.parametrize("colour", [2, 6, 3], ids=["RGB", "RGBA", "palette"])
+def test_small_files_of_huge_pictures_take_little_memory(tmp_path: Path, colour: int) -> None:
+    width, height, channels = 8000, 6000, {2: 3, 6: 4, 3: 1}[colour]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    header += chunk(b"PLTE", bytes(768)) if colour == 3 else b""
+    pixels = chunk(b"IDAT", zlib.compress(bytes((1 + width * channels) * height), 9))
+    day = tmp_path / "day1"
+    day.mkdir()
+    for number in range(4):
+        (day / f"{number:08d}.png").write_bytes(WHOLE[:8] + header + pixels + chunk(b"IEND", b""))
+    program = (
+        "import resource, sys; from pathlib import Path; import storage.care.verify as verify\n"
+        "verify.FRAMES_A_TASK = 1\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "assert verify.find_broken(Path(sys.argv[1]), threads=4) == (4, [])\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, day], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 100, "MB more than with nothing decoded"
+
+
+# ------------------------------------------------------------------------------------------- beside the frames
+
+
+def test_no_flipped_byte_beside_the_frames_is_believed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, other = tmp_path / "day1", tmp_path / "day2"
+    record(day, [None] * 6)
+    record(other, [None] * 6)
+    for place in (day, other):
+        with LabelJournal(place / "labels.jsonl") as journal:
+            journal.append(Classes(("none", "door"), ("none", "door")))
+            journal.append(*(Labelled((f"{n:08d}.png",), n % 2, f"{n + 1:08d}.png") for n in range(5)))
+    rng, told = random.Random(8), Counter[str]()
+    for name in ["labels.jsonl", "recording.json"] * 60:
+        data = bytearray((other / name).read_bytes())
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        (day / name).write_bytes(data)
+        capsys.readouterr()
+        if main(["verify", str(day)]) == 0:
+            assert read_sessions(day) == read_sessions(other)
+            assert read_journal(day / "labels.jsonl") == read_journal(other / "labels.jsonl")
+        else:
+            assert f"day1/{name}: is " in capsys.readouterr().out
+            told[name] += 1
+        (day / name).write_bytes((other / name).read_bytes())
+    assert min(told.values()) > 50
+
+
+def test_what_is_damaged_beside_the_frames_stays_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, [None] * 3)
+    text = (day / "recording.json").read_bytes()
+    (day / "recording.json").write_bytes(text.replace(b'"first_index": 0', b'"first_index": 9'))
+    (day / "00000001.png").write_bytes(b"torn")
+    assert main(["verify", str(day), "--quarantine", str(tmp_path / "bad")]) == 3
+    assert [path.name for path in (tmp_path / "bad").iterdir()] == ["00000001.png"]
+    assert "take the line" in capsys.readouterr().out
+    content = json.loads((day / "recording.json").read_bytes())
+    del content["crc32"]  # the way out that is told
+    (day / "recording.json").write_text(json.dumps(content))
+    assert main(["verify", str(day)]) == 0

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.durable.moves import complete, free_name, is_interrupted, last_facts, move_file, move_files, undo
+from storage.durable.files import free_name
+from storage.durable.moves import complete, is_interrupted, last_facts, move_file, move_files, undo
 from storage.errors import StorageError
 from tests.support import REPOSITORY
 from tests.support.labelled import everything
@@ -284,8 +285,8 @@ def kill(day: Path, action: str, call: str, number: int, *, other: Path | None =
 @pytest.mark.parametrize(
     ("action", "call"),
     [
-        *((MOVE, call) for call in ("renameat2", "fsync", "mkdir", "write")),
-        *((UNDO, call) for call in ("renameat2", "fsync", "rmdir", "write", "ftruncate", "unlink")),
+        *((MOVE, call) for call in ("renameat2", "fsync", "fdatasync", "mkdir", "pwrite64")),
+        *((UNDO, call) for call in ("renameat2", "fsync", "fdatasync", "rmdir", "pwrite64", "ftruncate", "unlink")),
     ],
     ids=lambda value: "moving" if value == MOVE else "undoing" if value == UNDO else value,
 )
@@ -326,7 +327,7 @@ def test_plan_and_moves_are_on_the_disk_before_what_relies_on_them(tmp_path: Pat
         "import sys; from pathlib import Path; from storage.durable.moves import move_files\n"
         f"move_files(Path(sys.argv[1], 'journal'), [(n, '0/' + n) for n in {NAMES}])"
     )
-    calls = "trace=write,fsync,renameat2,mkdir"
+    calls = "trace=pwrite64,fsync,fdatasync,renameat2,mkdir"
     subprocess.run(
         ["strace", "-f", "-y", "-s", "9999", "-o", log, "-e", calls, sys.executable, "-c", program, tmp_path / "day"],
         cwd=REPOSITORY, check=True,
@@ -341,16 +342,16 @@ def test_plan_and_moves_are_on_the_disk_before_what_relies_on_them(tmp_path: Pat
         ]
         return at
 
-    synced = [number for number, line in enumerate(lines) if re.match(r"fsync\(.*/day/journal>", line)]
+    synced = [number for number, line in enumerate(lines) if re.match(r"fdatasync\(.*/day/journal>", line)]
     renames = [number for number, line in enumerate(lines) if line.startswith("renameat2")]
-    assert only("write", "day/journal", "planned") < synced[0] < renames[0] and len(renames) == len(NAMES)
+    assert only("pwrite64", "day/journal", "planned") < synced[0] < renames[0] and len(renames) == len(NAMES)
     assert only("mkdir", "day/0") < renames[0]
-    done = only("write", "day/journal", "done")
+    done = only("pwrite64", "day/journal", "done")
     assert renames[-1] < only("fsync", "day/0") < done < synced[1]
     assert any(re.match(r"fsync\(\d+<.*/day>", line) for line in lines[renames[-1] : done])
 
 
-@pytest.mark.parametrize("call", ["renameat2", "fsync"])
+@pytest.mark.parametrize("call", ["renameat2", "fsync", "fdatasync"])
 def test_a_disk_that_fails_half_way(tmp_path: Path, call: str) -> None:
     make(tmp_path, NAMES)
     before = everything(tmp_path)

@@ -292,7 +292,7 @@ def test_any_labels_come_back_or_are_refused(
     wanted = data.draw(st.lists(st.sampled_from([None, *names]), min_size=len(times), max_size=len(times)))
     for name in ("day1.h5", "again.h5"):
         record(here / name, times)
-    from storage.formats.hdf5.frames import write_labels
+    from storage.formats.hdf5.writer import write_labels
 
     write_labels(here / "day1.h5", wanted)
     status = main(["labels", str(here / "day1.h5"), "--export", str(here / f"labels{suffix}")])

@@ -413,6 +413,46 @@ def test_a_camera_that_stops_delivering_ends_in_one_line(pi: type[Picamera2], im
     source.close()
 
 
+def test_a_camera_that_vanishes_while_finished_frames_wait(
+    pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libcamera takes no request back then; the frames that it had finished are whole."""
+    release = Request.release
+
+    def vanished(self: Request) -> None:
+        release(self)
+        raise RuntimeError("Failed to queue request: No such device")
+
+    source = open_source("picamera2", (64, 64))
+    frames = [next(iter(source))]
+    monkeypatch.setattr(Request, "release", vanished)
+    with pytest.raises(CameraError) as error:
+        for frame in source:
+            frames.append(frame)
+    assert str(error.value) == "picamera2:0 stopped: Failed to queue request: No such device"
+    assert [frame.index for frame in frames] == [0, 1, 2]  # the two that were asked for ahead
+    assert pi.opened[0].closed
+    assert pi.opened[0].held == 0
+
+
+@pytest.mark.parametrize("call", ["capture_request", "make_array", "get_metadata"])
+def test_whatever_libcamera_raises_ends_in_one_line(
+    pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    source = open_source("picamera2", (64, 64))
+    next(iter(source))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Camera frontend has timed out")
+
+    monkeypatch.setattr(Picamera2 if call == "capture_request" else Request, call, fail)
+    with pytest.raises(CameraError) as error:
+        list(source)
+    assert str(error.value) == "picamera2:0 stopped: Camera frontend has timed out"
+    assert pi.opened[0].closed
+    assert pi.opened[0].held == 0
+
+
 def test_torn_jpegs_are_counted_and_never_passed_on(
     pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:

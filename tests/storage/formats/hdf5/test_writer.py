@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ import pytest
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
-from storage.formats.hdf5.frames import Hdf5Reader, Hdf5Writer, write_labels
+from storage.care.verify import find_broken
+from storage.formats.hdf5.writer import Hdf5Reader, Hdf5Writer, write_labels
 
 
 def picture(n: int, size: tuple[int, int] = (16, 12)) -> np.ndarray:
@@ -157,7 +161,7 @@ def test_a_killed_session_is_told_as_interrupted_and_its_tail_goes(tmp_path: Pat
     path = tmp_path / "day1.h5"
     program = f"""if 1:
         import os
-        from storage.formats.hdf5.frames import Hdf5Writer
+        from storage.formats.hdf5.writer import Hdf5Writer
         from tests.storage.formats.hdf5.test_writer import append
         from pathlib import Path
         writer = Hdf5Writer(Path({str(path)!r}))
@@ -210,14 +214,15 @@ def test_others_follow_while_it_grows(tmp_path: Path) -> None:
             opened.append((n + 1, open_recording(path)))
             with h5py.File(path) as file:
                 assert len(file["frames"]) == n + 1 and np.array_equal(file["frames"][n], picture(n))
-    # What is open stays as it was when it was opened.
+    # A dataset that is open stays as it was when it was opened.
     with h5py.File(path) as file:
+        frames, metadata = file["frames"], file["metadata"]
         for n in range(60, 300):
             append(writer, n)
             writer.sync()
         writer.close()
-        assert all(np.array_equal(pixels, picture(n)) for n, pixels in enumerate(file["frames"][:]))
-        assert len(file["frames"]) == 60 and file["metadata"].asstr()[59] == '{"n":59}'
+        assert all(np.array_equal(pixels, picture(n)) for n, pixels in enumerate(frames[:]))
+        assert len(frames) == 60 and metadata.asstr()[59] == '{"n":59}'
     for rows, recording in opened:
         assert [frame.metadata["n"] for frame in recording] == list(range(rows))
         assert all(np.array_equal(frame.pixels, picture(frame.index)) for frame in recording)
@@ -299,9 +304,10 @@ def virtual(file: h5py.File) -> None:
 
 def unknown_filter(file: h5py.File) -> None:
     del file["frames"]
-    file.create_dataset(
-        "frames", (3, 4, 5, 3), np.uint8, chunks=(1, 4, 5, 3), compression="lzf", maxshape=(None, 4, 5, 3)
-    )
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk((1, 4, 5, 3))
+    creation.set_filter(31999, h5py.h5z.FLAG_OPTIONAL)
+    h5py.h5d.create(file.id, b"frames", h5py.h5t.STD_U8LE, h5py.h5s.create_simple((3, 4, 5, 3)), creation)
 
 
 def absurd_frames(file: h5py.File) -> None:
@@ -314,14 +320,14 @@ def absurd_length(file: h5py.File) -> None:
     file["frames"].resize(2**60, axis=0)
 
 
-def float_frames(file: h5py.File) -> None:
+def number_frames(file: h5py.File) -> None:
     del file["frames"]
-    file.create_dataset("frames", (3, 4, 5, 3), np.float32, chunks=(1, 4, 5, 3), maxshape=(None, 4, 5, 3))
+    file.create_dataset("frames", (3, 4, 5, 3), np.int32, chunks=(1, 4, 5, 3), maxshape=(None, 4, 5, 3))
 
 
-def grey_frames(file: h5py.File) -> None:
+def many_channels(file: h5py.File) -> None:
     del file["frames"]
-    file.create_dataset("frames", (3, 4, 5), np.uint8, chunks=(1, 4, 5), maxshape=(None, 4, 5))
+    file.create_dataset("frames", (3, 4, 5, 4), np.uint8)
 
 
 def group_of_frames(file: h5py.File) -> None:
@@ -329,8 +335,8 @@ def group_of_frames(file: h5py.File) -> None:
     file.create_group("frames")
 
 
-def missing_times(file: h5py.File) -> None:
-    del file["timestamp_ns"]
+def missing_labels(file: h5py.File) -> None:
+    del file["label"]
 
 
 def uneven_columns(file: h5py.File) -> None:
@@ -342,13 +348,13 @@ HOSTILE = {
     external_link: "link to somewhere else",
     soft_link: "link to somewhere else",
     virtual: "other files",
-    unknown_filter: "filter 32000",
+    unknown_filter: "filter 31999",
     absurd_frames: "absurd shape",
     absurd_length: "more than the file has room for",
-    float_frames: "frames is float32",
-    grey_frames: "frames is 3 x 4 x 5",
+    number_frames: "frames is int32",
+    many_channels: "frames is uint8, 3 x 4 x 5 x 4",
     group_of_frames: "frames is not a dataset",
-    missing_times: "timestamp_ns is missing",
+    missing_labels: "label is missing",
     uneven_columns: "timestamp_ns is int64, 3, not int64, 2",
 }
 
@@ -361,9 +367,10 @@ def one_line(path: Path, reading: Callable[[Path], object] = Hdf5Reader) -> str:
     return message
 
 
-def test_files_of_others_are_read_but_not_written_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["earliest", "v108", "v110"])
+def test_files_of_others_are_read_but_not_written_to(tmp_path: Path, version: str) -> None:
     path = tmp_path / "other.h5"
-    by_others(path, "v108").close()
+    by_others(path, version).close()
     before = path.read_bytes()
     recording = open_recording(path)
     assert np.array_equal(recording[2].pixels, np.arange(120, 180, dtype=np.uint8).reshape(4, 5, 3))
@@ -381,14 +388,6 @@ def test_hostile_files_are_refused_in_one_line(tmp_path: Path, change: Callable[
     assert HOSTILE[change] in one_line(path)
     one_line(path, Recorder)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["hostile.h5"]
-
-
-@pytest.mark.parametrize("version", ["earliest", "v110"])
-def test_headers_that_are_not_known_are_refused(tmp_path: Path, version: str) -> None:
-    path = tmp_path / "other.h5"
-    by_others(path, version).close()
-    one_line(path)
-    one_line(path, Recorder)
 
 
 def test_what_is_no_hdf5_is_refused(tmp_path: Path) -> None:
@@ -458,3 +457,213 @@ def test_damage_anywhere_is_told_or_harmless(tmp_path: Path) -> None:
             assert str(error).startswith(str(path)) and "\n" not in str(error)
             told += 1
     assert 100 < told < 400
+
+
+# ------------------------------------------------------------------------------------------- what other programs made
+
+
+PICTURES = np.random.default_rng(5).integers(0, 256, (7, 9, 11, 3), np.uint8)
+FORMS: dict[str, tuple[np.ndarray, dict[str, Any], np.ndarray]] = {
+    "contiguous": (PICTURES, {}, PICTURES),
+    "several frames a chunk": (PICTURES, {"chunks": (3, 4, 11, 3), "compression": "lzf", "shuffle": True}, PICTURES),
+    "checksum": (PICTURES, {"chunks": (2, 9, 11, 3), "compression": "gzip", "fletcher32": True}, PICTURES),
+    "one channel": (PICTURES[..., :1], {"chunks": True}, PICTURES[..., :1].repeat(3, axis=3)),
+    "grey": (PICTURES[..., 1], {}, PICTURES[..., 1:2].repeat(3, axis=3)),
+    "floats": (PICTURES / np.float32(255), {"chunks": (1, 9, 11, 3)}, PICTURES),
+    "doubles": (PICTURES[..., 0] / 255, {}, PICTURES[..., :1].repeat(3, axis=3)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("version", ["earliest", "v110"])
+def test_any_hdf5_file_with_pictures_opens(tmp_path: Path, form: str, version: str) -> None:
+    path = tmp_path / "theirs.h5"
+    data, options, expected = FORMS[form]
+    with h5py.File(path, "w", libver=(version, "v110")) as file:
+        file.create_dataset("train/images", data=data, **options)
+        file["answers"] = np.arange(7)
+    before = path.read_bytes()
+    with open_recording(path) as recording:
+        assert recording.size == "11x9" and recording.labels == [None] * 7
+        assert all(np.array_equal(frame.pixels, expected[n]) for n, frame in enumerate(recording))
+    write_labels(path, ["a", None] * 3 + ["b"])  # beside it
+    assert open_recording(path).labels == ["a", None] * 3 + ["b"] and path.read_bytes() == before
+    assert "another program" in one_line(path, Recorder)
+    done = storage_command("convert", path, tmp_path / "ours.h5")
+    assert done.returncode == 1 and "no times; give --fps" in done.stderr
+    assert storage_command("convert", path, tmp_path / "ours.h5", "--fps", "10").returncode == 0
+    with open_recording(tmp_path / "ours.h5") as recording:
+        assert np.array_equal(recording[3].pixels, expected[3]) and recording.timestamps_ns[3] == 300_000_000
+
+
+def test_of_several_datasets_of_pictures_one_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.h5"
+    with h5py.File(path, "w") as file:
+        file["left"], file["deep/right"] = PICTURES, PICTURES[::-1]
+    assert "--dataset NAME" in (told := one_line(path)) and "left" in told and "deep/right" in told
+    with open_recording(path, track="deep/right") as recording:
+        assert np.array_equal(recording[0].pixels, PICTURES[6])
+        assert np.array_equal(pickle.loads(pickle.dumps(recording))[0].pixels, PICTURES[6])
+    assert "no dataset" in one_line(path, lambda path: open_recording(path, track="up"))
+    assert storage_command("extract", path, tmp_path / "out", "--dataset", "left").returncode == 0
+    assert np.array_equal(open_recording(tmp_path / "out")[0].pixels, PICTURES[0])
+
+
+def test_floats_that_are_no_pictures_are_told(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file["images"] = PICTURES.astype(np.float32)
+    with pytest.raises(StorageError, match=r"frame 0.*values from 0\.0 to 25\d"):
+        open_recording(tmp_path / "theirs.h5").read(0)
+
+
+@pytest.mark.parametrize("how", ["copy", "h5repack", "other chunks"])
+def test_copies_of_ours_open(tmp_path: Path, how: str) -> None:
+    path, copy = tmp_path / "day1.h5", tmp_path / "copy.h5"
+    record(path, range(70))
+    write_labels(path, ["b", "a"] * 35, ["b", "a"])
+    if how == "copy":
+        with h5py.File(path) as source, h5py.File(copy, "w") as target:
+            for name in source:
+                source.copy(name, target)
+            target.attrs.update(source.attrs)
+    else:
+        options = (
+            ["-l", "frames:CHUNK=16x12x8x3", "-f", "frames:SHUF", "-f", "frames:GZIP=5"] if "chunks" in how else []
+        )
+        subprocess.run(["h5repack", *options, path, copy], check=True, capture_output=True)
+    with open_recording(copy) as recording:
+        assert all(np.array_equal(frame.pixels, picture(n)) for n, frame in enumerate(recording))
+        assert recording.labels == ["b", "a"] * 35 and recording.class_names == ["b", "a"]
+        assert recording.metadata(1) == {"n": 1} and recording.timestamps_ns[1] == 33333333
+        for n in range(70):
+            recording.check(n)
+
+
+# ------------------------------------------------------------------------------------------------ damage, and commits
+
+
+def everything_in(path: Path) -> object:
+    with open_recording(path) as recording:
+        assert isinstance(recording, Hdf5Reader)
+        frames = [(frame.pixels.tobytes(), frame.timestamp_ns, frame.metadata) for frame in recording]
+        return frames, recording.labels, recording.sessions, recording.class_names
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate"])
+def test_no_byte_changes_unnoticed(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "day1.h5"
+    writer = Hdf5Writer(path, compression)
+    writer.describe({"camera": "a window", "lens": 2.8})
+    for n in range(9):
+        append(writer, n)
+    writer.close()
+    write_labels(path, ["door", None, "gate"] * 3, ["gate", "door"])
+    data, rng = path.read_bytes(), random.Random(compression)
+    before, noticed = everything_in(path), 0
+    for at in rng.sample(range(len(data)), 150):
+        harmed = bytearray(data)
+        harmed[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(harmed)
+        try:
+            broken = find_broken(path)[1]
+        except StorageError:
+            broken = ["all"]
+        noticed += bool(broken)
+        assert broken or everything_in(path) == before, f"byte {at}"
+    assert noticed > 50
+
+
+def test_an_open_during_a_commit_tries_again(tmp_path: Path) -> None:
+    path = tmp_path / "day1.h5"
+    writer = Hdf5Writer(path)
+    append(writer, 0)
+    writer.sync()
+    opened: list[int] = []
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.is_set():
+            with open_recording(path) as recording:
+                count = len(recording)
+                assert np.array_equal(recording[count - 1].pixels, picture(count - 1))
+                opened.append(count)
+
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(follow)
+        for n in range(1, 400):
+            append(writer, n)
+            writer.sync()
+        done.set()
+        following.result()
+    writer.close()
+    assert opened == sorted(opened) and len(set(opened)) > 5
+
+
+def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
+    """Killed between the two halves of a sync: what it had made durable is there, for others too after `verify`."""
+    path = tmp_path / "day1.h5"
+    program = f"""if 1:
+        import os
+        import storage.formats.hdf5.transaction as transaction
+        from pathlib import Path
+        from storage.formats.hdf5.writer import Hdf5Writer
+        from tests.storage.formats.hdf5.test_writer import append
+        writer = Hdf5Writer(Path({str(path)!r}))
+        for n in range(30):
+            append(writer, n)
+        real, syncs = os.fsync, []
+        def fsync(fd):
+            real(fd)
+            os.kill(os.getpid(), 9)
+        os.fsync = fsync
+        writer.sync()"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with Hdf5Reader(path) as recording:
+        assert len(recording) == 30 and recording.cut_bytes > 0
+        assert all(np.array_equal(frame.pixels, picture(frame.index)) for frame in recording)
+    done = storage_command("verify", path)
+    assert done.returncode == 0 and "30 frames, none broken" in done.stdout
+    with h5py.File(path) as file:
+        assert len(file["frames"]) == 30 and np.array_equal(file["frames"][29], picture(29))
+
+
+# ------------------------------------------------------------------------------------------- recordings of before h5py
+
+# By the toolkit's own writer of HDF5, as it was before h5py: 20 frames and their labels, then a session that was
+# killed after 26 frames had been synced. Frame n is all n, its time n µs; the odd ones have metadata.
+BEFORE_H5PY = Path(__file__).parent / "data" / "interrupted_without_h5py.h5"
+
+
+def test_recordings_of_before_h5py_open_and_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "old.h5"
+    shutil.copy(BEFORE_H5PY, path)
+
+    def check(frames: int, labels: list[str | None]) -> None:
+        with open_recording(path) as recording:
+            assert [frame.pixels.max() for frame in recording] == list(range(frames))
+            assert [frame.metadata for frame in recording] == [{"n": n} if n % 2 else {} for n in range(frames)]
+            assert list(recording.timestamps_ns) == [1000 * n for n in range(frames)] and recording.labels == labels
+            for n in range(frames):
+                recording.check(n)
+
+    check(26, ["door", None] * 10 + [None] * 6)
+    done = storage_command("verify", path)
+    assert done.returncode == 0 and "had been interrupted: its 26 frames are whole" in done.stdout + done.stderr
+    writer = Hdf5Writer(path)
+    for n in range(26, 200):
+        pixels = np.full((6, 8, 3), n, np.uint8)
+        writer.append(writer.encode(Frame(pixels, n, 1000 * n, {"n": n} if n % 2 else {})))
+        if n % 20 == 0:
+            writer.sync()
+    writer.close()
+    write_labels(path, ["gate", "door"] * 100, ["gate", "door"])
+    check(200, ["gate", "door"] * 100)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["frames"][:, 0, 0, 0], np.arange(200))
+        sessions = json.loads(file.attrs["sessions"])
+    assert [(s["frames"], s["end"]) for s in sessions[1:2]] == [(6, "interrupted")] and sessions[2]["frames"] == 174
+
+
+def storage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "storage", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,7 +1,4 @@
-"""What a video recording has beside its pictures while it is written: its own time, its labels, its sensors and sound.
-
-The frames, and the order in which everything goes to the file, are `storage.formats.video.writer`'s business.
-"""
+"""The sensors and the sound of a video recording while it is written: what comes beside its pictures."""
 
 from __future__ import annotations
 
@@ -9,59 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats.video.file import LABELS, PICTURES
-from storage.matroska.reader import Contents
+from storage.formats.video.clock import FileClock
 from storage.matroska.track import Block, Track
 from storage.tracks.sample_track import SampleTrack
-from storage.tracks.samples import (
-    FIRST_TRACK,
-    MAX_TRACKS,
-    Packed,
-    Packer,
-    block_of,
-    entry_of,
-    tracks_of,
-)
-
-LABEL_SECONDS = 1.0
-DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
-
-
-class FileClock:
-    """The file's own time: it begins at 0, goes on without a gap where a recording was continued, and never back."""
-
-    def __init__(self, found: Contents | None) -> None:
-        times = found.blocks[PICTURES].times[-2:].tolist() if found and PICTURES in found.tracks else []
-        self.step = min(times[1] - times[0], MOST_STEP_US) if len(times) == 2 else DEFAULT_STEP_US
-        self.last = times[-1] if times else -self.step
-        self.begins = self.last + self.step
-        if found and tracks_of(found):
-            self.begins = max(self.begins, found.head.duration)
-        self._origin_ns: int | None = None
-
-    def begin(self, timestamp_ns: int) -> None:
-        """What this writer stores first has that timestamp; only the first call counts."""
-        if self._origin_ns is None:
-            self._origin_ns = timestamp_ns - self.begins * 1000
-
-    def facts(self) -> dict[str, int]:
-        """What turns the file's time into timestamps again (`storage.tracks.samples.Clock`)."""
-        assert self._origin_ns is not None
-        return {"begins_us": self.begins, "origin_ns": self._origin_ns}
-
-    def place_samples(self, timestamp_ns: int, last: int) -> int:
-        """The time of a block of samples whose track's last one has the time `last`."""
-        assert self._origin_ns is not None
-        return max((timestamp_ns - self._origin_ns) // 1000, self.begins, last + 1)
-
-    def place(self, timestamp_ns: int) -> int:
-        """The time of a frame, in microseconds."""
-        assert self._origin_ns is not None
-        return max((timestamp_ns - self._origin_ns) // 1000, self.last + 1)
-
-    def advance(self, time: int) -> None:
-        """A frame of that time was stored."""
-        self.step, self.last = min(time - self.last, MOST_STEP_US), time
+from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
 
 
 class SampleTracks:
@@ -118,23 +66,3 @@ class SampleTracks:
         facts["padded" if packed.padding else "samples"] += packed.count
         rate = self.packers[name].track.rate
         return block_of(self._numbers[name], time, packed, rate), int(packed.padding)
-
-
-class LabelTrack:
-    """Turns the label of each frame into subtitles.
-
-    A label that goes on is written each second, as it may be cut off at any moment; `once` is for what can't be.
-    """
-
-    def __init__(self, *, once: bool = False) -> None:
-        self._once = once
-        self._label: str | None = None
-        self._since = 0
-
-    def place(self, time: int, label: str | None) -> list[Block]:
-        """The blocks that end where a frame with that label comes."""
-        if label == self._label and (label is None or self._once or time - self._since < LABEL_SECONDS * 1e6):
-            return []
-        ended = self._label
-        self._label, since, self._since = label, self._since, time
-        return [Block(LABELS, since, ended.encode(), duration=time - since)] if ended is not None else []

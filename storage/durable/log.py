@@ -1,0 +1,198 @@
+"""The append-only file of JSON lines: what was done, kept at once, whole after a crash but for a torn last line.
+
+A `Log` is such a file, open and locked. It takes whole lines or, if the disk does not take them, stays as it was.
+`encode_line` and `read_lines` are for logs whose lines are JSON objects that each carry a check (see
+`storage.durable.checked`):
+
+- A line is true when its check says so, or, in a log that an older version began, when it is JSON and no line before it
+  has a check.
+- The last line is torn when it has no end, or holes that read as zeros (the disk had not got all of it when the power
+  went). It was never acknowledged, and is forgotten.
+- Anything else is damage: it is told with its number, and nothing is guessed. A line that was true, but for the byte
+  that ended it, is damage too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from storage.durable.checked import check, sealed
+from storage.durable.files import lock_file, sync_directory, write_all
+from storage.durable.untrusted import parse_json
+from storage.errors import StorageError
+
+_HOLE = b"\0\0"
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+class Log:
+    """An append-only file of lines, open, which no other program can open meanwhile.
+
+    A log without lines leaves no file behind when it is closed.
+
+    Parameters
+    ----------
+    path : path
+    taken : str
+        The message if another program has it open.
+    create : bool
+        Make the file if it is not there; else FileNotFoundError is raised.
+
+    Attributes
+    ----------
+    path : path
+    size : int
+        In bytes.
+
+    Raises
+    ------
+    BusyError
+        Another program has it open.
+    OSError
+        It can't be opened for writing, as all methods raise if the disk fails.
+    """
+
+    def __init__(self, path: Path, taken: str, *, create: bool = True) -> None:
+        self.path = path
+        self._file = lock_file(path, taken, create=create)
+        self.size = os.fstat(self._file).st_size
+        self._has_durable_name = self.size > 0
+
+    def read(self) -> bytes:
+        """All of it."""
+        with open(self._file, "rb", closefd=False) as stream:
+            stream.seek(0)
+            return stream.read()
+
+    def append(self, lines: bytes) -> None:
+        """Add whole lines; `sync` makes them durable. If that fails, the file is as it was."""
+        try:
+            write_all(self._file, lines, self.size)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file, self.size)
+            raise
+        self.size += len(lines)
+
+    def cut(self, size: int) -> None:
+        """Forget everything from a byte on; `sync` makes it durable."""
+        if size < self.size:
+            os.ftruncate(self._file, size)
+            self.size = size
+
+    def sync(self) -> None:
+        """Return when everything appended or cut is on the disk."""
+        _sync_data(self._file)
+        if not self._has_durable_name:
+            sync_directory(self.path.parent)
+            self._has_durable_name = True
+
+    def close(self) -> None:
+        """Let go of it. May be called again."""
+        if self._file < 0:
+            return
+        try:
+            if not self.size:
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(self._file), os.lstat(self.path)):
+                        self.path.unlink()
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def encode_line(value: Mapping[str, Any]) -> bytes:
+    """A line with its check."""
+    return sealed(json.dumps(value, separators=(",", ":")).encode()) + b"\n"
+
+
+def read_lines(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Read the lines of a log.
+
+    Parameters
+    ----------
+    path : path
+        For the error.
+    data : bytes
+        What the file holds.
+
+    Returns
+    -------
+    list of dict
+        What the lines say, with the members ``"crc32"`` of those that have one.
+    int
+        How many of the bytes these lines are. What comes after is a torn end.
+
+    Raises
+    ------
+    StorageError
+        A line is damaged.
+    """
+    lines = data.split(b"\n")
+    end = lines.pop()
+    values = _values(lines)
+    rest = lines[len(values) :]
+    if rest:
+        torn = any(_HOLE in line for line in [*rest, end]) and not any(_value(line) for line in rest)
+    else:
+        torn = _value(end[:-1]) is None
+    if (rest or end) and not torn:
+        raise damaged(path, len(values) + 1)
+    return values, sum(map(len, lines[: len(values)])) + len(values)
+
+
+def damaged(path: Path, number: int) -> StorageError:
+    """The error for a line, counted from 1, that does not say what it was written to say."""
+    return StorageError(
+        f"{path} is damaged in line {number}; delete that line in a text editor to go on without it, or move the file "
+        "away to go on without all of it"
+    )
+
+
+def _values(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """What the lines say, up to the first that is not true."""
+    lines = lines[: _count_true(lines)]
+    with suppress(ValueError):  # all at once, which is many times quicker than one by one
+        values = parse_json(b"[" + b",".join(lines) + b"]")
+        if len(values) == len(lines) and all(isinstance(value, dict) for value in values):
+            return list(values)
+    values = []
+    for line in lines:
+        value = _value(line)
+        if value is None:
+            break
+        values.append(value)
+    return values
+
+
+def _count_true(lines: Sequence[bytes]) -> int:
+    """How many lines come before the first whose check is wrong, or which lost its check."""
+    is_checked = False
+    for number, line in enumerate(lines):
+        whole = check(line)
+        if whole is False or (whole is None and is_checked):
+            return number
+        is_checked = whole is True
+    return len(lines)
+
+
+def _value(line: bytes) -> dict[str, Any] | None:
+    """What a line says that is whole by itself; None if it is not."""
+    if check(line) is False:
+        return None
+    try:
+        value = parse_json(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,430 @@
+"""Recordings as one HDF5 file that any HDF5 library since 1.10 reads, also while it is being recorded.
+
+``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is; what is beside it is told in
+`storage.formats.hdf5.recording`.
+
+To follow a recording from another program, close the file and open it again whenever you want to see more: each time
+it holds all that the last sync had reached, and what is open stays as it was. (An open that falls exactly into a sync
+may fail, once in thousands: open it again.)
+
+>>> with h5py.File("day1.h5") as file:  # doctest: +SKIP
+...     print(len(file["frames"]), file["frames"][-1].mean())
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import threading
+import zlib
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from isal import igzip_lib
+
+from storage.errors import OptionError, StorageError
+from storage.formats.hdf5.reader import FRAMES, Hdf5Reader, fletcher32
+from storage.formats.hdf5.recording import (
+    LIBRARY_LOCK,
+    VERSION,
+    Hdf5Recording,
+    Layout,
+    damage_told,
+    dataset_in,
+    text_crc32,
+)
+from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
+from storage.formats.table import open_recording
+from storage.frame import Frame
+from storage.labels.journal import write_table
+from storage.names import natural_key
+from storage.sessions import close_interrupted, new_session
+
+__all__ = ["Hdf5Reader", "Hdf5Writer", "repair", "write_labels"]
+
+Bytes = bytes | bytearray | memoryview
+
+COMPRESSIONS = ("none", "deflate")
+DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
+WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
+FORMAT = "pi_capture recording"
+ROWS = 1024  # rows in a chunk of a column whose rows are small
+WAITING_BYTES = 32_000_000  # that wait in memory, at most, while a sync waits for the disk
+FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
+BESIDE_BYTES = 32  # what a row takes in the columns beside the format's own, without its text
+MOST_CLASSES = 4000  # what has room in an attribute
+NEWEST = ("v110", "v110")  # every header and index with a checksum, and nothing that HDF5 1.10 can't read
+
+
+class Row(NamedTuple):
+    """A frame as it is stored: the format's own, its time, and the JSON of its metadata."""
+
+    content: Any
+    size: int
+    timestamp_ns: int
+    metadata: bytes
+
+
+# ----------------------------------------------------------------------------------------------------------- the writer
+
+
+class RecordingWriter(ABC):
+    """Appends to a recording in an HDF5 file: all of a `storage.formats.Writer` but `encode` and `append`.
+
+    While a sync waits for the disk, frames wait in memory (`WAITING_BYTES`), and then `append` waits for it.
+
+    Parameters
+    ----------
+    target : path
+    content : str
+        The dataset of the format that derives from this.
+
+    Raises
+    ------
+    StorageError
+        The file can't be written to, is something else, or another recorder has it.
+    """
+
+    _bytes_of_row = BESIDE_BYTES
+    """What a row takes in columns; a format adds what it keeps in such."""
+
+    def __init__(self, target: Path, content: str) -> None:
+        self._target = target
+        self._content = content
+        self._locked = LockedFile(target, new=_empty_file())
+        self._lock = threading.Lock()  # of the HDF5 file
+        self._waiting: deque[Row] = deque()
+        self._waiting_bytes = self._bytes = 0
+        self._columns: list[Row] = []  # stored, but for what is small
+        self._column_bytes = 0
+        self._rows = self._first = self._durable = 0
+        try:
+            with self._reader() as recording:  # before anything is changed
+                self._sessions, self._rows = recording.sessions, len(recording)
+                self._first = self._durable = self._rows
+                if len(recording) and not recording.is_ours:
+                    raise StorageError(f"{target} was recorded by another program; choose another name")
+            self._transaction, self._file = _open_to_change(self._locked)
+        except BaseException:
+            self._locked.close(keep=not self._locked.created)
+            raise
+        close_interrupted(self._sessions, self._first)
+        self._session: Mapping[str, Any] = new_session(self._first)
+        self._stored_session: Mapping[str, Any] | None = None
+
+    @abstractmethod
+    def _reader(self) -> Hdf5Recording:
+        """The recording that is there; raises `StorageError` if it can't be continued."""
+
+    @property
+    def held(self) -> tuple[Path, int]:
+        return self._target, self._locked.fd
+
+    @property
+    def next_index(self) -> int:
+        return self._first
+
+    @property
+    def bytes_written(self) -> int:
+        return self._bytes
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        self._session = {**self._session, **facts}  # not in place: another thread may be storing it
+
+    def _begin(self, name: str, dtype: str, layout: Layout, about: Mapping[str, str]) -> None:
+        """Make the datasets of a new file; `name` is what the file calls its format."""
+        filters: dict[str, Any] = {"fletcher32": layout.checksum}
+        if layout.deflated:
+            filters |= {"compression": "gzip", "compression_opts": DEFLATE_LEVEL}
+        _grows(self._file, self._content, dtype, layout.shape, layout.rows, **filters)
+        _grows(self._file, "timestamp_ns", "<i8", fletcher32=True)
+        _grows(self._file, "label", "<i2", fletcher32=True, fillvalue=-1)
+        _grows(self._file, "metadata", h5py.string_dtype())
+        _grows(self._file, "metadata_crc32", "<u4", fletcher32=True)
+        set_text(self._file, "format", name)
+        self._file.attrs["version"] = VERSION
+        set_text(self._file["timestamp_ns"], "units", "ns")
+        set_text(self._file["label"], "classes", [])
+        for key, value in about.items():
+            set_text(self._file[self._content], key, value)
+
+    def _append(self, row: Row) -> None:
+        self._waiting.append(row)
+        self._waiting_bytes += row.size
+        self._bytes += row.size
+        if self._lock.acquire(blocking=self._waiting_bytes > WAITING_BYTES):
+            try:
+                self._store_waiting()
+            finally:
+                self._lock.release()
+
+    def _store_waiting(self) -> None:
+        """Hand to libhdf5 what waits. Raises OSError if the disk has no room; then nothing waits any more."""
+        try:
+            while self._waiting:
+                row = self._waiting.popleft()
+                self._waiting_bytes -= row.size
+                self._columns.append(self._store(row))
+                self._rows += 1
+                self._column_bytes += self._bytes_of_row + len(row.metadata)
+                if self._column_bytes > FLUSH_BYTES:
+                    self._store_columns()
+                    if self._transaction.failure is not None:  # these have room in the reserve, but no more have
+                        raise self._transaction.failure
+        except BaseException:
+            self._waiting.clear()  # what follows a frame that is missing is not stored
+            self._waiting_bytes = 0
+            raise
+
+    def _store(self, row: Row) -> Row:
+        """Store what is large of a frame; returns what is left for the columns."""
+        return row
+
+    def _store_columns(self) -> None:
+        """Store what is small of the frames that came last."""
+        rows, first = self._columns, self._rows - len(self._columns)
+        if rows:
+            extend(self._file["timestamp_ns"], first, np.array([row.timestamp_ns for row in rows], np.int64))
+            extend(self._file["metadata"], first, [row.metadata for row in rows])
+            if "metadata_crc32" in self._file:  # not in recordings of the first versions
+                extend(self._file["metadata_crc32"], first, [zlib.crc32(row.metadata) for row in rows])
+            self._file["label"].resize(self._rows, axis=0)
+            self._columns, self._column_bytes = [], 0
+            self._file.flush()
+
+    def sync(self) -> int:
+        with self._lock:
+            self._store_waiting()
+            if self._rows > self._first:
+                session = self._session
+                if self._stored_session is not session:
+                    set_text(self._file, "sessions", json.dumps([*self._sessions, session]))
+                    self._stored_session = session
+                self._store_columns()
+                self._file.flush()
+                self._transaction.commit()
+                self._durable = self._rows
+            return self._durable - self._first
+
+    def close(self) -> int:
+        if self._locked.fd >= 0:
+            self._locked.release_reserve()
+            try:
+                with self._lock:
+                    self._store_waiting()
+                self.describe({"frames": self._rows - self._first})
+                self.sync()
+            finally:
+                self._let_go()
+        return self._durable - self._first
+
+    def _let_go(self) -> None:
+        """Leave the file as the last commit left it; a file that was made and has no rows goes."""
+        try:
+            self._transaction.give_up()
+        finally:
+            self._file.close()
+            self._locked.close(keep=not self._locked.created or self._durable > 0)
+
+
+def _empty_file() -> bytes:
+    buffer = io.BytesIO()
+    h5py.File(buffer, "w", libver=NEWEST).close()
+    return buffer.getvalue()
+
+
+def _grows(
+    file: h5py.File, name: str, dtype: Any, shape: tuple[int, ...] = (), rows: int = ROWS, **options: Any
+) -> None:
+    file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(rows, *shape), **options)
+
+
+def extend(dataset: h5py.Dataset, first: int, values: Any) -> None:
+    dataset.resize(first + len(values), axis=0)
+    dataset[first:] = values
+
+
+def set_text(thing: h5py.Group | h5py.Dataset, name: str, value: str | Sequence[str]) -> None:
+    """Set an attribute to a text, or to several, and beside it its checksum."""
+    text = value if isinstance(value, str) else np.array(list(value), dtype=object)
+    thing.attrs.create(name, text, dtype=h5py.string_dtype())
+    thing.attrs.create(f"{name}_crc32", text_crc32(value), dtype=np.uint32)
+
+
+def encode_metadata(frame: Frame) -> bytes:
+    """The JSON of what came with a frame."""
+    return json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+
+class Hdf5Writer(RecordingWriter):
+    """Appends to an HDF5 file.
+
+    Parameters
+    ----------
+    target : path
+    compression : str, optional
+        "none" or "deflate"; by default as the file is, deflate for a new one.
+
+    Raises
+    ------
+    StorageError
+        The file can't be written to, is something else or compressed in another way, or another recorder has it.
+    """
+
+    def __init__(self, target: Path, compression: str | None = None) -> None:
+        if compression not in (None, *COMPRESSIONS):
+            raise OptionError(f"unknown compression {compression!r}; known are {', '.join(COMPRESSIONS)}")
+        self._compression = compression
+        self._shape: tuple[int, ...] = ()
+        self._deflate, self._checksum = compression != "none", True
+        super().__init__(target, FRAMES)
+
+    def _reader(self) -> Hdf5Recording:
+        recording = Hdf5Reader(self._target)
+        if len(recording):
+            stored = recording.layout
+            if self._compression is not None and stored.deflated != self._deflate:
+                now = COMPRESSIONS[stored.deflated]
+                raise StorageError(f"{self._target} has compression {now}; go on with that, or choose another name")
+            if stored.rows != 1 or not (stored.simple and recording.is_ours):
+                raise StorageError(f"{self._target} was changed or recorded by another program; choose another name")
+            self._shape, self._deflate, self._checksum = stored.shape, stored.deflated, stored.checksum
+        return recording
+
+    def encode(self, frame: Frame, label: str | None = None) -> tuple[tuple[int, ...], Row]:
+        pixels = np.ascontiguousarray(frame.pixels)
+        if self._deflate:
+            chunk: Bytes = igzip_lib.compress(pixels, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
+        else:
+            chunk = pixels.data.cast("B")
+        if self._checksum and not self._deflate:
+            chunk = bytes(chunk) + struct.pack("<I", fletcher32(chunk))
+        metadata = encode_metadata(frame)
+        return pixels.shape, Row(chunk, len(chunk) + len(metadata), frame.timestamp_ns, metadata)
+
+    def append(self, encoded: tuple[tuple[int, ...], Row]) -> None:
+        shape, row = encoded
+        if not self._shape:
+            with self._lock:
+                self._begin(FORMAT, "u1", Layout(shape, 1, self._deflate, checksum=not self._deflate), {})
+            self._shape = shape
+        if shape != self._shape:
+            raise StorageError(
+                f"{self._target} holds frames of {_size(self._shape)}, these are {_size(shape)};"
+                f" record with --size {_size(self._shape)}, or to another name"
+            )
+        self._append(row)
+
+    def _store(self, row: Row) -> Row:
+        frames = self._file[FRAMES].id
+        frames.set_extent((self._rows + 1, *self._shape))
+        with LIBRARY_LOCK:
+            frames.write_direct_chunk((self._rows, 0, 0, 0), row.content)
+        if self._transaction.failure is not None:
+            frames.set_extent((self._rows, *self._shape))
+            raise self._transaction.failure
+        return row._replace(content=None)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
+# ------------------------------------------------------------------------------------------ changes at a standstill
+
+
+def _open_to_change(locked: LockedFile) -> tuple[TransactionFile, h5py.File]:
+    """Open a recording of ours, after completing what a crash has cut off."""
+    with damage_told(locked.path):
+        recover(locked.fd)
+        transaction = TransactionFile(locked.fd)
+        return transaction, h5py.File(transaction, "r+", libver=NEWEST)
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[h5py.File]:
+    """A recording that is changed all at once, or not at all if anything fails."""
+    locked = LockedFile(path)
+    try:
+        transaction, file = _open_to_change(locked)
+        try:
+            yield file
+            file.flush()
+            transaction.commit()
+        finally:
+            transaction.give_up()
+            file.close()
+    finally:
+        locked.close()
+
+
+def repair(path: Path) -> str | None:
+    """Complete a sync that a crash has cut off, and cut off what is behind the last one; tell of it.
+
+    Raises
+    ------
+    StorageError
+        It is being recorded into, is damaged, or can't be written to.
+    """
+    with open_recording(path) as recording:
+        frames, cut = len(recording), recording.cut_bytes if isinstance(recording, Hdf5Recording) else 0
+    if not cut:
+        return None
+    locked = LockedFile(path)
+    try:
+        with damage_told(path):
+            recover(locked.fd)
+    finally:
+        locked.close()
+    return (
+        f"had been interrupted: its {frames} frames are whole; {cut} bytes behind them never were a frame, and are gone"
+    )
+
+
+def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
+    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+
+    The classes are numbered in the order of `classes`; after these come others that frames have. Labels of pictures
+    that another program made go into a table beside them (`storage.labels.journal.write_table`), which is called after
+    its dataset too (`storage.recording.Recording.of_track`).
+
+    Raises
+    ------
+    StorageError
+        The file is being recorded into, or can't be written to.
+    ValueError
+        There are not as many labels as frames.
+    """
+    others = {label for label in labels if label is not None} - set(classes)
+    names = [*dict.fromkeys(classes), *sorted(others, key=natural_key)]
+    if len(names) > MOST_CLASSES:
+        raise StorageError(f"{path}: {len(names)} classes are more than the {MOST_CLASSES} that have room")
+    numbers: dict[str | None, int] = {None: -1, **{name: number for number, name in enumerate(names)}}
+    if of_track or not _has_room_for_labels(path):
+        write_table(path, labels, of_track)
+        return
+    try:
+        with _changing(path) as file:
+            column = dataset_in(file, "label", path)
+            if len(column) != len(labels):
+                raise ValueError(f"{len(labels)} labels for {len(column)} frames")
+            column[:] = np.array([numbers[label] for label in labels], np.int16)
+            set_text(column, "classes", names)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}; the labels are as they were") from None
+
+
+def _has_room_for_labels(path: Path) -> bool:
+    """Whether there is a column for them."""
+    with open_recording(path) as recording:
+        return isinstance(recording, Hdf5Recording) and recording.is_ours
