@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError
 from pi_capture.network.received import ReceivedTracks
 from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.sink import SampleSink
 from pi_capture.sources import Accompanied, Source
 from storage.formats.table import format_with_samples
 from storage.frame import Frame
-
-if TYPE_CHECKING:
-    from pi_capture.samples.sink import SampleSink
 
 
 class Accompaniment:

@@ -111,12 +111,11 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
     streams = open_streams(options.sensors, options.audio, options.audio_codec)
     with closing_streams(streams):
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
-        samples = recorder.samples
-        tracks = LiveTracks(streams, samples, observers.watch_samples)
-        if not options.has_pictures and samples is not None:
+        tracks = LiveTracks(streams, recorder.samples, observers.watch_samples)
+        if not options.has_pictures:
             recorder.describe({"camera": "none", "live": True})
             stop, say, progress = observers.stop, observers.say, observers.progress
-            problems = record_tracks(tracks, samples, seconds, stop=stop, say=say, progress=progress)
+            problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
             return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
         recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
         return recording.run()

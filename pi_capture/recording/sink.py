@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from pi_capture.samples.sink import SampleSink
 from pi_capture.status import Status, Summary
 from storage.frame import Frame
-
-if TYPE_CHECKING:
-    from pi_capture.samples.sink import SampleRecorder
 
 
 class FrameSink(Protocol):
@@ -21,7 +19,7 @@ class FrameSink(Protocol):
         """Where to, as it was asked for."""
 
     @property
-    def samples(self) -> SampleRecorder | None:
+    def samples(self) -> SampleSink | None:
         """Where samples of sensors and sound go; None if none can be kept."""
 
     @property

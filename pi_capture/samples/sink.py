@@ -29,8 +29,8 @@ class SampleSink(Protocol):
     def describe_track(self, name: str, facts: Mapping[str, Any]) -> None: ...
 
 
-class SampleRecorder(SampleSink, Protocol):
-    """A recording of samples alone."""
+class SampleRecorder(Protocol):
+    """How a recording of samples alone stands, and its end."""
 
     @property
     def failed(self) -> bool: ...
