@@ -74,6 +74,15 @@ class Recording(Sequence[Frame]):
         """The capture time of each frame, in nanoseconds."""
 
     @property
+    def shown_ns(self) -> Sequence[int]:
+        """When each frame is shown, in nanoseconds of the recording's own time, which grows from 0 on.
+
+        A media file's own time is the one that players show. It may begin before the first frame, with sound or
+        samples, and passes over the pauses between sessions. In other formats time begins with the first frame.
+        """
+        return elapsed_ns(self.timestamps_ns)
+
+    @property
     def names(self) -> list[str]:
         """What the label journal calls each frame."""
         return [f"{index:08d}" for index in range(len(self))]

@@ -97,11 +97,10 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def desktop() -> Iterator[str]:
     """The name of an X display with room for the labeller's window."""
     assert shutil.which("Xvfb") and shutil.which("xdotool"), "scripts/test.sh installs xvfb and xdotool"
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
+    from tests.support.labeller import desktop_of
+
+    with desktop_of("1280x1024") as name:
+        yield name
 
 
 def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:

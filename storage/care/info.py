@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,10 @@ from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.names import natural_key, printable
 from storage.recording import Recording
-from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import measured_rate
+from storage.tracks.wall_clock import sessions_of
 
 MAX_SESSIONS = 20  # more are counted, not listed
 
@@ -75,6 +76,8 @@ class Info:
         Oldest first.
     tracks : list of (Track, Extent)
         Of a media file.
+    origins : dict
+        By the number of a track: what is known of the first session that it is from.
     """
 
     path: Path
@@ -84,6 +87,7 @@ class Info:
     sizes: dict[str, int]
     sessions: list[Session]
     tracks: list[tuple[Track, Extent]] = field(default_factory=list)
+    origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -118,13 +122,13 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     StorageError
         There is none, or it can't be read.
     """
-    tracks = _tracks(path) if path.is_file() and is_media(path) else []
+    tracks, origins = _tracks(path) if path.is_file() and is_media(path) else ([], {})
     if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
-        return Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks)
+        return Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins)
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-    return replace(info, tracks=tracks)
+    return replace(info, tracks=tracks, origins=origins)
 
 
 def _rate(track: Track, extent: Extent) -> float | None:
@@ -134,10 +138,15 @@ def _rate(track: Track, extent: Extent) -> float | None:
     return round(extent.count / extent.seconds, 3) if extent.count and extent.seconds else None
 
 
-def _tracks(path: Path) -> list[tuple[Track, Extent]]:
-    found = read_tracks(path)
+def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
+    """A file's tracks, and what is known of the first session that each is from."""
+    with open_media(path) as container:
+        found, of_file = tracks_of(container), dict(container.metadata)
     extents = read_extents(path, found)
-    return [(track, extents[track.number]) for track in found]
+    sessions = {track.number: sessions_of(track, found, of_file) for track in found}
+    return [(track, extents[track.number]) for track in found], {
+        number: one[0] for number, one in sessions.items() if one
+    }
 
 
 def as_json(info: Info) -> dict[str, Any]:
@@ -179,6 +188,7 @@ def as_json(info: Info) -> dict[str, Any]:
                 "begin": extent.begin_ns / 1e9,
                 "seconds": round(extent.seconds, 6),
                 "count": extent.count,
+                **{name: info.origins.get(track.number, {}).get(name) for name in ("started", "camera", "host")},
             }
             for track, extent in info.tracks
         ],
@@ -235,7 +245,7 @@ def _describe_file(recording: Recording, backend: str) -> Info:
         part = times[facts["first_index"] : facts["first_index"] + facts["frames"]]
         if part:
             span = min(part), max(part)
-            sessions.append(_session(facts["id"], len(part), span, facts if known else {}))
+            sessions.append(_session(facts.get("id"), len(part), span, facts if known else {}))
     return _info(recording.path, backend, shares, sizes, sessions)
 
 
@@ -289,7 +299,7 @@ def _lines(info: Info) -> Iterator[str]:
     if info.backend == "tracks":
         count = "a track" if len(info.tracks) == 1 else f"{len(info.tracks)} tracks"
         yield f"{info.path}: {count} without pictures, {_megabytes(info.bytes)} MB"
-        yield from _track_lines(info.tracks)
+        yield from _track_lines(info)
         return
     yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
     width = max(8, *(len(printable(name)) for name in info.classes)) if info.classes else 8
@@ -313,23 +323,29 @@ def _lines(info: Info) -> Iterator[str]:
     unknown = sum(session.frames for session in info.sessions if not session.facts)
     if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
-    yield from _track_lines(info.tracks)
+    yield from _track_lines(info)
 
 
-def _track_lines(tracks: Sequence[tuple[Track, Extent]]) -> Iterator[str]:
-    if not tracks:
+def _track_lines(info: Info) -> Iterator[str]:
+    if not info.tracks:
         return
-    width = max(8, *(len(printable(track.name)) for track, _ in tracks))
-    columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}"
+    width = max(8, *(len(printable(track.name)) for track, _ in info.tracks))
+    # One track of pictures is from the sessions above.
+    origins = info.origins if sum(track.kind == "pictures" for track, _ in info.tracks) != 1 else {}
+    columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}" + (
+        "  recorded" if origins else ""
+    )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
-    for track, extent in tracks:
+    for track, extent in info.tracks:
         told = _rate(track, extent)
         rate = f"{told:.6g}" if told else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
+        facts = origins.get(track.number)
+        origin = f"  {_started(facts)}  {_camera(facts)}" if facts else ""
         yield (
             f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}"
-            f"  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}"
+            f"  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}{origin}"
         )
 
 
@@ -337,13 +353,20 @@ def _session_line(session: Session) -> str:
     all_here = session.frames >= 0.9 * (session.facts.get("frames") or session.frames)
     rate = f"{(session.frames - 1) / session.seconds:.1f}" if session.seconds and all_here else "-"
     dropped = _dropped(session)
-    begun = _clock(session.begun) if session.begun is not None else str(session.facts.get("started", "-"))[:19]
-    camera = printable(str(session.facts.get("camera") or "a program"))
-    host = f" on {printable(str(session.facts['host']))}" if session.facts.get("host") else ""
+    begun = _clock(session.begun) if session.begun is not None else _started(session.facts)
     return (
-        f"  {str(session.id)[:8]:8}  {begun.replace('T', ' '):19}  {session.frames:8}  {session.seconds:8.1f}"
-        f"  {rate:>8}  {'-' if dropped is None else dropped:>7}  {camera}{host}"
+        f"  {str(session.id)[:8]:8}  {begun:19}  {session.frames:8}  {session.seconds:8.1f}"
+        f"  {rate:>8}  {'-' if dropped is None else dropped:>7}  {_camera(session.facts)}"
     )
+
+
+def _started(facts: Mapping[str, Any]) -> str:
+    return printable(str(facts.get("started", "-"))[:19].replace("T", " "))
+
+
+def _camera(facts: Mapping[str, Any]) -> str:
+    camera = printable(str(facts.get("camera") or "a program"))
+    return f"{camera} on {printable(str(facts['host']))}" if facts.get("host") else camera
 
 
 def _megabytes(size: int) -> str:

@@ -1,7 +1,7 @@
 """Labels of a recording to a file of intervals and from one (`storage.labels.intervals`): exported, imported, kept.
 
-Times count from the recording's first frame on. A frame belongs to the interval in which it was taken: from its start
-on, up to its end and not with it.
+Times are the recording's own (`storage.recording.Recording.shown_ns`), as a player shows them. A frame belongs to the
+interval in which it was taken: from its start on, up to its end and not with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalErr
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import adopt
 from storage.names import check_class_name
-from storage.recording import elapsed_ns
 
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
@@ -106,7 +105,7 @@ def _times_and_names(path: Path, track: str | int | None) -> tuple[list[int], li
     with open_recording(path, track=track) as recording:
         classes = recorded_classes(recording)
         names: dict[str | None, str] = dict(zip(classes.directories, classes.names, strict=True))
-        return elapsed_ns(recording.timestamps_ns), [names.get(label) for label in labels_as_they_stand(recording)]
+        return list(recording.shown_ns), [names.get(label) for label in labels_as_they_stand(recording)]
 
 
 def import_labels(path: Path, source: Path, *, replace: bool = False, track: str | int | None = None) -> Imported:
@@ -138,7 +137,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             of_track = recording.of_track
     with LabelJournal(journal_path(path, of_track)) as journal:
         with open_recording(path, track=track) as recording:
-            times, names = elapsed_ns(recording.timestamps_ns), recording.names
+            times, names = list(recording.shown_ns), recording.names
             before, in_file = replay(recording, journal.entries), list(recording.labels)
             in_order = recording.class_names
         try:

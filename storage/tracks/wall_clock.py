@@ -7,6 +7,7 @@ clock. Other programs note a date at best; so do ours if nothing else is left.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_json
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
+from storage.tracks.label_track import INPUT_TAG
 
 if TYPE_CHECKING:
     from storage.tracks.demux import Track
@@ -35,11 +37,11 @@ class WallClock:
 def wall_clock(path: Path) -> WallClock | None:
     """When a file's time 0 was; None if it does not tell. Raises StorageError if it can't be read."""
     with open_media(path) as container:
-        of_file = tag_of(container.metadata, "sessions")
+        of_file = dict(container.metadata)
         tracks = tracks_of(container)
         dates = [tag_of(container.metadata, name) for name in ("date_recorded", "creation_time")]
     for track in tracks:
-        sessions = _sessions(tag_of(track.tags, "sessions") or of_file)
+        sessions = sessions_of(track, tracks, of_file)
         session = next((one for one in sessions if one.get("live", True)), {})
         offset = session.get("wall_minus_monotonic_ns")
         if not isinstance(offset, int):
@@ -56,6 +58,18 @@ def wall_clock(path: Path) -> WallClock | None:
         except (ValueError, OverflowError):
             continue
     return None
+
+
+def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What is known of the sessions that a track is from, oldest first (see `storage.sessions`); empty if nothing is.
+
+    In a merged file they are noted with the first track of each input, and those of the main input with the file.
+    """
+    came_from = tag_of(track.tags, INPUT_TAG)
+    together = [one for one in tracks if tag_of(one.tags, INPUT_TAG) == came_from]
+    main = next((one for one in tracks if one.kind == "pictures"), tracks[0])
+    told = [*(one.tags for one in (track, *together)), *([of_file] if main in together else [])]
+    return _sessions(next((text for tags in told if (text := tag_of(tags, "sessions"))), ""))
 
 
 def moved_sessions(text: str, by_ns: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from storage.tracks.containers import is_torn, open_movie, reason_of
 from storage.tracks.demux import Track, duration_of, time_of, tracks_of, zero_of
 from storage.tracks.label_track import Cue, label_tracks_for, labels_of_frames
 from storage.tracks.picture_tracks import Wanted, choose, of_track
+from storage.tracks.wall_clock import sessions_of
 
 if TYPE_CHECKING:
     import av
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 DECODING_TIMES_ONLY = ("avi",)
 INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: right up to the next keyframe is nothing
+OF_EXACT_TIMES = ("wall_minus_monotonic_ns", "anchors", "clock")
 H264_IDR = 5
 
 
@@ -80,6 +83,7 @@ class MovieReader(Recording):
             self._stream = _prepared(path, container, self.track, self._threads)
             label_tracks = label_tracks_for(tracks, self.track)
             self._places, self._cues = _find_places(container, self._stream, path, label_tracks)
+            self._sessions = sessions_of(self.track, tracks, container.metadata)
         except BaseException:
             container.close()
             raise
@@ -120,10 +124,26 @@ class MovieReader(Recording):
         table = read_table(self._path, len(self), self.of_track)
         return labels_of_frames(self._cues, self._places.shown_ns) if table is None else table
 
+    @cached_property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What our recorder noted of each session, if another program, or a merge, has kept it with all the frames."""
+        sessions = self._sessions
+        if not self._places.exact:  # the file's times, and not those that the offset is for
+            sessions = [{name: fact for name, fact in one.items() if name not in OF_EXACT_TIMES} for one in sessions]
+        if len(sessions) == 1:
+            return [{"id": None, **sessions[0], "first_index": 0, "frames": len(self)}]
+        begins, counts = [one.get("first_index") for one in sessions], [one.get("frames") for one in sessions]
+        whole = all(isinstance(number, int) and number >= 0 for number in (*begins, *counts))
+        return sessions if whole and [*begins, len(self)] == list(accumulate(counts, initial=0)) else []
+
     @property
     def begin_ns(self) -> int:
         """The time of the first frame on the file's own clock, which is that of its sound too."""
         return self._places.begin_ns
+
+    @property
+    def shown_ns(self) -> Sequence[int]:
+        return self._places.shown_ns
 
     @property
     def timestamps_ns(self) -> Sequence[int]:
@@ -283,6 +303,8 @@ class _Places:
         The time of the first frame on the file's clock, in nanoseconds.
     shown_ns, timestamps_ns : list of int
         The time of each frame in nanoseconds of the file's time; and what the frames have as theirs.
+    exact : bool
+        Whether the latter are all those that our recorder gave them.
     metadata : dict
         What came with a frame, if anything did.
     keys : list of int
@@ -303,6 +325,7 @@ class _Places:
     begin_ns: int
     shown_ns: list[int]
     timestamps_ns: list[int]
+    exact: bool
     metadata: Mapping[int, Mapping[str, Any]]
     keys: list[int]
     seeks: list[int]
@@ -380,6 +403,7 @@ def _find_places(
         begin_ns=times[0],
         shown_ns=[time - zero for time in times],
         timestamps_ns=[known[0] if known else time for known, time in zip(exact, times, strict=True)],
+        exact=all(known is not None for known in exact),
         metadata={index: known[1] for index, known in enumerate(exact) if known and known[1]},
         keys=[0, *(place for place, _ in keys)],
         seeks=[found[0].seek, *(shown.seek for _, shown in keys)],

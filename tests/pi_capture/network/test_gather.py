@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.care.info import as_json, describe
 from storage.formats.video.writer import VideoReader
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
 from tests.pi_capture.live.test_labels import Terminal, label_a_while, recording
@@ -83,6 +84,13 @@ def test_each_sender_becomes_a_track(tmp_path: Path) -> None:
     assert_on_one_clock(tracks)
     counts = sorted(len(track) for track in tracks.values())
     assert counts[0] > 10 and json.loads(out)["frames"] == sum(counts)
+    rows = [row for row in as_json(describe(tmp_path / "all.mkv"))["tracks"] if row["kind"] == "pictures"]
+    assert [row["host"] for row in rows] == [socket.gethostname()] * 2
+    for row in rows:
+        (session,) = describe(tmp_path / "all.mkv", track=row["number"]).sessions
+        assert session.facts["camera"] == row["camera"] and f"tcp://127.0.0.1:{port}" in row["camera"]
+        assert session.begun is not None and 0 < time.time() - session.begun < 90
+        assert session.frames == len(tracks[row["name"]])
     with open_recording(tmp_path / "all.mkv") as ours:
         first = ours.read(5)
         own = tmp_path / ("one.mkv" if first.pixels.shape == (64, 96, 3) else "two.mkv")

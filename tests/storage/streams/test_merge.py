@@ -19,6 +19,7 @@ import pytest
 
 from pi_capture import Recorder
 from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.care.info import as_json, as_text, describe
 from storage.formats.video.writer import VideoWriter
 from storage.streams.merge import merge_streams
 from tests.conftest import picture, write_video
@@ -286,3 +287,54 @@ def test_a_codec_that_nobody_knows_is_one_line(tmp_path: Path, command: str) -> 
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.startswith("storage: ") and done.stderr.count("\n") == 1, done
     assert not (tmp_path / "out.mkv").exists()
+
+
+def of_a_camera(path: Path, camera: str, host: str, *seconds: int) -> Path:
+    """A recording of as many sessions as begin at these seconds, each with seven frames in 0.6 s."""
+    for second in seconds:
+        with closing(VideoWriter(path)) as writer:
+            writer.describe({"camera": camera, "host": host, "live": True, "wall_minus_monotonic_ns": WALL_NS})
+            writer.describe({"started": f"2023-11-14T22:13:{20 + second}+0000"})
+            for n in range(7):
+                writer.append(writer.encode(Frame(picture(n), n, second * 10**9 + n * 10**8, {})))
+    return path
+
+
+@pytest.mark.parametrize("order", ["APB", "PAB", "BAP"])
+def test_info_knows_when_and_with_what_each_track_was_recorded(tmp_path: Path, order: str) -> None:
+    """A phone's video among them has no facts of its own, and gets none of the others'."""
+    of_a_camera(tmp_path / "A.mkv", "v4l2:/dev/video2", "desk", 1, 5)
+    of_a_camera(tmp_path / "B.mkv", "picamera2:0", "roof", 3)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=d=1:r=10:s=64x48", tmp_path / "P.mkv")
+    inputs = [tmp_path / f"{name}.mkv" for name in order]
+    merge_streams(tmp_path / "one.mkv", inputs, offsets=dict.fromkeys(order, 0))
+    merge_streams(tmp_path / "all.mkv", [tmp_path / "P.mkv", tmp_path / "one.mkv"], offsets={"P": 0, "one": 0})
+
+    expected = {
+        "A": [("v4l2:/dev/video2", "desk", 7, WALL_NS / 1e9 + second) for second in (1, 5)],
+        "B": [("picamera2:0", "roof", 7, WALL_NS / 1e9 + 3)],
+        "P": [],
+    }
+    for path, names in ((tmp_path / "one.mkv", order), (tmp_path / "all.mkv", f"P{order}")):
+        tracks = [track for track, _ in describe(path).tracks if track.kind == "pictures"]
+        for name, track in zip(names, tracks, strict=True):
+            info = describe(path, track=track.number)
+            told = [(one.facts.get("camera"), one.facts.get("host"), one.frames, one.begun) for one in info.sessions]
+            assert [one for one in told if one[0]] == [pytest.approx(one) for one in expected[name]], (name, told)
+            (row,) = (row for row in as_json(info)["tracks"] if row["number"] == track.number)
+            host = expected[name][0][1] if expected[name] else None
+            assert (row["host"], row["started"] is None) == (host, host is None)
+            (line,) = (line for line in as_text(info).splitlines() if line.startswith(f"  {track.number:2} "))
+            assert line.endswith(f"{expected[name][0][0]} on {host}" if host else " 10")
+
+
+def test_a_copy_that_another_program_cut_keeps_what_is_still_true(tmp_path: Path) -> None:
+    """Of one session what is left is known; of several nobody knows which frames are whose."""
+    of_a_camera(tmp_path / "one.mkv", "picamera2:0", "roof", 3)
+    of_a_camera(tmp_path / "two.mkv", "picamera2:0", "roof", 3, 7)
+    for name in ("one", "two"):
+        ffmpeg("-i", tmp_path / f"{name}.mkv", "-c", "copy", "-frames:v", 4, tmp_path / f"cut-{name}.mkv")
+    (session,) = describe(tmp_path / "cut-one.mkv").sessions
+    assert (session.frames, session.facts["camera"], session.begun) == (4, "picamera2:0", WALL_NS / 1e9 + 3)
+    (session,) = describe(tmp_path / "cut-two.mkv").sessions
+    assert (session.frames, session.facts) == (4, {})

@@ -42,11 +42,11 @@ def test_tracks_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert found == [
         ("camera", "pictures", 10, 0, 0, 10, 100),
         ("labels", "labels", None, 0, 1, 9, 5),
-        ("gyro", "sensor", 50, 2, 5, 10, 500),
         ("C", "sound", 8000, 1, 0, 20, 160000),
         ("day", "labels", None, 0, 2, 16, 2),
+        ("gyro", "sensor", 50, 2, 5, 10, 500),
     ]
-    assert day["tracks"][2]["labels"] == ["x", "y"] and day["frames"] == 100
+    assert day["tracks"][4]["labels"] == ["x", "y"] and day["frames"] == 100
     assert (imu["frames"], [one["count"] for one in imu["tracks"]]) == (0, [500])
     assert [(one["count"], one["seconds"]) for one in ours["tracks"]] == [(100, 10), (5, 9)]
     assert main(["info", str(path), str(tmp_path / "imu.mka")]) == 0
