@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
+from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
@@ -20,7 +22,7 @@ ORDERS = {
 }
 """What is done instead of recording: these are no settings."""
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python -m pi_capture day1 -1                          until Ctrl-C, into day1/00000000.png …
   python -m pi_capture day1/0 60                        a minute, straight into class 0
@@ -34,49 +36,42 @@ examples:
   python -m pi_capture --list-cameras
 
 targets:
-  day1          a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is
-  day1.mkv      one lossless video, or smaller with --codec h264; every frame with its own time
-  day1.h5       one HDF5 file, a chunk per frame
-  day1.features.h5  256 numbers per frame, by MobileNet, and no pictures
-
+{targets}
 commands (each has its own --help):
   export-model [--weights FILE]         make weights for .features.h5 ready, once
   doctor [DIRECTORY]                    will this machine record, and how fast?
   install-service NAME --config FILE    record at every boot, looked after by systemd
-  uninstall-service NAME                no more
+  uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
 
 cameras:
-  auto                  the Raspberry Pi camera, else the first USB camera (default)
-  picamera2[:N]         Raspberry Pi camera N
-  v4l2[:/dev/videoN]    USB camera
-  screen[:DISPLAY+X,Y]  an X11 screen, from X,Y on
-  file:PATH             a video file: every frame, with its own timestamps, as fast as it decodes
-  tcp://…               what another machine sends with --stream-to; ?listen waits for it, ?listen&senders=2 for two
-  tls://…               the same, encrypted, for whoever has the same --identity
-  srt://…               the same by SRT, through the program ffmpeg
-  rtsp://… http://…     a network stream (any URL that FFmpeg opens)
-  ffmpeg:FORMAT:URL     any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …
-  demo[:SEED]           a drawn room in which a figure performs the five actions
-  none                  no pictures: sensors and sound only
-
+{cameras}
 exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong usage
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its help also lists the formats and cameras that other distributions have installed."""
-
     def format_help(self) -> str:
-        from pi_capture.sources.table import SOURCES, all_sources
-        from storage.formats.table import FORMATS, all_formats
+        """Tell of targets and cameras by their tables: to ask which others are installed takes a moment."""
+        from pi_capture.sources.table import URL, all_sources
+        from storage.formats.table import all_formats
 
-        formats = [(f"day1{row.suffix}", row.summary or row.name) for row in all_formats() if row not in FORMATS]
-        cameras = [(kind.form, kind.summary) for kind in all_sources() if kind not in SOURCES]
-        others = "".join(f"  {form:20}  {summary}\n" for form, summary in (*formats, *cameras))
-        if others:
-            self.epilog = EXAMPLES.replace("\nexit status:", f"\ninstalled by others:\n{others}\nexit status:")
+        targets = [(f"day1{row.suffix}", row.summary or f"the format {row.name}") for row in all_formats()]
+        cameras = [
+            ("auto", "the Raspberry Pi camera, else the first USB camera (default)"),
+            *((kind.form, kind.summary) for kind in (*all_sources(), URL)),
+            ("none", "no pictures: sensors and sound only"),
+        ]
+        self.epilog = EPILOG.format(targets=_table(targets), cameras=_table(cameras))
         return super().format_help()
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows) + 4
+    return "".join(
+        textwrap.fill(told, 118, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width) + "\n"
+        for name, told in rows
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -85,7 +80,6 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m pi_capture",
         usage="%(prog)s DIRECTORY SECONDS [options]",  # the one made of forty options hides what is wrong behind it
         description="Record frames from a camera, for labelling and training.",
-        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )

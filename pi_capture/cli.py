@@ -138,7 +138,8 @@ def _asked(args: argparse.Namespace) -> RecordOptions:
 
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.network.address import several_senders
-    from pi_capture.recording.capture import Observers, capture
+    from pi_capture.recording.capture import capture
+    from pi_capture.recording.observers import Observers
     from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.report.progress import Progress
 
@@ -205,7 +206,7 @@ NOT_WITH_SENDERS = (
 def _gather(args: argparse.Namespace, place: Address) -> int:
     """Record several senders."""
     from pi_capture.network.gather import gather
-    from pi_capture.recording.capture import Observers
+    from pi_capture.recording.observers import Observers
     from pi_capture.report.progress import Progress
 
     for option in OPTIONS:

@@ -34,7 +34,7 @@ from storage.errors import StorageError
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
-    from pi_capture.recording.capture import Observers
+    from pi_capture.recording.observers import Observers
     from pi_capture.recording.options import RecordOptions
 
 LAST_SECONDS = 2.0  # for what is on its way when time is up

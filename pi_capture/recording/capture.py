@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -23,6 +23,7 @@ from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.accompaniment import Accompaniment
 from pi_capture.recording.gate import Gate
 from pi_capture.recording.motion import Motion, MotionWish
+from pi_capture.recording.observers import Observers, Watch, nothing
 from pi_capture.recording.options import RecordKeywords, RecordOptions
 from pi_capture.recording.recorder import Recorder
 from pi_capture.recording.retry import Retry
@@ -50,40 +51,6 @@ WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blo
 # stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
 
-Watch = Callable[[Frame, bool], None]
-"""Shown a frame, and whether it was recorded."""
-
-
-def _nothing(_: object) -> None:
-    """What is done with a line or a status that nobody wants to know."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observers:
-    """Who is told of a recording while it goes on, and may end it.
-
-    Attributes
-    ----------
-    stop : threading.Event
-        Set it to end the recording.
-    say, progress : callable
-        Told, from the calling thread, a line now and then, and the status a few times a second.
-    live_labels : LiveLabels, optional
-        Labels the frames, as somebody gives them meanwhile.
-    watch : callable, optional
-        Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
-        must return at once.
-    watch_samples : sequence of SampleWatch
-        Shown the samples of this machine's sensors and sound.
-    """
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    say: Callable[[str], None] = _nothing
-    progress: Callable[[Status], None] = _nothing
-    live_labels: LiveLabels | None = None
-    watch: Watch | None = None
-    watch_samples: Sequence[SampleWatch] = ()
-
 
 def record(
     target: Path | str,
@@ -106,7 +73,7 @@ def record(
     seconds : float
         How long, by the frames' timestamps; -1 until `stop` is set, or the file ends.
     stop, say, progress, live_labels, watch, watch_samples : optional
-        See `Observers`.
+        See `pi_capture.recording.observers.Observers`.
     camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
     segment, keep, retry, between, on_motion, pre_roll, post_roll : optional
         See `pi_capture.RecordOptions`, which has their defaults.
@@ -120,8 +87,8 @@ def record(
     """
     observers = Observers(
         stop=stop or threading.Event(),
-        say=say or _nothing,
-        progress=progress or _nothing,
+        say=say or nothing,
+        progress=progress or nothing,
         live_labels=live_labels,
         watch=watch,
         watch_samples=watch_samples,

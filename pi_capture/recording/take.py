@@ -83,9 +83,9 @@ class Take:
         self._jitter: Jitter | None = None
         self._asked = time.monotonic()  # when the camera was last asked for something
         self._answered = False
+        self._coming: Iterator[Frame] = iter(())
         self._looked = self._asked  # at it, from the outside
         self._awake = self._asked  # since when this process runs without a stop
-        self._coming: Iterator[Frame] = iter(())
         self.source: Source | None = None
         self.keeping = False
         self.frames = 0

@@ -73,17 +73,32 @@ SOURCES = (
         *("v4l2", "v4l2[:/dev/videoN]", "USB camera", f"{HERE}.v4l2.source:open"),
         list_cameras=f"{HERE}.v4l2.source:list_cameras",
     ),
-    SourceKind("screen", "screen[:DISPLAY+X,Y]", "an X11 screen", f"{HERE}.media.source:open_screen"),
-    SourceKind("file", "file:PATH", "a video file", f"{HERE}.media.source:open_file"),
-    SourceKind("ffmpeg", "ffmpeg:FORMAT:URL", "any FFmpeg device", f"{HERE}.media.source:open_device"),
-    SourceKind("demo", "demo[:SEED]", "a drawn scene, no camera needed", f"{HERE}.demo.source:open"),
+    SourceKind("screen", "screen[:DISPLAY+X,Y]", "an X11 screen, from X,Y on", f"{HERE}.media.source:open_screen"),
     SourceKind(
-        *("tcp", "tcp://…", "what another machine sends", "pi_capture.network.receiver:open"),
+        *("file", "file:PATH", "a video file: every frame, with its own timestamps, as fast as it decodes"),
+        open=f"{HERE}.media.source:open_file",
+    ),
+    SourceKind(
+        *("ffmpeg", "ffmpeg:FORMAT:URL", "any FFmpeg device: ffmpeg:dshow:video=Webcam, ffmpeg:lavfi:testsrc …"),
+        open=f"{HERE}.media.source:open_device",
+    ),
+    SourceKind(
+        *("demo", "demo[:SEED]", "a drawn room in which a figure performs the five actions"),
+        open=f"{HERE}.demo.source:open",
+    ),
+    SourceKind(
+        name="tcp",
+        form="tcp://… tls://… srt://…",
+        summary="what another machine sends with --stream-to; ?listen waits for it, ?listen&senders=2 for two. "
+        "tls: encrypted, for whoever has the same --identity; srt: through the program ffmpeg",
+        open="pi_capture.network.receiver:open",
         schemes=("tcp", "tls", "srt"),
         brings_tracks=True,
     ),
 )
-URL = SourceKind("url", "a URL", "a network stream", f"{HERE}.media.source:open_url")
+URL = SourceKind(
+    *("url", "a URL", "a network stream, rtsp://… or http://…: any that FFmpeg opens", f"{HERE}.media.source:open_url")
+)
 
 
 def all_sources() -> Iterator[SourceKind]:

@@ -62,7 +62,7 @@ class Format:
     reads_tracks : bool
         Whether there may be several tracks of pictures: its reader takes which one as its second argument.
     summary : str
-        What a recording is, for ``--help``, where the formats of other distributions are listed.
+        What a recording is: its line in ``--help``.
     """
 
     name: str
@@ -94,16 +94,21 @@ VIDEO = Format(
     keeps_samples=True,
     takes_labels=True,
     reads_tracks=True,
+    summary="one lossless video, or smaller with --codec h264; every frame with its own time",
 )
 FORMATS = (
     # A label of a frame that is a file is its place, which a person gives it: there `takes_labels` is False.
-    Format("png", "", "storage.formats.png.writer:PngWriter", "storage.formats.png.reader:PngReader"),
+    Format(
+        *("png", "", "storage.formats.png.writer:PngWriter", "storage.formats.png.reader:PngReader"),
+        summary="a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is",
+    ),
     Format(
         *("hdf5", ".h5", "storage.formats.hdf5.writer:Hdf5Writer", "storage.formats.hdf5.reader:Hdf5Reader"),
         write_labels="storage.formats.hdf5.writer:write_labels",
         repair="storage.formats.hdf5.writer:repair",
         options=("compression",),
         reads_tracks=True,
+        summary="one HDF5 file, a chunk per frame",
     ),
     Format(
         name="features",
@@ -114,9 +119,19 @@ FORMATS = (
         repair="storage.formats.features.recording:repair",
         options=("weights",),
         keeps_pictures=False,
+        summary="256 numbers per frame, by MobileNet, and no pictures",
     ),
     VIDEO,
-    replace(VIDEO, name="sound", suffix=".mka", also_reads=(), options=(), takes_pictures=False, keeps_pictures=False),
+    replace(
+        VIDEO,
+        name="sound",
+        suffix=".mka",
+        also_reads=(),
+        options=(),
+        takes_pictures=False,
+        keeps_pictures=False,
+        summary="sensors and sound alone, with --camera none",
+    ),
 )
 
 
