@@ -249,6 +249,10 @@ def _decide(
         notes.append(f"{unlabelled} frames have no class and stay; label before you split, not after")
     if timeless := sum(head.timestamp_ns is None for head in heads):
         notes.append(f"{timeless} frames carry no time: taken in the order of their names, {ASSUMED_FPS:g} a second")
+    if (held := sides.count(GAP)) > len(sides) / 2:
+        notes.append(
+            f"the gaps take {held} of {len(sides)} frames; --gap 0 is for pictures that don't follow each other"
+        )
     result = Split(
         data_dir,
         beside.val_dir,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from storage.care.spans import GAP, TRAIN, VAL, divide
 from storage.care.split import split, undo_split
@@ -148,6 +149,17 @@ def test_pictures_without_a_time_go_by_their_names(tmp_path: Path, capsys: pytes
 
 
 # ------------------------------------------------------------------------------------------------- leakage
+
+
+def test_gaps_that_take_most_of_it_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, shade in (("cup", 0), ("pan", 90)):
+        (tmp_path / "day" / name).mkdir(parents=True)
+        for n in range(70):
+            Image.fromarray(np.full((8, 8, 3), shade + n, np.uint8)).save(tmp_path / "day" / name / f"{name}{n}.jpg")
+    assert main(["split", str(tmp_path / "day"), "--val", "0.2", "--allow-missing", "--dry-run"]) == 0
+    assert "--gap 0 is for pictures that don't follow each other" in capsys.readouterr().err
+    assert main(["split", str(tmp_path / "day"), "--val", "0.2", "--gap", "0", "--dry-run"]) == 0
+    assert "--gap 0" not in capsys.readouterr().err
 
 
 def nearest_neighbour_accuracy(features: np.ndarray, labels: np.ndarray, train: np.ndarray, val: np.ndarray) -> float:
