@@ -1,6 +1,6 @@
 """Applying the labels: frames of a data directory move into their class directories, and back.
 
-Other recordings get the labels written into their file, if their format's module has a function `write_labels`, or into
+Other recordings get the labels written into their file, if their format can (`Format.write_labels`), or into
 a table beside it. How moves survive a crash is `storage.durable.moves`'s business; here the label journal is tied to
 them, so that labels are forgotten when, and only when, their frames have moved.
 """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from classify.changes import UNKNOWN
 from classify.history import Keeper
 from classify.pace import Pace
-from classify.pictures import AROUND, Pictures
+from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
 from classify.session import BATCH, Event, Session
 from classify.window.drawing import Drawing, frame_at
@@ -86,7 +86,7 @@ class Labelling:
         self._session, self._pictures = work.session, work.pictures
         self._window = window
         self._aside = ThreadPoolExecutor(2, "aside")  # what takes time, while the window is listened to
-        self._syncing: Future[None] | None = None  # what was done last, on its way to the disk
+        self._unsynced = False  # whether something was done that is not on its way to the disk yet
         self._drawing = Drawing()
         self._player = Player()
         self._pace = Pace()
@@ -134,7 +134,7 @@ class Labelling:
             while self._window.is_open:
                 code = self._window.key(self._patience())
                 if code is not None:
-                    ended = self._press(code)
+                    ended = self._press_all(code)
                     if ended is not None:
                         return ended
                 elif (place := self._window.click()) is not None:
@@ -147,14 +147,33 @@ class Labelling:
         finally:
             self._work.keeper.look(self._session.cursor)
             self._work.keeper.flush()
+            syncing = self._sync()
             self._aside.shutdown()
+            if syncing is not None:
+                syncing.result()
 
     # --------------------------------------------------------------------------------------------------------- the keys
 
-    def _press(self, code: int) -> Ended | None:
-        action = action_of(code)
-        if action is None:
-            return None
+    def _press_all(self, code: int | None) -> Ended | None:
+        """Do what a key asks for, and the keys that wait behind it: all of them take one sync, and one drawing.
+
+        Else a key that is held would go on labelling on a slow disk, long after it was let go.
+        """
+        pressed = False
+        while code is not None:
+            action = action_of(code)
+            if action is not None:
+                self._picture()
+                if (ended := self._press(action)) is not None:
+                    return ended
+                pressed = True
+            code = self._window.key(0)
+        if pressed:
+            self._pace.mark(self._clock(), done(self._session, self._work.legend))
+            self._show()
+        return None
+
+    def _press(self, action: Action) -> Ended | None:
         self._look.message = ""
         self._waiting = None
         if action.do in (Do.SAVE, Do.REFRESH):
@@ -167,8 +186,6 @@ class Labelling:
                 self._nudged_from = 0
             if deed := self._deeds.get(action.do):
                 deed(action.number)
-        self._pace.mark(self._clock(), done(self._session, self._work.legend))
-        self._show()
         return None
 
     def _label(self, label: int) -> None:
@@ -376,30 +393,35 @@ class Labelling:
         if event is None:
             self._look.message = otherwise
             return
-        self._settle()
         self._work.keeper.keep(event, self._session.cursor)
-        self._syncing = self._aside.submit(self._work.journal.sync)
+        self._unsynced = True
 
-    def _settle(self) -> None:
-        """Return when all that was done is on the disk, while the window lives on."""
-        syncing, self._syncing = self._syncing, None
-        if syncing is not None:
-            self._await(syncing)
+    def _sync(self) -> Future[None] | None:
+        """Begin to make durable what was done; None if nothing was."""
+        unsynced, self._unsynced = self._unsynced, False
+        return self._aside.submit(self._work.journal.sync) if unsynced else None
 
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def _show(self, step: int = 1) -> None:
         """Show where we are, and have ready what comes next if one goes on in such steps."""
+        syncing = self._sync()
         session, legend = self._session, self._work.legend
         self._work.keeper.look(session.cursor)
-        looked_at = min(session.cursor, session.count - 1)
         size, arrivals = self._window.size, self._pictures.arrivals
-        self._pictures.look_at(looked_at, step)
-        picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))
-        self._note_unreadable()
+        picture = self._picture(step)
         shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])
         drawn = self._await(self._aside.submit(self._drawing.draw, shown, size))
-        self._settle()
+        if syncing is not None:
+            self._await(syncing)
         self._window.set_title(title(session, picture, self._pace, legend))
         self._window.show(drawn)
         self._shown = _Shown(arrivals, size, self._clock())
+
+    def _picture(self, step: int = 1) -> Picture:
+        """The picture of the frame that is looked at: with it one knows whether the frame can be labelled."""
+        looked_at = min(self._session.cursor, self._session.count - 1)
+        self._pictures.look_at(looked_at, step)
+        picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))
+        self._note_unreadable()
+        return picture

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
 from storage.errors import StorageError
-from storage.formats.png.reader import PngReader
+from storage.formats.contract import FramesAreFiles
 from storage.frame import Frame
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Classes, Entry, Labelled
@@ -63,8 +63,8 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
     they were: those shall not be forgotten.
     """
     given = recording.labels
-    if isinstance(recording, PngReader):
-        names = recording.names
+    names = recording.names
+    if isinstance(recording, FramesAreFiles):
         relabel = relabel or (any(given) and any(_is_sorted(entry) for entry in entries))
         indices: Sequence[int] = range(len(names))
         if not relabel:
@@ -73,7 +73,6 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
         left_out: Counter[str] = Counter() if relabel else Counter(label for label in given if label is not None)
         shown = given if relabel else [None] * len(indices)
     else:
-        names = [f"{index:08d}" for index in range(len(recording))]
         indices, left_out, shown = range(len(recording)), Counter(), given
     numbers = {name: number for number, name in enumerate(classes.directories)}
     foreign = sorted({label for label in shown if label is not None and label not in numbers})
@@ -86,7 +85,7 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
 
 def classes_of_file(recording: Recording, most: int) -> Classes:
     """The classes that a recording in one file came with, for its labels to be corrected; the usual ones if not so."""
-    if isinstance(recording, PngReader):
+    if isinstance(recording, FramesAreFiles):
         return DEFAULT
     found = recording.class_names
     if set(found) <= set(DEFAULT.directories) or len(found) > most:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pi_capture.errors import CameraError, RecordingError, UsageError
     from pi_capture.recording.capture import record
+    from pi_capture.recording.options import RecordOptions
     from pi_capture.recording.recorder import Recorder
     from pi_capture.status import Summary
 
 __version__ = "0.1.0"
-__all__ = ["CameraError", "Recorder", "RecordingError", "Summary", "UsageError", "record"]
+__all__ = ["CameraError", "RecordOptions", "Recorder", "RecordingError", "Summary", "UsageError", "record"]
 
 _HOMES = {
     "record": "pi_capture.recording.capture",
+    "RecordOptions": "pi_capture.recording.options",
     "Recorder": "pi_capture.recording.recorder",
     "Summary": "pi_capture.status",
     **dict.fromkeys(("CameraError", "RecordingError", "UsageError"), "pi_capture.errors"),

@@ -1,7 +1,7 @@
 """What ``python -m pi_capture`` takes: its options, their types, and the help.
 
-Each long option is a setting as well, in a file or the environment (`pi_capture.config`). What is done with them is
-`pi_capture.cli`'s business.
+Each is a setting as well, in a file or the environment (`pi_capture.config`). What is done with them: see
+`pi_capture.cli`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ import argparse
 import re
 
 from pi_capture import __version__
+from pi_capture.config import Kind, Option
 from storage.commands.console import finite, not_negative, positive
 
 MAX_SIDE = 16384
-ORDERS = ("list-cameras", "print-config")  # options that are no setting
+ORDERS = {
+    "print-config": "show each setting and its origin, and end",
+    "list-cameras": "show what is plugged in, and end",
+}
+"""What is done instead of recording: these are no settings."""
 
 EXAMPLES = """\
 examples:
@@ -60,118 +65,22 @@ exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; it only collects the texts of `OPTIONS` (see `pi_capture.config.configure`)."""
     parser = argparse.ArgumentParser(
         prog="python -m pi_capture",
         usage="%(prog)s DIRECTORY SECONDS [options]",  # the one made of forty options hides what is wrong behind it
         description="Record frames from a camera, for labelling and training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("directory", metavar="DIRECTORY", nargs="?", help="where to; added to if it exists")
-    parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=_seconds, help="how long; -1 until Ctrl-C")
-    parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from, see below")
-    parser.add_argument("--size", metavar="WxH", type=size, default="128x128", help="128x128 unless given; or 'source'")
-    parser.add_argument("--fps", metavar="N", type=positive, help="wanted rate (default: the camera's, at most 30)")
-    parser.add_argument("--backend", metavar="NAME", help="format (default: by DIRECTORY's suffix, else png)")
-    parser.add_argument(
-        "--jitter",
-        action=argparse.BooleanOptionalAction,
-        help="settle 5 s, lock exposure, then vary gain and white balance per frame (default: Pi camera only)",
-    )
-    parser.add_argument("--jitter-seed", metavar="N", type=int, help="repeat the same variation")
-    parser.add_argument(
-        "--countdown", metavar="S", type=not_negative, help="warning (default: 3 on a terminal, else 0)"
-    )
-    parser.add_argument(
-        "--sync-interval", metavar="S", type=positive, default=1.0, help="what a power cut may cost (default: 1)"
-    )
-    parser.add_argument(
-        "--live-labels",
-        metavar="NAMES",
-        type=_class_names,
-        help="label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
-    )
-    parser.add_argument("--preview", action="store_true", help="show the live picture in a window")
-    parser.add_argument(
-        "--stream-to",
-        metavar="URL",
-        action="append",
-        help="send what is recorded as well, as in tcp://desk:5000; several times for several receivers",
-    )
-    parser.add_argument(
-        "--identity",
-        metavar="FILE",
-        help="of tls://, the same on both machines: python -m pi_capture make-identity FILE makes it",
-    )
-    beside = parser.add_argument_group("sensors and sound, in .mkv and .mka")
-    beside.add_argument(
-        "--sensor",
-        metavar="SPEC",
-        action="append",
-        default=[],
-        help="NAME,rate=HZ[,channels=N][,format=f32le|s16le|text][,unit=U][,labels=x|y]=COMMAND, which prints numbers; "
-        "=- for standard input; may be given several times",
-    )
-    beside.add_argument(
-        "--audio", metavar="SPEC", action="append", default=[], help="alsa:DEVICE, pulse:SOURCE or lavfi:GRAPH"
-    )
-    beside.add_argument("--audio-codec", metavar="NAME", default="flac", help="flac (default), opus or pcm")
-    options = parser.add_argument_group("options of the formats")
-    options.add_argument(
-        "--compression", metavar="NAME", help=".h5: deflate (default) or none, which is faster and larger"
-    )
-    options.add_argument("--codec", metavar="NAME", help=".mkv: ffv1 (lossless, default), h264-lossless, h264 or mjpeg")
-    options.add_argument("--crf", metavar="N", type=int, help="quality of h264 and mjpeg: lower is better and larger")
-    options.add_argument(
-        "--weights", metavar="FILE", help=".features.h5: of MobileNet: imagenet (default), or a file (see export-model)"
-    )
-    parser.add_argument(
-        "--config", metavar="FILE", help="read what isn't given here from a TOML file, under these same names"
-    )
-    parser.add_argument("--print-config", action="store_true", help="show each setting and its origin, and end")
-    lasting = parser.add_argument_group("recordings that last")
-    lasting.add_argument(
-        "--segment", metavar="LENGTH", help="begin a new recording beside it every 1h, 10min, 2GB or 1000frames"
-    )
-    lasting.add_argument(
-        "--keep",
-        metavar="AMOUNT",
-        action="append",
-        default=[],
-        help="remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; may be given several times",
-    )
-    lasting.add_argument(
-        "--retry",
-        metavar="N",
-        type=int,
-        nargs="?",
-        const=-1,
-        help="open a camera that failed again, N times in a row (default: no end), with growing pauses",
-    )
-    lasting.add_argument(
-        "--between",
-        metavar="HH:MM-HH:MM",
-        action="append",
-        default=[],
-        help="record at these hours, local time; over midnight too; may be given several times",
-    )
-    lasting.add_argument(
-        "--on-motion",
-        metavar="PERCENT",
-        type=positive,
-        nargs="?",
-        const=1.0,
-        help="keep only what moves: this much of the picture, at least (default: 1)",
-    )
-    lasting.add_argument("--pre-roll", metavar="S", type=not_negative, default=2.0, help="and before it (default: 2)")
-    lasting.add_argument("--post-roll", metavar="S", type=not_negative, default=5.0, help="and after it (default: 5)")
-    parser.add_argument("--json", action="store_true", help="print one summary object on stdout")
-    parser.add_argument("--json-lines", action="store_true", help="print a status a second on stdout, then the summary")
-    parser.add_argument(
-        "--metrics", metavar="PORT", type=_port, help="answer Prometheus at http://127.0.0.1:PORT/metrics"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--list-cameras", action="store_true", help="show what is plugged in, and end")
+    groups = {"": parser.add_argument}
+    for option in OPTIONS:
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group).add_argument
+        option.add(groups[option.group])
+    for name, told in ORDERS.items():
+        parser.add_argument(f"--{name}", action="store_true", default=False, help=told)
     parser.add_argument("--version", action="version", version=f"pi-capture {__version__}")
     return parser
 
@@ -210,3 +119,125 @@ def size(text: str) -> tuple[int, int] | None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise argparse.ArgumentTypeError(f"{text!r}: give WIDTHxHEIGHT in pixels, such as 640x480, or 'source'")
     return width, height
+
+
+# --------------------------------------------------------------------------------------------------------- the options
+
+SAMPLES = "sensors and sound, in .mkv and .mka"
+FORMATS = "options of the formats"
+LASTING = "recordings that last"
+OPTIONS = (
+    Option("directory", "where to; added to if it exists", "DIRECTORY", Kind.POSITIONAL),
+    Option("seconds", "how long; -1 until Ctrl-C", "SECONDS", Kind.POSITIONAL, type=_seconds, number=True),
+    Option("camera", "what to record from, see below", "SPEC", default="auto"),
+    Option("size", "128x128 unless given; or 'source'", "WxH", type=size, default="128x128"),
+    Option("fps", "wanted rate (default: the camera's, at most 30)", "N", type=positive, number=True),
+    Option("backend", "format (default: by DIRECTORY's suffix, else png)", "NAME"),
+    Option(
+        "jitter",
+        "settle 5 s, lock exposure, then vary gain and white balance per frame (default: Pi camera only)",
+        kind=Kind.YES_OR_NO,
+    ),
+    Option("jitter-seed", "repeat the same variation", "N", type=int, number=True),
+    Option("countdown", "warning (default: 3 on a terminal, else 0)", "S", type=not_negative, number=True),
+    Option("sync-interval", "what a power cut may cost (default: 1)", "S", type=positive, number=True, default=1.0),
+    Option(
+        "live-labels",
+        "label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
+        "NAMES",
+        type=_class_names,
+    ),
+    Option("preview", "show the live picture in a window", kind=Kind.SWITCH),
+    Option(
+        "stream-to",
+        "send what is recorded as well, as in tcp://desk:5000; several times for several receivers",
+        "URL",
+        Kind.LIST,
+    ),
+    Option("identity", "of tls://, the same on both machines; python -m pi_capture make-identity makes it", "FILE"),
+    Option(
+        "sensor",
+        "NAME,rate=HZ[,channels=N][,format=f32le|s16le|text][,unit=U][,labels=x|y]=COMMAND, which prints numbers; "
+        "=- for standard input; may be given several times",
+        "SPEC",
+        Kind.LIST,
+        group=SAMPLES,
+        dest="sensors",
+    ),
+    Option("audio", "alsa:DEVICE, pulse:SOURCE or lavfi:GRAPH", "SPEC", Kind.LIST, group=SAMPLES),
+    Option("audio-codec", "flac (default), opus or pcm", "NAME", group=SAMPLES, default="flac"),
+    Option("compression", ".h5: deflate (default) or none, which is faster and larger", "NAME", group=FORMATS),
+    Option("codec", ".mkv: ffv1 (lossless, default), h264-lossless, h264 or mjpeg", "NAME", group=FORMATS),
+    Option(
+        "crf",
+        "quality of h264 and mjpeg: lower is better and larger",
+        "N",
+        type=int,
+        number=True,
+        group=FORMATS,
+    ),
+    Option(
+        "weights",
+        ".features.h5: of MobileNet: imagenet (default), or a file (see export-model)",
+        "FILE",
+        group=FORMATS,
+    ),
+    Option("config", "read what isn't given here from a TOML file, under these same names", "FILE"),
+    Option("segment", "begin a new recording beside it every 1h, 10min, 2GB or 1000frames", "LENGTH", group=LASTING),
+    Option(
+        "keep",
+        "remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; may be given several times",
+        "AMOUNT",
+        Kind.LIST,
+        group=LASTING,
+    ),
+    Option(
+        "retry",
+        "open a camera that failed again, N times in a row (default: no end), with growing pauses",
+        "N",
+        Kind.MAYBE_VALUE,
+        type=int,
+        number=True,
+        bare=-1,
+        group=LASTING,
+    ),
+    Option(
+        "between",
+        "record at these hours, local time; over midnight too; may be given several times",
+        "HH:MM-HH:MM",
+        Kind.LIST,
+        group=LASTING,
+    ),
+    Option(
+        "on-motion",
+        "keep only what moves: this much of the picture, at least (default: 1)",
+        "PERCENT",
+        Kind.MAYBE_VALUE,
+        type=positive,
+        number=True,
+        bare=1.0,
+        group=LASTING,
+    ),
+    Option(
+        "pre-roll",
+        "seconds kept before motion begins (default: 2)",
+        "S",
+        type=not_negative,
+        number=True,
+        default=2.0,
+        group=LASTING,
+    ),
+    Option(
+        "post-roll",
+        "seconds kept after motion ended (default: 5)",
+        "S",
+        type=not_negative,
+        number=True,
+        default=5.0,
+        group=LASTING,
+    ),
+    Option("json", "print one summary object on stdout", kind=Kind.SWITCH),
+    Option("json-lines", "print a status a second on stdout, then the summary", kind=Kind.SWITCH),
+    Option("metrics", "answer Prometheus at http://127.0.0.1:PORT/metrics", "PORT", type=_port, number=True),
+    Option("quiet", "no progress", kind=Kind.SWITCH),
+)

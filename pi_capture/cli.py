@@ -14,13 +14,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_capture.arguments import ORDERS, build_parser
+from pi_capture.arguments import FORMATS, OPTIONS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
+from pi_capture.redact import public
 from pi_capture.report.systemd import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.commands.standard_streams import open_standard_streams
 from storage.errors import OptionError, StorageError, missing_library
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pi_capture.live.preview import Preview
     from pi_capture.network.address import Address
     from pi_capture.network.sender import Sender
+    from pi_capture.recording.options import RecordOptions
     from pi_capture.report.progress import Progress
     from pi_capture.status import Status, Summary
     from storage.frame import Frame
@@ -81,12 +83,15 @@ def _run(words: Sequence[str]) -> int:
         status: int = getattr(importlib.import_module(module), function)(words[1:])
         return status
     parser = build_parser()
-    configuration = configure(parser, words, os.environ, ORDERS)
+    configuration = configure(parser, OPTIONS, words, os.environ)
     args = configuration.arguments
     if args.list_cameras:
         return _list_cameras()
     if args.print_config:
         print(as_toml(configuration.settings))
+        addresses = [args.camera, *(args.stream_to or ())]
+        if public(addresses) != addresses:
+            print(f"pi_capture: {SECRET_SETTINGS}", file=sys.stderr)
         return 0
     if not args.directory or args.seconds is None:
         parser.error("DIRECTORY and SECONDS are needed, such as: python -m pi_capture day1 -1")
@@ -95,13 +100,14 @@ def _run(words: Sequence[str]) -> int:
     return _record(args)
 
 
+SECRET_SETTINGS = "an address here may hold a password; if this is kept in a file, keep it to yourself: chmod 600 FILE"
 OF_ANOTHER = {"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"}
 """Options that say how another one is done."""
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
     """Raise UsageError for an option that would have no effect."""
-    given = {one.name: one for one in settings if one.origin != "default"}
+    given = {one.option.name: one for one in settings if one.origin != "default"}
     for name, other in OF_ANOTHER.items():
         if name in given and other not in given:
             raise UsageError(f"--{name} ({given[name].origin}) does nothing without --{other}; give both, or neither")
@@ -126,9 +132,18 @@ def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             say(line)
 
 
+def _asked(args: argparse.Namespace) -> RecordOptions:
+    """What is asked of the recorder, of all that was asked. Raises UsageError."""
+    from pi_capture.recording.options import RecordOptions
+
+    recording = {field.name: getattr(args, field.name) for field in fields(RecordOptions) if field.name in args}
+    of_format = {option.attribute: getattr(args, option.attribute) for option in OPTIONS if option.group == FORMATS}
+    return RecordOptions(**{**recording, "options": of_format, "countdown": args.countdown or 0.0})
+
+
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.network.address import several_senders
-    from pi_capture.recording.capture import record
+    from pi_capture.recording.capture import Observers, capture
     from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.report.progress import Progress
 
@@ -138,7 +153,9 @@ def _record(args: argparse.Namespace) -> int:
     stop = threading.Event()
     hurries = args.camera.startswith("file:")
     progress = Progress(args.directory, args.seconds, quiet=args.quiet, hurries=hurries)
-    countdown = args.countdown if args.countdown is not None else 3.0 if progress.on_terminal else 0.0
+    if args.countdown is None and progress.on_terminal:
+        args.countdown = 3.0
+    options = _asked(args)
     notifier = Notifier(os.environ, stop, progress.say)
     meter = Meter()
     lines = JsonLines(meter) if args.json_lines else None
@@ -165,28 +182,7 @@ def _record(args: argparse.Namespace) -> int:
         if server is not None:
             progress.say(f"metrics at {server.url}")
         try:
-            summary = record(
-                args.directory,
-                args.seconds,
-                camera=args.camera,
-                size=args.size,
-                fps=args.fps,
-                backend=args.backend,
-                jitter=args.jitter,
-                jitter_seed=args.jitter_seed,
-                countdown=countdown,
-                sync_interval=args.sync_interval,
-                options={name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")},
-                sensors=args.sensor,
-                audio=args.audio,
-                audio_codec=args.audio_codec,
-                segment=args.segment,
-                keep=args.keep,
-                retry=args.retry,
-                between=args.between,
-                on_motion=args.on_motion,
-                pre_roll=args.pre_roll,
-                post_roll=args.post_roll,
+            observers = Observers(
                 stop=stop,
                 say=progress.say,
                 progress=show if preview is None else _both(show, preview.tell),
@@ -194,6 +190,7 @@ def _record(args: argparse.Namespace) -> int:
                 watch_samples=senders,
                 live_labels=live_labels,
             )
+            summary = capture(Path(args.directory), args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
     _tell(summary, whole=failure is None)
@@ -205,19 +202,20 @@ def _record(args: argparse.Namespace) -> int:
 
 
 NOT_WITH_SENDERS = (
-    *("stream_to", "preview", "live_labels", "sensor", "audio", "segment", "keep", "retry", "between", "on_motion"),
-    *("jitter", "backend", "metrics", "json_lines"),
+    *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
+    *("jitter", "backend", "metrics", "json-lines"),
 )
 
 
 def _gather(args: argparse.Namespace, place: Address) -> int:
     """Record several senders."""
-    from pi_capture.network.gather import Wish, gather
+    from pi_capture.network.gather import gather
+    from pi_capture.recording.capture import Observers
     from pi_capture.report.progress import Progress
 
-    for name in NOT_WITH_SENDERS:
-        if getattr(args, name) not in (None, False, []):
-            raise UsageError(f"--{name.replace('_', '-')}: not with several senders; give it to each of them")
+    for option in OPTIONS:
+        if option.name in NOT_WITH_SENDERS and getattr(args, option.attribute) not in (None, False, []):
+            raise UsageError(f"--{option.name}: not with several senders; give it to each of them")
     stop = threading.Event()
     progress = Progress(args.directory, args.seconds, quiet=args.quiet)
     notifier = Notifier(os.environ, stop, progress.say)
@@ -226,20 +224,12 @@ def _gather(args: argparse.Namespace, place: Address) -> int:
         progress.show(status)
         notifier.show(status, progress.line)
 
-    options = {name: getattr(args, name) for name in ("compression", "codec", "crf", "weights")}
     failure: RecordingError | None = None
     with StopSignals(stop), progress, notifier:
         _warn(args, progress.say)
         try:
-            summary = gather(
-                Path(args.directory),
-                args.seconds,
-                place,
-                Wish(args.size, args.fps, args.sync_interval, options),
-                stop=stop,
-                say=progress.say,
-                progress=show,
-            )
+            observers = Observers(stop=stop, say=progress.say, progress=show)
+            summary = gather(Path(args.directory), args.seconds, place, _asked(args), observers)
         except RecordingError as error:
             failure, summary = error, error.summary
     _tell(summary, whole=failure is None)

@@ -1,8 +1,8 @@
-"""Settings from a file and the environment, under the names that the command line gives them.
+"""Options from the command line, the environment and a file, all by one table.
 
-It is built on an argparse parser: each of its long options is a key of the TOML file and, in capitals after
-``PI_CAPTURE_``, a variable of the environment. A flag goes before the environment, that before the file, that before
-the default. What the options mean is the parser's business.
+An `Option` called ``sync-interval`` is ``--sync-interval`` on the command line, ``PI_CAPTURE_SYNC_INTERVAL`` in the
+environment and ``sync-interval`` in the TOML file that ``--config`` names. A flag goes before the environment, that
+before the file, that before the default. Which options there are: see `pi_capture.arguments`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import difflib
 import json
 import shlex
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -23,90 +24,211 @@ PREFIX = "PI_CAPTURE_"
 YES_OR_NO = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 
 
+class Kind(Enum):
+    """What is written after an option's name."""
+
+    POSITIONAL = "a value, without the name, on the command line"
+    VALUE = "a value"
+    LIST = "a value, and the option several times; in a file a list"
+    SWITCH = "nothing; in a file true or false"
+    YES_OR_NO = "nothing, and --no-NAME is its opposite; in a file true or false"
+    MAYBE_VALUE = "a value or nothing; in a file a value, or true for nothing"
+
+
+_COLLECTED: Mapping[Kind, Mapping[str, Any]] = {
+    Kind.POSITIONAL: {"nargs": "?"},
+    Kind.VALUE: {},
+    Kind.LIST: {"action": "append"},
+    Kind.SWITCH: {"action": "store_true"},
+    Kind.YES_OR_NO: {"action": argparse.BooleanOptionalAction},
+    Kind.MAYBE_VALUE: {"nargs": "?", "const": True},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line, without the dashes.
+    help : str
+    metavar : str
+        What the help calls its value.
+    kind : Kind
+    type : callable
+        Makes the value of a text; raises ValueError or argparse.ArgumentTypeError.
+    number : bool
+        Whether the value is written as a number in a file.
+    default : object
+        As it would be written; None if the option is not set then.
+    bare : object
+        What `MAYBE_VALUE` gives without a value.
+    group : str
+        The heading that the help puts it under.
+    dest : str
+        The name of its value in `Configuration.arguments`, if it is not `name`.
+    """
+
+    name: str
+    help: str
+    metavar: str = ""
+    kind: Kind = Kind.VALUE
+    type: Callable[[str], Any] = str
+    number: bool = False
+    default: str | float | None = None
+    bare: Any = None
+    group: str = ""
+    dest: str = ""
+
+    @property
+    def attribute(self) -> str:
+        return self.dest or self.name.replace("-", "_")
+
+    @property
+    def is_switch(self) -> bool:
+        return self.kind in (Kind.SWITCH, Kind.YES_OR_NO)
+
+    def add(self, add_argument: Callable[..., object]) -> None:
+        """Have argparse collect what is typed, as text."""
+        how = dict(_COLLECTED[self.kind], help=self.help)
+        if self.metavar:
+            how["metavar"] = self.metavar
+        if self.kind is Kind.POSITIONAL:
+            add_argument(self.attribute, **how)
+        else:
+            add_argument(f"--{self.name}", dest=self.attribute, **how)
+
+    def as_written(self, typed: Any) -> Any:
+        """What argparse collected, as a file would write it."""
+        return _number(typed) if self.number and isinstance(typed, str) else typed
+
+    def from_text(self, text: str) -> Any:
+        """The value that a text in the environment writes."""
+        if self.is_switch or (self.kind is Kind.MAYBE_VALUE and text.lower() in ("true", "false")):
+            return YES_OR_NO.get(text.lower(), text)
+        if self.kind is Kind.LIST:
+            return shlex.split(text)
+        return self.as_written(text)
+
+    def check(self, value: object, where: str) -> None:
+        """Raise UsageError if a file writes it in another way: no number in quotes, no text for a switch."""
+        if self.kind is Kind.MAYBE_VALUE and isinstance(value, bool):
+            return
+        if self.is_switch:
+            wanted, right = "true or false", isinstance(value, bool)
+        elif self.kind is Kind.LIST:
+            wanted = "a list, such as [1, 2]" if self.number else 'a list, such as ["one", "two"]'
+            right = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
+        elif self.number:
+            wanted, right = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+        else:
+            wanted, right = "a text in quotes", isinstance(value, str)
+        if not right:
+            raise UsageError(f"{where} takes {wanted}, not {_toml(value)}")
+
+    def convert(self, value: Any, where: str) -> Any:
+        """What a written value means. Raises UsageError."""
+        if self.is_switch and not isinstance(value, bool | None):
+            raise UsageError(f"{where} takes 1 or 0, not {value!r}")
+        if self.kind is Kind.LIST:
+            return [self._convert_one(str(one), where) for one in value or ()]
+        if self.kind is Kind.SWITCH:
+            return bool(value)
+        if isinstance(value, bool) and self.kind is Kind.MAYBE_VALUE:
+            return self.bare if value else None
+        return value if value is None or self.is_switch else self._convert_one(str(value), where)
+
+    def _convert_one(self, text: str, where: str) -> Any:
+        try:
+            return self.type(text)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"{where}: {error}") from error
+        except ValueError as error:
+            kind = "whole number" if self.type is int else self.type.__name__
+            raise UsageError(f"{where}: {text!r} is not a {kind}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A value and where it came from.
 
     Attributes
     ----------
-    name : str
-        As on the command line, without the dashes.
+    option : Option
     value : object
         As it was written; None if it is not set.
     origin : str
         ``flag``, ``environment PI_CAPTURE_SIZE``, ``corner.toml:3`` or ``default``.
     """
 
-    name: str
+    option: Option
     value: Any
     origin: str
+
+    def convert(self) -> Any:
+        """What it means. Raises UsageError."""
+        named = self.option.metavar if self.option.kind is Kind.POSITIONAL else f"--{self.option.name}"
+        where = named if self.origin == "flag" else f"{self.origin}: {self.option.name}"
+        return self.option.convert(self.value, where)
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The parser's arguments, completed from the environment and the file; and where each value came from."""
+    """What was asked for: the values of all options, and where each came from."""
 
     arguments: argparse.Namespace
     settings: tuple[Setting, ...]
 
 
 def configure(
-    parser: argparse.ArgumentParser,
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    orders: Collection[str] = (),
+    parser: argparse.ArgumentParser, options: Sequence[Option], words: Sequence[str], environment: Mapping[str, str]
 ) -> Configuration:
     """Parse a command line, and take what it leaves open from the environment and the file that ``--config`` names.
 
     Parameters
     ----------
     parser : ArgumentParser
-        With ``--config``. It is used up by this: its defaults are gone afterwards.
-    arguments : sequence of str
+        With all `options` and perhaps others, which are on the command line only; made with
+        ``argument_default=argparse.SUPPRESS``.
+    options : sequence of Option
+        With one called ``config``.
+    words : sequence of str
         The command line.
     environment : mapping
         Such as ``os.environ``.
-    orders : collection of str
-        The long options that are something to do and not a setting, such as ``list-cameras``.
 
     Raises
     ------
     UsageError
-        A key or a variable is unknown, or its value is not what the option takes; the file can't be read.
+        A key or a variable is unknown, or a value is not what the option takes; the file can't be read.
     SystemExit
         The command line is wrong, as argparse tells it.
     """
-    actions = {
-        name: action
-        for action in parser._actions
-        if action.default is not argparse.SUPPRESS and (name := _name(action)) not in orders
+    by_name = {option.name: option for option in options}
+    typed = vars(parser.parse_args(words))
+    flags = {
+        name: Setting(option, option.as_written(typed.pop(option.attribute)), "flag")
+        for name, option in by_name.items()
+        if option.attribute in typed
     }
-    default = {name: action.default for name, action in actions.items()}
-    result = parser.parse_args([])  # the defaults, as their types make them
-    for action in actions.values():
-        action.default = argparse.SUPPRESS if action.option_strings else None
-    flags = _given(parser, arguments)
-    chosen = {name: Setting(name, value, "default") for name, value in default.items()}
-    found = _from_environment(environment, actions)
-    file = flags.get("config") or (found["config"].value if "config" in found else None)
-    if file is not None:
-        chosen.update(_from_file(Path(file), actions))
+    chosen = {name: Setting(option, option.default, "default") for name, option in by_name.items()}
+    found = {**_from_environment(environment, by_name), **flags}
+    if "config" in found:
+        chosen.update(_from_file(Path(found["config"].value), by_name))
     chosen.update(found)
-    for name, setting in chosen.items():
-        if setting.origin != "default":
-            setattr(result, actions[name].dest, _convert(actions[name], setting, getattr(result, actions[name].dest)))
-    vars(result).update(flags)
-    chosen.update(_as_written(parser, arguments, actions))
-    return Configuration(result, tuple(chosen.values()))
+    values = {setting.option.attribute: setting.convert() for setting in chosen.values()}
+    return Configuration(argparse.Namespace(**typed, **values), tuple(chosen.values()))
 
 
 def as_toml(settings: Sequence[Setting]) -> str:
-    """The settings as a file for ``--config``, with where each value came from beside it."""
-    lines = [
-        (f"{one.name} = {_toml(one.value)}" if one.value is not None else f"# {one.name}", one.origin)
-        for one in settings
-        if one.name != "config"
-    ]
+    """The settings as a file for ``--config``, with where each value came from; what isn't set stands as a comment."""
+    lines = []
+    for one in settings:
+        if one.option.name != "config":
+            line = one.option.name if one.value is None else f"{one.option.name} = {_toml(one.value)}"
+            lines.append((f"# {line}" if one.origin == "default" else line, one.origin))
     width = max(len(line) for line, _ in lines)
     return "\n".join(f"{line:{width}}  # {origin}" for line, origin in lines)
 
@@ -126,30 +248,19 @@ def line_of(text: str, key: str) -> int:
     raise KeyError(key)
 
 
-# ----------------------------------------------------------------------------------------------- where values come from
-
-
-def _from_environment(environment: Mapping[str, str], actions: Mapping[str, argparse.Action]) -> dict[str, Setting]:
+def _from_environment(environment: Mapping[str, str], options: Mapping[str, Option]) -> dict[str, Setting]:
     """Only what is set to something: ``PI_CAPTURE_FPS=`` is as good as not set."""
     found = {}
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and text:
             name = variable.removeprefix(PREFIX).lower().replace("_", "-")
-            if name not in actions:
-                raise UsageError(f"{variable} is set, but there is no such option{_did_you_mean(name, actions)}")
-            found[name] = Setting(name, _from_text(actions[name], text), f"environment {variable}")
+            if name not in options:
+                raise UsageError(f"{variable} is set, but there is no such option{_did_you_mean(name, options)}")
+            found[name] = Setting(options[name], options[name].from_text(text), f"environment {variable}")
     return found
 
 
-def _from_text(action: argparse.Action, text: str) -> Any:
-    if _is_switch(action) or (_may_stand_alone(action) and text.lower() in ("true", "false")):
-        return YES_OR_NO.get(text.lower(), text)
-    if _is_list(action):
-        return shlex.split(text)
-    return _number(text) if _is_number(action) else text
-
-
-def _from_file(path: Path, actions: Mapping[str, argparse.Action]) -> dict[str, Setting]:
+def _from_file(path: Path, options: Mapping[str, Option]) -> dict[str, Setting]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
         document = tomllib.loads(text)
@@ -160,60 +271,11 @@ def _from_file(path: Path, actions: Mapping[str, argparse.Action]) -> dict[str, 
     found = {}
     for name, value in document.items():
         origin = f"{path}:{line_of(text, name)}"
-        if name not in actions or name == "config":
-            raise UsageError(f"{origin}: there is no option {name!r}{_did_you_mean(name, actions)}")
-        _check_type(actions[name], value, f"{origin}: {name}")
-        found[name] = Setting(name, value, origin)
+        if name not in options or name == "config":
+            raise UsageError(f"{origin}: there is no option {name!r}{_did_you_mean(name, options)}")
+        options[name].check(value, f"{origin}: {name}")
+        found[name] = Setting(options[name], value, origin)
     return found
-
-
-def _given(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
-    """What a command line gives, and nothing else: a positional argument that is left out is None without a default."""
-    positional = {action.dest for action in parser._actions if not action.option_strings}
-    given = vars(parser.parse_args(arguments))
-    return {name: value for name, value in given.items() if value is not None or name not in positional}
-
-
-def _as_written(
-    parser: argparse.ArgumentParser, arguments: Sequence[str], actions: Mapping[str, argparse.Action]
-) -> dict[str, Setting]:
-    """The flags as they were typed. The command line is right by now, so the types have no more to say."""
-    numbers = {action.dest for action in actions.values() if _is_number(action)}
-    for action in actions.values():
-        action.type = None
-        action.choices = None
-    texts = _given(parser, arguments)
-    return {
-        name: Setting(name, _number(texts[dest]) if dest in numbers else texts[dest], "flag")
-        for name, dest in ((name, action.dest) for name, action in actions.items())
-        if dest in texts
-    }
-
-
-# ------------------------------------------------------------------------------------------------- what an option takes
-
-
-def _name(action: argparse.Action) -> str:
-    return next((text[2:] for text in action.option_strings if text.startswith("--")), action.dest)
-
-
-def _is_switch(action: argparse.Action) -> bool:
-    return action.nargs == 0
-
-
-def _may_stand_alone(action: argparse.Action) -> bool:
-    """Whether it is a switch that may have a value: ``--retry``, ``--retry 3``; in a file ``true``, or 3."""
-    return action.nargs == "?" and action.const is not None
-
-
-def _is_list(action: argparse.Action) -> bool:
-    return isinstance(action, argparse._AppendAction) or action.nargs not in (None, 0, "?")
-
-
-def _is_number(action: argparse.Action) -> bool:
-    """Whether the option's type makes a number; the types that this project writes say it in their annotation."""
-    made = action.type if isinstance(action.type, type) else getattr(action.type, "__annotations__", {}).get("return")
-    return made in (int, float, "int", "float")
 
 
 def _number(text: str) -> int | float | str:
@@ -226,57 +288,11 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _check_type(action: argparse.Action, value: object, where: str) -> None:
-    """TOML's type must be the one that the option is about: no number in quotes, no text for a switch."""
-    if _may_stand_alone(action) and isinstance(value, bool):
-        return
-    if _is_switch(action):
-        wanted, right = "true or false", isinstance(value, bool)
-    elif _is_list(action):
-        wanted = "a list, such as [1, 2]" if _is_number(action) else 'a list, such as ["one", "two"]'
-        right = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
-    elif _is_number(action):
-        wanted, right = "a number", isinstance(value, int | float) and not isinstance(value, bool)
-    else:
-        wanted, right = "a text in quotes", isinstance(value, str)
-    if not right:
-        raise UsageError(f"{where} takes {wanted}, not {_toml(value)}")
-
-
-def _convert(action: argparse.Action, setting: Setting, default: Any) -> Any:
-    """The value as the option's type makes it; `default` is for a switch that is off."""
-    value, where = setting.value, f"{setting.origin}: {setting.name}"
-    if _is_switch(action):
-        if not isinstance(value, bool):
-            raise UsageError(f"{where} takes 1 or 0, not {value!r}")
-        if isinstance(action, argparse.BooleanOptionalAction):
-            return value
-        return action.const if value else not action.const
-    if isinstance(value, bool):
-        return action.const if value else default
-    if isinstance(value, list):
-        return [_convert_one(action, str(one), where) for one in value]
-    return _convert_one(action, str(value), where)
-
-
-def _convert_one(action: argparse.Action, text: str, where: str) -> Any:
-    try:
-        value = action.type(text) if callable(action.type) else text
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"{where}: {error}") from error
-    except (ValueError, TypeError) as error:
-        kind = "whole number" if action.type is int else getattr(action.type, "__name__", "value")
-        raise UsageError(f"{where}: {text!r} is not a {kind}") from error
-    if action.choices is not None and value not in action.choices:
-        raise UsageError(f"{where}: {text!r} is none of {', '.join(map(str, action.choices))}")
-    return value
-
-
-def _did_you_mean(name: str, actions: Mapping[str, argparse.Action]) -> str:
-    near = difflib.get_close_matches(name.replace("_", "-"), [known for known in actions if known != "config"], 1)
+def _did_you_mean(name: str, options: Mapping[str, Option]) -> str:
+    near = difflib.get_close_matches(name.replace("_", "-"), [known for known in options if known != "config"], 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _toml(value: object) -> str:
-    """A value as TOML writes it. TOML's texts, numbers, truths and lists are JSON's."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """A value as TOML writes it. TOML's texts, numbers, truths and lists are JSON's, but for one character."""
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")

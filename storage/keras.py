@@ -19,7 +19,7 @@ import numpy as np
 
 from storage.convert.transfer import in_order
 from storage.errors import StorageError
-from storage.formats.features.recording import FeaturesReader
+from storage.formats.contract import KeepsFeatures
 from storage.formats.table import open_recording
 from storage.recording import Recording
 from storage.tracks.picture_tracks import note_of_several
@@ -96,7 +96,7 @@ def dataset_from_recording(
         selection = _select(recording, frames, labels, class_names)
         reader = _Reader(recording, image_size)
         first = reader.read(recording, selection.indices[0])
-        independent = getattr(recording, "independent", True)
+        independent = recording.independent
     shuffle_frames = max(1, shuffle_bytes // first.nbytes)
     # A video is decoded from a keyframe on: there, small blocks would be decoded in vain.
     block = BLOCK if not independent else max(SMALLEST_BLOCK, min(BLOCK, shuffle_frames // 8))
@@ -182,12 +182,12 @@ class _Reader:
     def __init__(self, recording: Recording, image_size: tuple[int, int] | None) -> None:
         self._image_size = image_size
         self._size: tuple[int, ...] = ()
-        if isinstance(recording, FeaturesReader) and image_size is not None:
+        if isinstance(recording, KeepsFeatures) and image_size is not None:
             raise StorageError(f"{recording.path} keeps features and no pictures, so there is none to scale")
 
     def read(self, recording: Recording, index: int) -> NDArray[Any]:
         """What is kept of a frame: (256,) float32, or (height, width, 3) uint8."""
-        if isinstance(recording, FeaturesReader):
+        if isinstance(recording, KeepsFeatures):
             return recording.features[int(index)]
         pixels = recording.read(int(index)).pixels
         if self._image_size is not None and pixels.shape[:2] != self._image_size:
@@ -202,16 +202,16 @@ class _Reader:
 
     def read_blocks(self, recording: Recording, blocks: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[Any]]:
         """The frames of each block, in order. Several are read at once where that is faster."""
-        if isinstance(recording, FeaturesReader):
+        if isinstance(recording, KeepsFeatures):
             yield from (_rows(recording, block) for block in blocks)
             return
-        threads = os.cpu_count() or 1 if getattr(recording, "independent", True) else 1
+        threads = os.cpu_count() or 1 if recording.independent else 1
         frames = in_order(lambda index: self.read(recording, index), (i for block in blocks for i in block), threads)
         for block in blocks:
             yield np.stack(list(islice(frames, len(block))))
 
 
-def _rows(recording: FeaturesReader, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+def _rows(recording: KeepsFeatures, indices: NDArray[np.int64]) -> NDArray[np.float32]:
     """Features of frames in ascending order, stretch by stretch."""
     stretches = []
     for _, group in groupby(enumerate(indices.tolist()), key=lambda item: item[1] - item[0]):

@@ -14,10 +14,15 @@ def check_class_name(name: str) -> None:
         raise StorageError(f"a class can't be named {name[:80]!r}")
 
 
-def natural_key(name: str) -> tuple[int, int, str]:
-    """Sort key: names that begin with a number by that number, so that 100000000 comes after 99999999."""
-    digits = re.match(r"\d+", name)
-    return (0, int(digits[0]), name) if digits else (1, 0, name)
+def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:
+    """Sort key: digits count as a number wherever they stand; names that begin with one come first.
+
+    >>> sorted(["b_10.png", "b_9.png", "100.png", "99.png"], key=natural_key)
+    ['99.png', '100.png', 'b_9.png', 'b_10.png']
+    """
+    parts = re.split(r"([0-9]+)", name)  # text and digits take turns
+    numbers = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]  # int() has a limit
+    return [part for pair in zip(parts[::2], [*numbers, (0, "")], strict=True) for part in pair], name
 
 
 def printable(name: str) -> str:

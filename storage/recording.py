@@ -6,14 +6,18 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from storage.errors import StorageError
 from storage.frame import Frame
 from storage.names import natural_key, printable
+
+if TYPE_CHECKING:
+    from storage.tracks.samples import SampleReader
 
 
 class Recording(Sequence[Frame]):
@@ -26,15 +30,24 @@ class Recording(Sequence[Frame]):
     has_pictures : bool
         Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
     has_times : bool
-        Whether it is known when each frame was taken; if not, they count as 30 a second.
+        Whether it is known when each frame was taken; if not, they count as 30 a second, or as their files do.
+    independent : bool
+        Whether each frame is read without others, so that several threads read faster than one.
     of_track : str
         What tells this track of pictures from the first one of its file, where it is another: files beside the
         recording have it in their names (`storage.tracks.picture_tracks`).
     """
 
     has_pictures = True
-    has_times = True
     of_track = ""
+
+    @cached_property
+    def has_times(self) -> bool:
+        return True
+
+    @property
+    def independent(self) -> bool:
+        return True
 
     @property
     @abstractmethod
@@ -61,6 +74,30 @@ class Recording(Sequence[Frame]):
         """The capture time of each frame, in nanoseconds."""
 
     @property
+    def shown_ns(self) -> Sequence[int]:
+        """When each frame is shown, in nanoseconds of the recording's own time, which grows from 0 on.
+
+        A media file's own time is the one that players show. It may begin before the first frame, with sound or
+        samples, and passes over the pauses between sessions. In other formats time begins with the first frame.
+        """
+        return elapsed_ns(self.timestamps_ns)
+
+    @property
+    def names(self) -> list[str]:
+        """What the label journal calls each frame."""
+        return [f"{index:08d}" for index in range(len(self))]
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What is known of each recording session, oldest first (see `storage.sessions`); empty if nothing is."""
+        return []
+
+    @property
+    def tracks(self) -> list[SampleReader]:
+        """The tracks of sensors and sound that are in it."""
+        return []
+
+    @property
     def interrupted(self) -> bool:
         """Whether it has no end: it is being recorded just now, or a crash has cut it off."""
         return False
@@ -83,8 +120,8 @@ class Recording(Sequence[Frame]):
     def close(self) -> None:
         """Let go of open files; reading ends."""
 
-    def __reduce__(self) -> tuple[type[Recording], tuple[Path]]:
-        """A copy, in another process too, opens the recording anew."""
+    def __reduce__(self) -> tuple[type[Recording], tuple[Any, ...]]:
+        """A copy, in another process too, opens the recording anew: a reader that takes more than the path adds it."""
         return type(self), (self.path,)
 
     def __repr__(self) -> str:

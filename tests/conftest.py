@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from storage.formats.features.export import export_model
 from storage.formats.features.weights import exported_name
+from tests.support import ELSEWHERE
 from tests.support.weights import make_random
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
@@ -34,6 +36,13 @@ def screen() -> Iterator[str]:
         assert server.stdout is not None
         yield f":{server.stdout.readline().strip()}"
         server.terminate()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The format ``tar`` and the camera ``images`` are installed, for this process and those that it starts."""
+    monkeypatch.syspath_prepend(ELSEWHERE)
+    monkeypatch.setenv("PYTHONPATH", f"{ELSEWHERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture(scope="session")
@@ -88,11 +97,10 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def desktop() -> Iterator[str]:
     """The name of an X display with room for the labeller's window."""
     assert shutil.which("Xvfb") and shutil.which("xdotool"), "scripts/test.sh installs xvfb and xdotool"
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x1024x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
+    from tests.support.labeller import desktop_of
+
+    with desktop_of("1280x1024") as name:
+        yield name
 
 
 def picture(n: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:

@@ -7,13 +7,13 @@ layout may change meanwhile. One that two layouts in use explain in two ways doe
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Sequence
+
+from classify.window.xserver import FIRST_KEYCODE, KeyPress, Keys, XServer
 
 SHIFT = 1
 """The state of Shift in the upper half of a key's code."""
 
-FIRST_KEYCODE, KEYCODES = 8, 248  # as X numbers them, on every machine
 MAIN_BLOCK = 62  # from here on: media keys and the like, some of which give a ( of their own
 _LETTERS = {24: "qwertyuiop", 38: "asdfghjkl", 52: "zxcvbnm"}  # by the keycode of the first in each row
 _POSITIONS = {first + place: ord(char) for first, row in _LETTERS.items() for place, char in enumerate(row)}
@@ -21,59 +21,43 @@ _DIGITS = range(ord("0"), ord("9") + 1)
 _OWN = set(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 +-,.[]?"))
 """Characters that mean the same wherever they stand."""
 
-Keys = Sequence[Sequence[int]]
-"""For each keycode from `FIRST_KEYCODE` on, its keysyms: plain and with Shift of one layout, then of the next."""
-
-
-class _Cookie(ctypes.Structure):
-    _fields_ = (("sequence", ctypes.c_uint),)
+_CONTROL, _ALT, _SUPER = 4, 8, 64
 
 
 class Keyboard:
-    """The keyboard of the display that the environment names; it has no keys if X's library is missing."""
+    """Tells from the code of a key press what is meant, on the keyboard of an X server."""
 
-    def __init__(self) -> None:
-        self._xcb: ctypes.CDLL | None = None
-        try:
-            xcb, self._libc = ctypes.CDLL("libxcb.so.1"), ctypes.CDLL(None)
-        except OSError:
-            return
-        xcb.xcb_connect.restype = xcb.xcb_get_keyboard_mapping_reply.restype = ctypes.c_void_p
-        xcb.xcb_connect.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
-        xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = (ctypes.c_void_p,)
-        xcb.xcb_get_keyboard_mapping.restype = _Cookie
-        xcb.xcb_get_keyboard_mapping.argtypes = (ctypes.c_void_p, ctypes.c_uint8, ctypes.c_uint8)
-        xcb.xcb_get_keyboard_mapping_reply.argtypes = (ctypes.c_void_p, _Cookie, ctypes.c_void_p)
-        xcb.xcb_get_keyboard_mapping_keysyms.restype = ctypes.POINTER(ctypes.c_uint32)
-        for function in (xcb.xcb_get_keyboard_mapping_keysyms, xcb.xcb_get_keyboard_mapping_keysyms_length):
-            function.argtypes = (ctypes.c_void_p,)
-        self._libc.free.argtypes = (ctypes.c_void_p,)
-        self._xcb, self._connection = xcb, xcb.xcb_connect(None, None)
+    def __init__(self, server: XServer) -> None:
+        self._server = server
 
     def meant(self, code: int) -> int | None:
-        """What a key press means on these keys: `meant`."""
-        return meant(code, self._keys)
+        """As `meant`, with Ctrl and Alt in the code's upper half. None for a key with Super, which is the desktop's."""
+        state = held(code, self._server.pressed(), self._server.keys)
+        if state & _SUPER:
+            return None
+        if state & (_CONTROL | _ALT):
+            return code & 0xFFFF | (state & (_CONTROL | _ALT)) << 16
+        return meant(code, self._server.keys)
 
-    def _keys(self) -> Keys:
-        """What the keys carry now; nothing if the server does not say."""
-        xcb = self._xcb
-        if xcb is None or xcb.xcb_connection_has_error(self._connection):
-            return ()
-        cookie = xcb.xcb_get_keyboard_mapping(self._connection, FIRST_KEYCODE, KEYCODES)
-        reply = xcb.xcb_get_keyboard_mapping_reply(self._connection, cookie, None)
-        if not reply:
-            return ()
-        try:
-            keysyms = xcb.xcb_get_keyboard_mapping_keysyms(reply)[: xcb.xcb_get_keyboard_mapping_keysyms_length(reply)]
-        finally:
-            self._libc.free(reply)
-        width = len(keysyms) // KEYCODES
-        return [keysyms[at : at + width] for at in range(0, KEYCODES * width, width)]
 
-    def close(self) -> None:
-        if self._xcb is not None:
-            self._xcb.xcb_disconnect(self._connection)
-            self._xcb = None
+def held(code: int, pressed: Sequence[KeyPress], keys: Callable[[], Keys]) -> int:
+    """Which modifiers were held with a key: those of the last key press that can have given its code.
+
+    OpenCV tells fewer presses than there were; where none of them has modifiers, which one it was makes no difference.
+    """
+    if not any(one.state & (_CONTROL | _ALT | _SUPER) for one in pressed):
+        return 0
+    carried, char = keys(), _small(code & 0xFF if code < 0 else code & 0xFFFF)
+    for one in reversed(pressed):
+        row = carried[one.keycode - FIRST_KEYCODE] if one.keycode - FIRST_KEYCODE < len(carried) else ()
+        if char in map(_small, row):
+            return one.state
+    return pressed[-1].state
+
+
+def _small(keysym: int) -> int:
+    """The small letter for a capital one; Qt tells one for the other."""
+    return keysym + 32 if ord("A") <= keysym <= ord("Z") or 0xC0 <= keysym <= 0xDE else keysym
 
 
 def meant(code: int, keys: Callable[[], Keys]) -> int | None:

@@ -19,12 +19,13 @@ CLASS_COLOURS: tuple[Colour, ...] = (
     (80, 156, 245),
     (245, 182, 66),
     (66, 190, 130),
-    (238, 98, 77),
-    (172, 124, 240),
-    (52, 200, 214),
-    (243, 128, 178),
-    (186, 164, 100),
+    (229, 107, 65),
+    (139, 111, 184),
+    (45, 255, 181),
+    (189, 81, 123),
+    (135, 108, 78),
 )
+"""Colours that stay apart for people who see no red, no green or no blue; see the test for how far."""
 FOREIGN = (210, 212, 218)
 UNLABELLED = (40, 44, 54)
 UNREADABLE = (120, 28, 40)

@@ -6,7 +6,6 @@ and told in one line, since Qt would end the whole program.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections import deque
@@ -14,12 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from classify.window.keyboard import Keyboard
+from classify.window.xserver import XServer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 NAME = "classify"
+FRAME = (12, 48)  # so wide and high are a window's frame and title at most
 WITHOUT_A_SCREEN = ("offscreen", "minimal", "minimalegl", "vnc", "linuxfb", "eglfs")
 
 
@@ -43,12 +44,15 @@ class Window:
         self._cv2 = cv2
         self._keys: deque[int] = deque()
         self._clicks: deque[tuple[int, int]] = deque()
-        self._keyboard = Keyboard()
+        self._server = XServer()
+        self._keyboard = Keyboard(self._server)
         self._title = ""
+        size, self._corner = fitting(size, self._server.work_area())
         self._size = size
         try:
             cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(NAME, *size)
+            self._go_to_corner()
             cv2.setMouseCallback(NAME, self._on_mouse)
         except cv2.error as error:
             raise WindowError(f"no window can be opened: {error.err}") from None
@@ -99,7 +103,7 @@ class Window:
     def close(self) -> None:
         self._cv2.destroyAllWindows()
         self._cv2.waitKeyEx(1)
-        self._keyboard.close()
+        self._server.close()
 
     def __enter__(self) -> Self:
         return self
@@ -110,15 +114,36 @@ class Window:
         self.close()
 
     def _wait(self, milliseconds: int) -> None:
+        if self._server.watch_keys():
+            self._go_to_corner()  # a desktop may have put it elsewhere when it showed it
         code = self._cv2.waitKeyEx(milliseconds)
         meant = None if code == -1 else self._keyboard.meant(code)
         if meant is not None:
             self._keys.append(meant)
 
+    def _go_to_corner(self) -> None:
+        if self._corner is not None:
+            self._cv2.moveWindow(NAME, *self._corner)
+
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON
         if event == self._cv2.EVENT_LBUTTONDOWN or dragged:
             self._clicks.append((x, y))
+
+
+def fitting(
+    size: tuple[int, int], area: tuple[int, int, int, int] | None
+) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """How large a window is opened in an area of the screen (x, y, width, height), and where.
+
+    Where is None if it is the desktop's choice: a window that leaves enough room beside it.
+    """
+    if area is None:
+        return size, None
+    x, y, *room = area
+    width, height = (min(own, whole - frame) for own, whole, frame in zip(size, room, FRAME, strict=True))
+    roomy = all(own + 2 * frame <= whole for own, whole, frame in zip(size, room, FRAME, strict=True))
+    return (width, height), None if roomy else (x, y)
 
 
 # ---------------------------------------------------------------------------------------------------- before the window
@@ -194,18 +219,12 @@ def _check_display() -> None:
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server lets us in. Where its library is missing, it is taken for granted."""
+    """Whether an X server lets us in."""
+    server = XServer(display)
     try:
-        xcb = ctypes.CDLL("libxcb.so.1")
-    except OSError:
-        return True
-    xcb.xcb_connect.restype = ctypes.c_void_p
-    xcb.xcb_connect.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
-    xcb.xcb_connection_has_error.argtypes = xcb.xcb_disconnect.argtypes = (ctypes.c_void_p,)
-    connection = xcb.xcb_connect(display.encode(), None)
-    failed = xcb.xcb_connection_has_error(connection)
-    xcb.xcb_disconnect(connection)
-    return not failed
+        return not server.refuses
+    finally:
+        server.close()
 
 
 def _toolkit(build: str) -> str:

@@ -156,14 +156,17 @@ def _checked_name(name: str) -> str:
 
 def _read_settings(config: Path) -> argparse.Namespace:
     """The recording's settings, which must be complete: a service has no command line and no current directory."""
-    from pi_capture.arguments import ORDERS, build_parser
+    from pi_capture.arguments import OPTIONS, build_parser
 
-    settings = configure(build_parser(), ["--config", str(config)], {}, ORDERS).arguments
+    settings = configure(build_parser(), OPTIONS, ["--config", str(config)], {}).arguments
     for key in ("directory", "seconds"):
         if getattr(settings, key) is None:
             raise UsageError(f"{config}: a service needs {key} here, such as: {_EXAMPLES[key]}")
     if not Path(settings.directory).is_absolute():
         raise UsageError(f"{config}: directory must begin with / for a service, such as: {_EXAMPLES['directory']}")
+    if settings.identity and not Path(settings.identity).is_absolute():
+        absolute = config.parent / settings.identity
+        raise UsageError(f'{config}: identity must begin with / for a service, such as: identity = "{absolute}"')
     return settings
 
 

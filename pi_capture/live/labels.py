@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 9
 NO_LABEL_KEYS = ("-", "\x7f", "\b")
-FORMATS_WITH_LABELS = ("video",)
-"""Formats that keep a label with its frame, and not as a place where the frame lies."""
 
 
 class Changes:
@@ -145,10 +143,12 @@ class LiveLabels:
             The labels can't be kept.
         """
         from storage.formats.png.directory import locate
+        from storage.formats.table import find_format
 
         self._target, self._clock = recorder.target, clock
-        self._in_frames = recorder.backend in FORMATS_WITH_LABELS
-        if recorder.backend == "png" and (place := locate(self._target)).class_name is not None:
+        row = find_format(self._target, recorder.backend)
+        self._in_frames = row.takes_labels
+        if not row.suffix and (place := locate(self._target)).class_name is not None:
             raise UsageError(f"--live-labels: {self._target} is a class already; record to {place.data_dir}")
         self._first_index = recorder.first_index
         classes = self._choose_classes()

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -34,31 +34,19 @@ from storage.errors import StorageError
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
-    from pi_capture.sources import Size
+    from pi_capture.recording.capture import Observers
+    from pi_capture.recording.options import RecordOptions
 
 LAST_SECONDS = 2.0  # for what is on its way when time is up
 COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk")
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How the senders are recorded; see `Recorder` and `pi_capture.sources.open_source`."""
-
-    size: Size | None
-    fps: float | None
-    sync_interval: float
-    options: Mapping[str, Any]
 
 
 def gather(
     target: Path,
     seconds: float,
     place: Address,
-    wish: Wish,
-    *,
-    stop: threading.Event,
-    say: Callable[[str], None],
-    progress: Callable[[Status], None],
+    options: RecordOptions,
+    observers: Observers,
 ) -> Summary:
     """Record what `place.senders` machines send.
 
@@ -70,9 +58,10 @@ def gather(
         How long, from the first frame of any sender; -1 until `stop` is set, or all of them have ended.
     place : Address
         Where they are waited for.
-    wish : Wish
-    stop, say, progress
-        See `pi_capture.recording.capture.record`.
+    options : RecordOptions
+        Of which `size`, `fps`, `sync_interval` and those of the format hold.
+    observers : Observers
+        Who sets the end and is told; labels and what comes are not shown.
 
     Raises
     ------
@@ -82,12 +71,13 @@ def gather(
         A sender vanished, never came or could not be stored, or the recordings could not be brought together; what was
         recorded is safe.
     """
+    stop, say = observers.stop, observers.say
     parts = _prepare(target)
     if place.identity:
         check_identity(place.identity)
     with closing(Door(place, say)) as door:
-        gathering = _Gathering(parts, place, wish, seconds=seconds, door=door, say=say)
-        problems = gathering.run(stop, progress)
+        gathering = _Gathering(parts, place, options, seconds=seconds, door=door, say=say)
+        problems = gathering.run(stop, observers.progress)
     stop.set()  # whoever waits for it learns that the recording ends
     recorded = [lane for lane in gathering.lanes if lane.path.exists() and lane.summary.frames]
     if not recorded:
@@ -141,10 +131,10 @@ class _Gathering:
     """The door, and a lane for each sender that came through it."""
 
     def __init__(
-        self, parts: Path, place: Address, wish: Wish, *, seconds: float, door: Door,
+        self, parts: Path, place: Address, options: RecordOptions, *, seconds: float, door: Door,
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self.parts, self.place, self.wish, self.say = parts, place, wish, say
+        self.parts, self.place, self.options, self.say = parts, place, options, say
         self._seconds, self._door = seconds, door
         self._lanes: list[_Lane] = []
         self._by_token: dict[str, _Lane] = {}
@@ -334,9 +324,9 @@ class _Lane:
         self._gathering.say(f"{self.name}: {how}, {self.summary.frames} frames")
 
     def _receive(self) -> None:
-        gathering, wish = self._gathering, self._gathering.wish
+        gathering, options = self._gathering, self._gathering.options
         connection = self.meet(SILENCE_SECONDS, self._stop)
-        source = self._source = StreamSource(gathering.place, self, connection, wish.size, wish.fps)
+        source = self._source = StreamSource(gathering.place, self, connection, options.size, options.fps)
         try:
             info = source.info
             facts = {
@@ -371,9 +361,9 @@ class _Lane:
         self, source: StreamSource, facts: Mapping[str, Any], labels: Changes
     ) -> tuple[Recorder, ReceivedTracks]:
         """The first frame has come: make the file, with all tracks that the sender has."""
-        wish = self._gathering.wish
+        options = self._gathering.options
         self.recorder = Recorder(
-            self.path, sync_interval=wish.sync_interval, facts=facts, options=dict(wish.options), more_tracks=True
+            self.path, sync_interval=options.sync_interval, facts=facts, options=options.options, more_tracks=True
         )
         self._received = ReceivedTracks(self.recorder, source.tracks, prefix=f"{self.name}-")
         source.give_samples_to(self._received.take, self._gathering.say)

@@ -15,7 +15,7 @@ from pi_capture.samples.clock import SECOND, Dated, Window
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
-    from pi_capture.recording.recorder import Recorder
+    from pi_capture.samples.sink import SampleSink
     from storage.tracks.sample_track import SampleTrack
 
 
@@ -24,8 +24,8 @@ class ReceivedTracks:
 
     Parameters
     ----------
-    recorder : Recorder
-        Of a format that keeps samples, made with ``more_tracks=True``; without a frame yet.
+    sink : SampleSink
+        A recorder of a format that keeps samples, made with ``more_tracks=True``; without a frame yet.
     tracks : sequence of SampleTrack
         Whatever name is taken gets a number behind it.
     prefix : str
@@ -37,11 +37,11 @@ class ReceivedTracks:
         The recording is continued, and has other tracks.
     """
 
-    def __init__(self, recorder: Recorder, tracks: Sequence[SampleTrack], prefix: str = "") -> None:
-        self._recorder = recorder
-        taken = set(recorder.track_names)
+    def __init__(self, sink: SampleSink, tracks: Sequence[SampleTrack], prefix: str = "") -> None:
+        self._sink = sink
+        taken = set(sink.track_names)
         self._names = {track.name: free_name(prefix + track.name, taken) for track in tracks}
-        recorder.add_tracks([replace(track, name=self._names[track.name]) for track in tracks])
+        sink.add_tracks([replace(track, name=self._names[track.name]) for track in tracks])
         self._windows = {track.name: Window() for track in tracks}
         self._tracks = {track.name: track for track in tracks}
         self._open = set(self._tracks)
@@ -80,9 +80,9 @@ class ReceivedTracks:
         self._rates[arrived.name] = arrived.rate
         for piece in self._windows[arrived.name].passed(pieces, 1e9 / arrived.rate):
             if piece.samples is not None:
-                self._recorder.put_samples(name, piece.timestamp_ns, piece.samples, wait=False)
+                self._sink.put_samples(name, piece.timestamp_ns, piece.samples, wait=False)
             else:
-                self._recorder.pad_samples(name, piece.timestamp_ns, piece.count)
+                self._sink.pad_samples(name, piece.timestamp_ns, piece.count)
 
     def _pause_before(self, arrived: Arrived) -> list[Dated]:
         """What is missing since the source before."""
@@ -100,4 +100,4 @@ class ReceivedTracks:
         for name, rate in self._rates.items():
             if rate != (stated := self._tracks[name].rate):
                 drift = round((rate / stated - 1) * 1e6, 1)
-                self._recorder.describe_track(self._names[name], {"measured_rate": round(rate, 6), "drift_ppm": drift})
+                self._sink.describe_track(self._names[name], {"measured_rate": round(rate, 6), "drift_ppm": drift})

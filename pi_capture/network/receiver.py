@@ -40,6 +40,8 @@ KEPT_SECONDS = 120.0
 MOST_LOST = 1_000_000  # frames at once, as a sender says
 MOST_PIXELS = 64_000_000  # of a picture; more than that, no camera module has
 BEGIN_SECONDS = 16.0  # for all that a connection begins with
+QUICKEST_WITHIN_SECONDS, SETTLED_SECONDS = 10.0, 1.5
+QUICKER_NS = 5_000_000
 EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
@@ -252,6 +254,7 @@ class StreamSource:
         self._arrival = None
         self._offsets.clear()  # after a break the sender may be another one
         self._early.clear()
+        self._early_bytes = 0
         self._ended = False  # before the clocks were compared
         self._next_ping = 0.0
         try:
@@ -276,6 +279,8 @@ class StreamSource:
             self._converter = RgbConverter(self._size)
             if self._way.answers:
                 self._compare_clocks()
+            else:
+                self._wait_for_the_quickest()
             self._until = float("inf")
             self.heard_at = time.monotonic()
         except (ValueError, KeyError, StopIteration) as error:
@@ -292,22 +297,38 @@ class StreamSource:
 
     def _compare_clocks(self) -> None:
         """Ask for the time a few times; frames that come meanwhile are kept."""
-        early = 0
         for _ in range(PINGS_AT_FIRST):
             self._ping()
             before = len(self._offsets)
             while len(self._offsets) == before:
-                element = self._next()
-                if element is None:
+                if not self._take_early():
                     return
-                if isinstance(element, Block):
-                    self._early.append(element)
-                    early += len(element.data)
-                    if early > EARLY_BYTES:
-                        raise ValueError("it does not tell the time")
-                elif not isinstance(element, Tracks) and not self._take_note(element):
-                    self._ended = True
-                    return
+                if self._early_bytes > EARLY_BYTES:
+                    raise ValueError("it does not tell the time")
+
+    def _wait_for_the_quickest(self) -> None:
+        """Keep what comes until nothing came much quicker for a while: what had waited to be sent is through then."""
+        last = time.monotonic() + QUICKEST_WITHIN_SECONDS
+        until = time.monotonic() + SETTLED_SECONDS
+        quickest = -(1 << 62)
+        while (left := min(until, last) - time.monotonic()) > 0 and self._early_bytes <= EARLY_BYTES:
+            if not select.select([self._connection], [], [], left)[0] or not self._take_early():
+                return
+            block = self._early[-1] if self._early else None
+            if block is not None and block.track == PICTURES:
+                sent_ns = from_json(block.facts).get("timestamp_ns")
+                if type(sent_ns) is int and (offset := self._offset_by_arrival(sent_ns)) > quickest + QUICKER_NS:
+                    quickest, until = offset, time.monotonic() + SETTLED_SECONDS
+
+    def _take_early(self) -> bool:
+        """Keep the next block for later; False if there will be none."""
+        element = self._next()
+        if isinstance(element, Block):
+            self._early.append(element)
+            self._early_bytes += len(element.data)
+        elif element is not None and not isinstance(element, Tracks):
+            self._ended = not self._take_note(element)
+        return element is not None and not self._ended
 
     def _ping(self) -> None:
         self._next_ping = time.monotonic() + PING_SECONDS

@@ -249,6 +249,10 @@ class Sender:
         with writing, suppress(OSError):
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
+            # The receiver hangs up when it has read all. Before that, to close resets a connection on which a question
+            # for the time is unread: what has not gone out is lost. TLS and SRT hold it in a thread or program of ours.
+            while connection.recv(4096):
+                pass
 
     def _take(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
         """The next frame and all samples, which come with it or alone; None when the recording has ended.

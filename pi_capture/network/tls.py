@@ -53,7 +53,7 @@ def secure(connection: socket.socket, identity: str, *, server: bool, seconds: f
         encrypted.close()
         raise OSError(0, "another identity")
     ours, inner = socket.socketpair()
-    threading.Thread(target=_carry, args=(encrypted, inner), name="tls").start()  # waited for: it has the last bytes
+    threading.Thread(target=_carry, args=(encrypted, inner), name="tls", daemon=True).start()
     return ours
 
 
@@ -83,13 +83,16 @@ def _certificate(identity: str) -> bytes:
 
 
 def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
-    """Bytes both ways, until both sides have said all, or one is gone."""
+    """Bytes both ways, until both sides have said all, or one is gone.
+
+    Whoever has something to say to the last waits, as `Sender` does, until the other side hangs up.
+    """
     sending, receiving = True, True  # as seen from here
     outgoing = incoming = memoryview(b"")
     with encrypted, inner, suppress(OSError):
         encrypted.setblocking(False)
         inner.setblocking(False)
-        while sending or receiving or incoming:
+        while sending or receiving:
             reads = [inner] * (sending and not outgoing) + [encrypted] * (receiving and not incoming)
             writes = [encrypted] * bool(outgoing) + [inner] * bool(incoming)
             waiting = receiving and not incoming and encrypted.pending()  # decrypted already: no select shows it
@@ -101,24 +104,19 @@ def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
                     incoming = memoryview(encrypted.recv(CHUNK_BYTES))
                     receiving = bool(incoming)
                     if not receiving:
-                        with suppress(OSError):
-                            inner.shutdown(socket.SHUT_WR)
-            with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                if outgoing:
-                    outgoing = outgoing[encrypted.send(outgoing) :]
-            try:
-                incoming = incoming[inner.send(incoming) :] if incoming else incoming
-            except BlockingIOError:
-                pass
-            except OSError:  # ours has closed: nobody reads this, but what ours said last is still to go out
-                incoming = memoryview(b"")
-            # A reset is told once, when ours closed without reading all; what it said before comes after that.
-            with suppress(BlockingIOError, ConnectionResetError):
+                        inner.shutdown(socket.SHUT_WR)
+            with suppress(BlockingIOError):
+                if incoming:
+                    incoming = incoming[inner.send(incoming) :]
+            with suppress(BlockingIOError):
                 if sending and not outgoing:
                     outgoing = memoryview(inner.recv(CHUNK_BYTES))
                     sending = bool(outgoing)
                     if not sending:  # that of SSLSocket would end both directions
                         socket.socket.shutdown(encrypted, socket.SHUT_WR)
+            with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                if outgoing:
+                    outgoing = outgoing[encrypted.send(outgoing) :]
 
 
 # ------------------------------------------------------------------------------------------------------- make-identity

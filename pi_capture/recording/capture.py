@@ -1,71 +1,101 @@
 """The recording, from its beginning to its end: one take of the camera after another, until time is up or somebody
 says stop.
 
-This is the side that watches; frames come in a take's own thread (`pi_capture.recording.take`) and are stored by a
-recorder's.
+`_Recording` is the way of a frame from the camera to the disk, and its first three methods are all of it: `run` and
+`_take` in the calling thread, which watches; `_deliver` in the take's own (`pi_capture.recording.take`), which asks the
+camera for a frame, asks the gate whether it passes (`pi_capture.recording.gate`), and puts it into the recorder, whose
+threads encode and store it (`pi_capture.recording.recorder`).
 """
 
 from __future__ import annotations
 
 import faulthandler
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.recording.accompaniment import Accompaniment
+from pi_capture.recording.gate import Gate
 from pi_capture.recording.motion import Motion, MotionWish
+from pi_capture.recording.options import RecordKeywords, RecordOptions
 from pi_capture.recording.recorder import Recorder
 from pi_capture.recording.retry import Retry
 from pi_capture.recording.schedule import Schedule
-from pi_capture.recording.take import Intake, Preparation, Take, Watch
+from pi_capture.recording.sink import FrameSink
+from pi_capture.recording.take import Take
 from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
-from pi_capture.samples.sensors import Sensor
-from pi_capture.segments.recorder import SegmentedRecorder, open_recorder
-from pi_capture.sources import Accompanied, Size, Source, open_source
+from pi_capture.segments.recorder import Limit, SegmentedRecorder
+from pi_capture.segments.retention import Keep
+from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
+from pi_capture.sources.table import brings_tracks
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
+from storage.frame import Frame
+from storage.tracks.sample_track import SampleTrack
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
 
 TICK_SECONDS = 0.25
-FROM_OTHERS = ("tcp://", "tls://", "srt://")  # cameras that may bring sensors and sound
+START_SECONDS = 2.0  # that sensors get to begin
+REST_SECONDS = 1.5  # for samples that another machine sends after the last frame
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
-WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
+WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blocks as a whole is given up; one that was
+# stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
+IN_SEGMENTS = "the labels of a recording in segments can't be kept"
+
+Watch = Callable[[Frame, bool], None]
+"""Shown a frame, and whether it was recorded."""
+
+
+def _nothing(_: object) -> None:
+    """What is done with a line or a status that nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observers:
+    """Who is told of a recording while it goes on, and may end it.
+
+    Attributes
+    ----------
+    stop : threading.Event
+        Set it to end the recording.
+    say, progress : callable
+        Told, from the calling thread, a line now and then, and the status a few times a second.
+    live_labels : LiveLabels, optional
+        Labels the frames, as somebody gives them meanwhile.
+    watch : callable, optional
+        Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
+        must return at once.
+    watch_samples : sequence of SampleWatch
+        Shown the samples of this machine's sensors and sound.
+    """
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    say: Callable[[str], None] = _nothing
+    progress: Callable[[Status], None] = _nothing
+    live_labels: LiveLabels | None = None
+    watch: Watch | None = None
+    watch_samples: Sequence[SampleWatch] = ()
 
 
 def record(
     target: Path | str,
     seconds: float = -1,
     *,
-    camera: str = "auto",
-    size: Size | None = (128, 128),
-    fps: float | None = None,
-    backend: str | None = None,
-    jitter: bool | None = None,
-    jitter_seed: int | None = None,
-    countdown: float = 0,
-    sync_interval: float = 1.0,
-    options: Mapping[str, Any] | None = None,
-    sensors: Sequence[str | Sensor] = (),
-    audio: Sequence[str] = (),
-    audio_codec: str = "flac",
-    segment: str | None = None,
-    keep: Sequence[str] = (),
-    retry: int | None = None,
-    between: Sequence[str] = (),
-    on_motion: float | None = None,
-    pre_roll: float = 2.0,
-    post_roll: float = 5.0,
     stop: threading.Event | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[Status], None] | None = None,
     live_labels: LiveLabels | None = None,
     watch: Watch | None = None,
     watch_samples: Sequence[SampleWatch] = (),
+    **options: Unpack[RecordKeywords],
 ) -> Summary:
     """Record from a camera, a file or a screen, and from sensors and microphones beside it or alone.
 
@@ -75,47 +105,11 @@ def record(
         ``day1`` for a data directory, ``day1/0`` for a class directory in one.
     seconds : float
         How long, by the frames' timestamps; -1 until `stop` is set, or the file ends.
-    camera, size, fps
-        See `pi_capture.sources.open_source`; the camera ``none`` records sensors and sound only.
-    backend, sync_interval, options
-        See `Recorder`.
-    jitter : bool, optional
-        Vary gain and white balance (see `pi_capture.recording.jitter`); by default only a Raspberry Pi camera's.
-    jitter_seed : int, optional
-        Makes the variation repeatable.
-    countdown : float
-        Seconds of warning before a live camera's first frame is kept.
-    sensors : sequence
-        See `pi_capture.samples.sensors.parse_sensor`; they go into a Matroska file with the pictures.
-    audio : sequence of str
-        See `pi_capture.samples.sound.open_sound`.
-    audio_codec : str
-        ``flac``, ``opus`` or ``pcm``.
-    segment : str, optional
-        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see
-        `pi_capture.segments.recorder`).
-    keep : sequence of str
-        Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
-    retry : int, optional
-        Open a live camera again when it fails or ends, as often in a row; -1 for no end. Without it, the recording
-        ends.
-    between : sequence of str
-        Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
-    on_motion : float, optional
-        Keep only what moves: at least this percent of the picture (see `pi_capture.recording.motion`).
-    pre_roll, post_roll : float
-        Seconds kept before and after motion.
-    stop : threading.Event, optional
-        Set it to end the recording.
-    say, progress : callable, optional
-        Told, from the calling thread, a line now and then, and the status a few times a second.
-    live_labels : LiveLabels, optional
-        Labels the frames, as somebody gives them meanwhile.
-    watch : callable, optional
-        Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
-        must return at once.
-    watch_samples : sequence of SampleWatch
-        Shown the samples of `sensors` and `audio`.
+    stop, say, progress, live_labels, watch, watch_samples : optional
+        See `Observers`.
+    camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
+    segment, keep, retry, between, on_motion, pre_roll, post_roll : optional
+        See `pi_capture.RecordOptions`, which has their defaults.
 
     Raises
     ------
@@ -124,49 +118,66 @@ def record(
     RecordingError
         The recording ended before its time; what had been recorded is safe.
     """
-    if retry is not None and retry < -1:
-        raise UsageError(f"--retry {retry}: give how often, or nothing for no end")
-    schedule = Schedule.parse(between)
-    motion = Motion(MotionWish(on_motion, pre_roll, post_roll)) if on_motion is not None else None
-    stop, say, progress = stop or threading.Event(), say or (lambda line: None), progress or (lambda status: None)
-    if sensors or audio or camera == "none":
-        check_target(target, backend, any_samples=bool(sensors or audio))
-    if segment and live_labels is not None:
-        raise UsageError("--live-labels: the labels of a recording in segments can't be kept; leave out --segment")
-    if schedule.windows and (sensors or audio):
-        raise UsageError("--between: sensors and sound are recorded all the time; leave out --between")
-    streams = open_streams(sensors, audio, audio_codec)
+    observers = Observers(
+        stop=stop or threading.Event(),
+        say=say or _nothing,
+        progress=progress or _nothing,
+        live_labels=live_labels,
+        watch=watch,
+        watch_samples=watch_samples,
+    )
+    return capture(Path(target), seconds, RecordOptions(**options), observers)
+
+
+def capture(target: Path, seconds: float, options: RecordOptions, observers: Observers) -> Summary:
+    """Do what `record` does, of which see the parameters and what is raised."""
+    schedule = Schedule.parse(options.between)
+    motion = None
+    if options.on_motion is not None:
+        motion = Motion(MotionWish(options.on_motion, options.pre_roll, options.post_roll))
+    gate = Gate(seconds, motion)
+    if options.has_samples:
+        check_target(target, options.backend)
+    if options.segment and observers.live_labels is not None:
+        raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    streams = open_streams(options.sensors, options.audio, options.audio_codec)
     with closing_streams(streams):
-        recorder = open_recorder(
-            Path(target),
-            segment,
-            keep,
-            backend=backend,
-            sync_interval=sync_interval,
-            options=options,
-            tracks=[stream.track for stream in streams],
-            pictures=camera != "none",
-            more_tracks=camera.startswith(FROM_OTHERS),
-        )
-        tracks = LiveTracks(streams, cast("Recorder", recorder), watch_samples)  # one in segments has none
-        if camera == "none":
+        recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
+        tracks = LiveTracks(streams, recorder.samples, observers.watch_samples)
+        if not options.has_pictures:
             recorder.describe({"camera": "none", "live": True})
-            problems = record_tracks(tracks, cast("Recorder", recorder), seconds, stop=stop, say=say, progress=progress)
+            stop, say, progress = observers.stop, observers.say, observers.progress
+            problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
             return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
-        recording = _Recording(
-            recorder=recorder,
-            open_camera=lambda: open_source(camera, size, fps),
-            intake=Intake(recorder, seconds, motion, tracks, watch),
-            preparation=Preparation(countdown, jitter, jitter_seed),
-            retry=Retry(None if retry == -1 else retry or 0),
-            schedule=schedule,
-            tracks=tracks,
-            live_labels=live_labels,
-            stop=stop,
-            say=say,
-            progress=progress,
-        )
+        recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
         return recording.run()
+
+
+def open_recorder(
+    target: Path, options: RecordOptions, tracks: Sequence[SampleTrack], say: Callable[[str], None]
+) -> FrameSink:
+    """The recorder for what was asked; `say` is told of segments, from any thread.
+
+    Raises
+    ------
+    UsageError, StorageError
+        What was asked makes no sense, or the target can't be recorded into.
+    """
+    backend, interval, asked = options.backend, options.sync_interval, options.options
+    if options.segment is not None:
+        keep = Keep.parse(options.keep) if options.keep else None
+        limit = Limit.parse(options.segment)
+        return SegmentedRecorder(target, limit, keep, backend=backend, sync_interval=interval, options=asked, say=say)
+    return Recorder(
+        target,
+        backend=backend,
+        sync_interval=interval,
+        options=asked,
+        tracks=tracks,
+        pictures=options.has_pictures,
+        more_tracks=brings_tracks(options.camera),
+    )
 
 
 class _Recording:
@@ -174,38 +185,35 @@ class _Recording:
 
     def __init__(
         self,
+        recorder: FrameSink,
+        options: RecordOptions,
+        observers: Observers,
         *,
-        recorder: Recorder | SegmentedRecorder,
-        open_camera: Callable[[], Source],
-        intake: Intake,
-        preparation: Preparation,
-        retry: Retry,
+        gate: Gate,
         schedule: Schedule,
         tracks: LiveTracks,
-        live_labels: LiveLabels | None,
-        stop: threading.Event,
-        say: Callable[[str], None],
-        progress: Callable[[Status], None],
+        lines: queue.SimpleQueue[str],
     ) -> None:
         self._recorder = recorder
-        self._open_camera = open_camera
-        self._intake = intake
-        self._preparation = preparation
-        self._retry = retry
+        self._options = options
+        self._observers = observers
+        self._gate = gate
         self._schedule = schedule
         self._tracks = tracks
-        self._live_labels = live_labels
+        self._accompaniment = Accompaniment(tracks, recorder.samples)
+        self._lines = lines  # to say, from any thread
+        self._retry = Retry(None if options.retry == -1 else options.retry or 0)
+        self._stop = observers.stop
+        self._live_labels = observers.live_labels
         self._labelling = False
-        self._lines: list[str] = []  # from the take's thread
-        self._stop = stop
-        self._say = say
-        self._progress = progress
         self._size: Size | None = None  # the frames', once there are any
         self._gaps: list[dict[str, Any]] = []
         self._hung = False
         self._paused = ""
         self._failure: Exception | None = None
         self._end = "stopped"
+
+    # ---------------------------------------------------------------------------------- from the camera to the recorder
 
     def run(self) -> Summary:
         try:
@@ -224,38 +232,88 @@ class _Recording:
     def _take(self) -> bool:
         """Open the camera and record what it delivers; whether to go on after that."""
         self._alive()
-        take = Take(
-            self._open_camera, self._intake, self._recorder, self._preparation, begin=self._begin, size=self._size
-        )
-        cause = silent = None
+        take = Take(self._open, self._deliver, self._options, self._recorder, self._lines.put, size=self._size)
+        in_hours, silent = True, None
         try:
-            while take.alive and not self._stop.is_set() and not self._recorder.failed:
+            while take.alive and in_hours and silent is None and not self._over:
                 take.wait(TICK_SECONDS)
                 self._look_after(take)
-                if not self._schedule.is_open():
-                    cause = "schedule"
-                    break
-                if (silent := take.silent_for()) is not None:
-                    break
+                in_hours, silent = self._schedule.is_open(), take.silent_for()
         finally:
             self._hung = not take.end()
             self._look_after(take)
-        if self._stop.is_set() or self._recorder.failed:
-            self._failure = None if take.failure is None or isinstance(take.failure, CameraError) else take.failure
+        if self._over:
+            self._failure = None if isinstance(take.failure, CameraError) else take.failure
             return False
-        if cause is not None and not self._hung and take.failure is None:
-            self._note_gap(cause, "outside the hours of the schedule")
+        if not in_hours and not self._hung and take.failure is None:
+            self._note_gap("schedule", "outside the hours of the schedule")
             return True
         return self._go_on_after(take, silent)
 
-    def _begin(self, source: Source) -> None:
-        """A camera is open: its first time, labels begin to count. Called from the take's thread."""
+    def _deliver(self, take: Take, source: Source) -> None:
+        """In the take's thread: each frame from the camera to the recorder."""
+        recorder, gate, live = self._recorder, self._gate, source.info.live
+        recorder.describe(self._facts_of(source))
+        self._accompaniment.join(source, self._lines.put)
+        self._begin_labels(source)
+        for frame in take.settle(source):
+            self._show(frame, recorded=False)
+        take.wait_until(lambda: self._tracks.under_way, START_SECONDS)
+        if (codec := recorder.takes_packets) and gate.keeps_all and isinstance(source, Encoding):
+            recorder.describe(source.start_encoding(*codec) or {})
+        for frame in take.kept(paced=bool(self._tracks) and not live):
+            passing = gate.passing(frame)
+            if gate.time_is_up:
+                recorder.miss(gate.lost_before_the_end)
+                self._accompaniment.wait_for_the_rest(take.pass_over(REST_SECONDS))
+                return
+            if gate.frames == 1:
+                self._accompaniment.begin(frame.timestamp_ns, gate.until_ns)
+            for one in passing:
+                recorder.put(one, wait=not live)
+                self._show(one, recorded=True)
+            if not passing:
+                self._show(frame, recorded=False)
+        if isinstance(source, Accompanied):
+            recorder.miss(source.missing)
+
+    # ------------------------------------------------------------------------------------------------ around the frames
+
+    def _open(self) -> Source:
+        return open_source(self._options.camera, self._options.size, self._options.fps)
+
+    def _facts_of(self, source: Source) -> Mapping[str, Any]:
+        info = source.info
+        return {
+            "camera": info.camera,
+            "model": info.model,
+            "fps": info.fps,
+            "live": info.live or bool(self._tracks),
+            "details": dict(info.details),
+        }
+
+    def _show(self, frame: Frame, *, recorded: bool) -> None:
+        if self._observers.watch is not None:
+            self._observers.watch(frame, recorded)
+
+    @property
+    def _over(self) -> bool:
+        """Whether somebody said stop, or nothing can be stored any more."""
+        return self._stop.is_set() or self._recorder.failed
+
+    def _begin_labels(self, source: Source) -> None:
+        """A camera is open, and labels begin to count: this machine's, or those that come with the frames."""
         if self._live_labels is not None and not self._labelling:
-            recorder = cast("Recorder", self._recorder)
+            recorder = self._in_one_piece()
             self._live_labels.begin(recorder, None if source.info.live else lambda: recorder.next_timestamp_ns)
             self._labelling = True
         elif isinstance(source, Accompanied) and source.classes:
             self._take_labels_of(source)
+
+    def _in_one_piece(self) -> Recorder:
+        if not isinstance(self._recorder, Recorder):
+            raise UsageError(IN_SEGMENTS)
+        return self._recorder
 
     def _take_labels_of(self, source: Accompanied) -> None:
         """Labels come from another machine, as if its keys were pressed here."""
@@ -264,11 +322,9 @@ class _Recording:
         if self._live_labels is None:
             labels = LiveLabels(tuple(source.classes))
             try:
-                if not isinstance(self._recorder, Recorder):
-                    raise UsageError("the labels of a recording in segments can't be kept")
-                labels.begin(self._recorder)
+                labels.begin(self._in_one_piece())
             except (UsageError, StorageError) as error:
-                self._lines.append(f"the sender's labels are not kept: {str(error).removeprefix('--live-labels: ')}")
+                self._lines.put(f"the sender's labels are not kept: {str(error).removeprefix('--live-labels: ')}")
                 return
             self._live_labels, self._labelling = labels, True
         if self._live_labels.names == tuple(source.classes):
@@ -277,7 +333,7 @@ class _Recording:
     def _go_on_after(self, take: Take, silent: float | None) -> bool:
         """Whether the camera is to be opened again after it failed, or ended; waits before that."""
         live = take.source is None or take.source.info.live
-        if take.finished and not (live and self._retrying and not self._intake.time_is_up):
+        if take.finished and not (live and self._retrying and not self._gate.time_is_up):
             self._end = "finished"
             return False
         if self._hung:
@@ -294,41 +350,47 @@ class _Recording:
         pause = self._retry.next_pause()
         if pause is None:
             return False
-        self._say(f"{_text(self._failure)}; opening it again in {pause:g} s")
+        self._observers.say(f"{_text(self._failure)}; opening it again in {pause:g} s")
         if take.frames:
             self._note_gap("camera", _text(self._failure))
         self._failure = None
         self._rest(pause)
-        return not self._stop.is_set() and not self._recorder.failed
+        return not self._over
 
     def _wait_for_the_hour(self) -> bool:
         """Wait, without the camera, for the schedule; False if the recording ends instead."""
         if not self._schedule.is_open():
-            self._say(f"waiting for the hours {self._schedule}; the camera is free until then")
+            self._observers.say(f"waiting for the hours {self._schedule}; the camera is free until then")
             self._paused = "schedule"
-            while not self._schedule.is_open() and not self._stop.is_set() and not self._recorder.failed:
+            while not self._schedule.is_open() and not self._over:
                 self._rest(TICK_SECONDS)
             self._paused = ""
-        return not self._stop.is_set() and not self._recorder.failed
+        return not self._over
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self._stop.is_set() and not self._recorder.failed:
+        while (left := until - time.monotonic()) > 0 and not self._over:
             self._alive()
             self._stop.wait(min(left, TICK_SECONDS))
-            if self._intake.frames or self._paused:
-                self._progress(self.status())
+            if self._gate.frames or self._paused:
+                self._observers.progress(self.status())
 
     def _look_after(self, take: Take) -> None:
         self._alive()
-        labels = self._live_labels.take_lines() if self._live_labels else ()
-        lines, self._lines = self._lines, []
-        for line in (*lines, *take.take_lines(), *self._recorder.take_lines(), *self._tracks.take_lines(), *labels):
-            self._say(line)
+        self._say_all()
         if take.frames and self._size is None and take.source is not None:
             self._size = take.source.info.size
         if take.keeping:
-            self._progress(self.status())
+            self._observers.progress(self.status())
+
+    def _say_all(self) -> None:
+        """Say, from the thread that may, what there is to tell."""
+        with suppress(queue.Empty):
+            while True:
+                self._observers.say(self._lines.get_nowait())
+        labels = self._live_labels.take_lines() if self._live_labels is not None else ()
+        for line in (*self._tracks.take_lines(), *labels):
+            self._observers.say(line)
 
     def _alive(self) -> None:
         """Put off the end that comes if no thread of this interpreter can run any more."""
@@ -340,36 +402,35 @@ class _Recording:
         return self._retry.limit != 0
 
     def _note_gap(self, cause: str, why: str) -> None:
-        if self._intake.frames == 0:
+        if self._gate.frames == 0:
             return
-        self._intake.note_gap(cause)
-        self._gaps = [*self._gaps, {"cause": cause, "why": why, "after_frame": self._intake.frames}][-GAPS_KEPT:]
+        self._gate.note_gap(cause)
+        self._gaps = [*self._gaps, {"cause": cause, "why": why, "after_frame": self._gate.frames}][-GAPS_KEPT:]
         self._recorder.describe({"gaps": self._gaps})
 
     def status(self) -> Status:
         status = self._recorder.status()
-        not_kept = self._intake.not_kept
+        not_kept = self._gate.not_kept
         return replace(status, captured=status.captured + not_kept, not_kept=not_kept, paused=self._paused)
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
     def _finish(self) -> Summary:
         failure = self._failure
-        if failure is None or self._intake.frames:
+        if failure is None or self._gate.frames:
             self._stop.set()  # whoever waits for it learns that the recording ends
-        problems = self._tracks.end(early_end_is_fine=self._intake.endless)
+        problems = self._tracks.end(early_end_is_fine=self._gate.endless)
         end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
         try:
-            counts = {"not_kept": self._intake.not_kept, "reopened": self._intake.gaps}
+            counts = {"not_kept": self._gate.not_kept, "reopened": self._gate.reopened}
             self._recorder.describe({name: count for name, count in counts.items() if count})
-            self._intake.end()
+            self._accompaniment.end()
             summary = self._complete(self._recorder.close(end))
         except RecordingError as error:
             failure = failure or error
             raise RecordingError(str(error), self._complete(error.summary)) from error
         finally:
-            for line in (*self._recorder.take_lines(), *self._tracks.take_lines()):
-                self._say(line)
+            self._say_all()
             if self._live_labels is not None:
                 self._live_labels.end(in_order=failure is None)
         if failure is None:
@@ -379,8 +440,8 @@ class _Recording:
         raise RecordingError(_text(failure), summary) from failure
 
     def _complete(self, summary: Summary) -> Summary:
-        not_kept = self._intake.not_kept
-        return replace(summary, captured=summary.captured + not_kept, not_kept=not_kept, reopened=self._intake.gaps)
+        not_kept = self._gate.not_kept
+        return replace(summary, captured=summary.captured + not_kept, not_kept=not_kept, reopened=self._gate.reopened)
 
 
 def _text(failure: Exception) -> str:

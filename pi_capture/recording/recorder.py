@@ -1,7 +1,7 @@
 """Frames in, a durable recording out: bounded queue → encoders → writer, and a sync every second.
 
 `Recorder` is the half that stores; a program that makes its own frames uses it directly. The half that gets frames from
-a camera is `pi_capture.recording.capture`. What a format does with a frame: see `storage.formats`.
+a camera is `pi_capture.recording.capture`. What a format does with a frame: see `storage.formats.contract`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.errors import RecordingError
 from pi_capture.recording.clocks import Anchors
 from pi_capture.recording.encoders import EncoderPool
 from pi_capture.recording.machine import facts_of_this_machine
+from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
 from storage.durable.files import check_in_place
 from storage.errors import GoneError, StorageError
+from storage.formats.contract import KeepsSamples, MayBeLossy, TakesPackets, Writer
 from storage.formats.table import find_format, open_writer
 from storage.frame import Frame, Packet
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from storage.formats.table import Writer
     from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
@@ -42,7 +43,7 @@ LATEST_SECONDS = (1 << 63) / 1e9  # what a format can keep, in nanoseconds
 QUEUE_FRAMES = (4, 512)  # the fewest and the most frames it may hold, however large they are
 
 
-class Recorder:
+class Recorder(FrameSink):
     """Stores frames, in order, as any format of the table.
 
     >>> with Recorder("day1", fps=30) as recorder:  # doctest: +SKIP
@@ -103,10 +104,10 @@ class Recorder:
         form = find_format(self._target, backend)
         self._backend = form.name
         self._sync_interval = sync_interval
-        writer = open_writer(self._target, backend, options, tracks=tracks, pictures=pictures, more_tracks=more_tracks)
-        self._writer = cast("Any", writer)
-        self.keeps_samples = form.keeps_samples
-        """Whether `add_tracks` can be called."""
+        self._writer: Writer[Any] = open_writer(
+            self._target, backend, options, tracks=tracks, pictures=pictures, more_tracks=more_tracks
+        )
+        self._sample_writer = self._writer if isinstance(self._writer, KeepsSamples) else None
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
@@ -124,7 +125,7 @@ class Recorder:
         self._last_packet: int | None = None
         self._failure: Exception | None = None
         self._pictures, self._durable_samples = pictures, 0
-        self._samples = SampleQueue(self._writer, tracks, self._fail)
+        self._samples = SampleQueue(self._sample_writer, tracks, self._fail)
 
         self._encoders: EncoderPool[Any] | None = None
         self._storing: threading.Thread | None = None
@@ -190,9 +191,19 @@ class Recorder:
         self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
 
     @property
+    def samples(self) -> Recorder | None:
+        """Itself, if its format keeps samples."""
+        return self if self.keeps_samples else None
+
+    @property
     def track_names(self) -> list[str]:
         """Of the tracks of samples."""
         return self._samples.names
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether there may be tracks of samples: `add_tracks` and `begin_at` can be called."""
+        return self._sample_writer is not None
 
     def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
         """Tracks of samples that nobody knew before, in a format that keeps such; before the first frame.
@@ -200,9 +211,9 @@ class Recorder:
         Raises
         ------
         StorageError
-            The file that is continued has others, or two have one name.
+            The file that is continued has others, or two have one name; or the format keeps none.
         """
-        self._writer.add_tracks(tracks)
+        self._sample_writer_or_refuse().add_tracks(tracks)
         self._samples.add(tracks)
 
     def write_samples(self, name: str, samples: NDArray[Any], timestamp: float | None = None) -> None:
@@ -249,7 +260,12 @@ class Recorder:
 
     def begin_at(self, timestamp_ns: int) -> None:
         """Nothing that comes is older than this; before the first frame, in a format that keeps samples."""
-        self._writer.begin_at(timestamp_ns)
+        self._sample_writer_or_refuse().begin_at(timestamp_ns)
+
+    def _sample_writer_or_refuse(self) -> KeepsSamples:
+        if self._sample_writer is None:
+            raise StorageError(f"{self._target}: {self._backend} keeps no sensors and no sound")
+        return self._sample_writer
 
     def flush_samples(self, name: str) -> None:
         """Have the samples that came so far written soon, though no more come."""
@@ -380,8 +396,7 @@ class Recorder:
 
     @property
     def bytes_written(self) -> int:
-        written: int = self._writer.bytes_written
-        return written
+        return self._writer.bytes_written
 
     @property
     def failed(self) -> bool:
@@ -414,17 +429,12 @@ class Recorder:
     @property
     def lossless(self) -> bool:
         """Whether the frames come back as they went in."""
-        return getattr(self._writer, "lossless", True)
+        return not isinstance(self._writer, MayBeLossy) or self._writer.lossless
 
     @property
     def takes_packets(self) -> tuple[str, int] | None:
         """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
-        packets: tuple[str, int] | None = getattr(self._writer, "takes_packets", None)
-        return packets
-
-    def take_lines(self) -> list[str]:
-        """What there is to tell: nothing (see `pi_capture.segments.recorder`)."""
-        return []
+        return self._writer.takes_packets if isinstance(self._writer, TakesPackets) else None
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""

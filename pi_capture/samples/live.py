@@ -1,4 +1,4 @@
-"""Live sensors and sound beside the pictures: a thread for each, from its source to the recorder.
+"""Live sensors and sound beside the pictures: a thread for each, from its source to the recording.
 
 None of them can end or delay the recording. What is wrong with one is told at once, and again at the end.
 """
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.samples.clock import Dated, SampleClock, Window
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
+from pi_capture.samples.sink import SampleRecorder, SampleSink
 from pi_capture.status import Status
-from storage.formats.table import find_format
+from storage.formats.table import find_format, format_with_samples
 
 if TYPE_CHECKING:
-    from pi_capture.recording.recorder import Recorder
     from storage.tracks.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0
@@ -46,10 +46,10 @@ class LiveTracks:
     """All sensors and sound of a recording."""
 
     def __init__(
-        self, sources: Sequence[SampleSource], recorder: Recorder, watches: Sequence[SampleWatch] = ()
+        self, sources: Sequence[SampleSource], sink: SampleSink | None, watches: Sequence[SampleWatch] = ()
     ) -> None:
-        self._recorder = recorder
-        self._tracks = [_LiveTrack(source, recorder, watches) for source in sources]
+        self._sink = sink  # None where there are no sources
+        self._tracks = [_LiveTrack(source, sink, watches) for source in sources] if sink is not None else []
         for watch in watches:
             watch.begin_samples([source.track for source in sources])
 
@@ -66,8 +66,8 @@ class LiveTracks:
         What a program that was running already had given before belongs to it.
         """
         kept_from = [track.kept_from_ns for track in self._tracks]
-        if begin_ns is not None and self._tracks:  # without any, the format may be another
-            self._recorder.begin_at(min([begin_ns, *(kept_ns for kept_ns in kept_from if kept_ns is not None)]))
+        if begin_ns is not None and self._sink is not None and self._tracks:
+            self._sink.begin_at(min([begin_ns, *(kept_ns for kept_ns in kept_from if kept_ns is not None)]))
         for track, kept_ns in zip(self._tracks, kept_from, strict=True):
             track.begin(begin_ns if kept_ns is None else None, end_ns)
 
@@ -102,7 +102,7 @@ class LiveTracks:
 
 def record_tracks(
     tracks: LiveTracks,
-    recorder: Recorder,
+    recorder: SampleRecorder,
     seconds: float,
     *,
     stop: threading.Event,
@@ -137,12 +137,11 @@ def record_tracks(
     return problems
 
 
-def check_target(target: Path | str, backend: str | None, *, any_samples: bool) -> None:
-    """Raise UsageError if sensors and sound can't be recorded there, or there are none."""
-    if not any_samples:
-        raise UsageError("--camera none: give a --sensor or --audio to record")
-    if not find_format(Path(target), backend).keeps_samples:
-        better = Path(target).with_suffix(".mkv")
+def check_target(target: Path, backend: str | None) -> None:
+    """Raise UsageError if sensors and sound can't be recorded there."""
+    row = find_format(target, backend)
+    if not row.keeps_samples:
+        better = target.with_name(target.name.removesuffix(row.suffix) + format_with_samples().suffix)
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
 
 
@@ -185,9 +184,9 @@ def closing_streams(streams: Sequence[SampleSource], *, only_after_failure: bool
 
 
 class _LiveTrack:
-    def __init__(self, source: SampleSource, recorder: Recorder, watches: Sequence[SampleWatch]) -> None:
+    def __init__(self, source: SampleSource, sink: SampleSink, watches: Sequence[SampleWatch]) -> None:
         self._source = source
-        self._recorder = recorder
+        self._sink = sink
         self._watches = watches
         self._name, self._rate = source.track.name, source.track.rate
         self._clock = SampleClock(self._rate)
@@ -226,7 +225,7 @@ class _LiveTrack:
 
     def tell_what_came_before(self) -> None:
         if self._window.came_before:
-            self._recorder.describe_track(self._name, {"came_before": self._window.came_before})
+            self._sink.describe_track(self._name, {"came_before": self._window.came_before})
 
     def end(self) -> None:
         self._stopping = True
@@ -264,7 +263,7 @@ class _LiveTrack:
                         self._problem(off)
                 elif self.came:
                     self._store([])
-                    self._recorder.flush_samples(self._name)
+                    self._sink.flush_samples(self._name)
                 elif not told_silence and time.monotonic() - silent_since > SILENT_SECONDS:
                     told_silence = True
                     self._lines.append(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
@@ -315,7 +314,7 @@ class _LiveTrack:
                 self._problem(flood)
             if (rate := self._clock.measured_rate) is not None:
                 drift = round((rate / self._rate - 1) * 1e6, 1)
-                self._recorder.describe_track(self._name, {"measured_rate": round(rate, 6), "drift_ppm": drift})
+                self._sink.describe_track(self._name, {"measured_rate": round(rate, 6), "drift_ppm": drift})
         except (RecordingError, ValueError):
             pass  # the recorder tells it, or is closed already
 
@@ -328,9 +327,9 @@ class _LiveTrack:
             self.first_ns = dated[0].timestamp_ns
         for piece in self._window.passed(dated, 1e9 / (self._clock.measured_rate or self._rate)):
             if piece.samples is not None:
-                self._recorder.put_samples(self._name, piece.timestamp_ns, piece.samples, wait=False)
+                self._sink.put_samples(self._name, piece.timestamp_ns, piece.samples, wait=False)
             else:
-                self._recorder.pad_samples(self._name, piece.timestamp_ns, piece.count)
+                self._sink.pad_samples(self._name, piece.timestamp_ns, piece.count)
                 self._pauses += 1
                 if self._pauses <= TOLD_PAUSES:
                     self._lines.append(f"{self._name} paused for {piece.count / self._rate:.2f} s; padded")

@@ -10,26 +10,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pi_capture.status import TrackSummary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from storage.formats.contract import KeepsSamples
     from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES = 16_000_000  # a minute and more of sound
 ITEM_BYTES = 500  # beside the samples
-
-
-class SampleWriter(Protocol):
-    """What a format's writer has that takes samples (`storage.formats.video.writer.VideoWriter`)."""
-
-    def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None: ...
-    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None: ...
-    def flush_samples(self, name: str) -> None: ...
-    def describe_track(self, name: str, facts: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +44,17 @@ class SampleQueue:
 
     Parameters
     ----------
-    writer : SampleWriter
+    writer : KeepsSamples, optional
+        There are no tracks without it.
     tracks : sequence of SampleTrack
     fail : callable
         Told the error that ends the recording; what comes after it is lost.
     """
 
-    def __init__(self, writer: SampleWriter, tracks: Sequence[SampleTrack], fail: Callable[[Exception], None]) -> None:
-        self._writer = writer
+    def __init__(
+        self, writer: KeepsSamples | None, tracks: Sequence[SampleTrack], fail: Callable[[Exception], None]
+    ) -> None:
+        self._keeper = writer
         self._fail = fail
         self._tracks: dict[str, SampleTrack] = {}
         self._lost: dict[str, int] = {}
@@ -86,6 +81,11 @@ class SampleQueue:
         if self._tracks and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
             self._thread.start()
+
+    @property
+    def _writer(self) -> KeepsSamples:
+        assert self._keeper is not None, "tracks in a format that keeps no samples"
+        return self._keeper
 
     @property
     def names(self) -> list[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from pi_capture.errors import RecordingError, UsageError
 from pi_capture.recording.recorder import Recorder
+from pi_capture.recording.sink import FrameSink
 from pi_capture.segments.amounts import parse_amount, parse_size, parse_time
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
@@ -24,7 +25,6 @@ from storage.durable.files import lock_file
 from storage.errors import StorageError
 from storage.formats.table import open_writer
 from storage.frame import Frame
-from storage.tracks.sample_track import SampleTrack
 
 SWITCH_SECONDS = 0.05  # what a camera's buffers bridge; if opening takes longer, the full segment gets longer instead
 TIDY_SECONDS = 10.0
@@ -58,7 +58,7 @@ class Limit:
         raise UsageError(f"--segment {text}: give a time, a size or a number of frames: 1h, 10min, 2GB, 1000frames")
 
 
-class SegmentedRecorder:
+class SegmentedRecorder(FrameSink):
     """Does what a `Recorder` does, into one segment after another.
 
     Parameters
@@ -70,6 +70,8 @@ class SegmentedRecorder:
         What to remove when it gets too much; nothing without it.
     backend, sync_interval, options
         See `Recorder`.
+    say : callable, optional
+        Told, from any thread, which segments were removed, and what was left as it was.
 
     Raises
     ------
@@ -86,8 +88,10 @@ class SegmentedRecorder:
         backend: str | None = None,
         sync_interval: float = 1.0,
         options: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self._target = target
+        self._say = say or (lambda _: None)
         self._limit = limit
         self._backend, self._sync_interval, self._options = backend, sync_interval, options
         self._series = Series.of(target, backend)
@@ -99,7 +103,6 @@ class SegmentedRecorder:
             raise StorageError(f"{target}: {error.strerror}; choose a directory that you may write to") from None
         self._facts: dict[str, Any] = {}
         self._retention = Retention(self._series, keep) if keep is not None else None
-        self._lines: list[str] = []
         try:
             there, begun = self._series.segments(), self._series.begun()
             # One may have been open, and one just being closed, when the power went.
@@ -139,7 +142,9 @@ class SegmentedRecorder:
         self._frames += 1
         return self._current.put(frame, wait=wait)
 
-    keeps_samples = False
+    @property
+    def samples(self) -> None:
+        """Nowhere: sensors and sound are not cut into segments."""
 
     def miss(self, count: int) -> None:
         """Count frames that the camera lost after the last one: see `Recorder.miss`."""
@@ -216,7 +221,7 @@ class SegmentedRecorder:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         except (StorageError, OSError) as error:
-            self._lines.append(f"{path} was left as it is: {error}")
+            self._say(f"{path} was left as it is: {error}")
 
     def _tidy_regularly(self) -> None:
         while not self._end.is_set():
@@ -228,8 +233,8 @@ class SegmentedRecorder:
         if self._retention is not None:
             recorders = (self._current, self._old)
             in_use = {recorder.target for recorder in recorders if recorder is not None}
-            lines = self._retention.tidy({*in_use, self._newest})  # the newest may be being opened just now
-            self._lines += lines  # not in one statement: it would bring back what was taken while this was going on
+            for line in self._retention.tidy({*in_use, self._newest}):  # the newest may be being opened just now
+                self._say(line)
 
     # --------------------------------------------------------------------------------------------------- state and end
 
@@ -255,20 +260,12 @@ class SegmentedRecorder:
         self._facts = {**self._facts, **facts}
         self._current.describe(facts)
 
-    def take_lines(self) -> list[str]:
-        """What there is to tell."""
-        lines, self._lines = self._lines, []
-        return lines
-
     def status(self) -> Status:
         """How the recording stands, all segments together."""
-        done, recorders = self._done, [self._current, *([self._old] if self._old is not None else [])]
-        counts = dict(done)
-        for recorder in recorders:
-            status = recorder.status()
-            for name in counts:
-                counts[name] += getattr(status, name)
-        return Status(paused="", not_kept=0, **counts)
+        done, old = self._done, self._old
+        each = [recorder.status() for recorder in (self._current, old) if recorder is not None]
+        counts = {name: count + sum(getattr(status, name) for status in each) for name, count in done.items()}
+        return Status(**counts, queue_fill=each[0].queue_fill)  # of the segment that frames come into
 
     def summary(self) -> Summary:
         """What the recording came to so far, all segments together."""
@@ -312,48 +309,3 @@ class SegmentedRecorder:
     def _unlock(self) -> None:
         self._series.lock_path.unlink(missing_ok=True)
         os.close(self._lock)
-
-
-def open_recorder(
-    target: Path,
-    segment: str | None,
-    keep: Sequence[str],
-    *,
-    backend: str | None = None,
-    sync_interval: float = 1.0,
-    options: Mapping[str, Any] | None = None,
-    tracks: Sequence[SampleTrack] = (),
-    pictures: bool = True,
-    more_tracks: bool = False,
-) -> Recorder | SegmentedRecorder:
-    """The recorder for what was asked on the command line.
-
-    Raises
-    ------
-    UsageError, StorageError
-        What was asked makes no sense, or the target can't be recorded into.
-    """
-    if segment is None:
-        if keep:
-            raise UsageError(
-                "--keep removes whole segments, and there are none without --segment, such as --segment 1h"
-            )
-        return Recorder(
-            target,
-            backend=backend,
-            sync_interval=sync_interval,
-            options=options,
-            tracks=tracks,
-            pictures=pictures,
-            more_tracks=more_tracks,
-        )
-    if tracks:
-        raise UsageError("--segment: sensors and sound can't be cut into segments; leave it out, or them")
-    return SegmentedRecorder(
-        target,
-        Limit.parse(segment),
-        Keep.parse(keep) if keep else None,
-        backend=backend,
-        sync_interval=sync_interval,
-        options=options,
-    )

@@ -145,7 +145,7 @@ class Retention:
                     sessions = read_sessions(path)
                 else:
                     with open_recording(path) as recording:
-                        sessions = getattr(recording, "sessions", [])
+                        sessions = recording.sessions
                 anchors = sessions[-1].get("anchors", []) if sessions else []
                 self._trusted[path] = bool(anchors) and all(anchor.get("synchronised") for anchor in anchors)
             except (StorageError, AttributeError, TypeError):

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats.png.head import Head, read_head
-from storage.formats.png.reader import PngReader
+from storage.formats.contract import FramesAreFiles
+from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.names import natural_key, printable
 from storage.recording import Recording
-from storage.sessions import read_sessions
 from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import measured_rate
@@ -128,7 +127,7 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
         return Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins)
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
-        info = (_describe_directory if isinstance(recording, PngReader) else _describe_file)(recording, backend)
+        info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
     return replace(info, tracks=tracks, origins=origins)
 
 
@@ -204,8 +203,8 @@ def as_text(info: Info) -> str:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
-def _describe_directory(recording: Recording, backend: str) -> Info:
-    assert isinstance(recording, PngReader)
+def _describe_files(recording: Recording, backend: str) -> Info:
+    assert isinstance(recording, FramesAreFiles)
     shares: dict[str | None, Share] = {}
     sizes: Counter[str] = Counter()
     counts: Counter[str | None] = Counter()
@@ -213,7 +212,7 @@ def _describe_directory(recording: Recording, backend: str) -> Info:
     for index, label in enumerate(recording.labels):
         file = recording.file(index)
         try:
-            head = read_head(file)
+            head = recording.head(index)
         except StorageError:
             head = Head()
         share = shares.setdefault(label, Share())
@@ -225,7 +224,7 @@ def _describe_directory(recording: Recording, backend: str) -> Info:
         if head.timestamp_ns is not None:
             first, last = spans.get(head.session, (head.timestamp_ns, head.timestamp_ns))
             spans[head.session] = min(first, head.timestamp_ns), max(last, head.timestamp_ns)
-    facts = {session.get("id"): session for session in read_sessions(recording.path)}
+    facts = {session.get("id"): session for session in recording.sessions}
     order = [*(id for id in facts if id in counts), *(id for id in counts if id not in facts)]
     sessions = [_session(id, counts[id], spans.get(id), facts.get(id, {})) for id in order]
     return _info(recording.path, backend, shares, sizes, sessions)
@@ -240,8 +239,7 @@ def _describe_file(recording: Recording, backend: str) -> Info:
             sizes[recording.size] = len(times)
         except StorageError:
             sizes["unreadable"] = len(times)
-    # Formats that keep the facts of their sessions in the file give them as `sessions`.
-    known = [session for session in getattr(recording, "sessions", ()) if session.get("frames")]
+    known = [session for session in recording.sessions if session.get("frames")]
     sessions = []
     for facts in known or [{"id": None, "first_index": 0, "frames": len(times)}]:
         part = times[facts["first_index"] : facts["first_index"] + facts["frames"]]
@@ -323,7 +321,7 @@ def _lines(info: Info) -> Iterator[str]:
     if len(info.sessions) > MAX_SESSIONS:
         yield f"  … and {len(info.sessions) - MAX_SESSIONS} more sessions"
     unknown = sum(session.frames for session in info.sessions if not session.facts)
-    if unknown and info.backend == "png":
+    if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
     yield from _track_lines(info)
 

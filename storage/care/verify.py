@@ -1,37 +1,28 @@
-"""Whether every frame of a recording is whole: each file is read, walked chunk by chunk, and decoded.
+"""Whether every frame of a recording is whole: all that is kept of it is read and decoded (`Recording.check`).
 
-This is stricter than the usual libraries. Pillow loads a PNG without its end, on which Keras then fails in the middle
-of an epoch; so a frame counts as whole only if every reader takes it. What else a reader may stumble over is
-`storage.care.layout`'s business.
+What else a reader may stumble over is told by `storage.care.layout`.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-
-from isal import igzip_lib, isal_zlib
 
 from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
-from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, check_image, read_chunks
-from storage.formats.png.reader import PngReader
-from storage.formats.table import find_format, open_recording
+from storage.formats.contract import FramesAreFiles
+from storage.formats.table import find_repair, open_recording
 from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
 from storage.tracks.picture_tracks import several
 
-MAX_BYTES = 1_000_000_000  # a larger file is no picture
-FILES_A_TASK = 32
-PIECE_BYTES = 1 << 20
+FRAMES_A_TASK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +80,12 @@ def _broken_in(
     for reasons in _reasons(recording, threads or os.cpu_count() or 1):
         for reason in reasons:
             if reason is not None:
-                file = recording.file(done) if isinstance(recording, PngReader) else recording.path
+                file = recording.file(done) if isinstance(recording, FramesAreFiles) else recording.path
                 yield Broken(done, file, reason)
             done += 1
         if progress is not None:
             progress(done, total)
-    tracks = getattr(recording, "tracks", ())
+    tracks = recording.tracks
     for number, samples in enumerate(tracks, total):
         try:
             for _ in samples.blocks():
@@ -149,7 +140,7 @@ def interruption(path: Path) -> str | None:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a recording that a crash has cut off, if its format's module has a way to (``repair``).
+    """Complete a recording that a crash has cut off, if its format has a way to.
 
     Returns
     -------
@@ -163,9 +154,9 @@ def repair(path: Path) -> str | None:
     """
     if not path.exists():
         return None  # whoever reads it says so
-    mend: Callable[[Path], str | None] | None = getattr(import_module(find_format(path).module), "repair", None)
+    repair_format = find_repair(path)
     try:
-        return None if mend is None else mend(path)
+        return None if repair_format is None else repair_format(path)
     except BusyError:
         return BUSY
 
@@ -205,102 +196,16 @@ def check_quarantine(data_dir: Path, directory: Path) -> None:
 
 def _reasons(recording: Recording, threads: int) -> Iterator[list[str | None]]:
     """For each frame, in order and some at a time, why it is broken; None if it is not."""
-    if not isinstance(recording, PngReader):
-        for index in range(len(recording)):
-            yield [_why_unreadable(recording, index)]
-        return
-    files = [recording.file(index) for index in range(len(recording))]
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = (files[at : at + FILES_A_TASK] for at in range(0, len(files), FILES_A_TASK))
-        yield from pool.map(lambda task: [_why_broken(file) for file in task], tasks)
+    numbers = range(len(recording))
+    with ThreadPoolExecutor(threads if recording.independent else 1) as pool:
+        tasks = (numbers[at : at + FRAMES_A_TASK] for at in numbers[::FRAMES_A_TASK])
+        yield from pool.map(lambda task: [_why_broken(recording, index) for index in task], tasks)
 
 
-def _why_unreadable(recording: Recording, index: int) -> str | None:
+def _why_broken(recording: Recording, index: int) -> str | None:
     try:
         recording.check(index)
     except StorageError as error:
-        return str(error).removeprefix(f"{recording.path}: ")
-    return None
-
-
-def _why_broken(file: Path) -> str | None:
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            return "is too large for a picture"
-        return fault(file.read_bytes())
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-
-
-# ---------------------------------------------------------------------------------------------------------- one picture
-
-
-def fault(data: bytes) -> str | None:
-    """Why the bytes of a file are no whole picture; None if they are."""
-    if not data:
-        return "is empty"
-    if not data.startswith(SIGNATURE):
-        return _fault_for_pillow(data) if any(data) else "holds nothing but zeros"
-    try:
-        chunks = list(read_chunks(data))
-    except ValueError as error:
-        return str(error)
-    return _fault_of_png(data, chunks)
-
-
-def _fault_of_png(data: bytes, chunks: Sequence[tuple[bytes, memoryview]]) -> str | None:
-    kinds = [kind for kind, _ in chunks]
-    if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or len(chunks[0][1]) != 13 or b"IDAT" not in kinds:
-        return "has no header or no pixels"
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", chunks[0][1])
-    if not 0 < width * height <= MAX_PIXELS:
-        return f"claims {width}x{height} pixels"
-    if depth not in (8, 16) or colour not in CHANNELS or interlace:
-        return _fault_for_pillow(data)
-    row = 1 + width * CHANNELS[colour] * depth // 8
-    return _fault_of_rows([body for kind, body in chunks if kind == b"IDAT"], row, height)
-
-
-CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-"""Numbers a pixel, by the colour type of a PNG without a palette."""
-
-
-def _fault_of_rows(deflated: Sequence[memoryview], row: int, height: int) -> str | None:
-    """Decode the pixels of a PNG, as far as that can fail; a row is a filter's number and its pixels, `row` bytes."""
-    inflate = isal_zlib.decompressobj()
-    done = 0
-    try:
-        for piece in _inflated(inflate, deflated):
-            if piece[-done % row :: row].translate(None, b"\0\1\2\3\4"):
-                return "has a row with an unknown filter"
-            done += len(piece)
-            if done > height * row:
-                break
-    except igzip_lib.IsalError as error:  # type: ignore[misc]  # isal has no types
-        return f"has pixels that can't be decompressed ({error})"
-    if done != height * row or not inflate.eof:
-        more = " and more" if done >= height * row else ""
-        return f"has pixels for {min(done // row, height)} of its {height} rows{more}"
-    return None
-
-
-def _inflated(inflate: isal_zlib.Decompress, deflated: Sequence[memoryview]) -> Iterator[bytes]:
-    """What is deflated in several chunks, a little at a time: a small file may be a thousand times as large."""
-    for chunk in deflated:
-        rest: bytes | memoryview = chunk
-        while not inflate.eof:
-            piece = inflate.decompress(rest, PIECE_BYTES)
-            yield piece
-            rest = inflate.unconsumed_tail
-            if not rest and len(piece) < PIECE_BYTES:
-                break
-
-
-def _fault_for_pillow(data: bytes) -> str | None:
-    try:
-        check_image(data)
-    except ValueError as error:
-        return str(error)
-    except Exception as error:  # what strangers' files make an image library raise, nobody can foresee
-        return f"not a whole picture ({type(error).__name__}: {error})"
+        file = recording.file(index) if isinstance(recording, FramesAreFiles) else recording.path
+        return str(error).removeprefix(f"{file}: ")
     return None

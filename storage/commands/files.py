@@ -36,7 +36,9 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
     some = parser.add_mutually_exclusive_group()
     some.add_argument("--every", metavar="N", type=count, help="only every N-th frame")
     some.add_argument("--fps", metavar="N", type=positive, help="only N frames a second, by their own times")
-    parser.add_argument("--from", dest="start", metavar="S", type=not_negative, help="from S seconds on")
+    parser.add_argument(
+        "--from", dest="start", metavar="S", type=not_negative, help="from S seconds on, as a player shows them"
+    )
     parser.add_argument("--to", dest="end", metavar="S", type=positive, help="up to S seconds")
     parser.add_argument("--labelled", action="store_true", help="only frames that have a class")
 
@@ -113,7 +115,7 @@ def _sample_tracks(source: Path) -> list[str]:
     from storage.formats.table import open_recording
 
     with open_recording(source) as recording:
-        return [track.name for track in getattr(recording, "tracks", ())]
+        return [track.name for track in recording.tracks]
 
 
 # ------------------------------------------------------------------------------------------------------------- features

@@ -13,7 +13,8 @@ LABELS = """\
 Show the labels of a recording as intervals, write them to a file, or take them from one.
 
 Files are .srt, .vtt and .ass (subtitles), .csv (start,end,class in seconds), and .txt and .tsv as Audacity
-writes label tracks; tables that ELAN exports are read too. Times count from the first frame on.
+writes label tracks; tables that ELAN exports are read too. Times are those that a player
+shows; where a recording is no video, they count from the first frame on.
 Frames without a label get the imported one; --replace first takes all labels away. The labels of a data
 directory wait for python -m classify, which shows them and sorts the frames with S.
 """

@@ -1,6 +1,6 @@
 """A recording of any format, or any video, into one of another format: frames, times, labels and what else was known.
 
-The new one appears under its name when it is complete. PNG files are `storage.convert.extract`'s business; they appear
+The new one appears under its name when it is complete. PNG files are written by `storage.convert.extract`: they appear
 as they come, and an interrupted conversion into them goes on.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,15 @@ from storage.convert.extract import extract
 from storage.convert.transfer import Progress, stretches, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
-from storage.formats.movie.reader import MovieReader
+from storage.formats.contract import BringsSound, Writer
 from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
-from storage.formats.png.head import read_head
-from storage.formats.png.reader import PngReader
-from storage.formats.table import Writer, find_format, open_recording, open_writer
-from storage.formats.video.writer import VideoWriter
+from storage.formats.table import all_formats, find_format, label_writer, open_recording, open_writer
 from storage.labels.classes import keep_classes, recorded_classes
-from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import write_table
+from storage.labels.current import keep_waiting, labels_as_they_stand
+from storage.labels.journal import LabelJournal, journal_path, write_table
 from storage.recording import Recording, elapsed_ns
+
+MOVIE_OPTIONS = ("crf",)
 
 
 def convert(
@@ -75,11 +73,13 @@ def convert(
     row = find_format(target)
     movie = target.suffix.lower() in SUFFIXES
     if not movie and target.suffix.lower() in row.also_reads:
-        raise OptionError(f"{target}: videos are written as .mkv, .mp4 and .mov")
-    if (codec is not None and (movie or row.name != "video")) or (crf is not None and row.name != "video"):
-        raise OptionError(f"{target}: --codec is for .mkv, --crf for .mkv, .mp4 and .mov")
-    if weights is not None and row.name != "features":
-        raise OptionError(f"{target}: --weights is for .features.h5")
+        raise OptionError(f"{target}: videos are written as {row.suffix}, .mp4 and .mov")
+    options = {"codec": codec, "crf": crf, "weights": weights}
+    for name, value in options.items():
+        if value is not None and name not in (MOVIE_OPTIONS if movie else row.options):
+            having = [other.suffix for other in all_formats() if name in other.options]
+            having += SUFFIXES if name in MOVIE_OPTIONS else ()
+            raise OptionError(f"{target}: --{name} is for {', '.join(having)}")
     if not row.suffix:
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
         return done.written + done.present
@@ -88,21 +88,19 @@ def convert(
         job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
         if movie:
             damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
-        elif row.name == "video":
-            damaged = _write_recording(job, lambda: VideoWriter(temporary, codec=codec, crf=crf), labels_go_along=True)
         else:
             damaged = _write_recording(
-                job, lambda: open_writer(temporary, options={"weights": weights}), labels_go_along=False
+                job, lambda: open_writer(temporary, options=options), labels_go_along=row.takes_labels
             )
         labels = [label for index, label in enumerate(job.labels) if index not in damaged]
         if not labels:
             raise StorageError(f"{source}: none of its pictures can be decoded")
         if any(label is not None for label in labels):
+            keep_classes(target, classes)
             if movie:
                 write_table(target, labels)
-            elif row.name != "video":
-                row.load("write_labels")(temporary, labels, classes.directories)
-            keep_classes(target, classes)
+            elif not row.takes_labels:
+                _label(temporary, target, labels, classes.directories)
         return len(labels)
 
 
@@ -143,10 +141,19 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
     return damaged
 
 
+def _label(made: Path, target: Path, labels: Sequence[str | None], classes: Sequence[str]) -> None:
+    """Give a new recording its labels: into its file, or into the journal of the name that it will have."""
+    if (write := label_writer(made)) is not None:
+        write(labels, classes)
+        return
+    with open_recording(made) as recording, LabelJournal(journal_path(target)) as journal:
+        keep_waiting(target, recording.names, journal, recording.labels, labels)
+
+
 def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]:
     own = job.recording.timestamps_ns
-    with_sound = job.recording if isinstance(job.recording, MovieReader) and fps is None else None
-    sound = (with_sound.path, with_sound.begin_ns) if with_sound is not None else None
+    begin_ns = job.recording.begin_ns if isinstance(job.recording, BringsSound) and fps is None else None
+    sound = (job.recording.path, begin_ns) if begin_ns is not None else None
     writer = MovieWriter(path, crf=crf, fps=fps, sound=sound)
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
@@ -164,8 +171,4 @@ def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
         return [round(n / fps * 1e9) for n in range(len(recording))]
     if not recording.has_times:
         raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
-    if isinstance(recording, PngReader) and read_head(recording.file(0)).timestamp_ns is None:
-        own = recording.timestamps_ns  # when the files were changed
-        if any(after <= before for before, after in pairwise(own)):
-            raise StorageError(f"{recording.path}: its pictures have no times; give --fps")
     return None

@@ -20,7 +20,7 @@ from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
-from storage.recording import Recording, elapsed_ns
+from storage.recording import Recording
 from storage.sessions import read_sessions
 
 GOES_ON = "what is written is whole, the same command goes on"
@@ -135,7 +135,7 @@ def _choose(
     """The numbers of the frames that `extract` takes; see there. Of each frame `wanted` says whether it may be one."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
-        times = elapsed_ns(recording.timestamps_ns)
+        times = recording.shown_ns
         begin, stop = (start or 0.0) * 1e9, float("inf") if end is None else end * 1e9
         indices = [index for index in indices if begin <= times[index] < stop]
         if fps is not None:

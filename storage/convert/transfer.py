@@ -13,18 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats.png.head import read_head
-from storage.formats.png.reader import PngReader
-from storage.formats.table import Writer
+from storage.formats.contract import FramesAreFiles, FrameWriter
 from storage.frame import Frame
 from storage.recording import Recording
-from storage.sessions import read_sessions
-
-if TYPE_CHECKING:
-    from storage.formats.movie.writer import MovieWriter
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +44,7 @@ class Stretch:
 def transfer(
     recording: Recording,
     indices: Sequence[int],
-    writer: Writer[Any] | MovieWriter,
+    writer: FrameWriter[Any],
     *,
     labels: Sequence[str | None] | None = None,
     timestamps_ns: Sequence[int] | None = None,
@@ -67,7 +61,7 @@ def transfer(
     recording : Recording
     indices : sequence of int
         Which frames. They keep their numbers.
-    writer : Writer or MovieWriter
+    writer : FrameWriter
     labels : sequence, optional
         The class of each frame of the recording, for a writer that takes labels with the frames.
     timestamps_ns : sequence of int, optional
@@ -115,7 +109,7 @@ def transfer(
     size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
     threads = threads or os.cpu_count() or 1
     encoded: Iterable[Any]
-    if getattr(recording, "independent", True):
+    if recording.independent:
         encoded = in_order(read_and_encode, indices, threads)
     else:
         encoded = in_order(encode, map(read, indices), threads)
@@ -172,10 +166,10 @@ def stretches(recording: Recording, *, other_times: bool = False) -> list[Stretc
     With `other_times` the frames get times that are not their own: then what is known of these is left out.
     """
     left_out = OF_THE_OTHER_FILE + (OF_THE_OTHER_TIMES if other_times else ())
-    if isinstance(recording, PngReader):
+    if isinstance(recording, FramesAreFiles):
         known: dict[str | None, Mapping[str, Any]] = {None: {}}
-        known |= {str(session.get("id")): session for session in read_sessions(recording.path)}
-        ids = (read_head(recording.file(index)).session for index in range(len(recording)))
+        known |= {str(session.get("id")): session for session in recording.sessions}
+        ids = (recording.head(index).session for index in range(len(recording)))
         found = _runs([known.get(id, known[None]) for id in ids])
     else:
         found = _sessions_of_a_file(recording)
@@ -188,7 +182,7 @@ def stretches(recording: Recording, *, other_times: bool = False) -> list[Stretc
 
 
 def _sessions_of_a_file(recording: Recording) -> list[Stretch]:
-    sessions: list[dict[str, Any]] = getattr(recording, "sessions", [])
+    sessions = recording.sessions
     begins = [int(session.get("first_index") or 0) for session in sessions]
     if begins[:1] != [0] or begins != sorted(begins):
         return [Stretch(range(len(recording)), sessions[0] if len(sessions) == 1 else {})]

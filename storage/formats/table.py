@@ -1,80 +1,40 @@
-"""The table of formats: what a recording can be kept as, and where its writer and reader live.
+"""The table of formats: what a recording can be kept as, what each format can do, and where its parts live.
 
-To add a format, write one module with a Writer and a Reader and add its row here. Other distributions add theirs
-through the entry-point group ``storage.formats``: each entry is a `Format`. Nothing is imported before it is used.
+To add a format, write a Writer and a reader as `storage.formats.contract` asks for and add a row here. Other
+distributions add theirs through the entry-point group ``storage.formats``: each entry is a `Format`. Parts are named as
+``module:name``; nothing is imported before it is used.
 """
 
 from __future__ import annotations
 
-import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import OptionError, StorageError
-from storage.frame import Frame
 from storage.recording import Recording
 
 if TYPE_CHECKING:
+    from storage.formats import contract
+    from storage.formats.contract import FrameWriter, Repair, WriteLabels, Writer
+    from storage.formats.features import recording as features
+    from storage.formats.hdf5 import writer as hdf5
+    from storage.formats.movie.reader import MovieReader
+    from storage.formats.movie.writer import MovieWriter
+    from storage.formats.png.reader import PngReader
+    from storage.formats.png.writer import PngWriter
+    from storage.formats.video import file as video_file
+    from storage.formats.video import writer as video
     from storage.tracks.sample_track import SampleTrack
-
-Encoded = TypeVar("Encoded")
-
-
-class Writer(Protocol[Encoded]):
-    """A recording being made.
-
-    The work is split so that it can run in parallel: `encode` does all that costs processor time and changes nothing,
-    so several threads call it at once; `append` puts the finished bytes where they belong, in order, from one thread.
-    `sync` may run in a third thread while frames are appended. The constructor takes the target's path, and refuses a
-    target that another writer holds.
-    """
-
-    @property
-    def next_index(self) -> int:
-        """The index that the next recording's first frame gets: 0, or what follows the frames that are there."""
-
-    @property
-    def bytes_written(self) -> int:
-        """Bytes appended so far by this writer."""
-
-    @property
-    def held(self) -> tuple[Path, int]:
-        """What is recorded into, a file or a directory: its path, and the descriptor under which it is open and locked.
-
-        The recording ends when the path leads to something else (`storage.durable.files.check_in_place`).
-        """
-
-    def describe(self, facts: Mapping[str, Any]) -> None:
-        """Add facts about the recording (camera, counts …), JSON-serialisable; stored by `close` at the latest."""
-
-    def encode(self, frame: Frame, label: str | None = None) -> Encoded:
-        """Turn a frame into what `append` takes. Pure; safe to call from several threads at once.
-
-        `label` is the frame's class, if it is known already. A format that keeps labels apart from the frames takes
-        none here; its module has ``write_labels(path, labels, classes)``: the class of each frame, and all classes
-        in the order of their numbers, if it numbers them.
-        """
-
-    def append(self, encoded: Encoded) -> None:
-        """Take the next frame, in order. Raises OSError when the disk is full; the writer stays usable for `sync`."""
-
-    def sync(self) -> int:
-        """Return the number of frames that now survive a power cut: all appended before the call, at least."""
-
-    def close(self) -> int:
-        """Sync, store the facts and let go of the target; returns what `sync` does.
-
-        A recording without frames leaves nothing behind. May be called again.
-        """
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row of the table.
+    """A row of the table. All parts are named as ``module:name``.
 
     Attributes
     ----------
@@ -82,59 +42,78 @@ class Format:
         What ``--backend`` calls it.
     suffix : str
         The end of a target's name that stands for it; empty for a directory.
-    module, writer, reader : str
-        Where its classes are; the reader may be a function, and in another module: ``module:function``.
+    writer : str
+        A class that is a `storage.formats.contract.Writer`.
+    reader : str
+        A class derived from `Recording`, or a function that returns one: it takes the path.
+    write_labels : str
+        A `storage.formats.contract.WriteLabels`; empty if labels stay beside the recording.
+    repair : str
+        A `storage.formats.contract.Repair`; empty if opening a writer is all that it takes.
     also_reads : tuple of str
         Other suffixes, of files that its reader opens and its writer does not make.
     options : tuple of str
         The keyword arguments that its writer takes, called so on the command line too.
-    keeps_pictures, keeps_samples : bool
-        Whether frames come back as pictures; whether sensors and sound go in as well.
+    takes_pictures, keeps_pictures, keeps_samples : bool
+        Whether frames go in; whether they come back as pictures; whether sensors and sound go in as well
+        (`storage.formats.contract.KeepsSamples`).
+    takes_labels : bool
+        Whether `Writer.encode` keeps the label that a frame has when it is recorded.
     reads_tracks : bool
-        Whether there may be several tracks of pictures: its reader takes which one as `track`.
+        Whether there may be several tracks of pictures: its reader takes which one as its second argument.
     """
 
     name: str
     suffix: str
-    module: str
     writer: str
     reader: str
+    write_labels: str = ""
+    repair: str = ""
     also_reads: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    takes_pictures: bool = True
     keeps_pictures: bool = True
     keeps_samples: bool = False
+    takes_labels: bool = False
     reads_tracks: bool = False
-
-    def load(self, class_name: str) -> Any:
-        module, _, name = class_name.rpartition(":")
-        return getattr(importlib.import_module(module or self.module), name)
 
 
 MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
     *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
 )
-VIDEO = ("storage.formats.video.writer", "VideoWriter", "open_video")
+VIDEO = Format(
+    *("video", ".mkv", "storage.formats.video.writer:VideoWriter", "storage.formats.video.reader:open_video"),
+    write_labels="storage.formats.video.writer:write_labels",
+    repair="storage.formats.video.file:repair",
+    also_reads=MOVIES,
+    options=("codec", "crf"),
+    keeps_samples=True,
+    takes_labels=True,
+    reads_tracks=True,
+)
 FORMATS = (
-    Format("png", "", "storage.formats.png.writer", "PngWriter", "storage.formats.png.reader:PngReader"),
+    # A label of a frame that is a file is its place, which a person gives it: there `takes_labels` is False.
+    Format("png", "", "storage.formats.png.writer:PngWriter", "storage.formats.png.reader:PngReader"),
     Format(
-        *("hdf5", ".h5", "storage.formats.hdf5.writer", "Hdf5Writer", "Hdf5Reader"),
+        *("hdf5", ".h5", "storage.formats.hdf5.writer:Hdf5Writer", "storage.formats.hdf5.reader:Hdf5Reader"),
+        write_labels="storage.formats.hdf5.writer:write_labels",
+        repair="storage.formats.hdf5.writer:repair",
         options=("compression",),
         reads_tracks=True,
     ),
     Format(
-        *("features", ".features.h5", "storage.formats.features.recording", "FeaturesWriter", "FeaturesReader"),
+        name="features",
+        suffix=".features.h5",
+        writer="storage.formats.features.recording:FeaturesWriter",
+        reader="storage.formats.features.recording:FeaturesReader",
+        write_labels="storage.formats.features.recording:write_labels",
+        repair="storage.formats.features.recording:repair",
         options=("weights",),
         keeps_pictures=False,
     ),
-    Format(
-        *("video", ".mkv", *VIDEO),
-        also_reads=MOVIES,
-        options=("codec", "crf"),
-        keeps_samples=True,
-        reads_tracks=True,
-    ),
-    Format("sound", ".mka", *VIDEO, keeps_pictures=False, keeps_samples=True, reads_tracks=True),
+    VIDEO,
+    replace(VIDEO, name="sound", suffix=".mka", also_reads=(), options=(), takes_pictures=False, keeps_pictures=False),
 )
 
 
@@ -147,6 +126,8 @@ def all_formats() -> list[Format]:
 
 def find_format(path: Path, name: str | None = None) -> Format:
     """The format called `name`; without a name, the one that the path's suffix stands for.
+
+    What follows the last dot is a suffix if it is a word: ``day1.mkvv`` is refused. ``2026.11.27`` names a directory.
 
     Raises
     ------
@@ -162,7 +143,7 @@ def find_format(path: Path, name: str | None = None) -> Format:
     if path.is_dir():
         return next(row for row in formats if not row.suffix)
     for row in sorted(formats, key=lambda row: -len(row.suffix)):
-        if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not path.suffix):
+        if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not _has_suffix(path)):
             return row
     known = ", ".join(row.suffix for row in formats if row.suffix)
     if path.is_file():
@@ -171,10 +152,16 @@ def find_format(path: Path, name: str | None = None) -> Format:
             f"python -m pi_capture day1 -1 --camera {quote(f'file:{path}')}"
         )
     raise StorageError(
-        f"{path}: no format is known for {path.suffix!r}; use a directory name"
-        + (f" or one of {known}" if known else "")
-        + ", or give --backend"
+        f"{path}: no format is known for {path.suffix!r}; use one of {known}, or the name of a directory "
+        "(--backend png makes one of this name)"
     )
+
+
+SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
+
+
+def _has_suffix(path: Path) -> bool:
+    return bool(path.suffix) and (path.is_file() or SUFFIX.fullmatch(path.suffix) is not None)
 
 
 def open_writer(
@@ -218,14 +205,15 @@ def open_writer(
         better = path.with_suffix(row.suffix)
         raise OptionError(f"{path}: a crash would leave this unreadable; record to {better}, and convert that")
     if (tracks or not pictures) and not row.keeps_samples:
-        better = path.with_suffix(".mkv")
+        better = path.with_name(path.name.removesuffix(row.suffix) + format_with_samples().suffix)
         raise OptionError(f"{path}: sensors and sound go into a Matroska file; record to {better}")
-    if pictures and row.name == "sound":
-        raise OptionError(f"{path} has no room for pictures: record to {path.with_suffix('.mkv')}")
+    if pictures and not row.takes_pictures:
+        better = path.with_suffix(format_with_samples().suffix)
+        raise OptionError(f"{path} has no room for pictures: record to {better}")
     if row.keeps_samples:
         given.update(tracks=tracks, pictures=pictures, more_tracks=more_tracks)
-    writer: Writer[Any] = row.load(row.writer)(path, **given)
-    return writer
+    make: Callable[..., Writer[Any]] = _load(row.writer)
+    return make(path, **given)
 
 
 def complete(path: Path) -> None:
@@ -236,12 +224,10 @@ def complete(path: Path) -> None:
     StorageError
         There is none, it is being recorded into, or it is damaged.
     """
-    row = find_format(path)
-    mend = getattr(importlib.import_module(row.module), "repair", None)
-    if mend is not None:
-        mend(path)
+    if repairing := find_repair(path):
+        repairing(path)
     else:
-        row.load(row.writer)(path).close()
+        open_writer(path).close()
 
 
 def open_recording(path: Path | str, backend: str | None = None, *, track: str | int | None = None) -> Recording:
@@ -267,21 +253,58 @@ def open_recording(path: Path | str, backend: str | None = None, *, track: str |
     row = find_format(path, backend)
     if track is not None and not row.reads_tracks:
         raise StorageError(f"{path} has no tracks to choose from: {row.name} keeps one sequence of frames")
-    recording: Recording = row.load(row.reader)(path) if track is None else row.load(row.reader)(path, track)
-    return recording
+    read: Callable[..., Recording] = _load(row.reader)
+    return read(path) if track is None else read(path, track)
 
 
-WriteLabels = Callable[[Sequence[str | None], Sequence[str]], None]
+def find_repair(path: Path) -> Repair | None:
+    """How a recording that a crash has cut off is completed; None if its format needs no repair."""
+    row = find_format(path)
+    repair: Repair | None = _load(row.repair) if row.repair else None
+    return repair
 
 
-def label_writer(path: Path, of_track: str = "") -> WriteLabels | None:
+def label_writer(path: Path, of_track: str = "") -> Callable[[Sequence[str | None], Sequence[str]], None] | None:
     """How a recording that is one file takes the class of each frame; None if its format has no way to, as a directory.
 
     It is given the label of each frame and the classes in their order.
-    `of_track` is `Recording.of_track`. For Raises, see the function ``write_labels`` in the format's module.
+    `of_track` is `Recording.of_track`. For Raises, see `storage.formats.contract.WriteLabels`.
     """
     row = find_format(path)
-    write = getattr(importlib.import_module(row.module), "write_labels", None)
-    if write is None:
+    if not row.write_labels:
         return None
+    write: WriteLabels = _load(row.write_labels)
     return partial(write, path, of_track=of_track) if of_track else partial(write, path)
+
+
+def format_with_samples() -> Format:
+    """The format that sensors and sound are recorded in, with pictures."""
+    return next(row for row in all_formats() if row.keeps_samples and row.takes_pictures)
+
+
+def _load(part: str) -> Any:
+    """Import what a row names."""
+    from pkgutil import resolve_name
+
+    return resolve_name(part)
+
+
+if TYPE_CHECKING:
+
+    def _writers(
+        png: PngWriter, rows: hdf5.Hdf5Writer, numbers: features.FeaturesWriter, film: video.VideoWriter
+    ) -> list[Writer[Any]]:
+        """Let mypy hold each writer against the contract; below, each ability."""
+        return [png, rows, numbers, film]
+
+    def _movie_writer(movie: MovieWriter) -> FrameWriter[Any]:
+        return movie
+
+    _write_labels: list[WriteLabels] = [hdf5.write_labels, features.write_labels, video.write_labels]
+    _repair: list[Repair] = [hdf5.repair, features.repair, video_file.repair]
+    _keeps_samples: type[contract.KeepsSamples] = video.VideoWriter
+    _takes_packets: type[contract.TakesPackets] = video.VideoWriter
+    _may_be_lossy: type[contract.MayBeLossy] = video.VideoWriter
+    _frames_are_files: type[contract.FramesAreFiles] = PngReader
+    _keeps_features: type[contract.KeepsFeatures] = features.FeaturesReader
+    _brings_sound: type[contract.BringsSound] = MovieReader

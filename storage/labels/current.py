@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.formats.png.reader import PngReader
-from storage.labels.classes import known_classes, renumbered
+from storage.labels.classes import DEFAULT, known_classes, renumbered
 from storage.labels.journal import (
+    MAX_LABEL,
+    Classes,
     Entry,
     LabelJournal,
     Labelled,
@@ -16,13 +17,9 @@ from storage.labels.journal import (
     Undone,
     from_runs,
     journal_path,
+    to_runs,
 )
 from storage.recording import Recording
-
-
-def frame_names(recording: Recording) -> list[str]:
-    """What the label journal calls the frames of a recording."""
-    return recording.names if isinstance(recording, PngReader) else [f"{n:08d}" for n in range(len(recording))]
 
 
 def labels_as_they_stand(recording: Recording) -> list[str | None]:
@@ -62,7 +59,7 @@ def replay(recording: Recording, entries: Iterable[Entry]) -> list[str | None]:
     entries = list(entries)
     known = known_classes(entries)
     labels = list(recording.labels)
-    positions = {name: position for position, name in enumerate(frame_names(recording))} if waiting(entries) else {}
+    positions = {name: position for position, name in enumerate(recording.names)} if waiting(entries) else {}
     done: list[list[Change]] = []
     undone: list[list[Change]] = []
     for entry in renumbered(entries, known):
@@ -93,3 +90,43 @@ def replay(recording: Recording, entries: Iterable[Entry]) -> list[str | None]:
 
 Change = tuple[int, str | None, str | None]
 """A frame by its place, its label before and after."""
+
+
+def keep_waiting(
+    path: Path,
+    names: Sequence[str],
+    journal: LabelJournal,
+    before: Sequence[str | None],
+    wanted: Sequence[str | None],
+) -> None:
+    """Add what changes to the label journal, as one thing that a person did.
+
+    `names` are `Recording.names`. Raises `StorageError` if there are more classes than keys for them.
+    """
+    given: dict[str | None, list[str]] = {}
+    for name, old, new in zip(names, before, wanted, strict=True):
+        if old != new:
+            given.setdefault(new, []).append(name)
+    if not given:
+        return
+    classes = _classes_with(path, journal, [label for label in given if label is not None])
+    numbers = {directory: number for number, directory in enumerate(classes.directories)}
+    entries: list[Entry] = [] if classes in journal.entries[-1:] else [classes]
+    for count, (label, frames) in enumerate(given.items()):
+        entries.append(Labelled(to_runs(frames), None if label is None else numbers[label], joined=count > 0))
+    journal.append(*entries)
+    journal.sync()
+
+
+def _classes_with(path: Path, journal: LabelJournal, labels: Sequence[str]) -> Classes:
+    """The classes of the journal, and after them those that it lacks."""
+    classes = known_classes(journal.entries)
+    if not classes.names and set(labels) <= set(DEFAULT.directories):
+        classes = DEFAULT
+    more = tuple(label for label in labels if label not in classes.directories)
+    if len(classes.directories) + len(more) > MAX_LABEL + 1:
+        raise StorageError(
+            f"{path}: there would be {len(classes.directories) + len(more)} classes, and python -m classify has keys "
+            f"for {MAX_LABEL + 1}; nothing was changed"
+        )
+    return Classes((*classes.names, *more), (*classes.directories, *more))

@@ -1,7 +1,7 @@
 """Labels of a recording to a file of intervals and from one (`storage.labels.intervals`): exported, imported, kept.
 
-Times count from the recording's first frame on. A frame belongs to the interval in which it was taken: from its start
-on, up to its end and not with it.
+Times are the recording's own (`storage.recording.Recording.shown_ns`), as a player shows them. A frame belongs to the
+interval in which it was taken: from its start on, up to its end and not with it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from storage.durable.files import rename_new, sync_directory, write_new
 from storage.errors import StorageError
 from storage.formats.table import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
-from storage.labels.current import frame_names, labels_as_they_stand, replay
+from storage.labels.current import keep_waiting, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
-from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
+from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import adopt
 from storage.names import check_class_name
-from storage.recording import elapsed_ns
 
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
@@ -106,7 +105,7 @@ def _times_and_names(path: Path, track: str | int | None) -> tuple[list[int], li
     with open_recording(path, track=track) as recording:
         classes = recorded_classes(recording)
         names: dict[str | None, str] = dict(zip(classes.directories, classes.names, strict=True))
-        return elapsed_ns(recording.timestamps_ns), [names.get(label) for label in labels_as_they_stand(recording)]
+        return list(recording.shown_ns), [names.get(label) for label in labels_as_they_stand(recording)]
 
 
 def import_labels(path: Path, source: Path, *, replace: bool = False, track: str | int | None = None) -> Imported:
@@ -138,7 +137,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             of_track = recording.of_track
     with LabelJournal(journal_path(path, of_track)) as journal:
         with open_recording(path, track=track) as recording:
-            times, names = elapsed_ns(recording.timestamps_ns), frame_names(recording)
+            times, names = list(recording.shown_ns), recording.names
             before, in_file = replay(recording, journal.entries), list(recording.labels)
             in_order = recording.class_names
         try:
@@ -154,7 +153,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
         changed = sum(new != old for new, old in zip(wanted, before, strict=True))
         write = label_writer(path, of_track)
         if write is None:
-            _keep_waiting(path, names, journal, before, wanted)
+            keep_waiting(path, names, journal, before, wanted)
         elif changed or wanted != in_file:  # those that waited in the journal, as live labels do, go in too
             found = (label for label in wanted if label is not None)
             write(wanted, list(dict.fromkeys([*(in_order if any(in_file) else ()), *known.directories, *found])))
@@ -263,43 +262,6 @@ def _directories(source: Path, names: Sequence[str | None], known: Classes) -> l
         here = known.names[known.directories.index(name)]
         raise StorageError(f"{source} has class {name!r}, which is called {here!r} here; write that in the file")
     return [None if name is None else called.get(name, name) for name in names]
-
-
-def _keep_waiting(
-    path: Path,
-    names: Sequence[str],
-    journal: LabelJournal,
-    before: Sequence[str | None],
-    wanted: Sequence[str | None],
-) -> None:
-    """Add what changes to the journal, as one thing that a person did."""
-    given: dict[str | None, list[str]] = {}
-    for name, old, new in zip(names, before, wanted, strict=True):
-        if old != new:
-            given.setdefault(new, []).append(name)
-    if not given:
-        return
-    classes = _classes_with(path, journal, [label for label in given if label is not None])
-    numbers = {directory: number for number, directory in enumerate(classes.directories)}
-    entries: list[Entry] = [] if classes in journal.entries[-1:] else [classes]
-    for count, (label, frames) in enumerate(given.items()):
-        entries.append(Labelled(to_runs(frames), None if label is None else numbers[label], joined=count > 0))
-    journal.append(*entries)
-    journal.sync()
-
-
-def _classes_with(path: Path, journal: LabelJournal, labels: Sequence[str]) -> Classes:
-    """The classes of the journal, and after them those that it lacks."""
-    classes = known_classes(journal.entries)
-    if not classes.names and set(labels) <= set(DEFAULT.directories):
-        classes = DEFAULT
-    more = tuple(label for label in labels if label not in classes.directories)
-    if len(classes.directories) + len(more) > MAX_LABEL + 1:
-        raise StorageError(
-            f"{path}: there would be {len(classes.directories) + len(more)} classes, and python -m classify has keys "
-            f"for {MAX_LABEL + 1}; nothing was changed"
-        )
-    return Classes((*classes.names, *more), (*classes.directories, *more))
 
 
 # ------------------------------------------------------------------------------------------------------------- the file

@@ -19,7 +19,7 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A label from `start_ns` up to `end_ns`, in nanoseconds from the first frame on; `line` is its place in a file."""
+    """A label from `start_ns` up to `end_ns`, in nanoseconds of the recording's time; `line` is its place in a file."""
 
     start_ns: int
     end_ns: int
@@ -47,7 +47,13 @@ class Notation:
 
 _CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,9})"
 _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
-MARKUP = re.compile(r"</?(?:[bius]|font|c|v|lang|ruby|rt)(?:[ .][^>]*)?>", re.IGNORECASE)
+MARKUP = re.compile(
+    r"</?(?:[bius]|font|c|v|lang|ruby|rt)(?:[ .][^>]*)?>"
+    r"|<[\d:.]+>"  # WebVTT: when the rest of a cue is shown
+    r"|\{\\[^}]*\}",  # SubRip, as SubStation Alpha: where a cue stands on the screen
+    re.IGNORECASE,
+)
+"""What a subtitle has beside its text."""
 _ASS_FIELDS = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
 
 
@@ -159,14 +165,32 @@ def _clock(time_ns: int, point: str, digits: int = 3) -> str:
 OUR_HEADER = ["start", "end", "class"]
 _CLOCK_CELL = re.compile(_CLOCK)
 _NUMBER_CELL = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)")
-_LABEL_COLUMNS = ("class", "label", "annotation", "text", "value", "name")
-_BEGIN, _END = ("begin", "start", "from", "onset"), ("end", "to", "stop", "offset")
+_LABEL_COLUMNS = ("class", "label", "annotation", "text", "value", "name", "behavior", "behaviour")
+_UNITS_NS = {
+    "s": SECOND_NS, "sec": SECOND_NS, "secs": SECOND_NS, "second": SECOND_NS, "seconds": SECOND_NS,
+    "ss.msec": SECOND_NS, "ss.ms": SECOND_NS, "hh:mm:ss.ms": SECOND_NS, "hh:mm:ss.msec": SECOND_NS,
+    "hh:mm:ss": SECOND_NS, "hh:mm:ss.sss": SECOND_NS, "min": 60 * SECOND_NS, "mins": 60 * SECOND_NS,
+    "minute": 60 * SECOND_NS, "minutes": 60 * SECOND_NS, "ms": 1_000_000, "msec": 1_000_000, "msecs": 1_000_000,
+    "millisecond": 1_000_000, "milliseconds": 1_000_000, "us": 1000, "µs": 1000, "ns": 1, "": SECOND_NS,
+}  # fmt: skip
+_TIME_COLUMN = re.compile(
+    r"(?:(?P<begin>begin|start|from|onset)|(?P<end>end|to|stop|offset)|(?P<lasting>duration))"
+    rf"(?:[ _]?time)?[ :_-]*[\[(]?(?P<unit>{'|'.join(map(re.escape, _UNITS_NS))})[\])]?"
+)
+_FRAMES_COLUMN = re.compile(r"(?:(?:begin|start|first|from|end|stop|last|to)[ _]?)frames?(?:[ _]?(?:number|no\.?))?")
+_ABOUT_A_LABEL = re.compile(
+    r"|id|index|no\.?|#|tier|participant|annotator|subject|file(?:[ _]?(?:name|path))?|source|media file(?:[ _]?name)?"
+    r"|notes?|comments?(?: start| stop)?|observation .*|description|total length|fps.*|coding duration"
+    r"|behaviou?ral category|behaviou?r type|modifiers?|image (?:index|file path) (?:start|stop)"
+)
+"""Columns of ELAN, BORIS and people that say neither when nor which class, and are passed over."""
 
 
 def parse_table(text: str) -> list[Interval]:
     """Read a table: with a header that names its columns, or as ELAN and Audacity write theirs without one.
 
-    Times are seconds, or like 00:00:01.500, or milliseconds where the header says msec. Raises `IntervalError`.
+    Times are seconds, or like 00:00:01.500, or what the header says that they are: ``Start (ms)``, ``begin_min``. Each
+    column and each number is accounted for, or the table is refused: `IntervalError`.
     """
     first = text.split("\n", 1)[0]
     delimiter = next((mark for mark in "\t;" if mark in first), ",")
@@ -185,7 +209,7 @@ def parse_table(text: str) -> list[Interval]:
     if not rows:
         return []
     if rows[0][1] == OUR_HEADER:
-        return [_interval(number, row, _Columns(0, 1, (2,), exact=True)) for number, row in rows[1:]]
+        return [_interval(number, row, _Columns(0, 1, (2,), exact=True, width=3)) for number, row in rows[1:]]
     if sum(map(_is_time, rows[0][1])) >= 2:
         return [_interval(number, row, _shape(number, row)) for number, row in rows]
     columns = _named_columns(*rows[0])
@@ -194,32 +218,36 @@ def parse_table(text: str) -> list[Interval]:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where a row has its start, its end and its label, which may be in one of several columns (ELAN's tiers)."""
+    """Where a row has its start, its end and its label, which may be in one of several columns (ELAN's tiers).
+
+    `width` is how many columns have a name.
+    """
 
     start: int
     end: int
     labels: tuple[int, ...]
-    unit_ns: int = SECOND_NS
+    start_unit_ns: int = SECOND_NS
+    end_unit_ns: int = SECOND_NS
     exact: bool = False
+    width: int | None = None
 
 
 def _named_columns(number: int, header: Sequence[str]) -> _Columns:
-    names = [cell.strip().lower() for cell in header]
-    begins = [at for at, name in enumerate(names) if name.split(" ")[0].rstrip(":") in _BEGIN]
-    ends = [at for at, name in enumerate(names) if name.split(" ")[0].rstrip(":") in _END]
+    names = [" ".join(cell.split()).lower() for cell in header]
+    times = {at: match for at, name in enumerate(names) if (match := _TIME_COLUMN.fullmatch(name))}
+    begins, ends = ([at for at, match in times.items() if match[kind]] for kind in ("begin", "end"))
+    for at, name in enumerate(names):
+        if _FRAMES_COLUMN.fullmatch(name):
+            raise IntervalError(number, f"{_short(header[at])} has numbers of frames; write times, in seconds")
     if not begins or not ends:
         raise IntervalError(number, f"{_short(', '.join(header))} names no start and end, and is no interval either")
-    labels = [at for at, name in enumerate(names) if name in _LABEL_COLUMNS]
-    taken = {*begins, *ends}
-    others = [
-        at
-        for at, name in enumerate(names)
-        if at not in taken and not name.startswith(("duration", "tier", "participant", "file", "id"))
-    ]
-    unit = (
-        SECOND_NS // 1000 if re.search(r"\bmsec|\bms$|\(ms\)", names[begins[0]]) and "ss" not in names[begins[0]] else 0
-    )
-    return _Columns(begins[0], ends[0], tuple(labels[:1] or others), unit or SECOND_NS)
+    labels = [at for at, name in enumerate(names) if name in _LABEL_COLUMNS][:1]
+    others = [at for at, name in enumerate(names) if at not in times and not _ABOUT_A_LABEL.fullmatch(name)]
+    if labels and others != labels:
+        unknown = next(at for at in others if at not in labels)
+        raise IntervalError(number, f"what column {_short(header[unknown])} is for is not known; take it out")
+    start_unit, end_unit = (_UNITS_NS[times[at]["unit"]] for at in (begins[0], ends[0]))
+    return _Columns(begins[0], ends[0], tuple(others), start_unit, end_unit, width=len(names))
 
 
 def _shape(number: int, row: Sequence[str]) -> _Columns:
@@ -232,12 +260,37 @@ def _shape(number: int, row: Sequence[str]) -> _Columns:
     label = len(row) - 1  # a label may look like a number
     if label in times[:2]:
         raise IntervalError(number, "this interval has no label")
+    _account_for(number, row, times[0], times[1])
     return _Columns(times[0], times[1], (label,))
 
 
+def _account_for(number: int, row: Sequence[str], start: int, end: int) -> None:
+    """Raise `IntervalError` if a row without names of columns has a cell that can't be told.
+
+    Other times before the label are the start, the end or what lies between, as ELAN repeats them in several units;
+    names stand before the start.
+    """
+    begin_ns, end_ns = _time_ns(row[start], SECOND_NS), _time_ns(row[end], SECOND_NS)
+    for at, cell in enumerate(row[:-1]):
+        if at in (start, end) or not cell.strip():
+            continue
+        if not _is_time(cell):
+            known = at < start
+        else:
+            found = [_time_ns(cell, unit_ns) for unit_ns in (SECOND_NS, SECOND_NS // 1000)]
+            known = any(
+                abs(one - time) <= SECOND_NS // 1000 for one in found for time in (begin_ns, end_ns, end_ns - begin_ns)
+            )
+        if not known:
+            raise IntervalError(number, f"what {_short(cell)} is for is not known; name the columns in the first line")
+
+
 def _interval(number: int, row: Sequence[str], columns: _Columns) -> Interval:
+    if columns.width is not None and any(cell.strip() for cell in row[columns.width :]):
+        raise IntervalError(number, f"{_short(', '.join(row))} has more cells than the first line has names")
     try:
-        start, end = (_time_ns(row[at], columns.unit_ns) for at in (columns.start, columns.end))
+        start = _time_ns(row[columns.start], columns.start_unit_ns)
+        end = _time_ns(row[columns.end], columns.end_unit_ns)
         cells = [row[at] for at in columns.labels if at < len(row) and row[at].strip()]
     except (ValueError, IndexError):
         raise IntervalError(number, f"{_short(' '.join(row))} has no start and end") from None

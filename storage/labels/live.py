@@ -19,9 +19,8 @@ from typing import Any
 
 from storage.durable.log import Log, encode_line, read_lines
 from storage.errors import BusyError, StorageError
+from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
-from storage.formats.png.head import read_head
-from storage.formats.png.reader import PngReader
 from storage.formats.table import complete, open_recording
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
 from storage.recording import Recording
@@ -167,21 +166,16 @@ def _labelled(recording: Recording, kept: _Kept) -> Iterator[tuple[tuple[Run, ..
 
 def _frames_since(recording: Recording, first_index: int) -> tuple[Sequence[str], Callable[[int], int]]:
     """What the journal calls the frames of the last session, in order, and the time of each."""
-    if isinstance(recording, PngReader):
-        all_names = recording.names
+    all_names = recording.names
+    if isinstance(recording, FramesAreFiles):
         places = [
             place
             for place, (name, label) in enumerate(zip(all_names, recording.labels, strict=True))
             if label is None and (match := FRAME_NAME.fullmatch(name)) and int(match[1]) >= first_index
         ]
-        return [all_names[place] for place in places], lambda n: _time(recording.file(places[n]))
+        return [all_names[place] for place in places], lambda n: recording.head(places[n]).timestamp_ns or 0
     times = recording.timestamps_ns
-    names = [f"{index:08d}" for index in range(first_index, len(recording))]
-    return names, lambda n: times[first_index + n]
-
-
-def _time(path: Path) -> int:
-    return read_head(path).timestamp_ns or 0
+    return all_names[first_index:], lambda n: times[first_index + n]
 
 
 def _read(log: Log) -> _Kept | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import multiprocessing
+import os
 import pickle
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pi_capture.cli
+import storage.cli
 from pi_capture import Recorder
 from storage import StorageError, open_recording
 from storage.convert.convert import convert
@@ -182,3 +185,27 @@ def test_a_frame_that_went_away_is_told(tmp_path: Path) -> None:
     (tmp_path / "day1/00000003.png").unlink()
     with pytest.raises(StorageError, match=r"00000003\.png: No such file"):
         recording[3]
+
+
+@pytest.mark.parametrize("name", ["2026.03.01", "v2.0", "day.one-more", "2026.03.01/0"])
+def test_a_directory_may_have_a_dot_in_its_name(tmp_path: Path, name: str) -> None:
+    target, data_dir = tmp_path / name, tmp_path / name.removesuffix("/0")
+    assert pi_capture.cli.main([str(target), "0.2", "--camera", "demo", "--quiet"]) == 0
+    assert storage.cli.main(["verify", str(data_dir)]) == 0
+    assert storage.cli.main(["convert", str(data_dir), str(tmp_path / "copy-3.1")]) == 0
+    with open_recording(data_dir) as recording, open_recording(tmp_path / "copy-3.1") as copy:
+        assert len(recording) == len(copy) > 0 and recording.labels == copy.labels
+
+
+@pytest.mark.parametrize("name", ["day1.mkvv", "day1.png", "a.2.jpeg"])
+def test_a_suffix_that_no_format_has_is_refused_with_the_way_out(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tmp_path / name), "0.2", "--camera", "demo", "--quiet"]
+    assert pi_capture.cli.main(words) == 1
+    told = capsys.readouterr().err
+    assert f"no format is known for '{Path(name).suffix}'" in told and "--backend png" in told and ".mkv" in told
+    assert os.listdir(tmp_path) == []
+    assert pi_capture.cli.main([*words, "--backend", "png"]) == 0
+    with open_recording(tmp_path / name) as recording:
+        assert len(recording) > 0

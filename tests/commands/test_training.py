@@ -12,6 +12,7 @@ import pytest
 
 from storage.care.verify import fault
 from storage.cli import main
+from storage.labels.journal import Classes, LabelJournal, journal_path
 from tests.classify.test_commit import label, save
 from tests.storage.care.test_verify import DAMAGED, WHOLE
 from tests.support.documents import REPOSITORY, run
@@ -79,7 +80,9 @@ def labelled(tmp_path: Path) -> dict[str, list[str]]:
     acts = ["0", "1", "2", "door"] * 6
     labels = [name for name in acts for _ in range(20)]
     record(day, [None if number % 10 == 0 else name for number, name in enumerate(labels)])
-    (day / "labels.jsonl").write_text('{"version":1}\n')
+    with LabelJournal(journal_path(day)) as journal:
+        journal.append(Classes(("0", "1", "2", "door"), ("0", "1", "2", "door")))
+        journal.sync()
     (day / ".00000480.part").write_bytes(WHOLE)
     (day / ".0-00000481.part").write_bytes(WHOLE)
     (day / ".reserve.part").write_bytes(bytes(1000))

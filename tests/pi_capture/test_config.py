@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from pi_capture.arguments import ORDERS, build_parser
+from pi_capture.arguments import OPTIONS, ORDERS, build_parser
 from pi_capture.cli import COMMANDS, main
-from pi_capture.config import configure
+from pi_capture.config import Configuration, Kind, Option, configure
 from storage import open_recording
 
 CORNER = """\
@@ -86,13 +87,70 @@ def test_what_is_printed_is_a_file_that_says_the_same(corner: Path, capsys: pyte
     assert tomllib.loads(again) == tomllib.loads(printed)
 
 
+@pytest.mark.parametrize(
+    ("camera", "warned"), [("rtsp://me:sesame@camera/1", True), ("rtsp://camera/1", False), ("demo", False)]
+)
+def test_a_password_is_printed_with_a_warning(camera: str, warned: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is printed, as the settings would not be the same without it."""
+    assert main(["--camera", camera, "--print-config", "day1", "-1"]) == 0
+    printed = capsys.readouterr()
+    assert tomllib.loads(printed.out)["camera"] == camera
+    assert ("chmod 600" in printed.err) == warned and "sesame" not in printed.err
+
+
+def read(*words: str) -> Configuration:
+    return configure(build_parser(), OPTIONS, words, {})
+
+
 def test_every_option_can_be_set_in_a_file() -> None:
-    """Also those that come later: nobody has to list them."""
-    parser = build_parser()
-    options = {text[2:] for action in parser._actions for text in action.option_strings if text.startswith("--")}
-    options = {name for name in options if not name.startswith("no-")} - {"help", "version", "config", *ORDERS}
-    known = {setting.name for setting in configure(build_parser(), ["x", "1"], {}, ORDERS).settings}
-    assert options | {"directory", "seconds"} == known - {"config"}
+    """Also those that come later: there is no other list of them."""
+    told = build_parser().format_help()
+    options = {word.strip(",") for word in told.split() if word.startswith("--")}
+    options = {name[2:] for name in options if not name.startswith("--no-")} & {option.name for option in OPTIONS}
+    assert options == {option.name for option in OPTIONS if option.kind is not Kind.POSITIONAL}
+    assert not options & set(ORDERS)
+
+
+EXAMPLES = {
+    "directory": '2026.03 "é\\\x7f',
+    "seconds": "-1",
+    "size": "source",
+    "live-labels": "none,door",
+    "metrics": "9100",
+    "between": "08:00-18:00",
+}
+"""Of options that don't take just any text or number."""
+
+
+@pytest.mark.parametrize("option", [row for row in OPTIONS if row.name != "config"], ids=lambda row: row.name)
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_is_printed_of_each_option_is_read_again(
+    corner: Path, capsys: pytest.CaptureFixture[str], option: Option, alone: bool
+) -> None:
+    flag, example = f"--{option.name}", EXAMPLES.get(option.name, "3")
+    if option.kind is Kind.POSITIONAL:
+        words = [example, "2"] if option.name == "directory" else ["day1", example]
+    elif option.kind is Kind.YES_OR_NO:
+        words = [flag if alone else f"--no-{option.name}"]
+    elif option.kind is Kind.LIST:
+        words = [flag, example] if alone else [flag, example, flag, "a 'b' c"]
+    elif option.is_switch or (option.kind is Kind.MAYBE_VALUE and alone):
+        words = [flag]
+    else:
+        words = [flag, example]
+    assert main([*words, "--print-config"]) == 0
+    (corner / "printed.toml").write_text(capsys.readouterr().out)
+    before, now = (read(*how).arguments for how in (words, ("--config", "printed.toml")))
+    before.config = now.config = None
+    assert before == now
+    assert now != read().arguments or example == str(option.default)
+
+
+def test_a_recording_from_what_is_printed(corner: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["day3", "0.2", "--camera", "demo", "--print-config"])
+    (corner / "printed.toml").write_text(capsys.readouterr().out)
+    assert main(["--config", "printed.toml"]) == 0
+    assert os.path.isdir(corner / "day3")
 
 
 WRONG = [
@@ -152,37 +210,40 @@ def test_a_wrong_variable_is_refused_by_name(
 
 
 def test_a_flag_whose_value_is_none_is_given_too(corner: Path) -> None:
-    words = ["--size", "source", "--config", "corner.toml"]
-    assert configure(build_parser(), words, {}, ORDERS).arguments.size is None
+    assert read("--size", "source", "--config", "corner.toml").arguments.size is None
 
 
 def test_options_of_other_kinds(tmp_path: Path) -> None:
-    """Those that the recorder has none of yet: lists, repeated options, choices, switches that are on."""
+    """Also of kinds that the recorder has none of yet, such as a list of numbers."""
+    options = (
+        Option("config", ""),
+        Option("tag", "", "T", Kind.LIST),
+        Option("area", "", "N", Kind.LIST, type=int, number=True),
+        Option("retry", "", "N", Kind.MAYBE_VALUE, type=int, number=True, bare=-1),
+        Option("sound", "", kind=Kind.YES_OR_NO),
+        Option("into", "", "DIR", type=Path, default="here", dest="target"),
+    )
 
-    def parser() -> argparse.ArgumentParser:
-        made = argparse.ArgumentParser()
-        made.add_argument("--config")
-        made.add_argument("--tag", action="append", default=[])
-        made.add_argument("--area", nargs=4, type=int)
-        made.add_argument("--retry", nargs="?", type=int, const=-1, default=0)
-        made.add_argument("--level", choices=["low", "high"])
-        made.add_argument("--no-sound", dest="sound", action="store_false")
-        made.add_argument("--into", type=Path, default=Path("here"))
-        return made
+    def found(words: list[str], environment: dict[str, str]) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+        for option in options:
+            option.add(parser.add_argument)
+        return configure(parser, options, words, environment).arguments
 
     file = tmp_path / "f.toml"
-    file.write_text('tag = ["a", "b c"]\narea = [1, 2, 3, 4]\nlevel = "low"\nno-sound = true\ninto = "there"\n')
-    for text, retry in (("true", -1), ("false", 0), ("3", 3)):
+    file.write_text('tag = ["a", "b c"]\narea = [1, 2, 3, 4]\nsound = false\ninto = "there"\n')
+    for text, retry in (("true", -1), ("false", None), ("3", 3)):
         (tmp_path / "retry.toml").write_text(f"retry = {text}\n")
-        assert configure(parser(), ["--config", str(tmp_path / "retry.toml")], {}).arguments.retry == retry
-        assert configure(parser(), [], {"PI_CAPTURE_RETRY": text}).arguments.retry == retry
-    found = configure(parser(), ["--config", str(file)], {"PI_CAPTURE_LEVEL": "high"}).arguments
-    assert found.tag == ["a", "b c"] and found.area == [1, 2, 3, 4] and found.level == "high"
-    assert found.sound is False and found.into == Path("there")
-    found = configure(parser(), ["--config", str(file), "--tag", "c"], {}).arguments
-    assert found.tag == ["c"]  # a flag goes before the file, and is not added to it
-    found = configure(parser(), [], {"PI_CAPTURE_TAG": "a 'b c'"}).arguments
-    assert found.tag == ["a", "b c"] and found.sound is True and found.into == Path("here")
+        assert found(["--config", str(tmp_path / "retry.toml")], {}).retry == retry
+        assert found([], {"PI_CAPTURE_RETRY": text}).retry == retry
+    assert found(["--retry"], {"PI_CAPTURE_RETRY": "3"}).retry == -1
+    args = found(["--config", str(file)], {"PI_CAPTURE_SOUND": "yes"})
+    assert args.tag == ["a", "b c"] and args.area == [1, 2, 3, 4]
+    assert args.sound is True and args.target == Path("there")
+    args = found(["--config", str(file), "--tag", "c"], {})
+    assert args.tag == ["c"]  # a flag goes before the file, and is not added to it
+    args = found([], {"PI_CAPTURE_TAG": "a 'b c'"})
+    assert args.tag == ["a", "b c"] and args.sound is None and args.target == Path("here")
 
 
 def test_the_table_of_commands() -> None:

@@ -3,3 +3,5 @@
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+ELSEWHERE = REPOSITORY / "tests" / "support" / "elsewhere"
+"""A distribution of others, with a format and a camera: its modules, and its entry points."""

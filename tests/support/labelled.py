@@ -88,4 +88,4 @@ class NpzReader(Recording):
         return [int(time) for time in self._arrays["times"]]
 
 
-NPZ = Format("npz", ".npz", "tests.support.labelled", "NoWriter", "NpzReader")
+NPZ = Format("npz", ".npz", "tests.support.labelled:NoWriter", "tests.support.labelled:NpzReader")

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ def classify(day: Path, *options: str, display: str | None, **variables: str) ->
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@contextmanager
+def desktop_of(size: str) -> Iterator[str]:
+    """The name of an X display of that size, until the block ends."""
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        yield f":{server.stdout.readline().strip()}"
+        server.terminate()
+
+
 class Person:
     """Sits in front of the window."""
 
@@ -46,6 +57,7 @@ class Person:
         self.process = classify(day, *options, display=display, **variables)
         self.window = ""
         self.wait_for(lambda: bool(self._find()), "no window appeared")
+        self._addressed: tuple[str, ...] = ("--window", self.window)
 
     def _find(self) -> str:
         ours = ("search", "--all", "--pid", str(self.process.pid), "--name", "^ *[0-9]+ / +[0-9]+ - ")
@@ -68,10 +80,20 @@ class Person:
         """Press keys, each when the one before it has shown in the journal, or has had its time."""
         for key in keys:
             before, until = self._kept(), time.monotonic() + 0.6
-            self._xdotool("key", "--window", self.window, key)
+            self._xdotool("key", *self._addressed, key)
             while self._kept() == before and time.monotonic() < until:
                 time.sleep(0.01)
             time.sleep(0.05)
+
+    def focuses(self) -> None:
+        """Have keys go to the window, as a desktop does when it opens; the next ones are pressed on the keyboard."""
+
+        def has_focus() -> bool:
+            self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
+            return self._xdotool("getwindowfocus") == self.window
+
+        self.wait_for(has_focus, "the window gets no keys")
+        self._addressed = ()
 
     def _kept(self) -> int:
         try:
@@ -81,6 +103,12 @@ class Person:
 
     def click(self, x: int, y: int) -> None:
         self._xdotool("mousemove", "--window", self.window, str(x), str(y), "click", "1")
+
+    def window_box(self) -> tuple[int, int, int, int]:
+        """Where the window is: x, y, width, height."""
+        lines = self._xdotool("getwindowgeometry", "--shell", self.window).splitlines()
+        told = dict(line.split("=") for line in lines)
+        return int(told["X"]), int(told["Y"]), int(told["WIDTH"]), int(told["HEIGHT"])
 
     def title(self) -> str:
         return self._xdotool("getwindowname", self.window) if self.window else ""

@@ -82,7 +82,7 @@ class FeaturesWriter(RecordingWriter):
                     " go on with the same --weights, or choose another name"
                 )
 
-    def encode(self, frame: Frame) -> Row:
+    def encode(self, frame: Frame, label: str | None = None) -> Row:
         features = self._extractor.extract(frame.pixels).astype("<f4", copy=False)
         metadata = encode_metadata(frame)
         return Row(features, features.nbytes + len(metadata), frame.timestamp_ns, metadata)

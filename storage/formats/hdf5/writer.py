@@ -301,7 +301,7 @@ class Hdf5Writer(RecordingWriter):
             self._shape, self._deflate, self._checksum = stored.shape, stored.deflated, stored.checksum
         return recording
 
-    def encode(self, frame: Frame) -> tuple[tuple[int, ...], Row]:
+    def encode(self, frame: Frame, label: str | None = None) -> tuple[tuple[int, ...], Row]:
         pixels = np.ascontiguousarray(frame.pixels)
         if self._deflate:
             chunk: Bytes = igzip_lib.compress(pixels, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)

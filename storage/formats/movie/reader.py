@@ -111,6 +111,9 @@ class MovieReader(Recording):
     def path(self) -> Path:
         return self._path
 
+    def __reduce__(self) -> tuple[type[MovieReader], tuple[Any, ...]]:
+        return type(self), (self._path, self.track.number)
+
     @property
     def independent(self) -> bool:
         """Whether several threads read faster than one: FFmpeg has its own."""
@@ -137,6 +140,10 @@ class MovieReader(Recording):
     def begin_ns(self) -> int:
         """The time of the first frame on the file's own clock, which is that of its sound too."""
         return self._places.begin_ns
+
+    @property
+    def shown_ns(self) -> Sequence[int]:
+        return self._places.shown_ns
 
     @property
     def timestamps_ns(self) -> Sequence[int]:

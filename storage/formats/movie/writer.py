@@ -31,7 +31,7 @@ SOUND_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8
 
 
 class MovieWriter:
-    """Makes an MP4 or MOV file: yuv420p, BT.601, the index in front. A `storage.formats.table.Writer` without `sync`.
+    """Makes an MP4 or MOV file: yuv420p, BT.601, the index in front. See `FrameWriter`; `sync` makes nothing durable.
 
     Parameters
     ----------
@@ -64,10 +64,6 @@ class MovieWriter:
         self._last = -1
         self._count = 0
         self._bytes = 0
-
-    @property
-    def next_index(self) -> int:
-        return 0
 
     @property
     def bytes_written(self) -> int:

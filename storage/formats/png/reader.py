@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
 from storage.formats.png.directory import class_directories, image_names
+from storage.formats.png.head import Head, read_head
+from storage.formats.png.whole import why_not_whole
 from storage.frame import Frame
 from storage.names import natural_key
 from storage.recording import Recording
+from storage.sessions import read_sessions
 
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 
@@ -49,15 +54,35 @@ class PngReader(Recording):
         first, last = self.file(0), self.file(-1)  # not all of them: there can be a hundred thousand
         return _timestamp_ns(first, _head(first)), _timestamp_ns(last, _head(last))
 
+    @cached_property
+    def has_times(self) -> bool:
+        """Whether the frames have times; those of files from elsewhere count if they tell the frames apart."""
+        if not len(self) or self.head(0).timestamp_ns is not None:
+            return True
+        return all(before < after for before, after in pairwise(self.timestamps_ns))
+
     @property
     def names(self) -> list[str]:
         """The frames' files as they are called in the directory: ``00000042.png``, ``0/00000007.png``."""
         return [f"{class_name}/{name}" if class_name else name for name, class_name in self._entries]
 
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        return read_sessions(self._path)
+
     def file(self, index: int) -> Path:
         """The file of a frame."""
         name, class_name = self._entries[index]
         return self._path / class_name / name
+
+    def head(self, index: int) -> Head:
+        """What the file of a frame tells without its picture."""
+        return read_head(self.file(index))
+
+    def check(self, index: int) -> None:
+        path = self.file(index)
+        if (reason := why_not_whole(path)) is not None:
+            raise StorageError(f"{path}: {reason}")
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -26,6 +26,7 @@ from storage.formats.video.file import (
     timestamps_of,
 )
 from storage.frame import Frame
+from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
 from storage.matroska.track import Block
 from storage.recording import Recording
@@ -159,6 +160,10 @@ class VideoReader(Recording):
             first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
             labels[first:end] = [name] * (end - first)
         return labels
+
+    @cached_property
+    def shown_ns(self) -> Sequence[int]:
+        return [time * TICK_NS for time in self._pictures.times.tolist()]
 
     @cached_property
     def timestamps_ns(self) -> Sequence[int]:

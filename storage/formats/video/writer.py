@@ -206,7 +206,7 @@ class VideoWriter:
         self._session = {**self._session, **facts}  # not in place: another thread may be storing it
 
     def encode(self, frame: Frame, label: str | None = None) -> _Encoded:
-        """As in `storage.formats.table.Writer`; `label` is the frame's class."""
+        """As in `storage.formats.contract.Writer`; `label` is the frame's class."""
         height, width, _ = frame.pixels.shape
         size = width, height
         if self._size is not None and size != self._size:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from classify.window.keyboard import FIRST_KEYCODE, SHIFT, meant
+from classify.window.keyboard import SHIFT, held, meant
 from classify.window.keymap import Action, Do, action_of
+from classify.window.xserver import FIRST_KEYCODE, KeyPress
 from tests.support.labeller import Person, classes, record_brightening
 
 
@@ -68,6 +69,34 @@ def test_what_two_layouts_explain_in_two_ways_does_nothing() -> None:
     assert meant(ord("&"), lambda: both) is None
     assert meant(ord("!"), list) is None  # no server tells
     assert meant(ord("@"), lambda: both) == ord("2") | SHIFT << 16
+
+
+def test_a_key_with_ctrl_alt_or_super_does_nothing(tmp_path: Path, desktop: str) -> None:
+    record_brightening(tmp_path / "day", 12)
+    person = Person(tmp_path / "day", desktop)
+    person.focuses()
+    person.press("1")
+    person.sees("2 / 12 - ")
+    person.press("alt+3", "super+2", "ctrl+0", "alt+shift+4", "alt+s", "super+u", "2")
+    person.sees("3 / 12 - ")
+    person.press("s")
+    person.ends()
+    assert classes(tmp_path / "day") == {"1": [0], "2": [1]}
+
+
+@pytest.mark.parametrize(
+    ("code", "pressed", "state"),
+    [
+        (ord("2"), [KeyPress(11, 0), KeyPress(12, 8)], 0),  # Alt is held with the key after it
+        (ord("2"), [KeyPress(64, 0), KeyPress(11, 8)], 8),
+        (ord("A"), [KeyPress(38, 64), KeyPress(39, 0)], 64),  # Qt gives A for a
+        (ord("7"), [KeyPress(11, 16), KeyPress(12, 2)], 0),  # NumLock and CapsLock are not held
+        (ord("2"), [], 0),
+    ],
+)
+def test_modifiers_are_those_of_the_key_that_gave_the_code(code: int, pressed: list[KeyPress], state: int) -> None:
+    keys = keyboard("1234567890", "!@#$%^&*()", k38=ord("a"), k39=ord("s"))
+    assert held(code, pressed, lambda: keys) == state
 
 
 def test_a_window_with_a_belgian_keyboard(tmp_path: Path, desktop: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.labeller import Person, classes, classify, numbers, record_brightening
+from tests.support.labeller import Person, classes, classify, desktop_of, numbers, record_brightening
 
 FRAMES = 30
 
@@ -106,6 +106,18 @@ def test_names_a_second_session_and_taking_back(day: Path, desktop: str) -> None
     person.press("s")  # the labels came back as well
     person.ends()
     assert classes(day) == {"door": [1], "none": [0]}
+
+
+@pytest.mark.parametrize("screen", ["1024x600", "640x400"])
+def test_the_window_fits_a_small_screen(day: Path, screen: str) -> None:
+    with desktop_of(screen) as desktop:
+        person = Person(day, desktop)
+        x, y, width, height = person.window_box()
+        right, bottom = map(int, screen.split("x"))
+        assert min(x, y) >= 0 and x + width <= right and y + height <= bottom
+        person.press("1", "s")
+        person.ends()
+    assert classes(day) == {"1": [0]}
 
 
 def test_no_screen_is_one_clear_line(day: Path) -> None:

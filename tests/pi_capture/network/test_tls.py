@@ -9,11 +9,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pi_capture.network.sender import PING
+from pi_capture.network.tls import secure
 from tests.pi_capture.network.test_gather import names, other_demo, tracks_in, wait_for_frames
 from tests.pi_capture.network.test_sender import check_same, demo, end, free_port, start, wait_for_listener
 from tests.pi_capture.test_cli import run
@@ -155,3 +158,27 @@ def test_what_can_not_be(tmp_path: Path, arguments: tuple[str, ...], status: int
 def test_tcp_beyond_this_machine_is_told_in_one_line(tmp_path: Path, host: str, warned: bool) -> None:
     told = end(start(tmp_path / "day1.mkv", 0.5, "--camera", "demo", "--stream-to", f"tcp://{host}:9"))
     assert told.count("not encrypted") == warned, told
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_the_end_arrives_at_a_receiver_that_is_slow(tmp_path: Path, identity: Path, scheme: str) -> None:
+    """It asks for the time all along, and has not read the last frames yet when the sender has sent them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+        options = ("--size", "640x480", "--fps", "10", "--stream-to", url)
+        secret = ("--identity", identity) if scheme == "tls" else ()
+        sends = start(tmp_path / "there", -1, "--camera", "demo", *options, *secret)
+        connection = server.accept()[0]
+    if scheme == "tls":
+        connection = secure(connection, str(identity), server=True, seconds=30)
+    with connection:
+        came = connection.recv(1000)
+        time.sleep(1)
+        sends.send_signal(signal.SIGINT)
+        with suppress(ConnectionError):
+            while more := connection.recv(100_000):
+                came = came[-100:] + more
+                connection.sendall(PING.pack(b"PING", 1) * 50)
+                time.sleep(0.001)
+    end(sends)
+    assert b'{"end":' in came[-100:]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pi_capture.sources
+import pi_capture.sources.table
 from pi_capture import CameraError, RecordingError, record
 from pi_capture.recording.jitter import GAIN_SHIFT, ISO
 from pi_capture.sources import SourceInfo, SourceKind
@@ -61,8 +61,8 @@ CAMERAS: dict[str, Callable[[], Camera]] = {}
 @pytest.fixture
 def plug_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Camera]], str]:
     """Make a camera known to `record`; returns its text form."""
-    row = SourceKind("test", "test:NAME", "", __name__)
-    monkeypatch.setattr(pi_capture.sources, "SOURCES", (*pi_capture.sources.SOURCES, row))
+    row = SourceKind("test", "test:NAME", "", f"{__name__}:open")
+    monkeypatch.setattr(pi_capture.sources.table, "SOURCES", (*pi_capture.sources.SOURCES, row))
 
     def plug(camera: Callable[[], Camera]) -> str:
         CAMERAS["camera"] = camera

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,16 @@ def assert_every_frame_is_accounted_for(summary: dict[str, Any], stored: int) ->
     assert summary["captured"] == summary["frames"] + lost
 
 
+def code_of(arguments: list[str], program: str) -> str:
+    imports = "import sys\nfrom pi_capture import cli\nfrom pi_capture.recording import capture, retry, take"
+    return f"{imports}\n{program}\nsys.exit(cli.main({arguments!r}))"
+
+
 def run(tmp_path: Path, camera: str, seconds: float, *options: str, program: str = "") -> Recorded:
     """Record, in a process in which a test may have changed some number."""
     arguments = [str(tmp_path / "day1"), str(seconds), "--camera", camera, "--size", "source", "--json", *options]
-    modules = "import sys\nfrom pi_capture import cli\nfrom pi_capture.recording import capture, retry, take"
-    code = f"{modules}\n{program}\nsys.exit(cli.main({arguments!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code_of(arguments, program)],
         capture_output=True,
         text=True,
         check=False,
@@ -129,10 +133,33 @@ def test_an_interpreter_that_never_runs_again_is_ended(tmp_path: Path) -> None:
     assert numbers_there == list(range(len(numbers_there))) and len(numbers_there) >= max(1, len(done.frames))
 
 
+def test_a_process_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    """As by Ctrl-Z or a frozen container, for longer than a camera may be silent, more than once."""
+    arguments = [str(tmp_path / "day1"), "-1", "--camera", "demo", "--size", "64x48", "--countdown", "0"]
+    code = code_of(arguments, "take.STALL_SECONDS = 1; take.STOPPED_SECONDS = 0.8")
+    recorder = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+
+    def wait_for_a_frame() -> None:
+        before = len(list((tmp_path / "day1").glob("*.png")))
+        until = time.monotonic() + 30
+        while len(list((tmp_path / "day1").glob("*.png"))) == before:
+            assert recorder.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+
+    wait_for_a_frame()
+    for _ in range(3):
+        recorder.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        recorder.send_signal(signal.SIGCONT)
+        wait_for_a_frame()
+    recorder.send_signal(signal.SIGINT)
+    _, told = recorder.communicate(timeout=60)
+    assert recorder.returncode == 0, told
+
+
 def test_a_signal_ends_the_wait_for_a_camera(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "day1"), "-1", "--camera", "fault:unplugged", "--size", "source", "--retry"]
-    modules = "import sys\nfrom pi_capture import cli\nfrom pi_capture.recording import retry"
-    code = f"{modules}\nretry.FIRST_PAUSE = 1000\nsys.exit(cli.main({arguments!r}))"
+    code = code_of(arguments, "retry.FIRST_PAUSE = 1000")
     recorder = subprocess.Popen(
         [sys.executable, "-c", code], env=install(tmp_path / "site"), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
     )

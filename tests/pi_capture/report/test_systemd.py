@@ -206,6 +206,10 @@ def test_a_network_camera_waits_for_the_network(root: Path) -> None:
         ("seconds = -1\n", "corner.toml: a service needs directory here"),
         ('directory = "/srv/recordings/day1"\n', "corner.toml: a service needs seconds here"),
         ('directory = "day1"\nseconds = -1\n', "corner.toml: directory must begin with /"),
+        (
+            'directory = "/srv/day1"\nseconds = -1\ncamera = "tls://pi:5000"\nidentity = "keys/day.pem"\n',
+            'keys/day.pem"',
+        ),
         ('directory = "/day1"\nseconds = -1\n', "make the directory that it goes into first"),
         ('directory = "/tmp/day1"\nseconds = -1\n', "a service has a /tmp of its own"),
         (

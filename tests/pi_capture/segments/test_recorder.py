@@ -23,6 +23,7 @@ from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
 from storage import Frame, StorageError, open_recording
+from storage.formats.png.writer import PngWriter
 from storage.labels.journal import journal_path
 from storage.sessions import read_sessions
 from tests.support import REPOSITORY
@@ -36,12 +37,13 @@ def frame(n: int) -> Frame:
 
 def record(target: Path, frames: range, limit: str, *keep: str) -> list[str]:
     """Record frames, ten milliseconds apart; returns what there was to tell."""
-    recorder = SegmentedRecorder(target, Limit.parse(limit), Keep.parse(keep) if keep else None)
+    told: list[str] = []
+    recorder = SegmentedRecorder(target, Limit.parse(limit), Keep.parse(keep) if keep else None, say=told.append)
     for n in frames:
         recorder.put(frame(n), wait=True)
     summary = recorder.close()
     assert summary.frames == summary.captured == len(frames)
-    return recorder.take_lines()
+    return told
 
 
 def segments(target: Path) -> list[Path]:
@@ -121,6 +123,21 @@ def test_what_was_lost_before_a_switch_is_told_after_it(tmp_path: Path) -> None:
     recorder.close()
     _, second = segments(tmp_path / "day1")
     assert open_recording(second)[0].metadata["dropped_queue"] == 3
+
+
+def test_a_queue_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a disk takes nothing: in the status, as in that of a recording in one piece."""
+    disk = threading.Event()
+    append = PngWriter.append
+    monkeypatch.setattr(PngWriter, "append", lambda *encoded: disk.wait(60) and append(*encoded))
+    recorder = SegmentedRecorder(tmp_path / "day1", Limit.parse("1h"))
+    for n in range(2000):
+        if not recorder.put(frame(n), wait=False):
+            break
+    status = recorder.status()
+    disk.set()
+    assert status.dropped_queue == 1 and status.queue_fill == 1
+    assert recorder.close().frames == status.captured - 1
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -204,10 +221,11 @@ def label(path: Path, how: str) -> None:
     elif how == "note":
         (path / "notes.txt").write_text("the good one") if path.is_dir() else Path(f"{path}.txt").write_text("mine")
     elif how == "inside":
-        from storage.formats.table import find_format
+        from storage.formats.table import label_writer
 
-        module: Any = __import__(find_format(path).module, fromlist=["write_labels"])
-        module.write_labels(path, ["door", *[None] * (len(numbers(path)) - 1)])
+        write_labels = label_writer(path)
+        assert write_labels is not None
+        write_labels(["door", *[None] * (len(numbers(path)) - 1)], [])
 
 
 @pytest.mark.parametrize(
@@ -271,14 +289,14 @@ def test_old_segments_go_while_frames_get_their_names(tmp_path: Path) -> None:
 
 def test_each_line_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "day1-20261121T101500-0001.mkv").write_bytes(b"no video" * 100)
-    begun, told = threading.Event(), threading.Event()
-    monkeypatch.setattr(Retention, "tidy", lambda *_: begun.set() or (told.wait(60) and ["a line"]))
-    recorder = SegmentedRecorder(tmp_path / "day1.mkv", Limit.parse("1h"), Keep.parse(["1GB"]))
+    begun, go_on, told = threading.Event(), threading.Event(), list[str]()
+    monkeypatch.setattr(Retention, "tidy", lambda *_: begun.set() or (go_on.wait(60) and ["a line"]))
+    recorder = SegmentedRecorder(tmp_path / "day1.mkv", Limit.parse("1h"), Keep.parse(["1GB"]), say=told.append)
     assert begun.wait(60)
-    assert ["was left as it is" in line for line in recorder.take_lines()] == [True]
-    told.set()
+    assert ["was left as it is" in line for line in told] == [True]
+    go_on.set()
     recorder.close()
-    assert set(recorder.take_lines()) == {"a line"}
+    assert set(told[1:]) == {"a line"}
 
 
 def test_facts_that_become_known_while_a_segment_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

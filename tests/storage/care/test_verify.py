@@ -23,10 +23,11 @@ from PIL import Image
 
 from storage import Frame, open_recording
 from storage.care.layout import find_problems
-from storage.care.verify import fault, find_broken
+from storage.care.verify import find_broken
 from storage.cli import main
 from storage.durable.moves import move_files
 from storage.formats.png.codec import decode_image, encode_png
+from storage.formats.png.whole import fault
 from storage.formats.video.writer import VideoWriter
 from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
 from storage.sessions import read_sessions
@@ -375,7 +376,7 @@ def test_small_files_of_huge_pictures_take_little_memory(tmp_path: Path, colour:
         (day / f"{number:08d}.png").write_bytes(WHOLE[:8] + header + pixels + chunk(b"IEND", b""))
     program = (
         "import resource, sys; from pathlib import Path; import storage.care.verify as verify\n"
-        "verify.FILES_A_TASK = 1\n"
+        "verify.FRAMES_A_TASK = 1\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "assert verify.find_broken(Path(sys.argv[1]), threads=4) == (4, [])\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"

@@ -197,7 +197,7 @@ def test_refused_and_nothing_is_left(tmp_path: Path) -> None:
     for target, options, reason in (
         ("taken.h5", {}, "exists; choose another name"),
         ("new.avi", {}, "videos are written as .mkv, .mp4 and .mov"),
-        ("new.h5", {"crf": 3}, "--crf for .mkv"),
+        ("new.h5", {"crf": 3}, "--crf is for .mkv"),
         ("new.mp4", {"codec": "ffv1"}, "--codec is for .mkv"),
         ("new.mkv", {"crf": 3}, "it has no --crf"),
         ("new.mp4", {"crf": 99}, "takes 0"),

@@ -18,11 +18,14 @@ from classify.session import NONE, Session
 from storage import open_recording
 from storage.cli import main
 from storage.formats.table import open_writer
+from storage.formats.video.writer import VideoWriter
 from storage.frame import Frame
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.exchange import find_intervals
+from storage.labels.intervals import SECOND_NS
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
+from storage.tracks.sample_track import SampleTrack
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]
 SUFFIXES = [".srt", ".vtt", ".ass", ".csv", ".tsv", ".txt"]
@@ -145,6 +148,50 @@ def test_a_label_does_not_stretch_over_frames_that_are_not_there(tmp_path: Path,
     assert labels(path) == before
 
 
+def record_after_samples(path: Path, sessions: int = 1) -> None:
+    """20 pictures, 10 a second, and samples that began 1.75 s before them; an hour between two sessions."""
+    for session in range(sessions):
+        began_ns = (1 + 3600 * session) * SECOND_NS
+        writer = VideoWriter(path, tracks=[SampleTrack("imu", 100, 2)])
+        writer.begin_at(began_ns)
+        writer.append_samples("imu", began_ns, np.zeros((375, 2), np.float32))
+        for n in range(20):
+            writer.append(writer.encode(Frame(np.zeros((16, 16, 3), np.uint8), n, began_ns + (175 + 10 * n) * 10**7)))
+        writer.close()
+
+
+def picture_times(path: Path) -> list[float]:
+    """When a player shows the pictures."""
+    command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of", "csv=p=0"]
+    return [float(line.split(",")[0]) for line in subprocess.check_output([*command, str(path)], text=True).split()]
+
+
+@pytest.mark.parametrize("remuxed", [False, True], ids=["recorded", "remuxed"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_times_are_those_that_a_player_shows(tmp_path: Path, suffix: str, *, remuxed: bool) -> None:
+    """A file that begins with samples, and has a second session: made by this program, and copied by another."""
+    path = tmp_path / "day1.mkv"
+    record_after_samples(path, sessions=2)
+    if remuxed:
+        path = tmp_path / "copy.mkv"
+        subprocess.run(
+            ["ffmpeg", "-v", "error", "-i", tmp_path / "day1.mkv", "-map", "0", "-c", "copy", path], check=True
+        )
+    shown = picture_times(path)
+    assert shown[0] == pytest.approx(1.75, abs=0.002) and shown[20] < 10
+    for at in (3, 24):  # a label from a picture to the third one after it, as a person reads the times off
+        (tmp_path / "given.csv").write_text(f"start,end,class\n{shown[at] - 0.02},{shown[at + 3] - 0.02},door\n")
+        assert main(["labels", str(path), "--import", str(tmp_path / "given.csv"), "--replace"]) == 0
+        assert [n for n, label in enumerate(labels(path)) if label] == [at, at + 1, at + 2]
+        file = tmp_path / f"out{at}{suffix}"
+        assert main(["labels", str(path), "--export", str(file)]) == 0
+        ((start, end),) = find_spans(path)
+        assert (start, end) == pytest.approx((shown[at], shown[at + 3]), abs=0.002)
+        before = labels(path)
+        assert main(["labels", str(path), "--import", str(file), "--replace"]) == 0
+        assert labels(path) == before
+
+
 def find_spans(path: Path) -> list[tuple[float, float]]:
     return [(round(one.start_ns / 1e9, 3), round(one.end_ns / 1e9, 3)) for one in find_intervals(path)]
 
@@ -175,6 +222,19 @@ Begin Time - msec\tEnd Time - msec\tDuration - msec\tdoors\tlights
 AUDACITY = "0.100000\t0.433000\tdoor\n\\\t200.0\t4000.0\n0.433000\t0.600000\tlight\n"
 SPREADSHEET = "Start;End;Label\r\n0,1;0,433;door\r\n0,433;0,6;light\r\n"
 SHORT_NUMBERS = "start,end,class\n.1,.433,door\n.433,.6,light\n"
+BORIS = """\
+Observation id\tSubject\tBehavior\tBehavioral category\tStart (s)\tStop (s)\tDuration (s)\tComment start
+two\tanyone\tdoor\tmoves\t0.1\t0.433\t0.333\t
+two\tanyone\tlight\t\t0.433\t0.6\t0.167\tdim
+"""
+TIERS_LIKE_WORDS = """\
+Begin Time - ss.msec\tEnd Time - ss.msec\tidentify\tFrom inside
+0.1\t0.433\tdoor\t
+0.433\t0.6\t\tlight
+"""
+MILLISECONDS = "onset [ms],offset (milliseconds),label\n100,433,door\n433,600,light\n"
+MINUTES = "start_min,end_min,label\n0.001666,0.0072166,door\n0.0072166,0.01,light\n"
+PLACED = "1\n00:00:00,100 --> 00:00:00,433\n{\\an2}{\\pos(3,4)}door\n\n2\n00:00:00,433 --> 00:00:00,600\nlight\n"
 SRT = "\ufeff1\n00:00:00,100 --> 00:00:00,433\n<i>door</i>\n\n\n00:00:00,433 --> 00:00:00,600 X1:40\nlight"
 VTT = """WEBVTT - from elsewhere\n\nNOTE by me\n\nSTYLE\n::cue{}
 
@@ -199,7 +259,8 @@ Dialogue: 0,0:00:00.43,0:00:00.60,Default,light
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a.txt", ELAN), ("a.csv", ELAN_NAMED), ("a.tsv", ELAN_TIERS), ("a.txt", AUDACITY), ("a.csv", SPREADSHEET),
-     ("a.csv", SHORT_NUMBERS),
+     ("a.csv", SHORT_NUMBERS), ("a.tsv", BORIS), ("a.txt", TIERS_LIKE_WORDS), ("a.csv", MILLISECONDS),
+     ("a.csv", MINUTES), ("a.srt", PLACED),
      ("a.srt", SRT), ("a.vtt", VTT), ("a.ass", ASS)],
 )  # fmt: skip
 def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
@@ -224,6 +285,13 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.ass", "[Events]\nDialogue: 0,0:00:01,x\n", "line 2: 'Dialogue: 0,0:00:01,x' is no dialogue"),
         ("a.ass", "nothing", "line 1: a SubStation Alpha file has"),
         ("a.csv", "start,end,class\n0.1,0.2,a\n0.3,soon,b\n", "line 3: '0.3 soon b' has no start and end"),
+        ("a.csv", "start,end,class\n0,1,0,4,door\n", "line 2: '0, 1, 0, 4, door' has more cells"),
+        ("a.csv", "start,end,label\n0,1,0,4,door\n", "line 2: '0, 1, 0, 4, door' has more cells"),
+        ("a.csv", "7,0.1,0.4,door\n", "line 1: what '0.4' is for is not known"),
+        ("a.csv", "0.1,0.4,door,slammed\n", "line 1: what 'door' is for is not known"),
+        ("a.csv", "first frame,last frame,label\n3,9,door\n", "line 1: 'first frame' has numbers of frames"),
+        ("a.csv", "start (weeks),end (weeks),label\n0,1,door\n", "names no start and end"),
+        ("a.csv", "start,end,label,certainty\n0.1,0.4,door,low\n", "line 1: what column 'certainty' is for"),
         ("a.csv", "start,end,class\n0.1,0.2\n", "line 2: this interval has no label"),
         ("a.csv", "when,what\n0.1,a\n", "line 1: 'when, what' names no start and end"),
         ("a.csv", 'start,end,class\n0.1,0.2,"a\n', "line 2: is no row of a table"),

@@ -1,0 +1,63 @@
+"""The sensors and sound beside the pictures: those of this machine, and those that a source brings with its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from pi_capture.errors import CameraError
+from pi_capture.network.received import ReceivedTracks
+from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.sink import SampleSink
+from pi_capture.sources import Accompanied, Source
+from storage.formats.table import format_with_samples
+from storage.frame import Frame
+
+
+class Accompaniment:
+    """Begins with the first frame of a recording and ends with its last, however often the camera is opened.
+
+    Parameters
+    ----------
+    tracks : LiveTracks
+        Of this machine.
+    samples : SampleSink, optional
+        Where samples go that a source brings; they are not kept without it.
+    """
+
+    def __init__(self, tracks: LiveTracks, samples: SampleSink | None) -> None:
+        self.tracks = tracks
+        self._samples = samples
+        self._received: ReceivedTracks | None = None
+
+    def join(self, source: Source, say: Callable[[str], None]) -> None:
+        """Take in what a source brings from now on, if the recording can keep it."""
+        tracks = source.tracks if isinstance(source, Accompanied) else ()
+        if self._received is not None:
+            if strange := self._received.go_on(tracks):
+                say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(strange)}")
+        elif self._samples is not None:
+            self._received = ReceivedTracks(self._samples, tracks)
+        if self._received is not None and isinstance(source, Accompanied):
+            source.give_samples_to(self._received.take, say)
+        elif tracks:
+            names = ", ".join(track.name for track in tracks)
+            better = f"record to a {format_with_samples().suffix}, in one piece, for them"
+            say(f"{source.info.camera} sends {names}, which are not kept; {better}")
+
+    def begin(self, first_ns: int, until_ns: int | None) -> None:
+        """The recording begins, and ends: samples from before and after are none of it."""
+        self.tracks.begin(first_ns, until_ns)
+        if self._received is not None:
+            self._received.begin(first_ns, until_ns)
+
+    def wait_for_the_rest(self, frames: Iterator[Frame]) -> None:
+        """The last frame has come: ask for more, as long as samples of its time are on their way."""
+        with suppress(CameraError):
+            while self._received is not None and not self._received.complete and next(frames, None) is not None:
+                pass
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        if self._received is not None:
+            self._received.end()

@@ -1,0 +1,132 @@
+"""What a recording is to be, in one object: from the command line to the recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from pi_capture.errors import UsageError
+
+if TYPE_CHECKING:
+    from pi_capture.samples.sensors import Sensor
+    from pi_capture.sources import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordOptions:
+    """How to record. Each of these is a keyword argument of `pi_capture.record` as well.
+
+    Attributes
+    ----------
+    camera : str
+        What to record from: see `pi_capture.sources.open_source`; ``none`` for sensors and sound only.
+    size : (int, int) or None
+        Width and height of the frames in pixels; None for the camera's own.
+    fps : float, optional
+        Wanted frames a second; by default the camera's own, at most 30, and every frame of a file.
+    backend : str, optional
+        The format's name; by the target's suffix if not given.
+    options : mapping, optional
+        What the format is asked for: ``compression``, ``codec``, ``crf``, ``weights`` (see `storage.formats.table`).
+    sync_interval : float
+        Seconds between syncs: what a power cut may cost.
+    jitter : bool, optional
+        Vary gain and white balance (see `pi_capture.recording.jitter`); by default only a Raspberry Pi camera's.
+    jitter_seed : int, optional
+        Makes the variation repeatable.
+    countdown : float
+        Seconds of warning before a live camera's first frame is kept.
+    sensors : sequence
+        See `pi_capture.samples.sensors.parse_sensor`; they go into a Matroska file with the pictures.
+    audio : sequence of str
+        See `pi_capture.samples.sound.open_sound`.
+    audio_codec : str
+        ``flac``, ``opus`` or ``pcm``.
+    segment : str, optional
+        Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see
+        `pi_capture.segments.recorder`).
+    keep : sequence of str
+        Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
+    retry : int, optional
+        Open a live camera again when it fails or ends, as often in a row; -1 for no end. Without it, the recording
+        ends.
+    between : sequence of str
+        Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
+    on_motion : float, optional
+        Keep only what moves: at least this percent of the picture (see `pi_capture.recording.motion`).
+    pre_roll, post_roll : float
+        Seconds kept before and after motion.
+
+    Raises
+    ------
+    UsageError
+        Two of them don't go together.
+    """
+
+    camera: str = "auto"
+    size: Size | None = (128, 128)
+    fps: float | None = None
+    backend: str | None = None
+    options: Mapping[str, Any] | None = None
+    sync_interval: float = 1.0
+    jitter: bool | None = None
+    jitter_seed: int | None = None
+    countdown: float = 0
+    sensors: Sequence[str | Sensor] = ()
+    audio: Sequence[str] = ()
+    audio_codec: str = "flac"
+    segment: str | None = None
+    keep: Sequence[str] = ()
+    retry: int | None = None
+    between: Sequence[str] = ()
+    on_motion: float | None = None
+    pre_roll: float = 2.0
+    post_roll: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.retry is not None and self.retry < -1:
+            raise UsageError(f"--retry {self.retry}: give how often, or nothing for no end")
+        if self.keep and self.segment is None:
+            raise UsageError(
+                "--keep removes whole segments, and there are none without --segment, such as --segment 1h"
+            )
+        if self.segment is not None and self.has_samples:
+            raise UsageError("--segment: sensors and sound can't be cut into segments; leave it out, or them")
+        if self.between and self.has_samples:
+            raise UsageError("--between: sensors and sound are recorded all the time; leave out --between")
+        if self.camera == "none" and not self.has_samples:
+            raise UsageError("--camera none: give a --sensor or --audio to record")
+
+    @property
+    def has_pictures(self) -> bool:
+        return self.camera != "none"
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether sensors or sound of this machine are recorded."""
+        return bool(self.sensors or self.audio)
+
+
+class RecordKeywords(TypedDict, total=False):
+    """The attributes of `RecordOptions` once more, for the type of ``record(**options)``."""
+
+    camera: str
+    size: Size | None
+    fps: float | None
+    backend: str | None
+    options: Mapping[str, Any] | None
+    sync_interval: float
+    jitter: bool | None
+    jitter_seed: int | None
+    countdown: float
+    sensors: Sequence[str | Sensor]
+    audio: Sequence[str]
+    audio_codec: str
+    segment: str | None
+    keep: Sequence[str]
+    retry: int | None
+    between: Sequence[str]
+    on_motion: float | None
+    pre_roll: float
+    post_roll: float

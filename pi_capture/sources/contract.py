@@ -1,0 +1,169 @@
+"""The contract of a camera: what every source delivers, and what only some can do.
+
+A source without an ability works all the same: who wants one asks ``isinstance(source, Controllable)``. The conformance
+suite is `pi_capture.sources.testing.SourceTests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pi_capture.redact import public
+from storage.frame import Frame
+
+if TYPE_CHECKING:
+    from pi_capture.network.samples import Arrived
+    from storage.tracks.sample_track import SampleTrack
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source is and delivers. Secrets in its texts are cut out when it is made (`pi_capture.redact`).
+
+    Attributes
+    ----------
+    camera : str
+        The text form that opens it again, such as ``v4l2:/dev/video0``, but for its secrets.
+    model : str
+        What it calls itself.
+    size : (int, int)
+        Width and height of the frames it delivers, in pixels.
+    fps : float or None
+        Nominal frames per second; None where there is none.
+    live : bool
+        A live source can't wait: frames that don't fit the queue are dropped and counted. Others wait.
+    details : mapping
+        Anything worth keeping with the recording, JSON-serialisable: pixel format, locked exposure …
+    """
+
+    camera: str
+    model: str
+    size: Size
+    fps: float | None
+    live: bool
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("camera", "model", "details"):
+            object.__setattr__(self, name, public(getattr(self, name)))
+
+
+class Source(Protocol):
+    """A camera, a file or a screen, opened.
+
+    Iterating yields frames in capture order, ``pixels`` already at ``info.size``, in RGB. It ends when a file ends, and
+    raises `CameraError` when a camera stops delivering; it never blocks for more than a few seconds without either.
+    `close` may be called from another thread, and more than once.
+    """
+
+    @property
+    def info(self) -> SourceInfo: ...
+    def __iter__(self) -> Iterator[Frame]: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Controllable(Protocol):
+    """A source whose exposure can be steered while it runs (see `pi_capture.recording.jitter`)."""
+
+    def lock_exposure(self) -> Mapping[str, Any]:
+        """Stop auto exposure and white balance where they are; return the values they are held at."""
+
+    def set_controls(self, controls: Mapping[str, Any]) -> None:
+        """Ask for new control values, by libcamera's names. They take effect some frames later."""
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A source that can encode in hardware."""
+
+    def start_encoding(self, codec: str, crf: int) -> Mapping[str, Any] | None:
+        """From the next frame on, deliver each with its `storage.frame.Packet` besides its pixels, a keyframe first.
+
+        Parameters
+        ----------
+        codec : str
+            One of `storage.formats.video.codecs.CODECS`.
+        crf : int
+            The quality wanted: lower is better and larger.
+
+        Returns
+        -------
+        mapping or None
+            What to keep with the recording, JSON-serialisable; None if it can't encode so, and frames come as before.
+        """
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A source that brings sensors, sound and labels with its pictures, dated by the same clock.
+
+    It may go without a picture for as long as it hears of its sender: `heard_at` is when it last did, by
+    ``time.monotonic``.
+    """
+
+    heard_at: float
+
+    @property
+    def missing(self) -> int:
+        """How many frames were lost since the last one that came."""
+
+    @property
+    def tracks(self) -> Sequence[SampleTrack]: ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Of the frames' labels, which are given while it records; empty if none are."""
+
+    def give_labels_to(self, start: Callable[[int | None, int], None]) -> None:
+        """Tell `start` when another label begins, by its number, and at which frame's time: before that frame comes."""
+
+    def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
+        """Hand samples to `take`, from the thread that asks for frames; until then they are let go.
+
+        `say` is told what can't be handed on.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera that is plugged in: the text form that opens it, and what it calls itself."""
+
+    spec: str
+    model: str
+
+
+class OpenSource(Protocol):
+    """The function that opens a kind of source: what a row of the table, or an entry point, names."""
+
+    def __call__(self, address: str, size: Size | None, fps: float | None) -> Source:
+        """Open a source.
+
+        Parameters
+        ----------
+        address : str
+            What follows the kind and its colon; empty if nothing does. The whole text form if that is a URL.
+        size : (int, int) or None
+            Width and height of the frames wanted, in pixels; None for the source's own. A picture of another shape is
+            cut around its centre, then scaled: `pi_capture.sources.pixels.RgbConverter` does it.
+        fps : float or None
+            Wanted frames per second; None for the source's own.
+
+        Raises
+        ------
+        UsageError
+            The address makes no sense.
+        CameraError
+            It can't be opened: one line that a person can act on.
+        """
+
+
+class ListCameras(Protocol):
+    """The function that lists the cameras of a kind that are plugged in, the one to take first ahead."""
+
+    def __call__(self) -> Sequence[Camera]: ...
