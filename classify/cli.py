@@ -14,10 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import Version, tell_of_tracks, track_argument
+from storage.commands.console import Version, fail, run_command, tell_of_tracks, track_argument
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
@@ -81,21 +82,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments)
     from classify.window.window import WindowError
-    from storage.errors import StorageError, missing_library
 
     try:
-        return _undo(args.directory) if args.undo else _label(args)
+        return run_command(
+            lambda: _undo(args.directory) if args.undo else _label(args),
+            partial(fail, program="classify"),
+            about=args.directory,
+            interrupted="interrupted; every label is kept, the same command goes on",
+            failures=(WindowError,),
+        )
     except _UsageError as error:
         parser.error(str(error))
-    except (StorageError, WindowError) as error:
-        return _fail(error)
-    except ModuleNotFoundError as error:
-        return _fail(missing_library(error))
-    except OSError as error:
-        return _fail(f"{error.filename or args.directory}: {error.strerror}")
-    except KeyboardInterrupt:
-        _fail("interrupted; every label is kept, the same command goes on")
-        return 130
 
 
 # ----------------------------------------------------------------------------------------------------------- labelling
@@ -392,10 +389,3 @@ def _classes(text: str) -> tuple[str, ...]:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _fail(reason: object) -> int:
-    from storage.names import printable
-
-    _say(f"classify: {printable(str(reason))}")
-    return 1

@@ -64,9 +64,24 @@ exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its help also lists the formats and cameras that other distributions have installed."""
+
+    def format_help(self) -> str:
+        from pi_capture.sources.table import SOURCES, all_sources
+        from storage.formats.table import FORMATS, all_formats
+
+        formats = [(f"day1{row.suffix}", row.summary or row.name) for row in all_formats() if row not in FORMATS]
+        cameras = [(kind.form, kind.summary) for kind in all_sources() if kind not in SOURCES]
+        others = "".join(f"  {form:20}  {summary}\n" for form, summary in (*formats, *cameras))
+        if others:
+            self.epilog = EXAMPLES.replace("\nexit status:", f"\ninstalled by others:\n{others}\nexit status:")
+        return super().format_help()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line; it only collects the texts of `OPTIONS` (see `pi_capture.config.configure`)."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m pi_capture",
         usage="%(prog)s DIRECTORY SECONDS [options]",  # the one made of forty options hides what is wrong behind it
         description="Record frames from a camera, for labelling and training.",

@@ -22,9 +22,9 @@ from pi_capture.arguments import FORMATS, OPTIONS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
-from pi_capture.report.systemd import ABORTED, ERROR, Notifier, StopSignals, leave_running_threads, priority
+from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
+from storage.commands.console import fail, run_command
 from storage.commands.standard_streams import open_standard_streams
-from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
 
 if TYPE_CHECKING:
@@ -62,19 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status_of(words: Sequence[str]) -> int:
-    try:
-        return _run(words)
-    except (UsageError, OptionError) as error:
-        return _fail(error, 2)
-    except (CameraError, PreviewError, StorageError, ModuleNotFoundError) as error:
-        return _fail(missing_library(error) if isinstance(error, ModuleNotFoundError) else error, 1)
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except OSError as error:
-        return _fail(f"{error.filename or words[0]}: {error.strerror}", 1)
-    except KeyboardInterrupt:  # before the recording began, or after its end
-        return _fail("interrupted", ABORTED)
+    return run_command(
+        lambda: _run(words),
+        _fail,
+        about=words[0] if words else "pi_capture",
+        interrupted="interrupted",  # before the recording began, or after its end
+        usage=(UsageError,),
+        failures=(CameraError, PreviewError),
+    )
 
 
 def _run(words: Sequence[str]) -> int:
@@ -395,5 +390,4 @@ def _list_cameras() -> int:
 
 
 def _fail(reason: object, status: int) -> int:
-    print(f"{priority(ERROR)}pi_capture: {printable(str(reason).replace(chr(10), ' '))}", file=sys.stderr)
-    return status
+    return fail(str(reason).replace("\n", " "), status, f"{priority(ERROR)}pi_capture")

@@ -1,18 +1,16 @@
 """``python -m storage``: the command line for recordings at rest.
 
-It turns failures into one line and an exit status: 0 done, 1 failed, 2 wrong usage, 3 done but problems were found.
+Failures are one line and an exit status: 0 done, 1 failed, 2 wrong usage, 3 done but problems were found.
 Each command is a row in `COMMANDS`; see `storage.commands` for what it takes and does.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from storage.commands.console import Version, fail
+from storage.commands.console import Version, fail, run_command
 from storage.commands.datasets import (
     SPLIT,
     info,
@@ -43,7 +41,6 @@ from storage.commands.files import (
 )
 from storage.commands.labels import LABELS, labels, labels_arguments
 from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
-from storage.errors import OptionError, StorageError, missing_library
 
 EXAMPLES = """\
 examples:
@@ -72,23 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     open_standard_streams()
     args = build_parser().parse_args(arguments)
-    try:
+
+    def run() -> int:
         with stopped_like_ctrl_c():
             status: int = args.run(args)
-        sys.stdout.flush()
         return status
-    except StorageError as error:
-        return fail(error, 2 if isinstance(error, OptionError) else 1)
-    except ModuleNotFoundError as error:
-        return fail(missing_library(error))
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except OSError as error:
-        return fail(f"{error.filename or args.command}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        fail("interrupted; nothing is lost, the same command goes on")
-        return 130
+
+    return run_command(
+        run, fail, about=args.command, interrupted="interrupted; nothing is lost, the same command goes on"
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:

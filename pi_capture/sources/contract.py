@@ -56,7 +56,8 @@ class SourceInfo:
 class Source(Protocol):
     """A camera, a file or a screen, opened.
 
-    Iterating yields frames in capture order, ``pixels`` already at ``info.size``, in RGB. It ends when a file ends, and
+    Iterating yields frames in capture order, ``pixels`` already at ``info.size``, in RGB, C-contiguous and in memory of
+    their own. It ends when a file ends, and
     raises `CameraError` when a camera stops delivering; it never blocks for more than a few seconds without either.
     `close` may be called from another thread, and more than once.
     """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
 
 
@@ -53,8 +55,53 @@ def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"version": 1, **content}))
 
 
-def fail(reason: object, status: int = 1) -> int:
-    print(f"storage: {printable(str(reason))}", file=sys.stderr)
+def fail(reason: object, status: int = 1, program: str = "storage") -> int:
+    print(f"{program}: {printable(str(reason))}", file=sys.stderr)
+    return status
+
+
+def run_command(
+    run: Callable[[], int],
+    fail: Callable[[object, int], int],
+    *,
+    about: object,
+    interrupted: str,
+    usage: tuple[type[Exception], ...] = (),
+    failures: tuple[type[Exception], ...] = (),
+) -> int:
+    """Run a command line, and turn its failures into one line and an exit status.
+
+    Parameters
+    ----------
+    run : callable
+        Does what is asked for, and returns the exit status.
+    fail : callable
+        Tells a reason, and returns the status that it is given.
+    about : object
+        What an error of the system is about, if it names no file.
+    interrupted : str
+        What Ctrl-C means; its status is 130.
+    usage, failures : tuple of exception types
+        Besides those of `storage`: wrong usage, with status 2, and what can fail, with status 1.
+    """
+    wrong_usage: tuple[type[Exception], ...] = (OptionError, *usage)
+    foreseen: tuple[type[Exception], ...] = (StorageError, *failures)
+    try:
+        status = run()
+        sys.stdout.flush()
+    except wrong_usage as error:
+        status = fail(error, 2)
+    except foreseen as error:
+        status = fail(error, 1)
+    except ModuleNotFoundError as error:
+        status = fail(missing_library(error), 1)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 1
+    except OSError as error:
+        status = fail(f"{error.filename or about}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        status = fail(interrupted, 130)
     return status
 
 

@@ -61,6 +61,8 @@ class Format:
         Whether `Writer.encode` keeps the label that a frame has when it is recorded.
     reads_tracks : bool
         Whether there may be several tracks of pictures: its reader takes which one as its second argument.
+    summary : str
+        What a recording is, for ``--help``, where the formats of other distributions are listed.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Format:
     keeps_samples: bool = False
     takes_labels: bool = False
     reads_tracks: bool = False
+    summary: str = ""
 
 
 MOVIES = (

@@ -76,7 +76,7 @@ class Row(NamedTuple):
 
 
 class RecordingWriter(ABC):
-    """Appends to a recording in an HDF5 file: all of a `storage.formats.table.Writer` but `encode` and `append`.
+    """Appends to a recording in an HDF5 file: all of a `storage.formats.contract.Writer` but `encode` and `append`.
 
     While a sync waits for the disk, frames wait in memory (`WAITING_BYTES`), and then `append` waits for it.
 

@@ -46,7 +46,8 @@ class Terminal:
         self.shown = ""
 
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm", "COLUMNS": "200", "PS1": "$ "}
+        paths = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": paths, "TERM": "xterm", "COLUMNS": "200", "PS1": "$ "}
         command = ["setsid", "--ctty", *command]  # which becomes the program, with this terminal as its own
         self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
 

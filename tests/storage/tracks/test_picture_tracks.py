@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from storage import Frame, StorageError, open_recording
+from storage import Frame, Recording, StorageError, open_recording
 from storage.convert.convert import convert
 from storage.convert.extract import extract
 from storage.formats.video.writer import VideoWriter
@@ -69,6 +71,17 @@ def unlabelled(tmp_path: Path) -> Path:
     inputs = [recorded(tmp_path / f"{name}.mkv", name, [None] * COUNT) for name in "AB"]
     merge_streams(tmp_path / "pair.mkv", inputs, offsets={"B": 0})
     return tmp_path / "pair.mkv"
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda recording: pickle.loads(pickle.dumps(recording))])
+@pytest.mark.parametrize(("track", "name", "labels"), [("camera-2", "B", [None] * COUNT), (None, "A", DOOR)])
+def test_a_copy_is_of_the_same_track(
+    both: Path, copied: Callable[[Recording], Recording], track: str | None, name: str, labels: list[str | None]
+) -> None:
+    with open_recording(both, track=track) as recording, copied(recording) as other:
+        assert np.array_equal(other[3].pixels, picture(FIRST_NUMBER[name] + 3, SIZES[name]))
+        assert list(other.labels) == list(recording.labels) == labels
+        assert other.of_track == recording.of_track
 
 
 def test_every_frame_of_the_chosen_track_bit_by_bit(both: Path) -> None:

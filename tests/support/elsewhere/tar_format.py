@@ -17,7 +17,7 @@ from storage.formats.table import Format
 from storage.frame import Frame
 from storage.recording import Recording
 
-TAR = Format("tar", ".tar", "tar_format:TarWriter", "tar_format:TarReader")
+TAR = Format("tar", ".tar", "tar_format:TarWriter", "tar_format:TarReader", summary="a PNG and a JSON file a frame")
 BLOCK = tarfile.BLOCKSIZE
 
 
