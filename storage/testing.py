@@ -173,6 +173,23 @@ class FormatTests:
         assert writer.close() == 0
         assert list(path.parent.iterdir()) == []
 
+    def test_one_that_was_only_just_begun(self, path: Path) -> None:
+        """It is not there before its first frame, or it opens and has none; after that frame it may be seen."""
+        if not self.row.takes_pictures:
+            pytest.skip("it takes no pictures")
+        writer = self.writer(path)
+        try:
+            if path.exists():
+                with open_recording(path) as recording:
+                    assert len(recording) == 0 and list(recording.labels) == []
+            writer.append(writer.encode(make_frame(0)))
+            assert writer.sync() == 1
+            with open_recording(path) as recording:
+                assert len(recording) == 1
+                self.check_frame(recording, 0)
+        finally:
+            writer.close()
+
     def test_one_writer_at_a_time(self, path: Path) -> None:
         pictures = self.row.takes_pictures
         writer = self.writer(path, pictures=pictures)

@@ -31,6 +31,7 @@ from pi_capture.recording.recorder import Recorder
 from pi_capture.samples.received import ReceivedTracks
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
+from storage.formats.table import VIDEO
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
@@ -101,12 +102,12 @@ def gather(
 
 def _prepare(target: Path) -> Path:
     """The directory of the recordings, made now. Raises UsageError or StorageError if there can't be one."""
-    if target.suffix.lower() != ".mkv":
-        raise UsageError(f"{target}: several senders are recorded into a .mkv")
+    if target.suffix.lower() != VIDEO.suffix:
+        raise UsageError(f"{target}: several senders are recorded into a {VIDEO.suffix}")
     if target.exists():
         raise StorageError(f"{target} is there already, and several senders need a new file; choose another name")
     parts = parts_of(target)
-    if parts.is_dir() and any(parts.glob("*.mkv")):
+    if parts.is_dir() and any(parts.glob(f"*{VIDEO.suffix}")):
         raise StorageError(f"{parts} is what an interrupted recording left; {_how_to_merge(target)}")
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ def parts_of(target: Path) -> Path:
 def _how_to_merge(target: Path) -> str:
     return (
         f"all that came is safe in {parts_of(target)}; bring it together, and then remove that: "
-        f"python -m storage merge-streams {quote(str(target))} {quote(str(parts_of(target)))}/*.mkv"
+        f"python -m storage merge-streams {quote(str(target))} {quote(str(parts_of(target)))}/*{VIDEO.suffix}"
     )
 
 
@@ -240,7 +241,7 @@ class _Lane:
     def __init__(self, gathering: _Gathering, sender: Mapping[str, Any], name: str) -> None:
         self.identity, self.name = (_slug(sender), sender.get("machine")), name
         self._source: StreamSource | None = None
-        self.path = gathering.parts / f"{name}.mkv"
+        self.path = gathering.parts / f"{name}{VIDEO.suffix}"
         self.recorder: Recorder | None = None
         self._received: ReceivedTracks | None = None
         self.failure = ""

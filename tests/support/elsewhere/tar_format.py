@@ -32,7 +32,7 @@ class TarWriter:
         try:
             lock_descriptor(self._fd, f"{target} is being recorded into by another program")
             self._entries, self._end = find_members(self._fd)
-            if os.fstat(self._fd).st_size and not self._entries:
+            if not is_ours(self._fd):
                 raise StorageError(f"{target} is no recording; choose another name")
         except BaseException:
             os.close(self._fd)
@@ -92,8 +92,8 @@ class TarReader(Recording):
         with path.open("rb") as file:
             self._entries, end = find_members(file.fileno())
             self._cut = os.fstat(file.fileno()).st_size != end + 2 * BLOCK
-        if self._cut and not self._entries:
-            raise StorageError(f"{path} is no recording")
+            if not is_ours(file.fileno()):
+                raise StorageError(f"{path} is no recording")
 
     path = property(lambda self: self._path)
     interrupted = property(lambda self: self._cut)
@@ -120,6 +120,11 @@ class TarReader(Recording):
     def _member(self, start: int, size: int) -> bytes:
         with self._path.open("rb") as file:
             return os.pread(file.fileno(), size, start)
+
+
+def is_ours(fd: int) -> bool:
+    """Whether it begins as a recording does; one that was only just begun has no byte."""
+    return b"00000000.png\0".startswith(os.pread(fd, 13, 0))
 
 
 def find_members(fd: int) -> tuple[list[tuple[tuple[int, int], tuple[int, int]]], int]:
