@@ -2,7 +2,7 @@
 
 A change is a frame that differs from those before it more than its surroundings do: a gesture begins, a door is open.
 Changes of the light that are the same all over the picture are none, since exposure and white balance may vary from
-frame to frame. Who reads the frames, and when, is the business of `classify.pictures`.
+frame to frame. `classify.pictures` reads the frames.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def write_labels(
         return Applied(counts, table=write_table(path, labels, of_track))
     try:
         write(labels, list(dict.fromkeys([*classes.directories, *(label for label in labels if label is not None)])))
-    except ValueError as error:  # somebody has recorded into it since, or it is another file
+    except ValueError as error:  # it was recorded into since, or it is another file
         raise StorageError(
             f"{path} has changed since the window opened ({error}); nothing was written, the labels are kept, and the "
             "same command goes on"

@@ -2,7 +2,7 @@
 
 What was done is durable before anything else is shown: what comes next is drawn while the disk works, and held back
 until it is done. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps no more than
-one while nobody listens.
+one while it is not polled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The failures of cameras and of the recording loop that a person is told about."""
+"""The failures of cameras and of the recording loop that a user sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The failures that storage tells a person about."""
+"""The failures of storage that a user sees."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Codes are those of OpenCV's `waitKeyEx`, taken whole, as its Qt and GTK windows give them: characters where there are
 some, X11 keysyms elsewhere. (`waitKey` keeps the lowest byte, and the right arrow, 0xFF53, would be an 'S'.) What an
-action does is the business of `classify.desk`.
+action does, `classify.desk` decides.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Window:
             self._cv2.setWindowTitle(NAME, title)
 
     def listen(self) -> None:
-        """Let the window live, and take note of keys. Of keys that come while nobody listens, the last is kept only."""
+        """Let the window live, and take note of keys. Of keys that come between two calls, only the last is kept."""
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:

@@ -180,7 +180,7 @@ def _window(question: Question) -> Iterator[Finding]:
         screen = (
             ""
             if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-            else "; nobody is logged in to a screen here"
+            else "; no user is logged in to a screen here"
         )
         yield Finding("window", "ok", f"OpenCV with {toolkit[1]}{screen}")
 

@@ -47,7 +47,7 @@ def install(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--python", metavar="FILE", default=sys.executable, help="the interpreter that records (default: this one)"
     )
-    parser.add_argument("--user", metavar="USER", help="who records (default: who called sudo, else FILE's owner)")
+    parser.add_argument("--user", metavar="USER", help="the recording user (default: sudo's caller, else FILE's owner)")
     args = parser.parse_args(arguments)
     if not _may(args):
         return 1
@@ -253,7 +253,7 @@ def _run(*command: str) -> Step:
 def _do(steps: Sequence[Step], args: argparse.Namespace) -> int:
     for step in steps:
         if step.write is not None and step.write[0].exists() and not step.write[0].read_text().startswith(MARK):
-            return _fail(f"{step.write[0]} is somebody else's: it does not begin with {MARK!r}; nothing was changed")
+            return _fail(f"{step.write[0]} is not ours: it does not begin with {MARK!r}; nothing was changed")
         if step.link is not None and os.path.lexists(step.link[0]) and not step.link[0].is_symlink():
             return _fail(f"{step.link[0]} is there already; use it (--config {step.link[0]}), or move it away")
     if args.dry_run:

@@ -1,7 +1,7 @@
 """Labels for what is being recorded, by digits on the terminal: a frame has the label of the time it was taken at.
 
 Video files take the labels with the frames; whatever the format, each key is written down at once, so that a crash
-keeps them all (`storage.labels.live`). Reading the keys is `terminal`'s business.
+keeps them all (`storage.labels.live`). `terminal` reads the keys.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def with_identity(url: str, identity: str | None) -> str:
 
 
 def in_the_clear(url: str) -> str | None:
-    """A line for whoever sends or receives over a network what all can read there; None if nobody can."""
+    """A warning if everybody on the network can read what is sent; None if they can't."""
     if not url.startswith("tcp://"):
         return None
     place = Address.parse(url, "--camera")
@@ -109,7 +109,7 @@ def in_the_clear(url: str) -> str | None:
             return None
     if place.host == "localhost":
         return None
-    return f"{place}: not encrypted, and open to all on that network; tls:// is for who has your --identity"
+    return f"{place}: not encrypted, and open to all on that network; tls:// admits only machines with your --identity"
 
 
 def listen_at(address: Address) -> socket.socket:

@@ -1,6 +1,6 @@
 """Who connects is met at the door: each in a thread of its own, with a deadline, and heard out up to a bound.
 
-So a stranger who says nothing, or something else, or says it slowly, keeps nobody waiting.
+A client that is silent, slow or wrong does not delay the others.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Door:
         return None
 
     def close(self) -> None:
-        """Meet nobody any more."""
+        """Accept no more clients."""
         self._listener.close()
         with self._lock:
             self._closed = True
@@ -109,7 +109,7 @@ class Door:
             connection.close()
             reason = getattr(error, "strerror", None) or str(error) or "it broke off"
             if not self._closed:
-                self.send_away(f"somebody who is no --stream-to of this program ({reason})")
+                self.send_away(f"a program that is no --stream-to ({reason})")
             return
         finally:
             with self._lock, suppress(ValueError):

@@ -79,7 +79,7 @@ def gather(
     with closing(Door(place, say)) as door:
         gathering = _Gathering(parts, place, options, seconds=seconds, door=door, say=say)
         problems = gathering.run(stop, observers.progress)
-    stop.set()  # whoever waits for it learns that the recording ends
+    stop.set()  # wakes the threads that wait for the end
     recorded = [lane for lane in gathering.lanes if lane.path.exists() and lane.summary.frames]
     if not recorded:
         with suppress(OSError):
@@ -205,7 +205,7 @@ class _Gathering:
             return
         if visitor is not None and visitor.facts is None:
             visitor.connection.close()
-            self._door.send_away("somebody who is no --stream-to of this program (something else came)")
+            self._door.send_away("a program that is no --stream-to (something else came)")
         elif visitor is not None and visitor.facts is not None:
             self._let_in(visitor.connection, visitor.facts)
 

@@ -123,7 +123,7 @@ def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
 
 MAKE_IDENTITY = """\
 Make an identity for tls://: a certificate and its key, in one file. Copy it to every machine that sends or receives, by
-a way that you trust, such as scp; whoever has it is let in.
+a way that you trust, such as scp. A machine that has it is let in.
 """
 
 

@@ -30,7 +30,7 @@ class Way(Protocol):
         """A connection to the sender, who may take so long. Raises CameraError."""
 
     def close(self) -> None:
-        """Wait for nobody any more."""
+        """Stop waiting for clients."""
 
 
 class TcpWay:

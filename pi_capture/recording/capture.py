@@ -385,7 +385,7 @@ class _Recording:
     def _finish(self) -> Summary:
         failure = self._failure
         if failure is None or self._gate.frames:
-            self._stop.set()  # whoever waits for it learns that the recording ends
+            self._stop.set()  # wakes the threads that wait for the end
         problems = self._tracks.end(early_end_is_fine=self._gate.endless)
         end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
         try:

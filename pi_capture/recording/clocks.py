@@ -41,7 +41,7 @@ def boot_id() -> str | None:
 
 
 def is_synchronised() -> bool | None:
-    """Whether the kernel was told that the wall clock follows a time server (`adjtimex`); None where nobody knows."""
+    """Whether the kernel was told that the wall clock follows a time server (`adjtimex`); None if unknown."""
     if sys.platform != "linux":
         return None
     state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # zeros: it changes nothing

@@ -58,7 +58,7 @@ class EncoderPool(Generic[Encoded]):
                 if not wait:
                     return False
                 self._room.wait()
-            if self._closed:  # nobody would encode it
+            if self._closed:  # the encoders have ended
                 return False
             self._inside += 1
             self._waiting.append(frame)

@@ -145,7 +145,7 @@ class Take:
                 raise UsageError(f"{source.info.camera} came back with {width}x{height} pixels; give --size")
             self._asked = time.monotonic()
             self.source = source
-            if self._stop.is_set():  # nobody waits for it any more
+            if self._stop.is_set():  # the recording has ended
                 source.close()
                 return
             self._coming = iter(source)

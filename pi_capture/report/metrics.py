@@ -1,6 +1,6 @@
 """How a recording stands, for programs: Prometheus' text over HTTP, and a line of JSON a second.
 
-Nobody who reads this is ever waited for. The words for a person are `pi_capture.report.progress`'s business.
+The recording never waits for a reader. See `pi_capture.report.progress` for the text that people see.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Reading:
 
 
 class Meter:
-    """Keeps the last status, for whoever asks for a reading, from any thread."""
+    """Keeps the last status; any thread may read it."""
 
     def __init__(self) -> None:
         self._last = Reading()
@@ -178,7 +178,7 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Who asks is nobody's business in the log of a recording."""
+            """Requests are not logged."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True

@@ -31,7 +31,7 @@ class Progress:
     target : path
         Where it goes; the free space is that of its disk.
     seconds : float
-        How long it will take; -1 if nobody knows.
+        How long it will take; -1 if unknown.
     quiet : bool
         Warnings only.
     hurries : bool

@@ -1,6 +1,6 @@
 """Living beside the system: signals that end a recording, an end that no thread holds up, and what systemd is told.
 
-How a service is put into place is `pi_capture.commands.install`'s business.
+See `pi_capture.commands.install` for how a service is installed.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ class _LiveTrack:
 
     @property
     def awaits_its_time(self) -> bool:
-        """Whether it is to be kept from its first sample on, and nobody knows yet when that was."""
+        """Whether it is to be kept from its first sample on, and that time is not known yet."""
         return self._ran_before and self.first_ns is None
 
     @property

@@ -130,7 +130,7 @@ class SampleQueue:
         timestamp_ns : int or None
             When the first one was.
         now_ns : int
-            When the track's first one was, if nobody says.
+            When the track's first one was, if it is not given.
 
         Raises
         ------

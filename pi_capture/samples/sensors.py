@@ -142,7 +142,7 @@ class Command:
 
     @property
     def reads_standard_input(self) -> bool:
-        """Whether what it reads was started by somebody else, maybe long before."""
+        """Whether another program started what it reads, maybe long before."""
         return self._sensor.command == "-"
 
     def start(self) -> None:
@@ -233,7 +233,7 @@ class Command:
             self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        """Unless it was waited for already: its number may be somebody else's by now."""
+        """Unless it was waited for already: another process may have its number by now."""
         if self._process is not None and self._process.returncode is None:
             self._signal_group(number)
 

@@ -1,7 +1,7 @@
 """From a camera's or decoder's picture to the pixels of a frame: cut to shape, scaled, RGB.
 
 Every picture that isn't RGB of the right size already goes through here as an FFmpeg frame, so that it ends up the same
-whichever source it came from. Getting the picture is the source's business.
+whichever source it came from. The source gets the picture.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ SOURCES = (
         name="tcp",
         form="tcp://… tls://… srt://…",
         summary="what another machine sends with --stream-to; ?listen waits for it, ?listen&senders=2 for two. "
-        "tls: encrypted, for whoever has the same --identity; srt: through the program ffmpeg",
+        "tls: encrypted, both machines need the same --identity; srt: through the program ffmpeg",
         open="pi_capture.network.receiver:open",
         schemes=("tcp", "tls", "srt"),
         brings_tracks=True,

@@ -104,12 +104,12 @@ class Info:
 
     @property
     def begun(self) -> float | None:
-        """Wall-clock time of the first frame, in seconds since 1970; None if nobody knows."""
+        """Wall-clock time of the first frame, in seconds since 1970; None if unknown."""
         return min((session.begun for session in self.sessions if session.begun is not None), default=None)
 
     @property
     def ended(self) -> float | None:
-        """Wall-clock time of the last frame, in seconds since 1970; None if nobody knows."""
+        """Wall-clock time of the last frame, in seconds since 1970; None if unknown."""
         return max((session.ended for session in self.sessions if session.ended is not None), default=None)
 
 
@@ -276,7 +276,7 @@ def _size(file: Path) -> tuple[int, int]:
 
 
 def _dropped(session: Session) -> int | None:
-    """Frames lost in all of the session; None if nobody counted."""
+    """Frames lost in all of the session; None if they were not counted."""
     counts = [session.facts.get(f"dropped_{cause}") for cause in ("camera", "queue", "disk")]
     known = [count for count in counts if isinstance(count, int)]
     return sum(known) if known else None

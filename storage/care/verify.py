@@ -128,7 +128,7 @@ def interruption(path: Path) -> str | None:
             return None
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # nobody here may write to it
+    except OSError:  # this user may not write to it
         return "has no end: it was interrupted, or is being recorded into"
     try:
         lock_descriptor(fd, BUSY)
@@ -153,7 +153,7 @@ def repair(path: Path) -> str | None:
         It is damaged.
     """
     if not path.exists():
-        return None  # whoever reads it says so
+        return None  # its reader says so
     repair_format = find_repair(path)
     try:
         return None if repair_format is None else repair_format(path)

@@ -67,7 +67,7 @@ def transfer(
     timestamps_ns : sequence of int, optional
         Other times for the frames of the recording.
     done : callable, optional
-        Told after each frame how many are stored.
+        Called after each frame with the number of frames stored.
     threads : int, optional
         As many as there are cores, if not given.
     any_size : bool

@@ -199,7 +199,7 @@ def appearing(target: Path) -> Iterator[Path]:
 
 
 def _clear_making(directory: Path, name: str) -> None:
-    """Remove what an interrupted `appearing` left; anything else is somebody's, and stays."""
+    """Remove what an interrupted `appearing` left; any other file stays."""
     left_over = list(directory.iterdir())
     for path in left_over:
         if name not in path.name or path.is_dir():

@@ -2,7 +2,7 @@
 
 `move_files` writes its plan to a journal, makes it durable, and only then renames; `complete` finishes what was
 interrupted, `undo` takes the last batch back. Nothing is ever overwritten. Who moves what where, and where the journal
-lies, is the caller's business: labelling and `storage.care.split` are the callers.
+lies, the caller decides: labelling and `storage.care.split` are the callers.
 
 The journal is a stack of batches, one JSON value a line::
 
@@ -317,7 +317,7 @@ def _move_all(log: Log, batch: _Batch) -> Moved:
 
 
 def _move(source: str, target: str) -> bool | None:
-    """Whether the file is at `target` now. False: it is nowhere. None: somebody else's file is there."""
+    """Whether the file is at `target` now. False: it is nowhere. None: another file is there."""
     try:
         rename_new(source, target)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""JSON out of files that may be anybody's."""
+"""Parse untrusted JSON."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from storage.names import natural_key
 from storage.recording import Recording
 
 DEFAULT = Classes(tuple("01234"), tuple("01234"))
-"""The classes of whoever names none."""
+"""The classes when none are named."""
 
 _Class = tuple[str, str]
 """The name and the directory of a class."""

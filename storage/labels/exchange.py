@@ -167,7 +167,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
 def to_intervals(times_ns: Sequence[int], labels: Sequence[str | None], step_ns: int) -> list[Interval]:
     """Each run of frames with one label as an interval; its borders are rounded down to whole steps.
 
-    It ends where frames are missing, as those that were held out are: nobody has said what was seen there.
+    It ends where frames are missing, as those that were held out are: nothing is known of them.
     """
     if not times_ns:
         return []

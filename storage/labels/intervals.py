@@ -1,7 +1,7 @@
 """Files of labelled intervals: subtitles (SRT, WebVTT, ASS) and tables (CSV, and as ELAN and Audacity write them).
 
 Text in, intervals out, and back; each interval knows the line that it comes from, and what can't be understood is told
-with its line instead of being passed over. Which frames an interval holds is `storage.labels.exchange`'s business.
+with its line instead of being passed over. `storage.labels.exchange` knows which frames an interval holds.
 """
 
 from __future__ import annotations

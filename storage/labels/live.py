@@ -96,7 +96,7 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
     ----------
     recording : path
     recover : bool
-        First complete what a crash left of the recording; False for who has it open for writing.
+        First complete what a crash left of the recording; False while another program writes it.
     in_frames : bool
         The recording ended in order, and keeps its frames' labels itself: only the classes' names go to the journal.
 
@@ -114,7 +114,7 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
     try:
         log = Log(path, "", create=False)
     except (FileNotFoundError, BusyError):
-        return 0  # whoever records adopts them in the end
+        return 0  # the recorder adopts them in the end
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from None
     try:

@@ -74,7 +74,7 @@ class Incoming:
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
         self.most = MOST_SMALL
-        """The most bytes that an element may have; who knows the size of the pictures sets it."""
+        """The most bytes that an element may have; set from the size of the pictures."""
 
     def next(self) -> Element | None:
         """What comes next; None when the stream has ended between two elements.

@@ -1,7 +1,7 @@
 """A recording's tracks as plain files that any program reads: PNG, CSV and NPY, WAV, and a CSV of the labels.
 
 All times are seconds of the file's own time, and the wall clock's where it is known, so the files fit together. Each
-file appears when it is whole; interrupted, the same command goes on. Frames are `storage.convert.extract`'s business.
+file appears when it is whole; interrupted, the same command goes on. See `storage.convert.extract` for frames.
 """
 
 from __future__ import annotations

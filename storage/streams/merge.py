@@ -102,7 +102,7 @@ def merge_streams(
     sync_on : str, optional
         What to find the others by: ``flash``, ``click`` or ``cross-correlation`` (see `storage.streams.align`).
     progress : callable, optional
-        Told how many seconds of the new file are done; the total, which nobody knows yet, is 0.
+        Called with the seconds of the new file that are done; the total is not known yet: it is 0.
 
     Raises
     ------
@@ -170,7 +170,7 @@ class _Job:
                 self.left_out.append((path, track))
                 continue
             if track.kind == "labels" and track.number in known and not known[track.number].count:
-                continue  # nobody has labelled it yet: the name is free for labels that there are
+                continue  # it has no labels yet: its name is free for a track that has
             own = self._open(path)  # keeps to the track's order, whatever the file's is
             stream = own.streams[track.number]
             name = free_name(_name(path, track, alone=len(found) == 1), self._names)

@@ -1,4 +1,4 @@
-"""The tracks of a media file, whoever made it: what they are, and their packets with times in nanoseconds.
+"""The tracks of a media file of any program: what they are, and their packets with times in nanoseconds.
 
 Pictures, sensors and sound, labels as subtitles: FFmpeg takes the file apart, and each track is read by itself, in its
 own order. So a track with an entry every few minutes neither waits for the others nor makes them wait.
@@ -184,7 +184,7 @@ def time_of(packet: Packet[Any], zero_ns: int = 0) -> int:
 
 
 def duration_of(packet: Packet[Any]) -> int:
-    """How long a packet goes on, in nanoseconds; 0 if nobody knows."""
+    """How long a packet goes on, in nanoseconds; 0 if unknown."""
     return _ns(packet.duration or 0, packet.time_base)
 
 

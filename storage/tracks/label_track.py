@@ -1,6 +1,6 @@
 """Labels in a track of subtitles: stretches of time with a class each, whichever program wrote them.
 
-Here is told too which such tracks are taken for the labels of a recording's frames: subtitles of a film are none.
+It also decides which such tracks are labels of a recording's frames: subtitles of a film are not.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def of_track(pictures: Sequence[Track], chosen: Track) -> str:
 
 
 def note_of_several(path: Path, how: str) -> str | None:
-    """What to tell who chose none of several tracks of pictures; `how` is how to choose. None for one at most."""
+    """A note that no track was chosen though there are several; `how` is how to choose. None for one at most."""
     found = several(path)
     if not found:
         return None

@@ -102,7 +102,7 @@ class SampleTrack:
 
     @property
     def is_sound(self) -> bool:
-        """Whether players can play it as sound; a sensor's samples are for whoever asks for them."""
+        """Whether players can play it as sound; a sensor's samples are not."""
         return self.kept_as.dtype == "<i2" and self.rate >= LOWEST_SOUND_RATE
 
     def fits(self, other: SampleTrack) -> bool:

@@ -28,7 +28,7 @@ PAD_SAMPLES = 1 << 16  # made at once, of a pause that may have taken hours
 FIRST_TRACK = 3  # pictures and labels come before
 MAX_TRACKS = 60
 PADDING = json.dumps({"padding": True}).encode()
-"""The facts of a block that nobody recorded: it fills a pause."""
+"""The facts of a block that was not measured: it fills a pause."""
 LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's, by the number of channels
 FLAC_MARK = b"fLaC\x80\0\0\x22"  # before the 34 bytes that FFmpeg knows a stream by
 

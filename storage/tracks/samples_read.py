@@ -28,7 +28,7 @@ class Part:
     samples : ndarray, shape (n, channels)
         As they are stored: int16, int32, float32 or float64.
     padding : bool
-        Whether nobody took them: the recorder filled a pause.
+        Whether they were not measured: the recorder filled a pause.
     """
 
     begin_ns: int

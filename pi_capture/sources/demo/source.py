@@ -1,6 +1,6 @@
 """A camera that needs no camera: a drawn room in which a figure performs the gestures of the five classes.
 
-It keeps a camera's time, loses frames like one when nobody takes them, and knows the true class of each frame. What
+It keeps a camera's time, loses frames when they are not taken in time, and knows the true class of each frame. What
 happens in the room is written in `play`, how it looks in `scene`.
 """
 

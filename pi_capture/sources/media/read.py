@@ -125,7 +125,7 @@ def open_feed(place: Place) -> Feed:
 
 
 class _Here:
-    """Reads when somebody asks: for what is always there to be read."""
+    """Reads on demand: for files, which can always be read."""
 
     def __init__(self, place: Place) -> None:
         self._pictures = _read(place)

@@ -234,7 +234,7 @@ class MediaSource:
     """An opened video. See `pi_capture.sources.Source`.
 
     ``metadata["dropped_camera"]`` counts the pictures before a frame that arrived damaged: those are never passed on.
-    Pictures that a network lost on the way are not counted: nobody numbers them.
+    Pictures that a network lost on the way are not counted: they have no numbers.
 
     Parameters
     ----------

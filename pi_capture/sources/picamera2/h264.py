@@ -187,7 +187,7 @@ class PacketEncoder:
         return replace(frame, metadata=metadata, packet=packet)
 
     def close(self) -> None:
-        """Give the encoder back; whoever waits for a packet gets none."""
+        """Give the encoder back; threads that wait for a packet get none."""
         with self._arrived:
             self._closed = True
             self._arrived.notify_all()

@@ -163,7 +163,7 @@ class Picamera2Source:
             with self._lock:
                 if self._encoder is not None:
                     self._encoder.close()
-                self._camera.cancel_all_and_flush()  # wakes whoever waits; without it, stopping a dead camera hangs
+                self._camera.cancel_all_and_flush()  # wakes waiting threads; without it, stopping a dead camera hangs
                 for job in self._jobs:
                     with suppress(Exception):  # cancelled, most of them
                         job.get_result(timeout=0).release()

@@ -140,7 +140,7 @@ def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep LiteRT from telling whoever looks at the terminal how it will compute: it asks nobody before it does."""
+    """Keep LiteRT's messages about how it computes off the terminal; it has no option for that."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -1,7 +1,7 @@
 """The codecs that a video recording can have: how FFmpeg is asked for each, to encode one picture and to decode one.
 
 Every encoder here hands a picture's packet out at once: nothing waits inside of it that a crash could take. Where the
-packets go is `storage.formats.video.writer`'s business.
+packets go, `storage.formats.video.writer` decides.
 """
 
 from __future__ import annotations

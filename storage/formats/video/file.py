@@ -1,4 +1,4 @@
-"""The file of a video recording: locked while somebody writes it, named once it is durable, completed after a crash.
+"""The file of a video recording: locked while it is written, named once it is durable, completed after a crash.
 
 What its tags say is here too. Frames are `storage.formats.video.writer`'s business, elements
 `storage.matroska.muxer`'s.
@@ -296,7 +296,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
 
 
 def publish(hidden: Path, path: Path) -> Path:
-    """Give a durable file its name; if somebody took that meanwhile, the next free one beside it. Returns it."""
+    """Give a durable file its name; if that was taken meanwhile, the next free one beside it. Returns it."""
     named = rename_free(hidden, path)
     sync_directory(path.parent)
     return named

@@ -2,7 +2,7 @@
 
 Encoders put a start code before each part of a picture (Annex B of the standard) and repeat their settings before each
 keyframe; in Matroska each part has its length before it, and the settings stand once in the track's head ("avcC").
-Storing the packets is `storage.formats.video.writer`'s business.
+`storage.formats.video.writer` stores the packets.
 """
 
 from __future__ import annotations
