@@ -89,5 +89,5 @@ def test_public_names() -> None:
     """Listed without importing what is behind them."""
     code = "import pi_capture, sys; print(*dir(pi_capture)); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
-    names = "CameraError Recorder RecordingError Summary UsageError __version__ record"
+    names = "CameraError RecordOptions Recorder RecordingError Summary UsageError __version__ record"
     assert done.stdout.splitlines() == [names, "False"]

@@ -391,7 +391,9 @@ def repair(path: Path) -> str | None:
     )
 
 
-def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
+def write_labels(
+    path: Path | str, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = ""
+) -> None:
     """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
 
     The classes are numbered in the order of `classes`; after these come others that frames have. Labels of pictures
@@ -405,6 +407,7 @@ def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str
     ValueError
         There are not as many labels as frames.
     """
+    path = Path(path)
     others = {label for label in labels if label is not None} - set(classes)
     names = [*dict.fromkeys(classes), *sorted(others, key=natural_key)]
     if len(names) > MOST_CLASSES:

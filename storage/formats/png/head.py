@@ -46,6 +46,11 @@ def read_head(path: Path | str) -> Head:
             data = file.read(HEAD_BYTES)
     except OSError as error:
         raise StorageError(f"{path} can't be read: {error.strerror}") from None
+    return head_of(data)
+
+
+def head_of(data: bytes) -> Head:
+    """The head of a file's bytes, or of its first `HEAD_BYTES`."""
     if not data.startswith(SIGNATURE) or len(data) < 24:
         return Head()
     texts = read_texts(data)

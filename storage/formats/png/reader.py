@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +11,12 @@ from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
 from storage.formats.png.directory import class_directories, image_names
-from storage.formats.png.head import Head, read_head
+from storage.formats.png.head import Head, head_of, read_head
 from storage.formats.png.whole import why_not_whole
 from storage.frame import Frame
 from storage.names import natural_key
 from storage.recording import Recording
 from storage.sessions import read_sessions
-
-_INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 
 
 class PngReader(Recording):
@@ -48,11 +45,11 @@ class PngReader(Recording):
 
     @property
     def timestamps_ns(self) -> list[int]:
-        return [_timestamp_ns(path, _head(path)) for path in map(self.file, range(len(self)))]
+        return [_timestamp_ns(path, read_head(path)) for path in map(self.file, range(len(self)))]
 
     def _first_and_last_ns(self) -> tuple[int, int]:
         first, last = self.file(0), self.file(-1)  # not all of them: there can be a hundred thousand
-        return _timestamp_ns(first, _head(first)), _timestamp_ns(last, _head(last))
+        return _timestamp_ns(first, read_head(first)), _timestamp_ns(last, read_head(last))
 
     @cached_property
     def has_times(self) -> bool:
@@ -99,18 +96,11 @@ class PngReader(Recording):
             pixels = decode_image(data)
         except ValueError as error:
             raise StorageError(f"{path}: {error}") from None
-        return Frame(pixels, index, _timestamp_ns(path, data), _metadata(data))
+        return Frame(pixels, index, _timestamp_ns(path, head_of(data)), _metadata(data))
 
 
-def _head(path: Path) -> bytes:
-    """Enough of a file to hold the texts before the picture."""
-    with path.open("rb", buffering=0) as file:
-        return file.read(8192)
-
-
-def _timestamp_ns(path: Path, data: bytes) -> int:
-    text = read_texts(data).get("Timestamp", "")
-    return int(text) if _INTEGER.fullmatch(text) else path.stat().st_mtime_ns
+def _timestamp_ns(path: Path, head: Head) -> int:
+    return head.timestamp_ns if head.timestamp_ns is not None else path.stat().st_mtime_ns
 
 
 def _metadata(data: bytes) -> dict[str, Any]:

@@ -153,8 +153,8 @@ def test_all_tracks_are_verified(tmp_path: Path) -> None:
 def test_what_has_no_tracks_says_so(both: Path) -> None:
     extract(both, both.parent / "day1")
     convert(both, both.parent / "day1.h5")
-    for name in ("day1", "day1.h5"):
-        with pytest.raises(StorageError, match="has no tracks to choose from"):
+    for name, why in (("day1", "has no tracks to choose from"), ("day1.h5", "has no dataset 'camera'; it has frames")):
+        with pytest.raises(StorageError, match=why):
             open_recording(both.parent / name, track="camera")
     with open_recording(both.parent / "A.mkv", track="camera") as recording:  # as recorded, it has the one
         assert list(recording.labels) == DOOR

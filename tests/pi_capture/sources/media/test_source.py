@@ -25,7 +25,8 @@ import pytest
 from PIL import Image
 
 from pi_capture import CameraError, UsageError, record
-from pi_capture.sources import Source, media, open_source
+from pi_capture.sources import Source, open_source
+from pi_capture.sources.media import source as media
 from storage import Frame, open_recording
 from tests.conftest import picture, write_video
 from tests.support import REPOSITORY
