@@ -3,43 +3,38 @@
 `move_files` writes its plan to a journal, makes it durable, and only then renames; `complete` finishes what was
 interrupted, `undo` takes the last batch back. Nothing is ever overwritten. Who moves what where, and where the journal
 lies, the caller decides: labelling and `storage.care.split` are the callers.
-
-The journal is a stack of batches, one JSON value a line::
-
-    {"version":1,"facts":{}}                                        what the caller wants to remember of the batch
-    ["00000007.png","0/00000007.png"]                               from and to, relative to the journal's directory
-    ["00000008.png","0/00000008-2.png","0/00000008.png"]            the last was wanted, but is taken
-    {"planned":2,"crc32":1234567890}                                before this line nothing moves, after it all does
-    {"instead":[0,"0/00000007-2.png"]}                              (a name was taken after the plan was made)
-    {"done":true}
-    {"undoing":true}                                                all goes back; then the batch is cut off the journal
 """
 
 from __future__ import annotations
 
 import errno
 import filecmp
-import io
-import json
 import os
 import shutil
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from storage.durable.files import free_name, rename_new, sync_directory
 from storage.durable.log import Log
-from storage.durable.untrusted import parse_json
+from storage.durable.moves_journal import (
+    DONE,
+    MAGIC,
+    UNDOING,
+    Batch,
+    Move,
+    append,
+    ends_done,
+    last_batch,
+    line_of,
+    opened,
+    parse,
+    rename_in,
+    write_plan,
+)
 from storage.errors import StorageError
-
-VERSION = 1
-
-_MAGIC = b'{"version":1,"facts":'
-_DONE = b'{"done":true}\n'
-_UNDOING = b'{"undoing":true}\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +86,12 @@ def move_files(
         Nothing was moved: a directory may not be written to, a path leads out of the roots, another program is
         moving. Or moving failed half way: then the journal has the rest.
     """
-    with _opened(journal, create=True) as log:
+    with opened(journal, create=True) as log:
         _complete(log, roots)
         batch, missing = _plan(journal.parent, pairs, facts or {})
         _check(journal, roots, batch)
         if batch.moves:
-            _write_plan(log, batch)
+            write_plan(log, batch)
             moved = _forwards(log, batch)
             missing += moved.missing
             return Moved(moved.count, moved.renamed, missing)
@@ -111,9 +106,9 @@ def complete(journal: Path, *, roots: Sequence[Path] = ()) -> Moved | None:
     StorageError
         It can't be finished, or another program is moving right now.
     """
-    if not journal.is_file() or _ends_done(journal):
+    if not journal.is_file() or ends_done(journal):
         return None
-    with _opened(journal) as log:
+    with opened(journal) as log:
         return _complete(log, roots)
 
 
@@ -128,12 +123,12 @@ def undo(journal: Path, *, roots: Sequence[Path] = ()) -> Moved:
         There is nothing to undo, or it can't be undone.
     """
     if journal.is_file():
-        with _opened(journal) as log:
-            batch = _last_batch(log)
+        with opened(journal) as log:
+            batch = last_batch(log)
             if batch is not None:
                 _check(journal, roots, batch)
                 if not batch.undoing:
-                    _append(log, _UNDOING)
+                    append(log, UNDOING)
                     batch.undoing = True
                 return _back(log, batch)
     raise StorageError(f"{journal.parent}: there is nothing to undo")
@@ -143,16 +138,16 @@ def last_facts(journal: Path) -> dict[str, Any] | None:
     """The facts that were given to the journal's last batch, interrupted or not; None if there is no batch."""
     if not journal.is_file():
         return None
-    batch, _ = _parse(journal, journal.read_bytes())
+    batch, _ = parse(journal, journal.read_bytes())
     return None if batch is None else batch.facts
 
 
 def is_interrupted(journal: Path) -> bool:
     """Whether a file is a journal whose last batch has been begun but not finished."""
     with journal.open("rb") as file:
-        if file.read(len(_MAGIC)) != _MAGIC or _ends_done(journal):
+        if file.read(len(MAGIC)) != MAGIC or ends_done(journal):
             return False
-    batch, _ = _parse(journal, journal.read_bytes())
+    batch, _ = parse(journal, journal.read_bytes())
     return batch is not None and (batch.undoing or not batch.done)
 
 
@@ -181,28 +176,8 @@ def move_file(source: Path, target: Path) -> Path:
 # ----------------------------------------------------------------------------------------------------------- the plan
 
 
-@dataclass(slots=True)
-class _Move:
-    """One file: where from, where to, and where to it was wanted."""
-
-    source: str
-    target: str
-    wanted: str
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch, where it begins in the journal, and how far it got."""
-
-    start: int
-    facts: dict[str, Any]
-    moves: list[_Move] = field(default_factory=list)
-    done: bool = False
-    undoing: bool = False
-
-
-def _plan(base: Path, pairs: Iterable[tuple[str, str]], facts: Mapping[str, Any]) -> tuple[_Batch, list[str]]:
-    batch, missing = _Batch(0, dict(facts)), []
+def _plan(base: Path, pairs: Iterable[tuple[str, str]], facts: Mapping[str, Any]) -> tuple[Batch, list[str]]:
+    batch, missing = Batch(0, dict(facts)), []
     files: dict[str, set[str]] = {}  # the files of each source directory that are not planned for yet
     taken: dict[str, set[str]] = {}  # the names of each target directory, and those that this batch gives
     for source, wanted in pairs:
@@ -218,7 +193,7 @@ def _plan(base: Path, pairs: Iterable[tuple[str, str]], facts: Mapping[str, Any]
             taken[directory] = _names(base / directory)
         name = free_name(name, taken[directory])
         taken[directory].add(name)
-        batch.moves.append(_Move(source, os.path.join(directory, name), wanted))
+        batch.moves.append(Move(source, os.path.join(directory, name), wanted))
     return batch, missing
 
 
@@ -232,7 +207,7 @@ def _names(directory: Path, *, regular: bool = False) -> set[str]:
         raise StorageError(f"{directory}: {error.strerror}; nothing was moved") from None
 
 
-def _check(journal: Path, roots: Sequence[Path], batch: _Batch) -> None:
+def _check(journal: Path, roots: Sequence[Path], batch: Batch) -> None:
     """Refuse, before anything moves, what would fail or leads out of the roots (journals may come from strangers)."""
     inside = [os.path.realpath(root) for root in roots or (journal.parent,)]
     for directory in sorted(_source_directories(batch) | _target_directories(batch)):
@@ -250,11 +225,11 @@ def _check(journal: Path, roots: Sequence[Path], batch: _Batch) -> None:
             raise StorageError(f"{journal}: {move.source!r} to {move.target!r} names no file; nothing was moved")
 
 
-def _source_directories(batch: _Batch) -> set[str]:
+def _source_directories(batch: Batch) -> set[str]:
     return {os.path.dirname(move.source) for move in batch.moves}
 
 
-def _target_directories(batch: _Batch) -> set[str]:
+def _target_directories(batch: Batch) -> set[str]:
     return {os.path.dirname(move.target) for move in batch.moves}
 
 
@@ -262,28 +237,28 @@ def _target_directories(batch: _Batch) -> set[str]:
 
 
 def _complete(log: Log, roots: Sequence[Path]) -> Moved | None:
-    batch = _last_batch(log)
+    batch = last_batch(log)
     if batch is None or (batch.done and not batch.undoing):
         return None
     _check(log.path, roots, batch)
     return _back(log, batch) if batch.undoing else _forwards(log, batch)
 
 
-def _forwards(log: Log, batch: _Batch) -> Moved:
+def _forwards(log: Log, batch: Batch) -> Moved:
     moved = _move_all(log, batch)
-    _append(log, _DONE)
+    append(log, DONE)
     renamed = {move.wanted: move.target for move in batch.moves if move.target != move.wanted}
     return Moved(moved.count, renamed, moved.missing)
 
 
-def _back(log: Log, batch: _Batch) -> Moved:
+def _back(log: Log, batch: Batch) -> Moved:
     moved = _move_all(log, batch)
     log.cut(batch.start)
     log.sync()
     return moved
 
 
-def _move_all(log: Log, batch: _Batch) -> Moved:
+def _move_all(log: Log, batch: Batch) -> Moved:
     """Rename every file that has not been renamed yet, and make the names durable."""
     base, back = os.fspath(log.path.parent), batch.undoing
     moved = Moved()
@@ -296,13 +271,13 @@ def _move_all(log: Log, batch: _Batch) -> Moved:
             given = target
             while (there := _move(os.path.join(base, source), os.path.join(base, given))) is None:
                 given = _name_instead(base, given)
-                _append(log, _line({"instead": [number, given]}))
+                append(log, line_of({"instead": [number, given]}))
             count += there
             if not there:
                 moved.missing.append(source)
             if given != target:
                 moved.renamed[target] = given
-                _rename_in(batch, number, given)
+                rename_in(batch, number, given)
         for directory in _source_directories(batch) | _target_directories(batch):
             with suppress(FileNotFoundError):
                 sync_directory(Path(base, directory))
@@ -368,13 +343,6 @@ def _name_instead(base: str, path: str) -> str:
     return os.path.join(directory, free_name(name, os.listdir(os.path.join(base, directory) or ".")))
 
 
-def _rename_in(batch: _Batch, number: int, path: str) -> None:
-    if batch.undoing:
-        batch.moves[number].source = path
-    else:
-        batch.moves[number].target = path
-
-
 def _make_directory(path: str) -> None:
     if not os.path.isdir(path):
         parent = os.path.dirname(path)
@@ -393,101 +361,3 @@ def _remove_empty(base: str, directory: str) -> None:
             return
         directory = os.path.dirname(directory)
         sync_directory(Path(base, directory))
-
-
-# -------------------------------------------------------------------------------------------------- the journal's file
-
-
-@contextmanager
-def _opened(journal: Path, *, create: bool = False) -> Iterator[Log]:
-    """The journal, locked; without a batch in it, it is not left behind."""
-    try:
-        log = Log(
-            journal, f"{journal.parent}: another program is moving files here; try again when it is done", create=create
-        )
-    except OSError as error:
-        raise StorageError(f"{journal}: {error.strerror}; nothing was moved") from None
-    try:
-        with log:
-            yield log
-    except OSError as error:
-        raise StorageError(f"{journal}: {error.strerror}; the same command goes on with the rest") from None
-
-
-def _line(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _append(log: Log, data: bytes) -> None:
-    """Add to the journal; durable on return."""
-    log.append(data)
-    log.sync()
-
-
-def _write_plan(log: Log, batch: _Batch) -> None:
-    batch.start = log.size
-    rows = [
-        _line([move.source, move.target] + ([move.wanted] if move.wanted != move.target else []))
-        for move in batch.moves
-    ]
-    plan = b"".join([_line({"version": VERSION, "facts": batch.facts}), *rows])
-    try:
-        _append(log, plan + _line({"planned": len(rows), "crc32": zlib.crc32(plan)}))
-    except OSError as error:
-        log.cut(batch.start)
-        raise StorageError(f"{log.path}: {error.strerror}; nothing was moved") from None
-
-
-def _ends_done(journal: Path) -> bool:
-    """A look at the journal's end, for the usual case: nothing to complete, and no need to read all of it."""
-    with journal.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - len(_DONE) - 1))
-        return file.read() == b"\n" + _DONE
-
-
-def _last_batch(log: Log) -> _Batch | None:
-    """The last batch whose plan is whole. A plan that never became whole is cut off: nothing of it has moved."""
-    batch, end = _parse(log.path, log.read())
-    if end < log.size:
-        log.cut(end)
-        log.sync()
-    return batch
-
-
-def _parse(journal: Path, data: bytes) -> tuple[_Batch | None, int]:
-    """The last whole batch in a journal, and where what can be believed of the journal ends."""
-    batch: _Batch | None = None
-    draft: _Batch | None = None
-    end = at = 0
-    for line in io.BytesIO(data):
-        start, at = at, at + len(line)
-        match _value(line):
-            case {"version": version, "facts": dict(facts)} if draft is None:
-                if version != VERSION:
-                    raise StorageError(f"{journal} has version {version!r}, this program knows {VERSION}; update it")
-                draft = _Batch(start, facts)
-                continue
-            case [str(source), str(target), *wanted] if draft is not None:
-                draft.moves.append(_Move(source, target, str(wanted[0]) if wanted else target))
-                continue
-            case {"planned": int(), "crc32": crc} if draft and crc == zlib.crc32(data[draft.start : start]):
-                batch, draft = draft, None
-            case {"instead": [int(number), str(path)]} if batch and not draft and 0 <= number < len(batch.moves):
-                _rename_in(batch, number, path)
-            case {"done": True} if batch and not draft:
-                batch.done = True
-            case {"undoing": True} if batch and not draft:
-                batch.undoing = True
-            case _:
-                break
-        end = at
-    if _DONE in data[end:] or _UNDOING in data[end:]:
-        raise StorageError(f"{journal} is damaged; move it away to go on without it")
-    return batch, end
-
-
-def _value(line: bytes) -> object:
-    try:
-        return parse_json(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None

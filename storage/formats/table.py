@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from storage.formats.png.reader import PngReader
     from storage.formats.png.writer import PngWriter
     from storage.formats.video import file as video_file
+    from storage.formats.video import labels as video_labels
     from storage.formats.video import writer as video
     from storage.tracks.sample_track import SampleTrack
 
@@ -87,7 +88,7 @@ MOVIES = (
 )
 VIDEO = Format(
     *("video", ".mkv", "storage.formats.video.writer:VideoWriter", "storage.formats.video.reader:open_video"),
-    write_labels="storage.formats.video.writer:write_labels",
+    write_labels="storage.formats.video.labels:write_labels",
     repair="storage.formats.video.file:repair",
     also_reads=MOVIES,
     options=("codec", "crf"),
@@ -318,7 +319,7 @@ if TYPE_CHECKING:
     def _movie_writer(movie: MovieWriter) -> FrameWriter[Any]:
         return movie
 
-    _write_labels: list[WriteLabels] = [hdf5.write_labels, features.write_labels, video.write_labels]
+    _write_labels: list[WriteLabels] = [hdf5.write_labels, features.write_labels, video_labels.write_labels]
     _repair: list[Repair] = [hdf5.repair, features.repair, video_file.repair]
     _keeps_samples: type[contract.KeepsSamples] = video.VideoWriter
     _takes_packets: type[contract.TakesPackets] = video.VideoWriter

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
-from storage.formats.movie.reader import DECODING_TIMES_ONLY
+from storage.formats.movie.places import DECODING_TIMES_ONLY
 from storage.names import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (

@@ -14,7 +14,7 @@ import pytest
 from pi_capture.errors import CameraError
 from pi_capture.sources import open_source
 from pi_capture.sources.v4l2 import ioctl as v4l2_ioctl
-from pi_capture.sources.v4l2 import source as v4l2_source
+from pi_capture.sources.v4l2 import modes
 from storage import open_recording
 from tests.cameras.conftest import run_cli, start_cli, wait_for
 
@@ -32,7 +32,7 @@ def take(source: Any, count: int) -> list[Any]:
 @pytest.mark.parametrize("fourcc", ["YUYV", "UYVY", "NV12", "NV21", "YU12", "RGB3", "BGR3"])
 def test_colours(vivid: Path, control: Control, monkeypatch: pytest.MonkeyPatch, fourcc: str) -> None:
     code = v4l2_ioctl.fourcc(fourcc)
-    monkeypatch.setattr(v4l2_source, "PIXEL_FORMATS", {code: v4l2_source.PIXEL_FORMATS[code]})
+    monkeypatch.setattr(modes, "PIXEL_FORMATS", {code: modes.PIXEL_FORMATS[code]})
     for pattern, colour in ((RED, (255, 0, 0)), (GREEN, (0, 255, 0)), (BLUE, (0, 0, 255)), (WHITE, (255, 255, 255))):
         control(test_pattern=pattern, **QUIET)
         for size in ((320, 180), (64, 64)):
@@ -46,7 +46,7 @@ def test_colours(vivid: Path, control: Control, monkeypatch: pytest.MonkeyPatch,
 
 def test_grey(vivid: Path, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     code = v4l2_ioctl.fourcc("GREY")
-    monkeypatch.setattr(v4l2_source, "PIXEL_FORMATS", {code: "gray"})
+    monkeypatch.setattr(modes, "PIXEL_FORMATS", {code: "gray"})
     control(test_pattern=WHITE, **QUIET)
     source = open_source(f"v4l2:{vivid}", (64, 64))
     frame = take(source, 2)[-1]
@@ -56,7 +56,7 @@ def test_grey(vivid: Path, control: Control, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_range_and_matrix_are_the_drivers(vivid: Path, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v4l2_source, "PIXEL_FORMATS", {v4l2_ioctl.fourcc("YUYV"): "yuyv422"})
+    monkeypatch.setattr(modes, "PIXEL_FORMATS", {v4l2_ioctl.fourcc("YUYV"): "yuyv422"})
     for colorspace in (0, 1, 2):  # SMPTE 170M, Rec. 709, sRGB
         for quantization in (0, 1, 2):  # as usual, full, limited
             control(colorspace=colorspace, quantization=quantization, test_pattern=RED, **QUIET)

@@ -11,10 +11,12 @@ import pytest
 
 import storage.durable.files
 import storage.formats.video.file
+import storage.formats.video.labels
 import storage.formats.video.writer
 import storage.matroska.muxer
 from storage import Frame, StorageError
-from storage.formats.video.writer import VideoReader, VideoWriter, write_labels
+from storage.formats.video.labels import write_labels
+from storage.formats.video.writer import VideoReader, VideoWriter
 from tests.faults.disk import Call, Disk, after
 
 
@@ -48,8 +50,8 @@ def test_every_crash_leaves_all_that_was_acknowledged(
     disk = Disk()
     acknowledged: dict[int, int] = {}  # after how many calls, how many frames
     labelled: dict[int, list[str | None]] = {}  # after how many calls, which labels count
-    modules = storage.durable.files, storage.matroska.muxer, storage.formats.video.writer, storage.formats.video.file
-    for module in modules:
+    video = storage.formats.video
+    for module in (storage.durable.files, storage.matroska.muxer, video.writer, video.labels, video.file):
         monkeypatch.setattr(module, "os", disk)
     monkeypatch.setattr(storage.formats.video.writer, "reserve", lambda directory: (directory / "reserve").open("wb"))
     rows = 0

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from pi_capture.errors import CameraError
 from pi_capture.sources import Camera, Size, SourceInfo
 from pi_capture.sources.pixels import JpegDecoder, RgbConverter, picture_from_memory
 from pi_capture.sources.v4l2 import ioctl as v4l2
+from pi_capture.sources.v4l2.modes import DEFAULT_FPS, PIXEL_FORMATS, choose_interval, choose_mode, offered
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -31,21 +31,6 @@ if TYPE_CHECKING:
 
 BUFFERS = 6  # what the driver may fill while this process is held up: a fifth of a second
 PATIENCE_SECONDS = 5.0
-DEFAULT_FPS = 30.0
-
-PIXEL_FORMATS = {
-    v4l2.fourcc("YUYV"): "yuyv422",
-    v4l2.fourcc("UYVY"): "uyvy422",
-    v4l2.fourcc("NV12"): "nv12",
-    v4l2.fourcc("NV21"): "nv21",
-    v4l2.fourcc("YU12"): "yuv420p",
-    v4l2.fourcc("RGB3"): "rgb24",
-    v4l2.fourcc("BGR3"): "bgr24",
-    v4l2.fourcc("MJPG"): "mjpeg",
-    v4l2.fourcc("JPEG"): "mjpeg",
-    v4l2.fourcc("GREY"): "gray",
-}
-"""What can be read, by FFmpeg's names; of formats that serve equally, the first is taken."""
 
 NOT_CAMERAS = ("bcm2835-isp", "bcm2835-codec", "unicam", "rp1-cfe", "pispbe", "rpi-hevc", "rpivid")
 """Drivers of a Raspberry Pi's own video hardware: their nodes deliver nothing by themselves."""
@@ -279,60 +264,9 @@ class LossCounter:
         return max(torn, missing if missing < 0x80000000 else 0)  # else the driver began to count anew
 
 
-# ---------------------------------------------------------------------------------------------- choosing what it sends
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """A pixel format and size that a camera offers, and the seconds a frame takes in it; none if it doesn't tell."""
-
-    pixel_format: int
-    size: Size
-    intervals: tuple[Fraction, ...]
-
-
-def choose_mode(modes: Sequence[Mode], size: Size | None, fps: float | None) -> Mode:
-    """The mode to record in.
-
-    First come those that cover the wanted size, then those that reach the wanted rate (30 if none is given), then the
-    smallest; without a wanted size, and where none covers it, the largest. Between formats, `PIXEL_FORMATS` decides.
-    """
-    wanted_fps = fps or DEFAULT_FPS
-    preference = list(PIXEL_FORMATS)
-
-    def rank(mode: Mode) -> tuple[bool, float, int, int]:
-        width, height = mode.size
-        covers = size is not None and width >= size[0] and height >= size[1]
-        fastest = float(1 / min(mode.intervals)) if mode.intervals else wanted_fps
-        lacking = max(0.0, 1 - fastest / wanted_fps)
-        area = width * height
-        return (
-            not covers,
-            lacking if lacking > 0.05 else 0.0,  # 29.97 is as good as 30
-            area if covers else -area,
-            preference.index(mode.pixel_format),
-        )
-
-    return min(modes, key=rank)
-
-
-def choose_interval(intervals: Sequence[Fraction], fps: float | None) -> Fraction:
-    """The seconds a frame shall take: the slowest rate that reaches the wanted one, else the fastest; 0: don't care.
-
-    Without a wanted rate, the fastest that isn't above 30.
-    """
-    if not intervals:
-        return 1 / Fraction(fps).limit_denominator(1000) if fps else Fraction(0)
-    if fps is None:
-        slow_enough = [interval for interval in intervals if interval >= Fraction(0.95 / DEFAULT_FPS)]
-        return min(slow_enough) if slow_enough else max(intervals)
-    fast_enough = [interval for interval in intervals if interval <= Fraction(1.05 / fps)]
-    return max(fast_enough) if fast_enough else min(intervals)
-
-
 def _set_up(fd: int, path: str, size: Size | None, fps: float | None) -> tuple[v4l2.PixelFormat, float | None]:
     """Choose and set format, size and rate; returns what the driver made of it, the rate in frames per second."""
-    modes = list(_offered(fd, size, fps or DEFAULT_FPS))
+    modes = list(offered(fd, size, fps or DEFAULT_FPS))
     if not modes:
         names = ", ".join(v4l2.fourcc_name(found.pixelformat) for found in v4l2.enum_formats(fd)) or "nothing"
         raise CameraError(f"{path} offers no format that can be read here (it offers {names})")
@@ -343,47 +277,6 @@ def _set_up(fd: int, path: str, size: Size | None, fps: float | None) -> tuple[v
     interval = choose_interval(mode.intervals, fps)
     numerator, denominator = v4l2.set_interval(fd, interval.numerator, interval.denominator)
     return pix, round(denominator / numerator, 3) if numerator else None
-
-
-def _offered(fd: int, wanted: Size | None, fps: float) -> Iterator[Mode]:
-    for description in v4l2.enum_formats(fd):
-        code = description.pixelformat
-        if code not in PIXEL_FORMATS or description.flags & v4l2.FMT_FLAG_EMULATED:
-            continue
-        for size in _sizes(fd, code, wanted):
-            yield Mode(code, size, tuple(_intervals(fd, code, size, fps)))
-
-
-def _sizes(fd: int, code: int, wanted: Size | None) -> Iterator[Size]:
-    found = False
-    for offer in v4l2.enum_frame_sizes(fd, code):
-        found = True
-        if offer.type == v4l2.TYPE_DISCRETE:
-            yield offer.min_width, offer.max_width  # the union's first two numbers
-            continue
-        yield offer.max_width, offer.max_height
-        if wanted is not None:
-            yield (
-                _step_up(wanted[0], offer.min_width, offer.max_width, offer.step_width),
-                _step_up(wanted[1], offer.min_height, offer.max_height, offer.step_height),
-            )
-    if not found:  # a driver that only answers to a wish
-        yield wanted or (1920, 1080)
-
-
-def _step_up(wanted: int, least: int, most: int, step: int) -> int:
-    step = max(step, 1)
-    return min(most, least + -(-max(0, wanted - least) // step) * step)
-
-
-def _intervals(fd: int, code: int, size: Size, fps: float) -> Iterator[Fraction]:
-    wanted = 1 / Fraction(fps).limit_denominator(1000)
-    for offer in v4l2.enum_frame_intervals(fd, code, *size):
-        least, most = (Fraction(end.numerator, end.denominator or 1) for end in (offer.min, offer.max))
-        if least > 0:
-            yield least
-        if offer.type != v4l2.TYPE_DISCRETE:
-            yield from (interval for interval in (wanted, most) if least <= interval <= most)
 
 
 # ------------------------------------------------------------------------------------------------- opening and failing

@@ -3,6 +3,8 @@
 How a file is built, and why nothing can tear it, is in `storage.matroska.muxer`; what the codecs are asked for is in
 `storage.formats.video.codecs`. Videos that other programs made are read by `storage.formats.movie.reader`; `open_video`
 tells them apart.
+
+The file is long because its one class is: pictures, samples and labels go into one file, under one lock.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.files import reserve
 from storage.errors import StorageError
-from storage.formats.video.clock import DEFAULT_STEP_US, FileClock
+from storage.formats.video.clock import FileClock
 from storage.formats.video.codecs import (
     CODECS,
     Encoder,
@@ -35,7 +37,6 @@ from storage.formats.video.file import (
     PICTURES,
     codec_of,
     frames_of,
-    is_ours,
     make_tags,
     muxer_for,
     open_locked,
@@ -49,24 +50,17 @@ from storage.formats.video.packets import PacketChain
 from storage.formats.video.reader import VideoReader, open_video
 from storage.formats.video.samples import SampleTracks
 from storage.frame import Frame, Packet
-from storage.labels.journal import write_table
-from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.track import SUBTITLE_TRACK, VIDEO_TRACK, Block, Track
 from storage.sessions import new_session
 from storage.tracks.sample_track import SampleTrack
-from storage.tracks.samples import (
-    FIRST_TRACK,
-    Packed,
-    tracks_of,
-    why_not_continued,
-)
+from storage.tracks.samples import FIRST_TRACK, Packed, tracks_of, why_not_continued
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["VideoReader", "VideoWriter", "open_video", "repair", "write_labels"]
+__all__ = ["VideoReader", "VideoWriter", "open_video", "repair"]
 
 WAITING_BYTES = 64_000_000  # of samples that come before the first picture
 
@@ -455,52 +449,6 @@ class VideoWriter:
             self._hidden.unlink()
         os.close(self._fd)
         self._fd = -1
-
-
-def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
-    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
-
-    A video names the class of a stretch and has no numbers for `classes`.
-
-    Those of a video that another program made go into a table beside it (`storage.labels.journal.write_table`), which
-    is called after its track too, if that is not the first one (`storage.recording.Recording.of_track`).
-
-    Raises
-    ------
-    StorageError
-        The file is being recorded into, or can't be written to.
-    ValueError
-        There are not as many labels as frames.
-    """
-    if not is_ours(path):
-        write_table(path, labels, of_track)
-        return
-    fd = -1
-    try:
-        fd, hidden = open_locked(path, create=False)
-        found, _ = recover(fd, path, named=hidden is None)
-        if found is None or hidden is not None:
-            raise StorageError(f"{path} holds no frame")
-        times = found.blocks[PICTURES].times.tolist() if PICTURES in found.tracks else []
-        if len(times) != len(labels):
-            raise ValueError(f"{len(labels)} labels for {len(times)} frames")
-        muxer = muxer_for(fd, path.parent, found, without_labels=True)
-        runs = LabelTrack(once=True)
-        end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else DEFAULT_STEP_US)
-        for time, label in zip([*times, end], [*labels, None], strict=True):
-            for block in runs.place(time, label):
-                muxer.add(block)
-        muxer.finish({**found.track_tags, None: found.tags})  # from here on these count
-        muxer.close()
-        if found.head.index_at is not None:
-            muxer.make_void(Id.CUES, found.head.index_at)
-        for at in found.blocks[LABELS].positions.tolist():
-            muxer.make_void(Id.CLUSTER, at)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; the labels are as they were") from None
-    finally:
-        if fd >= 0:
-            os.close(fd)
 
 
 @contextmanager

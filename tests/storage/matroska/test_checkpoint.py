@@ -11,7 +11,8 @@ import pytest
 
 from storage import Frame, SampleTrack, StorageError, open_recording
 from storage.cli import main
-from storage.formats.video.writer import VideoReader, VideoWriter, write_labels
+from storage.formats.video.labels import write_labels
+from storage.formats.video.writer import VideoReader, VideoWriter
 from storage.matroska import checkpoint
 from storage.matroska.checkpoint import MAGIC, Checkpoint, checkpoint_element, last_checkpoint
 from storage.matroska.reader import read_head

@@ -114,7 +114,7 @@ def test_every_packet_is_as_it_was_and_where_it_belongs(tmp_path: Path) -> None:
 
 
 def test_labels_written_behind_everything_come_in_their_place(tmp_path: Path) -> None:
-    from storage.formats.video.writer import write_labels
+    from storage.formats.video.labels import write_labels
 
     mine = recorded(tmp_path / "A.mkv", [n * 100_000_000 for n in range(60)])
     write_labels(mine, ["a"] * 30 + ["b"] * 30)

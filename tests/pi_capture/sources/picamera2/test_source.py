@@ -22,7 +22,7 @@ from PIL import Image
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sources import Controllable, list_cameras, open_source
-from pi_capture.sources.picamera2.source import choose_sensor_mode
+from pi_capture.sources.picamera2.modes import choose_sensor_mode
 from pi_capture.sources.pixels import RgbConverter
 
 FRAME_NS = 33_333_000

@@ -17,7 +17,8 @@ import pytest
 from pi_capture.errors import CameraError
 from pi_capture.sources import open_source
 from pi_capture.sources.v4l2 import ioctl as v4l2
-from pi_capture.sources.v4l2.source import LossCounter, Mode, choose_interval, choose_mode
+from pi_capture.sources.v4l2.modes import Mode, choose_interval, choose_mode
+from pi_capture.sources.v4l2.source import LossCounter
 
 YUYV, MJPG, GREY = (v4l2.fourcc(name) for name in ("YUYV", "MJPG", "GREY"))
 

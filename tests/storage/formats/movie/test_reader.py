@@ -17,7 +17,7 @@ from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from storage.convert.extract import extract
 from storage.formats.movie.reader import MovieReader
-from storage.formats.video.writer import write_labels
+from storage.formats.video.labels import write_labels
 from storage.labels.journal import write_table
 from storage.recording import Recording
 from tests.conftest import REFERENCE, write_video

@@ -24,7 +24,8 @@ from pi_capture import Recorder, RecordingError
 from storage import Frame, SampleTrack, StorageError, open_recording
 from storage.formats.video.codecs import CODECS, MAX_PIXELS
 from storage.formats.video.file import repair
-from storage.formats.video.writer import VideoReader, VideoWriter, write_labels
+from storage.formats.video.labels import write_labels
+from storage.formats.video.writer import VideoReader, VideoWriter
 from storage.matroska import elements
 from storage.matroska.elements import SEGMENT_BODY
 from storage.matroska.reader import read_contents, read_head

@@ -1,0 +1,179 @@
+"""Where the frames of a foreign video are: the place and the time of each, found without decoding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.durable.untrusted import parse_json
+from storage.errors import StorageError
+from storage.formats.movie.clock import FileClock
+from storage.tracks.containers import reason_of
+from storage.tracks.demux import Track, duration_of, time_of, zero_of
+from storage.tracks.label_track import Cue
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+DECODING_TIMES_ONLY = ("avi",)
+H264_IDR = 5
+
+
+def packet_time(packet: av.Packet[Any], *, counted: bool) -> int | None:
+    """When a packet is shown, in its stream's time base; when it is decoded, if its file tells nothing else."""
+    return packet.dts if counted or packet.pts is None else packet.pts
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the frames of a video are.
+
+    Attributes
+    ----------
+    begin_ns : int
+        The time of the first frame on the file's clock, in nanoseconds.
+    shown_ns, timestamps_ns : list of int
+        The time of each frame in nanoseconds of the file's time; and what the frames have as theirs.
+    exact : bool
+        Whether the latter are all those that our recorder gave them.
+    metadata : dict
+        What came with a frame, if anything did.
+    keys : list of int
+        The frames that are decoded on their own.
+    seeks : list of int
+        What to seek for each of them, in the stream's time base.
+    of_packet : list of int
+        The frame that each packet holds, in the file's order; -1 for one that is never shown.
+    numbers : dict
+        The number of the packet of each keyframe, by its time.
+    counted : bool
+        Whether pictures have no times of their own. Where they are shown in another order than they are stored, they
+        are counted from the keyframe on.
+    delay : int
+        How many packets earlier than it is stored a picture may be shown.
+    """
+
+    begin_ns: int
+    shown_ns: list[int]
+    timestamps_ns: list[int]
+    exact: bool
+    metadata: Mapping[int, Mapping[str, Any]]
+    keys: list[int]
+    seeks: list[int]
+    of_packet: list[int]
+    numbers: Mapping[int | None, int]
+    counted: bool
+    delay: int
+
+    def of_picture(self, picture: av.VideoFrame, expected: int, *, lost: bool) -> int:
+        """The place of a decoded picture: that of its packet."""
+        if picture.pts is None or not 0 <= picture.pts < len(self.of_packet):
+            return expected
+        place = self.of_packet[picture.pts]
+        if self.counted and self.delay:
+            return max(expected, place - self.delay) if lost else expected
+        return place
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A packet that holds a frame: its number, part of the file, times in the stream's time base, and what it is."""
+
+    number: int
+    part: int
+    time: int
+    seek: int
+    key: bool
+    facts: bytes
+
+
+def find_places(
+    container: InputContainer, stream: VideoStream, path: Path, label_tracks: Sequence[Track]
+) -> tuple[Places, list[tuple[Track, list[Cue]]]]:
+    """Go through a file's packets without decoding them; and what is in its tracks of labels."""
+    import av
+
+    zero = zero_of(container)
+    cues: list[tuple[Track, list[Cue]]] = [(track, []) for track in label_tracks]
+    beside = {track.number: cues_of_track for track, cues_of_track in cues}
+    counted = container.format.name in DECODING_TIMES_ONLY
+    found: list[_Shown] = []
+    count = part = 0
+    try:
+        for packet in container.demux([stream, *(container.streams[number] for number in beside)]):
+            if packet.stream_index in beside:
+                if packet.size and not (packet.pts is None and packet.dts is None):
+                    beside[packet.stream_index].append(Cue(time_of(packet, zero), duration_of(packet), bytes(packet)))
+                continue
+            if not packet.size:
+                continue
+            time = packet_time(packet, counted=counted)
+            if time is not None and not packet.is_discard:
+                seek = time if packet.dts is None else packet.dts
+                if packet.is_keyframe and found and seek <= found[-1].seek:
+                    part += 1  # files that were joined: their times start anew
+                key = packet.is_keyframe and (not counted or _stands_alone(packet, stream))
+                found.append(_Shown(count, part, time, seek, key, _facts(packet)))
+            count += 1
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if not found:
+            raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
+    if not found:
+        raise StorageError(f"{path} holds no picture")
+    found.sort(key=lambda shown: (shown.part, shown.time))
+    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].time if counted else 0
+    clock = FileClock(round(1e9 / float(stream.average_rate or 25)))
+    times = [clock.date(round((shown.time - start) * base * 1_000_000_000)) for shown in found]
+    exact = [_exact(shown.facts) for shown in found]
+    of_packet = [-1] * count
+    for place, shown in enumerate(found):
+        of_packet[shown.number] = place
+    # Times that several parts have can't be sought.
+    keys = [(place, shown) for place, shown in enumerate(found) if place and shown.key and not part]
+    places = Places(
+        begin_ns=times[0],
+        shown_ns=[time - zero for time in times],
+        timestamps_ns=[known[0] if known else time for known, time in zip(exact, times, strict=True)],
+        exact=all(known is not None for known in exact),
+        metadata={index: known[1] for index, known in enumerate(exact) if known and known[1]},
+        keys=[0, *(place for place, _ in keys)],
+        seeks=[found[0].seek, *(shown.seek for _, shown in keys)],
+        of_packet=of_packet,
+        numbers={shown.time: shown.number for _, shown in keys},
+        counted=counted,
+        delay=int(stream.codec_context.has_b_frames),
+    )
+    return places, cues
+
+
+def _stands_alone(packet: av.Packet[Any], stream: VideoStream) -> bool:
+    """Whether everything behind a keyframe is also shown behind it: only then can pictures be counted from it on."""
+    if stream.codec_context.name == "h264":
+        data = bytes(packet)
+        starts = (match.end() for match in re.finditer(b"\0\0\1", data))
+        return any(at < len(data) and data[at] & 0x1F == H264_IDR for at in starts)
+    return not stream.codec_context.has_b_frames
+
+
+def _facts(packet: av.Packet[Any]) -> bytes:
+    """What `storage.matroska.muxer` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
+    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
+        return b""  # PyAV before 16 can't tell
+    return bytes(packet.get_sidedata("matroska_block_additional"))[8:]
+
+
+def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
+    if not facts.startswith(b'{"timestamp_ns":'):
+        return None
+    try:
+        content = parse_json(facts)
+        timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
+    except (ValueError, KeyError):
+        return None
+    return (timestamp_ns, metadata) if isinstance(timestamp_ns, int) and isinstance(metadata, dict) else None
