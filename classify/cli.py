@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     track_argument(parser)
     parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
-    parser.add_argument("--undo", action="store_true", help="take the last S back, and end")
+    parser.add_argument("--undo", action="store_true", help="undo the last S, and end")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
     return parser
 
@@ -138,7 +138,7 @@ def _label(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _long_lived() -> Iterator[None]:
-    """Python's search for garbage is off meanwhile, and passes over what was made here ever after.
+    """Turn Python's garbage collector off meanwhile; later it ignores all objects that were made here.
 
     A hundred thousand labels are no garbage. To look through them again and again takes as long as to read them, and
     later it would come between a key and its picture.
@@ -154,7 +154,7 @@ def _long_lived() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Desk:
-    """What is being labelled, and where that is kept."""
+    """The recording that is being labelled, and where its labels are kept."""
 
     path: Path
     journal: LabelJournal
@@ -163,11 +163,11 @@ class _Desk:
     session: Session
     relabel: bool
     directory: os.stat_result | None
-    """Which directory it is, if it is one: another may have its name by the time of S."""
+    """The directory's identity, or None for a file: another may have its name by the time of S."""
 
 
 def _check(path: Path) -> None:
-    """Refuse what is no recording before anything is made there."""
+    """Refuse a path that is no recording, before any file is made there."""
     from storage.errors import StorageError
     from storage.formats.png.directory import locate
 
@@ -220,7 +220,7 @@ def _set_up(args: argparse.Namespace, journal: LabelJournal) -> _Desk | None:
 
 
 def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: Recording) -> Classes:
-    """The classes that are asked for, else those that were used here before, else those that a file came with."""
+    """The classes of ``--classes``, else those used here before, else those that the file came with."""
     from classify.frames import classes_of_file
     from storage.errors import StorageError
     from storage.labels.classes import choose_classes, known_classes
@@ -242,7 +242,7 @@ def _choose_classes(args: argparse.Namespace, journal: LabelJournal, recording: 
 
 
 def _work(desk: _Desk, window: Window | None) -> tuple[Ended, Window]:
-    """Label in a window until that ends."""
+    """Label in a window until the user closes it."""
     from classify.desk import Labelling, Work
     from classify.history import Keeper
     from classify.pictures import Pictures
@@ -305,7 +305,7 @@ def _save(desk: _Desk) -> int:
 
 
 def _check_still_there(desk: _Desk) -> None:
-    """Refuse to apply labels to what has taken the recording's name meanwhile: they would be forgotten."""
+    """Refuse to apply labels if another directory now has the recording's name: the labels would be lost."""
     from storage.errors import StorageError
 
     was = desk.directory
@@ -374,7 +374,7 @@ def _undo(path: Path) -> int:
 
 
 class _UsageError(Exception):
-    """The arguments don't fit together, or not with what is there."""
+    """The arguments contradict each other, or the recording."""
 
 
 def _classes(text: str) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
-"""What ``python -m pi_capture`` takes: its options, their types, and the help.
+"""The options of ``python -m pi_capture``, their types, and the help.
 
-Each is a setting as well, in a file or the environment (`pi_capture.config`). What is done with them: see
-`pi_capture.cli`.
+Each option is a setting too, in a file or the environment (see `pi_capture.config`). `pi_capture.cli` uses them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ ORDERS = {
     "print-config": "show each setting and its origin, and end",
     "list-cameras": "show what is plugged in, and end",
 }
-"""What is done instead of recording: these are no settings."""
+"""Flags that do something else than record; they are not settings."""
 
 EPILOG = """\
 examples:
@@ -52,7 +51,7 @@ exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong
 
 class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
-        """Tell of targets and cameras by their tables: to ask which others are installed takes a moment."""
+        """Add the tables of targets and cameras. Only here, as looking for installed ones takes a moment."""
         from pi_capture.sources.table import URL, all_sources
         from storage.formats.table import all_formats
 
@@ -69,8 +68,8 @@ class _Parser(argparse.ArgumentParser):
 def _table(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows) + 4
     return "".join(
-        textwrap.fill(told, 118, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width) + "\n"
-        for name, told in rows
+        textwrap.fill(text, 118, initial_indent=f"  {name}".ljust(width), subsequent_indent=" " * width) + "\n"
+        for name, text in rows
     )
 
 
@@ -88,8 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group).add_argument
         option.add(groups[option.group])
-    for name, told in ORDERS.items():
-        parser.add_argument(f"--{name}", action="store_true", default=False, help=told)
+    for name, text in ORDERS.items():
+        parser.add_argument(f"--{name}", action="store_true", default=False, help=text)
     parser.add_argument("--version", action="version", version=f"pi-capture {__version__}")
     return parser
 
@@ -136,10 +135,16 @@ SAMPLES = "sensors and sound, in .mkv and .mka"
 FORMATS = "options of the formats"
 LASTING = "recordings that last"
 OPTIONS = (
-    Option("directory", "where to; added to if it exists", "DIRECTORY", Kind.POSITIONAL),
-    Option("seconds", "how long; -1 until Ctrl-C", "SECONDS", Kind.POSITIONAL, type=_seconds, number=True),
+    Option("directory", "what to record into; if it exists, the recording continues it", "DIRECTORY", Kind.POSITIONAL),
+    Option("seconds", "how long to record; -1 until Ctrl-C", "SECONDS", Kind.POSITIONAL, type=_seconds, number=True),
     Option("camera", "what to record from, see below", "SPEC", default="auto"),
-    Option("size", "128x128 unless given; or 'source'", "WxH", type=size, default="128x128"),
+    Option(
+        "size",
+        "size of the frames (default: 128x128); 'source' keeps the camera's",
+        "WxH",
+        type=size,
+        default="128x128",
+    ),
     Option("fps", "wanted rate (default: the camera's, at most 30)", "N", type=positive, number=True),
     Option("backend", "format (default: by DIRECTORY's suffix, else png)", "NAME"),
     Option(
@@ -148,8 +153,16 @@ OPTIONS = (
         kind=Kind.YES_OR_NO,
     ),
     Option("jitter-seed", "repeat the same variation", "N", type=int, number=True),
-    Option("countdown", "warning (default: 3 on a terminal, else 0)", "S", type=not_negative, number=True),
-    Option("sync-interval", "what a power cut may cost (default: 1)", "S", type=positive, number=True, default=1.0),
+    Option(
+        "countdown",
+        "seconds to count down before recording (default: 3 on a terminal, else 0)",
+        "S",
+        type=not_negative,
+        number=True,
+    ),
+    Option(
+        "sync-interval", "seconds that a power cut may cost (default: 1)", "S", type=positive, number=True, default=1.0
+    ),
     Option(
         "live-labels",
         "label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
@@ -159,11 +172,11 @@ OPTIONS = (
     Option("preview", "show the live picture in a window", kind=Kind.SWITCH),
     Option(
         "stream-to",
-        "send what is recorded as well, as in tcp://desk:5000; several times for several receivers",
+        "also send the recording to a receiver, such as tcp://desk:5000; may be given several times",
         "URL",
         Kind.LIST,
     ),
-    Option("identity", "of tls://, the same on both machines; python -m pi_capture make-identity makes it", "FILE"),
+    Option("identity", "for tls://: the same file on both machines; make-identity makes it", "FILE"),
     Option(
         "sensor",
         "NAME,rate=HZ[,channels=N][,format=f32le|s16le|text][,unit=U][,labels=x|y]=COMMAND, which prints numbers; "
@@ -187,11 +200,11 @@ OPTIONS = (
     ),
     Option(
         "weights",
-        ".features.h5: of MobileNet: imagenet (default), or a file (see export-model)",
+        ".features.h5: weights of MobileNet: imagenet (default), or a file (see export-model)",
         "FILE",
         group=FORMATS,
     ),
-    Option("config", "read what isn't given here from a TOML file, under these same names", "FILE"),
+    Option("config", "read options that are not given here from a TOML file; they have the same names", "FILE"),
     Option("segment", "begin a new recording beside it every 1h, 10min, 2GB or 1000frames", "LENGTH", group=LASTING),
     Option(
         "keep",
@@ -202,7 +215,7 @@ OPTIONS = (
     ),
     Option(
         "retry",
-        "open a camera that failed again, N times in a row (default: no end), with growing pauses",
+        "open a failed camera again, up to N times in a row (default: no limit), with growing pauses",
         "N",
         Kind.MAYBE_VALUE,
         type=int,
@@ -212,14 +225,14 @@ OPTIONS = (
     ),
     Option(
         "between",
-        "record at these hours, local time; over midnight too; may be given several times",
+        "record only between these times, local time, also over midnight; may be given several times",
         "HH:MM-HH:MM",
         Kind.LIST,
         group=LASTING,
     ),
     Option(
         "on-motion",
-        "keep only what moves: this much of the picture, at least (default: 1)",
+        "keep only frames with motion: at least this much of the picture changes (default: 1)",
         "PERCENT",
         Kind.MAYBE_VALUE,
         type=positive,

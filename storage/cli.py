@@ -50,11 +50,11 @@ examples:
   python -m storage verify day1                    is every frame whole, and the layout right?
   python -m storage verify day1 --quarantine bad   move what is broken to bad/
   python -m storage split day1 --val 0.1           hold out whole stretches of time: val_day1/
-  python -m storage split day1 --undo              take that back
+  python -m storage split day1 --undo              undo the split
   python -m storage merge all day1 day2 day3       bring labelled directories together
   python -m storage extract day1.mkv day1          its frames as PNG files, in the directories of their classes
   python -m storage extract clip.mp4 day1 --fps 2  two frames a second of any video
-  python -m storage convert day1 day1.mkv          any format into any other, by the names
+  python -m storage convert day1 day1.mkv          any format into any other, chosen by the name
   python -m storage convert frames out.mp4 --fps 30
   python -m storage features day1 day1.features.h5 256 numbers a frame, for training without the pictures
   python -m storage export day1.mkv files          its tracks: frames, sensors, sound, labels

@@ -89,7 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("directory", metavar="DIRECTORY", nargs="?", type=Path, default=Path(), help="where to")
     parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from (default: auto)")
-    parser.add_argument("--size", metavar="WxH", type=size, default="128x128", help="128x128 unless given")
+    parser.add_argument(
+        "--size", metavar="WxH", type=size, default="128x128", help="size of the frames (default: 128x128)"
+    )
     parser.add_argument("--json", action="store_true", help="print one object on stdout")
     args = parser.parse_args(arguments)
     findings = []

@@ -34,16 +34,16 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
 
 
 def track_argument(parser: argparse.ArgumentParser) -> None:
-    """``--track``, of all commands that read frames."""
+    """Add ``--track``, for all commands that read frames."""
     parser.add_argument(
         *("--track", "--dataset"),
         metavar="NAME|NUMBER",
-        help="of a file with several tracks (or, HDF5, datasets) of pictures, this one (default: the first track)",
+        help="use this track of pictures, or this dataset of an HDF5 file (default: the first track)",
     )
 
 
 def tell_of_tracks(path: Path, track: str | None) -> None:
-    """Say which tracks of pictures a file has, if they are several and none is chosen."""
+    """List a file's tracks of pictures, if it has several and the user chose none."""
     from storage.tracks.picture_tracks import note_of_several
 
     note = note_of_several(path, "--track NAME") if track is None else None
@@ -109,7 +109,7 @@ def run_command(
 
 
 def finite(text: str) -> float:
-    """A number, but not nan or infinite."""
+    """Parse a number; refuse nan and infinity."""
     try:
         number = float(text)
     except ValueError:
@@ -160,7 +160,7 @@ def seed(text: str) -> int:
 
 
 class Version(argparse.Action):
-    """Looks the version up when it is asked for, and only then."""
+    """Looks up the version only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
         from importlib.metadata import PackageNotFoundError, version

@@ -62,8 +62,10 @@ def info(args: argparse.Namespace) -> int:
 
 def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
-    parser.add_argument("--repair", action="store_true", help="complete what a crash has cut off; its frames stay")
-    parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames there, to their classes")
+    parser.add_argument(
+        "--repair", action="store_true", help="complete a recording that a crash has cut off; its frames stay"
+    )
+    parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames to DIR, sorted by class")
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -127,16 +129,16 @@ def _tell_verified(report: dict[str, Any]) -> None:
 
 
 def merge_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", type=Path, help="where to; added to if it exists")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the directory to merge into; it may exist already")
     parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a labelled data directory; not changed")
     parser.add_argument(
         "--link",
         choices=("hard", "copy"),
         default="hard",
-        help="hard: the frames get a second name, and take no room (default; copied where that can't be); "
+        help="hard: link the frames, which takes no space (default; copies where links can't be made); "
         "copy: for directories that other programs edit pictures in",
     )
-    parser.add_argument("--unlabelled", action="store_true", help="take the frames without a class as well")
+    parser.add_argument("--unlabelled", action="store_true", help="also merge frames without a class")
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -194,15 +196,22 @@ def split_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="a labelled data directory")
     parser.add_argument("--val", metavar="SHARE", type=share, default=0.1, help="share to hold out (default: 0.1)")
     parser.add_argument(
-        "--gap", metavar="SECONDS", type=not_negative, default=2.0, help="between the two sides (default: 2)"
+        "--gap",
+        metavar="SECONDS",
+        type=not_negative,
+        default=2.0,
+        help="leave out frames this near to the other side (default: 2)",
     )
     parser.add_argument(
-        "--stretch", metavar="SECONDS", type=positive, help="length of a stretch (default: as the classes need it)"
+        "--stretch",
+        metavar="SECONDS",
+        type=positive,
+        help="length of a stretch (default: as long as the classes allow)",
     )
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="choose other stretches (default: 0)")
     parser.add_argument("--allow-missing", action="store_true", help="go on if a class would be missing on one side")
     parser.add_argument("--dry-run", action="store_true", help="show what would be moved, and move nothing")
-    parser.add_argument("--undo", action="store_true", help="take the split back")
+    parser.add_argument("--undo", action="store_true", help="undo the split")
 
 
 def split(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The commands that make one thing of another: extract, convert, features, merge-streams, export."""
+"""The commands that make a new file or directory: extract, convert, features, merge-streams, export."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
     some.add_argument("--every", metavar="N", type=count, help="only every N-th frame")
     some.add_argument("--fps", metavar="N", type=positive, help="only N frames a second, by their own times")
     parser.add_argument(
-        "--from", dest="start", metavar="S", type=not_negative, help="from S seconds on, as a player shows them"
+        "--from", dest="start", metavar="S", type=not_negative, help="begin at S seconds, as a player shows them"
     )
-    parser.add_argument("--to", dest="end", metavar="S", type=positive, help="up to S seconds")
+    parser.add_argument("--to", dest="end", metavar="S", type=positive, help="end at S seconds")
     parser.add_argument("--labelled", action="store_true", help="only frames that have a class")
 
 
@@ -70,7 +70,7 @@ def extract(args: argparse.Namespace) -> int:
 # -------------------------------------------------------------------------------------------------------------- convert
 
 CONVERT = """\
-Make a recording in another format, told by the names: a directory (PNG files), .h5, .mkv; or .mp4 and
+Make a recording in another format, chosen by the name: a directory (PNG files), .h5, .mkv; or .mp4 and
 .mov, H.264 in yuv420p, for other programs. Frames, times, labels and what is known of the sessions go
 along; labels of .mp4 and .mov into a table beside them. Sensors and sound that were recorded stay in
 IN. IN may also be a directory of pictures from elsewhere, or any video, whose sound goes into .mp4.
@@ -82,8 +82,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="OUT", type=Path, help="what to make; must not be there yet")
     track_argument(parser)
     parser.add_argument("--fps", metavar="N", type=positive, help="give the frames new times, N a second")
-    parser.add_argument("--codec", metavar="NAME", help="of a .mkv: ffv1 (default), h264-lossless, h264, mjpeg")
-    parser.add_argument("--crf", metavar="N", type=int, help="quality of h264: 0 (best) to 51, 18 if not given")
+    parser.add_argument("--codec", metavar="NAME", help="for .mkv: ffv1 (default), h264-lossless, h264, mjpeg")
+    parser.add_argument("--crf", metavar="N", type=int, help="quality of h264: 0 (best) to 51 (default: 18)")
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -111,7 +111,7 @@ def convert(args: argparse.Namespace) -> int:
 
 
 def _sample_tracks(source: Path) -> list[str]:
-    """The names of the sensors and sound that are in a recording of ours."""
+    """The names of the tracks of sensors and sound in a recording of this program."""
     from storage.formats.table import open_recording
 
     with open_recording(source) as recording:
@@ -157,7 +157,7 @@ Bring pictures, sound, sensors and labels of several files together in one Matro
 
 Each file is put where it belongs in the first one's time: by --offset if you give one, by what both saw
 (--sync-on), or by the wall clock where both know it. Files of labels (.srt, .vtt, .ass) count from the
-first file's begin. What was found, and how far off it may be, is told.
+first file's begin. A report says what was found, and how far off it may be.
 """
 
 
@@ -239,7 +239,10 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN.mkv", type=Path, help="a recording, or any video or sound")
     parser.add_argument("directory", metavar="DIR", type=Path, help="a new directory, or one begun from there")
     parser.add_argument(
-        "--only", choices=("frames", "sensors", "sound", "labels"), action="append", help="just these; repeatable"
+        "--only",
+        choices=("frames", "sensors", "sound", "labels"),
+        action="append",
+        help="only these tracks; may be given several times",
     )
 
 

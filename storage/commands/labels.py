@@ -1,4 +1,4 @@
-"""``python -m storage labels``: the labels of a recording shown, exported and imported (`storage.labels.exchange`)."""
+"""``python -m storage labels``: show, export and import the labels of a recording (see `storage.labels.exchange`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--export", metavar="FILE", type=Path, help="write the labels to a new file")
     either.add_argument("--import", dest="source", metavar="FILE", type=Path, help="label the frames as a file says")
-    parser.add_argument("--replace", action="store_true", help="with --import: take the labels that are there away")
+    parser.add_argument("--replace", action="store_true", help="with --import: remove the present labels first")
 
 
 def labels(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""What a command line needs of its standard streams and signals before anything else is done.
+"""Standard streams and signals: what every command line sets up before anything else.
 
-Whoever starts a program may close its standard input, output or error, as ``2>&-`` does. The next file that it opens
-would take their place, a recording among them, and what a library then says of an error would be written into it.
+A program may be started with its standard input, output or error closed, as ``2>&-`` does. Then the next file that it
+opens takes their place. That may be a recording, and a library would write its error messages into it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 
 def open_standard_streams() -> None:
-    """Have those that are closed lead nowhere."""
+    """Connect closed standard streams to /dev/null."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -31,7 +31,7 @@ def open_standard_streams() -> None:
 
 @contextmanager
 def stopped_like_ctrl_c() -> Iterator[None]:
-    """Within this context SIGTERM and a closed terminal do what Ctrl-C does: what was half made is taken away."""
+    """Within this context SIGTERM and a closed terminal do what Ctrl-C does: half-made files are removed."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):
