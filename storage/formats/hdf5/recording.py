@@ -158,6 +158,10 @@ class Hdf5Recording(Recording):
         return self._path
 
     @property
+    def interrupted(self) -> bool:
+        return self.cut_bytes > 0
+
+    @property
     def layout(self) -> Layout:
         """How the format's own dataset is stored."""
         dataset = self._columns[self._content]

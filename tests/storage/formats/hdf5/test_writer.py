@@ -23,6 +23,7 @@ from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
 from storage.care.verify import find_broken
 from storage.formats.hdf5.writer import Hdf5Reader, Hdf5Writer, write_labels
+from tests.support import REPOSITORY
 
 
 def picture(n: int, size: tuple[int, int] = (16, 12)) -> np.ndarray:
@@ -621,7 +622,8 @@ def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
     with Hdf5Reader(path) as recording:
         assert len(recording) == 30 and recording.cut_bytes > 0
         assert all(np.array_equal(frame.pixels, picture(frame.index)) for frame in recording)
-    done = storage_command("verify", path)
+    assert "verify --repair" in (done := storage_command("verify", path)).stdout + done.stderr
+    done = storage_command("verify", "--repair", path)
     assert done.returncode == 0 and "30 frames, none broken" in done.stdout
     with h5py.File(path) as file:
         assert len(file["frames"]) == 30 and np.array_equal(file["frames"][29], picture(29))
@@ -631,7 +633,7 @@ def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
 
 # By the toolkit's own writer of HDF5, as it was before h5py: 20 frames and their labels, then a session that was
 # killed after 26 frames had been synced. Frame n is all n, its time n µs; the odd ones have metadata.
-BEFORE_H5PY = Path(__file__).parent / "data" / "interrupted_without_h5py.h5"
+BEFORE_H5PY = REPOSITORY / "tests" / "data" / "interrupted_without_h5py.h5"
 
 
 def test_recordings_of_before_h5py_open_and_go_on(tmp_path: Path) -> None:
@@ -647,7 +649,7 @@ def test_recordings_of_before_h5py_open_and_go_on(tmp_path: Path) -> None:
                 recording.check(n)
 
     check(26, ["door", None] * 10 + [None] * 6)
-    done = storage_command("verify", path)
+    done = storage_command("verify", "--repair", path)
     assert done.returncode == 0 and "had been interrupted: its 26 frames are whole" in done.stdout + done.stderr
     writer = Hdf5Writer(path)
     for n in range(26, 200):
