@@ -5,8 +5,10 @@ attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of wha
 did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames.
 
 Each byte of it has a checksum, so that `verify` finds damage. HDF5's own protect its headers and indices, Fletcher-32
-the chunks of numbers, and deflate's own those of pictures. Texts lie where HDF5 has none: ``metadata_crc32`` (N,) has
-their CRC-32, and an attribute ``NAME_crc32`` that of the text, or the JSON of the texts, in the attribute ``NAME``.
+the chunks of numbers, and deflate's own those of pictures. Texts may lie where HDF5 has none: ``metadata_crc32`` (N,)
+has their CRC-32, and an attribute ``NAME_crc32`` that of the text, or the JSON of the texts, in the attribute ``NAME``.
+Texts in attributes have a fixed length, padded with zeros; those of ``metadata`` have any (see
+`storage.formats.hdf5.heap`).
 
 How the file grows and why no crash harms it is in `storage.formats.hdf5.transaction`. The formats are
 `storage.formats.hdf5.reader`, `storage.formats.hdf5.writer` and `storage.formats.features.recording`.
@@ -34,6 +36,7 @@ from h5py._objects import phil
 from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
+from storage.formats.hdf5.heap import PLACE, read_texts
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -100,7 +103,7 @@ class Hdf5Recording(Recording):
         for tries_left in reversed(range(TRIES)):
             try:
                 with damage_told(path):
-                    self._file, end, size = open_file(path)
+                    self._file, self._bytes, end, size = open_file(path)
                     self.cut_bytes = size - end
                     self._open()
                     if being_written and has_changed(path, end):
@@ -156,6 +159,10 @@ class Hdf5Recording(Recording):
     @property
     def path(self) -> Path:
         return self._path
+
+    @property
+    def interrupted(self) -> bool:
+        return self.cut_bytes > 0
 
     @property
     def layout(self) -> Layout:
@@ -225,9 +232,23 @@ class Hdf5Recording(Recording):
         first, texts = self._texts
         if not first <= index < first + len(texts):
             first = index - index % TEXTS
-            texts = [bytes(text) for text in self._columns["metadata"][first : first + TEXTS]]
+            texts = self._read_texts(first, min(first + TEXTS, self._rows))
             self._texts = first, texts
         return texts[index - first]
+
+    def _read_texts(self, start: int, stop: int) -> list[bytes]:
+        column = self._columns["metadata"]
+        (rows,) = column.chunks or (0,)
+        kind = h5py.check_string_dtype(column.dtype)
+        sizes = self._file.id.get_create_plist().get_sizes()
+        if not rows or rows % TEXTS or filters_of(column) or kind.length is not None or sizes != (8, 8):
+            return [bytes(text) for text in column[start:stop]]  # what others have changed
+        first = start - start % rows
+        with LIBRARY_LOCK:
+            _, places = column.id.read_direct_chunk((first,))
+        return read_texts(
+            self._bytes.read_at, places[(start - first) * PLACE.itemsize : (stop - first) * PLACE.itemsize]
+        )
 
     def check(self, index: int) -> None:
         """Read all that is kept of a frame, and with the first one what is kept of all."""
@@ -273,7 +294,7 @@ class Hdf5Recording(Recording):
 # ------------------------------------------------------------------------------------------------------ opening a file
 
 
-def open_file(path: Path) -> tuple[h5py.File, int, int]:
+def open_file(path: Path) -> tuple[h5py.File, TransactionFile, int, int]:
     """Open a file of anybody's for reading, as its last commit left it.
 
     Each is opened through a file object of its own: libhdf5 takes two that it opens by name for one, and would show
@@ -282,6 +303,8 @@ def open_file(path: Path) -> tuple[h5py.File, int, int]:
     Returns
     -------
     h5py.File
+    TransactionFile
+        What it is read through.
     int
         Where the last commit ends. What comes after it a crash has cut off, or is being recorded just now.
     int
@@ -303,7 +326,8 @@ def open_file(path: Path) -> tuple[h5py.File, int, int]:
         raise StorageError(f"{path} is cut off: {size} bytes of {end if end < 1 << 63 else 'more'} are there")
     if not h5py.is_hdf5(path):
         raise StorageError(f"{path} is not an HDF5 file")
-    return h5py.File(TransactionFile(raw, log), "r"), size if end is None else end, size
+    through = TransactionFile(raw, log)
+    return h5py.File(through, "r"), through, size if end is None else end, size
 
 
 def has_changed(path: Path, end: int) -> bool:
@@ -385,7 +409,7 @@ def _first_line(error: Exception) -> str:
 
 def as_text(value: object) -> str:
     """A text as h5py returns it, of fixed length or not."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
 
 
 def text_crc32(value: str | Sequence[str]) -> int:

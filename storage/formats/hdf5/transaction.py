@@ -55,6 +55,7 @@ from isal import isal_zlib
 
 from storage.durable.files import check_in_place, lock_descriptor, rename_new, sync_directory, write_new
 from storage.errors import GoneError, StorageError, no_directory
+from storage.formats.hdf5.heap import HEAP_SIGNATURE, read_heap
 
 PAGE = 512  # small: each page that changes is written twice, and syncs change a few bytes here and there
 RESERVE_BYTES = 256 * 1024  # more than a commit writes: a file can be finished in order on a disk that filled up
@@ -135,7 +136,20 @@ class TransactionFile:
         return bytes(memoryview(buffer)[: self.readinto(buffer)])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        view, start = memoryview(buffer).cast("B"), self._position
+        view = memoryview(buffer).cast("B")
+        size = self._read_into(view, self._position)
+        if view[:4] == HEAP_SIGNATURE and self._sizes_are_8:
+            read_heap(self.read_at, self._position)
+        self._position += size
+        return size
+
+    def read_at(self, address: int, size: int) -> bytes:
+        """Bytes from an address on, fewer at the end of the file; from any thread, while nothing is written."""
+        buffer = bytearray(max(0, min(size, self._end - address)))
+        self._read_into(memoryview(buffer), address)
+        return bytes(buffer)
+
+    def _read_into(self, view: memoryview, start: int) -> int:
         size = max(0, min(len(view), self._end - start))
         done = os.preadv(self._fd, [view[:size]], start) if size else 0
         view[done:size] = bytes(size - done)  # room that libhdf5 took and has not written to
@@ -144,8 +158,13 @@ class TransactionFile:
                 if (page := self._pages.get(number)) is not None:
                     first, last = max(start, number * PAGE), min(start + size, number * PAGE + PAGE)
                     view[first - start : last - start] = page[first - number * PAGE : last - number * PAGE]
-        self._position += size
         return size
+
+    @property
+    def _sizes_are_8(self) -> bool:
+        """Whether addresses and lengths in this file have 8 bytes, as all but the oddest have."""
+        head = self.read_at(0, 16)
+        return head[9:11] == b"\x08\x08" if head[8] > 1 else head[13:15] == b"\x08\x08"
 
     def write(self, data: bytes | memoryview) -> int:
         """Take the bytes, whether or not the disk has room for them."""

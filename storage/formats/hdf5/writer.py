@@ -253,8 +253,11 @@ def extend(dataset: h5py.Dataset, first: int, values: Any) -> None:
 
 def set_text(thing: h5py.Group | h5py.Dataset, name: str, value: str | Sequence[str]) -> None:
     """Set an attribute to a text, or to several, and beside it its checksum."""
-    text = value if isinstance(value, str) else np.array(list(value), dtype=object)
-    thing.attrs.create(name, text, dtype=h5py.string_dtype())
+    texts = [text.encode(errors="surrogateescape") for text in ([value] if isinstance(value, str) else value)]
+    # Of fixed length: libhdf5 before 1.14 hangs or crashes where the heap of other texts is damaged.
+    kind = h5py.string_dtype(length=max([1, *map(len, texts)]))
+    data = np.array(texts, kind).reshape(() if isinstance(value, str) else (-1,))
+    thing.attrs.create(name, data, dtype=kind)
     thing.attrs.create(f"{name}_crc32", text_crc32(value), dtype=np.uint32)
 
 
