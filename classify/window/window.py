@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from classify.window.keyboard import Keyboard
 from classify.window.xserver import XServer
+from storage.errors import missing_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,14 +187,16 @@ def load_opencv() -> None:
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
     try:
         import cv2  # noqa: F401  (loaded only: before PyAV)
+    except ModuleNotFoundError as error:
+        raise WindowError(f"{missing_library(error)}; OpenCV alone: pip install opencv-python") from None
     except ImportError as error:
-        raise WindowError(f"OpenCV is missing or broken ({error}); {_remedy(str(error))}") from None
+        raise WindowError(f"OpenCV is broken ({error}); {_remedy(str(error))}") from None
 
 
 def _remedy(error: str) -> str:
     """What to do about an OpenCV that can't be imported."""
-    if "libGL" in error or "libgthread" in error:
-        return "install what it needs: sudo apt install libgl1 libglib2.0-0"
+    if ".so" in error:
+        return "install what it needs: sudo apt install libgl1 libglib2.0-0 libsm6"
     return "install it: pip install opencv-python"
 
 
