@@ -92,10 +92,24 @@ def write_all(fd: int, data: bytes | memoryview, at: int | None = None) -> None:
         done += os.write(fd, rest) if at is None else os.pwrite(fd, rest, at + done)
 
 
-def reserve(directory: Path) -> IO[bytes]:
-    """A little room without a name, so that a recording can be finished in order on a disk that filled up.
+def reserve(path: Path) -> None:
+    """Set a little room aside in a file, so that a recording can be finished in order on a disk that filled up.
 
-    Closing it, or the end of the process, gives the room back.
+    Removing it gives the room back. It does not stay open: the kernel keeps a file system writable for open files.
+
+    Raises
+    ------
+    OSError
+        There is not so much room.
+    """
+    path.unlink(missing_ok=True)  # of a recorder that was killed
+    write_new(path, bytes(RESERVE_BYTES))
+
+
+def reserve_unnamed(directory: Path) -> IO[bytes]:
+    """The same without a name, for a recording that is an open file itself: closing it gives the room back.
+
+    So does the end of the process, however it ends.
 
     Raises
     ------

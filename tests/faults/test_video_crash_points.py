@@ -53,7 +53,9 @@ def test_every_crash_leaves_all_that_was_acknowledged(
     video = storage.formats.video
     for module in (storage.durable.files, storage.matroska.muxer, video.writer, video.labels, video.file):
         monkeypatch.setattr(module, "os", disk)
-    monkeypatch.setattr(storage.formats.video.writer, "reserve", lambda directory: (directory / "reserve").open("wb"))
+    monkeypatch.setattr(
+        storage.formats.video.writer, "reserve_unnamed", lambda directory: (directory / "reserve").open("wb")
+    )
     rows = 0
     for session in range(3):
         with_labels: list[str | None] = [rng.choice([None, "door", "light"]) for _ in range(rows)]

@@ -53,12 +53,11 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-from storage.durable.files import check_in_place, lock_descriptor, rename_new, sync_directory, write_new
+from storage.durable.files import check_in_place, lock_descriptor, rename_new, reserve, sync_directory, write_new
 from storage.errors import GoneError, StorageError, no_directory
 from storage.formats.hdf5.heap import HEAP_SIGNATURE, read_heap
 
 PAGE = 512  # small: each page that changes is written twice, and syncs change a few bytes here and there
-RESERVE_BYTES = 256 * 1024  # more than a commit writes: a file can be finished in order on a disk that filled up
 READ_BYTES = 1 << 20
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -359,8 +358,7 @@ class LockedFile:
             lock_descriptor(
                 self._fd, f"{path} is being recorded into or open for writing in another program; close it there"
             )
-            self._reserve.unlink(missing_ok=True)  # of one that was killed
-            write_new(self._reserve, bytes(RESERVE_BYTES))
+            reserve(self._reserve)
         except OSError as error:
             self.close(keep=not self.created)
             raise StorageError(f"{path}: {error.strerror}; nothing was recorded") from None

@@ -51,6 +51,7 @@ class PngWriter:
         self._place = locate(target)
         root = self._place.data_dir
         self._root = str(root)
+        self._reserve = root / ".reserve.part"
         self._made_root = not root.exists()
         try:
             root.mkdir(exist_ok=True)
@@ -62,7 +63,7 @@ class PngWriter:
             self._recover()
             self._first = max([next_number(root), *(_end(session) for session in self._sessions)])
             close_interrupted(self._sessions, self._first)
-            self._reserve = reserve(root)
+            reserve(self._reserve)
         except OSError as error:
             self._let_go()
             raise StorageError(f"{root}: {error.strerror}; nothing was recorded") from None
@@ -140,8 +141,8 @@ class PngWriter:
         if self._lock < 0:
             return self._durable
         try:
-            self._reserve.close()  # room to finish in, should the disk be full
             check_in_place(*self.held)
+            self._reserve.unlink(missing_ok=True)  # room to finish in, should the disk be full
             self.sync()
             if self._durable:
                 write_sessions(self._place.data_dir, [*self._sessions, {**self._session, "frames": self._durable}])
@@ -168,6 +169,7 @@ class PngWriter:
         root = self._place.data_dir
         try:
             check_in_place(*self.held)
+            self._reserve.unlink(missing_ok=True)
             if self._made_root and not any(root.iterdir()):
                 root.rmdir()
         finally:
@@ -177,8 +179,7 @@ class PngWriter:
     def _recover(self) -> None:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""
         root = self._place.data_dir
-        for left_over in (f".{SESSIONS_NAME}.part", ".reserve.part"):  # the last is of older versions
-            (root / left_over).unlink(missing_ok=True)
+        (root / f".{SESSIONS_NAME}.part").unlink(missing_ok=True)
         waiting = [match for name in sorted(os.listdir(root)) if (match := _TEMPORARY_NAME.fullmatch(name))]
         for at in range(0, len(waiting), TAKEN_UP_AT_ONCE):
             self._take_up(waiting[at : at + TAKEN_UP_AT_ONCE])

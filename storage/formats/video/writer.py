@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.durable.files import reserve
+from storage.durable.files import reserve_unnamed
 from storage.errors import StorageError
 from storage.formats.video.clock import FileClock
 from storage.formats.video.codecs import (
@@ -138,7 +138,7 @@ class VideoWriter:
             self._sessions = sessions_of(self._found) if self._found else []
             if self._found is not None and pictures and codec_of(self._found) != self._codec:
                 raise StorageError(f"{target} is {self._found.tags.get('CODEC')}, not {codec}; choose another name")
-            self._reserve = reserve(target.parent)
+            self._reserve = reserve_unnamed(target.parent)
         except OSError as error:
             self._let_go()
             raise StorageError(f"{target}: {error.strerror}; nothing was recorded") from None
