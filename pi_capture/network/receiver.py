@@ -3,6 +3,8 @@
 The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
 most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Samples that come along are
 `pi_capture.network.samples`' business. Streams of FFmpeg tools are handed on to `sources.media.source`.
+
+The file is long because its main class is: frames, clocks and broken connections share one connection's state.
 """
 
 from __future__ import annotations

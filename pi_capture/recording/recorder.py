@@ -2,6 +2,9 @@
 
 `Recorder` is the half that stores; a program that makes its own frames uses it directly. The half that gets frames from
 a camera is `pi_capture.recording.capture`. What a format does with a frame: see `storage.formats.contract`.
+
+The file is long because its one class is: what programs may call is all here, with what it raises, and frames, samples
+and syncs share one failure and one end.
 """
 
 from __future__ import annotations

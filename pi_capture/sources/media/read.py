@@ -1,4 +1,4 @@
-"""Reading the pictures of a video, stream or device through FFmpeg, in a thread of its own where that may take long.
+"""Reading the pictures of a video, stream or device through FFmpeg.
 
 It opens what a `Place` describes, decodes, leaves out what came damaged, and lets `clock` date the rest. What the
 pictures become is left to `source`.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError
 from pi_capture.sources.media.clock import Clock, LiveClock
@@ -107,100 +106,7 @@ class Picture:
     facts: Facts
 
 
-class Feed(Protocol):
-    """Hands out pictures one by one, to one thread; `close` may be called from another."""
-
-    def take(self) -> Picture | None:
-        """The next picture; None at the end, and once it was closed."""
-
-    def close(self) -> None: ...
-
-
-def open_feed(place: Place) -> Feed:
-    """Begin to read what is in a place. It is opened at the latest when the first picture is taken.
-
-    Taking a picture raises CameraError if the place can't be opened or read.
-    """
-    return _Here(place) if place.patience is None else _Elsewhere(place, place.patience)
-
-
-class _Here:
-    """Reads on demand: for files, which can always be read."""
-
-    def __init__(self, place: Place) -> None:
-        self._pictures = _read(place)
-        self._lock = threading.Lock()  # FFmpeg does not survive being closed while it reads
-
-    def take(self) -> Picture | None:
-        with self._lock:
-            return next(self._pictures, None)
-
-    def close(self) -> None:
-        with self._lock:
-            self._pictures.close()
-
-
-class _Elsewhere:
-    """Reads in a thread of its own: FFmpeg may wait for a network as long as it likes, nobody else has to."""
-
-    AHEAD = 2  # what waits longer waits in the recorder's queue
-
-    def __init__(self, place: Place, patience: float) -> None:
-        self._name = place.name
-        # FFmpeg gives up by itself, but takes up to twice as long, and not at every device; opening has two steps.
-        self._patience = patience
-        self._longest = 2 * patience
-        self._pictures: deque[Picture] = deque()
-        self._error: Exception | None = None
-        self._ended = self._closed = False
-        self._changed = threading.Condition()
-        threading.Thread(target=self._run, args=(place,), name="media", daemon=True).start()
-
-    def take(self) -> Picture | None:
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._pictures or self._ended or self._closed, self._longest):
-                raise CameraError(f"{self._name}: no picture came for {self._longest:g} s")
-            if self._pictures:
-                self._longest = self._patience
-                self._changed.notify_all()
-                return self._pictures.popleft()
-            if self._error is not None and not self._closed:
-                raise self._error
-            return None
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._pictures.clear()
-            self._changed.notify_all()
-
-    def _run(self, place: Place) -> None:
-        pictures = _read(place)
-        try:
-            while (picture := next(pictures, None)) is not None and self._hand_over(picture):
-                del picture
-        except Exception as error:
-            self._error = error
-        finally:
-            picture = None
-            pictures.close()
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
-
-    def _hand_over(self, picture: Picture) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._pictures) < self.AHEAD or self._closed)
-            if not self._closed:
-                self._pictures.append(picture)
-                self._changed.notify_all()
-            return not self._closed
-
-
-# ------------------------------------------------------------------------------------------------- reading a container
-
-
-def _read(place: Place) -> Generator[Picture]:
+def read(place: Place) -> Generator[Picture]:
     """Open it and read to its end. The container lives and dies in here, after its pictures."""
     container = _open(place)
     try:

@@ -19,7 +19,8 @@ from pi_capture.errors import CameraError, UsageError
 from pi_capture.redact import without_secrets
 from pi_capture.sources import Size, SourceInfo
 from pi_capture.sources.media.clock import Thinner
-from pi_capture.sources.media.read import DEFAULT_FPS, PATIENCE_SECONDS, Picture, Place, open_feed
+from pi_capture.sources.media.feed import open_feed
+from pi_capture.sources.media.read import DEFAULT_FPS, PATIENCE_SECONDS, Picture, Place
 from pi_capture.sources.pixels import RgbConverter
 from storage.frame import Frame
 
