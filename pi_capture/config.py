@@ -266,7 +266,7 @@ def _from_file(path: Path, options: Mapping[str, Option]) -> dict[str, Setting]:
         document = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; a number of 5,000 digits; a thousand brackets
         raise UsageError(f"{path}: this is not TOML: {error}") from error
     found = {}
     for name, value in document.items():

@@ -171,10 +171,12 @@ WRONG = [
     ("list-cameras = true", "corner.toml:1: there is no option 'list-cameras'"),
     ("size = ", "corner.toml: this is not TOML: Invalid value (at line 1, column 8)"),
     ("size = '1x1'\nsize = '2x2'", "corner.toml: this is not TOML: Cannot overwrite a value (at line 2"),
+    (f"seconds = {'7' * 6000}", "corner.toml: this is not TOML: Exceeds the limit"),
+    (f"size = {'[' * 4000}", "corner.toml: this is not TOML: maximum recursion"),
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), WRONG, ids=[text for text, _ in WRONG])
+@pytest.mark.parametrize(("text", "told"), WRONG, ids=[text[:40] for text, _ in WRONG])
 def test_a_wrong_file_is_refused_by_name_and_line(
     corner: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
 ) -> None:
