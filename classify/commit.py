@@ -1,7 +1,7 @@
 """Applying the labels: frames of a data directory move into their class directories, and back.
 
 Other recordings get the labels written into their file, if their format can (`Format.write_labels`), or into
-a table beside it. How moves survive a crash is `storage.durable.moves`'s business; here the label journal is tied to
+a table beside it. For how moves survive a crash see `storage.durable.moves`; here the label journal is tied to
 them, so that labels are forgotten when, and only when, their frames have moved.
 """
 

@@ -61,7 +61,7 @@ class _Keys:
     new: bytearray
 
     def pop(self) -> _Action:
-        """The last of them, which is none of them any more."""
+        """Remove and return the last key as an action."""
         position = self.start + len(self.new) - 1
         return _Action(position, position + 1, [(position, bytes((self.old.pop(),)), self.new.pop())])
 
@@ -328,7 +328,7 @@ class Session:
         return joined
 
     def _take_last(self) -> _Action:
-        """What undo takes back next, which it can't any more."""
+        """Remove and return the action that undo takes back next."""
         last = self._done[-1]
         action = last.pop() if isinstance(last, _Keys) else last
         if isinstance(last, _Action) or not last.new:

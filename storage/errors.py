@@ -19,7 +19,7 @@ class BusyError(StorageError):
 
 
 class GoneError(StorageError):
-    """What is being recorded into was deleted, moved or replaced meanwhile."""
+    """The target of a recording was deleted, moved or replaced meanwhile."""
 
 
 class DamagedPictureError(StorageError):
@@ -27,11 +27,11 @@ class DamagedPictureError(StorageError):
 
 
 class OptionError(StorageError):
-    """An option or a name that makes no sense for the format, whatever is there; exit status 2."""
+    """An option or a name that makes no sense for the format, in whatever state the target is; exit status 2."""
 
 
 def no_directory(directory: Path) -> StorageError:
-    """What to raise where something is to be made in a directory that is none."""
+    """The error for a directory that does not exist or is a file."""
     if directory.exists() or directory.is_symlink():
         return StorageError(f"{directory} is not a directory; choose another name")
     return StorageError(f"{directory} does not exist; create it first: mkdir -p {quote(str(directory))}")
@@ -52,7 +52,7 @@ def missing_library(error: ModuleNotFoundError) -> str:
 
 
 def library_advice() -> str:
-    """What brings the libraries; outside a virtual environment this is mostly the wrong Python."""
+    """How to install the libraries; outside a virtual environment, the wrong Python is the usual cause."""
     if sys.prefix != sys.base_prefix:
         return "in the project's directory, 'pip install .' brings what is missing"
     return "run '. .venv/bin/activate' in the project's directory first ('sh scripts/quickstart.sh' makes it)"

@@ -1,8 +1,8 @@
-"""Readers in a process that was forked from the one that opened them, as PyTorch's DataLoader forks its workers.
+"""Readers in forked processes, such as the workers of PyTorch's DataLoader.
 
-FFmpeg's threads are not there any more: a decoder or scaler that had some waits for them for ever, also when it is
-freed. And a file that FFmpeg has open has one position for both processes. So a reader begins anew there, with a
-decoder and a file of its own, and what it had stays unused until the process ends.
+A fork does not copy FFmpeg's threads: a decoder or scaler that had some waits for them for ever, also when it is freed.
+And both processes share one position in a file that FFmpeg has open. So a reader begins anew in the forked process,
+with a new decoder and a new file. The old ones stay unused until the process ends.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 
 class Reader(Protocol):
-    """What begins anew in a forked process."""
+    """A reader that begins anew in a forked process."""
 
     def begin_anew(self) -> object:
         """Give up locks, decoders and what FFmpeg has open, without closing it; returns what must not be freed."""

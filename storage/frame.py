@@ -1,4 +1,4 @@
-"""One picture of a recording, and when and how it was taken; encoded too, where the camera does that."""
+"""One picture of a recording, and when and how it was taken; also encoded, where the camera encodes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Packet:
     private: bytes = b""
 
     def follows(self, last: int | None) -> bool:
-        """Whether it can be decoded after the packet of that number; after None only a keyframe can."""
+        """Whether the packet can be decoded after the packet `last`; after None only a keyframe can."""
         return self.key or self.number - 1 == last
 
 

@@ -139,7 +139,7 @@ class _Selection:
     labels: list[str | None]
 
     def check_unchanged(self, recording: Recording) -> None:
-        """Frames that came since are of no concern; other labels, and files that were moved, are."""
+        """Raise if labels changed or files moved since; new frames do no harm."""
         if list(recording.labels[: len(self.labels)]) != self.labels:
             raise StorageError(f"{recording.path} has other labels than at first; make its dataset anew")
 
@@ -186,7 +186,7 @@ class _Reader:
             raise StorageError(f"{recording.path} keeps features and no pictures, so there is none to scale")
 
     def read(self, recording: Recording, index: int) -> NDArray[Any]:
-        """What is kept of a frame: (256,) float32, or (height, width, 3) uint8."""
+        """A frame's features, (256,) float32, or its picture, (height, width, 3) uint8."""
         if isinstance(recording, KeepsFeatures):
             return recording.features[int(index)]
         pixels = recording.read(int(index)).pixels

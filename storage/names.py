@@ -9,7 +9,7 @@ from storage.errors import StorageError
 
 
 def check_class_name(name: str) -> None:
-    """Raise StorageError if no class directory can have that name; it may come out of a stranger's file."""
+    """Raise StorageError if no class directory can have that name; names may come from untrusted files."""
     if not name or name.startswith(".") or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
         raise StorageError(f"a class can't be named {name[:80]!r}")
 

@@ -34,7 +34,7 @@ class Recording(Sequence[Frame]):
     independent : bool
         Whether each frame is read without others, so that several threads read faster than one.
     of_track : str
-        What tells this track of pictures from the first one of its file, where it is another: files beside the
+        What distinguishes this track of pictures from the first one of its file, if it is another: files beside the
         recording have it in their names (`storage.tracks.picture_tracks`).
     """
 
@@ -104,24 +104,24 @@ class Recording(Sequence[Frame]):
 
     @property
     def damage(self) -> Sequence[str]:
-        """What is damaged that is no frame any more."""
+        """Damage outside the frames: what was there can't be counted as frames."""
         return ()
 
     def check(self, index: int) -> None:
-        """Read all that is kept of a frame. Raises `StorageError` if it is damaged."""
+        """Read everything that is stored of a frame. Raises `StorageError` if it is damaged."""
         self.read(index)
 
     @property
     def size(self) -> str:
-        """How much is kept of a frame: ``128x128`` pixels. Raises `StorageError` if the first one is damaged."""
+        """The size of a frame: ``128x128`` pixels. Raises `StorageError` if the first one is damaged."""
         height, width, _ = self[0].pixels.shape
         return f"{width}x{height}"
 
     def close(self) -> None:
-        """Let go of open files; reading ends."""
+        """Close open files; no frame can be read afterwards."""
 
     def __reduce__(self) -> tuple[type[Recording], tuple[Any, ...]]:
-        """A copy, in another process too, opens the recording anew: a reader that takes more than the path adds it."""
+        """A copy, in any process, opens the recording anew. A reader with more arguments than the path adds them."""
         return type(self), (self.path,)
 
     def __repr__(self) -> str:
@@ -134,7 +134,7 @@ class Recording(Sequence[Frame]):
         return f"<{name}: {', '.join(facts)}>"
 
     def _repr_html_(self) -> str:
-        """What it is, and its classes, where a notebook shows it."""
+        """The recording's facts and classes, for a notebook."""
         from html import escape
 
         counts = Counter(self.labels)
@@ -146,7 +146,7 @@ class Recording(Sequence[Frame]):
         return f"<b>{escape(printable(str(self.path)))}</b><br>{escape(facts)}<table>{table}</table>"
 
     def _facts(self) -> list[str]:
-        """How many frames, how large, and how far it is from the first to the last; as far as they can be read."""
+        """The number of frames, their size, and the time from the first to the last, as far as they can be read."""
         facts = [f"{len(self)} frame{'s' * (len(self) != 1)}"]
         with suppress(StorageError, IndexError):  # the first frame is damaged, or there is none
             facts.append(self.size)

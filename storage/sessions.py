@@ -1,7 +1,7 @@
 """What is known of each recording session: a list of sessions, oldest first, each a mapping of facts.
 
 A data directory keeps it in ``recording.json``, which this module reads and replaces, and which carries a check (see
-`storage.durable.checked`); formats that are one file keep it in there. Who records knows the facts.
+`storage.durable.checked`); formats that are one file keep it inside that file. The recorder supplies the facts.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class FormatTests:
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        """Where a test records to."""
+        """The path that a test records into."""
         return tmp_path / f"day1{self.row.suffix}"
 
     def writer(self, path: Path, **more: Any) -> Writer[Any]:
@@ -174,7 +174,7 @@ class FormatTests:
         assert list(path.parent.iterdir()) == []
 
     def test_one_that_was_only_just_begun(self, path: Path) -> None:
-        """It is not there before its first frame, or it opens and has none; after that frame it may be seen."""
+        """Before its first frame a recording does not exist, or opens and has none; then that frame may be seen."""
         if not self.row.takes_pictures:
             pytest.skip("it takes no pictures")
         writer = self.writer(path)
@@ -239,7 +239,7 @@ class FormatTests:
                         recording.check(index)
 
     def test_killed_while_it_records(self, path: Path) -> None:
-        """What `sync` has returned is there after kill -9, whole, and the recording goes on behind it."""
+        """Frames that `sync` reported survive kill -9, whole, and the recording continues after them."""
         if not self.row.takes_pictures:
             pytest.skip("it takes no pictures")
         code = f"import storage.testing as t; t.record_until_killed({str(path)!r}, {self.backend!r}, {self.options!r})"
@@ -295,7 +295,7 @@ class FormatTests:
             np.testing.assert_array_equal(kept, samples)
 
     def test_converted_there_and_back(self, path: Path, tmp_path: Path) -> None:
-        """Frames, times and labels survive, in the file or beside it; what can't be kept is told in one line."""
+        """Frames, times and labels survive, in the file or beside it; one line says what can't be kept."""
         if not (self.row.takes_pictures and self.row.keeps_pictures and self.lossless):
             pytest.skip("pictures don't come back as they were")
         before, back = tmp_path / "before.mkv", tmp_path / "back.mkv"
@@ -320,7 +320,7 @@ class FormatTests:
 
     @staticmethod
     def command(*arguments: str) -> str:
-        """What ``python -m storage`` prints."""
+        """The output of ``python -m storage``."""
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             assert main(arguments) == 0
@@ -328,7 +328,7 @@ class FormatTests:
 
 
 def record_until_killed(path: str, backend: str, options: Mapping[str, Any]) -> None:
-    """Record, and print after each sync how many frames it told to be durable."""
+    """Record, and after each sync print how many frames it reported as durable."""
     writer = open_writer(Path(path), backend, options)
     for index in range(1_000_000):
         writer.append(writer.encode(make_frame(index)))

@@ -1,7 +1,7 @@
 """Sensors: commands that print numbers, read as they come.
 
-What a specification says is parsed here, the command is run and ended, and its output becomes arrays. When a sample was
-taken is `pi_capture.samples.clock`'s business, what becomes of it `pi_capture.samples.live`'s.
+What a specification says is parsed here, the command is run and ended, and its output becomes arrays. For when a
+sample was taken see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.live`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What training frameworks stumble over in a data directory, checked by the rules that each of them publishes.
 
 The layout that all of them read is in `storage.formats.png.directory`; this module finds what a person, another program
-or an interrupted one has put in its way, and names the reader that it breaks. Damaged frames are
-`storage.care.verify`'s business.
+or an interrupted one has put in its way, and names the reader that it breaks. For damaged frames see
+`storage.care.verify`.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def _blocks(out: Path, inputs: Sequence[Path], frames: Sequence[_Frame]) -> dict
 
 
 def _is_sound(session: dict[str, Any]) -> bool:
-    """Whether a session's numbers can be believed: ``recording.json`` may come from a stranger."""
+    """Whether a session's numbers can be believed: ``recording.json`` is not trusted."""
     numbers = [session["first_index"], session.get("first_recorded", 0), session.get("frames") or 0]
     return all(isinstance(number, int) and 0 <= number < MAX_NUMBER for number in numbers)
 
@@ -253,7 +253,7 @@ def _block(session: dict[str, Any]) -> tuple[int, int]:
 
 
 class _Adding:
-    """Puts one frame after the other into the result."""
+    """Puts the frames into the result, one after another."""
 
     def __init__(self, out: Path, link: bool, merged: Merged, blocks: dict[str, tuple[int, int]], lock: int) -> None:
         self._out = out

@@ -108,7 +108,7 @@ def _thumbnail(recording: Recording, index: int, size: tuple[int, int]) -> Image
 
 
 def _cell_height(recording: Recording) -> int:
-    """As high as the first readable frame wants it, within reason."""
+    """The height of a cell: the first readable frame's, within bounds."""
     for index in _evenly(list(range(len(recording))), COLUMNS):
         try:
             height, width, _ = recording.read(index).pixels.shape
@@ -119,7 +119,7 @@ def _cell_height(recording: Recording) -> int:
 
 
 def _evenly(indices: list[int], wanted: int) -> list[int]:
-    """So many of them, evenly spaced, the middles of equal parts."""
+    """Choose so many items, evenly spaced: the middles of equal parts."""
     if len(indices) <= wanted:
         return indices
     return [indices[(2 * part + 1) * len(indices) // (2 * wanted)] for part in range(wanted)]

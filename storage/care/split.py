@@ -1,7 +1,7 @@
 """Hold out frames for validation: ``day1/CLASS`` → ``val_day1/CLASS`` and, what lies in between, ``gap_day1/CLASS``.
 
-Which frames, `storage.care.spans` decides; they are moved as one journaled batch (`storage.durable.moves`), so that a
-split is made whole or not at all, and can be taken back. The frames in the gaps keep their labels in a directory of
+`storage.care.spans` chooses the frames. They are moved as one journaled batch (`storage.durable.moves`), so that a
+split is made whole or not at all, and can be undone. The frames in the gaps keep their labels in a directory of
 their own beside the other two: in ``day1`` a network would train on near copies of what it is validated on, and a
 directory inside ``day1`` would be a class.
 """
@@ -40,7 +40,7 @@ FAR_APART = 1e6  # seconds between recordings whose clocks have nothing to do wi
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What a split comes to.
+    """The result of a split.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def split(
 
 
 def _ended_sessions(data_dir: Path) -> list[dict[str, Any]]:
-    """The sessions of a data directory; one that was killed learns its length: its numbers are used, whatever goes."""
+    """The sessions of a data directory. A killed one gets its length: its numbers stay used, whichever frames move."""
     sessions = read_sessions(data_dir)
     if sessions and sessions[-1].get("frames") is None:
         close_interrupted(sessions, next_number(data_dir))
@@ -192,7 +192,7 @@ class _Sides:
         return data_dir, self.val_dir, self.gap_dir
 
     def begin(self, sessions: Sequence[dict[str, Any]], classes: Classes, *, with_gap: bool) -> None:
-        """Make them, with the facts about the recordings whose frames they get, and the names of the classes."""
+        """Make the directories, with the facts about their frames' recordings, and the names of the classes."""
         for directory in (self.val_dir, self.gap_dir)[: 1 + with_gap]:
             try:
                 directory.mkdir(exist_ok=True)
@@ -203,7 +203,7 @@ class _Sides:
                 raise StorageError(f"{directory}: {error.strerror}; nothing was moved") from None
 
     def clear(self) -> None:
-        """Remove what is left of them when no frames are in them."""
+        """Remove the directories once they hold no frames."""
         for directory in (self.val_dir, self.gap_dir):
             if _is_left_over(directory):
                 for name in LEFT_OVER:
@@ -220,7 +220,7 @@ def _resolve(data_dir: Path) -> Path:
 
 
 def _is_left_over(directory: Path) -> bool:
-    """Whether a directory holds nothing but what a split begins with, or ends with."""
+    """Whether a directory holds only what a split makes first or removes last."""
     if directory.is_symlink() or not directory.is_dir() or not LEFT_OVER.issuperset(os.listdir(directory)):
         return False
     return not labels_wait_beside(directory)

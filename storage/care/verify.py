@@ -1,6 +1,6 @@
 """Whether every frame of a recording is whole: all that is kept of it is read and decoded (`Recording.check`).
 
-What else a reader may stumble over is told by `storage.care.layout`.
+For what else a reader may stumble over, see `storage.care.layout`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ BUSY = "is being recorded into just now: what is verified is what it held when t
 
 
 def interruption(path: Path) -> str | None:
-    """Whether a recording has no end, and why, in words that go on after its name; nothing is changed.
+    """Why a recording has no end, in words that follow its name; None if it has one. Nothing is changed.
 
     Raises
     ------

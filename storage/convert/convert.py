@@ -38,7 +38,7 @@ def convert(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> int:
-    """Convert a recording; formats are told by the names.
+    """Convert a recording; the names choose the formats.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is converted: a recording, other times for its frames if they get any, and what there is to tell whom."""
+    """A conversion: the recording, new times for its frames if they get any, its labels, and the progress callback."""
 
     recording: Recording
     times: Sequence[int] | None
@@ -115,7 +115,7 @@ class _Job:
     threads: int | None
 
     def teller(self, before: int) -> Callable[[int], None] | None:
-        """What `transfer` tells about frames of which so many came before."""
+        """The progress callback for `transfer`, for frames that follow `before` others."""
         progress, total = self.progress, len(self.recording)
         return None if progress is None else lambda count: progress(before + count, total)
 

@@ -28,7 +28,7 @@ GOES_ON = "what is written is whole, the same command goes on"
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What an extraction came to: frames written now, and those that were there already."""
+    """The result of an extraction: frames written now, and frames that were there already."""
 
     written: int
     present: int
@@ -59,7 +59,7 @@ def extract(
     track : str or int, optional
         Of a path: which track of pictures, as in `storage.formats.table.open_recording`.
     every : int, optional
-        Only each so-manieth frame.
+        Only every `every`-th frame.
     fps : float, optional
         Only so many a second, by the frames' own times.
     start, end : float, optional
@@ -102,7 +102,7 @@ def extract(
             writer = PngWriter(target)
             try:
                 writer.describe({**stretch.facts, "extracted": {"from": recording.path.name, "identity": identity}})
-                writer.begin()  # so that it is told from others, whenever it is interrupted
+                writer.begin()  # so that it can be recognised, whenever it is interrupted
                 tell = None if progress is None else _teller(progress, count, len(chosen))
                 damaged += len(
                     transfer(
@@ -132,7 +132,7 @@ def _choose(
     start: float | None,
     end: float | None,
 ) -> list[int]:
-    """The numbers of the frames that `extract` takes; see there. Of each frame `wanted` says whether it may be one."""
+    """The numbers of the frames that `extract` takes; see there. `wanted` says for each frame whether it may be."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
         times = recording.shown_ns
@@ -163,7 +163,7 @@ def _by_stretch(found: Sequence[Stretch], indices: Sequence[int]) -> Iterator[tu
 
 
 def _identity(recording: Recording) -> str:
-    """Tells a recording from others, also after it has grown: its first frame, and when it was."""
+    """What identifies a recording, also after it has grown: its first frame, and that frame's time."""
     first = first_whole(recording)
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """Frames from one recording to another: read, decoded and encoded in parallel, stored in order, a few at a time.
 
-Which frames, and what the other recording is, is the business of `storage.convert.extract` and
-`storage.convert.convert`. What was known of the sessions goes along.
+`storage.convert.extract` and `storage.convert.convert` choose the frames and make the other recording. The sessions'
+facts are copied too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def transfer(
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
 
-    Pictures of a video that can't be decoded are left out, and told.
+    Pictures of a video that can't be decoded are left out and reported.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def transfer(
 
 
 def in_words(numbers: Sequence[int]) -> str:
-    """Numbers that grow, with runs put together.
+    """Ascending numbers as text, with runs joined.
 
     >>> in_words([1, 5, 6, 7])
     '1, 5-7'
@@ -138,7 +138,7 @@ def in_words(numbers: Sequence[int]) -> str:
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Apply a function in several threads; its results come in the items' order, and only a few are ever waiting.
+    """Apply a function in several threads. Results come in the items' order; only a few wait at any time.
 
     >>> list(in_order(abs, [-2, 1, -3], threads=2))
     [2, 1, 3]

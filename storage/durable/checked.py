@@ -1,4 +1,4 @@
-"""JSON objects that carry a check of themselves, so that a flipped bit is told and not believed.
+"""JSON objects that carry a checksum of themselves: a flipped bit is reported and not believed.
 
 The check is the last member, ``"crc32"``: the CRC-32 of every byte before its name. People can read the text, and other
 programs too. Texts that older versions wrote have none.
@@ -22,6 +22,6 @@ def sealed(text: bytes) -> bytes:
 
 
 def check(text: bytes) -> bool | None:
-    """Whether a text is as it was when it got its check; None if it has none."""
+    """Whether a text still matches its check; None if it has no check."""
     head, member, tail = text.rpartition(_MEMBER)
     return tail == b"%d}" % crc32(head) if member else None

@@ -35,7 +35,7 @@ def sync_filesystem(directory_fd: int) -> None:
     Raises
     ------
     OSError
-        The disk could not store something (Linux 5.8 and newer tell).
+        The disk could not store something (reported by Linux 5.8 and newer).
     """
     if _syncfs is None:
         os.sync()
@@ -116,7 +116,7 @@ def reserve_unnamed(directory: Path) -> IO[bytes]:
     OSError
         There is not so much room.
     """
-    file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (whoever asked for it closes it)
+    file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (the caller closes it)
     try:
         write_all(file.fileno(), bytes(RESERVE_BYTES))
     except BaseException:
@@ -172,7 +172,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def appearing(target: Path) -> Iterator[Path]:
-    """A place to make a file in; at the end it gets its name, if all went well, and else nothing of it is left.
+    """A place to make a file in. If all goes well the file gets its name at the end; otherwise it is removed.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
 
 
 def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
-    """Take the lock that a file stands for; held as `lock_directory` holds a directory's.
+    """Take the lock that a file stands for; it is held as in `lock_directory`.
 
     The file is created if it is not there, unless `create` is False: then FileNotFoundError is raised.
 
@@ -276,7 +276,7 @@ def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # who held it removed it just now: it stands for nothing any more
+        os.close(fd)  # its holder removed it just now: the lock means nothing
 
 
 def lock_descriptor(fd: int, taken: str) -> None:
@@ -312,7 +312,7 @@ def lock_descriptor(fd: int, taken: str) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a writer has a file, by `lock_descriptor`; False where that can't be told without locking it."""
+    """Whether a writer has locked a file by `lock_descriptor`; False where only locking the file would show it."""
     if sys.platform != "linux" or not path.is_file():  # opening a pipe would wait for ever
         return False
     import fcntl
@@ -327,7 +327,7 @@ def is_locked(path: Path) -> bool:
 
 
 def check_in_place(path: Path, fd: int) -> None:
-    """Raise `GoneError` if an open file or directory is not what its path leads to any more."""
+    """Raise `GoneError` if the path of an open file or directory now leads to something else, or nowhere."""
     held = os.fstat(fd)
     try:
         if os.path.samestat(held, os.stat(path)):

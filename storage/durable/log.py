@@ -1,4 +1,4 @@
-"""The append-only file of JSON lines: what was done, kept at once, whole after a crash but for a torn last line.
+"""The append-only file of JSON lines: each is kept at once; after a crash all are whole, except a torn last line.
 
 A `Log` is such a file, open and locked. It takes whole lines or, if the disk does not take them, stays as it was.
 `encode_line` and `read_lines` are for logs whose lines are JSON objects that each carry a check (see
@@ -8,8 +8,8 @@ A `Log` is such a file, open and locked. It takes whole lines or, if the disk do
   has a check.
 - The last line is torn when it has no end, or holes that read as zeros (the disk had not got all of it when the power
   went). It was never acknowledged, and is forgotten.
-- Anything else is damage: it is told with its number, and nothing is guessed. A line that was true, but for the byte
-  that ended it, is damage too.
+- Anything else is damage: the error gives the line's number, and nothing is guessed. A line that is true except for the
+  byte that ended it is damage too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _sync_data = getattr(os, "fdatasync", os.fsync)
 
 
 class Log:
-    """An append-only file of lines, open, which no other program can open meanwhile.
+    """An open append-only file of lines; no other program can open it meanwhile.
 
     A log without lines leaves no file behind when it is closed.
 
@@ -64,7 +64,7 @@ class Log:
         self._has_durable_name = self.size > 0
 
     def read(self) -> bytes:
-        """All of it."""
+        """The whole content."""
         with open(self._file, "rb", closefd=False) as stream:
             stream.seek(0)
             return stream.read()
@@ -93,7 +93,7 @@ class Log:
             self._has_durable_name = True
 
     def close(self) -> None:
-        """Let go of it. May be called again."""
+        """Close the file. May be called again."""
         if self._file < 0:
             return
         try:
@@ -161,7 +161,7 @@ def damaged(path: Path, number: int) -> StorageError:
 
 
 def _values(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """What the lines say, up to the first that is not true."""
+    """The values of the lines, up to the first that is not true."""
     lines = lines[: _count_true(lines)]
     with suppress(ValueError):  # all at once, which is many times quicker than one by one
         values = parse_json(b"[" + b",".join(lines) + b"]")
@@ -177,7 +177,7 @@ def _values(lines: Sequence[bytes]) -> list[dict[str, Any]]:
 
 
 def _count_true(lines: Sequence[bytes]) -> int:
-    """How many lines come before the first whose check is wrong, or which lost its check."""
+    """The number of lines before the first one with a wrong or lost check."""
     is_checked = False
     for number, line in enumerate(lines):
         whole = check(line)
@@ -188,7 +188,7 @@ def _count_true(lines: Sequence[bytes]) -> int:
 
 
 def _value(line: bytes) -> dict[str, Any] | None:
-    """What a line says that is whole by itself; None if it is not."""
+    """The value of one line; None if the line is not whole."""
     if check(line) is False:
         return None
     try:

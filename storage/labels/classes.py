@@ -1,8 +1,8 @@
-"""Which class a label means: by its name, whatever number or directory it had, from one start to the next.
+"""Which class a label means: classes keep their names from one start to the next, whatever number they get.
 
-A number in a label journal means what the last line of classes above it says. So names may come in another order later
-on: what was labelled before keeps its class. A class that has never got a name is called as its number, and its
-directory too; it takes the name that its key is given first.
+The last line of classes above a number in a label journal says what the number means. So names may come in another
+order later: earlier labels keep their class. A class without a name is called by its number, and so is its directory;
+it takes the first name that its key is given.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def recorded_classes(recording: Recording) -> Classes:
 
 
 def classes_of_directory(data_dir: Path) -> Classes:
-    """The same of a data directory, which need not be opened for it."""
+    """The same for a data directory, without opening it."""
     return _with_labels(journal_path(data_dir), labels_in_use(data_dir))
 
 
@@ -211,7 +211,7 @@ def labels_in_use(path: Path) -> list[str]:
 
 
 def keep_classes(path: Path, classes: Classes) -> None:
-    """Write down what the labels of a new recording mean, where these don't say it themselves; durable on return.
+    """Store what the labels of a new recording mean, unless their numbers follow from the names; durable on return.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The labels of a recording as they stand: those that it came with, and on top those that wait in its label journal."""
+"""The present labels of a recording: those stored in it, and on top of them those in its label journal."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def keep_waiting(
     before: Sequence[str | None],
     wanted: Sequence[str | None],
 ) -> None:
-    """Add what changes to the label journal, as one thing that a person did.
+    """Add the changes to the label journal, as one action of a person.
 
     `names` are `Recording.names`. Raises `StorageError` if there are more classes than keys for them.
     """
@@ -119,7 +119,7 @@ def keep_waiting(
 
 
 def _classes_with(path: Path, journal: LabelJournal, labels: Sequence[str]) -> Classes:
-    """The classes of the journal, and after them those that it lacks."""
+    """The classes of the journal, followed by those that it lacks."""
     classes = known_classes(journal.entries)
     if not classes.names and set(labels) <= set(DEFAULT.directories):
         classes = DEFAULT

@@ -32,7 +32,7 @@ MOST_TOLD = 5
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import came to.
+    """The result of an import.
 
     Attributes
     ----------
@@ -191,7 +191,7 @@ def to_intervals(times_ns: Sequence[int], labels: Sequence[str | None], step_ns:
 
 
 def to_labels(times_ns: Sequence[int], intervals: Sequence[Interval]) -> tuple[list[str | None], list[int]]:
-    """The label of each frame, and the lines of the intervals that hold none."""
+    """The label of each frame, and the lines of intervals without frames."""
     labels: list[str | None] = [None] * len(times_ns)
     empty = []
     for each in intervals:
@@ -210,7 +210,7 @@ def _end_ns(times_ns: Sequence[int]) -> int:
 
 
 def _checked(intervals: Sequence[Interval], times_ns: Sequence[int]) -> list[Interval]:
-    """Intervals in order of time, if there is nothing wrong with any. Raises `IntervalError` with all that is."""
+    """Sort intervals by time. Raises `IntervalError` with every fault in them."""
     wrong: list[tuple[int, str]] = []
     end_ns = _end_ns(times_ns)
     for each in intervals:
@@ -256,7 +256,7 @@ def _refuse_conflicts(
 
 
 def _directories(source: Path, names: Sequence[str | None], known: Classes) -> list[str | None]:
-    """What the recording calls the classes that a file names."""
+    """The recording's names for the classes of a file."""
     called = dict(zip(known.names, known.directories, strict=True))
     for name in {name for name in names if name is not None and name not in called} & set(known.directories):
         here = known.names[known.directories.index(name)]

@@ -1,7 +1,7 @@
 """Files of labelled intervals: subtitles (SRT, WebVTT, ASS) and tables (CSV, and as ELAN and Audacity write them).
 
-Text in, intervals out, and back; each interval knows the line that it comes from, and what can't be understood is told
-with its line instead of being passed over. `storage.labels.exchange` knows which frames an interval holds.
+Text in, intervals out, and back; each interval knows the line that it comes from, and an error gives
+the line of what can't be understood. `storage.labels.exchange` knows which frames an interval holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Interval:
 
 
 class IntervalError(Exception):
-    """What is wrong in a file of labels, and in which line."""
+    """A fault in a file of labels, with its line."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -265,7 +265,7 @@ def _shape(number: int, row: Sequence[str]) -> _Columns:
 
 
 def _account_for(number: int, row: Sequence[str], start: int, end: int) -> None:
-    """Raise `IntervalError` if a row without names of columns has a cell that can't be told.
+    """Raise `IntervalError` if a row without names of columns has a cell that can't be interpreted.
 
     Other times before the label are the start, the end or what lies between, as ELAN repeats them in several units;
     names stand before the start.

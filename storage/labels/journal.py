@@ -1,9 +1,9 @@
 """The label journal: which frame was given which class, kept the moment a key is pressed.
 
-It is a `storage.durable.log` beside the frames: a crash costs nothing but a torn last line. Frames are told by name,
-stretches as the name of their first frame and a count: a recording that has grown since is still labelled right. This
-module stores and gives back what happened, in order; who labels knows what a label means, and what undo takes back. The
-check at the end of each line is left out here::
+It is a `storage.durable.log` beside the frames: a crash costs only a torn last line. The journal names frames, and runs
+of frames by the first frame's name and a count: labels stay right when a recording grows. This module stores and
+returns events, in order; the labeller knows what a label means, and what undo takes back. The check at the end of each
+line is left out here::
 
     {"labels":1,"journal":"5f3a09c2"}                             version of the format, and this journal's own name
     {"classes":["none","door"],"directories":["0","1"]}           what the numbers below stand for
@@ -44,7 +44,7 @@ Run = str | tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """What the labels stand for from here on: names for people, and the directories that frames of a class go to."""
+    """The classes that labels mean from here on: names for people, and the class directories."""
 
     names: tuple[str, ...]
     directories: tuple[str, ...]
@@ -60,7 +60,7 @@ class Labelled:
     label : int or None
         The class's number; None if their label was taken away.
     at : str or None
-        The frame that was looked at afterwards, "" for past the last one; None if that is not told.
+        The frame that was looked at afterwards, "" for past the last one; None if the entry does not say.
     joined : bool
         It belongs to the entry before it: they are undone together.
     restored : bool
@@ -76,14 +76,14 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What was done last was taken back."""
+    """The last change was undone."""
 
     at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Redone:
-    """What was taken back last was done again."""
+    """The last undone change was done again."""
 
     at: str | None = None
 
@@ -126,7 +126,7 @@ class LabelJournal:
     Attributes
     ----------
     name : str
-        What tells this journal from those that were there before it.
+        The journal's identity: it differs from those of earlier journals in the same place.
     entries : list of Entry
         What the journal held when it was opened.
 
@@ -178,7 +178,7 @@ class LabelJournal:
             raise self._failed(error) from None
 
     def clear(self, *entries: Entry) -> None:
-        """Forget everything, because it has been applied, and begin anew with some entries; durable on return."""
+        """Remove all entries, which have been applied, and begin anew with some others; durable on return."""
         try:
             self._log.cut(0)
         except OSError as error:
@@ -189,7 +189,7 @@ class LabelJournal:
         self.sync()
 
     def close(self) -> None:
-        """Let go of the journal. May be called again."""
+        """Close the journal. May be called again."""
         self._log.close()
 
     def _failed(self, error: OSError) -> StorageError:
@@ -222,7 +222,7 @@ def read_journal(path: Path) -> list[Entry]:
 
 
 def to_runs(names: Iterable[str]) -> tuple[Run, ...]:
-    """Frames by name, written short where their names count up.
+    """Write frames' names short where they count up.
 
     >>> to_runs(["00000007.png", "00000008.png", "00000009.png", "door/00000010.png"])
     (('00000007.png', 3), 'door/00000010.png')
@@ -244,7 +244,7 @@ def to_runs(names: Iterable[str]) -> tuple[Run, ...]:
 
 
 def from_runs(runs: Iterable[Run]) -> Iterator[str]:
-    """The names of the frames again.
+    """Read back the names that `to_runs` wrote.
 
     >>> list(from_runs([("00000098.png", 3), "cat.jpg"]))
     ['00000098.png', '00000099.png', '00000100.png', 'cat.jpg']
@@ -312,7 +312,7 @@ def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
 
 
 def _entry(value: Mapping[str, Any]) -> Entry | None:
-    """What a line says; None if that is nothing that a journal says."""
+    """The entry of a line; None if it is not an entry of a journal."""
     entry: Entry | None = None
     if "frames" in value:  # nearly every line: there can be a hundred thousand, and matching takes its time
         return _labelled(value)

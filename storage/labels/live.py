@@ -1,4 +1,4 @@
-"""Labels given while a recording runs: each key is kept with its time, and given to the frames when those are there.
+"""Labels given while a recording runs: each key is stored with its time; its frames get the label when they are stored.
 
 A frame gets its number and its name some time after it was captured, if it gets one at all. So a key is written down at
 once, durably, in a file of its own beside the recording, and `adopt` turns the times into entries of the label journal
@@ -72,7 +72,7 @@ class LiveJournal:
         self._append({"from": timestamp_ns, "label": label})
 
     def close(self) -> None:
-        """Let go of it; `adopt` goes on from here."""
+        """Close the file; `adopt` goes on from here."""
         self._log.close()
 
     def _append(self, value: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ class LiveJournal:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What a file of live labels says."""
+    """The content of a file of live labels."""
 
     first_index: int
     classes: Classes

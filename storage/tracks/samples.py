@@ -1,8 +1,8 @@
 """Tracks of samples in a Matroska file: what a sensor or a microphone gave, as audio that any FFmpeg tool plays.
 
 A track's samples are gathered into blocks of a fifth of a second, each with the time of its first sample; this module
-turns samples into blocks (`Packer`) and blocks into samples (`SampleReader`). When a block goes into the file, and on
-which clock, is `storage.formats.video.writer`'s business; where samples come from, nobody's in here.
+turns samples into blocks (`Packer`) and blocks into samples (`SampleReader`). For when a block goes into the file,
+and on which clock, see `storage.formats.video.writer`.
 """
 
 from __future__ import annotations
