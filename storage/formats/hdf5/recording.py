@@ -48,7 +48,7 @@ LIBRARY_LOCK = phil
 """h5py's own: libhdf5 is for one thread at a time, and h5py forgets to take the lock for direct chunks."""
 VERSION = 1
 COLUMNS = {"timestamp_ns": "int64", "label": "int16", "metadata": "text", "metadata_crc32": "uint32"}
-TRIES, PAUSE_SECONDS = 30, 0.01  # for an open that falls into a commit
+PATIENCE_SECONDS, PAUSE_SECONDS = 5.0, 0.01  # for an open that falls into a commit, and is tried again
 LARGEST_CHUNK = 300_000_000  # bytes, a frame of 100 million pixels; anything larger is taken for an attack
 LEAST_ENTRY = 8  # bytes that a chunk takes in an index
 MOST_ROWS_A_BYTE = 1000  # deflate makes a byte of a thousand, at best
@@ -100,7 +100,8 @@ class Hdf5Recording(Recording):
         self._texts: tuple[int, list[bytes]] = (0, [])
         self._crcs: NDArray[np.uint32] | None = None
         being_written = is_locked(path)
-        for tries_left in reversed(range(TRIES)):
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
             try:
                 with damage_told(path):
                     self._file, self._bytes, end, size = open_file(path)
@@ -110,7 +111,7 @@ class Hdf5Recording(Recording):
                         self._file.close()
                         raise StorageError(f"{path} changes faster than it can be opened")
             except StorageError:
-                if not tries_left or not being_written:
+                if not being_written or time.monotonic() > until:
                     raise
                 time.sleep(PAUSE_SECONDS)  # it may have fallen into a commit
             else:
