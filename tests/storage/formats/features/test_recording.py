@@ -152,8 +152,8 @@ def test_what_is_written_is_read(tmp_path: Path, mobilenet: Path) -> None:
         assert recording.extractor["weights_sha256"] == extractor.sha256
     with h5py.File(path) as file:
         assert np.array_equal(file["features"][:], expected) and file["features"].dtype == np.float32
-        assert file["features"].attrs["weights_sha256"] == extractor.sha256
-        assert "x / 127.5 - 1" in file["features"].attrs["preprocessing"]
+        assert file["features"].attrs["weights_sha256"] == extractor.sha256.encode()
+        assert b"x / 127.5 - 1" in file["features"].attrs["preprocessing"]
         assert list(file["timestamp_ns"][:2]) == [0, 33333333]
         assert json.loads(file["metadata"][7]) == {"n": 7}
 
