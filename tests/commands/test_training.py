@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.care.verify import fault
 from storage.cli import main
+from storage.formats.png.whole import fault
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from tests.classify.test_commit import label, save
 from tests.storage.care.test_verify import DAMAGED, WHOLE
