@@ -196,8 +196,8 @@ def run_one(way: Way, frames_file: Path, number: int, path: Path) -> dict[str, f
     """In a process of its own: seconds, bytes a frame, and the memory it took beyond the frames, in MB."""
     import PIL.PngImagePlugin  # noqa: F401  (starting up is not measured)
 
-    import pi_capture.recording.recorder  # noqa: F401  (as above)
-    import storage.formats.png.codec  # noqa: F401  (as above)
+    import pi_capture.recording.recorder  # noqa: F401  (imported beforehand: starting up is not measured)
+    import storage.formats.png.codec  # noqa: F401  (imported beforehand: starting up is not measured)
 
     frames = np.load(frames_file)
     resident_kb = memory_kb("VmRSS")

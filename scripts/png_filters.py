@@ -73,8 +73,8 @@ def measure_filters(video: Path | None) -> list[dict[str, Any]]:
                     "size": f"{size[0]}x{size[1]}",
                     "filter": name,
                     "percent_of_raw": 100 * sum(len(deflate(rows)) for rows in ready) / frames.nbytes,
-                    "filter_ms": fastest(lambda: [filtered(frame, kind) for frame in frames]),  # noqa: B023 (at once)
-                    "deflate_ms": fastest(lambda: [deflate(rows) for rows in ready]),  # noqa: B023 (at once)
+                    "filter_ms": fastest(lambda: [filtered(frame, kind) for frame in frames]),  # noqa: B023 (called at once)
+                    "deflate_ms": fastest(lambda: [deflate(rows) for rows in ready]),  # noqa: B023 (called at once)
                 }
             )
     return results

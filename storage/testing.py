@@ -83,7 +83,7 @@ class FormatTests:
     def record(self, path: Path, count: int, labels: Sequence[str | None] | None = None) -> None:
         """Record so many frames, or add them to what is there."""
         if not self.row.takes_pictures:
-            pytest.skip("it takes no pictures")
+            pytest.skip("for formats that take pictures: this one takes none")
         writer = self.writer(path)
         try:
             writer.describe({"host": "conformance", "camera": "none"})
@@ -143,7 +143,7 @@ class FormatTests:
 
     def test_encode_runs_in_several_threads(self, path: Path) -> None:
         if not self.row.takes_pictures:
-            pytest.skip("it takes no pictures")
+            pytest.skip("for formats that take pictures: this one takes none")
         writer = self.writer(path)
         with ThreadPoolExecutor(4) as pool:
             for encoded in pool.map(writer.encode, map(make_frame, range(40))):
@@ -176,7 +176,7 @@ class FormatTests:
     def test_one_that_was_only_just_begun(self, path: Path) -> None:
         """Before its first frame a recording does not exist, or opens and has none; then that frame may be seen."""
         if not self.row.takes_pictures:
-            pytest.skip("it takes no pictures")
+            pytest.skip("for formats that take pictures: this one takes none")
         writer = self.writer(path)
         try:
             if path.exists():
@@ -214,7 +214,7 @@ class FormatTests:
 
     def test_what_is_no_recording_is_refused(self, path: Path) -> None:
         if not self.row.suffix:
-            pytest.skip("any directory is one")
+            pytest.skip("for formats of one file: any directory is a recording of this one")
         for content in (b"", b"\0" * 5000, b"no recording\n" * 400):
             path.write_bytes(content)
             with contextlib.suppress(StorageError), open_recording(path) as recording:
@@ -228,7 +228,7 @@ class FormatTests:
 
     def test_a_file_cut_anywhere_never_crashes(self, path: Path) -> None:
         if not self.row.suffix:
-            pytest.skip("its frames are files")
+            pytest.skip("for formats of one file: frames of this one are files, sorted by moving them")
         self.record(path, 4)
         whole = path.read_bytes()
         for part in range(1, 16):
@@ -241,7 +241,7 @@ class FormatTests:
     def test_killed_while_it_records(self, path: Path) -> None:
         """Frames that `sync` reported survive kill -9, whole, and the recording continues after them."""
         if not self.row.takes_pictures:
-            pytest.skip("it takes no pictures")
+            pytest.skip("for formats that take pictures: this one takes none")
         code = f"import storage.testing as t; t.record_until_killed({str(path)!r}, {self.backend!r}, {self.options!r})"
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -276,7 +276,7 @@ class FormatTests:
 
     def test_samples(self, path: Path) -> None:
         if not self.row.keeps_samples:
-            pytest.skip("it keeps none")
+            pytest.skip("for `KeepsSamples` formats: this one keeps no samples")
         track = SampleTrack("imu", RATE, 2)
         writer = self.writer(path, tracks=[track], pictures=self.row.takes_pictures)
         assert isinstance(writer, KeepsSamples)
@@ -297,7 +297,7 @@ class FormatTests:
     def test_converted_there_and_back(self, path: Path, tmp_path: Path) -> None:
         """Frames, times and labels survive, in the file or beside it; one line says what can't be kept."""
         if not (self.row.takes_pictures and self.row.keeps_pictures and self.lossless):
-            pytest.skip("pictures don't come back as they were")
+            pytest.skip("for lossless formats: pictures of this one come back changed")
         before, back = tmp_path / "before.mkv", tmp_path / "back.mkv"
         writer = open_writer(before)
         for index, label in enumerate(LABELS):

@@ -99,7 +99,7 @@ class SourceTests:
 
     def test_a_live_camera_has_the_monotonic_clock(self, source: Source) -> None:
         if not source.info.live:
-            pytest.skip("it is not live")
+            pytest.skip("for live cameras only: this one waits for its reader")
         begun = time.monotonic_ns()
         (frame,) = self.take(source, 1)
         assert begun - 10 * 10**9 < frame.timestamp_ns <= time.monotonic_ns()
@@ -136,7 +136,7 @@ class SourceTests:
 
     def test_what_opens_nothing_is_told_in_one_line(self) -> None:
         if not self.nowhere:
-            pytest.skip("every address opens something")
+            pytest.skip("for cameras with wrong addresses: every address opens this one")
         with pytest.raises((CameraError, UsageError)) as caught:
             open_source(self.nowhere)
         assert str(caught.value) and "\n" not in str(caught.value)
@@ -158,7 +158,7 @@ class SourceTests:
 
     def test_exposure_is_locked_and_steered(self, source: Source) -> None:
         if not isinstance(source, Controllable):
-            pytest.skip("it has no controls")
+            pytest.skip("for `Controllable` cameras: this one has no controls")
         self.take(source, 2)
         locked = source.lock_exposure()
         assert isinstance(locked, Mapping)
@@ -168,13 +168,13 @@ class SourceTests:
 
     def test_packets(self, source: Source) -> None:
         if not isinstance(source, Encoding):
-            pytest.skip("it encodes nothing")
+            pytest.skip("for `Encoding` cameras: this one encodes nothing")
         assert source.start_encoding("no such codec", 20) is None
         assert self.take(source, 1)[0].packet is None
 
     def test_what_comes_with_the_pictures(self, source: Source) -> None:
         if not isinstance(source, Accompanied):
-            pytest.skip("pictures come alone")
+            pytest.skip("for `Accompanied` cameras: its pictures come alone")
         names = [track.name for track in source.tracks]
         assert len(set(names)) == len(names) and source.missing >= 0
         assert len(set(source.classes)) == len(source.classes)
