@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import re
-import subprocess
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from tests.support import REPOSITORY
 
 PACKAGES = ("pi_capture", "storage", "classify", "tests")
+TOP = {*PACKAGES, "docs", "scripts", ".ci"}
 DOTTED = re.compile(rf"(?<![\w/.@-])(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?!\w*/)")
 PATH = re.compile(r"(?<![\w/.-])(?:docs|scripts|storage|pi_capture|classify|tests)/[\w./@-]*\w/?")
 FILE = re.compile(r"(?<![\w/.*-])[a-z_]\w*\.py\b")
@@ -25,10 +25,9 @@ MARKED = re.compile(r"(?<!`)`([a-z_][\w.]*)(?:\(\))?`(?!`)")
 @cache
 def files() -> dict[str, Path]:
     """The files of the project, by their path in it."""
-    names = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    return {name: REPOSITORY / name for name in names if (REPOSITORY / name).is_file()}
+    top = [path for path in REPOSITORY.iterdir() if path.is_file() or path.name in TOP]
+    found = [path for entry in top for path in (entry, *entry.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(REPOSITORY)): path for path in found if "__pycache__" not in path.parts}
 
 
 @cache
