@@ -89,14 +89,14 @@ class FeaturesWriter(RecordingWriter):
 
     def append(self, encoded: Row) -> None:
         with self._lock:
-            if "features" not in self._file:
+            if "features" not in self._datasets:
                 layout = Layout((FEATURES,), ROWS, deflated=False, checksum=True)
                 self._begin(FORMAT, "<f4", layout, self._about_the_extractor())
-        self._append(encoded)
+            self._append(encoded)
 
     def _store_columns(self) -> None:
         if self._columns:
-            extend(self._file["features"], self._rows - len(self._columns), [row.content for row in self._columns])
+            extend(self._datasets["features"], self._rows - len(self._columns), [row.content for row in self._columns])
         super()._store_columns()
 
     def _about_the_extractor(self) -> dict[str, str]:

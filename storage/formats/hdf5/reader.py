@@ -134,25 +134,25 @@ def _checked(data: bytes) -> memoryview:
     return content
 
 
-def fletcher32(data: bytes | bytearray | memoryview) -> int:
+def fletcher32(data: bytes | memoryview) -> int:
     """The checksum that HDF5's filter of this name puts behind a chunk, little-endian.
 
     Two sums of big-endian 16-bit words modulo 65535: of the words, and of those sums as they grow, in which a word
-    counts as often as words come from it on. Computed as libhdf5 does (`H5_checksum_fletcher32`), but for a block of
-    words at once, as a product of matrices, whose numbers are so small that floats are exact.
+    counts as often as words come from it on (`H5_checksum_fletcher32` of libhdf5). Here from the sums of the rows and
+    columns of a table of words. Words are read in the other byte order, and the sums multiplied by 256: modulo 65535
+    that swaps the bytes.
     """
-    view = memoryview(data).cast("B")
-    odd = len(view) % 2
-    words = np.frombuffer(view[: len(view) - odd], ">u2")
-    ahead = -(len(words) + odd) % BLOCK_WORDS  # zeros ahead change nothing
-    blocks = np.concatenate([np.zeros(ahead), words, [float(view[-1] << 8)] if odd else []]).reshape(-1, BLOCK_WORDS)
-    sums, weighted = (blocks @ _WEIGHTS).astype(np.int64).T
-    words_after = np.arange(len(blocks) - 1, -1, -1) * BLOCK_WORDS
-    return _folded(int(weighted.sum()) + int(sums @ words_after)) << 16 | _folded(int(sums.sum()))
+    words = np.frombuffer(data if len(data) % 2 == 0 else bytes(data) + b"\0", "<u2")
+    ahead = len(words) % BLOCK_WORDS
+    head, blocks = words[:ahead].astype(np.int64), words[ahead:].reshape(-1, BLOCK_WORDS)
+    rows, columns = blocks.sum(1, np.uint32), blocks.sum(0, np.uint32)
+    weighted = int(head @ np.arange(len(words), len(words) - ahead, -1)) + int(_WEIGHTS @ columns)
+    weighted += BLOCK_WORDS * int(np.arange(len(blocks) - 1, -1, -1) @ rows)
+    return _folded(weighted * 256) << 16 | _folded((int(head.sum()) + int(rows.sum())) * 256)
 
 
-BLOCK_WORDS = 128
-_WEIGHTS = np.stack([np.ones(BLOCK_WORDS), np.arange(BLOCK_WORDS, 0.0, -1.0)], axis=1)
+BLOCK_WORDS = 4096  # sums of rows and of columns have 32 bits, for chunks of up to half a gigabyte
+_WEIGHTS = np.arange(BLOCK_WORDS, 0, -1)
 
 
 def _folded(value: int) -> int:
