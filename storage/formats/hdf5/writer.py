@@ -29,10 +29,10 @@ import numpy as np
 from isal import igzip_lib
 
 from storage.errors import OptionError, StorageError
-from storage.formats.hdf5.reader import FRAMES, Hdf5Reader, fletcher32
+from storage.formats.hdf5.chunk import LIBRARY_LOCK, fletcher32
+from storage.formats.hdf5.reader import FRAMES, Hdf5Reader
 from storage.formats.hdf5.recording import (
     COLUMNS,
-    LIBRARY_LOCK,
     VERSION,
     Hdf5Recording,
     Layout,
