@@ -15,12 +15,12 @@ import numpy as np
 from storage.errors import StorageError
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.weights import FEATURES, NETWORK, PREPROCESSING
-from storage.formats.hdf5.recording import Hdf5Recording, Layout, damage_told, described, texts_in
+from storage.formats.hdf5.heap import texts_in
+from storage.formats.hdf5.recording import Hdf5Recording, Layout, damage_told, described
 from storage.formats.hdf5.writer import (
     BESIDE_BYTES,
     RecordingWriter,
     Row,
-    encode_metadata,
     extend,
     repair,
     write_labels,
@@ -84,8 +84,7 @@ class FeaturesWriter(RecordingWriter):
 
     def encode(self, frame: Frame, label: str | None = None) -> Row:
         features = self._extractor.extract(frame.pixels).astype("<f4", copy=False)
-        metadata = encode_metadata(frame)
-        return Row(features, features.nbytes + len(metadata), frame.timestamp_ns, metadata)
+        return Row.of(features, features.nbytes, frame)
 
     def append(self, encoded: Row) -> None:
         with self._lock:

@@ -2,19 +2,24 @@
 
 libhdf5 before 1.14, which is what Raspberry Pi OS bookworm has, believes what a heap says: it hangs or crashes on a
 damaged one. So the texts that come with frames are read here, whoever wrote them and behind whatever filter; heaps are
-checked before libhdf5 sees them; and an attribute of such texts is refused where libhdf5 is older.
+checked before libhdf5 sees them; and where it is older, it reads an attribute of such texts in a child, which may die.
 The layout is in the HDF5 File Format Specification, III.E, "Disk Format: Level 1E - Global Heap".
 """
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import signal
 import struct
 from collections.abc import Callable
 
 import h5py
+import numpy as np
 
 from storage.errors import StorageError
-from storage.formats.hdf5.chunk import UNDONE, filters_of, read_chunk
+from storage.formats.hdf5.chunk import LIBRARY_LOCK, UNDONE, filters_of, read_chunk
 
 HEAP_SIGNATURE = b"GCOL"
 LARGEST_HEAP = 1 << 28
@@ -22,6 +27,9 @@ _HEAP = struct.Struct("<4sB3xQ")  # signature, version, size of the whole
 _OBJECT = struct.Struct("<HH4xQ")  # number (0 is what is free), references, size; then the bytes, in whole eights
 _PLACE = struct.Struct("<IQI")  # what stands for a text in a dataset: its length, its heap, its number in that
 KEPT_BYTES = 16_000_000  # of heaps that were read, for the next text
+
+SAFE = (1, 14)  # libhdf5, from this version on
+PATIENCE_SECONDS = 10  # with a child
 
 ReadAt = Callable[[int, int], bytes]
 """Reads so many bytes at an address of a file; fewer at its end."""
@@ -106,3 +114,40 @@ class VariableTexts:
         self._heaps[address] = objects
         self._kept_bytes += size
         return objects
+
+
+def texts_in(thing: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    """The texts of an attribute: one, several, or none if it is not there. Raises `ValueError` if they are damaged."""
+    if name not in thing.attrs:
+        return []
+    is_safe = h5py.version.hdf5_version_tuple[:2] >= SAFE or not thing.attrs.get_id(name).dtype.hasobject
+    return (_read_attribute if is_safe else _read_in_child)(thing, name)
+
+
+def _read_attribute(thing: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    values = np.ravel(thing.attrs[name])
+    return [value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _read_in_child(thing: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    receiving, sending = os.pipe()
+    with LIBRARY_LOCK:  # no other thread is within libhdf5
+        child = os.fork()
+    if not child:
+        try:
+            with os.fdopen(sending, "w") as pipe:
+                json.dump(_read_attribute(thing, name), pipe)
+        finally:
+            os._exit(0)
+    os.close(sending)
+    parts = [b""]
+    with os.fdopen(receiving, "rb", 0) as pipe:
+        while select.select([pipe], [], [], PATIENCE_SECONDS)[0] and (part := pipe.read(1 << 16)):
+            parts.append(part)
+    os.kill(child, signal.SIGKILL)  # it has ended, or hangs
+    os.waitpid(child, 0)
+    try:
+        texts: list[str] = json.loads(b"".join(parts))
+    except ValueError:
+        raise ValueError(f"the attribute {name} can't be read") from None
+    return texts

@@ -1,6 +1,7 @@
 """What all recordings in an HDF5 file share, whatever they keep of a frame: its time, its class, what came with it.
 
-One dataset is the format's own. Beside it are ``timestamp_ns`` (N,) int64; ``label`` (N,) int16, -1 for none, its
+One dataset is the format's own. Beside it are ``timestamp_ns`` (N,) int64;
+``unix_ns`` (N,) int64, the same on the wall clock, 0 where that is not known; ``label`` (N,) int16, -1 for none, its
 attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of what came with the frame, empty if nothing
 did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames.
 
@@ -36,7 +37,7 @@ from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.hdf5.chunk import filters_of
-from storage.formats.hdf5.heap import VariableTexts
+from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -45,12 +46,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 1
-COLUMNS = {"timestamp_ns": "int64", "label": "int16", "metadata": "text", "metadata_crc32": "uint32"}
+COLUMNS = {
+    "timestamp_ns": "int64",
+    "label": "int16",
+    "unix_ns": "int64",
+    "metadata": "text",
+    "metadata_crc32": "uint32",
+}
+OPTIONAL = ("unix_ns", "metadata", "metadata_crc32")  # columns
 PATIENCE_SECONDS, PAUSE_SECONDS = 5.0, 0.01  # for an open that falls into a commit, and is tried again
 LARGEST_CHUNK = 300_000_000  # bytes, a frame of 100 million pixels; anything larger is taken for an attack
 LEAST_ENTRY = 8  # bytes that a chunk takes in an index
 MOST_ROWS_A_BYTE = 1000  # deflate makes a byte of a thousand, at best
-SAFE_WITH_TEXTS = (1, 14)  # libhdf5 from this version on (see `storage.formats.hdf5.heap`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,7 @@ class Hdf5Recording(Recording):
     def _open_columns(self, rows: int) -> None:
         """Open what is beside the format's own dataset."""
         for name, kind in COLUMNS.items():
-            if name.startswith("metadata") and name not in self._file:
+            if name in OPTIONAL and name not in self._file:
                 continue
             column = self._columns[name] = dataset_in(self._file, name, self._path)
             is_text = h5py.check_string_dtype(column.dtype) is not None
@@ -249,7 +256,7 @@ class Hdf5Recording(Recording):
                 self._check_rest()
 
     def _check_rest(self) -> None:
-        _ = self.labels, self.sessions
+        _ = self.labels, self.sessions, "unix_ns" in self._columns and self._columns["unix_ns"][:]
         for thing in (self._file, *self._columns.values()):
             if (name := first_damaged_text(thing)) is not None:
                 raise StorageError(f"the attribute {name} is damaged, or was changed by another program")
@@ -383,20 +390,6 @@ def _first_line(error: Exception) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------- texts
-
-
-def texts_in(thing: h5py.Group | h5py.Dataset, name: str) -> list[str]:
-    """The texts of an attribute: one, several, or none if it is not there. Raises `StorageError` if it is not safe."""
-    if name not in thing.attrs:
-        return []
-    kind = thing.attrs.get_id(name).dtype
-    if kind.hasobject and h5py.version.hdf5_version_tuple[:2] < SAFE_WITH_TEXTS:
-        raise StorageError(
-            f"{thing.file.filename} is refused: the attribute {name} has texts of any length, of another program,"
-            f" which HDF5 {h5py.version.hdf5_version} can't read safely; use HDF5 1.14 or newer"
-        )
-    values = np.ravel(thing.attrs[name])
-    return [value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def text_crc32(value: str | Sequence[str]) -> int:

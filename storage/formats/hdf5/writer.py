@@ -55,20 +55,32 @@ COMPRESSIONS = ("none", "deflate")
 DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
 FORMAT = "pi_capture recording"
+WALL_CLOCK = "wall_minus_monotonic_ns"  # of a session, and of the first frame after the clock was set
 ROWS = 1024  # rows in a chunk of a column whose rows are small
 FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
-BESIDE_BYTES = 32  # what a row takes in the columns beside the format's own, without its text
+BESIDE_BYTES = 40  # what a row takes in the columns beside the format's own, without its text
+TIMES = (  # columns, their units and meaning
+    ("timestamp_ns", "ns", "time of capture on the recorder's clock, which nothing sets"),
+    ("unix_ns", "nanoseconds since 1970-01-01 00:00:00 UTC", "time of capture on the wall clock; 0: not known"),
+)
 MOST_CLASSES = 4000  # what has room in an attribute
 NEWEST = ("v110", "v110")  # every header and index with a checksum, and nothing that HDF5 1.10 can't read
 
 
 class Row(NamedTuple):
-    """A frame as it is stored: the format's own, its time, and the JSON of its metadata."""
+    """A frame as it is stored: the format's own, its time, the JSON of its metadata, and the wall clock set with it."""
 
     content: Any
     size: int
     timestamp_ns: int
     metadata: bytes
+    wall_minus_monotonic_ns: int | None
+
+    @classmethod
+    def of(cls, content: Any, size: int, frame: Frame) -> Row:
+        metadata = json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
+        offset_ns = frame.metadata.get(WALL_CLOCK)
+        return cls(content, size + len(metadata), frame.timestamp_ns, metadata, offset_ns)
 
 
 # ----------------------------------------------------------------------------------------------------------- the writer
@@ -100,6 +112,8 @@ class RecordingWriter(ABC):
         self._locked = LockedFile(target, new=_empty_file())
         self._lock = threading.Lock()  # of the HDF5 file
         self._columns: list[Row] = []  # stored, but for what is small
+        self._unix_ns: list[int] = []
+        self._clock_set_ns: int | None = None
         self._bytes = self._column_bytes = 0
         self._rows = self._first = self._durable = 0
         try:
@@ -147,12 +161,15 @@ class RecordingWriter(ABC):
             filters |= {"compression": "gzip", "compression_opts": DEFLATE_LEVEL}
         _grows(self._file, self._content, dtype, layout.shape, layout.rows, **filters)
         _grows(self._file, "timestamp_ns", "<i8", fletcher32=True)
+        _grows(self._file, "unix_ns", "<i8", fletcher32=True)
         _grows(self._file, "label", "<i2", fletcher32=True, fillvalue=-1)
         _grows(self._file, "metadata", h5py.string_dtype())
         _grows(self._file, "metadata_crc32", "<u4", fletcher32=True)
         set_text(self._file, "format", name)
         self._file.attrs["version"] = VERSION
-        set_text(self._file["timestamp_ns"], "units", "ns")
+        for column, units, meaning in TIMES:
+            set_text(self._file[column], "units", units)
+            set_text(self._file[column], "long_name", meaning)
         set_text(self._file["label"], "classes", [])
         for key, value in about.items():
             set_text(self._file[self._content], key, value)
@@ -161,6 +178,7 @@ class RecordingWriter(ABC):
     def _append(self, row: Row) -> None:
         """Hand a frame to libhdf5. Raises OSError if the disk has no room."""
         self._columns.append(self._store(row))
+        self._unix_ns.append(self._wall_clock_ns(row))
         self._rows += 1
         self._bytes += row.size
         self._column_bytes += self._bytes_of_row + len(row.metadata)
@@ -174,16 +192,27 @@ class RecordingWriter(ABC):
         """Store what is large of a frame; returns what is left for the columns."""
         return row
 
+    def _wall_clock_ns(self, row: Row) -> int:
+        """The Unix time of a frame, 0 if it is not known."""
+        if row.wall_minus_monotonic_ns is not None:
+            self._clock_set_ns = row.wall_minus_monotonic_ns
+        offset_ns = self._clock_set_ns
+        if offset_ns is None and self._session.get("live"):
+            offset_ns = self._session.get(WALL_CLOCK)
+        return row.timestamp_ns + offset_ns if isinstance(offset_ns, int) else 0
+
     def _store_columns(self) -> None:
         """Store what is small of the frames that came last."""
         rows, first = self._columns, self._rows - len(self._columns)
         if rows:
             extend(self._datasets["timestamp_ns"], first, np.array([row.timestamp_ns for row in rows], np.int64))
             extend(self._datasets["metadata"], first, [row.metadata for row in rows])
-            if "metadata_crc32" in self._datasets:  # not in recordings of the first versions
+            if "unix_ns" in self._datasets:  # not in recordings of earlier versions
+                extend(self._datasets["unix_ns"], first, np.array(self._unix_ns, np.int64))
+            if "metadata_crc32" in self._datasets:  # the same
                 extend(self._datasets["metadata_crc32"], first, [zlib.crc32(row.metadata) for row in rows])
             self._datasets["label"].resize(self._rows, axis=0)
-            self._columns, self._column_bytes = [], 0
+            self._columns, self._unix_ns, self._column_bytes = [], [], 0
 
     def sync(self) -> int:
         with self._lock:
@@ -244,11 +273,6 @@ def set_text(thing: h5py.Group | h5py.Dataset, name: str, value: str | Sequence[
     thing.attrs.create(f"{name}_crc32", text_crc32(value), dtype=np.uint32)
 
 
-def encode_metadata(frame: Frame) -> bytes:
-    """The JSON of what came with a frame."""
-    return json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
-
-
 # ------------------------------------------------------------------------------------------------------------- pictures
 
 
@@ -294,9 +318,7 @@ class Hdf5Writer(RecordingWriter):
         else:
             chunk = pixels.data.cast("B")
         checksum = struct.pack("<I", fletcher32(chunk)) if self._checksum else b""
-        metadata = encode_metadata(frame)
-        size = len(chunk) + len(checksum) + len(metadata)
-        return pixels.shape, Row((chunk, checksum), size, frame.timestamp_ns, metadata)
+        return pixels.shape, Row.of((chunk, checksum), len(chunk) + len(checksum), frame)
 
     def append(self, encoded: tuple[tuple[int, ...], Row]) -> None:
         shape, row = encoded
