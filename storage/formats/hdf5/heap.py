@@ -1,8 +1,8 @@
 """Reads texts of variable length, whose bytes HDF5 keeps in global heaps: without a checksum, and as places in them.
 
 libhdf5 before 1.14, which is what Raspberry Pi OS bookworm has, believes what a heap says: it hangs or crashes on a
-damaged one. So the texts that come with frames are read here, whoever wrote them and behind whatever filter; heaps are
-checked before libhdf5 sees them; and where it is older, it reads an attribute of such texts in a child, which may die.
+damaged one. So three things hold. The texts that come with frames are read here, in any file. Heaps are checked before
+libhdf5 sees them. Where it is older, a child reads attributes of such texts, and may die of it.
 The layout is in the HDF5 File Format Specification, III.E, "Disk Format: Level 1E - Global Heap".
 """
 

@@ -5,8 +5,8 @@ One dataset is the format's own. Beside it are ``timestamp_ns`` (N,) int64;
 attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of what came with the frame, empty if nothing
 did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames.
 
-Each byte of it has a checksum, so that `verify` finds damage. HDF5's own protect its headers and indices, Fletcher-32
-the chunks of numbers, and deflate's own those of pictures. Texts may lie where HDF5 has none: ``metadata_crc32`` (N,)
+Each byte has a checksum, so that `verify` finds damage: HDF5's own in headers and indices, Fletcher-32 in chunks of
+numbers, deflate's in those of pictures. Texts may lie where HDF5 has none: ``metadata_crc32`` (N,)
 has their CRC-32, and an attribute ``NAME_crc32`` that of the text, or the JSON of the texts, in the attribute ``NAME``.
 Texts in attributes have a fixed length, padded with zeros; those of ``metadata`` have any (see
 `storage.formats.hdf5.heap`).
@@ -286,10 +286,9 @@ class Hdf5Recording(Recording):
 
 
 def open_file(path: Path) -> tuple[h5py.File, TransactionFile, int, int]:
-    """Open a file of anybody's for reading, as its last commit left it.
+    """Open any HDF5 file for reading, as its last commit left it.
 
-    Each is opened through a file object of its own: libhdf5 takes two that it opens by name for one, and would show
-    what the file was when the first one was opened.
+    Each open has a file object of its own: of a file that is opened twice by name libhdf5 shows the older state.
 
     Returns
     -------
@@ -362,7 +361,7 @@ def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
     shape, chunk = dataset.shape or (), dataset.chunks or ()
     if not shape or max(_bytes(dataset, shape[1:]), _bytes(dataset, chunk)) > LARGEST_CHUNK:
         return f"has an absurd shape ({dims_text(shape)}, in chunks of {dims_text(chunk or shape)})"
-    # What a column without values takes in the file is nothing: `label` has none before somebody labels.
+    # A column without values takes nothing in the file: `label` has none before there are labels.
     if shape[0] > file_size * MOST_ROWS_A_BYTE or (chunk and shape[0] // chunk[0] * LEAST_ENTRY > file_size):
         return f"claims {shape[0]} rows, more than the file has room for"
     return None

@@ -3,9 +3,8 @@
 ``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is; what is beside it is told in
 `storage.formats.hdf5.recording`.
 
-To follow a recording from another program, close the file and open it again whenever you want to see more: each time
-it holds all that the last sync had reached, and what is open stays as it was. (An open that falls exactly into a sync
-may fail, once in thousands: open it again.)
+To follow a recording from another program, close the file and open it again: it holds all that the last sync reached.
+What is open stays as it was. An open that falls into a sync may fail, once in thousands: open it again.
 
 >>> with h5py.File("day1.h5") as file:  # doctest: +SKIP
 ...     print(len(file["frames"]), file["frames"][-1].mean())
