@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from storage.tracks.demux import NO_TIMES
+
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-NO_TIMES = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
 DECODING_TIMES_ONLY = ("avi",)
 FILLER = -1  # the number of a packet whose picture is not wanted
 END_OF_JPEG, CODES, SCAN = b"\xff\xd9", b"\xff\xc4", b"\xda"

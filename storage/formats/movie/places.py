@@ -14,7 +14,7 @@ from storage.errors import StorageError
 from storage.formats.movie.clock import FileClock
 from storage.formats.movie.decode import is_counted, is_untimed
 from storage.tracks.containers import reason_of
-from storage.tracks.demux import Track, duration_of, time_of, zero_of
+from storage.tracks.demux import Track, duration_of, frame_period_of, time_of, zero_of
 from storage.tracks.label_track import Cue
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def find_places(
     base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].mark if counted else 0
     clock = FileClock(round(1e9 / float(stream.average_rate or 25)))
     if untimed:
-        times = [round(shown.number * 1_000_000_000 / (stream.guessed_rate or 25)) for shown in found]
+        times = [shown.number * frame_period_of(container) for shown in found]
     else:
         times = [clock.date(round((shown.mark - start) * base * 1_000_000_000)) for shown in found]
     exact = [_exact(shown.facts) for shown in found]

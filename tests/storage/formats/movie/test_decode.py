@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from pi_capture.sources.media.source import open_file
-from storage import open_recording
+from storage import StorageError, open_recording
+from storage.care.info import describe
 from storage.formats.movie.decode import is_torn_jpeg
+from storage.streams.merge import merge_streams
 from tests.storage.formats.movie.test_reader import overwrite, shades, shown
 
 
@@ -102,3 +104,7 @@ def test_files_without_an_index_are_read_in_any_order(tmp_path: Path, name: str)
             assert shown(recording, [n]) == {n: n}
     read, seen = both_readers(path)
     assert read == seen
+    info = describe(path)
+    assert info.frames == info.tracks[0][1].count == 33
+    with pytest.raises(StorageError, match=f"^{path}[^\n]*(convert it first|can't be kept)"):
+        merge_streams(tmp_path / "all.mkv", [path])
