@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +14,7 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
-from storage.labels.classes import known_classes
-from storage.labels.journal import journal_path, read_journal
+from storage.labels.classes import names_of_labels
 from storage.names import natural_key, printable
 from storage.recording import Recording
 from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
@@ -134,16 +132,8 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        names = _class_names(recording)
+        names = names_of_labels(recording)
     return replace(info, tracks=tracks, origins=origins, names=names)
-
-
-def _class_names(recording: Recording) -> dict[str, str]:
-    """The names that the label journal gives to directories; a window may have it open, and `verify` reports damage."""
-    with suppress(StorageError, OSError):
-        known = known_classes(read_journal(journal_path(recording.path, recording.of_track)))
-        return dict(zip(known.directories, known.names, strict=True))
-    return {}
 
 
 def _rate(track: Track, extent: Extent) -> float | None:
