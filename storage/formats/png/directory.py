@@ -93,6 +93,18 @@ def image_names(directory: Path) -> list[str]:
     return sorted(names, key=natural_key)
 
 
+def left_out(data_dir: Path) -> list[str]:
+    """The pictures of a data directory that are no frames, as they are links or in a format that none takes."""
+    found = []
+    for directory in (data_dir, *class_directories(data_dir)):
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                ending = entry.name.lower()
+                if ending.endswith(OTHER_SUFFIXES) or (ending.endswith(IMAGE_SUFFIXES) and entry.is_symlink()):
+                    found.append(str(Path(entry.path).relative_to(data_dir)))
+    return sorted(found, key=natural_key)
+
+
 def next_number(data_dir: Path) -> int:
     """One more than the highest frame number found anywhere in the data directory."""
     directories = [data_dir, *class_directories(data_dir)]

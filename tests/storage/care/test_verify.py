@@ -268,7 +268,7 @@ def test_what_readers_stumble_over_is_told(tmp_path: Path, name: str, capsys: py
 
 
 def test_harmless_names(tmp_path: Path) -> None:
-    record(tmp_path / "val_day1", ["door", "stop"])
+    record(tmp_path / "val_day1", ["door", "stop"], size=(40, 30))
     touch(tmp_path / "val_day1/door/latest_contest.png")
     assert find_problems(tmp_path / "val_day1") == []
 
