@@ -171,6 +171,17 @@ class Session(LabelHistory):
                 return found
         return None
 
+    def next_alike(self) -> int | None:
+        """The first frame of the next stretch that has the current frame's label."""
+        found = self.labels.find(self.current, self.next_border())
+        return None if found < 0 else found
+
+    def previous_alike(self) -> int | None:
+        """The last frame of the stretch before this one that has the current frame's label."""
+        own = self._border_before(self.cursor + 1) or 0
+        found = self.labels.rfind(self.current, 0, own)
+        return None if found < 0 else found
+
     def next_unreadable(self) -> int | None:
         """The next frame that is known to be unreadable, going on at the beginning after the end."""
         if not self.unreadable:
