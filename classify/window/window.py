@@ -6,6 +6,7 @@ and told in one line, since Qt would end the whole program.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -201,23 +202,28 @@ def prepare() -> None:
 
 
 def load_opencv() -> None:
-    """Import OpenCV; to be done before anything reads a video.
+    """Import OpenCV and what its window needs; to be done before anything reads a video.
 
     Both its wheels and PyAV's bring parts of X's library, under the same names. Qt hangs at its first window if it is
-    given PyAV's, which came first.
+    given PyAV's, which came first. And Qt aborts at its first window if a library of the system is missing, so its
+    plugin is loaded here.
 
     Raises
     ------
     WindowError
-        There is no OpenCV, or it can't be imported.
+        There is no OpenCV, or it can't be loaded.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
     try:
-        import cv2  # noqa: F401  (loaded only: before PyAV)
+        import cv2
+
+        plugin = os.path.join(os.path.dirname(cv2.__file__), "qt", "plugins", "platforms", "libqxcb.so")
+        if os.path.exists(plugin):
+            ctypes.CDLL(plugin)
     except ModuleNotFoundError as error:
         raise WindowError(f"{missing_library(error)}; OpenCV alone: pip install opencv-python") from None
-    except ImportError as error:
-        raise WindowError(f"OpenCV is broken ({error}); {_remedy(str(error))}") from None
+    except (ImportError, OSError) as error:
+        raise WindowError(f"OpenCV can't be loaded ({error}); {_remedy(str(error))}") from None
 
 
 def _remedy(error: str) -> str:
