@@ -58,7 +58,10 @@ def install(arguments: Sequence[str]) -> int:
     user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
     if args.root == Path("/"):
         _check_importable(args.python)
-    for path in (room, config, Path(args.python)):
+    identity = None
+    if settings.identity and not Path(settings.identity).is_absolute():  # a service starts in /
+        identity = _seen_from(args.root, config.parent / settings.identity)
+    for path in (room, config, Path(args.python), *([identity] if identity else ())):
         _refuse_private(path, args.root)
 
     units = args.root / "etc/systemd/system"
@@ -69,7 +72,7 @@ def install(arguments: Sequence[str]) -> int:
     text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(args.python))
     steps.append(Step(f"write {units / UNIT}", write=(units / UNIT, text)))
     extra = units / f"pi-capture@{name}.service.d" / "recording.conf"
-    steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room))))
+    steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room, identity))))
     service = f"pi-capture@{name}.service"
     if args.root != Path("/"):
         steps.append(_run("systemctl", "--root", str(args.root), "enable", service))
@@ -164,9 +167,6 @@ def _read_settings(config: Path) -> argparse.Namespace:
             raise UsageError(f"{config}: a service needs {key} here, such as: {_EXAMPLES[key]}")
     if not Path(settings.directory).is_absolute():
         raise UsageError(f"{config}: directory must begin with / for a service, such as: {_EXAMPLES['directory']}")
-    if settings.identity and not Path(settings.identity).is_absolute():
-        absolute = config.parent / settings.identity
-        raise UsageError(f'{config}: identity must begin with / for a service, such as: identity = "{absolute}"')
     return settings
 
 
@@ -214,8 +214,8 @@ def _check_importable(python: str) -> None:
 # ------------------------------------------------------------------------------------------------------ what is written
 
 
-def _extra(settings: argparse.Namespace, user: str, room: Path) -> str:
-    """What this recording's service has beside the unit that all share."""
+def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None) -> str:
+    """What this recording's service has beside the unit that all share; `identity` replaces a relative one."""
     known = {entry.gr_name for entry in grp.getgrall()}
     groups = [group for group in GROUPS if group in known]  # a unit with one that is unknown does not start
     target = Path(settings.directory)
@@ -228,6 +228,8 @@ def _extra(settings: argparse.Namespace, user: str, room: Path) -> str:
         f"SupplementaryGroups={' '.join(groups)}",
         f"ReadWritePaths={_quoted(str(room))}",
     ]
+    if identity is not None:
+        service.append(f"Environment={_quoted(f'PI_CAPTURE_IDENTITY={identity}')}")
     if not network:
         service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]
     wait = math.ceil(3 / settings.fps + 2 * settings.sync_interval) if settings.fps else 0

@@ -9,7 +9,6 @@ threads encode and store it (`pi_capture.recording.recorder`).
 
 from __future__ import annotations
 
-import faulthandler
 import queue
 import threading
 import time
@@ -30,6 +29,7 @@ from pi_capture.recording.retry import Retry
 from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
+from pi_capture.recording.watchdog import Watchdog
 from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
@@ -47,8 +47,7 @@ TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # that sensors get to begin
 REST_SECONDS = 1.5  # for samples that another machine sends after the last frame
 GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
-WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blocks as a whole is given up; one that was
-# stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
+WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
 
 
@@ -170,6 +169,7 @@ class _Recording:
         self._accompaniment = Accompaniment(tracks, recorder.samples)
         self._lines = lines  # to say, from any thread
         self._retry = Retry(None if options.retry == -1 else options.retry or 0)
+        self._watchdog = Watchdog(WEDGED_SECONDS) if self._retrying else None
         self._stop = observers.stop
         self._live_labels = observers.live_labels
         self._labelling = False
@@ -193,7 +193,8 @@ class _Recording:
             self._recorder.close("failed")
             raise
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            if self._watchdog is not None:
+                self._watchdog.close()
         return self._finish()
 
     def _take(self) -> bool:
@@ -360,9 +361,8 @@ class _Recording:
             self._observers.say(line)
 
     def _alive(self) -> None:
-        """Put off the end that comes if no thread of this interpreter can run any more."""
-        if self._retrying:
-            faulthandler.dump_traceback_later(WEDGED_SECONDS, exit=True, file=2)  # a notebook's sys.stderr is no file
+        if self._watchdog is not None:
+            self._watchdog.alive()
 
     @property
     def _retrying(self) -> bool:

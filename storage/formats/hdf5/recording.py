@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from h5py._objects import phil
 
 from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.hdf5.heap import PLACE, read_texts
+from storage.formats.hdf5.chunk import filters_of
+from storage.formats.hdf5.heap import VariableTexts
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -44,15 +44,13 @@ from storage.recording import Recording
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LIBRARY_LOCK = phil
-"""h5py's own: libhdf5 is for one thread at a time, and h5py forgets to take the lock for direct chunks."""
 VERSION = 1
 COLUMNS = {"timestamp_ns": "int64", "label": "int16", "metadata": "text", "metadata_crc32": "uint32"}
 PATIENCE_SECONDS, PAUSE_SECONDS = 5.0, 0.01  # for an open that falls into a commit, and is tried again
 LARGEST_CHUNK = 300_000_000  # bytes, a frame of 100 million pixels; anything larger is taken for an attack
 LEAST_ENTRY = 8  # bytes that a chunk takes in an index
 MOST_ROWS_A_BYTE = 1000  # deflate makes a byte of a thousand, at best
-TEXTS = 32  # texts read at once: one alone takes nearly as long
+SAFE_WITH_TEXTS = (1, 14)  # libhdf5 from this version on (see `storage.formats.hdf5.heap`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class Hdf5Recording(Recording):
         self._path = path
         self._content = content
         self._times: NDArray[np.int64] | None = None
-        self._texts: tuple[int, list[bytes]] = (0, [])
+        self._texts: VariableTexts | h5py.Dataset | None = None
         self._crcs: NDArray[np.uint32] | None = None
         being_written = is_locked(path)
         until = time.monotonic() + PATIENCE_SECONDS
@@ -123,9 +121,8 @@ class Hdf5Recording(Recording):
         try:
             self._rows = self._check()
             self.is_ours = not len(self._file) or "format" in self._file.attrs
-            self._sessions_text = as_text(self._file.attrs.get("sessions", "[]"))
-            classes = self._columns["label"].attrs.get("classes", []) if "label" in self._columns else []
-            self._classes = [as_text(name) for name in np.ravel(classes)]
+            self._sessions_text = "".join(texts_in(self._file, "sessions")) or "[]"
+            self._classes = texts_in(self._columns["label"], "classes") if "label" in self._columns else []
         except BaseException:
             self._file.close()
             raise
@@ -156,6 +153,13 @@ class Hdf5Recording(Recording):
             is_text = h5py.check_string_dtype(column.dtype) is not None
             if column.shape != (rows,) or (not is_text if kind == "text" else column.dtype != kind):
                 raise StorageError(f"{self._path} is refused: {name} is {described(column)}, not {kind}, {rows}")
+        if rows and (texts := self._columns.get("metadata")) is not None:
+            self._texts = texts
+            if h5py.check_string_dtype(texts.dtype).length is None:
+                try:
+                    self._texts = VariableTexts(texts, self._bytes.read_at)
+                except StorageError as error:
+                    raise StorageError(f"{self._path} is refused: metadata {error}") from None
 
     @property
     def path(self) -> Path:
@@ -228,28 +232,7 @@ class Hdf5Recording(Recording):
         return facts if isinstance(facts, dict) else {}
 
     def _text(self, index: int) -> bytes:
-        if "metadata" not in self._columns:
-            return b""
-        first, texts = self._texts
-        if not first <= index < first + len(texts):
-            first = index - index % TEXTS
-            texts = self._read_texts(first, min(first + TEXTS, self._rows))
-            self._texts = first, texts
-        return texts[index - first]
-
-    def _read_texts(self, start: int, stop: int) -> list[bytes]:
-        column = self._columns["metadata"]
-        (rows,) = column.chunks or (0,)
-        kind = h5py.check_string_dtype(column.dtype)
-        sizes = self._file.id.get_create_plist().get_sizes()
-        if not rows or rows % TEXTS or filters_of(column) or kind.length is not None or sizes != (8, 8):
-            return [bytes(text) for text in column[start:stop]]  # what others have changed
-        first = start - start % rows
-        with LIBRARY_LOCK:
-            _, places = column.id.read_direct_chunk((first,))
-        return read_texts(
-            self._bytes.read_at, places[(start - first) * PLACE.itemsize : (stop - first) * PLACE.itemsize]
-        )
+        return bytes(self._texts[index]) if self._texts is not None else b""
 
     def check(self, index: int) -> None:
         """Read all that is kept of a frame, and with the first one what is kept of all."""
@@ -378,12 +361,6 @@ def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
     return None
 
 
-def filters_of(dataset: h5py.Dataset) -> list[int]:
-    """HDF5's numbers of the filters that a dataset's chunks go through."""
-    creation = dataset.id.get_create_plist()
-    return [creation.get_filter(number)[0] for number in range(creation.get_nfilters())]
-
-
 def _bytes(dataset: h5py.Dataset, dims: Sequence[int]) -> int:
     return math.prod(map(int, dims)) * int(dataset.dtype.itemsize)
 
@@ -408,9 +385,18 @@ def _first_line(error: Exception) -> str:
 # --------------------------------------------------------------------------------------------------------------- texts
 
 
-def as_text(value: object) -> str:
-    """A text as h5py returns it, of fixed length or not."""
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
+def texts_in(thing: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    """The texts of an attribute: one, several, or none if it is not there. Raises `StorageError` if it is not safe."""
+    if name not in thing.attrs:
+        return []
+    kind = thing.attrs.get_id(name).dtype
+    if kind.hasobject and h5py.version.hdf5_version_tuple[:2] < SAFE_WITH_TEXTS:
+        raise StorageError(
+            f"{thing.file.filename} is refused: the attribute {name} has texts of any length, of another program,"
+            f" which HDF5 {h5py.version.hdf5_version} can't read safely; use HDF5 1.14 or newer"
+        )
+    values = np.ravel(thing.attrs[name])
+    return [value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def text_crc32(value: str | Sequence[str]) -> int:
@@ -423,8 +409,8 @@ def first_damaged_text(thing: h5py.Group | h5py.Dataset) -> str | None:
     names: list[str] = list(thing.attrs)
     for of in names:
         if (name := f"{of}_crc32") in names:
-            value = thing.attrs[of]
-            text = as_text(value) if np.ndim(value) == 0 else [as_text(one) for one in value]
+            texts = texts_in(thing, of)
+            text = texts if thing.attrs.get_id(of).shape else texts[0]
             if text_crc32(text) != thing.attrs[name]:
                 return of
     return None

@@ -314,10 +314,10 @@ def stored_end(fd: int) -> int | None:
 
 
 def _crc_of(fd: int, start: int, stop: int) -> int:
-    crc = 0
-    while start < stop and (part := os.pread(fd, min(READ_BYTES, stop - start), start)):
-        crc = isal_zlib.crc32(part, crc)
-        start += len(part)
+    crc, buffer = 0, memoryview(bytearray(READ_BYTES))
+    while start < stop and (count := os.preadv(fd, [buffer[: stop - start]], start)):
+        crc = isal_zlib.crc32(buffer[:count], crc)
+        start += count
     return crc
 
 

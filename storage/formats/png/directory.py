@@ -21,6 +21,8 @@ FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """What Keras takes for an image, by the end of its name, in any case."""
+OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".jfif", ".dng")
+"""Pictures that neither Keras nor this program takes."""
 
 _USUAL_LENGTH = len("00000000.png")
 
