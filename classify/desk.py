@@ -1,8 +1,8 @@
-"""The labelling loop: a key becomes an action, that changes the session, the journal keeps it, and the window shows it.
+"""The labelling loop: a key becomes an action, which changes the session; the journal keeps it, and the window shows it.
 
-What was done is durable before anything else is shown: what comes next is drawn while the disk works, and held back
-until it is done. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps no more than
-one while it is not polled.
+What was done is durable before anything else is shown: the next picture is drawn while the disk works, and shown when
+it has finished. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps only one key
+between two polls.
 """
 
 from __future__ import annotations
@@ -396,7 +396,7 @@ class Labelling:
         return min(IDLE_MS, int(1000 * self._player.waits(self._clock()))) if self._player.way else IDLE_MS
 
     def _idle(self) -> None:
-        """Nobody pressed anything: go on with what had to wait, write down where we are, show what has arrived."""
+        """No key came: go on with what had to wait, write down the frame looked at, show what has arrived."""
         news = self._pictures.arrivals != self._shown.arrivals
         if news and self._waiting is not None:
             go_on, self._waiting, self._look.message = self._waiting, None, ""
@@ -445,7 +445,7 @@ class Labelling:
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def _show(self, step: int = 1) -> None:
-        """Show where we are, and have ready what comes next if one goes on in such steps."""
+        """Show the frame looked at, and make ready what comes next in steps of `step` frames."""
         syncing = self._sync()
         session, legend = self._session, self._legend
         self._keeper.look(session.cursor)
@@ -460,7 +460,7 @@ class Labelling:
         self._shown = _Shown(shown, arrivals, size, self._clock())
 
     def _picture(self, step: int = 1) -> Picture:
-        """The picture of the frame that is looked at: with it one knows whether the frame can be labelled."""
+        """The picture of the frame looked at; with it, it is known whether the frame can be labelled."""
         looked_at = min(self._session.cursor, self._session.count - 1)
         self._pictures.look_at(looked_at, step)
         picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))

@@ -77,8 +77,8 @@ class Opened:
 def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
     """Choose the frames to show.
 
-    Frames in class directories are shown if they are to be relabelled, or if the journal has labels of such, given when
-    they were: those shall not be forgotten.
+    Frames in class directories are shown with `relabel`. They are shown without it, too, if the journal still has labels
+    for some of them: an earlier start with `relabel` gave these, and they are not applied yet.
     """
     given = recording.labels
     names = recording.names

@@ -107,12 +107,12 @@ class Session(LabelHistory):
         return change
 
     def hold_on(self, on: bool) -> None:
-        """Begin to hold labels, or end it; which one, the next label tells."""
+        """Begin or end holding a label; the next label tells which one."""
         self.pause()
         self.hold, self.held = on, None
 
     def pause(self) -> None:
-        """What is passed over next is a change of its own."""
+        """End the present change: what is passed over next is another one."""
         self._flowing = False
 
     def nudge(self, by: int) -> Change | None:

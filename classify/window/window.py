@@ -1,7 +1,7 @@
 """The window, through OpenCV: it shows pictures and a title, and tells keys, clicks and its end. It knows no files.
 
-Everything that can go wrong before there is a window (no display, an OpenCV without windows, Wayland) is found out here
-and told in one line, since Qt would end the whole program.
+What can go wrong before there is a window (no display, an OpenCV without windows, Wayland, a missing library) is found
+here and told in one line: Qt would end the whole program.
 """
 
 from __future__ import annotations
