@@ -1,4 +1,4 @@
-"""The labelling loop: a key becomes an action, which changes the session; the journal keeps it, and the window shows it.
+"""The labelling loop: a key is an action, which changes the session; the journal keeps it, and the window shows it.
 
 What was done is durable before anything else is shown: the next picture is drawn while the disk works, and shown when
 it has finished. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps only one key

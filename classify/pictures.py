@@ -184,7 +184,7 @@ class Pictures:
             picture = Picture(_fit(frame.pixels))
         except OSError as error:
             picture = Picture(None, f"{error.filename}: {error.strerror}")
-        except Exception as error:  # a library may raise anything at a damaged file; without this thread, the window would wait for ever
+        except Exception as error:  # a library may raise anything; without this thread, the window would wait
             picture = Picture(None, str(error) or type(error).__name__)
         with self._changed:
             self._keep(position, picture)
