@@ -77,8 +77,8 @@ class Opened:
 def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
     """Choose the frames to show.
 
-    Frames in class directories are shown with `relabel`. Without it they are shown, too, if the journal still has labels
-    for some of them: a start with `relabel` gave these, and they are not applied yet.
+    Frames in class directories are shown with `relabel`. Without it they are shown, too, if the journal still has
+    labels for some of them: a start with `relabel` gave these, and they are not applied yet.
     """
     given = recording.labels
     names = recording.names
