@@ -366,7 +366,8 @@ class _Lane:
         self.recorder = Recorder(
             self.path, sync_interval=options.sync_interval, facts=facts, options=options.options, more_tracks=True
         )
-        self._received = ReceivedTracks(self.recorder, source.tracks, prefix=f"{self.name}-")
+        assert self.recorder.samples is not None  # a Matroska file keeps samples
+        self._received = ReceivedTracks(self.recorder.samples, source.tracks, prefix=f"{self.name}-")
         source.give_samples_to(self._received.take, self._gathering.say)
 
         def label_of(timestamp_ns: int) -> str | None:

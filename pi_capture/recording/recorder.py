@@ -2,15 +2,11 @@
 
 `Recorder` is the half that stores; a program that makes its own frames uses it directly. The half that gets frames from
 a camera is `pi_capture.recording.capture`. What a format does with a frame: see `storage.formats.contract`.
-
-The file is long because its one class is: what programs may call is all here, with what it raises, and frames, samples
-and syncs share one failure and one end.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import threading
@@ -24,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pi_capture.errors import RecordingError
 from pi_capture.recording.clocks import Anchors
 from pi_capture.recording.encoders import EncoderPool
+from pi_capture.recording.images import copy_of_json, pixels_of
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
@@ -98,10 +95,7 @@ class Recorder(FrameSink):
     ) -> None:
         if fps is not None and not 0 < fps < math.inf:
             raise ValueError(f"fps is a number of frames a second, more than 0; this one is {fps}")
-        try:
-            json.dumps(dict(facts or {}))
-        except TypeError as error:
-            raise ValueError(f"facts must be JSON-serialisable: {error}") from None
+        facts = copy_of_json(facts or {}, "facts")
         self._target = Path(target)
         self._fps = fps
         form = find_format(self._target, backend)
@@ -110,12 +104,11 @@ class Recorder(FrameSink):
         self._writer: Writer[Any] = open_writer(
             self._target, backend, options, tracks=tracks, pictures=pictures, more_tracks=more_tracks
         )
-        self._sample_writer = self._writer if isinstance(self._writer, KeepsSamples) else None
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
         self._clock_was_set: dict[str, int] = {}  # goes with the next frame
-        self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **(facts or {})})
+        self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **facts})
         self.describe({"anchors": self._anchors.taken})
 
         self._first_index: int = self._writer.next_index
@@ -128,7 +121,11 @@ class Recorder(FrameSink):
         self._last_packet: int | None = None
         self._failure: Exception | None = None
         self._pictures, self._durable_samples = pictures, 0
-        self._samples = SampleQueue(self._sample_writer, tracks, self._fail)
+        self._samples = (
+            SampleQueue(self._writer, tracks, self._fail, self._check)
+            if isinstance(self._writer, KeepsSamples)
+            else None
+        )
 
         self._encoders: EncoderPool[Any] | None = None
         self._storing: threading.Thread | None = None
@@ -165,59 +162,20 @@ class Recorder(FrameSink):
         RecordingError
             The recording had to end, because the disk is full, say.
         """
-        import numpy as np
-
         if timestamp is not None and not abs(timestamp) < LATEST_SECONDS:  # nan is not less than anything
             raise ValueError(f"a timestamp is a number of seconds; this one is {timestamp}")
-        if metadata:
-            try:
-                metadata = json.loads(json.dumps(metadata))  # a copy: the caller may use it for the next frame
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"metadata must be JSON-serialisable: {error}") from None
-
-        if isinstance(image, bytes | bytearray | memoryview):
-            from storage.formats.png.codec import decode_image
-
-            pixels = decode_image(bytes(image))
-        else:
-            pixels = np.array(image, order="C")  # a copy: the caller may go on drawing in its own
-            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-                raise ValueError(
-                    f"a frame is a (height, width, 3) uint8 array, RGB; this one is {pixels.shape} {pixels.dtype}"
-                )
+        pixels, metadata = pixels_of(image), copy_of_json(metadata or {}, "metadata")
         if timestamp is not None:
             timestamp_ns = round(timestamp * 1e9)
         elif self._fps is not None:
             timestamp_ns = round((self._next_index - self._first_index) / self._fps * 1e9)
         else:
             timestamp_ns = time.monotonic_ns()
-        self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
+        self.put(Frame(pixels, 0, timestamp_ns, metadata), wait=True)
 
     @property
-    def samples(self) -> Recorder | None:
-        """Itself, if its format keeps samples."""
-        return self if self.keeps_samples else None
-
-    @property
-    def track_names(self) -> list[str]:
-        """Of the tracks of samples."""
-        return self._samples.names
-
-    @property
-    def keeps_samples(self) -> bool:
-        """Whether there may be tracks of samples: `add_tracks` and `begin_at` can be called."""
-        return self._sample_writer is not None
-
-    def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
-        """Tracks of samples that nobody knew before, in a format that keeps such; before the first frame.
-
-        Raises
-        ------
-        StorageError
-            The file that is continued has others, or two have one name; or the format keeps none.
-        """
-        self._sample_writer_or_refuse().add_tracks(tracks)
-        self._samples.add(tracks)
+    def samples(self) -> SampleQueue | None:
+        return self._samples
 
     def write_samples(self, name: str, samples: NDArray[Any], timestamp: float | None = None) -> None:
         """Add samples to a track; waits while the disk is behind.
@@ -239,44 +197,17 @@ class Recorder(FrameSink):
         RecordingError
             The recording had to end, because the disk is full, say.
         """
-        self._check_samples_wanted()
+        if self._samples is None or not self._samples.track_names:
+            raise ValueError("this recorder has no tracks of samples")
         now_ns = 0 if self._fps is not None else time.monotonic_ns()
         self._samples.write(name, samples, None if timestamp is None else round(timestamp * 1e9), now_ns)
 
-    def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
-        """Add samples as `check_samples` of `storage.tracks.sample_track` returns them.
-
-        With ``wait=False`` they may be lost.
-        """
-        self._check_samples_wanted()
-        return self._samples.put(name, timestamp_ns, samples, wait=wait)
-
-    def _check_samples_wanted(self) -> None:
-        if self._closing or not self._samples.names:
-            raise ValueError("this recorder is closed, or has no tracks")
+    def _check(self) -> None:
+        """Raise if nothing can be added any more."""
+        if self._closing:
+            raise ValueError("this recorder is closed")
         if self._failure is not None:
             raise self._fail_with_summary()
-
-    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
-        """Fill a pause of so many samples, the first of that time."""
-        self._samples.pad(name, timestamp_ns, count)
-
-    def begin_at(self, timestamp_ns: int) -> None:
-        """Nothing that comes is older than this; before the first frame, in a format that keeps samples."""
-        self._sample_writer_or_refuse().begin_at(timestamp_ns)
-
-    def _sample_writer_or_refuse(self) -> KeepsSamples:
-        if self._sample_writer is None:
-            raise StorageError(f"{self._target}: {self._backend} keeps no sensors and no sound")
-        return self._sample_writer
-
-    def flush_samples(self, name: str) -> None:
-        """Have the samples that came so far written soon, though no more come."""
-        self._samples.flush(name)
-
-    def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add facts about a track, JSON-serialisable; ``measured_rate`` is its real one."""
-        self._samples.describe(name, facts)
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
         """Add a frame as a source delivers it; the recorder numbers it.
@@ -284,10 +215,7 @@ class Recorder(FrameSink):
         With ``wait=False`` a frame that finds the queue full is dropped and counted, and False is returned. So are, of
         frames that a camera has encoded, those that can't be decoded without one that was dropped.
         """
-        if self._closing:
-            raise ValueError("this recorder is closed")
-        if self._failure is not None:
-            raise self._fail_with_summary()
+        self._check()
         if self._encoders is None or frame.pixels.shape != self._shape:
             self._encoders = self._begin(frame)
         self._captured += 1
@@ -377,7 +305,7 @@ class Recorder(FrameSink):
             self._look_at_clocks()
             try:
                 self._synced_bytes = self._writer.bytes_written
-                samples = self._samples.stored
+                samples = self._samples_stored
                 self._durable = self._writer.sync()
                 self._durable_samples = samples
                 check_in_place(*self._writer.held)
@@ -396,6 +324,10 @@ class Recorder(FrameSink):
         self._untold, other._untold = other._untold, dict.fromkeys(other._untold, 0)
 
     # --------------------------------------------------------------------------------------------------- state and end
+
+    @property
+    def _samples_stored(self) -> int:
+        return self._samples.stored if self._samples is not None else 0
 
     @property
     def bytes_written(self) -> int:
@@ -453,13 +385,13 @@ class Recorder(FrameSink):
             self._dropped_disk,
             self._writer.bytes_written,
             queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
-            samples=self._samples.stored,
+            samples=self._samples_stored,
             captured=self._captured,
         )
 
     def summary(self) -> Summary:
         """What the recording came to, so far."""
-        tracks = self._samples.summaries()
+        tracks = self._samples.summaries() if self._samples is not None else {}
         frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
         fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
         longest = max(((track.samples + track.padded) / track.rate for track in tracks.values()), default=0.0)
@@ -492,7 +424,8 @@ class Recorder(FrameSink):
         if self._encoders is not None and self._storing is not None:
             self._encoders.close()
             self._storing.join()
-        self._samples.close()
+        if self._samples is not None:
+            self._samples.close()
         self._sync_soon.set()
         self._syncing.join()
         try:
