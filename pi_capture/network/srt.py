@@ -1,7 +1,7 @@
 """SRT, through the program ``ffmpeg``: PyAV's wheels come without that protocol, Debian's program has it.
 
-The program carries bytes between a socket of ours and the network, and knows nothing of what they mean; it can end at
-any moment without hurting anybody. `sender` and `receiver` know what the bytes are.
+The program carries bytes between a local socket and the network. It may end at any moment. For what the bytes mean see
+`sender` and `receiver`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pi_capture.network.address import Address
 
 PROGRAM = "ffmpeg"
-WAIT_SECONDS = 30.0  # for somebody to connect; also how long a program that has lost us would keep the port
+WAIT_SECONDS = 30.0  # for a connection; an orphaned program keeps the port no longer
 OPENED = "Output #0"  # how its report goes on when both of its ends are there
 NOBODY_CAME = ("Connection timed out", "Connection setup failure: connection time out")
 
@@ -40,20 +40,9 @@ def check_program() -> None:
 
 
 class Relay:
-    """The program, running: for one connection.
+    """The program, running, for one connection.
 
-    Parameters
-    ----------
-    place : Address
-    sending : bool
-        Whether what is put into `connection` goes out, or what comes in can be read there.
-
-    Attributes
-    ----------
-    connection : socket.socket
-        Our end. It breaks when the program's does.
-    connected : threading.Event
-        Set when the other side is there.
+    If `sending`, what is put into `connection` goes out; otherwise what comes in can be read there.
     """
 
     def __init__(self, place: Address, *, sending: bool) -> None:
@@ -108,7 +97,7 @@ class Relay:
             self._process.wait()
 
     def _listen(self) -> None:
-        """Read what it says, of which the last complaint counts."""
+        """Read its messages and keep the last error."""
         assert self._process.stderr is not None
         with self._process.stderr as said:
             for line in said:

@@ -1,4 +1,4 @@
-"""How a sender is met: over TCP, or through the program that speaks SRT. See `receiver` for what it then says."""
+"""How a receiver gets the connection to a sender: over TCP or TLS, or through the program that speaks SRT."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from pi_capture.network.srt import Relay, check_program
 from pi_capture.network.tls import check_identity
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
-AGAIN_SECONDS = 30.0  # for one that was there
+AGAIN_SECONDS = 30.0  # for one that was connected before
 
 
 class Way(Protocol):
-    """How a sender is met, and met again after a connection broke off.
+    """How to get a connection to a sender, at first and after a break.
 
-    `answers` is whether it can be asked for the time: whether anything goes back to it.
+    `answers` tells whether the sender can be asked for the time.
     """
 
     @property
     def answers(self) -> bool: ...
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        """A connection to the sender, who may take so long. Raises CameraError."""
+        """Return a connection to the sender, within so many seconds. Raises CameraError."""
 
     def close(self) -> None:
         """Stop waiting for clients."""
 
 
 class TcpWay:
-    """Over TCP, or TLS: it waits at a door, or it connects."""
+    """Over TCP or TLS: wait for a connection, or make one."""
 
     answers = True
 

@@ -43,24 +43,14 @@ class _Item:
 class SampleQueue(SampleSink):
     """Takes samples from several threads and has one thread write them.
 
-    Parameters
-    ----------
-    writer : KeepsSamples
-    tracks : sequence of SampleTrack
-        Those that the writer was opened with.
-    fail : callable
-        Called with the error that ends the recording; later samples are lost.
-    check : callable
-        Raises the error that samples get when the recording has failed.
+    `writer` was opened with `tracks`. `fail` is called with the error that ends the recording; later samples are lost.
+    `check` raises if the recording is closed or has failed.
     """
 
     def __init__(
-        self,
-        writer: KeepsSamples,
-        tracks: Sequence[SampleTrack],
-        fail: Callable[[Exception], None],
+        self, writer: KeepsSamples, tracks: Sequence[SampleTrack], fail: Callable[[Exception], None],
         check: Callable[[], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._writer = writer
         self._fail = fail
         self._check = check
