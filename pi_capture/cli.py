@@ -294,11 +294,11 @@ def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
     finally:
         for sender, address in zip(senders, addresses, strict=False):
             sender.close()
-            told = f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped"
+            line = f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped"
             if sender.samples.tracks:
                 lost = sender.samples.offered - sender.samples.sent
-                told += f"; {sender.samples.sent} samples sent, {lost} dropped"
-            progress.say(told)
+                line += f"; {sender.samples.sent} samples sent, {lost} dropped"
+            progress.say(line)
 
 
 def _watch(preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Frame, bool], None] | None:
@@ -316,8 +316,10 @@ def _watch(preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Fram
 
 
 def _print_counts(summary: Summary, *, whole: bool) -> None:
-    told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _counts_of_pictures(summary, whole)
-    print(f"{printable(summary.path)}: {told}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
+    counts = (
+        f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _counts_of_pictures(summary, whole)
+    )
+    print(f"{printable(summary.path)}: {counts}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]

@@ -23,7 +23,7 @@ PATH_PARAMETER = re.compile(r"([A-Za-z]+)=(.*?)(?=[/&;]|_[A-Za-z]+=|$)")
 
 
 def without_secrets(text: str) -> str:
-    """A source's text form with its URLs cut down to what can be told: host, path and harmless parameters.
+    """A source's text form with its URLs cut down to what may be shown: host, path and harmless parameters.
 
     >>> without_secrets("rtsp://admin:pa@ss@camera/live?token=x&channel=1")
     'rtsp://camera/live?token=…&channel=1'

@@ -33,7 +33,7 @@ LOCAL_CAMERAS = ("auto", "picamera2", "v4l2", "demo")
 class Step:
     """Something to do to the system: a file to write, a link to make, paths to remove, or a command to run."""
 
-    told: str
+    text: str
     write: tuple[Path, str] | None = None
     link: tuple[Path, Path] | None = None
     remove: tuple[Path, ...] = ()
@@ -258,14 +258,14 @@ def _do(steps: Sequence[Step], args: argparse.Namespace) -> int:
             return _fail(f"{step.link[0]} is there already; use it (--config {step.link[0]}), or move it away")
     if args.dry_run:
         for step in steps:
-            print(f"would {step.told}" if not step.command else f"would run {step.told}")
+            print(f"would {step.text}" if not step.command else f"would run {step.text}")
             if step.write is not None and step.write[0].name == "recording.conf":
                 print("".join(f"    {line}\n" for line in step.write[1].splitlines()), end="")
         return 0
     for step in steps:
-        print(step.told)
+        print(step.text)
         if not _perform(step):
-            return _fail(f"{step.told} failed; what was done so far stays, and the same command goes on")
+            return _fail(f"{step.text} failed; what was done so far stays, and the same command goes on")
     return 0
 
 

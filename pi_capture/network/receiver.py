@@ -249,8 +249,8 @@ class StreamSource:
             self._own = track.size
             self._connect_labels(hello, first=not self._hello)
             self._hello = hello
-            if strange := self._arrivals.connect(tracks.tracks, hello):
-                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(strange)}")
+            if left_out := self._arrivals.connect(tracks.tracks, hello):
+                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(left_out)}")
             self._incoming.most = 1_000_000 + 4 * track.size[0] * track.size[1]
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
@@ -266,8 +266,8 @@ class StreamSource:
 
     def _connect_labels(self, hello: Mapping[str, Any], *, first: bool) -> None:
         """Which classes the labels of this connection stand for. Raises ValueError."""
-        told = hello.get("classes")
-        classes = checked_names(tuple(map(str, told))) if isinstance(told, list) and told else ()
+        names = hello.get("classes")
+        classes = checked_names(tuple(map(str, names))) if isinstance(names, list) and names else ()
         self.classes = classes if first else self.classes
         self._labelled = bool(classes) and classes == self.classes
         if classes and not self._labelled:

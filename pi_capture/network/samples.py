@@ -270,23 +270,23 @@ def _tracks_in(entries: Mapping[int, Track], hello: Mapping[str, Any]) -> dict[i
     for number, entry in entries.items():
         if entry.kind != AUDIO_TRACK:
             continue
-        raw, told = RAW.get(entry.codec), described.get(str(number))
-        told = told if isinstance(told, dict) else {}
+        raw, given = RAW.get(entry.codec), described.get(str(number))
+        given = given if isinstance(given, dict) else {}
         if raw is None or entry.sound is None or entry.sound.rate * entry.sound.channels > MOST_NUMBERS:
             raise ValueError("samples of a kind that can't be received")
         name = _text(entry.name, MOST_NAME)
-        codec = next((one for one in CODECS if one.name == told.get("codec") and one.dtype == raw.dtype), raw)
-        labels = told.get("labels")
+        codec = next((one for one in CODECS if one.name == given.get("codec") and one.dtype == raw.dtype), raw)
+        labels = given.get("labels")
         labels = (
             tuple(_text(label, MOST_NAME).replace("|", "/") for label in labels) if isinstance(labels, list) else ()
         )
-        unit, source = _text(told.get("unit"), MOST_NAME), _text(told.get("source"), MOST_TEXT)
+        unit, source = _text(given.get("unit"), MOST_NAME), _text(given.get("source"), MOST_TEXT)
         found[number] = SampleTrack(name, entry.sound.rate, entry.sound.channels, codec.name, unit, labels, source)
     if len(found) > MAX_TRACKS or len({track.name for track in found.values()}) < len(found):
         raise ValueError("too many sensors, or two of one name")
     return found
 
 
-def _text(told: object, most: int) -> str:
+def _text(given: object, most: int) -> str:
     """Return a text from the network as one short line."""
-    return "".join(sign if sign.isprintable() else " " for sign in str(told or "")[:most]).strip()
+    return "".join(sign if sign.isprintable() else " " for sign in str(given or "")[:most]).strip()

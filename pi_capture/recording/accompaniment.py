@@ -29,8 +29,8 @@ class Accompaniment:
         """Keep the samples of a source from now on, if the recording can."""
         tracks = source.tracks if isinstance(source, Accompanied) else ()
         if self._received is not None:
-            if strange := self._received.go_on(tracks):
-                say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(strange)}")
+            if left_out := self._received.go_on(tracks):
+                say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(left_out)}")
         elif self._samples is not None:
             self._received = ReceivedTracks(self._samples, tracks)
         if self._received is not None and isinstance(source, Accompanied):

@@ -1,4 +1,4 @@
-"""Who is told of a recording while it goes on."""
+"""The callbacks of a recording, and the event that ends it."""
 
 from __future__ import annotations
 

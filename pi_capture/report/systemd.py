@@ -28,7 +28,7 @@ ERROR, WARNING = 3, 4  # the journal's priorities
 class StopSignals:
     """Within this context Ctrl-C, SIGTERM and a closed terminal set `event`; a second Ctrl-C ends the program at once.
 
-    A program that was told not to mind a closed terminal (``nohup``) does not.
+    Under ``nohup`` a closed terminal does nothing.
 
     The next recording into the same place completes what was not durable by then.
     """
