@@ -1,7 +1,7 @@
-"""``python -m pi_capture doctor``: will this machine record, and how fast?
+"""``python -m pi_capture doctor``: check whether this machine can record, and how fast.
 
-Each check is a function that yields findings: what was looked at, how it stands, what was found and what to do. Nothing
-is changed; the trial recordings that measure the target's speed are removed again.
+Each check is a function that yields findings. Nothing is changed: the trial recordings that measure the speed of the
+target are removed again.
 """
 
 from __future__ import annotations
@@ -51,22 +51,12 @@ THROTTLED = {  # bits of the Raspberry Pi's firmware
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    check : str
-    state : str
-        ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't).
-    found : str
-    advice : str
-        What to do; empty where nothing is.
-    """
+    """What a check found."""
 
     check: str
-    state: str
+    state: str  # ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't)
     found: str
-    advice: str = ""
+    advice: str = ""  # what to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def examine(question: Question) -> Iterator[Finding]:
-    """All checks, in the order in which a person would want to know."""
+    """Run all checks, the most important first."""
     packages = list(_packages(question))
     yield from packages
     if any(finding.state == "fail" for finding in packages):
@@ -273,7 +263,7 @@ def _space(question: Question) -> Iterator[Finding]:
 
 
 def _speed(question: Question) -> Iterator[Finding]:
-    """What the disk does, and what each format makes of it: measured by recording, next to the target."""
+    """Measure the disk, and the rate of each format on it, by recordings beside the target."""
     place = _existing(question.target)
     try:
         trial = Path(tempfile.mkdtemp(prefix=".pi-capture-doctor-", dir=place))
@@ -394,7 +384,7 @@ def _heat(question: Question) -> Iterator[Finding]:
     celsius = [int(text) / 1000 for kind, text in zones if text.lstrip("-").isdigit() and "cpu" in kind]
     if celsius:
         hot = max(celsius) > HOT
-        advice = "let air to it: it slows down at this temperature, and frames are lost" if hot else ""
+        advice = "cool it: at this temperature it slows down, and frames are lost" if hot else ""
         yield Finding("temperature", "warn" if hot else "ok", f"{max(celsius):.0f} °C", advice)
     bits = _throttled()
     if bits is not None:
