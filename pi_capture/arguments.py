@@ -42,6 +42,7 @@ commands (each has its own --help):
   install-service NAME --config FILE    record at every boot, looked after by systemd
   uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
+  studio [FOLDER]                       see, record and label from a browser
 
 cameras:
 {cameras}

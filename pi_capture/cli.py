@@ -44,6 +44,7 @@ COMMANDS: dict[str, str] = {
     "install-service": "pi_capture.commands.install:install",
     "uninstall-service": "pi_capture.commands.install:uninstall",
     "make-identity": "pi_capture.network.tls:make_identity",
+    "studio": "pi_capture.studio.command:main",
 }
 """What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
 
