@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -24,15 +23,6 @@ class RefusedError(Exception):
     def __init__(self, reason: str, status: int = 400, **more: Any) -> None:
         super().__init__(reason)
         self.status, self.more = status, more
-
-
-def packed(head: Mapping[str, Any], body: bytes = b"") -> bytes:
-    """A record of a pack: the length of its head (4 bytes, big-endian), the head as JSON, the body.
-
-    The head's ``bytes`` is the length of the body.
-    """
-    text = json.dumps({**head, "bytes": len(body)}).encode()
-    return struct.pack(">I", len(text)) + text + body
 
 
 def pack(records: Iterator[bytes] | AsyncIterator[bytes]) -> Response:
