@@ -15,15 +15,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.changes import UNKNOWN
-from classify.history import Keeper
 from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
-from classify.session import BATCH, Event, Session
+from classify.session import BATCH, Event
 from classify.window.drawing import Drawing, frame_at
 from classify.window.keymap import Action, Do, action_of
 from classify.window.view import Legend, Look, done, title, view
-from storage.labels.journal import LabelJournal
+from classify.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,17 +57,6 @@ class WindowLike(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is being labelled: its state, its pictures, where it is kept, and what it is called."""
-
-    session: Session
-    pictures: Pictures
-    journal: LabelJournal
-    keeper: Keeper
-    legend: Legend
-
-
-@dataclass(frozen=True, slots=True)
 class _Shown:
     """When was drawn, how large, and how much had arrived by then."""
 
@@ -80,11 +68,17 @@ class _Shown:
 class Labelling:
     """Labelling in a window, until the person saves or closes it."""
 
-    def __init__(self, work: Work, window: WindowLike, clock: Callable[[], float] = time.monotonic) -> None:
-        self._work = work
+    def __init__(
+        self,
+        work: Work,
+        pictures: Pictures,
+        legend: Legend,
+        window: WindowLike,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session, self._journal, self._keeper = work.session, work.journal, work.keeper
+        self._pictures, self._legend, self._window = pictures, legend, window
         self._clock = clock
-        self._session, self._pictures = work.session, work.pictures
-        self._window = window
         self._aside = ThreadPoolExecutor(2, "aside")  # what takes time, while the window is listened to
         self._unsynced = False  # whether something was done that is not on its way to the disk yet
         self._drawing = Drawing()
@@ -92,6 +86,7 @@ class Labelling:
         self._pace = Pace()
         self._look = Look()
         self._shown = _Shown()
+        self._ended: Ended | None = None
         self._waiting: Callable[[], None] | None = None  # what goes on when more is known
         self._nudged_from = 0  # where the border was that is being moved back
         session = self._session
@@ -118,6 +113,9 @@ class Labelling:
             Do.STRETCHES: self._toggle_stretches,
             Do.BRIGHTNESS: self._toggle_brightness,
             Do.GO_TO: self._ask,
+            Do.HELP: self._toggle_help,
+            Do.SAVE: lambda _: self._end(Ended.SAVE),
+            Do.REFRESH: lambda _: self._end(Ended.REFRESH),
         }
 
     def run(self) -> Ended:
@@ -129,24 +127,22 @@ class Labelling:
             The journal can't be written. What was labelled before is kept.
         """
         try:
-            self._pace.mark(self._clock(), done(self._session, self._work.legend))
+            self._pace.mark(self._clock(), done(self._session, self._legend))
             self._show()
-            while self._window.is_open:
+            while self._ended is None and self._window.is_open:
                 code = self._window.key(self._patience())
                 if code is not None:
-                    ended = self._press_all(code)
-                    if ended is not None:
-                        return ended
+                    self._press_all(code)
                 elif (place := self._window.click()) is not None:
                     self._click(*place)
                 elif self._player.way and not self._player.waits(self._clock()):
                     self._tick()
                 else:
                     self._idle()
-            return Ended.CLOSED
+            return self._ended or Ended.CLOSED
         finally:
-            self._work.keeper.look(self._session.cursor)
-            self._work.keeper.flush()
+            self._keeper.look(self._session.cursor)
+            self._keeper.flush()
             syncing = self._sync()
             self._aside.shutdown()
             if syncing is not None:
@@ -154,7 +150,7 @@ class Labelling:
 
     # --------------------------------------------------------------------------------------------------------- the keys
 
-    def _press_all(self, code: int | None) -> Ended | None:
+    def _press_all(self, code: int | None) -> None:
         """Do what a key asks for, and the keys that wait behind it: all of them take one sync, and one drawing.
 
         Else a key that is held would go on labelling on a slow disk, long after it was let go.
@@ -164,29 +160,30 @@ class Labelling:
             action = action_of(code)
             if action is not None:
                 self._picture()
-                if (ended := self._press(action)) is not None:
-                    return ended
+                self._press(action)
+                if self._ended is not None:
+                    return
                 pressed = True
             code = self._window.key(0)
         if pressed:
-            self._pace.mark(self._clock(), done(self._session, self._work.legend))
+            self._pace.mark(self._clock(), done(self._session, self._legend))
             self._show()
-        return None
 
-    def _press(self, action: Action) -> Ended | None:
+    def _press(self, action: Action) -> None:
         self._look.message = ""
         self._waiting = None
-        if action.do in (Do.SAVE, Do.REFRESH):
-            return Ended.SAVE if action.do is Do.SAVE else Ended.REFRESH
-        self._look.help = action.do is Do.HELP and not self._look.help
-        if self._look.typed is None or not self._type(action):
-            if action.do not in (Do.LABEL, Do.PLAY, Do.SPEED, Do.BRIGHTNESS, Do.HELP):  # the rest ends playing
-                self._pause()
-            if action.do not in (Do.LABEL, Do.LABEL_STRETCH, Do.NUDGE, Do.BRIGHTNESS, Do.HELP):
-                self._nudged_from = 0
-            if deed := self._deeds.get(action.do):
-                deed(action.number)
-        return None
+        self._look.help = self._look.help and action.do is Do.HELP
+        if self._look.typed is not None and self._type(action):
+            return
+        if action.do not in (Do.LABEL, Do.PLAY, Do.SPEED, Do.BRIGHTNESS, Do.HELP):  # the rest ends playing
+            self._pause()
+        if action.do not in (Do.LABEL, Do.LABEL_STRETCH, Do.NUDGE, Do.BRIGHTNESS, Do.HELP):
+            self._nudged_from = 0
+        if deed := self._deeds.get(action.do):
+            deed(action.number)
+
+    def _end(self, ended: Ended) -> None:
+        self._ended = ended
 
     def _label(self, label: int) -> None:
         if not self._has_class(label):
@@ -266,6 +263,9 @@ class Labelling:
     def _toggle_brightness(self, _: int) -> None:
         self._look.bright = not self._look.bright
 
+    def _toggle_help(self, _: int) -> None:
+        self._look.help = not self._look.help
+
     def _ask(self, _: int) -> None:
         self._look.typed = ""
 
@@ -294,7 +294,7 @@ class Labelling:
             self._show()
 
     def _has_class(self, label: int) -> bool:
-        if label < self._work.legend.keys:
+        if label < self._legend.keys:
             return True
         self._look.message = f"there is no class {label}; --classes makes more"
         return False
@@ -341,7 +341,7 @@ class Labelling:
         self._keep(self._session.pass_to(target))
         if target in (0, self._session.count):
             self._pause()
-        self._pace.mark(now, done(self._session, self._work.legend))
+        self._pace.mark(now, done(self._session, self._legend))
         self._show(frames)
 
     def _pause(self) -> None:
@@ -363,7 +363,7 @@ class Labelling:
             self._show()
             return
         if not self._player.way:
-            self._work.keeper.flush()
+            self._keeper.flush()
         if self._window.size != self._shown.size or (news and self._clock() - self._shown.when > REDRAW_SECONDS):
             self._show()
 
@@ -393,21 +393,21 @@ class Labelling:
         if event is None:
             self._look.message = otherwise
             return
-        self._work.keeper.keep(event, self._session.cursor)
+        self._keeper.keep(event, self._session.cursor)
         self._unsynced = True
 
     def _sync(self) -> Future[None] | None:
         """Begin to make durable what was done; None if nothing was."""
         unsynced, self._unsynced = self._unsynced, False
-        return self._aside.submit(self._work.journal.sync) if unsynced else None
+        return self._aside.submit(self._journal.sync) if unsynced else None
 
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def _show(self, step: int = 1) -> None:
         """Show where we are, and have ready what comes next if one goes on in such steps."""
         syncing = self._sync()
-        session, legend = self._session, self._work.legend
-        self._work.keeper.look(session.cursor)
+        session, legend = self._session, self._legend
+        self._keeper.look(session.cursor)
         size, arrivals = self._window.size, self._pictures.arrivals
         picture = self._picture(step)
         shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])

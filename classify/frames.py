@@ -5,6 +5,7 @@ In a data directory the frames without a class are shown, or all of them to rela
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ class Opened:
     Attributes
     ----------
     recording : Recording
+    classes : Classes
+        What the labels of the keys mean.
     indices : sequence of int
         Their index in the recording, by position.
     names : list of str
@@ -36,24 +39,28 @@ class Opened:
         Names of the classes that have no key; their labels are `FIRST_FOREIGN` and up.
     sorted : Counter
         Frames that are in class directories and not shown, by directory.
+    directory : stat result or None
+        The identity of a data directory, whose frames will move; None for a file. Later, another may have its name.
     """
 
     recording: Recording
+    classes: Classes
     indices: Sequence[int]
     names: list[str]
     labels: bytes
     foreign: list[str] = field(default_factory=list)
     sorted: Counter[str] = field(default_factory=Counter)
+    directory: os.stat_result | None = None
 
     def read(self, position: int) -> Frame:
         """A frame. Raises `StorageError` or OSError if it is unreadable."""
         return self.recording.read(self.indices[position])
 
-    def class_of(self, label: int, classes: Classes) -> str | None:
+    def class_of(self, label: int) -> str | None:
         """What a label is called outside: its directory, in a data directory."""
         if label == NONE:
             return None
-        return classes.directories[label] if label < FIRST_FOREIGN else self.foreign[label - FIRST_FOREIGN]
+        return self.classes.directories[label] if label < FIRST_FOREIGN else self.foreign[label - FIRST_FOREIGN]
 
 
 def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
@@ -64,7 +71,9 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
     """
     given = recording.labels
     names = recording.names
+    directory: os.stat_result | None = None
     if isinstance(recording, FramesAreFiles):
+        directory = recording.path.stat()
         relabel = relabel or (any(given) and any(_is_sorted(entry) for entry in entries))
         indices: Sequence[int] = range(len(names))
         if not relabel:
@@ -80,7 +89,7 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
         raise StorageError(f"{recording.path} has {len(foreign)} classes without a key, which are too many")
     numbers |= {name: FIRST_FOREIGN + number for number, name in enumerate(foreign)}
     labels = bytes(NONE if label is None else numbers[label] for label in shown)
-    return Opened(recording, indices, names, labels, foreign, left_out)
+    return Opened(recording, classes, indices, names, labels, foreign, left_out, directory)
 
 
 def classes_of_file(recording: Recording, most: int) -> Classes:

@@ -236,28 +236,21 @@ WAYS: dict[str, Way] = {
 
 
 def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
-    from classify.desk import Labelling, Work
-    from classify.history import Keeper
+    from classify.desk import Labelling
     from classify.pictures import Pictures
-    from classify.session import Session
     from classify.window.view import Legend
-    from storage.formats.png.reader import PngReader
-    from storage.labels.journal import Classes, LabelJournal
+    from classify.work import open_work
 
-    reader = PngReader(day)
-    classes = Classes(tuple("01234"), tuple("01234"))
     person = Person(way, truth, seed)
-    session = person.session = Session(len(reader))
-    pictures = person.pictures = Pictures(len(reader), reader.read)
-    while pictures.changes.known_until(0) < len(reader):
-        time.sleep(0.01)
-    legend = Legend("demo", [(n, str(n), 0) for n in range(5)], 5)
-    journal_file = day.with_suffix(".labels")
-    with LabelJournal(journal_file) as journal:
-        keeper = Keeper(journal, reader.names, classes, 0)
-        Labelling(Work(session, pictures, journal, keeper, legend), person, person.clock).run()
-        journal.clear()
-    pictures.close()
+    with open_work(day) as work:
+        session = person.session = work.session
+        pictures = person.pictures = Pictures(session.count, work.opened.read)
+        while pictures.changes.known_until(0) < session.count:
+            time.sleep(0.01)
+        legend = Legend("demo", [(n, str(n), 0) for n in range(5)], 5)
+        Labelling(work, pictures, legend, person, person.clock).run()
+        work.journal.clear()
+        pictures.close()
     wrong = sum(a != b for a, b in zip(session.labels, truth, strict=True))
     assert not wrong, f"{way.__name__}: {wrong} frames are labelled wrong"
     keys, right, near = person.first_pass or (person.pressed, 1.0, 1.0)

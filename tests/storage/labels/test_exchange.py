@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classify.frames import open_frames
-from classify.history import replay
 from classify.session import NONE, Session
 from storage import open_recording
 from storage.cli import main
@@ -23,6 +22,7 @@ from storage.frame import Frame
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.exchange import find_intervals
+from storage.labels.history import replay
 from storage.labels.intervals import SECOND_NS
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.tracks.sample_track import SampleTrack
@@ -99,7 +99,7 @@ def test_a_directory_is_labelled_in_the_window_first(tmp_path: Path) -> None:
         opened = open_frames(recording, classes, journal.entries, relabel=False)
         session = Session(len(opened.names), opened.labels)
         replay(session, opened.names, journal.entries)
-        found = [None if label == NONE else opened.class_of(label, classes) for label in session.labels]
+        found = [None if label == NONE else opened.class_of(label) for label in session.labels]
         assert found == LABELS and classes.names == ("door", "light")
         session.undo()  # the whole import is one thing that was done
         assert session.labelled == 0 and not session.can_undo()
