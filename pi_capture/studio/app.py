@@ -100,11 +100,9 @@ async def recording(request: Request) -> Response:
 
 async def picture(request: Request) -> Response:
     """``GET /api/recordings/ID/picture``: a JPEG of a frame from its middle, at most 320 pixels wide or high."""
-    opened = await of(request).opened(request)
-    count = len(opened.recording)
-    if not count:
-        raise RefusedError("there is no picture in it", 404)
-    return Response(await to_thread(opened.frames.thumbnail, count // 2), media_type="image/jpeg")
+    studio = of(request)
+    entry = await studio.entry(request)
+    return Response(await to_thread(studio.folder.picture, entry), media_type="image/jpeg")
 
 
 async def frames(request: Request) -> Response:

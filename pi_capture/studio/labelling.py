@@ -31,6 +31,7 @@ from storage.durable.files import is_locked
 from storage.errors import StorageError
 from storage.labels.journal import LabelJournal, journal_path
 from storage.names import printable
+from storage.recording import Recording
 
 KEPT_BYTES = 4_000_000  # of pictures that the search for changes decodes
 LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
@@ -158,6 +159,10 @@ class Labelling:
     @property
     def session(self) -> Session:
         return self._work.session
+
+    @property
+    def recording(self) -> Recording:
+        return self._work.opened.recording
 
     @property
     def indices(self) -> Sequence[int]:
