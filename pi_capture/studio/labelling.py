@@ -219,6 +219,33 @@ class Labelling:
                 "told": self._told(),
             }
 
+    def label_facts(self) -> dict[str, Any]:
+        """How many frames have which label, for the recording's facts."""
+        import numpy as np
+
+        with self._lock:
+            opened = self._work.opened
+            now, before = (np.frombuffer(bytes(labels), np.uint8) for labels in (self.session.labels, opened.labels))
+            stored = np.bincount(before, minlength=256)
+            waiting = np.bincount(now[now != before], minlength=256)
+            names = [*zip(opened.classes.names, opened.classes.directories, range(FIRST_FOREIGN), strict=False)]
+            names += [(name, name, FIRST_FOREIGN + number) for number, name in enumerate(opened.foreign)]
+            unlabelled = self.session.counted(NONE)
+            return {
+                "classes": [
+                    {
+                        "name": printable(name),
+                        "directory": printable(directory),
+                        "frames": int(stored[label]) + opened.sorted[directory],
+                        "waiting": int(waiting[label]),
+                    }
+                    for name, directory, label in names
+                ],
+                "unlabelled": unlabelled,
+                "waiting": int(waiting[:NONE].sum()),
+                "state": "to be labelled" if unlabelled else "labelled",
+            }
+
     def look_around(self) -> None:
         """Tell the pages which changes were found meanwhile; called now and then."""
         if self._pictures is None or not self._listeners:

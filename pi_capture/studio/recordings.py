@@ -116,21 +116,24 @@ class Folder:
             return None
         return Entry(identifier(entry.name), entry.name, self.path / entry.name, facts.st_mtime)
 
-    def facts(self, entry: Entry) -> dict[str, Any]:
-        """What is known of a recording; counted anew only when it has changed. Never raises: what is wrong is told."""
-        return {"id": entry.id, "name": printable(entry.name), **self._known(entry).facts}
+    def facts(self, entry: Entry, *, settled: bool = True) -> dict[str, Any]:
+        """What is known of a recording; counted anew only when it has changed. Never raises: what is wrong is told.
 
-    def picture(self, entry: Entry) -> bytes:
+        `settled` is False while it changes all the time: then it is counted once.
+        """
+        return {"id": entry.id, "name": printable(entry.name), **self._known(entry, settled=settled).facts}
+
+    def picture(self, entry: Entry, *, settled: bool = True) -> bytes:
         """A picture from its middle, JPEG. Raises RefusedError if there is none."""
-        if not (picture := self._known(entry).picture):
+        if not (picture := self._known(entry, settled=settled).picture):
             raise RefusedError("there is no picture to show of it", 404)
         return picture
 
-    def _known(self, entry: Entry) -> _Known:
+    def _known(self, entry: Entry, *, settled: bool) -> _Known:
         with self._counting:
             version = _version(entry.path)
             known = self._of.get(entry.path)
-            if known is None or known.version != version:
+            if known is None or (settled and known.version != version):
                 if len(self._of) >= MOST_KNOWN:
                     self._of.clear()
                 known = self._of[entry.path] = _Known(version, *_look_at(entry.path))
