@@ -42,6 +42,7 @@ commands (each has its own --help):
   install-service NAME --config FILE    record at every boot, under systemd
   uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
+  studio [FOLDER]                       see, record and label from a browser
 
 cameras:
 {cameras}
@@ -118,6 +119,12 @@ def _class_names(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _labels_from(text: str) -> str:
+    if text not in ("terminal", "studio"):
+        raise argparse.ArgumentTypeError(f"{text!r}: give terminal or studio")
+    return text
+
+
 def size(text: str) -> tuple[int, int] | None:
     """``640x480``, or ``source`` for None."""
     if text == "source":
@@ -173,6 +180,13 @@ OPTIONS = (
         "label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
         "NAMES",
         type=_class_names,
+    ),
+    Option(
+        "labels-from",
+        "who gives live labels: terminal (default, and the studio), or studio: that alone, no terminal is needed",
+        "PLACE",
+        type=_labels_from,
+        default="terminal",
     ),
     Option("preview", "show the live picture in a window", kind=Kind.SWITCH),
     Option(

@@ -10,13 +10,15 @@ import argparse
 import importlib
 import json
 import os
+import shlex
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pi_capture.arguments import FORMATS, OPTIONS, build_parser
 from pi_capture.config import as_toml, configure
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from pi_capture.live.preview import Preview
     from pi_capture.network.sender import Sender
     from pi_capture.recording.options import RecordOptions
+    from pi_capture.report.metrics import Meter
     from pi_capture.report.progress import Progress
+    from pi_capture.report.viewers import Viewers
     from pi_capture.status import Status, Summary
     from storage.frame import Frame
 
@@ -43,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "install-service": "pi_capture.commands.install:install",
     "uninstall-service": "pi_capture.commands.install:uninstall",
     "make-identity": "pi_capture.network.tls:make_identity",
+    "studio": "pi_capture.studio.command:main",
 }
 """What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
 
@@ -95,7 +100,10 @@ def _run(words: Sequence[str]) -> int:
 
 
 SECRET_SETTINGS = "an address here may hold a password; if this is kept in a file, keep it to yourself: chmod 600 FILE"
-OF_ANOTHER = {"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"}
+OF_ANOTHER = {
+    **{"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"},
+    "labels-from": "live-labels",
+}
 """Options that say how another one is done."""
 
 
@@ -141,6 +149,7 @@ def _record(args: argparse.Namespace) -> int:
     from pi_capture.recording.observers import Observers
     from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.report.progress import Progress
+    from pi_capture.report.viewers import Viewers
 
     place = several_senders(args.camera)
     if place is not None:
@@ -164,6 +173,7 @@ def _record(args: argparse.Namespace) -> int:
         _live_labels(args, progress, signals) as live_labels,
         _preview(args, progress, live_labels) as preview,
         _senders(args, progress, live_labels) as senders,
+        Viewers(_status_for_viewers(args, progress, meter, live_labels, stop), stop, live_labels) as viewers,
     ):
 
         def show(status: Status) -> None:
@@ -182,7 +192,7 @@ def _record(args: argparse.Namespace) -> int:
             stop=stop,
             say=progress.say,
             progress=show,
-            watch=_watch(preview, senders),
+            watch=_watch(viewers, preview, senders),
             watch_samples=senders,
             live_labels=live_labels,
         )
@@ -251,6 +261,9 @@ def _live_labels(args: argparse.Namespace, progress: Progress, signals: StopSign
     from pi_capture.live.terminal import Terminal
 
     labels = LiveLabels(args.live_labels)
+    if args.labels_from == "studio":
+        yield labels
+        return
     with Terminal(labels.press) as terminal:
         signals.before_abort = terminal.restore
         progress.note = lambda: labels.shown
@@ -301,11 +314,9 @@ def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
             progress.say(line)
 
 
-def _watch(preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Frame, bool], None] | None:
-    if preview is None and not senders:
-        return None
-
+def _watch(viewers: Viewers, preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Frame, bool], None]:
     def watch(frame: Frame, recorded: bool) -> None:
+        viewers.show(frame)
         if preview is not None:
             preview.show(frame)
         if recorded:
@@ -313,6 +324,35 @@ def _watch(preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Fram
                 sender.offer(frame)
 
     return watch
+
+
+def _status_for_viewers(
+    args: argparse.Namespace, progress: Progress, meter: Meter, labels: LiveLabels | None, stop: threading.Event
+) -> Callable[[], dict[str, Any]]:
+    """What those who look are told: what is recorded, how it stands, and the class of this moment."""
+    fixed = {
+        "pid": os.getpid(),
+        "target": os.path.abspath(args.directory),
+        "command": shlex.join(["python", "-m", "pi_capture", *public(sys.argv[1:])]),
+        "camera": public([args.camera])[0],
+        "size": None if args.size is None else f"{args.size[0]}x{args.size[1]}",
+        "started": time.time(),
+        "seconds": args.seconds,
+        "classes": [] if labels is None else labels.names,
+    }
+
+    def status() -> dict[str, Any]:
+        left = progress.seconds_left
+        return {
+            **fixed,
+            **asdict(meter.read()),
+            "seconds_left": None if left is None else round(left, 1),
+            "label": None if labels is None else labels.label,
+            "line": progress.line,
+            "stopping": stop.is_set(),
+        }
+
+    return status
 
 
 def _print_counts(summary: Summary, *, whole: bool) -> None:

@@ -103,9 +103,14 @@ class LiveLabels:
         return self._changes.at(timestamp_ns)
 
     @property
+    def label(self) -> int | None:
+        """The number of the class of this moment."""
+        return self._changes.last
+
+    @property
     def shown(self) -> str:
         """The class of this moment, for the person who gives it."""
-        label = self._changes.last
+        label = self.label
         return "[no label]" if label is None else f"[{label} {self.names[label]}]"
 
     @property

@@ -45,6 +45,7 @@ class Progress:
         self.line = ""  # the last status in words
         self.fps = 0.0  # frames stored a second, lately
         self.free_bytes = 0  # on the disk
+        self.seconds_left: float | None = None  # until the recording ends or the disk is full; None if unknown
 
     def say(self, line: str) -> None:
         """A line of its own."""
@@ -67,11 +68,13 @@ class Progress:
         bytes_a_second = (status.bytes - size) / passed
         self.fps = (count - frames) / passed
         self.free_bytes = free = self._free_bytes()
+        lasts = free / bytes_a_second if bytes_a_second > 0 else None
+        self.seconds_left = max(0.0, self._seconds - (now - self._started)) if self._seconds > 0 else lasts
         self._warn(free, bytes_a_second)
         dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
         self.line = line = (
             f"{count} {what}, {self.fps:.1f} a second, {dropped} dropped, "
-            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(now, free, bytes_a_second)}"
+            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(free)}"
         )
         if self._quiet:
             return
@@ -89,10 +92,10 @@ class Progress:
             self._next_log += LOG_EVERY_SECONDS
             print(line, file=sys.stderr)
 
-    def _left(self, now: float, free: int, bytes_a_second: float) -> str:
-        if self._seconds > 0 and self._started is not None:
-            return f"{max(0.0, self._seconds - (now - self._started)):.0f} s left"
-        hours = f" ({free / bytes_a_second / 3600:.0f} h)" if bytes_a_second > 0 else ""
+    def _left(self, free: int) -> str:
+        if self._seconds > 0:
+            return f"{self.seconds_left:.0f} s left"
+        hours = f" ({self.seconds_left / 3600:.0f} h)" if self.seconds_left is not None else ""
         return f"{free / 1e9:.1f} GB free{hours}"
 
     def _free_bytes(self) -> int:
