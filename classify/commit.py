@@ -1,4 +1,4 @@
-"""Applying the labels: frames of a data directory move into their class directories, and back.
+"""Applying the labels, which is what S does: frames of a data directory move into their class directories, and back.
 
 Other recordings get the labels written into their file, if their format can (`Format.write_labels`), or into
 a table beside it. For how moves survive a crash see `storage.durable.moves`; here the label journal is tied to
@@ -8,12 +8,16 @@ them, so that labels are forgotten when, and only when, their frames have moved.
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from classify.frames import Opened
+from classify.session import NONE, Session
+from storage.care.split import is_split
 from storage.durable.moves import complete, last_facts, move_files, undo
 from storage.errors import StorageError
 from storage.formats.table import label_writer
@@ -60,6 +64,42 @@ class Applied:
     renamed: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     table: Path | None = None
+
+
+def save(opened: Opened, session: Session, journal: LabelJournal) -> Applied:
+    """Apply what was labelled: all that S does. Then the frames have other names: open the recording again to go on.
+
+    Raises
+    ------
+    StorageError
+        It can't be done; the labels are kept.
+    """
+    _check_still_there(opened)
+    path, classes = opened.recording.path, opened.classes
+    if opened.directory is None:
+        labels = [opened.class_of(label) for label in session.labels]
+        return write_labels(path, journal, labels, classes, opened.recording.of_track)
+    placements = [
+        Placement(opened.names[position], None if label == NONE else label, opened.class_of(label))
+        for position, label in session.changes()
+    ]
+    return move_labelled(path, journal, placements, classes) if placements else Applied()
+
+
+def _check_still_there(opened: Opened) -> None:
+    """Refuse to apply labels if another directory now has the recording's name: the labels would be lost."""
+    path, was = opened.recording.path, opened.directory
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        raise StorageError(
+            f"{path} is not there any more; nothing was changed. Move it back, and the same command goes on"
+        ) from None
+    if stat.S_ISDIR(now.st_mode) if was is None else not os.path.samestat(was, now):
+        raise StorageError(
+            f"{path} is another one than when the window opened; nothing was changed. Move back what was opened, "
+            "and the same command goes on with its labels"
+        )
 
 
 def move_labelled(data_dir: Path, journal: LabelJournal, placements: Sequence[Placement], classes: Classes) -> Applied:
@@ -139,7 +179,7 @@ def finish(data_dir: Path, journal: LabelJournal) -> bool:
 
 
 def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], dict[str, str]]:
-    """Take the last move back; the frames have their labels again, in the journal.
+    """Take the last S back; the frames have their labels again, in the journal. Open the recording again to go on.
 
     Returns
     -------
@@ -151,6 +191,13 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
     StorageError
         There is nothing to take back, or it can't be.
     """
+    if not data_dir.is_dir():
+        raise StorageError(
+            f"{data_dir}: S moved nothing, so there is nothing to move back; take labels back in the window"
+        )
+    if is_split(data_dir):
+        raise StorageError(f"{data_dir} is split; take that back first: python -m storage split {data_dir} --undo")
+    finish(data_dir, journal)
     facts = last_facts(data_dir / MOVES_NAME)
     if facts is None:
         raise StorageError(f"{data_dir}: there is nothing to undo")

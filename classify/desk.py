@@ -1,13 +1,14 @@
-"""The labelling loop: a key becomes an action, that changes the session, the journal keeps it, and the window shows it.
+"""The labelling loop: a key is an action, which changes the session; the journal keeps it, and the window shows it.
 
-What was done is durable before anything else is shown: what comes next is drawn while the disk works, and held back
-until it is done. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps no more than
-one while it is not polled.
+What was done is durable before anything else is shown: the next picture is drawn while the disk works, and shown when
+it has finished. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps only one key
+between two polls.
 """
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,15 +16,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.changes import UNKNOWN
-from classify.history import Keeper
 from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
-from classify.session import BATCH, Event, Session
-from classify.window.drawing import Drawing, frame_at
+from classify.session import BATCH, Event
+from classify.window.drawing import Drawing, View, class_at, frame_at, speed_text
 from classify.window.keymap import Action, Do, action_of
 from classify.window.view import Legend, Look, done, title, view
-from storage.labels.journal import LabelJournal
+from classify.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IDLE_MS = 50
+LEAST_ZOOMED = 10  # frames
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
 
 
@@ -52,26 +53,16 @@ class WindowLike(Protocol):
     def size(self) -> tuple[int, int]: ...
     def key(self, milliseconds: int) -> int | None: ...
     def listen(self) -> None: ...
-    def click(self) -> tuple[int, int] | None: ...
+    def click(self) -> tuple[int, int, bool] | None: ...
     def show(self, picture: NDArray[np.uint8]) -> None: ...
     def set_title(self, title: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is being labelled: its state, its pictures, where it is kept, and what it is called."""
-
-    session: Session
-    pictures: Pictures
-    journal: LabelJournal
-    keeper: Keeper
-    legend: Legend
-
-
-@dataclass(frozen=True, slots=True)
 class _Shown:
-    """When was drawn, how large, and how much had arrived by then."""
+    """What was drawn, when, how large, and how much had arrived by then."""
 
+    view: View | None = None
     arrivals: int = -1
     size: tuple[int, int] = (0, 0)
     when: float = 0.0
@@ -80,11 +71,17 @@ class _Shown:
 class Labelling:
     """Labelling in a window, until the person saves or closes it."""
 
-    def __init__(self, work: Work, window: WindowLike, clock: Callable[[], float] = time.monotonic) -> None:
-        self._work = work
+    def __init__(
+        self,
+        work: Work,
+        pictures: Pictures,
+        legend: Legend,
+        window: WindowLike,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session, self._journal, self._keeper = work.session, work.journal, work.keeper
+        self._pictures, self._legend, self._window = pictures, legend, window
         self._clock = clock
-        self._session, self._pictures = work.session, work.pictures
-        self._window = window
         self._aside = ThreadPoolExecutor(2, "aside")  # what takes time, while the window is listened to
         self._unsynced = False  # whether something was done that is not on its way to the disk yet
         self._drawing = Drawing()
@@ -92,6 +89,7 @@ class Labelling:
         self._pace = Pace()
         self._look = Look()
         self._shown = _Shown()
+        self._ended: Ended | None = None
         self._waiting: Callable[[], None] | None = None  # what goes on when more is known
         self._nudged_from = 0  # where the border was that is being moved back
         session = self._session
@@ -104,6 +102,9 @@ class Labelling:
             Do.BEGINNING: lambda _: self._go(0),
             Do.END: lambda _: self._go(session.count - 1),
             Do.BORDER: lambda way: self._go(session.next_border() if way > 0 else session.previous_border()),
+            Do.ALIKE: lambda way: self._find(
+                session.next_alike() if way > 0 else session.previous_alike(), "no further frame has this class"
+            ),
             Do.UNLABELLED: lambda _: self._find(session.next_unlabelled(), "every frame has a label"),
             Do.UNREADABLE: lambda _: self._find(session.next_unreadable(), "no frame is known to be unreadable"),
             Do.CHANGE: self._to_change,
@@ -118,6 +119,10 @@ class Labelling:
             Do.STRETCHES: self._toggle_stretches,
             Do.BRIGHTNESS: self._toggle_brightness,
             Do.GO_TO: self._ask,
+            Do.ZOOM: self._zoom,
+            Do.HELP: self._toggle_help,
+            Do.SAVE: lambda _: self._end(Ended.SAVE),
+            Do.REFRESH: lambda _: self._end(Ended.REFRESH),
         }
 
     def run(self) -> Ended:
@@ -129,24 +134,22 @@ class Labelling:
             The journal can't be written. What was labelled before is kept.
         """
         try:
-            self._pace.mark(self._clock(), done(self._session, self._work.legend))
+            self._pace.mark(self._clock(), done(self._session, self._legend))
             self._show()
-            while self._window.is_open:
+            while self._ended is None and self._window.is_open:
                 code = self._window.key(self._patience())
                 if code is not None:
-                    ended = self._press_all(code)
-                    if ended is not None:
-                        return ended
+                    self._press_all(code)
                 elif (place := self._window.click()) is not None:
-                    self._click(*place)
+                    self._click(*place[:2], dragged=place[2])
                 elif self._player.way and not self._player.waits(self._clock()):
                     self._tick()
                 else:
                     self._idle()
-            return Ended.CLOSED
+            return self._ended or Ended.CLOSED
         finally:
-            self._work.keeper.look(self._session.cursor)
-            self._work.keeper.flush()
+            self._keeper.look(self._session.cursor)
+            self._keeper.flush()
             syncing = self._sync()
             self._aside.shutdown()
             if syncing is not None:
@@ -154,7 +157,7 @@ class Labelling:
 
     # --------------------------------------------------------------------------------------------------------- the keys
 
-    def _press_all(self, code: int | None) -> Ended | None:
+    def _press_all(self, code: int | None) -> None:
         """Do what a key asks for, and the keys that wait behind it: all of them take one sync, and one drawing.
 
         Else a key that is held would go on labelling on a slow disk, long after it was let go.
@@ -164,29 +167,30 @@ class Labelling:
             action = action_of(code)
             if action is not None:
                 self._picture()
-                if (ended := self._press(action)) is not None:
-                    return ended
+                self._press(action)
+                if self._ended is not None:
+                    return
                 pressed = True
             code = self._window.key(0)
         if pressed:
-            self._pace.mark(self._clock(), done(self._session, self._work.legend))
+            self._pace.mark(self._clock(), done(self._session, self._legend))
             self._show()
-        return None
 
-    def _press(self, action: Action) -> Ended | None:
+    def _press(self, action: Action) -> None:
         self._look.message = ""
         self._waiting = None
-        if action.do in (Do.SAVE, Do.REFRESH):
-            return Ended.SAVE if action.do is Do.SAVE else Ended.REFRESH
-        self._look.help = action.do is Do.HELP and not self._look.help
-        if self._look.typed is None or not self._type(action):
-            if action.do not in (Do.LABEL, Do.PLAY, Do.SPEED, Do.BRIGHTNESS, Do.HELP):  # the rest ends playing
-                self._pause()
-            if action.do not in (Do.LABEL, Do.LABEL_STRETCH, Do.NUDGE, Do.BRIGHTNESS, Do.HELP):
-                self._nudged_from = 0
-            if deed := self._deeds.get(action.do):
-                deed(action.number)
-        return None
+        self._look.help = self._look.help and action.do is Do.HELP
+        if self._look.typed is not None and self._type(action):
+            return
+        if action.do not in (Do.LABEL, Do.PLAY, Do.SPEED, Do.BRIGHTNESS, Do.HELP):  # the rest ends playing
+            self._pause()
+        if action.do not in (Do.LABEL, Do.LABEL_STRETCH, Do.NUDGE, Do.BRIGHTNESS, Do.HELP):
+            self._nudged_from = 0
+        if deed := self._deeds.get(action.do):
+            deed(action.number)
+
+    def _end(self, ended: Ended) -> None:
+        self._ended = ended
 
     def _label(self, label: int) -> None:
         if not self._has_class(label):
@@ -266,17 +270,29 @@ class Labelling:
     def _toggle_brightness(self, _: int) -> None:
         self._look.bright = not self._look.bright
 
+    def _toggle_help(self, _: int) -> None:
+        self._look.help = not self._look.help
+
+    def _zoom(self, _: int) -> None:
+        """Show a quarter of what the long timeline shows; after the last step all of it again."""
+        zoom = self._look.zoom * 4
+        self._look.zoom = 1 if self._session.count // zoom < LEAST_ZOOMED else zoom
+
     def _ask(self, _: int) -> None:
         self._look.typed = ""
 
     def _type(self, action: Action) -> bool:
-        """A key while a frame's number is asked for. False if it is none for that."""
+        """A key while a frame's number or a time is asked for. False if it is none for that."""
         typed, self._look.typed = self._look.typed or "", None
         match action.do:
             case Do.LABEL | Do.BATCH:
                 self._look.typed = (typed + str(9 if action.do is Do.BATCH else action.number))[:9]
             case Do.ERASE:
                 self._look.typed = typed[:-1]
+            case Do.COLON | Do.NUDGE:  # a comma or a point will do
+                self._look.typed = (typed + ":")[:9]
+            case Do.ENTER if ":" in typed:
+                self._go_to_time(typed)
             case Do.ENTER if typed:
                 self._pass_to(max(1, min(int(typed), self._session.count)) - 1)
             case Do.ENTER | Do.BACK:
@@ -285,8 +301,33 @@ class Labelling:
                 return False
         return True
 
-    def _click(self, x: int, y: int) -> None:
-        found = frame_at((x, y), self._shown.size, self._session.cursor, self._session.count)
+    def _go_to_time(self, typed: str) -> None:
+        """Go to the frame that is shown at a time: ``1:23`` or ``1:02:03``."""
+        seconds = 0
+        for part in typed.split(":"):
+            seconds = 60 * seconds + int(part or 0)
+        times = self._pictures.times
+        if not self._pictures.knows_times:
+            self._wait_for(lambda: self._go_to_time(typed))
+        elif not times:
+            self._look.message = "it is not known when these frames were taken"
+        else:
+            self._pass_to(max(0, bisect_right(times, seconds * 10**9) - 1))
+
+    def _click(self, x: int, y: int, *, dragged: bool) -> None:
+        if self._look.help:
+            self._look.help = False
+            self._show()
+            return
+        shown = self._shown
+        if shown.view is None:
+            return
+        label = None if dragged else class_at((x, y), shown.size, shown.view)
+        if label is not None:
+            self._look.typed = None
+            self._press_all(ord("0") + label)
+            return
+        found = frame_at((x, y), shown.size, shown.view)
         if found is not None and found != self._session.cursor:
             self._waiting, self._look.message = None, ""
             self._pause()
@@ -294,7 +335,7 @@ class Labelling:
             self._show()
 
     def _has_class(self, label: int) -> bool:
-        if label < self._work.legend.keys:
+        if label < self._legend.keys:
             return True
         self._look.message = f"there is no class {label}; --classes makes more"
         return False
@@ -313,7 +354,7 @@ class Labelling:
 
     def _change_speed(self, by: int) -> None:
         self._player.change_speed(by)
-        self._look.message = "" if self._player.way else f"plays at {self._player.speed} ×"
+        self._look.message = "" if self._player.way else f"plays at {speed_text(self._player.speed)}"
 
     def _switch(self, label: int) -> None:
         """A label while playing: hold it from now on, and since the change that it is meant for."""
@@ -341,7 +382,7 @@ class Labelling:
         self._keep(self._session.pass_to(target))
         if target in (0, self._session.count):
             self._pause()
-        self._pace.mark(now, done(self._session, self._work.legend))
+        self._pace.mark(now, done(self._session, self._legend))
         self._show(frames)
 
     def _pause(self) -> None:
@@ -355,7 +396,7 @@ class Labelling:
         return min(IDLE_MS, int(1000 * self._player.waits(self._clock()))) if self._player.way else IDLE_MS
 
     def _idle(self) -> None:
-        """Nobody pressed anything: go on with what had to wait, write down where we are, show what has arrived."""
+        """No key came: go on with what had to wait, write down the frame looked at, show what has arrived."""
         news = self._pictures.arrivals != self._shown.arrivals
         if news and self._waiting is not None:
             go_on, self._waiting, self._look.message = self._waiting, None, ""
@@ -363,7 +404,7 @@ class Labelling:
             self._show()
             return
         if not self._player.way:
-            self._work.keeper.flush()
+            self._keeper.flush()
         if self._window.size != self._shown.size or (news and self._clock() - self._shown.when > REDRAW_SECONDS):
             self._show()
 
@@ -393,21 +434,21 @@ class Labelling:
         if event is None:
             self._look.message = otherwise
             return
-        self._work.keeper.keep(event, self._session.cursor)
+        self._keeper.keep(event, self._session.cursor)
         self._unsynced = True
 
     def _sync(self) -> Future[None] | None:
         """Begin to make durable what was done; None if nothing was."""
         unsynced, self._unsynced = self._unsynced, False
-        return self._aside.submit(self._work.journal.sync) if unsynced else None
+        return self._aside.submit(self._journal.sync) if unsynced else None
 
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def _show(self, step: int = 1) -> None:
-        """Show where we are, and have ready what comes next if one goes on in such steps."""
+        """Show the frame looked at, and make ready what comes next in steps of `step` frames."""
         syncing = self._sync()
-        session, legend = self._session, self._work.legend
-        self._work.keeper.look(session.cursor)
+        session, legend = self._session, self._legend
+        self._keeper.look(session.cursor)
         size, arrivals = self._window.size, self._pictures.arrivals
         picture = self._picture(step)
         shown = view(session, self._pictures, self._player, self._look, legend, width=size[0])
@@ -416,10 +457,10 @@ class Labelling:
             self._await(syncing)
         self._window.set_title(title(session, picture, self._pace, legend))
         self._window.show(drawn)
-        self._shown = _Shown(arrivals, size, self._clock())
+        self._shown = _Shown(shown, arrivals, size, self._clock())
 
     def _picture(self, step: int = 1) -> Picture:
-        """The picture of the frame that is looked at: with it one knows whether the frame can be labelled."""
+        """The picture of the frame looked at; with it, it is known whether the frame can be labelled."""
         looked_at = min(self._session.cursor, self._session.count - 1)
         self._pictures.look_at(looked_at, step)
         picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))

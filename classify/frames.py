@@ -5,8 +5,9 @@ In a data directory the frames without a class are shown, or all of them to rela
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
@@ -26,6 +27,8 @@ class Opened:
     Attributes
     ----------
     recording : Recording
+    classes : Classes
+        What the labels of the keys mean.
     indices : sequence of int
         Their index in the recording, by position.
     names : list of str
@@ -36,35 +39,52 @@ class Opened:
         Names of the classes that have no key; their labels are `FIRST_FOREIGN` and up.
     sorted : Counter
         Frames that are in class directories and not shown, by directory.
+    directory : stat result or None
+        The identity of a data directory, whose frames will move; None for a file. Later, another may have its name.
     """
 
     recording: Recording
+    classes: Classes
     indices: Sequence[int]
     names: list[str]
     labels: bytes
     foreign: list[str] = field(default_factory=list)
     sorted: Counter[str] = field(default_factory=Counter)
+    directory: os.stat_result | None = None
 
     def read(self, position: int) -> Frame:
         """A frame. Raises `StorageError` or OSError if it is unreadable."""
         return self.recording.read(self.indices[position])
 
-    def class_of(self, label: int, classes: Classes) -> str | None:
+    def elapsed_ns(self) -> Iterator[int]:
+        """When each frame is shown, as `Recording.shown_ns` tells it; none if the frames have no times of their own.
+
+        One by one, since the files of a large data directory are opened for it.
+        """
+        position = 0
+        for index, shown in enumerate(_shown_ns(self.recording)):
+            if position < len(self.indices) and self.indices[position] == index:
+                position += 1
+                yield shown
+
+    def class_of(self, label: int) -> str | None:
         """What a label is called outside: its directory, in a data directory."""
         if label == NONE:
             return None
-        return classes.directories[label] if label < FIRST_FOREIGN else self.foreign[label - FIRST_FOREIGN]
+        return self.classes.directories[label] if label < FIRST_FOREIGN else self.foreign[label - FIRST_FOREIGN]
 
 
 def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
     """Choose the frames to show.
 
-    Frames in class directories are shown if they are to be relabelled, or if the journal has labels of such, given when
-    they were: those shall not be forgotten.
+    Frames in class directories are shown with `relabel`. Without it they are shown, too, if the journal still has
+    labels for some of them: a start with `relabel` gave these, and they are not applied yet.
     """
     given = recording.labels
     names = recording.names
+    directory: os.stat_result | None = None
     if isinstance(recording, FramesAreFiles):
+        directory = recording.path.stat()
         relabel = relabel or (any(given) and any(_is_sorted(entry) for entry in entries))
         indices: Sequence[int] = range(len(names))
         if not relabel:
@@ -80,7 +100,7 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
         raise StorageError(f"{recording.path} has {len(foreign)} classes without a key, which are too many")
     numbers |= {name: FIRST_FOREIGN + number for number, name in enumerate(foreign)}
     labels = bytes(NONE if label is None else numbers[label] for label in shown)
-    return Opened(recording, indices, names, labels, foreign, left_out)
+    return Opened(recording, classes, indices, names, labels, foreign, left_out, directory)
 
 
 def classes_of_file(recording: Recording, most: int) -> Classes:
@@ -96,6 +116,20 @@ def classes_of_file(recording: Recording, most: int) -> Classes:
     except StorageError:
         return DEFAULT
     return Classes(tuple(found), tuple(found))
+
+
+def _shown_ns(recording: Recording) -> Iterator[int]:
+    if not isinstance(recording, FramesAreFiles):
+        yield from recording.shown_ns if recording.has_times else ()
+        return
+    passed, before = 0, None
+    for index in range(len(recording.names)):
+        time = recording.head(index).timestamp_ns
+        if time is None and before is None:
+            return
+        passed += max(0, time - before) if time is not None and before is not None else 0
+        before = before if time is None else time
+        yield passed
 
 
 def _is_sorted(entry: Entry) -> bool:

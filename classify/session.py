@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
-NONE = 255
-"""The label of a frame that has none."""
-FIRST_FOREIGN = 9
+from storage.labels.history import NONE, LabelHistory, Stretch
+from storage.labels.journal import MAX_LABEL
+
+__all__ = ["BATCH", "FIRST_FOREIGN", "MOST_CLASSES", "NONE", "Change", "Event", "Redo", "Session", "Stretch", "Undo"]
+
+MOST_CLASSES = MAX_LABEL + 1
+FIRST_FOREIGN = MOST_CLASSES
 """Labels from here on stand for classes that have no key; frames come with them but are not given them."""
 BATCH = 10
-
-Stretch = tuple[int, int]
-"""Frames from the first position up to, but without, the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,67 +44,24 @@ class Redo:
 Event = Change | Undo | Redo
 
 
-@dataclass(slots=True)
-class _Action:
-    """What one undo takes back: where the cursor was and went, and each stretch's start, old labels and new label."""
-
-    before: int
-    after: int
-    parts: list[tuple[int, bytes, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Keys:
-    """Frames that were labelled one by one, from `start` on: an undo for each, in two bytes instead of an `_Action`."""
-
-    start: int
-    old: bytearray
-    new: bytearray
-
-    def pop(self) -> _Action:
-        """Remove and return the last key as an action."""
-        position = self.start + len(self.new) - 1
-        return _Action(position, position + 1, [(position, bytes((self.old.pop(),)), self.new.pop())])
-
-
-class Session:
-    """Labelling of a number of frames.
-
-    Parameters
-    ----------
-    count : int
-        Number of frames.
-    labels : bytes, optional
-        The label that each frame comes with; none by default.
+class Session(LabelHistory):
+    """Labelling of a number of frames; the parameters are those of `LabelHistory`.
 
     Attributes
     ----------
-    cursor : int
-        The frame looked at, 0 to `count`; `count` is past the last one, where everything is done.
-    labels : bytearray
-        The label of each frame. Only to be read.
-    came_with : bytes
-        The labels at the beginning.
     hold : bool
         While it is on, frames that are left by playing or jumping take the label given last, `held`.
     held : int or None
         That label.
-    revision : int
-        Grows with every change of a label.
+    unreadable : list of int
+        The frames that are known to be unreadable, ascending.
     """
 
     def __init__(self, count: int, labels: bytes | None = None) -> None:
-        self.count = count
-        self.came_with = bytes([NONE]) * count if labels is None else labels
-        self.labels = bytearray(self.came_with)
-        self.cursor = 0
+        super().__init__(count, labels)
         self.hold = False
         self.held: int | None = None
-        self.revision = 0
         self.unreadable: list[int] = []
-        self._counts = [self.labels.count(label) for label in range(256)]
-        self._done: list[_Action | _Keys] = []
-        self._undone: list[_Action] = []
         self._flowing = False  # whether what is passed over next belongs to the last action
 
     # ------------------------------------------------------------------------------------------------------- labelling
@@ -136,6 +94,10 @@ class Session:
         self._flowing = self._flowing or change is not None
         return change
 
+    def paint(self, start: int, stop: int, label: int) -> Change | None:
+        """Label from one frame up to, but without, another (`NONE` takes labels away); the cursor stays where it is."""
+        return self._change([(self._within(start), self._within(stop))], label, self.cursor)
+
     def switch(self, label: int, since: int) -> Change | None:
         """Hold a label from here on, and give it to the frames that were passed over since a position as well."""
         self.hold, self.held = True, label
@@ -145,12 +107,12 @@ class Session:
         return change
 
     def hold_on(self, on: bool) -> None:
-        """Begin to hold labels, or end it; which one, the next label tells."""
+        """Begin or end holding a label; the next label tells which one."""
         self.pause()
         self.hold, self.held = on, None
 
     def pause(self) -> None:
-        """What is passed over next is a change of its own."""
+        """End the present change: what is passed over next is another one."""
         self._flowing = False
 
     def nudge(self, by: int) -> Change | None:
@@ -174,26 +136,12 @@ class Session:
     def undo(self) -> Undo | None:
         """Take the last change back, cursor and all."""
         self.pause()
-        if not self._done:
-            return None
-        action = self._take_last()
-        for start, old, _ in reversed(action.parts):
-            self._set(start, old)
-        self._undone.append(action)
-        self.cursor = action.before
-        return Undo()
+        return Undo() if self.take_back() else None
 
     def redo(self) -> Redo | None:
         """Make the change again that was taken back last."""
         self.pause()
-        if not self._undone:
-            return None
-        action = self._undone.pop()
-        for start, old, label in action.parts:
-            self._set(start, bytes([label]) * len(old))
-        self._done.append(action)
-        self.cursor = action.after
-        return Redo()
+        return Redo() if self.make_again() else None
 
     # ---------------------------------------------------------------------------------------------------- looking about
 
@@ -223,6 +171,17 @@ class Session:
                 return found
         return None
 
+    def next_alike(self) -> int | None:
+        """The first frame of the next stretch that has the current frame's label."""
+        found = self.labels.find(self.current, self.next_border())
+        return None if found < 0 else found
+
+    def previous_alike(self) -> int | None:
+        """The last frame of the stretch before this one that has the current frame's label."""
+        own = self._border_before(self.cursor + 1) or 0
+        found = self.labels.rfind(self.current, 0, own)
+        return None if found < 0 else found
+
     def next_unreadable(self) -> int | None:
         """The next frame that is known to be unreadable, going on at the beginning after the end."""
         if not self.unreadable:
@@ -241,10 +200,6 @@ class Session:
         """The label of the current frame; `NONE` at the end."""
         return self._label_at(self.cursor)
 
-    def counted(self, label: int) -> int:
-        """How many frames have a label."""
-        return self._counts[label]
-
     @property
     def labelled(self) -> int:
         """How many frames have any label."""
@@ -254,12 +209,6 @@ class Session:
     def remaining(self) -> int:
         """How many frames have no label but could have one, as far as it is known."""
         return self._counts[NONE] - sum(self.labels[position] == NONE for position in self.unreadable)
-
-    def can_undo(self) -> bool:
-        return bool(self._done)
-
-    def can_redo(self) -> bool:
-        return bool(self._undone)
 
     def is_unreadable(self, position: int) -> bool:
         found = bisect_left(self.unreadable, position)
@@ -277,34 +226,6 @@ class Session:
             if label != before and not self.is_unreadable(position):
                 yield position, label
 
-    # ----------------------------------------------------------------------------------------------------------- replay
-
-    def replay(
-        self,
-        stretches: Iterable[Stretch],
-        label: int,
-        cursor: int | None,
-        *,
-        joined: bool = False,
-        undoable: bool = True,
-    ) -> None:
-        """Make a change as it was made before, and put the cursor where it was put."""
-        after = self.cursor if cursor is None else self._within(cursor)
-        self.pause()
-        if undoable:
-            self._do(stretches, label, after, joined=joined)
-            return
-        for start, stop in stretches:
-            self._set(start, bytes([label]) * (stop - start))
-        self.cursor = after
-
-    def replay_keys(self, labels: bytes) -> None:
-        """Label the frames from the current one on as they were labelled before: one by one, each by its own key."""
-        self.pause()
-        start, self.cursor = self.cursor, self.cursor + len(labels)
-        self._done.append(_Keys(start, bytearray(self._set(start, labels)), bytearray(labels)))
-        self._undone.clear()
-
     # ------------------------------------------------------------------------------------------------------------ parts
 
     def _change(self, stretches: Iterable[Stretch], label: int, after: int, *, joined: bool = False) -> Change | None:
@@ -314,38 +235,7 @@ class Session:
         if not changed:
             self.cursor = after
             return None
-        return Change(changed, label, self._do(changed, label, after, joined=joined))
-
-    def _do(self, stretches: Iterable[Stretch], label: int, after: int, *, joined: bool) -> bool:
-        """Make a change, to be undone with the one before it if they are joined; returns whether they are."""
-        joined = joined and bool(self._done)
-        action = self._take_last() if joined else _Action(self.cursor, after)
-        self.cursor = action.after = after
-        for start, stop in stretches:
-            action.parts.append((start, self._set(start, bytes([label]) * (stop - start)), label))
-        self._done.append(action)
-        self._undone.clear()
-        return joined
-
-    def _take_last(self) -> _Action:
-        """Remove and return the action that undo takes back next."""
-        last = self._done[-1]
-        action = last.pop() if isinstance(last, _Keys) else last
-        if isinstance(last, _Action) or not last.new:
-            self._done.pop()
-        return action
-
-    def _set(self, start: int, labels: bytes) -> bytes:
-        """Give labels to the frames from a position on; returns those that they had."""
-        stop = start + len(labels)
-        old = bytes(self.labels[start:stop])
-        for label in set(old):
-            self._counts[label] -= old.count(label)
-        for label in set(labels):
-            self._counts[label] += labels.count(label)
-        self.labels[start:stop] = labels
-        self.revision += 1
-        return old
+        return Change(changed, label, self.change(changed, label, after, joined=joined))
 
     def _readable(self, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
         """The stretches without the unreadable frames in them."""

@@ -160,11 +160,17 @@ def _window(question: Question) -> Iterator[Finding]:
             "window", "warn", "no OpenCV: python -m classify can't show a window", "pip install '.[classify]'"
         )
         return
-    done = _python("import cv2; print(cv2.getBuildInformation())")
+    done = _python(
+        "import ctypes, cv2, pathlib; print(cv2.getBuildInformation()); plugins = pathlib.Path(cv2.__file__).parent; "
+        "[ctypes.CDLL(str(path)) for path in plugins.glob('qt/plugins/platforms/libqxcb.so')]"
+    )
     toolkit = re.search(r"^\s*GUI:\s*(\S+)", done.stdout, re.MULTILINE)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it crashed"])[-1]
-        yield Finding("window", "warn", f"OpenCV can't be loaded: {reason}", "pip install --upgrade opencv-python")
+        advice = (
+            "sudo apt install libgl1 libglib2.0-0 libsm6" if ".so" in reason else "pip install --upgrade opencv-python"
+        )
+        yield Finding("window", "warn", f"OpenCV can't be loaded: {reason}", advice)
     elif toolkit is None or toolkit[1] == "NONE":
         found = "this OpenCV was built without windows: python -m classify can't show one"
         yield Finding("window", "warn", found, "pip uninstall opencv-python-headless; pip install opencv-python")

@@ -1,7 +1,7 @@
 """A sender's clock compared with ours.
 
-Over a connection that answers, the clocks are compared as NTP does it: of the recent answers, the quickest tells most.
-Without answers, the frame that arrived quickest counts as if it had taken no time.
+They are compared as NTP does it: of the recent answers, the quickest tells most. Where the stream ended before an
+answer came, the frame that arrived quickest counts as if it had taken no time.
 """
 
 from __future__ import annotations

@@ -208,8 +208,6 @@ class _Gathering:
 class _Lane:
     """One sender: its connections, one after another, and its recording. It is a `pi_capture.network.transport.Way`."""
 
-    answers = True
-
     def __init__(self, gathering: _Gathering, sender: Mapping[str, Any], name: str) -> None:
         self.identity, self.name = (_slug(sender), sender.get("machine")), name
         self._source: StreamSource | None = None

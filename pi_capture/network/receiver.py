@@ -21,7 +21,7 @@ from pi_capture.network.address import SILENCE_SECONDS, Address
 from pi_capture.network.clock import SenderClock
 from pi_capture.network.samples import Arrivals
 from pi_capture.network.sender import PING
-from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
+from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, TcpWay, Way
 from pi_capture.samples.clock import Arrived
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media.clock import Thinner
@@ -38,8 +38,6 @@ PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
 MOST_LOST = 1_000_000  # frames at once, as a sender says
 MOST_PIXELS = 64_000_000  # of a picture; more than that, no camera module has
 BEGIN_SECONDS = 16.0  # for all that a connection begins with
-QUICKEST_WITHIN_SECONDS, SETTLED_SECONDS = 10.0, 1.5
-QUICKER_NS = 5_000_000
 EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
@@ -49,7 +47,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
     Parameters
     ----------
     address : str
-        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one; or ``srt://``.
+        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one.
     size, fps
         See `pi_capture.sources.open_source`.
 
@@ -59,7 +57,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
         There is no sender, or it sends something else than video.
     """
     place = Address.parse(address, "--camera")
-    way = SrtWay(place) if place.scheme == "srt" else TcpWay(place)
+    way = TcpWay(place)
     try:
         return _open_first(place, way, size, fps)
     except BaseException:
@@ -83,7 +81,7 @@ def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) 
             return StreamSource(place, way, connection, size, fps)
         except CameraError as error:  # any program may have connected
             left = until - time.monotonic()
-            if not place.listen or place.scheme == "srt" or left <= 0:
+            if not place.listen or left <= 0:
                 raise
             refused = error
 
@@ -160,7 +158,7 @@ class StreamSource:
             live=True,
             details={
                 "sender": facts,
-                "clocks": "compared" if self._way.answers else "not compared: frames are dated by when they arrive",
+                "clocks": "compared" if compared else "not compared: frames are dated by when they arrive",
                 "clock_offset_ns": compared.ns if compared else None,
                 "clock_uncertainty_ns": compared.uncertainty_ns if compared else None,
                 "codec": self._codec.name,
@@ -227,7 +225,7 @@ class StreamSource:
 
     def _begin(self) -> None:
         """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenConnectionError."""
-        self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
+        self._connection.settimeout(SILENCE_SECONDS)
         self._until = time.monotonic() + BEGIN_SECONDS
         self._incoming = Incoming(self._receive)
         self._clock.begin()
@@ -255,10 +253,7 @@ class StreamSource:
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
             self._converter = RgbConverter(self._size)
-            if self._way.answers:
-                self._compare_clocks()
-            else:
-                self._wait_for_the_quickest()
+            self._compare_clocks()
             self._until = float("inf")
             self.heard_at = time.monotonic()
         except (ValueError, KeyError, StopIteration) as error:
@@ -283,20 +278,6 @@ class StreamSource:
                     return
                 if self._early_bytes > EARLY_BYTES:
                     raise ValueError("it does not tell the time")
-
-    def _wait_for_the_quickest(self) -> None:
-        """Keep what comes until nothing came much quicker for a while: what had waited to be sent is through then."""
-        last = time.monotonic() + QUICKEST_WITHIN_SECONDS
-        until = time.monotonic() + SETTLED_SECONDS
-        quickest = -(1 << 62)
-        while (left := min(until, last) - time.monotonic()) > 0 and self._early_bytes <= EARLY_BYTES:
-            if not select.select([self._connection], [], [], left)[0] or not self._receive_early():
-                return
-            block = self._early[-1] if self._early else None
-            if block is not None and block.track == PICTURES:
-                sent_ns = from_json(block.facts).get("timestamp_ns")
-                if type(sent_ns) is int and (offset := self._clock.add_arrival(sent_ns)) > quickest + QUICKER_NS:
-                    quickest, until = offset, time.monotonic() + SETTLED_SECONDS
 
     def _receive_early(self) -> bool:
         """Keep the next block for later; False if there will be none."""
@@ -335,7 +316,7 @@ class StreamSource:
         if self._ended:
             return
         while (element := self._next()) is not None:
-            if self._way.answers and time.monotonic() >= self._next_ping:
+            if time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._block(element)
@@ -407,9 +388,6 @@ class StreamSource:
             try:
                 more = self._connection.recv(min(count - len(data), 1 << 20))
             except TimeoutError:
-                if not self._way.answers and not self._closed.is_set():
-                    self.heard_at = time.monotonic()
-                    continue  # SRT itself notices a lost sender
                 if asked or self._closed.is_set():
                     raise
                 self._ping()  # a slow camera's sender answers, one that has vanished does not

@@ -30,7 +30,6 @@ from pi_capture.redact import public
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
     from pi_capture.network.samples import Waiting
-    from pi_capture.network.srt import Relay
     from pi_capture.samples.clock import Dated
     from storage.formats.video.codecs import Codec
     from storage.frame import Frame
@@ -74,7 +73,6 @@ class Sender:
         say: Callable[[str], None],
         labels: LiveLabels | None = None,
     ) -> None:
-        from pi_capture.network.srt import check_program
         from storage.errors import StorageError
         from storage.formats.video.codecs import find_codec
 
@@ -86,12 +84,9 @@ class Sender:
         sent = public({name: facts[name] for name in SENT_FACTS if name in facts})
         # A sender that comes back is recognised by this, and its machine when it was started again.
         self._facts = {**sent, "sender": secrets.token_hex(8), "machine": machine_token()}
-        if address.scheme == "srt":
-            check_program()
         if address.identity:
             check_identity(address.identity)
-        self._door = Door(address, asks=False) if address.listen and address.scheme != "srt" else None
-        self._relay: Relay | None = None
+        self._door = Door(address, asks=False) if address.listen else None
         self._queue: deque[tuple[int, Frame]] = deque()
         self.samples = Outgoing()
         self._ready = threading.Condition()
@@ -164,7 +159,6 @@ class Sender:
                     self._serve(connection)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error) or "it broke off"
-                reason = (self._relay.complaint() if self._relay is not None else "") or reason
                 if not self._over:
                     lost = self._offered - self.sent - before
                     more = f", {lost} frames were dropped on the wire" if lost else ""
@@ -176,8 +170,6 @@ class Sender:
                     self.dropped = self._offered - self.sent  # the one that broke off included
                     self.samples.clear()
                 self._connection = None
-                if self._relay is not None:
-                    self._relay.close(FLUSH_SECONDS)
             self._pause(wait)
 
     def _pause(self, seconds: float) -> None:
@@ -185,32 +177,13 @@ class Sender:
             self._ready.wait_for(lambda: self._over, seconds)
 
     def _connect(self) -> socket.socket | None:
-        if self._address.scheme == "srt":
-            return self._connect_srt()
         if self._door is None:
             return connect_to(self._address, SILENCE_SECONDS)
         visitor = self._door.next()
         return None if visitor is None else visitor.connection
 
-    def _connect_srt(self) -> socket.socket | None:
-        """As `_connect`, through the program that speaks SRT."""
-        from pi_capture.network.srt import Relay
-        from storage.matroska.elements import ebml_header
-
-        relay = self._relay = Relay(self._address, sending=True)
-        relay.connection.sendall(ebml_header())  # it connects only when it has seen that something comes
-        while relay.alive and not self._over:
-            if relay.connected.wait(0.25):
-                return relay.connection
-        reason = relay.complaint()
-        relay.close()
-        if not self._over and not (relay.nobody_came and self._address.listen):
-            raise OSError(reason)
-        return None
-
     def _serve(self, connection: socket.socket) -> None:
         """Send frames and samples until the recording or the connection ends."""
-        from storage.matroska.elements import ebml_header
         from storage.matroska.stream import note
 
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -228,8 +201,7 @@ class Sender:
                     stream = _Stream(self._codec, queued[1], self.samples, self._labels)
                 data = stream.picture(*queued)
                 if begins:
-                    begun = 0 if self._relay is None else len(ebml_header())
-                    data = stream.opening({"facts": dict(self._facts), "codec": self._codec.name})[begun:] + data
+                    data = stream.opening({"facts": dict(self._facts), "codec": self._codec.name}) + data
             assert stream is not None
             more, count = stream.samples_bytes(waiting)
             with writing:
@@ -242,7 +214,7 @@ class Sender:
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
             # The receiver hangs up when it has read all. Before that, to close resets a connection on which a question
-            # for the time is unread: what has not gone out is lost. TLS and SRT hold it in a thread or program of ours.
+            # for the time is unread: what has not gone out is lost. TLS holds it in a thread of ours.
             while connection.recv(4096):
                 pass
 

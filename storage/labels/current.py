@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
 from storage.labels.classes import DEFAULT, known_classes, renumbered
-from storage.labels.journal import (
-    MAX_LABEL,
-    Classes,
-    Entry,
-    LabelJournal,
-    Labelled,
-    Redone,
-    Undone,
-    from_runs,
-    journal_path,
-    to_runs,
-)
+from storage.labels.history import NONE, LabelHistory
+from storage.labels.history import replay as replay_journal
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
 from storage.recording import Recording
+
+_UNTOUCHED = 254
+"""The label of a frame of which the journal says nothing; `MAX_LABEL` and the number of classes are far below it."""
 
 
 def labels_as_they_stand(recording: Recording) -> list[str | None]:
@@ -54,42 +48,17 @@ def waiting(entries: Sequence[Entry]) -> bool:
     return any(isinstance(entry, Labelled) for entry in entries)
 
 
-def replay(recording: Recording, entries: Iterable[Entry]) -> list[str | None]:
+def replay(recording: Recording, entries: Sequence[Entry]) -> list[str | None]:
     """The labels of a recording after all that a journal says."""
-    entries = list(entries)
-    known = known_classes(entries)
-    labels = list(recording.labels)
-    positions = {name: position for position, name in enumerate(recording.names)} if waiting(entries) else {}
-    done: list[list[Change]] = []
-    undone: list[list[Change]] = []
-    for entry in renumbered(entries, known):
-        match entry:
-            case Labelled(frames, number, _, joined, restored):
-                label = None if number is None else known.directories[number]
-                places = [positions[name] for name in from_runs(frames) if name in positions]
-                changes = [(place, labels[place], label) for place in places]
-                if not restored:
-                    undone.clear()
-                    if not (joined and done):
-                        done.append([])
-                    done[-1] += changes
-                for place in places:
-                    labels[place] = label
-            case Undone() if done:
-                undone.append(done.pop())
-                for place, before, _ in reversed(undone[-1]):
-                    labels[place] = before
-            case Redone() if undone:
-                done.append(undone.pop())
-                for place, _, after in done[-1]:
-                    labels[place] = after
-            case _:
-                pass
-    return labels
-
-
-Change = tuple[int, str | None, str | None]
-"""A frame by its place, its label before and after."""
+    if not waiting(entries):
+        return list(recording.labels)
+    names, known = recording.names, known_classes(entries)
+    history = LabelHistory(len(names), bytes([_UNTOUCHED]) * len(names))
+    replay_journal(history, names, renumbered(entries, known))
+    return [
+        before if label == _UNTOUCHED else None if label == NONE else known.directories[label]
+        for label, before in zip(history.labels, recording.labels, strict=True)
+    ]
 
 
 def keep_waiting(

@@ -12,10 +12,11 @@ import pytest
 
 from classify.cli import main
 from classify.commit import DEFAULT, Placement, finish, move_labelled
-from classify.history import Keeper, replay
+from classify.keeper import Keeper
 from classify.session import NONE, Session
 from storage.errors import StorageError
 from storage.formats.png.reader import PngReader
+from storage.labels.history import replay
 from storage.labels.journal import LabelJournal, journal_path
 from tests.storage.durable.test_moves import as_nobody
 from tests.support import REPOSITORY

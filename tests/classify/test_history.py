@@ -11,11 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from classify.frames import open_frames
-from classify.history import Keeper, replay
+from classify.keeper import Keeper
 from classify.session import Session
 from storage import open_recording
 from storage.labels import current
 from storage.labels.classes import DEFAULT, known_classes, renumbered
+from storage.labels.history import replay
 from storage.labels.journal import (
     Classes,
     Entry,
@@ -128,5 +129,5 @@ def test_any_journal_says_the_same_in_the_window_and_without_one(day: Path, entr
         opened = open_frames(recording, classes, entries, relabel=True)
         session = Session(len(opened.names), opened.labels)
         replay(session, opened.names, renumbered(entries, classes))
-        in_window = [opened.class_of(label, classes) for label in session.labels]
+        in_window = [opened.class_of(label) for label in session.labels]
         assert in_window == current.replay(recording, entries)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classify.desk import Ended, Labelling, Work
-from classify.history import Keeper
+from classify.desk import Ended, Labelling
+from classify.frames import open_frames
+from classify.keeper import Keeper
 from classify.pictures import Pictures
 from classify.session import Session
 from classify.window.keyboard import SHIFT
 from classify.window.view import Legend
+from classify.work import Work
 from storage.formats.png.reader import PngReader
 from storage.labels.classes import DEFAULT
 from storage.labels.journal import Entry, LabelJournal
@@ -75,9 +77,10 @@ def label(tmp_path: Path, keys: Iterable[int] = KEYS, *, hurried: bool = False) 
     session, pictures = Session(len(reader)), Pictures(len(reader), reader.read)
     with SlowDisk(tmp_path / "labels.jsonl") as journal:
         window = Onlooker(journal, iter(keys), hurried=hurried)
+        opened = open_frames(reader, DEFAULT, journal.entries, relabel=False)
         keeper = Keeper(journal, reader.names, DEFAULT, 0)
         legend = Legend("day", [(number, str(number), 0) for number in range(5)], 5)
-        assert Labelling(Work(session, pictures, journal, keeper, legend), window).run() is Ended.SAVE
+        assert Labelling(Work(opened, session, journal, keeper), pictures, legend, window).run() is Ended.SAVE
         assert not journal.waiting
     pictures.close()
     return session, window, journal

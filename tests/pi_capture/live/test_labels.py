@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 
 from classify.frames import open_frames
-from classify.history import replay
 from classify.session import NONE, Session
 from pi_capture import Recorder
 from storage import open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
+from storage.labels.history import replay
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import LiveJournal, adopt, live_path
 from tests.support import REPOSITORY
@@ -108,7 +108,7 @@ def shown_by_classify(path: Path) -> list[str | None]:
         session = Session(len(opened.names), opened.labels)
         replay(session, opened.names, journal.entries)
         assert not session.can_undo(), "live labels are a first guess, no key of the labeller's"
-        return [None if label == NONE else opened.class_of(label, classes) for label in session.labels]
+        return [None if label == NONE else opened.class_of(label) for label in session.labels]
 
 
 def check(path: Path, known: Sequence[tuple[float, float, str | None]]) -> None:

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classify.frames import open_frames
-from classify.history import replay
 from classify.session import NONE, Session
 from storage import open_recording
 from storage.cli import main
@@ -23,6 +22,7 @@ from storage.frame import Frame
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.exchange import find_intervals
+from storage.labels.history import replay
 from storage.labels.intervals import SECOND_NS
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.tracks.sample_track import SampleTrack
@@ -99,7 +99,7 @@ def test_a_directory_is_labelled_in_the_window_first(tmp_path: Path) -> None:
         opened = open_frames(recording, classes, journal.entries, relabel=False)
         session = Session(len(opened.names), opened.labels)
         replay(session, opened.names, journal.entries)
-        found = [None if label == NONE else opened.class_of(label, classes) for label in session.labels]
+        found = [None if label == NONE else opened.class_of(label) for label in session.labels]
         assert found == LABELS and classes.names == ("door", "light")
         session.undo()  # the whole import is one thing that was done
         assert session.labelled == 0 and not session.can_undo()
@@ -335,6 +335,17 @@ def test_ten_classes_are_too_many_for_the_keys(tmp_path: Path, capsys: pytest.Ca
     assert "keys for 9" in capsys.readouterr().err
     assert main(["labels", str(tmp_path / "day1.h5"), "--import", str(table)]) == 0
     assert labels(tmp_path / "day1.h5") == names
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["stop\rgo", "a\r\nb"])
+def test_a_name_that_would_come_back_changed_is_refused(tmp_path: Path, suffix: str, name: str) -> None:
+    from storage.formats.hdf5.writer import write_labels
+
+    record(tmp_path / "day1.h5", [n * 10**9 for n in range(4)])
+    write_labels(tmp_path / "day1.h5", [None, name, name, None])
+    assert main(["labels", str(tmp_path / "day1.h5"), "--export", str(tmp_path / f"labels{suffix}")]) == 1
+    assert not (tmp_path / f"labels{suffix}").exists()
 
 
 NAMES = st.one_of(

@@ -1,0 +1,61 @@
+"""Writes what happens in a session, which knows frames by position, to the label journal, which knows them by name.
+
+`storage.labels.history.replay` reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from classify.session import NONE, Change, Event, Undo
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Redone, Undone, to_runs
+
+
+class Keeper:
+    """Adds to a journal what happens in a session.
+
+    Parameters
+    ----------
+    journal : LabelJournal
+    names : sequence of str
+        The frames' names, by position.
+    classes : Classes
+        What the labels stand for.
+    cursor : int
+        Where the session is.
+    """
+
+    def __init__(self, journal: LabelJournal, names: Sequence[str], classes: Classes, cursor: int) -> None:
+        self._journal = journal
+        self._names = names
+        self._written = self._looked = cursor
+        told = [entry for entry in journal.entries if isinstance(entry, Classes)]
+        self._first: list[Entry] = [] if told and told[-1] == classes else [classes]
+
+    def look(self, cursor: int) -> None:
+        """Another frame is looked at; `flush`, or what happens next, writes it down."""
+        self._looked = cursor
+
+    def flush(self) -> None:
+        """Write down which frame is looked at. Not synced: a power cut may cost it, but no label."""
+        if self._looked != self._written:
+            self._journal.append(*self._first, Looked(self._name(self._looked)))
+            self._first = []
+            self._written = self._looked
+
+    def keep(self, event: Event, cursor: int) -> None:
+        """Write an event down, and where the cursor is after it; `LabelJournal.sync` makes it durable."""
+        at = self._name(cursor)
+        entry: Entry
+        if isinstance(event, Change):
+            frames = to_runs(self._names[position] for span in event.stretches for position in range(*span))
+            entry = Labelled(frames, None if event.label == NONE else event.label, at, event.joined)
+        else:
+            entry = Undone(at) if isinstance(event, Undo) else Redone(at)
+        before = [Looked(self._name(self._looked))] if self._looked != self._written else []
+        self._journal.append(*self._first, *before, entry)
+        self._first = []
+        self._written = self._looked = cursor
+
+    def _name(self, cursor: int) -> str:
+        return self._names[cursor] if cursor < len(self._names) else ""

@@ -1,0 +1,84 @@
+"""All that the window does to a recording, done without one: as a page in a browser, or a program, would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from classify.commit import save, take_back
+from classify.session import NONE, Event, Session
+from classify.work import Work, open_work
+from storage.errors import OptionError, StorageError
+from storage.formats.table import open_recording
+from tests.support.labelled import record
+
+NAMES = ("none", "door")
+
+
+def do(work: Work, action: Callable[[Session], Event | None]) -> None:
+    """One action, kept."""
+    event = action(work.session)
+    if event is not None:
+        work.keeper.keep(event, work.session.cursor)
+    work.journal.sync()
+
+
+def given(path: Path) -> list[str | None]:
+    with open_recording(path) as recording:
+        return list(recording.labels)
+
+
+def test_labelled_sorted_and_back(tmp_path: Path) -> None:
+    day = tmp_path / "day7"
+    record(day, [None] * 12)
+    with open_work(day, classes=NAMES) as work:
+        do(work, lambda session: session.label(1))
+        do(work, lambda session: session.label_until(4, 0))
+        do(work, lambda session: session.paint(6, 9, 1))
+        do(work, lambda session: session.paint(7, 8, NONE))
+        do(work, Session.undo)
+        do(work, Session.undo)
+        do(work, Session.redo)
+        assert work.session.cursor == 4
+    with open_work(day) as work:  # goes on, undo and all
+        assert work.session.cursor == 4 and work.session.can_redo()
+        assert list(work.session.labels) == [1, 0, 0, 0, NONE, NONE, 1, 1, 1, *[NONE] * 3]
+        applied = save(work.opened, work.session, work.journal)
+        assert applied.counts == {"0": 3, "1": 4}
+    assert sorted(map(str, given(day))) == [*"000", *"1111", *["None"] * 5]
+    with open_work(day) as work:
+        assert work.session.count == 5 and work.opened.sorted == {"0": 3, "1": 4}
+        count, missing, renamed = take_back(day, work.journal)
+        assert (count, missing, renamed) == (7, [], {})
+    with open_work(day) as work:
+        assert [work.session.counted(label) for label in (0, 1, NONE)] == [3, 4, 5]
+    assert given(day) == [None] * 12
+
+
+def test_looked_through_again(tmp_path: Path) -> None:
+    day = tmp_path / "day7"
+    record(day, [*"0011", None])
+    with open_work(day, relabel=True) as work:
+        assert (work.session.count, work.session.cursor) == (5, 0)
+        do(work, lambda session: session.label(1))
+        assert save(work.opened, work.session, work.journal).counts == {"1": 1}
+    assert sorted(map(str, given(day))) == ["0", "1", "1", "1", "None"]
+
+
+def test_what_cannot_be_labelled_is_told(tmp_path: Path) -> None:
+    day = tmp_path / "day7"
+    record(day, ["0", "1"])
+    with open_work(day) as work:
+        assert not work.opened.names and work.opened.sorted.total() == 2
+        with pytest.raises(StorageError, match="another window"):
+            open_work(day)
+    for path in (day / "0", tmp_path / "day8"):
+        with pytest.raises(StorageError):
+            open_work(path)
+    with pytest.raises(OptionError, match="class-dirs"):
+        open_work(day, classes=("0", "1", "a/b"), by_name=True)
+    with open_work(day):
+        pass  # nothing stayed locked
+    assert not (day / "labels.jsonl").exists()
