@@ -123,6 +123,29 @@ class LabelPage {
   /** @type {{position: number, bitmap: ImageBitmap} | null} */
   #full = null;
   #saving = false;
+  #fullWanted = -1;
+  /** @type {EventSource | null} */
+  #events = null;
+
+  position = el("p", { className: "position" });
+  waiting = el("p", { className: "waiting", role: "status" });
+  canvas = el("canvas", { role: "img" });
+  chip = el("p", { className: "chip" });
+  message = el("p", { className: "message", role: "status" });
+  end = el("div", { className: "end", hidden: true });
+  stage = el("div", { className: "stage" }, this.canvas, this.chip, this.end, this.message);
+  film = el("canvas", { className: "film", "aria-hidden": "true" });
+  overview = el("canvas", { className: "overview", "aria-hidden": "true" });
+  detail = el("canvas", { className: "detail", tabIndex: 0, role: "slider", "aria-label": "Timeline" });
+  selected = el("p", { className: "selected quiet" });
+  tools = {
+    undo: this.#tool("Undo", "undo", 0, "U"),
+    redo: this.#tool("Redo", "redo", 0, "Y"),
+    play: this.#tool("Play", "play", 1, "P"),
+    stretches: this.#tool("Stretches", "stretches", 0, "T: a class labels up to the next change"),
+    hold: this.#tool("Hold", "hold", 0, "R: what you play or jump over takes the label"),
+    bright: this.#tool("Brighter", "brightness", 0, "Space"),
+  };
 
   /**
    * @param {HTMLElement} place
@@ -141,6 +164,7 @@ class LabelPage {
       ongap: () => this.#listen(),
       onrefused: (error, lost) => void this.#refused(error, lost),
     });
+    this.classes = this.labelling.classes.map((one) => this.#classButton(one));
     this.#build(place);
     this.view = new PictureView(this.stage, this.canvas, (frames) => this.labelling.go(this.labelling.cursor + frames));
     this.strip = new Strip(this.film, this.labelling);
@@ -156,7 +180,7 @@ class LabelPage {
   }
 
   #close() {
-    this.events?.close();
+    this.#events?.close();
     this.labelling.close();
     this.#fullAsked.abort();
     this.#full?.bitmap.close();
@@ -165,9 +189,9 @@ class LabelPage {
 
   /** Follow what happens to the labels, here and on other pages. The whole state comes first. */
   #listen() {
-    this.events?.close();
+    this.#events?.close();
     const events = new EventSource(`/api/recordings/${this.recording.id}/labelling/events`);
-    this.events = events;
+    this.#events = events;
     /**
      * @param {string} name
      * @param {(value: any) => void} take
@@ -265,36 +289,8 @@ class LabelPage {
   /** @param {HTMLElement} place */
   #build(place) {
     const { labelling, recording } = this;
-    this.position = el("p", { className: "position" });
-    this.waiting = el("p", { className: "waiting", role: "status" });
-    this.canvas = el("canvas", { role: "img" });
-    this.chip = el("p", { className: "chip" });
-    this.message = el("p", { className: "message", role: "status" });
-    this.end = el("div", { className: "end" });
-    this.stage = el("div", { className: "stage" }, this.canvas, this.chip, this.end, this.message);
-    this.film = el("canvas", { className: "film", "aria-hidden": "true" });
-    this.overview = el("canvas", { className: "overview", "aria-hidden": "true" });
-    this.detail = el("canvas", {
-      className: "detail",
-      tabIndex: 0,
-      role: "slider",
-      "aria-label": "Timeline",
-      "aria-valuemin": 1,
-      "aria-valuemax": labelling.count,
-    });
-    this.selected = el("p", { className: "selected quiet" });
-    this.classes = labelling.classes.map((one) => this.#classButton(one));
-    const deed = (/** @type {string} */ what, /** @type {number} */ value = 0) => () =>
-      labelling.do({ do: what, number: value });
-    this.tools = {
-      play: button("Play", deed("play", 1), { title: "P" }),
-      hold: button("Hold", deed("hold"), { title: "R: what you play or jump over takes the label" }),
-      stretches: button("Stretches", deed("stretches"), { title: "T: a class labels up to the next change" }),
-      bright: button("Brighter", deed("brightness"), { title: "Space" }),
-      undo: button("Undo", deed("undo"), { title: "U" }),
-      redo: button("Redo", deed("redo"), { title: "Y" }),
-    };
-    const { play, hold, stretches, bright, undo, redo } = this.tools;
+    this.detail.setAttribute("aria-valuemin", "1");
+    this.detail.setAttribute("aria-valuemax", String(labelling.count));
     fill(
       place,
       el(
@@ -328,23 +324,28 @@ class LabelPage {
         el(
           "div",
           { className: "tools", role: "group", "aria-label": "Tools" },
-          button("Back", deed("back"), { title: "Esc" }),
-          undo,
-          redo,
-          play,
-          stretches,
-          hold,
-          bright,
-          button("◀ Change", deed("change", -1), { title: "B", "aria-label": "To the change before" }),
-          button("Change ▶", deed("change", 1), { title: "N", "aria-label": "To the next change" }),
-          button("Unlabelled", deed("unlabelled"), { title: "F: the next frame without a label" }),
-          button("Clear", deed("clear"), { title: "X: take the label away" }),
+          this.#tool("Back", "back", 0, "Esc"),
+          ...Object.values(this.tools),
+          this.#tool("◀ Change", "change", -1, "B: to the change before"),
+          this.#tool("Change ▶", "change", 1, "N: to the next change"),
+          this.#tool("Unlabelled", "unlabelled", 0, "F: to the next frame without a label"),
+          this.#tool("Clear", "clear", 0, "X: take the label away"),
           button("Go to …", () => void this.#askWhere(), { title: "G" }),
-          button("Slower", deed("speed", -1), { title: "−" }),
-          button("Faster", deed("speed", 1), { title: "+" }),
+          this.#tool("Slower", "speed", -1, "−"),
+          this.#tool("Faster", "speed", 1, "+"),
         ),
       ),
     );
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} what
+   * @param {number} number
+   * @param {string} title
+   */
+  #tool(text, what, number, title) {
+    return button(text, () => this.labelling.do({ do: what, number }), { title });
   }
 
   /** @param {State["classes"][number]} one */
@@ -429,14 +430,14 @@ class LabelPage {
    * @param {number} position
    */
   #askFull(position) {
-    if (this.fullWanted === position) return;
-    this.fullWanted = position;
+    if (this.#fullWanted === position) return;
+    this.#fullWanted = position;
     clearTimeout(this.#fullTimer);
     this.#fullAsked.abort();
     this.#fullTimer = setTimeout(async () => {
       this.#fullAsked = new AbortController();
       const bitmap = await this.labelling.frames.full(position, this.#fullAsked.signal).catch(() => null);
-      this.fullWanted = -1;
+      this.#fullWanted = -1;
       if (!bitmap) return;
       if (this.labelling.cursor !== position || this.signal.aborted) return bitmap.close();
       this.#full = { position, bitmap };
