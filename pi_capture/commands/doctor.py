@@ -113,7 +113,7 @@ def examine(question: Question) -> Iterator[Finding]:
     yield from packages
     if any(finding.state == "fail" for finding in packages):
         return  # the others need them
-    for check in (_camera, _devices, _picamera2, _space, _speed, _clock, _heat, _window, _features):
+    for check in (_camera, _devices, _picamera2, space, _speed, clock, heat, _window, _features):
         yield from check(question)
 
 
@@ -258,7 +258,7 @@ def _devices(question: Question) -> Iterator[Finding]:
 # -------------------------------------------------------------------------------------------------------------- target
 
 
-def _space(question: Question) -> Iterator[Finding]:
+def space(question: Question) -> Iterator[Finding]:
     place = _existing(question.target)
     free = shutil.disk_usage(place).free
     state = "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok"
@@ -370,7 +370,7 @@ def _existing(target: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------- machine
 
 
-def _clock(question: Question) -> Iterator[Finding]:
+def clock(question: Question) -> Iterator[Finding]:
     import ctypes
 
     if sys.platform != "linux":
@@ -383,7 +383,7 @@ def _clock(question: Question) -> Iterator[Finding]:
         yield Finding("clock", "ok", "synchronised")
 
 
-def _heat(question: Question) -> Iterator[Finding]:
+def heat(question: Question) -> Iterator[Finding]:
     zones = [(_read(zone / "type").strip(), _read(zone / "temp").strip()) for zone in _zones()]
     celsius = [int(text) / 1000 for kind, text in zones if text.lstrip("-").isdigit() and "cpu" in kind]
     if celsius:

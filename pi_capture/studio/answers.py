@@ -17,6 +17,10 @@ from storage.names import printable
 PACK_TYPE = "application/x-pack"
 
 
+Fields = Mapping[str, type | tuple[type, ...]]
+"""The fields that a request may have, and what may stand in each."""
+
+
 class RefusedError(Exception):
     """A request can't be done; the text is for the person, the status for the page."""
 
@@ -39,7 +43,7 @@ def events(records: AsyncIterator[bytes]) -> Response:
     return StreamingResponse(records, media_type="text/event-stream")
 
 
-async def body_of(request: Request, known: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+async def body_of(request: Request, known: Fields) -> dict[str, Any]:
     """The JSON object that a request carries; `known` has the type of each of its fields.
 
     Raises

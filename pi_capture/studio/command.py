@@ -66,10 +66,10 @@ def address(text: str) -> tuple[str, int]:
 def _listen(host: str, port: int) -> socket.socket:
     """Raises UsageError if the name is unknown, OSError if the port is taken."""
     try:
-        family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror:
         raise UsageError(f"--listen: there is no {host!r}; give an address of this machine") from None
-    listener = socket.socket(family, kind)
+    listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is told
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(place)

@@ -119,6 +119,7 @@ def test_only_the_studio_knows_both_pi_capture_and_classify() -> None:
     assert {(one, other) for one, other in pairs if one != other} == {
         ("pi_capture", "storage"),
         ("classify", "storage"),
+        ("studio", "classify"),
         ("studio", "pi_capture"),
         ("studio", "storage"),
     }
