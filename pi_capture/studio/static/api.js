@@ -141,17 +141,8 @@ export async function get(path, signal) {
  * @returns {Promise<any>}  as the route says
  */
 export async function post(path, body = {}, signal) {
-  return (await posted(path, body, signal)).json();
-}
-
-/**
- * @param {string} path
- * @param {object} body
- * @param {AbortSignal} [signal]
- */
-function posted(path, body, signal) {
   const headers = { "Content-Type": "application/json", "X-Studio": "1" };
-  return answer(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+  return (await answer(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
 }
 
 /**
@@ -163,26 +154,6 @@ async function answer(path, options) {
   if (response.ok) return response;
   const more = await response.json().catch(() => ({}));
   throw new Refused(more.error ?? `the studio answered ${response.status}`, response.status, more);
-}
-
-/**
- * The lines of JSON of an answer, as they come.
- *
- * @param {string} path
- * @param {object} body
- * @param {AbortSignal} [signal]
- * @returns {AsyncGenerator<any>}
- */
-export async function* postedLines(path, body, signal) {
-  const response = await posted(path, body, signal);
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const part of parts(response)) {
-    const lines = (rest + decoder.decode(part, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line) yield JSON.parse(line);
-  }
-  if (rest) yield JSON.parse(rest);
 }
 
 /**

@@ -109,11 +109,50 @@ function nothingLeft(id, name) {
 /** @param {string} id */
 async function undoSave(id) {
   try {
-    tell((await post(`/api/recordings/${id}/apply/undo`)).told.join("; "));
+    tell(undoneWords(await post(`/api/recordings/${id}/apply/undo`)));
   } catch (error) {
     tell(words(error));
   }
   again();
+}
+
+/**
+ * What the undo of an S did.
+ *
+ * @param {{count: number, missing: string[], renamed: Record<string, string>}} undone
+ */
+export function undoneWords({ count, missing, renamed }) {
+  return [
+    `${counted(count, "frame")} back, with their labels`,
+    missing.length && `missing: ${missing.slice(0, 5).join(", ")}`,
+    ...Object.entries(renamed)
+      .slice(0, 5)
+      .map(([before, now]) => `${before} is ${now} now`),
+  ]
+    .filter(Boolean)
+    .join("; ");
+}
+
+/**
+ * What S did, a line each.
+ *
+ * @typedef {{counts: Record<string, number>, renamed: Record<string, string>, missing: string[], table: string | null,
+ *   left: number}} Applied
+ *
+ * @param {Applied} applied
+ */
+function appliedWords({ counts, renamed, missing, table, left }) {
+  return [
+    ...Object.entries(counts).map(([directory, frames]) =>
+      directory ? `${directory}: ${counted(frames, "frame")}` : `${counted(frames, "frame")} lost their class`,
+    ),
+    table && `the labels are in ${table}`,
+    ...Object.entries(renamed)
+      .slice(0, 5)
+      .map(([before, now]) => `${before} is ${now} now, as there was one`),
+    missing.length > 0 && `missing: ${missing.slice(0, 5).join(", ")}`,
+    left > 0 && `${counted(left, "frame")} without a class`,
+  ].filter(Boolean);
 }
 
 class LabelPage {
@@ -249,14 +288,12 @@ class LabelPage {
     this.#saving = true;
     tell("sorting …");
     try {
-      const { told, left } = await post(`/api/recordings/${this.recording.id}/labelling/apply`);
+      const applied = /** @type {Applied} */ (await post(`/api/recordings/${this.recording.id}/labelling/apply`));
+      const { left } = applied;
       tell("");
       const answer = await ask(
         "Saved",
-        [
-          ...told.map((/** @type {string} */ line) => el("p", {}, line)),
-          left > 0 && el("p", {}, `${counted(left, "frame")} without a class`),
-        ],
+        [el("ul", {}, ...appliedWords(applied).map((line) => el("li", {}, line || "")))],
         [
           { text: "Look at them", value: "look", kind: "primary" },
           { text: "Undo", value: "undo" },

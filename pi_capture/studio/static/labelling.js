@@ -183,8 +183,8 @@ export class Labelling {
    * @param {Change} change
    */
   change(change) {
-    if (change.revision > this.#revision) {
-      if (change.previous !== this.#revision) {
+    if (change.revision >= this.#revision) {
+      if (change.previous > this.#revision) {
         this.listener.ongap();
         return;
       }
@@ -421,20 +421,17 @@ export class Labelling {
     this.selection = null;
     const frame = this.#cursor;
     const target = changeAfter(this, frame);
-    const nudged = this.#nudged;
-    if (target === UNKNOWN_CHANGE) {
-      this.#wait(() => this.#labelStretch(label));
-      return;
-    }
-    this.#push({ action: "label_stretch", frame, label }, target);
-    if (nudged) this.#unforeseen = this.outbox.pending.at(-1)?.seq ?? 0; // the server knows from where it was moved
+    const certain = this.known >= this.count && !this.#nudged;
+    this.#push({ action: "label_stretch", frame, label }, target === UNKNOWN_CHANGE ? frame : target);
+    if (!certain) this.#unforeseen = this.outbox.pending.at(-1)?.seq ?? 0; // the server knows more
   }
 
   /** @param {number} way */
   #toChange(way) {
     if (way > 0 && this.atEnd) return;
     const target = way > 0 ? changeAfter(this, this.#cursor) : changeBefore(this, this.#cursor);
-    if (target === UNKNOWN_CHANGE) this.#wait(() => this.#toChange(way));
+    const certain = this.known >= this.count || !this.hold; // what is held must not pass a change unseen
+    if (target === UNKNOWN_CHANGE || !certain) this.#wait(() => this.#toChange(way));
     else this.#passTo(target);
   }
 
