@@ -60,8 +60,14 @@ export async function look(place, signal, id) {
 
 /** The frames, a page at a time, all or those of a class. */
 class Browser {
-  #filter = ALL;
   #first = 0;
+  /**
+   * Runs of the frames that are shown, and how many these are.
+   *
+   * @type {import("./api.js").Run[]}
+   */
+  #runs = [];
+  #count = 0;
   #showing = new AbortController();
 
   /**
@@ -112,24 +118,22 @@ class Browser {
 
   /** @param {number} filter */
   #choose(filter) {
-    this.#filter = filter;
     for (const chip of this.chips) chip.setAttribute("aria-pressed", String(Number(chip.dataset.value) === filter));
-    /** Runs of the frames that are shown. */
-    this.runs = [...runsOf(this.labels, 0, this.labels.length)].filter(([, , label]) => filter === ALL || label === filter);
-    this.count = this.runs.reduce((sum, [start, stop]) => sum + stop - start, 0);
-    this.slider.max = String(Math.max(0, Math.ceil(this.count / ON_A_PAGE) - 1));
+    this.#runs = [...runsOf(this.labels, 0, this.labels.length)].filter(([, , label]) => filter === ALL || label === filter);
+    this.#count = this.#runs.reduce((sum, [start, stop]) => sum + stop - start, 0);
+    this.slider.max = String(Math.max(0, Math.ceil(this.#count / ON_A_PAGE) - 1));
     this.#go(0);
   }
 
   /** @param {number} first */
   #go(first) {
-    const { count } = this;
+    const count = this.#count;
     this.#first = Math.max(0, Math.min(first, Math.max(0, count - 1)));
     this.#first -= this.#first % ON_A_PAGE;
-    const stop = Math.min(count ?? 0, this.#first + ON_A_PAGE);
+    const stop = Math.min(count, this.#first + ON_A_PAGE);
     this.slider.value = String(this.#first / ON_A_PAGE);
     this.before.disabled = this.#first === 0;
-    this.after.disabled = stop >= (count ?? 0);
+    this.after.disabled = stop >= (count);
     this.where.textContent = count
       ? `${number(this.#first + 1)} to ${number(stop)} of ${counted(count, "frame")}`
       : "no such frames";
@@ -148,7 +152,7 @@ class Browser {
     /** @type {[number, number][]} */
     const found = [];
     let passed = 0;
-    for (const [start, end] of this.runs ?? []) {
+    for (const [start, end] of this.#runs) {
       const from = Math.max(start, start + first - passed);
       const to = Math.min(end, start + stop - passed);
       const last = found.at(-1);
@@ -328,9 +332,9 @@ async function split(address, name) {
 /**
  * What a split would do, as a table.
  *
- * @param {{counts: Record<string, [number, number, number]>, notes?: string[]}} plan
+ * @param {{classes: Record<string, {train: number, val: number, gap: number}>, notes: string[]}} plan
  */
-function planned({ counts, notes = [] }) {
+function planned({ classes, notes }) {
   const cell = (/** @type {string | number} */ text) => el("td", { className: "number" }, text);
   const head = (/** @type {string} */ text) => el("th", { className: "number", scope: "col" }, text);
   return el(
@@ -343,8 +347,8 @@ function planned({ counts, notes = [] }) {
       el(
         "tbody",
         {},
-        ...Object.entries(counts).map(([name, numbers]) =>
-          el("tr", {}, el("th", { scope: "row" }, name), ...numbers.map((one) => cell(number(one)))),
+        ...Object.entries(classes).map(([name, { train, val, gap }]) =>
+          el("tr", {}, el("th", { scope: "row" }, name), ...[train, val, gap].map((one) => cell(number(one)))),
         ),
       ),
     ),
