@@ -90,21 +90,24 @@ async def recording(request: Request) -> Response:
     """
     studio = of(request)
     entry = await studio.entry(request)
-    facts = await to_thread(studio.folder.facts, entry)
-    if any(one["recording"] == entry.id for one in await studio.recorders()):
+    goes_on = any(one["recording"] == entry.id for one in await studio.recorders())
+    labelling = studio.labellings.get(entry.path)
+    facts = await to_thread(studio.folder.facts, entry, settled=labelling is None)
+    if labelling is not None and not labelling.closed:
+        facts = {**facts, **await to_thread(labelling.label_facts), "labelled_by": "this studio"}
+    else:
+        facts["labelled_by"] = "a window" if await to_thread(is_labelled, entry.path) else None
+    if goes_on:
         facts = {**facts, "state": "recording", "can": [], "problem": None}
-    mine = entry.path in studio.labellings
-    by = "this studio" if mine else "a window" if await to_thread(is_labelled, entry.path) else None
-    return JSONResponse({**facts, "labelled_by": by})
+    return JSONResponse(facts)
 
 
 async def picture(request: Request) -> Response:
     """``GET /api/recordings/ID/picture``: a JPEG of a frame from its middle, at most 320 pixels wide or high."""
-    opened = await of(request).opened(request)
-    count = len(opened.recording)
-    if not count:
-        raise RefusedError("there is no picture in it", 404)
-    return Response(await to_thread(opened.frames.thumbnail, count // 2), media_type="image/jpeg")
+    studio = of(request)
+    entry = await studio.entry(request)
+    settled = entry.path not in studio.labellings
+    return Response(await to_thread(studio.folder.picture, entry, settled=settled), media_type="image/jpeg")
 
 
 async def frames(request: Request) -> Response:

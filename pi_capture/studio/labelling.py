@@ -31,6 +31,7 @@ from storage.durable.files import is_locked
 from storage.errors import StorageError
 from storage.labels.journal import LabelJournal, journal_path
 from storage.names import printable
+from storage.recording import Recording
 
 KEPT_BYTES = 4_000_000  # of pictures that the search for changes decodes
 LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
@@ -160,6 +161,10 @@ class Labelling:
         return self._work.session
 
     @property
+    def recording(self) -> Recording:
+        return self._work.opened.recording
+
+    @property
     def indices(self) -> Sequence[int]:
         """The index in the recording of each frame."""
         return self._work.opened.indices
@@ -212,6 +217,33 @@ class Labelling:
                 "clients": self._requests,
                 "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
                 "told": self._told(),
+            }
+
+    def label_facts(self) -> dict[str, Any]:
+        """How many frames have which label, for the recording's facts."""
+        import numpy as np
+
+        with self._lock:
+            opened = self._work.opened
+            now, before = (np.frombuffer(bytes(labels), np.uint8) for labels in (self.session.labels, opened.labels))
+            stored = np.bincount(before, minlength=256)
+            waiting = np.bincount(now[now != before], minlength=256)
+            names = [*zip(opened.classes.names, opened.classes.directories, range(FIRST_FOREIGN), strict=False)]
+            names += [(name, name, FIRST_FOREIGN + number) for number, name in enumerate(opened.foreign)]
+            unlabelled = self.session.counted(NONE)
+            return {
+                "classes": [
+                    {
+                        "name": printable(name),
+                        "directory": printable(directory),
+                        "frames": int(stored[label]) + opened.sorted[directory],
+                        "waiting": int(waiting[label]),
+                    }
+                    for name, directory, label in names
+                ],
+                "unlabelled": unlabelled,
+                "waiting": int(waiting[:NONE].sum()),
+                "state": "to be labelled" if unlabelled else "labelled",
             }
 
     def look_around(self) -> None:

@@ -37,7 +37,7 @@ from storage.sessions import SESSIONS_NAME
 
 MOVES_NAME = "moves.jsonl"
 LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
-KEPT_FACTS = 1000
+MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Folder:
             raise StorageError(f"{path} is no directory; make it first: mkdir {path}")
         self.path = path.resolve()
         self._suffixes = _suffixes()
-        self._facts: dict[Path, tuple[object, dict[str, Any]]] = {}
+        self._of: dict[Path, _Known] = {}
         self._counting = threading.Lock()  # one large recording is counted at a time
 
     def entries(self) -> list[Entry]:
@@ -116,16 +116,37 @@ class Folder:
             return None
         return Entry(identifier(entry.name), entry.name, self.path / entry.name, facts.st_mtime)
 
-    def facts(self, entry: Entry) -> dict[str, Any]:
-        """What is known of a recording; counted anew only when it has changed. Never raises: what is wrong is told."""
+    def facts(self, entry: Entry, *, settled: bool = True) -> dict[str, Any]:
+        """What is known of a recording; counted anew only when it has changed. Never raises: what is wrong is told.
+
+        `settled` is False while it changes all the time: then it is counted once.
+        """
+        return {"id": entry.id, "name": printable(entry.name), **self._known(entry, settled=settled).facts}
+
+    def picture(self, entry: Entry, *, settled: bool = True) -> bytes:
+        """A picture from its middle, JPEG. Raises RefusedError if there is none."""
+        if not (picture := self._known(entry, settled=settled).picture):
+            raise RefusedError("there is no picture to show of it", 404)
+        return picture
+
+    def _known(self, entry: Entry, *, settled: bool) -> _Known:
         with self._counting:
             version = _version(entry.path)
-            kept = self._facts.get(entry.path)
-            if kept is None or kept[0] != version:
-                if len(self._facts) >= KEPT_FACTS:
-                    self._facts.clear()
-                kept = self._facts[entry.path] = (version, _count(entry.path))
-        return {"id": entry.id, "name": printable(entry.name), **kept[1]}
+            known = self._of.get(entry.path)
+            if known is None or (settled and known.version != version):
+                if len(self._of) >= MOST_KNOWN:
+                    self._of.clear()
+                known = self._of[entry.path] = _Known(version, *_look_at(entry.path))
+            return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a recording as long as its version stays."""
+
+    version: object
+    facts: dict[str, Any]
+    picture: bytes
 
 
 def _suffixes() -> tuple[str, ...]:
@@ -182,23 +203,23 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return facts.st_mtime_ns, facts.st_size
 
 
-def _count(path: Path) -> dict[str, Any]:
-    nothing: dict[str, Any] = {
-        "frames": 0,
-        "bytes": 0,
-        "seconds": 0.0,
-        "size": None,
-        "classes": [],
-        "unlabelled": 0,
-        "waiting": 0,
-    }
+def _look_at(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The facts of a recording, and a picture of it."""
+    nothing: dict[str, Any] = {"frames": 0, "seconds": 0.0, "size": None, "classes": [], "unlabelled": 0, "waiting": 0}
     try:
         row = find_format(path)
         with open_recording(path) as recording:
-            return {**nothing, **_facts(path, row, recording), "problem": None}
+            return {**nothing, **_facts(path, row, recording), "problem": None}, _picture(recording)
     except Exception as error:  # what a file from elsewhere makes a library raise
         told = {**nothing, "format": "", "state": "broken", "can": [], "begun": None, "problem": reason(error)}
-        return {**told, "bytes": bytes_of(path)}
+        return {**told, "bytes": bytes_of(path)}, b""
+
+
+def _picture(recording: Recording) -> bytes:
+    try:
+        return Frames(recording).thumbnail(len(recording) // 2) if len(recording) else b""
+    except Exception:  # the frame is damaged, or there are no pictures
+        return b""
 
 
 def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
@@ -295,13 +316,13 @@ def bytes_of(path: Path) -> int:
 # ------------------------------------------------------------------------------------------------ pictures of any frame
 
 
+@dataclass(frozen=True, slots=True)
 class Opened:
-    """A recording that is open to be looked at, until it changes."""
+    """A recording that is open to be looked at, until its version changes."""
 
-    def __init__(self, path: Path) -> None:
-        self.version = _version(path)
-        self.recording = open_recording(path)
-        self.frames = Frames(self.recording)
+    recording: Recording
+    frames: Frames
+    version: object = None
 
     def check(self, index: int) -> None:
         """Raise RefusedError if there is no such frame."""
@@ -310,29 +331,28 @@ class Opened:
 
 
 class Open:
-    """The recordings that were looked at last."""
-
-    MOST = 2
+    """The recording that was looked at last."""
 
     def __init__(self) -> None:
-        self._open: dict[Path, Opened] = {}
+        self._path: Path | None = None
+        self._opened: Opened | None = None
         self._opening = threading.Lock()
 
     def get(self, path: Path) -> Opened:
         """A recording, opened if it is not. Raises StorageError if it can't be."""
         with self._opening:
-            there = self._open.pop(path, None)
-            if there is None or there.version != _version(path):
-                there = Opened(path)
-            self._open[path] = there  # the last one is the newest
-            while len(self._open) > self.MOST:
-                self._open.pop(next(iter(self._open)))  # closed when its last reader is done
-            return there
+            if self._opened is None or self._path != path or self._opened.version != _version(path):
+                self._opened = None  # closed when its last reader is done
+                version = _version(path)
+                recording = open_recording(path)
+                self._path, self._opened = path, Opened(recording, Frames(recording), version)
+            return self._opened
 
     def forget(self, path: Path) -> None:
         """Whatever happens to the recording, no file of it stays open here."""
         with self._opening:
-            self._open.pop(path, None)
+            if self._path == path:
+                self._opened = None
 
 
 def labels_as_runs(recording: Recording) -> dict[str, Any]:

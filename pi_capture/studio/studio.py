@@ -86,7 +86,11 @@ class Studio:
 
     async def opened(self, request: Request) -> Opened:
         """The same, open."""
-        return await to_thread(self._open.get, (await self.entry(request)).path)
+        path = (await self.entry(request)).path
+        labelling = self.labellings.get(path)
+        if labelling is not None and not labelling.closed:
+            return Opened(labelling.recording, labelling.frames)
+        return await to_thread(self._open.get, path)
 
     # -------------------------------------------------------------------------------------------------------- recorders
 
@@ -130,6 +134,7 @@ class Studio:
                 return there
             if there is not None:
                 await to_thread(there.close, "it was opened with other classes")
+            await to_thread(self._open.forget, path)
             if asked.get("take_over"):
                 await to_thread(end_window, path)
             try:
