@@ -196,7 +196,7 @@ class LabelPage {
     this.signal = signal;
     this.recording = recording;
     this.saving = state.saving;
-    this.labelling = new Labelling(recording.id, state, {
+    this.labelling = new Labelling(recording.id, state, recording.seconds > 0 ? recording.frames / recording.seconds : 0, {
       onchange: () => this.#drawSoon(),
       onsave: () => void this.#save(),
       onhelp: () => void help(),
@@ -339,7 +339,7 @@ class LabelPage {
           el("h1", {}, recording.name),
           this.position,
           this.waiting,
-          button("Help", () => void help(), { className: "plain", title: "? or H" }),
+          button("?", () => void help(), { className: "plain", title: "Help: ? or H", "aria-label": "Help" }),
           button("Save", () => void this.#save(), { className: "primary", title: `S ${this.saving}` }),
         ),
         this.stage,

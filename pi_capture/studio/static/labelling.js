@@ -94,14 +94,15 @@ export class Labelling {
   /**
    * @param {string} id  of the recording
    * @param {State} state
+   * @param {number} fps  as far as it is known
    * @param {Listener} listener
    */
-  constructor(id, state, listener) {
+  constructor(id, state, fps, listener) {
     this.id = id;
     this.listener = listener;
     this.opening = state.opening;
     this.count = state.count;
-    this.fps = state.fps || 30;
+    this.fps = fps || state.fps || 30;
     this.classes = state.classes;
     this.keys = state.keys;
     this.#confirmed = new Uint8Array(0);
@@ -117,7 +118,7 @@ export class Labelling {
     this.changes = [];
     this.known = 0;
     this.outbox = new Outbox(id, state.opening, {
-      ondone: (done, sent) => this.#done(done, sent),
+      ondone: (done) => this.#done(done),
       onconnection: (online) => {
         this.online = online;
         this.listener.onchange();
@@ -175,6 +176,7 @@ export class Labelling {
     this.#takeFlags(state);
     this.outbox.acknowledge(state.clients[this.outbox.client] ?? 0);
     this.#expect();
+    this.#goOn();
   }
 
   /**
@@ -224,16 +226,22 @@ export class Labelling {
 
   /**
    * @param {import("./api.js").Done} done
-   * @param {import("./outbox.js").Numbered[]} sent
    */
-  #done(done, sent) {
+  #done(done) {
     for (const change of done.changes) this.change(change);
     if (done.told) this.message = done.told;
-    if (sent.some(({ seq }) => seq === this.#unforeseen)) {
-      this.#unforeseen = 0;
-      for (let deed = this.#waiting.shift(); deed; deed = this.#waiting.shift()) this.do(deed);
-    }
     this.#expect();
+    this.#goOn();
+  }
+
+  /** Whether an action is on its way whose outcome the next deed depends on. */
+  get #isUnclear() {
+    return this.outbox.pending.some(({ seq }) => seq === this.#unforeseen);
+  }
+
+  /** Do what had to wait, as far as it is clear now what it is for. */
+  #goOn() {
+    while (this.#waiting.length && !this.#isUnclear) this.do(/** @type {Deed} */ (this.#waiting.shift()));
   }
 
   /** @param {number[]} positions */
@@ -322,8 +330,10 @@ export class Labelling {
    * @param {Deed} deed
    */
   do(deed) {
-    if (this.#unforeseen && this.outbox.pending.length) {
-      this.#waiting.push(deed);
+    if (this.#isUnclear) {
+      if (this.online) this.#waiting.push(deed);
+      else this.#say("the last step waits for the network; what follows it has to wait, too");
+      this.listener.onchange();
       return;
     }
     this.message = "";

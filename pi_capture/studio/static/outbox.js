@@ -13,7 +13,7 @@ const LONGEST_WAIT_MS = 5000;
 
 /**
  * @typedef {object} Listener
- * @property {(done: import("./api.js").Done, sent: Numbered[]) => void} ondone  some are durable now
+ * @property {(done: import("./api.js").Done) => void} ondone  some are durable now
  * @property {(online: boolean) => void} onconnection
  * @property {(error: Refused, lost: Numbered[]) => void} onrefused
  */
@@ -96,11 +96,11 @@ export class Outbox {
     while (this.pending.length && !this.#closed) {
       const actions = this.pending.slice(0, MOST);
       try {
-        const done = await post(this.address, { client: this.client, opening: this.opening, actions });
+        const done = await post(this.address, { client: this.client, opening: this.opening, actions: flat(actions) });
         this.#wait = 250;
         this.#setOnline(true);
         this.acknowledge(done.done);
-        this.listener.ondone(done, actions);
+        this.listener.ondone(done);
       } catch (error) {
         if (error instanceof Refused && error.status < 500) {
           this.#sending = false;
@@ -149,7 +149,7 @@ export async function sendLeft(id) {
     try {
       for (let at = 0; at < actions.length; at += MOST) {
         const part = actions.slice(at, at + MOST);
-        await post(`/api/recordings/${id}/labelling/actions`, { client, opening, actions: part });
+        await post(`/api/recordings/${id}/labelling/actions`, { client, opening, actions: flat(part) });
         sent += part.length;
       }
     } catch (error) {
@@ -159,6 +159,11 @@ export async function sendLeft(id) {
     localStorage.removeItem(key);
   }
   return { sent, lost };
+}
+
+/** @param {Numbered[]} actions */
+function flat(actions) {
+  return actions.map(({ seq, action }) => ({ seq, ...action }));
 }
 
 /** A name that no other page has. `crypto.randomUUID` needs https or localhost. */
