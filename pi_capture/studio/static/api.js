@@ -41,7 +41,6 @@
  * @property {number} dropped_queue
  * @property {number} dropped_camera
  * @property {number} dropped_disk
- * @property {number} bytes
  * @property {number} fps
  * @property {number} free_bytes
  * @property {number | null} seconds_left
@@ -125,6 +124,13 @@ export class Refused extends Error {
   }
 }
 
+/** The server does not answer at all. */
+export class Unreachable extends Error {
+  constructor() {
+    super("the studio can't be reached; is it running, and the network there?");
+  }
+}
+
 /**
  * @param {string} path
  * @param {AbortSignal} [signal]
@@ -150,7 +156,9 @@ export async function post(path, body = {}, signal) {
  * @param {RequestInit} options
  */
 async function answer(path, options) {
-  const response = await fetch(path, options);
+  const response = await fetch(path, options).catch((error) => {
+    throw isAbort(error) ? error : new Unreachable();
+  });
   if (response.ok) return response;
   const more = await response.json().catch(() => ({}));
   throw new Refused(more.error ?? `the studio answered ${response.status}`, response.status, more);
@@ -239,7 +247,5 @@ export function isAbort(error) {
 
 /** @param {unknown} error */
 export function words(error) {
-  if (error instanceof Refused) return error.message;
-  if (error instanceof TypeError) return "the studio can't be reached; is it running, and the network there?";
-  return String(error);
+  return error instanceof Refused || error instanceof Unreachable ? error.message : String(error);
 }

@@ -1,6 +1,6 @@
 // The pages, by what stands behind # in the address.
 
-import { words } from "./api.js";
+import { Refused, Unreachable, words } from "./api.js";
 import { el, fill } from "./dom.js";
 
 /**
@@ -41,7 +41,9 @@ async function show() {
     if (!page) throw new Error("there is no such page");
     await (await page())(place, signal, id);
   } catch (error) {
-    if (!signal.aborted) fill(place, problem(words(error)));
+    if (signal.aborted) return;
+    fill(place, problem(words(error)));
+    if (!(error instanceof Refused) && !(error instanceof Unreachable)) console.error(error); // a fault of ours
   }
   if (!signal.aborted) place.focus({ preventScroll: true });
 }

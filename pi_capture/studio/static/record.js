@@ -420,7 +420,6 @@ class RecorderPage {
       ["A second", status.fps.toFixed(1)],
       ["Time", clock(Math.max(0, Date.now() / 1000 - status.started))],
       ["Dropped", dropped.join(", ") || "none", dropped.length ? "warn" : ""],
-      ["On the disk", size(status.bytes)],
       ["Free", size(status.free_bytes), status.free_bytes < 1e9 ? "warn" : ""],
     ];
     if (status.seconds_left !== null) rows.push(["Time left", clock(Math.max(0, status.seconds_left))]);
