@@ -92,7 +92,7 @@ async def recording(request: Request) -> Response:
     entry = await studio.entry(request)
     goes_on = any(one["recording"] == entry.id for one in await studio.recorders())
     labelling = studio.labellings.get(entry.path)
-    facts = await to_thread(studio.folder.facts, entry, settled=labelling is None)
+    facts = await to_thread(studio.folder.facts, entry, settled=labelling is None and not goes_on)
     if labelling is not None and not labelling.closed:
         facts = {**facts, **await to_thread(labelling.label_facts), "labelled_by": "this studio"}
     else:
@@ -293,6 +293,7 @@ async def recorders(request: Request) -> Response:
 async def recorder_events(request: Request) -> Response:
     """``GET /api/recorders/events``: server-sent events, the same object twice a second, as long as there is change."""
     studio = of(request)
+    studio.check_streams()
 
     async def told() -> AsyncIterator[bytes]:
         with studio.stream():
@@ -312,7 +313,7 @@ async def live(request: Request) -> Response:
     At most 15 a second, at most 640 pixels; a slow reader gets fewer. It ends when the recording ends. A head without a
     body comes when only the status has changed.
     """
-    return records(of(request), live_of(request.path_params["id"]))
+    return await records(of(request), live_of(request.path_params["id"]))
 
 
 async def live_label(request: Request) -> Response:
@@ -343,7 +344,7 @@ async def preview_live(request: Request) -> Response:
     The camera is closed when nobody has looked for two seconds.
     """
     studio = of(request)
-    return records(studio, studio.preview.live(request.path_params["id"]))
+    return await records(studio, studio.preview.live(request.path_params["id"]))
 
 
 # ------------------------------------------------------------------------------------------------------------ labelling
@@ -380,6 +381,7 @@ async def labelling_events(request: Request) -> Response:
     the stream ends.
     """
     studio = of(request)
+    studio.check_streams()
     labelling = await studio.labelling(request)
 
     async def told() -> AsyncIterator[bytes]:
@@ -528,11 +530,17 @@ def numbers_asked(request: Request, count: int) -> range:
     return range(first, min(count, first + many * step), step)
 
 
-def records(studio: Studio, found: AsyncIterator[Record]) -> Response:
-    """A pack without end."""
+async def records(studio: Studio, found: AsyncIterator[Record]) -> Response:
+    """A pack without end. Raises RefusedError if there is nothing to show."""
+    studio.check_streams()
+    try:
+        first = await anext(found)
+    except StopAsyncIteration:
+        raise RefusedError("this has just ended", 404) from None
 
     async def packs() -> AsyncIterator[bytes]:
         with studio.stream():
+            yield packed(*first)
             async for head, body in found:
                 yield packed(head, body)
 

@@ -22,10 +22,13 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn's narrower than asyncio's own
         self._await_head()
-        idle = [one for one in self.connections if isinstance(one, BoundedProtocol) and one is not self and one.is_idle]
-        if len(self.connections) > MOST_CONNECTIONS and idle:
-            idle.sort(key=lambda one: one.head_due_at)
-            idle[0].transport.abort()
+        others = [
+            one for one in self.connections if isinstance(one, BoundedProtocol) and not one.transport.is_closing()
+        ]
+        if len(others) > MOST_CONNECTIONS:
+            idle = (one for one in others if one is not self and one.is_idle)
+            longest = min(idle, key=lambda one: one.head_due_at, default=self)
+            longest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()

@@ -147,7 +147,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_with_the_studio() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin, whose lock would be held at the interpreter's end
+        pass
     os._exit(0)
 
 

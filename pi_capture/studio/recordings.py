@@ -154,12 +154,12 @@ def _suffixes() -> tuple[str, ...]:
 
 
 def _holds_pictures(directory: str) -> bool:
-    """Whether a directory was recorded into, or has pictures in it or in the directories in it."""
+    """Whether a directory is, or was, recorded into, or has pictures in it or in the directories in it."""
     if os.path.isfile(os.path.join(directory, SESSIONS_NAME)):
         return True
     directories: list[str] = []
     for entry in _first_entries(directory):
-        if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file(follow_symlinks=False):
+        if entry.name.lower().endswith((*IMAGE_SUFFIXES, ".part")) and entry.is_file(follow_symlinks=False):
             return True
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             directories.append(entry.path)

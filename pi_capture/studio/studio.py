@@ -67,11 +67,14 @@ class Studio:
                     await to_thread(labelling.look_around)
             self.sweep()
 
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        """An answer without end. Raises RefusedError if there are too many."""
+    def check_streams(self) -> None:
+        """Raise RefusedError if there are too many answers without end."""
         if self._streams >= MOST_STREAMS:
             raise RefusedError("too many pages look at once; close some", 503)
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """While one more is sent."""
         self._streams += 1
         try:
             yield
