@@ -76,7 +76,7 @@ def number_of(request: Request, name: str, default: int, least: int, most: int) 
 
 
 def failure(request: Request, error: Exception) -> Response:
-    """A failure as ``{"error": "one line"}``."""
+    """A failure as ``{"error": "one line"}``, in which recordings are called by their names in the folder."""
     more: Mapping[str, Any] = {}
     if isinstance(error, RefusedError):
         status, more = error.status, error.more
@@ -91,7 +91,8 @@ def failure(request: Request, error: Exception) -> Response:
     reason = str(error)
     if isinstance(error, OSError) and error.strerror:
         reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return JSONResponse({"error": printable(reason.replace("\n", " ")), **more}, status)
+    inside = reason.replace(f"{request.app.state.studio.folder.path}/", "").replace("\n", " ")
+    return JSONResponse({"error": printable(inside), **more}, status)
 
 
 FAILURES = (RefusedError, HTTPException, UsageError, CameraError, StorageError, OSError)

@@ -7,6 +7,7 @@ does not reach the studio, and memory comes back.
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -173,6 +174,7 @@ class Trash:
         """Move a recording there. Raises StorageError if it is in use."""
         _check_unused(path)
         try:
+            self._check_place()
             self._place.mkdir(mode=0o700, exist_ok=True)
             place = self._place / secrets.token_hex(8)
             place.mkdir(mode=0o700)
@@ -209,18 +211,23 @@ class Trash:
 
     def empty(self, ids: Sequence[str]) -> tuple[int, int]:
         """Delete recordings for good; how many, and how many bytes."""
-        size = 0
-        for id in ids:
-            place = self._find(id)
-            size += sum(bytes_of(path) for path in place.iterdir())
+        places = [self._find(id) for id in dict.fromkeys(ids)]
+        size = sum(bytes_of(path) for place in places for path in place.iterdir())
+        for place in places:
             shutil.rmtree(place)
-        return len(ids), size
+        return len(places), size
 
     def _places(self) -> list[Path]:
         try:
+            self._check_place()
             return [path for path in self._place.iterdir() if path.is_dir() and not path.is_symlink()]
         except OSError:
             return []
+
+    def _check_place(self) -> None:
+        """Raise OSError if the trash is a link: what is outside of the folder is none of ours."""
+        if self._place.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "is a link; remove it", str(self._place))
 
     def _find(self, id: str) -> Path:
         for place in self._places():
