@@ -161,7 +161,6 @@ class LabelPage {
   #fullAsked = new AbortController();
   /** @type {{position: number, bitmap: ImageBitmap} | null} */
   #full = null;
-  #saving = false;
   #fullWanted = -1;
   /** @type {EventSource | null} */
   #events = null;
@@ -220,7 +219,7 @@ class LabelPage {
 
   #close() {
     this.#events?.close();
-    this.labelling.close();
+    this.labelling.leave();
     this.#fullAsked.abort();
     this.#full?.bitmap.close();
     cancelAnimationFrame(this.#drawing);
@@ -245,7 +244,8 @@ class LabelPage {
     on("changes", (more) => this.labelling.moreChanges(more));
     on("closed", ({ reason }) => {
       events.close();
-      if (!this.#saving) void this.#closedElsewhere(reason);
+      this.labelling.close();
+      void this.#closedElsewhere(reason);
     });
   }
 
@@ -284,8 +284,10 @@ class LabelPage {
       tell("the studio can't be reached; the labels are kept here until it is");
       return;
     }
+    labelling.pause();
     await labelling.outbox.settled();
-    this.#saving = true;
+    this.#events?.close();
+    labelling.close();
     tell("sorting …");
     try {
       const applied = /** @type {Applied} */ (await post(`/api/recordings/${this.recording.id}/labelling/apply`));
@@ -306,8 +308,7 @@ class LabelPage {
       else location.hash = "#/";
     } catch (error) {
       tell(words(error));
-    } finally {
-      this.#saving = false;
+      again();
     }
   }
 

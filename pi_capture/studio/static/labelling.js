@@ -151,12 +151,20 @@ export class Labelling {
     return this.classes.find((one) => one.label === label)?.name ?? "";
   }
 
+  /** Ask the server for nothing more. What it has not got yet stays in the browser. */
   close() {
-    this.pause();
-    this.#tellLook();
     clearTimeout(this.#lookTimer);
+    clearTimeout(this.#passTimer);
+    this.way = 0;
     this.outbox.close();
     this.frames.close();
+  }
+
+  /** This page is left: what it knows goes to the server, then it asks for nothing more. */
+  leave() {
+    this.pause();
+    this.#tellLook();
+    this.close();
   }
 
   // ------------------------------------------------------------------------------------------- what the server tells
@@ -481,7 +489,7 @@ export class Labelling {
   }
 
   #tellLook() {
-    if (this.#cursor < this.count && this.online) this.outbox.push({ action: "look", frame: this.#cursor });
+    if (!this.outbox.closed && this.#cursor < this.count && this.online) this.outbox.push({ action: "look", frame: this.#cursor });
   }
 
   /**

@@ -24,7 +24,7 @@ export class Outbox {
   online = true;
   #seq = 0;
   #sending = false;
-  #closed = false;
+  closed = false;
   #wait = 250;
   /** @type {(() => void)[]} */
   #settling = [];
@@ -84,16 +84,16 @@ export class Outbox {
 
   /** Send no more from here. What is unsent stays in the browser for the next page. */
   close() {
-    this.#closed = true;
+    this.closed = true;
     clearTimeout(this.#timer);
     removeEventListener("online", this.retry);
   }
 
   async #send() {
-    if (this.#sending || this.#closed) return;
+    if (this.#sending || this.closed) return;
     this.#sending = true;
     clearTimeout(this.#timer);
-    while (this.pending.length && !this.#closed) {
+    while (this.pending.length && !this.closed) {
       const actions = this.pending.slice(0, MOST);
       try {
         const done = await post(this.address, { client: this.client, opening: this.opening, actions: flat(actions) });

@@ -1,16 +1,11 @@
-"""A studio in a process of its own, and a real browser without a screen that opens it."""
+"""A real browser without a screen, to open the studio's pages."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
@@ -19,30 +14,11 @@ SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
 
 
 @contextmanager
-def studio(folder: Path, state: Path, listen: str = "127.0.0.1:0") -> Iterator[str]:
-    """The address, with its token, of a studio for a folder."""
-    command = [sys.executable, "-m", "pi_capture", "studio", str(folder), "--listen", listen]
-    runtime = state / "run"
-    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment = {**os.environ, "XDG_STATE_HOME": str(state), "XDG_RUNTIME_DIR": str(runtime)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("studio: "), line + process.stderr.read()
-        try:
-            yield line.removeprefix("studio: ").strip()
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
-@contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
     """Debian's Chromium."""
     assert shutil.which(CHROMIUM), "scripts/test.sh installs chromium"
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *arguments]
-        )
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *arguments])
         yield found
         found.close()
 
@@ -68,7 +44,5 @@ def opened(browser: Browser, size: str, *, dark: bool = False) -> tuple[BrowserC
     context.set_default_timeout(20_000)
     seen = Seen(context.new_page(), [])
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    seen.page.on(
-        "console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None
-    )
+    seen.page.on("console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None)
     return context, seen

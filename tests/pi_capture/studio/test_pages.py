@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
-from tests.pi_capture.studio.browser import SIZES, chromium, opened, studio
+from tests.pi_capture.studio.browser import SIZES, chromium, opened
 from tests.support import REPOSITORY
-
+from tests.support.studio import Running
 
 NAMES = ("none", "door", "light")
 
@@ -75,12 +75,11 @@ def record(page: Page, size: str, name: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_journey(size: str, browser: Browser, tmp_path: Path) -> None:
     """Record, label by keys and by touch, save, undo, save again, split, download."""
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    with studio(folder, tmp_path / "state") as address:
+    with Running(tmp_path) as running:
+        folder = running.folder
         context, seen = opened(browser, size)
         page = seen.page
-        page.goto(address)
+        page.goto(f"{running.url}/?token={running.token}")
         expect(page).to_have_url(re.compile(r"/$|/#/$"))  # the token is gone
         expect(page.get_by_text("Nothing is recorded here yet.")).to_be_visible()
         record(page, size, "day1")
@@ -167,5 +166,3 @@ def test_everything_is_in_the_wheel() -> None:
         text = path.read_text()
         assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)[^\s\"'`]+", text), path.name
         assert "innerHTML" not in text, path.name
-
-
