@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from pi_capture.status import Summary
@@ -35,3 +39,14 @@ class RecordingError(Exception):
     def __init__(self, message: str, summary: Summary) -> None:
         super().__init__(message)
         self.summary = summary
+
+
+def explain(error: Exception | None, target: Path) -> str:
+    """Why a recording into `target` ended, in one line for the user."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{target}: the disk is full; what was recorded is safe. Make room, or record to another disk"
+    if isinstance(error, OSError):
+        return f"{target}: {error.strerror or error}; what was recorded before is safe. Check the disk"
+    if isinstance(error, StorageError):
+        return str(error)
+    return f"{target}: {type(error).__name__}: {error}"

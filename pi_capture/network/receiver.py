@@ -231,7 +231,8 @@ class StreamSource:
         self._clock.begin()
         self._early.clear()
         self._early_bytes = 0
-        self._ended = False  # before the clocks were compared
+        self._ended = False  # perhaps before the clocks were compared
+        self._sent: object = None  # how many frames, as the sender says at its end
         self._next_ping = 0.0
         try:
             tracks = self._next()
@@ -286,7 +287,7 @@ class StreamSource:
             self._early.append(element)
             self._early_bytes += len(element.data)
         elif element is not None and not isinstance(element, Tracks):
-            self._ended = not self._read_note(element)
+            self._read_note(element)
         return element is not None and not self._ended
 
     def _ping(self) -> None:
@@ -296,13 +297,11 @@ class StreamSource:
         except OSError:
             raise _BrokenConnectionError from None
 
-    def _read_note(self, note: Mapping[str, Any]) -> bool:
-        """Read a note of the sender. Returns False if it is the end."""
+    def _read_note(self, note: Mapping[str, Any]) -> None:
+        """Read a note of the sender: the time there, or that it has ended, and after how many frames."""
         self._clock.add_answer(note)
-        if "end" not in note:
-            return True
-        self._count_lost(note["end"])
-        return False
+        if "end" in note:
+            self._ended, self._sent = True, note["end"]
 
     def _count_lost(self, number: object) -> None:
         """A frame of that number comes next, or none does: those between were lost on their way."""
@@ -313,16 +312,18 @@ class StreamSource:
         early, self._early = self._early, []
         for block in early:
             yield from self._block(block)
-        if self._ended:
-            return
-        while (element := self._next()) is not None:
+        while not self._ended:
+            if (element := self._next()) is None:
+                raise _BrokenConnectionError
             if time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._block(element)
-            elif isinstance(element, Tracks) or not self._read_note(element):
+            elif isinstance(element, Tracks):
                 return
-        raise _BrokenConnectionError
+            else:
+                self._read_note(element)
+        self._count_lost(self._sent)
 
     def _block(self, block: Block) -> Iterator[Frame]:
         if block.track == PICTURES:

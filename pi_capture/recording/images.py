@@ -1,4 +1,4 @@
-"""Pictures and facts that a program hands over: checked, and copied, as the program may change them afterwards."""
+"""Pictures, times and facts that a program hands over: checked; and copied, as the program may change them later."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+LATEST_SECONDS = (1 << 63) / 1e9  # what a format can keep, in nanoseconds
 
 
 def pixels_of(image: NDArray[np.uint8] | bytes) -> NDArray[np.uint8]:
@@ -29,6 +31,13 @@ def pixels_of(image: NDArray[np.uint8] | bytes) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"a frame is a (height, width, 3) uint8 array, RGB; this one is {pixels.shape} {pixels.dtype}")
     return pixels
+
+
+def nanoseconds_of(timestamp: float) -> int:
+    """Return a timestamp in seconds as nanoseconds. Raises ValueError for no number, and for more than formats keep."""
+    if not abs(timestamp) < LATEST_SECONDS:  # nan is not less than anything
+        raise ValueError(f"a timestamp is a number of seconds; this one is {timestamp}")
+    return round(timestamp * 1e9)
 
 
 def copy_of_json(facts: Mapping[str, Any], what: str) -> dict[str, Any]:

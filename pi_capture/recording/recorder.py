@@ -6,7 +6,6 @@ a camera see `pi_capture.recording.capture`; for what a format does with a frame
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import threading
@@ -16,19 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pi_capture.errors import RecordingError
+from pi_capture.errors import RecordingError, explain
 from pi_capture.recording.clocks import Anchors
 from pi_capture.recording.encoders import EncoderPool
-from pi_capture.recording.images import copy_of_json, pixels_of
+from pi_capture.recording.images import copy_of_json, nanoseconds_of, pixels_of
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary
 from storage.durable.files import check_in_place
-from storage.errors import GoneError, StorageError
+from storage.errors import GoneError
 from storage.formats.contract import KeepsSamples, MayBeLossy, TakesPackets, Writer
 from storage.formats.table import find_format, open_writer
-from storage.frame import Frame, Packet
+from storage.frame import Frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
 SYNC_BYTES = 16_000_000  # a fast recording syncs as soon as this has come together: the disk never idles, then hurries
-LATEST_SECONDS = (1 << 63) / 1e9  # what a format can keep, in nanoseconds
 QUEUE_FRAMES = (4, 512)  # the fewest and the most frames it may hold, however large they are
 
 
@@ -161,11 +159,9 @@ class Recorder(FrameSink):
         RecordingError
             The recording has failed, as on a full disk.
         """
-        if timestamp is not None and not abs(timestamp) < LATEST_SECONDS:  # nan is not less than anything
-            raise ValueError(f"a timestamp is a number of seconds; this one is {timestamp}")
         pixels, metadata = pixels_of(image), copy_of_json(metadata or {}, "metadata")
         if timestamp is not None:
-            timestamp_ns = round(timestamp * 1e9)
+            timestamp_ns = nanoseconds_of(timestamp)
         elif self._fps is not None:
             timestamp_ns = round((self._next_index - self._first_index) / self._fps * 1e9)
         else:
@@ -199,7 +195,7 @@ class Recorder(FrameSink):
         if self._samples is None or not self._samples.track_names:
             raise ValueError("this recorder has no tracks of samples")
         now_ns = 0 if self._fps is not None else time.monotonic_ns()
-        self._samples.write(name, samples, None if timestamp is None else round(timestamp * 1e9), now_ns)
+        self._samples.write(name, samples, None if timestamp is None else nanoseconds_of(timestamp), now_ns)
 
     def _check(self) -> None:
         """Raise if nothing can be added any more."""
@@ -223,7 +219,9 @@ class Recorder(FrameSink):
         if self._clock_was_set:
             metadata, self._clock_was_set = {**metadata, **self._clock_was_set}, {}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
-        if self._needs_one_dropped(frame.packet) or not self._encoders.put(numbered, wait=wait):
+        packet = frame.packet if self.takes_packets is not None else None
+        needs_a_dropped_one = packet is not None and not packet.follows(self._last_packet)
+        if needs_a_dropped_one or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
             self._uncounted["dropped_queue"] += 1
             return False
@@ -236,10 +234,6 @@ class Recorder(FrameSink):
 
     def miss(self, count: int) -> None:
         self._dropped_camera += count
-
-    def _needs_one_dropped(self, packet: Packet | None) -> bool:
-        """Whether the packet needs a frame that was dropped."""
-        return packet is not None and self.takes_packets is not None and not packet.follows(self._last_packet)
 
     def _begin(self, frame: Frame) -> EncoderPool[Any]:
         """Fix the recording's size by its first frame, and start the threads."""
@@ -428,7 +422,7 @@ class Recorder(FrameSink):
         return self.summary()
 
     def _fail_with_summary(self) -> RecordingError:
-        return RecordingError(_explain(self._failure, self._target), self.summary())
+        return RecordingError(explain(self._failure, self._target), self.summary())
 
     def __enter__(self) -> Self:
         return self
@@ -450,17 +444,6 @@ def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
     except BaseException:
         writer.close()
         raise
-
-
-def _explain(error: Exception | None, target: Path) -> str:
-    """Return one line for the user."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{target}: the disk is full; what was recorded is safe. Make room, or record to another disk"
-    if isinstance(error, OSError):
-        return f"{target}: {error.strerror or error}; what was recorded before is safe. Check the disk"
-    if isinstance(error, StorageError):
-        return str(error)
-    return f"{target}: {type(error).__name__}: {error}"
 
 
 def _size(shape: tuple[int, ...]) -> str:

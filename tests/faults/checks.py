@@ -111,9 +111,14 @@ def assert_conserved(output: str) -> dict[str, Any]:
     """What was captured is stored or counted as dropped, by the writer's last line; returns its summary."""
     (line,) = [line for line in output.splitlines() if line.startswith("SUMMARY")]
     summary: dict[str, Any] = json.loads(line.partition(" ")[2])
+    assert_all_counted(summary)
+    return summary
+
+
+def assert_all_counted(summary: dict[str, Any]) -> None:
+    """What was captured is stored, or counted as dropped or as not kept."""
     lost = summary["dropped_queue"] + summary["dropped_disk"] + summary["not_kept"]
     assert summary["captured"] == summary["frames"] + lost, summary
-    return summary
 
 
 def seeds_after_restart(target: Path) -> set[int]:

@@ -18,7 +18,14 @@ import pytest
 
 from storage import open_recording
 from storage.formats.video.reader import VideoReader
-from tests.faults.checks import acknowledged, assert_conserved, quickly, seeds_after_restart, seeds_under_final_names
+from tests.faults.checks import (
+    acknowledged,
+    assert_all_counted,
+    assert_conserved,
+    quickly,
+    seeds_after_restart,
+    seeds_under_final_names,
+)
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted, needs_root
 from tests.support import REPOSITORY
@@ -126,8 +133,7 @@ def test_a_slow_card_costs_frames_that_are_counted(tmp_path: Path, target: str) 
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    lost = summary["dropped_queue"] + summary["dropped_disk"] + summary["not_kept"]
-    assert summary["captured"] == summary["frames"] + lost
+    assert_all_counted(summary)
     with open_recording(day) as recording:
         assert len(recording) == summary["frames"] > 0
         if target != "day1.features.h5":  # whose frames can't be read as pictures

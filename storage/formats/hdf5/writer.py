@@ -175,7 +175,9 @@ class RecordingWriter(ABC):
         self._open_datasets()
 
     def _append(self, row: Row) -> None:
-        """Hand a frame to libhdf5. Raises OSError if the disk has no room."""
+        """Hand a frame to libhdf5. Raises OSError, and the frame is not taken, if the disk has no room."""
+        if self._transaction.failure is not None:  # what waits has room in the reserve, but no more has
+            raise self._transaction.failure
         self._columns.append(self._store(row))
         self._unix_ns.append(self._wall_clock_ns(row))
         self._rows += 1
@@ -184,8 +186,6 @@ class RecordingWriter(ABC):
         if self._column_bytes > FLUSH_BYTES:
             self._store_columns()
             self._file.flush()
-            if self._transaction.failure is not None:  # these have room in the reserve, but no more have
-                raise self._transaction.failure
 
     def _store(self, row: Row) -> Row:
         """Store what is large of a frame; returns what is left for the columns."""

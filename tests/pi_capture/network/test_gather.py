@@ -327,7 +327,7 @@ def test_another_machine_of_the_same_name_gets_a_track_of_its_own(tmp_path: Path
     [
         ("all", "?listen&senders=2", 2, "into a .mkv"),
         ("all.mkv", "?senders=2", 2, "senders= is for"),
-        ("all.mkv", "?listen&senders=x", 2, "senders= is how many"),
+        ("all.mkv", "?listen&senders=x", 2, "senders= is the number of"),
         ("all.mkv", "?listen&senders=2 --segment 1h", 2, "--segment: not with several"),
         ("there.mkv", "?listen&senders=2", 1, "is there already"),
     ],

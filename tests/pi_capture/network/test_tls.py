@@ -165,7 +165,7 @@ def test_the_end_arrives_at_a_receiver_that_is_slow(tmp_path: Path, identity: Pa
     """It asks for the time all along, and has not read the last frames yet when the sender has sent them."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
-        options = ("--size", "640x480", "--fps", "10", "--stream-to", url)
+        options = ("--size", "320x240", "--fps", "10", "--stream-to", url)
         secret = ("--identity", identity) if scheme == "tls" else ()
         sends = start(tmp_path / "there", -1, "--camera", "demo", *options, *secret)
         connection = server.accept()[0]

@@ -172,7 +172,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
     assert any(line.startswith("sensor missing ended with status 127: ") for line in told)
     for problem in (
         "lines were not 2 numbers; they are kept as NaN",
-        "silent: no sample came",
+        "silent: no samples came",
         "sensor torn ended within a sample (4 of 8 bytes); check channels and format",
     ):
         assert problem in last
@@ -220,7 +220,7 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
 def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
     done = capture(tmp_path / "a.mkv", 1, "--camera", "demo", "--sensor", "gone,rate=10=true")
     assert done.returncode == 1 and "  gone: no samples came" in done.stderr.splitlines()
-    assert "gone: no sample came" in done.stderr.splitlines()[-1]
+    assert "gone: no samples came" in done.stderr.splitlines()[-1]
 
 
 def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.Mon
     ("spec", "reason"),
     [
         ("imu", "give NAME,rate=HZ"),
-        ("imu=cat", "Say rate=50"),
+        ("imu=cat", "as in rate=50"),
         ("imu,rate=x=cat", "are numbers"),
         ("imu,rate=50,channels=0=cat", "1 to 64 channels"),
         ("imu,rate=50,format=csv=cat", "known are f32le, s16le, text"),
@@ -381,7 +381,7 @@ def test_times_are_true_whatever_the_pipe_does(rate: float, real: float, chunk: 
         numbers = np.arange(first, min(first + chunk, count))
         arrived = max(arrived, truth[numbers[-1]] + draw.exponential(0.003))
         arrived = 200 + pause if 200 <= arrived < 200 + pause else arrived
-        dated = clock.take(numbers[:, None], round(arrived * 1e9))
+        dated = clock.date(numbers[:, None], round(arrived * 1e9))
         for piece in [*dated, *(clock.finish() if numbers[-1] == count - 1 else [])]:
             if piece.samples is None:
                 padded += piece.count

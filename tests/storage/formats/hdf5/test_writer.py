@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ import pytest
 from pi_capture import Recorder, RecordingError
 from storage import Frame, StorageError, open_recording
 from storage.care.verify import find_broken
+from storage.durable.files import write_all
 from storage.formats.hdf5.writer import Hdf5Reader, Hdf5Writer, write_labels
 from tests.support import REPOSITORY
 
@@ -181,6 +183,30 @@ def test_a_killed_session_is_told_as_interrupted_and_its_tail_goes(tmp_path: Pat
     assert [frame.metadata.get("n", frame.index) for frame in recording] == list(range(25))
     assert [(s["frames"], s["end"]) for s in recording.sessions] == [(21, "interrupted"), (4, "finished")]
     assert recording.cut_bytes == 0 and os.listdir(tmp_path) == ["day1.h5"]
+
+
+def test_on_a_full_disk_each_frame_is_stored_or_counted_never_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has room for pictures, but for what libhdf5 writes beside them only once the reserve is free."""
+    path = tmp_path / "day1.h5"
+
+    def write(fd: int, data: Any, address: int) -> None:
+        if len(data) < picture(0).nbytes and (tmp_path / ".day1.h5.reserve.part").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_all(fd, data, address)
+
+    monkeypatch.setattr("storage.formats.hdf5.transaction.write_all", write)
+    monkeypatch.setattr("storage.formats.hdf5.writer.FLUSH_BYTES", 0)
+    recorder = Recorder(path, options={"compression": "none"}, sync_interval=60)
+    with pytest.raises(RecordingError, match="the disk is full"), recorder:
+        for n in range(50):
+            recorder.write(picture(n))
+    summary = recorder.summary()
+    assert summary.frames == 1 and summary.captured == 1 + summary.dropped_disk > 1
+    with open_recording(path) as recording:
+        (session,) = recording.sessions
+        assert len(recording) == session["frames"] == 1 and session["dropped_disk"] == summary.dropped_disk
 
 
 def test_labels(tmp_path: Path) -> None:
