@@ -9,6 +9,8 @@ from typing import Any
 from pi_capture.recording.motion import Motion
 from storage.frame import Frame
 
+ROUNDED = 0.001  # frames: timestamps are whole nanoseconds; a frame that is due at the end isn't one before it
+
 
 class Gate:
     """Lets frames pass, from the first take of a recording to its last.
@@ -53,7 +55,7 @@ class Gate:
         if not lost or self._last_ns is None:
             return 0
         apart = (late.timestamp_ns - self._last_ns) / (lost + 1)
-        return min(lost, ceil((until_ns - self._last_ns) / apart) - 1)
+        return min(lost, ceil((until_ns - self._last_ns) / apart - ROUNDED) - 1)
 
     @property
     def endless(self) -> bool:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,9 +38,11 @@ def free_port() -> int:
         return port
 
 
-def start(*arguments: object, on: tuple[Line, int] | None = None, ahead: int = 0) -> subprocess.Popen[str]:
+def start(
+    *arguments: object, on: tuple[Line, int] | None = None, ahead: int = 0, program: Sequence[str] = PROGRAM
+) -> subprocess.Popen[str]:
     """The recorder, on one of two machines, with a monotonic clock that is so many seconds ahead."""
-    command = [*PROGRAM, *map(str, arguments)]
+    command = [*program, *map(str, arguments)]
     if ahead:
         command = ["unshare", "--time", "--monotonic", str(ahead), "--fork", *command]
     command = command if on is None else on[0].run(on[1], *command)

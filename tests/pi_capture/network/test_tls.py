@@ -160,6 +160,10 @@ def test_tcp_beyond_this_machine_is_told_in_one_line(tmp_path: Path, host: str, 
     assert told.count("not encrypted") == warned, told
 
 
+PATIENT = "from pi_capture.network import sender\nsender.FLUSH_SECONDS = 60\nimport pi_capture.__main__"
+"""A recorder whose last frames may take long on their way, as on a busy machine."""
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
 def test_the_end_arrives_at_a_receiver_that_is_slow(tmp_path: Path, identity: Path, scheme: str) -> None:
     """It asks for the time all along, and has not read the last frames yet when the sender has sent them."""
@@ -167,7 +171,8 @@ def test_the_end_arrives_at_a_receiver_that_is_slow(tmp_path: Path, identity: Pa
         url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
         options = ("--size", "320x240", "--fps", "10", "--stream-to", url)
         secret = ("--identity", identity) if scheme == "tls" else ()
-        sends = start(tmp_path / "there", -1, "--camera", "demo", *options, *secret)
+        program = [sys.executable, "-c", PATIENT]
+        sends = start(tmp_path / "there", -1, "--camera", "demo", *options, *secret, program=program)
         connection = server.accept()[0]
     if scheme == "tls":
         connection = secure(connection, str(identity), server=True, seconds=30)

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,21 @@ def test_frames_lost_just_before_the_end_are_counted(tmp_path: Path, plug_in: An
 
     summary = record(tmp_path / "day1", 0.2, camera=plug_in(Stalling))
     assert (summary.frames, summary.dropped_camera) == (20 - counted, counted)
+
+
+@pytest.mark.parametrize("last", [0, 1, 5, 7, 10])
+def test_periods_of_no_whole_nanoseconds_make_no_frame_more(tmp_path: Path, plug_in: Any, last: int) -> None:
+    class Stalling(Camera):
+        """60 frames a second, and a pause after frame `last` that goes past the end, which is when frame 12 is due."""
+
+        @staticmethod
+        def make(n: int) -> Frame:
+            number = n if n <= last else n + 30
+            lost = {"dropped_camera": 30} if n > last else {}
+            return replace(frame(n, metadata=lost), timestamp_ns=12345 + round(number * 1e9 / 60))
+
+    summary = record(tmp_path / "day1", 0.2, camera=plug_in(Stalling))
+    assert (summary.frames, summary.dropped_camera) == (last + 1, 11 - last)
 
 
 def test_an_error_nobody_thought_of(tmp_path: Path, plug_in: Any) -> None:

@@ -117,6 +117,9 @@ def test_a_pause_is_padded_and_the_track_keeps_its_time(tmp_path: Path) -> None:
             recorder.write_samples(name, make(rate // 2, rate), 2.0)  # type: ignore[operator]
             with pytest.raises(ValueError, match="come when 3 s is reached"):
                 recorder.write_samples(name, make(0, 5), 1.0)  # type: ignore[operator]
+            for wrong in (float("nan"), float("inf"), 1e10):
+                with pytest.raises(ValueError, match="timestamp is a number of seconds"):
+                    recorder.write_samples(name, make(0, 5), wrong)  # type: ignore[operator]
     summary = recorder.summary()
     assert (summary.tracks["imu"].samples, summary.tracks["imu"].padded) == (75, 75)
     with opened(path) as recording:
