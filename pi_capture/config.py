@@ -82,10 +82,12 @@ class Option:
         """What argparse collected, as a file would write it."""
         return _number(typed) if self.number and isinstance(typed, str) else typed
 
-    def from_text(self, text: str) -> Any:
-        """The value that a text in the environment writes."""
+    def from_text(self, text: str, where: str) -> Any:
+        """The value that a text in the environment writes. Raises UsageError if it is none for a switch."""
+        if self.is_switch and text.lower() not in YES_OR_NO:
+            raise UsageError(f"{where} takes 1 or 0, not {text!r}")
         if self.is_switch or (self.kind is Kind.MAYBE_VALUE and text.lower() in ("true", "false")):
-            return YES_OR_NO.get(text.lower(), text)
+            return YES_OR_NO[text.lower()]
         if self.kind is Kind.LIST:
             return shlex.split(text)
         return self.as_written(text)
@@ -107,9 +109,7 @@ class Option:
             raise UsageError(f"{where} takes {wanted}, not {_toml(value)}")
 
     def convert(self, value: Any, where: str) -> Any:
-        """What a written value means. Raises UsageError."""
-        if self.is_switch and not isinstance(value, bool | None):
-            raise UsageError(f"{where} takes 1 or 0, not {value!r}")
+        """What a value means that was written in the right type. Raises UsageError."""
         if self.kind is Kind.LIST:
             return [self._convert_one(str(one), where) for one in value or ()]
         if self.kind is Kind.SWITCH:
@@ -216,7 +216,8 @@ def _from_environment(environment: Mapping[str, str], options: Mapping[str, Opti
             name = variable.removeprefix(PREFIX).lower().replace("_", "-")
             if name not in options:
                 raise UsageError(f"{variable} is set, but there is no such option{_did_you_mean(name, options)}")
-            found[name] = Setting(options[name], options[name].from_text(text), f"environment {variable}")
+            origin = f"environment {variable}"
+            found[name] = Setting(options[name], options[name].from_text(text, f"{origin}: {name}"), origin)
     return found
 
 
