@@ -132,7 +132,7 @@ def _show(work: Work, relabel: bool, window: Window | None) -> tuple[Ended, Wind
     """Label in a window until the user closes it."""
     from classify.desk import Labelling
     from classify.pictures import Pictures
-    from classify.window.drawing import SIZE
+    from classify.window.layout import SIZE
     from classify.window.window import Window
 
     session = work.session

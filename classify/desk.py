@@ -20,9 +20,10 @@ from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
 from classify.session import BATCH, Event
-from classify.window.drawing import Drawing, View, class_at, frame_at, speed_text
+from classify.window.drawing import Drawing
+from classify.window.layout import class_at, frame_at
 from classify.window.keymap import Action, Do, action_of
-from classify.window.view import Legend, Look, done, title, view
+from classify.window.view import Legend, Look, View, done, speed_text, title, view
 from classify.work import Work
 
 if TYPE_CHECKING:
