@@ -18,7 +18,7 @@ from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
     from classify.commit import Applied
-    from classify.desk import Ended
+    from classify.actions import Ended
     from classify.window.view import Legend
     from classify.window.window import Window
     from classify.work import Work
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _label(args: argparse.Namespace) -> int:
     from classify.commit import save
-    from classify.desk import Ended
+    from classify.actions import Ended
     from classify.window.window import load_opencv
     from classify.work import check, open_work
 
