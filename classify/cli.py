@@ -17,8 +17,8 @@ from storage.commands.console import Version, fail, run_command, tell_of_tracks,
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
-    from classify.commit import Applied
     from classify.actions import Ended
+    from classify.commit import Applied
     from classify.window.view import Legend
     from classify.window.window import Window
     from classify.work import Work
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
-    from classify.commit import save
     from classify.actions import Ended
+    from classify.commit import save
     from classify.window.window import load_opencv
     from classify.work import check, open_work
 
