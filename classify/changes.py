@@ -38,10 +38,10 @@ def signature(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     ndarray, shape (SIDE, SIDE, 3), float32
         Mean 0 and standard deviation about 1 in each colour.
     """
-    import cv2
     import numpy as np
+    from PIL import Image
 
-    small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
     mean, deviation = small.mean((0, 1)), small.std((0, 1))
     return np.asarray((small - mean) / (deviation + 4), np.float32)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from classify.session import NONE, Change, Event, Undo
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Redone, Undone, to_runs
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Redone, Request, Undone, to_runs
 
 
 class Keeper:
@@ -43,15 +43,18 @@ class Keeper:
             self._first = []
             self._written = self._looked
 
-    def keep(self, event: Event, cursor: int) -> None:
-        """Write an event down, and where the cursor is after it; `LabelJournal.sync` makes it durable."""
+    def keep(self, event: Event, cursor: int, by: Request | None = None) -> None:
+        """Write an event down, and where the cursor is after it; `LabelJournal.sync` makes it durable.
+
+        `by` is the request that it was, if it was one.
+        """
         at = self._name(cursor)
         entry: Entry
         if isinstance(event, Change):
             frames = to_runs(self._names[position] for span in event.stretches for position in range(*span))
-            entry = Labelled(frames, None if event.label == NONE else event.label, at, event.joined)
+            entry = Labelled(frames, None if event.label == NONE else event.label, at, event.joined, by=by)
         else:
-            entry = Undone(at) if isinstance(event, Undo) else Redone(at)
+            entry = Undone(at, by) if isinstance(event, Undo) else Redone(at, by)
         before = [Looked(self._name(self._looked))] if self._looked != self._written else []
         self._journal.append(*self._first, *before, entry)
         self._first = []

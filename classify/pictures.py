@@ -59,6 +59,8 @@ class Pictures:
         Where looking begins.
     times : iterable of int
         When each frame is shown, in nanoseconds; advanced by that thread.
+    kept_bytes : int
+        How much of pictures is kept.
 
     Attributes
     ----------
@@ -72,9 +74,18 @@ class Pictures:
         Grows with every picture, block of changes and time of the frame looked at that becomes known.
     """
 
-    def __init__(self, count: int, read: Callable[[int], Frame], start: int = 0, times: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        count: int,
+        read: Callable[[int], Frame],
+        start: int = 0,
+        times: Iterable[int] = (),
+        *,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self._count = count
         self._read = read
+        self._most_bytes = kept_bytes
         self.changes = Changes(count)
         self.times: list[int] = []
         self.knows_times = False
@@ -110,7 +121,7 @@ class Pictures:
 
     def look_at(self, cursor: int, step: int = 1) -> None:
         """Make ready what is seen at a frame, and what comes when it is left in steps of `step` frames."""
-        room = max(4, KEPT_BYTES // self._picture_bytes)
+        room = max(4, self._most_bytes // self._picture_bytes)
         ahead = [cursor + step * n for n in range(1, AHEAD + 1)]
         around = [cursor + by * way for by in range(1, AROUND + 1) for way in (1, -1)]
         wanted = [cursor, *ahead[:2], *around, *ahead[2:]]
@@ -200,7 +211,7 @@ class Pictures:
         self._kept_bytes += _size(picture)
         self._picture_bytes = max(self._picture_bytes, _size(picture))
         self.arrivals += 1
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+        while self._kept_bytes > self._most_bytes and len(self._kept) > 1:
             oldest = next(iter(self._kept))
             self._kept_bytes -= _size(self._kept.pop(oldest))
 
@@ -240,12 +251,12 @@ def _fit(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width, _ = pixels.shape
     if max(height, width) <= LARGEST_SIDE:
         return pixels
-    import cv2
     import numpy as np
+    from PIL import Image
 
     scale = LARGEST_SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX), np.uint8)
 
 
 def _size(picture: Picture) -> int:

@@ -31,7 +31,7 @@ find_python
 if [ ! -e .venv/made ] && grep -qs 'Raspberry Pi' /proc/device-tree/model && ! has_picamera2 "$python"; then
     (install_packages python3-picamera2) || echo "$NAME: going on without the Raspberry Pi camera" >&2
 fi
-make_environment classify
+make_environment classify,studio
 
 cd "$here"
 venv=$root/.venv

@@ -1,7 +1,7 @@
-"""``python -m pi_capture doctor``: will this machine record, and how fast?
+"""``python -m pi_capture doctor``: check whether this machine can record, and how fast.
 
-Each check is a function that yields findings: what was looked at, how it stands, what was found and what to do. Nothing
-is changed; the trial recordings that measure the target's speed are removed again.
+Each check is a function that yields findings. Nothing is changed: the trial recordings that measure the speed of the
+target are removed again.
 """
 
 from __future__ import annotations
@@ -51,22 +51,12 @@ THROTTLED = {  # bits of the Raspberry Pi's firmware
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    check : str
-    state : str
-        ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't).
-    found : str
-    advice : str
-        What to do; empty where nothing is.
-    """
+    """What a check found."""
 
     check: str
-    state: str
+    state: str  # ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't)
     found: str
-    advice: str = ""
+    advice: str = ""  # what to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +98,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def examine(question: Question) -> Iterator[Finding]:
-    """All checks, in the order in which a person would want to know."""
+    """Run all checks, the most important first."""
     packages = list(_packages(question))
     yield from packages
     if any(finding.state == "fail" for finding in packages):
         return  # the others need them
-    for check in (_camera, _devices, _picamera2, _space, _speed, _clock, _heat, _window, _features):
+    for check in (_camera, _devices, _picamera2, space, _speed, clock, heat, _window, _features):
         yield from check(question)
 
 
@@ -264,7 +254,7 @@ def _devices(question: Question) -> Iterator[Finding]:
 # -------------------------------------------------------------------------------------------------------------- target
 
 
-def _space(question: Question) -> Iterator[Finding]:
+def space(question: Question) -> Iterator[Finding]:
     place = _existing(question.target)
     free = shutil.disk_usage(place).free
     state = "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok"
@@ -273,7 +263,7 @@ def _space(question: Question) -> Iterator[Finding]:
 
 
 def _speed(question: Question) -> Iterator[Finding]:
-    """What the disk does, and what each format makes of it: measured by recording, next to the target."""
+    """Measure the disk, and the rate of each format on it, by recordings beside the target."""
     place = _existing(question.target)
     try:
         trial = Path(tempfile.mkdtemp(prefix=".pi-capture-doctor-", dir=place))
@@ -376,7 +366,7 @@ def _existing(target: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------------- machine
 
 
-def _clock(question: Question) -> Iterator[Finding]:
+def clock(question: Question) -> Iterator[Finding]:
     import ctypes
 
     if sys.platform != "linux":
@@ -389,12 +379,12 @@ def _clock(question: Question) -> Iterator[Finding]:
         yield Finding("clock", "ok", "synchronised")
 
 
-def _heat(question: Question) -> Iterator[Finding]:
+def heat(question: Question) -> Iterator[Finding]:
     zones = [(_read(zone / "type").strip(), _read(zone / "temp").strip()) for zone in _zones()]
     celsius = [int(text) / 1000 for kind, text in zones if text.lstrip("-").isdigit() and "cpu" in kind]
     if celsius:
         hot = max(celsius) > HOT
-        advice = "let air to it: it slows down at this temperature, and frames are lost" if hot else ""
+        advice = "cool it: at this temperature it slows down, and frames are lost" if hot else ""
         yield Finding("temperature", "warn" if hot else "ok", f"{max(celsius):.0f} °C", advice)
     bits = _throttled()
     if bits is not None:

@@ -52,13 +52,7 @@ class Changes:
 
 
 class LiveLabels:
-    """The labels of a recording, as they are given.
-
-    Parameters
-    ----------
-    names : sequence of str
-        The classes, by their digit, or their number with another machine.
-    """
+    """The labels of a recording while they are given; `names` are its classes, by the digits of their keys."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
@@ -105,22 +99,27 @@ class LiveLabels:
         self._journal.start(start, label)
 
     def label_at(self, timestamp_ns: int) -> int | None:
-        """The number of the class of a frame of that time."""
+        """Return the class of a frame of that time, as its number."""
         return self._changes.at(timestamp_ns)
+
+    @property
+    def label(self) -> int | None:
+        """The number of the class of this moment."""
+        return self._changes.last
 
     @property
     def shown(self) -> str:
         """The class of this moment, for the person who gives it."""
-        label = self._changes.last
+        label = self.label
         return "[no label]" if label is None else f"[{label} {self.names[label]}]"
 
     @property
     def legend(self) -> str:
-        """What the keys are."""
+        """What each key means."""
         return ", ".join([*(f"{n} {name}" for n, name in enumerate(self.names)), "- or Backspace: no label"])
 
-    def take_lines(self) -> list[str]:
-        """What there is to tell since the last call."""
+    def pop_lines(self) -> list[str]:
+        """Remove and return the lines since the last call."""
         lines, self._lines = self._lines, []
         return lines
 

@@ -1,4 +1,4 @@
-"""Where another machine is: ``tcp://`` and ``tls://`` addresses, and connections to and from there."""
+"""``tcp://`` and ``tls://`` addresses, and connections to and from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pi_capture.errors import CameraError, UsageError
 from pi_capture.redact import without_secrets
 
 SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
-BACKLOG = 16  # connections that wait in the kernel until they are met
+BACKLOG = 16  # connections that wait in the kernel
 MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
 
 
@@ -21,8 +21,8 @@ MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
 class Address:
     """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
 
-    ``senders=`` is how many are waited for. ``tls://`` is the same, encrypted, for whoever has the same `identity`, a
-    file with a certificate and its key (`pi_capture.network.tls`).
+    ``senders=`` is the number of senders to wait for. ``tls://`` is the same, encrypted, between machines with the
+    same `identity`, a file with a certificate and its key (`pi_capture.network.tls`).
     """
 
     host: str
@@ -61,7 +61,7 @@ class Address:
         if parts.scheme == "tls" and not identity:
             raise UsageError(f"{option} {shown}: give --identity FILE; python -m pi_capture make-identity makes one")
         if not senders.isdecimal() or not 1 <= int(senders) <= MOST_SENDERS:
-            raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
+            raise UsageError(f"{form}; senders= is the number of senders to wait for, up to {MOST_SENDERS}")
         if int(senders) > 1 and (option != "--camera" or not listen):
             raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
         if query:
@@ -85,7 +85,7 @@ def with_identity(url: str, identity: str | None) -> str:
 
 
 def in_the_clear(url: str) -> str | None:
-    """A warning if everybody on the network can read what is sent; None if they can't."""
+    """Return a warning if the network can read what is sent; None if it can't."""
     if not url.startswith("tcp://"):
         return None
     place = Address.parse(url, "--camera")

@@ -1,10 +1,7 @@
 """Frames that another machine sends while it records them (`pi_capture.network.sender`), as a source on our own clock.
 
-The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
-most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Samples that come along are
-`pi_capture.network.samples`' business. Streams of FFmpeg tools are handed on to `sources.media.source`.
-
-The file is long because its main class is: frames, clocks and broken connections share one connection's state.
+A frame's timestamp is on our monotonic clock (see `pi_capture.network.clock`); the sender's own is in its metadata.
+For samples see `pi_capture.network.samples`. Streams of FFmpeg tools are handed on to `sources.media.source`.
 """
 
 from __future__ import annotations
@@ -16,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from pi_capture.errors import CameraError
 from pi_capture.live.labels import checked_names
 from pi_capture.network.address import SILENCE_SECONDS, Address
+from pi_capture.network.clock import SenderClock
 from pi_capture.network.samples import Arrivals
 from pi_capture.network.sender import PING
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, TcpWay, Way
@@ -38,8 +35,6 @@ from storage.tracks.sample_track import SampleTrack
 PICTURES = 1  # the number of their track
 FRONT_BYTES = 512
 PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
-DRIFT = 100e-6  # how much faster one machine's clock may be than another's
-KEPT_SECONDS = 120.0
 MOST_LOST = 1_000_000  # frames at once, as a sender says
 MOST_PIXELS = 64_000_000  # of a picture; more than that, no camera module has
 BEGIN_SECONDS = 16.0  # for all that a connection begins with
@@ -71,7 +66,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
 
 
 def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) -> Source:
-    """The first who comes and sends video. Raises CameraError."""
+    """Wait for the first connection that sends video. Raises CameraError."""
     until = time.monotonic() + FIRST_SECONDS
     left = FIRST_SECONDS
     refused: CameraError | None = None
@@ -84,7 +79,7 @@ def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) 
             if not is_ours(_peek(connection, place)):
                 return _open_foreign(connection, place, size, fps)
             return StreamSource(place, way, connection, size, fps)
-        except CameraError as error:  # at a door anybody may have come
+        except CameraError as error:  # any program may have connected
             left = until - time.monotonic()
             if not place.listen or left <= 0:
                 raise
@@ -92,7 +87,7 @@ def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) 
 
 
 def _peek(connection: socket.socket, place: Address) -> bytes:
-    """What a stream begins with, which stays to be read."""
+    """Return the first bytes of a stream without consuming them."""
     until = time.monotonic() + SILENCE_SECONDS
     front = b""
     while len(front) < FRONT_BYTES and time.monotonic() < until:
@@ -117,24 +112,6 @@ def _open_foreign(connection: socket.socket, place: Address, size: Size | None, 
     return MediaSource(Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps)
 
 
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """The sender's clock minus ours, in nanoseconds, and by how much that may be wrong."""
-
-    ns: int
-    uncertainty_ns: int
-    at_ns: int
-
-
-def measured(asked: int, came: int, answered: int, back: int) -> Offset:
-    """What one exchange tells: `asked` and `back` by our clock, `came` and `answered` by the sender's.
-
-    >>> measured(asked=100, came=1150, answered=1160, back=210)
-    Offset(ns=1000, uncertainty_ns=50, at_ns=210)
-    """
-    return Offset((came - asked + answered - back) // 2, max(1, (back - asked - (answered - came)) // 2), back)
-
-
 class StreamSource:
     """A sender, as a camera. If its connection breaks it has half a minute to come back."""
 
@@ -148,9 +125,7 @@ class StreamSource:
     ) -> None:
         self._place, self._way = place, way
         self._closed = threading.Event()
-        self._offsets: list[Offset] = []
-        self._clock: Offset | None = None
-        self._arrival: tuple[int, int] | None = None  # the sender's clock minus ours, and when that was so
+        self._clock = SenderClock()
         self._wanted = size
         self._hello: Mapping[str, Any] = {}
         self._index = self._lost = self._number = 0
@@ -162,7 +137,7 @@ class StreamSource:
         self.classes: tuple[str, ...] = ()
         self._label: int | None = None
         self._start_label: Callable[[int | None, int], None] | None = None
-        self._take_samples: Callable[[Arrived], None] | None = None
+        self._store_samples: Callable[[Arrived], None] | None = None
         self._say: Callable[[str], None] = lambda line: None
         try:
             self._begin()
@@ -174,6 +149,7 @@ class StreamSource:
             raise
         facts = self._hello.get("facts")
         self._thinner = Thinner(fps) if fps is not None else None
+        compared = self._clock.compared
         self.info = SourceInfo(
             camera=str(place),
             model=str(facts.get("model") or "another machine") if isinstance(facts, dict) else "another machine",
@@ -182,9 +158,9 @@ class StreamSource:
             live=True,
             details={
                 "sender": facts,
-                "clocks": "compared" if self._clock else "not compared: frames are dated by when they arrive",
-                "clock_offset_ns": self._clock.ns if self._clock else None,
-                "clock_uncertainty_ns": self._clock.uncertainty_ns if self._clock else None,
+                "clocks": "compared" if compared else "not compared: frames are dated by when they arrive",
+                "clock_offset_ns": compared.ns if compared else None,
+                "clock_uncertainty_ns": compared.uncertainty_ns if compared else None,
                 "codec": self._codec.name,
                 "captured_size": list(self._own),
             },
@@ -200,9 +176,9 @@ class StreamSource:
         """Sensors and sound that the sender has."""
         return self._arrivals.tracks
 
-    def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
+    def give_samples_to(self, store: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
         """See `pi_capture.sources.Accompanied`."""
-        self._take_samples, self._say = take, say
+        self._store_samples, self._say = store, say
 
     def give_labels_to(self, start: Callable[[int | None, int], None]) -> None:
         """See `pi_capture.sources.Accompanied`."""
@@ -229,7 +205,7 @@ class StreamSource:
     # ---------------------------------------------------------------------------------------------------- a connection
 
     def _meet_again(self) -> None:
-        """Take up a broken connection. Whoever connects and is no sender, or breaks off at once, is passed over.
+        """Wait for the sender again. A connection of another program, or one that breaks at once, is passed over.
 
         Raises CameraError if none has come in time.
         """
@@ -252,8 +228,7 @@ class StreamSource:
         self._connection.settimeout(SILENCE_SECONDS)
         self._until = time.monotonic() + BEGIN_SECONDS
         self._incoming = Incoming(self._receive)
-        self._arrival = None
-        self._offsets.clear()  # after a break the sender may be another one
+        self._clock.begin()
         self._early.clear()
         self._early_bytes = 0
         self._ended = False  # before the clocks were compared
@@ -272,8 +247,8 @@ class StreamSource:
             self._own = track.size
             self._connect_labels(hello, first=not self._hello)
             self._hello = hello
-            if strange := self._arrivals.connect(tracks.tracks, hello):
-                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(strange)}")
+            if left_out := self._arrivals.connect(tracks.tracks, hello):
+                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(left_out)}")
             self._incoming.most = 1_000_000 + 4 * track.size[0] * track.size[1]
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
@@ -286,8 +261,8 @@ class StreamSource:
 
     def _connect_labels(self, hello: Mapping[str, Any], *, first: bool) -> None:
         """Which classes the labels of this connection stand for. Raises ValueError."""
-        told = hello.get("classes")
-        classes = checked_names(tuple(map(str, told))) if isinstance(told, list) and told else ()
+        names = hello.get("classes")
+        classes = checked_names(tuple(map(str, names))) if isinstance(names, list) and names else ()
         self.classes = classes if first else self.classes
         self._labelled = bool(classes) and classes == self.classes
         if classes and not self._labelled:
@@ -297,21 +272,21 @@ class StreamSource:
         """Ask for the time a few times; frames that come meanwhile are kept."""
         for _ in range(PINGS_AT_FIRST):
             self._ping()
-            before = len(self._offsets)
-            while len(self._offsets) == before:
-                if not self._take_early():
+            before = self._clock.answers
+            while self._clock.answers == before:
+                if not self._receive_early():
                     return
                 if self._early_bytes > EARLY_BYTES:
                     raise ValueError("it does not tell the time")
 
-    def _take_early(self) -> bool:
+    def _receive_early(self) -> bool:
         """Keep the next block for later; False if there will be none."""
         element = self._next()
         if isinstance(element, Block):
             self._early.append(element)
             self._early_bytes += len(element.data)
         elif element is not None and not isinstance(element, Tracks):
-            self._ended = not self._take_note(element)
+            self._ended = not self._read_note(element)
         return element is not None and not self._ended
 
     def _ping(self) -> None:
@@ -321,19 +296,12 @@ class StreamSource:
         except OSError:
             raise _BrokenConnectionError from None
 
-    def _take_note(self, told: Mapping[str, Any]) -> bool:
-        """What the sender says; False if that is the end."""
-        back = time.monotonic_ns()
-        times = [told.get(name) for name in ("asked", "came", "answered")]
-        numbers = [number for number in times if type(number) is int and 0 <= number < 1 << 63]
-        if len(numbers) == len(times):
-            self._offsets.append(measured(numbers[0], numbers[1], numbers[2], back))
-            recent = [one for one in self._offsets if back - one.at_ns < KEPT_SECONDS * 1e9]
-            self._offsets = recent
-            self._clock = min(recent, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
-        if "end" not in told:
+    def _read_note(self, note: Mapping[str, Any]) -> bool:
+        """Read a note of the sender. Returns False if it is the end."""
+        self._clock.add_answer(note)
+        if "end" not in note:
             return True
-        self._count_lost(told["end"])
+        self._count_lost(note["end"])
         return False
 
     def _count_lost(self, number: object) -> None:
@@ -352,21 +320,21 @@ class StreamSource:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._block(element)
-            elif isinstance(element, Tracks) or not self._take_note(element):
+            elif isinstance(element, Tracks) or not self._read_note(element):
                 return
         raise _BrokenConnectionError
 
     def _block(self, block: Block) -> Iterator[Frame]:
         if block.track == PICTURES:
             yield from self._frame(block)
-        elif self._take_samples is not None:
-            offset = self._clock.ns if self._clock is not None else self._arrival[0] if self._arrival else None
+        elif self._store_samples is not None:
+            offset = self._clock.offset_ns
             try:
-                arrived = self._arrivals.take(block, offset) if offset is not None else None
+                arrived = self._arrivals.receive(block, offset) if offset is not None else None
             except ValueError as error:
                 raise CameraError(f"{self._place}: damaged samples came ({error}); what came before is safe") from None
             if arrived is not None:
-                self._take_samples(arrived)
+                self._store_samples(arrived)
 
     def _frame(self, block: Block) -> Iterator[Frame]:
         """The frame of a packet, unless there are to be fewer."""
@@ -386,7 +354,8 @@ class StreamSource:
         metadata.pop("dropped_queue", None)
         lost_there = metadata.pop("dropped_camera", 0)
         self._lost += lost_there if type(lost_there) is int and 0 <= lost_there < MOST_LOST else 0
-        offset = self._clock.ns if self._clock is not None else self._offset_by_arrival(sent_ns)
+        compared = self._clock.compared
+        offset = compared.ns if compared is not None else self._clock.add_arrival(sent_ns)
         timestamp_ns = max(sent_ns - offset, self._last_ns + 1)
         if self._thinner is not None and not self._thinner.takes(timestamp_ns):
             return
@@ -396,20 +365,11 @@ class StreamSource:
             self._start_label(label, timestamp_ns)
         metadata |= {"dropped_camera": self._lost} if self._lost else {}
         metadata["sender_timestamp_ns"] = sent_ns
-        if self._clock is not None:
-            metadata["clock_offset_ns"] = self._clock.ns
-            metadata["clock_uncertainty_ns"] = self._clock.uncertainty_ns
+        if compared is not None:
+            metadata |= {"clock_offset_ns": compared.ns, "clock_uncertainty_ns": compared.uncertainty_ns}
         frame = Frame(self._converter.to_rgb(picture), self._index, timestamp_ns, metadata)
         self._index, self._lost = self._index + 1, 0
         yield frame
-
-    def _offset_by_arrival(self, sent_ns: int) -> int:
-        """The sender's clock minus ours as if the quickest frame of late had taken no time."""
-        now = time.monotonic_ns()
-        seen, at_ns = self._arrival or (sent_ns - now, now)
-        offset = max(sent_ns - now, seen - round(DRIFT * (now - at_ns)))
-        self._arrival = offset, now
-        return offset
 
     def _next(self) -> Any:
         try:
@@ -420,7 +380,7 @@ class StreamSource:
             raise CameraError(f"{self._place}: something else than a stream came ({error})") from None
 
     def _receive(self, count: int) -> bytes:
-        """So many bytes; fewer at the end."""
+        """Read so many bytes; fewer at the end."""
         data, asked = bytearray(), False
         while len(data) < count:
             if time.monotonic() > self._until:
@@ -441,7 +401,7 @@ class StreamSource:
 
 
 def machine_of(hello: Mapping[str, Any]) -> object:
-    """By what a sender's machine is known, whichever of its senders that is; a stranger doesn't know it."""
+    """Return what identifies the machine of a sender; other programs don't know it."""
     facts = hello.get("facts")
     return facts.get("machine") if isinstance(facts, dict) else None
 

@@ -1,7 +1,7 @@
-"""Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
+"""Send frames to another machine while they are recorded here. What the connection can't carry is dropped and counted.
 
 Samples of sensors and sound go along (`pi_capture.network.samples`), and live labels with their frames. The recording
-never waits for it. A connection that breaks is taken up again; `receiver` takes it, or any FFmpeg tool.
+never waits for it. A broken connection is made again. `receiver` reads the stream, or any FFmpeg tool.
 What goes over the wire is in `storage.matroska.stream`.
 """
 
@@ -41,7 +41,13 @@ BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
-TOLD = ("host", "camera", "boot_id", "started", "wall_minus_monotonic_ns")  # of this recording; the rest stays here
+SENT_FACTS = (
+    "host",
+    "camera",
+    "boot_id",
+    "started",
+    "wall_minus_monotonic_ns",
+)  # of this recording; the rest stays here
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
 
@@ -49,27 +55,13 @@ PING = struct.Struct(">4sQ")
 class Sender:
     """Sends frames to an address.
 
-    Parameters
-    ----------
-    address : Address
-    facts : mapping
-        Of this recording, JSON-serialisable; those of `TOLD` are told to the receiver, without secrets.
-    say : callable
-        Told, from another thread, when a connection begins and ends.
-    labels : LiveLabels, optional
-        What the frames are labelled by while they are recorded.
-
-    Attributes
-    ----------
-    sent, dropped : int
-        Frames that went into a connection, and those that did not.
-    samples : Outgoing
-        The same of samples.
+    Those of `facts` that `SENT_FACTS` names go to the receiver, without secrets. `say` is called from another thread
+    when a connection begins and ends. `labels` are what the frames are labelled by while they are recorded.
 
     Raises
     ------
     CameraError
-        It can't be waited for connections there.
+        The address can't be listened at.
     UsageError
         There is no such codec.
     """
@@ -89,9 +81,9 @@ class Sender:
         except StorageError as error:
             raise UsageError(f"--stream-to: {error}") from None
         self._address, self._say, self._labels = address, say, labels
-        told = public({name: facts[name] for name in TOLD if name in facts})
-        # By which it is known when it comes back, and its machine when it was started again.
-        self._facts = {**told, "sender": secrets.token_hex(8), "machine": machine_token()}
+        sent = public({name: facts[name] for name in SENT_FACTS if name in facts})
+        # A sender that comes back is recognised by this, and its machine when it was started again.
+        self._facts = {**sent, "sender": secrets.token_hex(8), "machine": machine_token()}
         if address.identity:
             check_identity(address.identity)
         self._door = Door(address, asks=False) if address.listen else None
@@ -99,7 +91,7 @@ class Sender:
         self.samples = Outgoing()
         self._ready = threading.Condition()
         self._connected = self._over = False
-        self._offered = self.sent = self.dropped = 0
+        self._offered = self.sent = self.dropped = 0  # frames; `sent` went into a connection
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="send", daemon=True)
         self._thread.start()
@@ -144,7 +136,7 @@ class Sender:
     # ------------------------------------------------------------------------------------------------- its own thread
 
     def _run(self) -> None:
-        wait, told = BACKOFF_SECONDS[0], ""
+        wait, said = BACKOFF_SECONDS[0], ""
         while not self._over:
             try:
                 connection = self._connect()
@@ -152,13 +144,13 @@ class Sender:
                     continue
             except OSError as error:
                 reason = error.strerror or str(error)
-                if reason != told:
+                if reason != said:
                     self._say(f"--stream-to {self._address}: {reason}; the recording goes on, and this is tried again")
-                told = reason
+                said = reason
                 self._pause(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
-            wait, told = BACKOFF_SECONDS[0], ""
+            wait, said = BACKOFF_SECONDS[0], ""
             self._say(f"--stream-to {self._address}: connected")
             before = self._offered - self.sent
             try:
@@ -200,7 +192,7 @@ class Sender:
         with self._ready:
             self._connected = True
         stream: _Stream | None = None
-        while (item := self._take(begun=stream is not None)) is not None:
+        while (item := self._next_item(begun=stream is not None)) is not None:
             queued, waiting = item
             data = b""
             begins = stream is None
@@ -226,18 +218,18 @@ class Sender:
             while connection.recv(4096):
                 pass
 
-    def _take(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
+    def _next_item(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
         """The next frame and all samples, which come with it or alone; None when the recording has ended.
 
-        Nothing but a frame begins a stream.
+        A stream begins with a frame.
         """
         with self._ready:
             while not self._queue:
                 if self._over and not (begun and self.samples.any):
                     return None
                 if self._over or (not self._ready.wait(SAMPLES_SECONDS) and begun and self.samples.any):
-                    return None, self.samples.take()
-            return self._queue.popleft(), self.samples.take()
+                    return None, self.samples.pop_all()
+            return self._queue.popleft(), self.samples.pop_all()
 
 
 class _Stream:

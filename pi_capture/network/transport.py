@@ -1,4 +1,4 @@
-"""How a sender is met, over TCP or TLS. See `receiver` for what it then says."""
+"""How a receiver gets the connection to a sender, over TCP or TLS."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pi_capture.network.door import Door
 from pi_capture.network.tls import check_identity
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
-AGAIN_SECONDS = 30.0  # for one that was there
+AGAIN_SECONDS = 30.0  # for one that was connected before
 
 
 class Way(Protocol):
-    """How a sender is met, and met again after a connection broke off."""
+    """How to get a connection to a sender, at first and after a break."""
 
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        """A connection to the sender, who may take so long. Raises CameraError."""
+        """Return a connection to the sender, within so many seconds. Raises CameraError."""
 
     def close(self) -> None:
         """Stop waiting for clients."""
 
 
 class TcpWay:
-    """Over TCP, or TLS: it waits at a door, or it connects."""
+    """Over TCP or TLS: wait for a connection, or make one."""
 
     def __init__(self, place: Address) -> None:
         self._place = place

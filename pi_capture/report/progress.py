@@ -1,4 +1,4 @@
-"""What a person sees while it records: a line that changes on a terminal, quiet lines in a log. All on stderr."""
+"""Progress on stderr: a line that changes on a terminal, few lines in a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.report.systemd import WARNING, priority
@@ -26,30 +25,14 @@ LOW_SPACE_BYTES = 200_000_000  # … or has less left than this
 class Progress:
     """Shows the status of a recording.
 
-    Parameters
-    ----------
-    target : path
-        Where it goes; the free space is that of its disk.
-    seconds : float
-        How long it will take; -1 if unknown.
-    quiet : bool
-        Warnings only.
-    hurries : bool
-        It goes as fast as it can and then ends, as a file does: how long the disk would last so means nothing.
-
-    Attributes
-    ----------
-    line : str
-        The last status in words.
-    fps : float
-        Frames stored a second, lately.
-    free_bytes : int
-        What is left on the disk.
+    The free space is that of the disk of `target`. `seconds` is the length of the recording, -1 if unknown. `quiet`
+    shows warnings only. `hurries` is for a file, which is read as fast as possible: no warning by how long the disk
+    would last.
     """
 
     def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False, hurries: bool = False) -> None:
         self.on_terminal = sys.stderr.isatty()
-        self.note: Callable[[], str] | None = None  # what else the line shows, at its beginning
+        self.note: Callable[[], str] | None = None  # shown at the beginning of the line
         self._target = Path(target)
         self._seconds = seconds
         self._quiet = quiet
@@ -59,9 +42,10 @@ class Progress:
         self._next_log = 0.0
         self._warned = False
         self._bar: Any = None
-        self.line = ""
-        self.fps = 0.0
-        self.free_bytes = 0
+        self.line = ""  # the last status in words
+        self.fps = 0.0  # frames stored a second, lately
+        self.free_bytes = 0  # on the disk
+        self.seconds_left: float | None = None  # until the recording ends or the disk is full; None if unknown
 
     def say(self, line: str) -> None:
         """A line of its own."""
@@ -84,11 +68,13 @@ class Progress:
         bytes_a_second = (status.bytes - size) / passed
         self.fps = (count - frames) / passed
         self.free_bytes = free = self._free_bytes()
+        lasts = free / bytes_a_second if bytes_a_second > 0 else None
+        self.seconds_left = max(0.0, self._seconds - (now - self._started)) if self._seconds > 0 else lasts
         self._warn(free, bytes_a_second)
         dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
         self.line = line = (
             f"{count} {what}, {self.fps:.1f} a second, {dropped} dropped, "
-            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(now, free, bytes_a_second)}"
+            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(free)}"
         )
         if self._quiet:
             return
@@ -106,10 +92,10 @@ class Progress:
             self._next_log += LOG_EVERY_SECONDS
             print(line, file=sys.stderr)
 
-    def _left(self, now: float, free: int, bytes_a_second: float) -> str:
-        if self._seconds > 0 and self._started is not None:
-            return f"{max(0.0, self._seconds - (now - self._started)):.0f} s left"
-        hours = f" ({free / bytes_a_second / 3600:.0f} h)" if bytes_a_second > 0 else ""
+    def _left(self, free: int) -> str:
+        if self._seconds > 0:
+            return f"{self.seconds_left:.0f} s left"
+        hours = f" ({self.seconds_left / 3600:.0f} h)" if self.seconds_left is not None else ""
         return f"{free / 1e9:.1f} GB free{hours}"
 
     def _free_bytes(self) -> int:
@@ -125,8 +111,6 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()

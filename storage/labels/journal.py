@@ -14,6 +14,8 @@ line is left out here::
     {"redo":true,"at":""}
     {"at":"00000007.png"}                                         only looked elsewhere
     {"moving":true}                                               the labels are being applied
+
+A line that came as a request over a network ends with ``"by":["CLIENT",17]``: its sender, and the request's number.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ _MAGIC = b'{"labels":'
 
 Run = str | tuple[str, int]
 """A frame's name; or the first of a number of names that count up."""
+Request = tuple[str, int]
+"""Who asked for a change, and the number of that request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Labelled:
         It belongs to the entry before it: they are undone together.
     restored : bool
         It came back by undoing a move, and is not undone with the keys that came before or after it.
+    by : Request or None
+        The request that it was, if it was one.
     """
 
     frames: tuple[Run, ...]
@@ -72,6 +78,7 @@ class Labelled:
     at: str | None = None
     joined: bool = False
     restored: bool = False
+    by: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Undone:
     """The last change was undone."""
 
     at: str | None = None
+    by: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Redone:
     """The last undone change was done again."""
 
     at: str | None = None
+    by: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +298,8 @@ def _to_json(entry: Entry) -> dict[str, Any]:
             value = {"at": at}
         case Moving():
             value = {"moving": True}
+    if isinstance(entry, Labelled | Undone | Redone) and entry.by is not None:
+        value["by"] = entry.by
     return value
 
 
@@ -318,9 +329,9 @@ def _entry(value: Mapping[str, Any]) -> Entry | None:
         return _labelled(value)
     match value:
         case {"undo": True}:
-            entry = Undone(_at(value))
+            entry = Undone(_at(value), _by(value))
         case {"redo": True}:
-            entry = Redone(_at(value))
+            entry = Redone(_at(value), _by(value))
         case {"at": str(at)}:
             entry = Looked(at)
         case {"moving": True}:
@@ -338,12 +349,20 @@ def _labelled(value: Mapping[str, Any]) -> Labelled | None:
     runs = [run for frame in frames if (run := _run(frame)) is not None]
     if len(runs) < len(frames):
         return None
-    return Labelled(tuple(runs), label, _at(value), value.get("joined") is True, value.get("restored") is True)
+    joined, restored = value.get("joined") is True, value.get("restored") is True
+    return Labelled(tuple(runs), label, _at(value), joined, restored, _by(value))
 
 
 def _at(value: Mapping[str, Any]) -> str | None:
     at = value.get("at")
     return at if isinstance(at, str) else None
+
+
+def _by(value: Mapping[str, Any]) -> Request | None:
+    match value.get("by"):
+        case [str(client), int(number)]:
+            return client, number
+    return None
 
 
 def _run(value: object) -> Run | None:

@@ -118,6 +118,7 @@ EXAMPLES = {
     "seconds": "-1",
     "size": "source",
     "live-labels": "none,door",
+    "labels-from": "studio",
     "metrics": "9100",
     "between": "08:00-18:00",
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pi_capture.network.receiver import measured
+from pi_capture.network.clock import measured
 from pi_capture.network.sender import answer
 from storage import open_recording
 from storage.formats.video.codecs import Encoder, find_codec

@@ -1,0 +1,99 @@
+"""What the studio answers: JSON, lines of JSON, packs, events, and failures in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from pi_capture.errors import CameraError, UsageError
+from storage.errors import BusyError, OptionError, StorageError
+from storage.names import printable
+
+PACK_TYPE = "application/x-pack"
+
+
+Fields = Mapping[str, type | tuple[type, ...]]
+"""The fields that a request may have, and what may stand in each."""
+
+
+class RefusedError(Exception):
+    """A request can't be done; the text is for the person, the status for the page."""
+
+    def __init__(self, reason: str, status: int = 400, **more: Any) -> None:
+        super().__init__(reason)
+        self.status, self.more = status, more
+
+
+def pack(records: Iterator[bytes] | AsyncIterator[bytes]) -> Response:
+    """Records, as they come."""
+    return StreamingResponse(records, media_type=PACK_TYPE)
+
+
+def event(value: Mapping[str, Any], name: str = "message") -> bytes:
+    """A server-sent event."""
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n".encode()
+
+
+def events(records: AsyncIterator[bytes]) -> Response:
+    return StreamingResponse(records, media_type="text/event-stream")
+
+
+async def body_of(request: Request, known: Fields) -> dict[str, Any]:
+    """The JSON object that a request carries; `known` has the type of each of its fields.
+
+    Raises
+    ------
+    RefusedError
+        It is none, or has a field that is unknown or of another type.
+    """
+    try:
+        value = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError):
+        raise RefusedError("the request is no JSON") from None
+    if not isinstance(value, dict):
+        raise RefusedError("the request is no JSON object")
+    for name, content in value.items():
+        if name not in known:
+            raise RefusedError(f"unknown field {printable(name[:40])!r}; known are {', '.join(known)}")
+        wanted = known[name]
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        if type(content) not in wanted:  # True is no number
+            raise RefusedError(f"{name}: {printable(json.dumps(content)[:40])} can't stand here")
+    return value
+
+
+def number_of(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query, within bounds. Raises RefusedError."""
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise RefusedError(f"{name}: give a whole number from {least} to {most}")
+    return int(text)
+
+
+def failure(request: Request, error: Exception) -> Response:
+    """A failure as ``{"error": "one line"}``, in which recordings are called by their names in the folder."""
+    more: Mapping[str, Any] = {}
+    if isinstance(error, RefusedError):
+        status, more = error.status, error.more
+    elif isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    elif isinstance(error, UsageError | OptionError):
+        status = 400
+    elif isinstance(error, BusyError):
+        status = 409
+    else:
+        status = 422
+    reason = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    inside = reason.replace(f"{request.app.state.studio.folder.path}/", "").replace("\n", " ")
+    return JSONResponse({"error": printable(inside), **more}, status)
+
+
+FAILURES = (RefusedError, HTTPException, UsageError, CameraError, StorageError, OSError)
+"""What is answered in one line; anything else is a fault of ours."""

@@ -1,0 +1,569 @@
+"""Labelling in browsers: `classify` behind requests, each durable before it is answered, and done once.
+
+One `Labelling` is one recording that is open; it holds the lock that a window would hold. One thread at a time changes
+it. The pages that look at it are told of each change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from classify.changes import BLOCK, UNKNOWN
+from classify.commit import save, take_back
+from classify.pictures import Pictures
+from classify.player import SPEEDS, Player
+from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session
+from classify.work import Work, check, open_work
+from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.frames import Frames
+from pi_capture.studio.runs import Run, changed_runs, runs_of
+from storage.durable.files import is_locked
+from storage.errors import StorageError
+from storage.labels.journal import LabelJournal, journal_path
+from storage.names import printable
+from storage.recording import Recording
+
+KEPT_BYTES = 4_000_000  # of pictures that the search for changes decodes
+LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
+PATIENCE_SECONDS = 5.0  # for the next change to be found
+END_SECONDS = 5.0  # for a window to end
+BEAT_SECONDS = 15.0
+WAITING_EVENTS = 256  # for a page; one that does not take them begins anew
+Action = Mapping[str, Any]
+Done = Event | str | None
+"""What an action came to: an event to be written down, or words for the person."""
+
+_FRAME = {"frame": int}
+FIELDS: Mapping[str, Mapping[str, type]] = {
+    "label": {**_FRAME, "label": int},
+    "label_stretch": {**_FRAME, "label": int},
+    "label_run": {"first": int, "stop": int, "label": int},
+    "batch": _FRAME,
+    "clear": _FRAME,
+    "nudge": {**_FRAME, "by": int},
+    "hold": {**_FRAME, "on": bool},
+    "pass": {**_FRAME, "to": int},
+    "switch": {**_FRAME, "label": int, "since": int, "speed": int},
+    "pause": _FRAME,
+    "look": _FRAME,
+    "undo": {},
+    "redo": {},
+}
+"""What goes with each action."""
+
+
+class Listener:
+    """A page that is told what happens."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[str, Mapping[str, Any]] | None] = asyncio.Queue(WAITING_EVENTS)
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, name: str, value: Mapping[str, Any]) -> None:
+        """From any thread."""
+        with suppress(RuntimeError):  # the server ends
+            self._loop.call_soon_threadsafe(self._put, (name, value))
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+        """What happens, until the page has missed something; now and then nothing, so that a dead page is noticed."""
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    told = await self.queue.get()
+            except TimeoutError:
+                told = ("beat", {})
+            if told is None:
+                return
+            yield told
+
+    def _put(self, told: tuple[str, Mapping[str, Any]]) -> None:
+        if not self.queue.full():
+            self.queue.put_nowait(told)
+            return
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        self.queue.put_nowait(None)  # it ends, and the page begins anew with the whole state
+
+
+class Labelling:
+    """A recording that is open for labelling.
+
+    Parameters
+    ----------
+    path : path
+    classes, by_name, relabel : optional
+        As in `classify.work.open_work`.
+
+    Raises
+    ------
+    StorageError
+        As `classify.work.open_work`.
+    """
+
+    def __init__(
+        self, path: Path, *, classes: Sequence[str] = (), by_name: bool | None = None, relabel: bool = False
+    ) -> None:
+        self.path = path
+        self._how = (list(classes), by_name, relabel)
+        self._work: Work = open_work(path, classes=classes, by_name=by_name, relabel=relabel)
+        opened = self._work.opened
+        self.frames = Frames(opened.recording)
+        session = self._work.session
+        self._pictures: Pictures | None = None  # which looks for changes
+        if session.count:
+            start = min(session.cursor, session.count - 1)
+            self._pictures = Pictures(session.count, self._read, start, kept_bytes=KEPT_BYTES)
+        self._known = bytearray(session.count)  # whether a frame was seen to be readable
+        self._told_known = 0  # blocks of changes that the pages know of
+        self._requests: dict[str, int] = {}
+        for entry in self._work.journal.entries:
+            if (by := getattr(entry, "by", None)) is not None:
+                self._requests[by[0]] = max(by[1], self._requests.get(by[0], 0))
+        self._work.journal.entries.clear()  # they are in the session now, and may be a hundred thousand
+        self._lock = threading.Lock()
+        self._listeners: set[Listener] = set()
+        self._left_at = time.monotonic()
+        self.closed = False
+        self._prefixes: dict[int, str] = {}
+        self._deeds: dict[str, Callable[[Action], Done]] = {
+            "label": self._label,
+            "label_stretch": self._label_stretch,
+            "label_run": self._label_run,
+            "batch": self._label_batch,
+            "clear": self._clear,
+            "nudge": self._nudge,
+            "hold": self._hold,
+            "pass": self._pass,
+            "switch": self._switch,
+            "pause": self._pause,
+            "look": self._pause,
+            "undo": self._undo,
+            "redo": self._redo,
+        }
+
+    def is_opened_as(self, classes: Sequence[str], by_name: bool | None, relabel: bool | None) -> bool:
+        """Whether it is what somebody wants to open, who may leave all that to whoever opened it."""
+        same_classes = not classes or list(classes) == self._how[0]
+        return not self.closed and same_classes and by_name in (None, self._how[1]) and relabel in (None, self._how[2])
+
+    @property
+    def session(self) -> Session:
+        return self._work.session
+
+    @property
+    def recording(self) -> Recording:
+        return self._work.opened.recording
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """The index in the recording of each frame."""
+        return self._work.opened.indices
+
+    def _read(self, position: int) -> Any:
+        return self.frames.read(self.indices[position])
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+
+    def listen(self) -> Listener:
+        """A page that is told the state first, and then what happens. From the server's thread."""
+        listener = Listener()
+        self._listeners.add(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        self._listeners.discard(listener)
+        self._left_at = time.monotonic()
+
+    @property
+    def deserted_seconds(self) -> float:
+        """How long no page has listened."""
+        return 0.0 if self._listeners else time.monotonic() - self._left_at
+
+    def state(self) -> dict[str, Any]:
+        """All that a page needs to begin."""
+        with self._lock:
+            self._check_open()
+            session, opened = self.session, self._work.opened
+            classes = [
+                {"label": label, "name": printable(name), "sorted": opened.sorted[directory]}
+                for label, (name, directory) in enumerate(
+                    zip(opened.classes.names, opened.classes.directories, strict=True)
+                )
+            ]
+            classes += [
+                {"label": FIRST_FOREIGN + number, "name": printable(name), "sorted": 0}
+                for number, name in enumerate(opened.foreign)
+            ]
+            return {
+                **self._facts(),
+                "opening": self._opening(session.count),
+                "count": session.count,
+                "labels": runs_of(session.labels),
+                "unreadable": session.unreadable,
+                "classes": classes,
+                "keys": len(opened.classes.names),
+                "fps": self._pictures.fps if self._pictures is not None else 0,
+                "changes": self._changes(),
+                "clients": self._requests,
+                "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
+                "told": self._told(),
+            }
+
+    def label_facts(self) -> dict[str, Any]:
+        """How many frames have which label, for the recording's facts."""
+        import numpy as np
+
+        with self._lock:
+            opened = self._work.opened
+            now, before = (np.frombuffer(bytes(labels), np.uint8) for labels in (self.session.labels, opened.labels))
+            stored = np.bincount(before, minlength=256)
+            waiting = np.bincount(now[now != before], minlength=256)
+            names = [*zip(opened.classes.names, opened.classes.directories, range(FIRST_FOREIGN), strict=False)]
+            names += [(name, name, FIRST_FOREIGN + number) for number, name in enumerate(opened.foreign)]
+            unlabelled = self.session.counted(NONE)
+            return {
+                "classes": [
+                    {
+                        "name": printable(name),
+                        "directory": printable(directory),
+                        "frames": int(stored[label]) + opened.sorted[directory],
+                        "waiting": int(waiting[label]),
+                    }
+                    for name, directory, label in names
+                ],
+                "unlabelled": unlabelled,
+                "waiting": int(waiting[:NONE].sum()),
+                "state": "to be labelled" if unlabelled else "labelled",
+            }
+
+    def look_around(self) -> None:
+        """Tell the pages which changes were found meanwhile; called now and then."""
+        if self._pictures is None or not self._listeners:
+            return
+        with self._lock:
+            unreadable = self._note_unreadable()
+            known = sum(map(self._pictures.changes.is_known, range(self._pictures.changes.blocks)))
+            if known != self._told_known:
+                self._told_known = known
+                self._tell("changes", self._changes())
+            if unreadable:
+                self._tell("change", self._change(self.session.revision, [], None, unreadable))
+
+    def _facts(self) -> dict[str, Any]:
+        session = self.session
+        return {
+            "revision": session.revision,
+            "cursor": session.cursor,
+            "can_undo": session.can_undo(),
+            "can_redo": session.can_redo(),
+            "hold": session.hold,
+            "held": session.held,
+        }
+
+    def _changes(self) -> dict[str, Any]:
+        if self._pictures is None:
+            return {"known": 0, "at": []}
+        changes = self._pictures.changes
+        blocks = sum(map(changes.is_known, range(changes.blocks)))
+        return {"known": min(blocks * BLOCK, self.session.count), "at": changes.between(0, self.session.count)}
+
+    def _told(self) -> list[str]:
+        told = []
+        if self._work.adopted:
+            told.append(f"{self._work.adopted:,} frames have labels from the recording, which had been interrupted")
+        if self._work.finished:
+            told.append("what was interrupted last time is complete now")
+        return told
+
+    def _opening(self, count: int) -> str:
+        """What stands for the first `count` frames: frames that came later change nothing about them."""
+        if count not in self._prefixes:
+            names = "\n".join(self._work.opened.names[:count])
+            self._prefixes[count] = f"{count}-{hashlib.sha256(names.encode(errors='replace')).hexdigest()[:16]}"
+        return self._prefixes[count]
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RefusedError("it is closed; open it again", 409, reload=True)
+
+    # ------------------------------------------------------------------------------------------------------------ doing
+
+    def act(self, client: str, opening: str, actions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Do what a page asks for; it is durable on return. Actions that were done before are left out.
+
+        Raises
+        ------
+        RefusedError
+            Nothing was done: an action is none, or it is for other frames than there are.
+        StorageError
+            The disk takes no labels. The labelling is closed; what was answered before is kept.
+        """
+        for action in actions:
+            check_action(action, len(self._work.opened.classes.names))
+        with self._lock:
+            self._check_open()
+            self._check_frames(opening)
+            last, told = self._requests.get(client, 0), ""
+            changes: list[dict[str, Any]] = []
+            try:
+                for action in actions:
+                    if action["seq"] > last:
+                        last = action["seq"]
+                        told, change = self._do(action, (client, last))
+                        changes.append(change)
+                self._work.keeper.look(self.session.cursor)
+                self._work.journal.sync()
+            except (StorageError, OSError) as error:
+                self._close(str(error))
+                raise
+            self._requests[client] = last
+            for change in changes:
+                self._tell("change", change)
+            return {"done": last, "revision": self.session.revision, "changes": changes, "told": told}
+
+    def _check_frames(self, opening: str) -> None:
+        count = opening.partition("-")[0]
+        known = count.isascii() and count.isdigit() and len(count) < 10 and int(count) <= self.session.count
+        if not known or self._opening(int(count)) != opening:
+            raise RefusedError("the frames have changed since; look at them again", 409, reload=True)
+
+    def _do(self, action: Mapping[str, Any], by: tuple[str, int]) -> tuple[str, dict[str, Any]]:
+        """Do one thing, and write it down; what there is to tell, and what has changed."""
+        session = self.session
+        revision, before = session.revision, bytes(session.labels)
+        unreadable = self._note_unreadable()
+        done = self._deeds[action["action"]](action)
+        unreadable += self._note_unreadable()
+        told = done if isinstance(done, str) else ""
+        if done is not None and not isinstance(done, str):
+            self._work.keeper.keep(done, session.cursor, by)
+        return told, self._change(revision, changed_runs(before, session.labels), by, unreadable)
+
+    def _go(self, action: Action) -> int:
+        """Look at the frame of an action; where that is."""
+        if action["frame"] != self.session.cursor:
+            self.session.go(action["frame"])
+        return self.session.cursor
+
+    def _label(self, action: Action) -> Done:
+        frame = self._go(action)
+        self._look_into(frame, frame + 1)
+        event = self.session.label(action["label"])
+        return event or ("" if frame >= self.session.count else "skipped: it can't be read")
+
+    def _label_stretch(self, action: Action) -> Done:
+        frame = self._go(action)
+        stop = self._next_change(frame)
+        if stop is None:
+            return "the next change is not found yet; try again in a moment"
+        self._look_into(frame, stop)
+        return self.session.label_until(stop, action["label"])
+
+    def _label_run(self, action: Action) -> Done:
+        self._look_into(action["first"], action["stop"])
+        return self.session.paint(action["first"], action["stop"], action["label"])
+
+    def _label_batch(self, action: Action) -> Done:
+        frame = self._go(action)
+        self._look_into(frame, frame + BATCH)
+        return self.session.label_until(frame + BATCH, 0)
+
+    def _clear(self, action: Action) -> Done:
+        self._go(action)
+        return self.session.clear()
+
+    def _nudge(self, action: Action) -> Done:
+        self._go(action)
+        return self.session.nudge(1 if action["by"] > 0 else -1) or "there is no border before this frame"
+
+    def _hold(self, action: Action) -> Done:
+        self._go(action)
+        self.session.hold_on(action["on"])
+        return None
+
+    def _pass(self, action: Action) -> Done:
+        frame = self._go(action)
+        self._look_into(*sorted((frame, action["to"])))
+        return self.session.pass_to(action["to"])
+
+    def _pause(self, action: Action) -> Done:
+        self._go(action)
+        self.session.pause()
+        return None
+
+    def _undo(self, _: Action) -> Done:
+        return self.session.undo() or "nothing to undo"
+
+    def _redo(self, _: Action) -> Done:
+        return self.session.redo() or "nothing to redo"
+
+    def _switch(self, action: Action) -> Done:
+        """A label while playing: for what was just seen, and what comes."""
+        session, pictures, label = self.session, self._pictures, action["label"]
+        if pictures is None:
+            return None
+        frame = session.cursor = max(0, min(action["frame"], session.count))
+        player = Player()
+        player.speed = min(SPEEDS, key=lambda speed: abs(speed - action["speed"]))
+        player.start(1, max(0, min(action["since"], frame)), 0.0)
+        first, again = session.held is None, session.held == label
+        since = player.meant_since(frame, pictures.fps, pictures.changes.strongest, first=first, again=again)
+        self._look_into(since, frame)
+        return session.switch(label, since)
+
+    def _next_change(self, frame: int) -> int | None:
+        """The next visible change; None if it takes long to find."""
+        if self._pictures is None:
+            return self.session.count
+        until = time.monotonic() + PATIENCE_SECONDS
+        while (found := self._pictures.changes.after(frame)) == UNKNOWN:
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.02)
+        return found
+
+    def _look_into(self, first: int, stop: int) -> None:
+        """Read frames that nobody has read yet, so that unreadable ones get no label."""
+        if self._pictures is None:
+            return
+        unknown = [
+            position
+            for position in range(max(0, first), min(stop, self.session.count))
+            if not self._known[position] and not self._pictures.changes.is_known(position // BLOCK)
+        ]
+        for position in unknown[:LOOKED_INTO]:
+            self._known[position] = 1
+            try:
+                self._read(position)
+            except Exception:  # what a file from elsewhere makes a library raise
+                self.session.mark_unreadable(position)
+
+    def _note_unreadable(self) -> list[int]:
+        found = [] if self._pictures is None else self._pictures.take_unreadable()
+        new = [position for position in found if not self.session.is_unreadable(position)]
+        for position in new:
+            self.session.mark_unreadable(position)
+        return new
+
+    def _change(
+        self, previous: int, runs: list[Run], by: tuple[str, int] | None, unreadable: list[int]
+    ) -> dict[str, Any]:
+        client, seq = by or ("", 0)
+        return {
+            **self._facts(),
+            "previous": previous,
+            "labels": runs,
+            "by": client,
+            "seq": seq,
+            "unreadable": unreadable,
+        }
+
+    def _tell(self, name: str, value: Mapping[str, Any]) -> None:
+        for listener in list(self._listeners):
+            listener.tell(name, value)
+
+    # ----------------------------------------------------------------------------------------- applying, and closing
+
+    def apply(self) -> dict[str, Any]:
+        """S: apply the labels, and close. Raises StorageError if they can't be; they are kept."""
+        with self._lock:
+            self._check_open()
+            self._note_unreadable()
+            applied = save(self._work.opened, self.session, self._work.journal)
+            left = self.session.labels.count(NONE)
+            self._close("the labels were applied")
+            table = None if applied.table is None else applied.table.name
+            return {**asdict(applied), "counts": dict(applied.counts), "table": table, "left": left}
+
+    def close(self, reason: str) -> None:
+        """Let others have it; nothing is lost. May be called again."""
+        with self._lock:
+            if not self.closed:
+                with suppress(StorageError, OSError):
+                    self._work.keeper.flush()
+                self._close(reason)
+
+    def _close(self, reason: str) -> None:
+        self.closed = True
+        if self._pictures is not None:
+            self._pictures.close()
+        self._work.close()
+        self._tell("closed", {"reason": reason})
+
+
+def check_action(action: Mapping[str, Any], classes: int) -> None:
+    """Raise RefusedError unless it is an action with all that goes with it."""
+    name, seq = action.get("action"), action.get("seq")
+    if not isinstance(name, str) or name not in FIELDS or type(seq) is not int or not 0 < seq < 1 << 53:
+        raise RefusedError(f"an action has a seq from 1 on, and is one of {', '.join(FIELDS)}")
+    fields = FIELDS[name]
+    given = {field: value for field, value in action.items() if field not in ("action", "seq")}
+    if set(given) != set(fields) or any(type(value) is not fields[field] for field, value in given.items()):
+        raise RefusedError(f"{name} has these fields: {', '.join(fields) or 'none'}")
+    if any(type(value) is int and not -1 <= value < 1 << 31 for value in given.values()):
+        raise RefusedError(f"{name}: a number is out of bounds")
+    label = given.get("label", 0)
+    if not (0 <= label < classes or (name == "label_run" and label == NONE)):
+        raise RefusedError(f"there is no class {label}")
+
+
+def undo_of_apply(path: Path) -> tuple[int, list[str], dict[str, str]]:
+    """Undo the last S of a recording; as `classify.commit.take_back`, of which see what is raised."""
+    check(path)
+    with LabelJournal(journal_path(path)) as journal:
+        count, missing, renamed = take_back(path, journal)
+    return count, [*map(printable, missing)], {printable(name): printable(now) for name, now in renamed.items()}
+
+
+# ----------------------------------------------------------------------------------------------------- other programs
+
+
+def is_labelled(path: Path) -> bool:
+    """Whether a program labels a recording now."""
+    return is_locked(journal_path(path))
+
+
+def end_window(path: Path) -> None:
+    """End the window that labels a recording: each of its labels is on the disk already.
+
+    Raises
+    ------
+    RefusedError
+        It is no window of this user that labels it, or it does not end.
+    """
+    journal = journal_path(path)
+    until = time.monotonic() + END_SECONDS
+    while is_locked(journal):
+        for pid in _holders(journal):
+            if "classify" not in _words(pid):
+                raise RefusedError(f"process {pid} labels it, which is no window; end that first", 409)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        if time.monotonic() > until:
+            raise RefusedError("the window does not close; close it by hand", 409)
+        time.sleep(0.05)
+
+
+def _holders(file: Path) -> set[int]:
+    """The processes that hold the lock of a file, as the kernel tells them."""
+    facts = file.stat()
+    place = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return {int(words[4]) for words in lines if len(words) > 5 and words[5] == place and int(words[4]) > 0}
+
+
+def _words(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return "classify"  # it has just ended

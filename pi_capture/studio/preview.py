@@ -1,0 +1,156 @@
+"""What a camera sees before it records, from a short-lived process: a camera's library can't take the studio down.
+
+``python -m pi_capture.studio.preview SPEC SIZE FPS`` writes a pack to standard output until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing, suppress
+
+from pi_capture.errors import CameraError, UsageError
+from pi_capture.report.packs import as_jpeg, packed
+from pi_capture.report.viewers import LARGEST_SIDE, PICTURES_PER_SECOND
+from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.recorders import GONE, Record, last_line, read_record
+
+FIRST_SECONDS = 15.0
+DESERTED_SECONDS = 2.0
+
+
+class Preview:
+    """The one camera that is looked at."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.camera = ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._newest: Record | None = None
+        self._count = 0
+        self._came = asyncio.Condition()
+        self._looking = 0
+        self._left_at = 0.0
+        self._starting = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, camera: str, size: str, fps: float | None) -> str:
+        """Open a camera, and close the one before; what pages call it.
+
+        Raises
+        ------
+        RefusedError
+            It can't be opened; the reason in one line.
+        """
+        async with self._starting:
+            await self.end()
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "pi_capture.studio.preview", camera, size, json.dumps(fps)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            try:
+                async with asyncio.timeout(FIRST_SECONDS):
+                    first = await read_record(process.stdout)
+            except GONE:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                _, told = await process.communicate()
+                raise RefusedError(last_line(told, "the camera delivers no picture"), 422) from None
+            self.id, self.camera, self._process = secrets.token_hex(8), camera, process
+            self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
+            self._task = asyncio.create_task(self._read(process))
+            return self.id
+
+    async def end(self) -> None:
+        """Close the camera; it is free on return."""
+        process, self._process, self.id = self._process, None, ""
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def live(self, id: str) -> AsyncIterator[Record]:
+        """Pictures as they come; the newest one for who is slow. Raises RefusedError if it has ended."""
+        if not id or id != self.id:
+            raise RefusedError("this preview has ended", 404)
+        self._looking += 1
+        seen = 0
+        try:
+            while True:
+                async with self._came:
+                    while self._count <= seen and self.id == id:
+                        await self._came.wait()
+                    if self.id != id or self._newest is None:
+                        return
+                    record, seen = self._newest, self._count
+                yield record
+        finally:
+            self._looking -= 1
+            self._left_at = time.monotonic()
+
+    async def close_if_deserted(self) -> None:
+        """End it when nobody has looked for a while; called now and then."""
+        if self.id and not self._looking and time.monotonic() > self._left_at + DESERTED_SECONDS:
+            await self.end()
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        with suppress(*GONE):
+            while True:
+                record = await read_record(process.stdout)
+                async with self._came:
+                    self._newest = record
+                    self._count += 1
+                    self._came.notify_all()
+        if self._process is process:
+            self.id = ""
+        async with self._came:
+            self._came.notify_all()
+
+
+# --------------------------------------------------------------------------------------------------- the process itself
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Show what a camera sees; returns the exit status."""
+    from pi_capture.arguments import size
+    from pi_capture.sources import open_source
+
+    camera, wanted, fps = arguments
+    threading.Thread(target=_end_with_the_studio, daemon=True).start()
+    due = 0.0
+    try:
+        with closing(open_source(camera, size(wanted), json.loads(fps))) as source:
+            for frame in source:
+                now = time.monotonic()
+                if now >= due:
+                    due = now + 1 / PICTURES_PER_SECOND
+                    height, width, _ = frame.pixels.shape
+                    sys.stdout.buffer.write(packed({"size": f"{width}x{height}"}, as_jpeg(frame.pixels, LARGEST_SIDE)))
+                    sys.stdout.buffer.flush()
+    except (CameraError, UsageError, OSError) as error:
+        print(str(error).replace("\n", " "), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _end_with_the_studio() -> None:
+    while os.read(0, 4096):  # not sys.stdin, whose lock would be held at the interpreter's end
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""What the studio holds while it runs: the folder, the recordings that are open, the preview, and the streams."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+
+from pi_capture.studio import recorders
+from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.care import Trash
+from pi_capture.studio.labelling import Labelling, end_window
+from pi_capture.studio.preview import Preview
+from pi_capture.studio.recordings import Entry, Folder, Open, Opened, identifier
+from storage.errors import BusyError
+from storage.names import printable
+
+LOOK_SECONDS = 0.5
+DESERTED_SECONDS = 60.0
+MOST_STREAMS = 48
+
+
+class Studio:
+    """One folder, served.
+
+    Raises
+    ------
+    StorageError
+        It is no directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Folder(folder)
+        self.trash = Trash(self.folder.path)
+        self.preview = Preview()
+        self.labellings: dict[Path, Labelling] = {}
+        self._open = Open()
+        self._opening = asyncio.Lock()
+        self._streams = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While the server runs; afterwards all labels are where a window finds them."""
+        task = asyncio.create_task(self._look_around())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await self.preview.end()
+            for path in list(self.labellings):
+                await self.let_go(path, "the studio has ended")
+
+    async def _look_around(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(OSError):
+                await self.preview.close_if_deserted()
+            for path, labelling in list(self.labellings.items()):
+                if labelling.deserted_seconds > DESERTED_SECONDS:
+                    await self.let_go(path, "no page has looked at it for a while")
+                else:
+                    await to_thread(labelling.look_around)
+            self.sweep()
+
+    def check_streams(self) -> None:
+        """Raise RefusedError if there are too many answers without end."""
+        if self._streams >= MOST_STREAMS:
+            raise RefusedError("too many pages look at once; close some", 503)
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """While one more is sent."""
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    # ------------------------------------------------------------------------------------------------------- recordings
+
+    async def entry(self, request: Request) -> Entry:
+        """The recording that a request is about. Raises RefusedError if there is none."""
+        return await to_thread(self.folder.find, request.path_params["id"])
+
+    async def opened(self, request: Request) -> Opened:
+        """The same, open."""
+        path = (await self.entry(request)).path
+        labelling = self.labellings.get(path)
+        if labelling is not None and not labelling.closed:
+            return Opened(labelling.recording, labelling.frames)
+        return await to_thread(self._open.get, path)
+
+    # -------------------------------------------------------------------------------------------------------- recorders
+
+    async def recorders(self) -> list[dict[str, Any]]:
+        """All recordings that go on now."""
+        return [self.named(id, status) for id, status in (await recorders.statuses()).items()]
+
+    async def recorder(self, id: str) -> dict[str, Any]:
+        return self.named(id, await recorders.ask(id, {"want": "status"}))
+
+    def named(self, id: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        """A recorder's status as pages know it: with identifiers, and without paths."""
+        target = Path(status["target"])
+        inside = target.is_relative_to(self.folder.path) and target != self.folder.path
+        name = target.relative_to(self.folder.path).parts[0] if inside else None
+        shown = {key: value for key, value in status.items() if key not in ("bytes", "pid", "target")}
+        return {
+            **shown,
+            "id": id,
+            "recording": None if name is None else identifier(name),
+            "target": printable(str(target.relative_to(self.folder.path)) if inside else target.name),
+        }
+
+    # -------------------------------------------------------------------------------------------------------- labelling
+
+    async def open_labelling(self, path: Path, asked: Mapping[str, Any]) -> Labelling:
+        """Open a recording for labelling, or join those who do.
+
+        Raises
+        ------
+        RefusedError
+            A window labels it.
+        StorageError
+            It can't be labelled.
+        """
+        classes = [str(name).strip() for name in asked.get("classes", [])]
+        by_name, relabel = asked.get("by_name"), asked.get("relabel")
+        async with self._opening:
+            there = self.labellings.get(path)
+            if there is not None and there.is_opened_as(classes, by_name, relabel):
+                return there
+            if there is not None:
+                await to_thread(there.close, "it was opened with other classes")
+            await to_thread(self._open.forget, path)
+            if asked.get("take_over"):
+                await to_thread(end_window, path)
+            try:
+                labelling = await to_thread(Labelling, path, classes=classes, by_name=by_name, relabel=bool(relabel))
+            except BusyError as error:
+                raise RefusedError(str(error), 409, take_over=True) from None
+            self.labellings[path] = labelling
+            return labelling
+
+    async def labelling(self, request: Request) -> Labelling:
+        """The open labelling that a request is about. Raises RefusedError if it is not open."""
+        labelling = self.labellings.get((await self.entry(request)).path)
+        if labelling is None or labelling.closed:
+            raise RefusedError("it is not open for labelling any more; open it again", 409, reload=True)
+        return labelling
+
+    async def let_go(self, path: Path, why: str) -> None:
+        """Close whatever is open of a recording; nothing is lost."""
+        labelling = self.labellings.pop(path, None)
+        if labelling is not None:
+            await to_thread(labelling.close, why)
+        await to_thread(self._open.forget, path)
+
+    def sweep(self) -> None:
+        """Forget the labellings that have closed themselves."""
+        for path, labelling in list(self.labellings.items()):
+            if labelling.closed:
+                del self.labellings[path]

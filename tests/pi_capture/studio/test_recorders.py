@@ -1,0 +1,296 @@
+"""Recorders are processes of their own: started, seen, labelled, stopped, and untouched by what the studio suffers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import open_recording
+from storage.labels.current import labels_as_they_stand
+from tests.support.studio import Running, records, until
+
+DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 60, "options": {"jitter": False}}
+
+
+@pytest.fixture
+def running(studio: Running) -> Iterator[tuple[Running, dict[str, Any]]]:
+    """A studio and a recorder that it started."""
+    recorder = studio.post("/api/recorders", {**DEMO, "classes": ["none", "door"]})
+    yield studio, recorder
+    for one in studio.get("/api/recorders")["recorders"]:
+        end(studio, one)
+
+
+def end(studio: Running, recorder: dict[str, Any]) -> None:
+    """Stop a recorder, and wait for its end."""
+    studio.post(f"/api/recorders/{recorder['id']}/stop")
+    ended(studio, recorder)
+
+
+def ended(studio: Running, recorder: dict[str, Any]) -> None:
+    until(lambda: all(one["id"] != recorder["id"] for one in recorders(studio)), "the recorder has ended")
+
+
+def recorders(studio: Running) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = studio.get("/api/recorders")["recorders"]
+    return found
+
+
+def sockets(studio: Running) -> list[Path]:
+    return list((studio.place / "run" / "pi-capture").glob("*.sock"))
+
+
+def test_a_recording_from_its_beginning_to_its_end(running: tuple[Running, dict[str, Any]]) -> None:
+    studio, recorder = running
+    assert recorder["target"] == "day2" and recorder["classes"] == ["none", "door"] and recorder["label"] is None
+    path = f"/api/recorders/{recorder['id']}"
+    assert studio.get(f"/api/recordings/{recorder['recording']}")["state"] == "recording"
+    assert studio.post(f"{path}/label", {"label": 1})["label"] == 1
+    before = until(lambda: recorders(studio)[0], "it runs")["frames"]
+    until(lambda: recorders(studio)[0]["frames"] > before + 10, "frames come")
+    assert studio.post(f"{path}/label", {"label": None})["label"] is None
+    assert studio.post(f"{path}/stop")["stopping"]
+    ended(studio, recorder)
+    labels = labels_as_they_stand(open_recording(studio.folder / "day2"))
+    assert {None, "door"} == set(labels) and labels.count("door") >= 10
+    assert studio.refused(f"{path}/stop")[0] == 404
+    assert sockets(studio) == []
+
+
+def test_the_command_shown_is_the_one_that_runs(running: tuple[Running, dict[str, Any]]) -> None:
+    studio, recorder = running
+    told = studio.post("/api/command", {**DEMO, "classes": ["none", "door"]})
+    assert told["command"] == recorder["command"] and told["exists"]
+
+
+def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]]) -> None:
+    """A studio that is started again finds the recorder, and goes on with it."""
+    studio, recorder = running
+    studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 0})
+    for _ in range(3):
+        with studio.browser.stream("GET", f"/api/recorders/{recorder['id']}/live") as answer:
+            next(records(answer.iter_raw()))
+            studio.kill()
+        studio.start()
+        (found,) = recorders(studio)
+        assert found["id"] == recorder["id"] and found["label"] == 0
+    studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 1})
+    until(lambda: recorders(studio)[0]["frames"] > found["frames"] + 5, "it goes on")
+    end(studio, recorder)
+    with open_recording(studio.folder / "day2") as recording:
+        assert gaps(recording.timestamps_ns) == 0
+        assert {"none", "door"} <= set(labels_as_they_stand(recording))
+        assert [one["end"] for one in recording.sessions] == ["stopped"]
+
+
+def gaps(times_ns: Any) -> int:
+    """Where a frame of thirty a second is missing."""
+    return sum(after - before > 1.5e9 / 30 for before, after in pairwise(times_ns))
+
+
+def test_a_signal_to_the_studio_does_not_reach_the_recorder(running: tuple[Running, dict[str, Any]]) -> None:
+    studio, _ = running
+    (path,) = sockets(studio)
+    pid = int(path.stem)
+    assert os.getsid(pid) == pid and os.getpgid(pid) == pid
+    studio.process.send_signal(signal.SIGINT)
+    studio.process.wait(30)
+    studio.browser.close()
+    assert Path(f"/proc/{pid}").exists()
+    studio.start()
+    assert len(recorders(studio)) == 1
+
+
+def test_a_recorder_of_the_terminal_is_seen(studio: Running) -> None:
+    day, target = studio.folder / "day3.mkv", studio.place / "elsewhere"
+    mine = studio.program("pi_capture", day, "60", "--camera", "demo", "--quiet")
+    other = studio.program("pi_capture", target, "60", "--camera", "demo", "--quiet")
+    found = until(lambda: len(both := recorders(studio)) == 2 and both, "both are seen")
+    by_target = {one["target"]: one for one in found}
+    assert by_target["elsewhere"]["recording"] is None, "which is not in the folder"
+    assert by_target["day3.mkv"]["camera"] == "demo"
+    for one in found:
+        assert str(studio.place) not in json.dumps({**one, "command": ""})
+        end(studio, one)
+    assert mine.wait(30) == other.wait(30) == 0
+
+
+def test_the_socket_is_this_users_alone(running: tuple[Running, dict[str, Any]]) -> None:
+    studio, _ = running
+    (path,) = sockets(studio)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_others_can_enter_is_not_used(studio: Running) -> None:
+    place = studio.place / "run" / "pi-capture"
+    place.mkdir(mode=0o755)
+    place.chmod(0o755)
+    recorder = studio.program("pi_capture", studio.folder / "day2", "1", "--camera", "demo", "--quiet")
+    assert recorder.wait(30) == 0
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"name": "../day2"}, "can't be named"),
+        ({"name": "/etc/x"}, "can't be named"),
+        ({"name": ".day2"}, "can't be named"),
+        ({"name": "--help"}, "can't be named"),
+        ({"name": ""}, "can't be named"),
+        ({"name": "a\nb"}, "choose another name"),
+        ({"name": "day2.xyz"}, ".xyz"),
+        ({"camera": "file:/etc/passwd"}, "can't be chosen here"),
+        ({"camera": "rtsp://10.0.0.1/x"}, "can't be chosen here"),
+        ({"camera": "screen:0"}, "can't be chosen here"),
+        ({"size": "0x0"}, "640x480"),
+        ({"size": "--help"}, "size"),
+        ({"fps": -1}, "fps"),
+        ({"seconds": 0}, "seconds"),
+        ({"classes": ["a", "a"]}, "name of its own"),
+        ({"classes": ["a,b"] * 6}, "classes"),
+        ({"options": {"sensor": "x=touch /tmp/x"}}, "can't be set here"),
+        ({"options": {"config": "/etc/passwd"}}, "can't be set here"),
+        ({"options": {"crf": "--help"}}, "can't stand here"),
+        ({"options": {"crf": {"x": 1}}}, "can't stand here"),
+        ({"options": {"codec": "h265"}}, "codec"),
+        ({"more": 1}, "unknown field"),
+    ],
+)
+def test_what_can_not_be_recorded(studio: Running, wrong: dict[str, Any], told: str) -> None:
+    body = {**DEMO, "options": {}, **wrong}
+    status, reason = studio.refused("/api/recorders", body)
+    assert status in (400, 422) and told in reason
+    assert recorders(studio) == [] and not (studio.folder / "day2").exists()
+
+
+def test_a_busy_target_is_told_in_one_line(running: tuple[Running, dict[str, Any]]) -> None:
+    studio, _ = running
+    status, reason = studio.refused("/api/recorders", DEMO)
+    assert status == 422 and "day2" in reason
+
+
+def test_a_missing_camera_is_told_in_one_line(studio: Running) -> None:
+    for path, body in (
+        ("/api/recorders", {**DEMO, "camera": "v4l2:/dev/video99"}),
+        ("/api/preview", {"camera": "v4l2:/dev/video99"}),
+    ):
+        status, reason = studio.refused(path, body)
+        assert status == 422 and "/dev/video99" in reason
+
+
+def test_the_preview_shows_and_ends_by_itself(studio: Running) -> None:
+    id = studio.post("/api/preview", {"camera": "demo", "size": "320x240"})["id"]
+    with studio.browser.stream("GET", f"/api/preview/{id}/live") as answer:
+        found = records(answer.iter_raw())
+        for _ in range(3):
+            head, body = next(found)
+            assert head["size"] == "320x240" and body.startswith(b"\xff\xd8")
+        assert children(studio)
+    until(lambda: not children(studio), "the camera is let go when nobody looks")
+    assert studio.browser.get(f"/api/preview/{id}/live").status_code == 404
+
+
+def children(studio: Running) -> list[str]:
+    path = Path(f"/proc/{studio.process.pid}/task")
+    return [child for task in path.iterdir() for child in (task / "children").read_text().split()]
+
+
+def test_the_preview_does_not_outlive_the_studio(studio: Running) -> None:
+    studio.post("/api/preview", {"camera": "demo", "size": "320x240"})
+    (child,) = children(studio)
+    studio.kill()
+    until(lambda: not running_process(child), "it has ended")
+
+
+def running_process(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_recording_takes_the_camera_from_the_preview(studio: Running) -> None:
+    studio.post("/api/preview", {"camera": "demo", "size": "320x240"})
+    recorder = studio.post("/api/recorders", DEMO)
+    assert not [child for child in children(studio) if child not in {path.stem for path in sockets(studio)}]
+    end(studio, recorder)
+
+
+def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]]) -> None:
+    """Two that take all, and one that takes nothing."""
+    studio, recorder = running
+    path = f"/api/recorders/{recorder['id']}/live"
+    counts = [0, 0]
+    over = threading.Event()
+
+    def look(number: int) -> None:
+        with studio.new_browser() as browser:
+            browser.cookies = studio.browser.cookies
+            with browser.stream("GET", path) as answer:
+                for _, body in records(answer.iter_raw()):
+                    counts[number] += bool(body)
+                    if over.is_set():
+                        return
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.connect(str(sockets(studio)[0]))
+        slow.sendall(b'{"want": "pictures"}\n')
+        begun = time.monotonic()
+        until(lambda: min(counts) >= 30, "both see pictures")
+        assert sum(counts) <= 2 * (15 * (time.monotonic() - begun) + 5)
+        over.set()
+        for thread in threads:
+            thread.join(30)
+    end(studio, recorder)
+    with open_recording(studio.folder / "day2") as recording:
+        assert [one["dropped_queue"] for one in recording.sessions] == [0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"x\n", b"{\n", b"[]\n", b'{"label":"door"}\n', b'{"label":99}\n', b"\xff\n", b"x" * 5000, b"\n" * 100, b""],
+)
+def test_nonsense_at_the_socket_does_no_harm(running: tuple[Running, dict[str, Any]], said: bytes) -> None:
+    studio, _ = running
+    (path,) = sockets(studio)
+    for _ in range(20):  # more than it serves at a time
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(said)
+    (found,) = recorders(studio)
+    assert found["label"] is None and not found["stopping"]
+
+
+def test_what_a_killed_recorder_left_is_removed(running: tuple[Running, dict[str, Any]]) -> None:
+    studio, _ = running
+    (path,) = sockets(studio)
+    os.kill(int(path.stem), signal.SIGKILL)
+    until(lambda: recorders(studio) == [] and not sockets(studio), "nothing of it is there")
+
+
+def test_labels_from_the_studio_need_no_terminal(tmp_path: Path) -> None:
+    command = ["python", "-m", "pi_capture", "day1", "0.3", "--camera", "demo", "--live-labels", "none,door"]
+    done = subprocess.run(
+        [*command, "--labels-from", "studio"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    alone = subprocess.run([*command[:7], "--labels-from", "studio"], cwd=tmp_path, capture_output=True, check=False)
+    assert alone.returncode == 2 and b"--live-labels" in alone.stderr
