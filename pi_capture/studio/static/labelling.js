@@ -160,11 +160,13 @@ export class Labelling {
     this.frames.close();
   }
 
-  /** This page is left: what it knows goes to the server, then it asks for nothing more. */
+  /** The page is left: what is on its way to the server still goes there. */
   leave() {
     this.pause();
     this.#tellLook();
-    this.close();
+    clearTimeout(this.#lookTimer);
+    this.frames.close();
+    void this.outbox.settled().then(() => this.outbox.close());
   }
 
   // ------------------------------------------------------------------------------------------- what the server tells

@@ -93,9 +93,10 @@ export class Timeline {
 
   /** @param {PointerEvent} event */
   #up(event) {
-    if (!this.#moved && this.#from !== null) {
+    if (this.#from !== null) {
       const position = this.#frameAt(event.offsetX);
-      if (event.shiftKey) this.labelling.select(this.labelling.cursor, position);
+      if (this.#moved) this.labelling.select(this.#frameAt(this.#from), position);
+      else if (event.shiftKey) this.labelling.select(this.labelling.cursor, position);
       else {
         this.labelling.selection = null;
         this.labelling.go(position);
