@@ -1,8 +1,8 @@
 """Where something visibly changes between frames, from small signatures of them.
 
 A change is a frame that differs from those before it more than its surroundings do: a gesture begins, a door is open.
-Changes of the light that are the same all over the picture are none, since exposure and white balance may vary from
-frame to frame. `classify.pictures` reads the frames.
+A change of light all over the picture does not count: exposure and white balance may vary from frame to frame.
+`classify.pictures` reads the frames.
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ def _show(work: Work, relabel: bool, window: Window | None) -> tuple[Ended, Wind
     from classify.window.window import Window
 
     session = work.session
-    pictures = Pictures(session.count, work.opened.read, min(session.cursor, session.count - 1))
+    pictures = Pictures(
+        session.count, work.opened.read, min(session.cursor, session.count - 1), work.opened.elapsed_ns()
+    )
     try:
         window = window or Window(SIZE)
         return Labelling(work, pictures, _legend(work, relabel), window).run(), window

@@ -1,13 +1,14 @@
-"""The labelling loop: a key becomes an action, that changes the session, the journal keeps it, and the window shows it.
+"""The labelling loop: a key is an action, which changes the session; the journal keeps it, and the window shows it.
 
-What was done is durable before anything else is shown: what comes next is drawn while the disk works, and held back
-until it is done. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps no more than
-one while it is not polled.
+What was done is durable before anything else is shown: the next picture is drawn while the disk works, and shown when
+it has finished. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps only one key
+between two polls.
 """
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
 from classify.session import BATCH, Event
-from classify.window.drawing import Drawing, frame_at
+from classify.window.drawing import Drawing, View, class_at, frame_at, speed_text
 from classify.window.keymap import Action, Do, action_of
 from classify.window.view import Legend, Look, done, title, view
 from classify.work import Work
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IDLE_MS = 50
+LEAST_ZOOMED = 10  # frames
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
 
 
@@ -51,15 +53,16 @@ class WindowLike(Protocol):
     def size(self) -> tuple[int, int]: ...
     def key(self, milliseconds: int) -> int | None: ...
     def listen(self) -> None: ...
-    def click(self) -> tuple[int, int] | None: ...
+    def click(self) -> tuple[int, int, bool] | None: ...
     def show(self, picture: NDArray[np.uint8]) -> None: ...
     def set_title(self, title: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """When was drawn, how large, and how much had arrived by then."""
+    """What was drawn, when, how large, and how much had arrived by then."""
 
+    view: View | None = None
     arrivals: int = -1
     size: tuple[int, int] = (0, 0)
     when: float = 0.0
@@ -99,6 +102,9 @@ class Labelling:
             Do.BEGINNING: lambda _: self._go(0),
             Do.END: lambda _: self._go(session.count - 1),
             Do.BORDER: lambda way: self._go(session.next_border() if way > 0 else session.previous_border()),
+            Do.ALIKE: lambda way: self._find(
+                session.next_alike() if way > 0 else session.previous_alike(), "no further frame has this class"
+            ),
             Do.UNLABELLED: lambda _: self._find(session.next_unlabelled(), "every frame has a label"),
             Do.UNREADABLE: lambda _: self._find(session.next_unreadable(), "no frame is known to be unreadable"),
             Do.CHANGE: self._to_change,
@@ -113,6 +119,7 @@ class Labelling:
             Do.STRETCHES: self._toggle_stretches,
             Do.BRIGHTNESS: self._toggle_brightness,
             Do.GO_TO: self._ask,
+            Do.ZOOM: self._zoom,
             Do.HELP: self._toggle_help,
             Do.SAVE: lambda _: self._end(Ended.SAVE),
             Do.REFRESH: lambda _: self._end(Ended.REFRESH),
@@ -134,7 +141,7 @@ class Labelling:
                 if code is not None:
                     self._press_all(code)
                 elif (place := self._window.click()) is not None:
-                    self._click(*place)
+                    self._click(*place[:2], dragged=place[2])
                 elif self._player.way and not self._player.waits(self._clock()):
                     self._tick()
                 else:
@@ -266,17 +273,26 @@ class Labelling:
     def _toggle_help(self, _: int) -> None:
         self._look.help = not self._look.help
 
+    def _zoom(self, _: int) -> None:
+        """Show a quarter of what the long timeline shows; after the last step all of it again."""
+        zoom = self._look.zoom * 4
+        self._look.zoom = 1 if self._session.count // zoom < LEAST_ZOOMED else zoom
+
     def _ask(self, _: int) -> None:
         self._look.typed = ""
 
     def _type(self, action: Action) -> bool:
-        """A key while a frame's number is asked for. False if it is none for that."""
+        """A key while a frame's number or a time is asked for. False if it is none for that."""
         typed, self._look.typed = self._look.typed or "", None
         match action.do:
             case Do.LABEL | Do.BATCH:
                 self._look.typed = (typed + str(9 if action.do is Do.BATCH else action.number))[:9]
             case Do.ERASE:
                 self._look.typed = typed[:-1]
+            case Do.COLON | Do.NUDGE:  # a comma or a point will do
+                self._look.typed = (typed + ":")[:9]
+            case Do.ENTER if ":" in typed:
+                self._go_to_time(typed)
             case Do.ENTER if typed:
                 self._pass_to(max(1, min(int(typed), self._session.count)) - 1)
             case Do.ENTER | Do.BACK:
@@ -285,8 +301,33 @@ class Labelling:
                 return False
         return True
 
-    def _click(self, x: int, y: int) -> None:
-        found = frame_at((x, y), self._shown.size, self._session.cursor, self._session.count)
+    def _go_to_time(self, typed: str) -> None:
+        """Go to the frame that is shown at a time: ``1:23`` or ``1:02:03``."""
+        seconds = 0
+        for part in typed.split(":"):
+            seconds = 60 * seconds + int(part or 0)
+        times = self._pictures.times
+        if not self._pictures.knows_times:
+            self._wait_for(lambda: self._go_to_time(typed))
+        elif not times:
+            self._look.message = "it is not known when these frames were taken"
+        else:
+            self._pass_to(max(0, bisect_right(times, seconds * 10**9) - 1))
+
+    def _click(self, x: int, y: int, *, dragged: bool) -> None:
+        if self._look.help:
+            self._look.help = False
+            self._show()
+            return
+        shown = self._shown
+        if shown.view is None:
+            return
+        label = None if dragged else class_at((x, y), shown.size, shown.view)
+        if label is not None:
+            self._look.typed = None
+            self._press_all(ord("0") + label)
+            return
+        found = frame_at((x, y), shown.size, shown.view)
         if found is not None and found != self._session.cursor:
             self._waiting, self._look.message = None, ""
             self._pause()
@@ -313,7 +354,7 @@ class Labelling:
 
     def _change_speed(self, by: int) -> None:
         self._player.change_speed(by)
-        self._look.message = "" if self._player.way else f"plays at {self._player.speed} ×"
+        self._look.message = "" if self._player.way else f"plays at {speed_text(self._player.speed)}"
 
     def _switch(self, label: int) -> None:
         """A label while playing: hold it from now on, and since the change that it is meant for."""
@@ -355,7 +396,7 @@ class Labelling:
         return min(IDLE_MS, int(1000 * self._player.waits(self._clock()))) if self._player.way else IDLE_MS
 
     def _idle(self) -> None:
-        """Nobody pressed anything: go on with what had to wait, write down where we are, show what has arrived."""
+        """No key came: go on with what had to wait, write down the frame looked at, show what has arrived."""
         news = self._pictures.arrivals != self._shown.arrivals
         if news and self._waiting is not None:
             go_on, self._waiting, self._look.message = self._waiting, None, ""
@@ -404,7 +445,7 @@ class Labelling:
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def _show(self, step: int = 1) -> None:
-        """Show where we are, and have ready what comes next if one goes on in such steps."""
+        """Show the frame looked at, and make ready what comes next in steps of `step` frames."""
         syncing = self._sync()
         session, legend = self._session, self._legend
         self._keeper.look(session.cursor)
@@ -416,10 +457,10 @@ class Labelling:
             self._await(syncing)
         self._window.set_title(title(session, picture, self._pace, legend))
         self._window.show(drawn)
-        self._shown = _Shown(arrivals, size, self._clock())
+        self._shown = _Shown(shown, arrivals, size, self._clock())
 
     def _picture(self, step: int = 1) -> Picture:
-        """The picture of the frame that is looked at: with it one knows whether the frame can be labelled."""
+        """The picture of the frame looked at; with it, it is known whether the frame can be labelled."""
         looked_at = min(self._session.cursor, self._session.count - 1)
         self._pictures.look_at(looked_at, step)
         picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))

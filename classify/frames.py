@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from classify.session import FIRST_FOREIGN, NONE
@@ -56,6 +56,17 @@ class Opened:
         """A frame. Raises `StorageError` or OSError if it is unreadable."""
         return self.recording.read(self.indices[position])
 
+    def elapsed_ns(self) -> Iterator[int]:
+        """When each frame is shown, as `Recording.shown_ns` tells it; none if the frames have no times of their own.
+
+        One by one, since the files of a large data directory are opened for it.
+        """
+        position = 0
+        for index, shown in enumerate(_shown_ns(self.recording)):
+            if position < len(self.indices) and self.indices[position] == index:
+                position += 1
+                yield shown
+
     def class_of(self, label: int) -> str | None:
         """What a label is called outside: its directory, in a data directory."""
         if label == NONE:
@@ -66,8 +77,8 @@ class Opened:
 def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
     """Choose the frames to show.
 
-    Frames in class directories are shown if they are to be relabelled, or if the journal has labels of such, given when
-    they were: those shall not be forgotten.
+    Frames in class directories are shown with `relabel`. Without it they are shown, too, if the journal still has
+    labels for some of them: a start with `relabel` gave these, and they are not applied yet.
     """
     given = recording.labels
     names = recording.names
@@ -105,6 +116,20 @@ def classes_of_file(recording: Recording, most: int) -> Classes:
     except StorageError:
         return DEFAULT
     return Classes(tuple(found), tuple(found))
+
+
+def _shown_ns(recording: Recording) -> Iterator[int]:
+    if not isinstance(recording, FramesAreFiles):
+        yield from recording.shown_ns if recording.has_times else ()
+        return
+    passed, before = 0, None
+    for index in range(len(recording.names)):
+        time = recording.head(index).timestamp_ns
+        if time is None and before is None:
+            return
+        passed += max(0, time - before) if time is not None and before is not None else 0
+        before = before if time is None else time
+        yield passed
 
 
 def _is_sorted(entry: Entry) -> bool:

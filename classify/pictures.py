@@ -10,9 +10,9 @@ import statistics
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 from classify.changes import BLOCK, Changes, reach, signature
@@ -26,6 +26,7 @@ KEPT_BYTES = 64_000_000
 LARGEST_SIDE = 1280  # of a kept picture; no window shows more
 AHEAD = 24  # frames decoded in the direction of travel
 QUIET_SECONDS = 0.015  # after a frame is looked at, no changes are looked for: it is being drawn
+TIMES_AT_ONCE = 32
 AROUND = 4  # frames shown small on either side
 SLOWEST, FASTEST, ASSUMED = 1.0, 60.0, 10.0  # frames a second
 
@@ -56,6 +57,8 @@ class Pictures:
         Gives a frame, or raises StorageError, OSError or ValueError. Called from one thread only, not the caller's.
     start : int
         Where looking begins.
+    times : iterable of int
+        When each frame is shown, in nanoseconds; advanced by that thread.
     kept_bytes : int
         How much of pictures is kept.
 
@@ -63,17 +66,30 @@ class Pictures:
     ----------
     changes : Changes
         What is known so far.
+    times : list of int
+        When the frames are shown, from the first one on, as far as it is known so far.
+    knows_times : bool
+        Whether nothing more will come to `times`.
     arrivals : int
-        Grows with every picture and every block of changes that becomes known.
+        Grows with every picture, block of changes and time of the frame looked at that becomes known.
     """
 
     def __init__(
-        self, count: int, read: Callable[[int], Frame], start: int = 0, *, kept_bytes: int = KEPT_BYTES
+        self,
+        count: int,
+        read: Callable[[int], Frame],
+        start: int = 0,
+        times: Iterable[int] = (),
+        *,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self._count = count
         self._read = read
         self._most_bytes = kept_bytes
         self.changes = Changes(count)
+        self.times: list[int] = []
+        self.knows_times = False
+        self._more_times = iter(times)
         self.arrivals = 0
         self._kept: OrderedDict[int, Picture] = OrderedDict()
         self._kept_bytes = 0
@@ -142,7 +158,7 @@ class Pictures:
     # ------------------------------------------------------------------------------------------------------- the thread
 
     def _run(self) -> None:
-        examine = self._examine()
+        learn = zip_longest(self._learn_times(), self._examine())
         while True:
             with self._changed:
                 if self._closed:
@@ -154,10 +170,23 @@ class Pictures:
             if position is not None:
                 if position not in self._kept:
                     self._load(position)
-            elif next(examine, None) is None:
+            elif next(learn, None) is None:
                 with self._changed:
                     if not self._wanted and not self._closed:
                         self._changed.wait()
+
+    def _learn_times(self) -> Iterator[int]:
+        """Learn when the frames are shown; gives way after some."""
+        while not self.knows_times:
+            known = len(self.times)
+            try:
+                self.times += islice(self._more_times, TIMES_AT_ONCE)
+            except Exception:  # as in `_load`: then no more are known
+                self._more_times = iter(())
+            self.knows_times = len(self.times) < known + TIMES_AT_ONCE
+            if self.knows_times or known <= self._cursor < len(self.times):
+                self.arrivals += 1
+            yield known
 
     def _load(self, position: int) -> tuple[Picture, Frame | None]:
         frame: Frame | None = None
@@ -166,7 +195,7 @@ class Pictures:
             picture = Picture(_fit(frame.pixels))
         except OSError as error:
             picture = Picture(None, f"{error.filename}: {error.strerror}")
-        except Exception as error:  # what a stranger's file makes a library raise: without this thread, all would wait
+        except Exception as error:  # a library may raise anything; without this thread, the window would wait
             picture = Picture(None, str(error) or type(error).__name__)
         with self._changed:
             self._keep(position, picture)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-SPEEDS = (1, 2, 4, 8)
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 PICTURES_PER_SECOND = 30.0  # shown at most; faster play leaves frames out
 REACTION = (0.1, 0.7)  # seconds after a change is seen within which a key for it is pressed
 FIRST_LABEL_SECONDS = 2.0  # a first label pressed so soon means all that was played
@@ -20,13 +20,13 @@ class Player:
     ----------
     way : int
         1 onwards, -1 back, 0 while it stands still.
-    speed : int
+    speed : float
         One of `SPEEDS`.
     """
 
     def __init__(self) -> None:
         self.way = 0
-        self.speed = SPEEDS[0]
+        self.speed = 1.0
         self._began = self._switched = 0
         self._due = 0.0
 

@@ -107,12 +107,12 @@ class Session(LabelHistory):
         return change
 
     def hold_on(self, on: bool) -> None:
-        """Begin to hold labels, or end it; which one, the next label tells."""
+        """Begin or end holding a label; the next label tells which one."""
         self.pause()
         self.hold, self.held = on, None
 
     def pause(self) -> None:
-        """What is passed over next is a change of its own."""
+        """End the present change: what is passed over next is another one."""
         self._flowing = False
 
     def nudge(self, by: int) -> Change | None:
@@ -170,6 +170,17 @@ class Session(LabelHistory):
             if found >= 0:
                 return found
         return None
+
+    def next_alike(self) -> int | None:
+        """The first frame of the next stretch that has the current frame's label."""
+        found = self.labels.find(self.current, self.next_border())
+        return None if found < 0 else found
+
+    def previous_alike(self) -> int | None:
+        """The last frame of the stretch before this one that has the current frame's label."""
+        own = self._border_before(self.cursor + 1) or 0
+        found = self.labels.rfind(self.current, 0, own)
+        return None if found < 0 else found
 
     def next_unreadable(self) -> int | None:
         """The next frame that is known to be unreadable, going on at the beginning after the end."""

@@ -1,7 +1,8 @@
-"""A recording that is being labelled: its frames, its labels and their journal, all that a window needs but no window.
+"""A recording that is being labelled: its frames, its labels and their journal. It needs no window.
 
-Whoever shows it calls the methods of `Work.session`, hands the event of each to `Work.keeper`, and syncs `Work.journal`
-before the next frame shows. `classify.commit.save` is S, and `classify.commit.take_back` takes it back.
+What shows it, a window or a page in a browser, calls the methods of `Work.session`, hands the event of each to
+`Work.keeper`, and syncs `Work.journal` before the next frame shows. `classify.commit.save` is S, and
+`classify.commit.take_back` takes it back.
 """
 
 from __future__ import annotations

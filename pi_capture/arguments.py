@@ -16,10 +16,10 @@ from storage.commands.console import finite, not_negative, positive
 
 MAX_SIDE = 16384
 ORDERS = {
-    "print-config": "show each setting and its origin, and end",
-    "list-cameras": "show what is plugged in, and end",
+    "print-config": "print each setting and its origin, then exit",
+    "list-cameras": "print the cameras that are plugged in, then exit",
 }
-"""Flags that do something else than record; they are not settings."""
+"""Flags that print something instead of recording; they are not settings."""
 
 EPILOG = """\
 examples:
@@ -38,8 +38,8 @@ targets:
 {targets}
 commands (each has its own --help):
   export-model [--weights FILE]         make weights for .features.h5 ready, once
-  doctor [DIRECTORY]                    will this machine record, and how fast?
-  install-service NAME --config FILE    record at every boot, looked after by systemd
+  doctor [DIRECTORY]                    check whether this machine can record, and how fast
+  install-service NAME --config FILE    record at every boot, under systemd
   uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
   studio [FOLDER]                       see, record and label from a browser
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line; it only collects the texts of `OPTIONS` (see `pi_capture.config.configure`)."""
     parser = _Parser(
         prog="python -m pi_capture",
-        usage="%(prog)s DIRECTORY SECONDS [options]",  # the one made of forty options hides what is wrong behind it
+        usage="%(prog)s DIRECTORY SECONDS [options]",  # the generated one would hide the error
         description="Record frames from a camera, for labelling and training.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -168,7 +168,12 @@ OPTIONS = (
         number=True,
     ),
     Option(
-        "sync-interval", "seconds that a power cut may cost (default: 1)", "S", type=positive, number=True, default=1.0
+        "sync-interval",
+        "seconds between syncs; a power cut loses these at most (default: 1)",
+        "S",
+        type=positive,
+        number=True,
+        default=1.0,
     ),
     Option(
         "live-labels",

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pi_capture.config import Setting
     from pi_capture.live.labels import LiveLabels
     from pi_capture.live.preview import Preview
-    from pi_capture.network.address import Address
     from pi_capture.network.sender import Sender
     from pi_capture.recording.options import RecordOptions
     from pi_capture.report.metrics import Meter
@@ -136,7 +135,7 @@ def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 
 def _asked(args: argparse.Namespace) -> RecordOptions:
-    """What is asked of the recorder, of all that was asked. Raises UsageError."""
+    """Return the options of the recorder. Raises UsageError."""
     from pi_capture.recording.options import RecordOptions
 
     recording = {field.name: getattr(args, field.name) for field in fields(RecordOptions) if field.name in args}
@@ -152,9 +151,9 @@ def _record(args: argparse.Namespace) -> int:
     from pi_capture.report.progress import Progress
     from pi_capture.report.viewers import Viewers
 
-    senders_at = several_senders(args.camera)
-    if senders_at is not None:
-        return _gather(args, senders_at)
+    place = several_senders(args.camera)
+    if place is not None:
+        _check_gathering(args)
     stop = threading.Event()
     hurries = args.camera.startswith("file:")
     progress = Progress(args.directory, args.seconds, quiet=args.quiet, hurries=hurries)
@@ -164,14 +163,6 @@ def _record(args: argparse.Namespace) -> int:
     notifier = Notifier(os.environ, stop, progress.say)
     meter = Meter()
     lines = JsonLines(meter) if args.json_lines else None
-
-    def show(status: Status) -> None:
-        progress.show(status)
-        notifier.show(status, progress.line)
-        meter.show(status, progress.fps, progress.free_bytes)
-        if lines is not None:
-            lines.show()
-
     failure: RecordingError | None = None
     server = None if args.metrics is None else MetricsServer(args.metrics, meter)
     with (
@@ -184,22 +175,38 @@ def _record(args: argparse.Namespace) -> int:
         _senders(args, progress, live_labels) as senders,
         Viewers(_status_for_viewers(args, progress, meter, live_labels, stop), stop, live_labels) as viewers,
     ):
+
+        def show(status: Status) -> None:
+            progress.show(status)
+            notifier.show(status, progress.line)
+            meter.show(status, progress.fps, progress.free_bytes)
+            if lines is not None:
+                lines.show()
+            if preview is not None:
+                preview.update(status)
+
         _warn(args, progress.say)
         if server is not None:
             progress.say(f"metrics at {server.url}")
+        observers = Observers(
+            stop=stop,
+            say=progress.say,
+            progress=show,
+            watch=_watch(viewers, preview, senders),
+            watch_samples=senders,
+            live_labels=live_labels,
+        )
+        target = Path(args.directory)
         try:
-            observers = Observers(
-                stop=stop,
-                say=progress.say,
-                progress=show if preview is None else _both(show, preview.tell),
-                watch=_watch(viewers, preview, senders),
-                watch_samples=senders,
-                live_labels=live_labels,
-            )
-            summary = capture(Path(args.directory), args.seconds, options, observers)
+            if place is not None:
+                from pi_capture.network.gather import gather
+
+                summary = gather(target, args.seconds, place, options, observers)
+            else:
+                summary = capture(target, args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
-    _tell(summary, whole=failure is None)
+    _print_counts(summary, whole=failure is None)
     if lines is not None:
         lines.end(summary)
     elif args.json:
@@ -213,35 +220,11 @@ NOT_WITH_SENDERS = (
 )
 
 
-def _gather(args: argparse.Namespace, place: Address) -> int:
-    """Record several senders."""
-    from pi_capture.network.gather import gather
-    from pi_capture.recording.observers import Observers
-    from pi_capture.report.progress import Progress
-
+def _check_gathering(args: argparse.Namespace) -> None:
+    """Raise UsageError for an option that a recording of several senders does not have."""
     for option in OPTIONS:
         if option.name in NOT_WITH_SENDERS and getattr(args, option.attribute) not in (None, False, []):
             raise UsageError(f"--{option.name}: not with several senders; give it to each of them")
-    stop = threading.Event()
-    progress = Progress(args.directory, args.seconds, quiet=args.quiet)
-    notifier = Notifier(os.environ, stop, progress.say)
-
-    def show(status: Status) -> None:
-        progress.show(status)
-        notifier.show(status, progress.line)
-
-    failure: RecordingError | None = None
-    with StopSignals(stop), progress, notifier:
-        _warn(args, progress.say)
-        try:
-            observers = Observers(stop=stop, say=progress.say, progress=show)
-            summary = gather(Path(args.directory), args.seconds, place, _asked(args), observers)
-        except RecordingError as error:
-            failure, summary = error, error.summary
-    _tell(summary, whole=failure is None)
-    if args.json:
-        _print_summary(summary)
-    return 0 if failure is None else _fail(failure, 1)
 
 
 EXPORT_MODEL = """\
@@ -324,11 +307,11 @@ def _senders(args: argparse.Namespace, progress: Progress, labels: LiveLabels | 
     finally:
         for sender, address in zip(senders, addresses, strict=False):
             sender.close()
-            told = f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped"
+            line = f"--stream-to {address}: {sender.sent} frames sent, {sender.dropped} dropped"
             if sender.samples.tracks:
                 lost = sender.samples.offered - sender.samples.sent
-                told += f"; {sender.samples.sent} samples sent, {lost} dropped"
-            progress.say(told)
+                line += f"; {sender.samples.sent} samples sent, {lost} dropped"
+            progress.say(line)
 
 
 def _watch(viewers: Viewers, preview: Preview | None, senders: Sequence[Sender]) -> Callable[[Frame, bool], None]:
@@ -372,26 +355,19 @@ def _status_for_viewers(
     return status
 
 
-def _both(first: Callable[[Status], None], second: Callable[[Status], None]) -> Callable[[Status], None]:
-    def tell(status: Status) -> None:
-        first(status)
-        second(status)
-
-    return tell
-
-
-def _tell(summary: Summary, *, whole: bool) -> None:
-    told = f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _told_of_pictures(summary, whole)
-    print(f"{printable(summary.path)}: {told}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
+def _print_counts(summary: Summary, *, whole: bool) -> None:
+    counts = (
+        f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _counts_of_pictures(summary, whole)
+    )
+    print(f"{printable(summary.path)}: {counts}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
-        if not track.samples and not track.padded and not track.lost and not track.came_before:
-            print(f"  {name}: no samples came", file=sys.stderr)
-            continue
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""
-        told = ", ".join(missing) or "none missing"
-        print(f"  {name}: {track.samples} samples{rate}, {told}{before}", file=sys.stderr)
+        count = f"{track.samples} samples" if track.samples else "no samples came"
+        if track.samples and not missing:
+            missing = ["none missing"]
+        print(f"  {name}: {', '.join([count + rate, *missing])}{before}", file=sys.stderr)
 
 
 def _print_summary(summary: Summary) -> None:
@@ -404,7 +380,7 @@ def _print_summary(summary: Summary) -> None:
         raise
 
 
-def _told_of_pictures(summary: Summary, whole: bool) -> str:
+def _counts_of_pictures(summary: Summary, whole: bool) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,

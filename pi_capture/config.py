@@ -47,40 +47,18 @@ _COLLECTED: Mapping[Kind, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes
-    ----------
-    name : str
-        As on the command line, without the dashes.
-    help : str
-    metavar : str
-        What the help calls its value.
-    kind : Kind
-    type : callable
-        Makes the value of a text; raises ValueError or argparse.ArgumentTypeError.
-    number : bool
-        Whether the value is written as a number in a file.
-    default : object
-        As it would be written; None if the option is not set then.
-    bare : object
-        What `MAYBE_VALUE` gives without a value.
-    group : str
-        The heading that the help puts it under.
-    dest : str
-        The name of its value in `Configuration.arguments`, if it is not `name`.
-    """
-
-    name: str
+    name: str  # as on the command line, without the dashes
     help: str
-    metavar: str = ""
+    metavar: str = ""  # what the help calls its value
     kind: Kind = Kind.VALUE
-    type: Callable[[str], Any] = str
-    number: bool = False
-    default: str | float | None = None
-    bare: Any = None
-    group: str = ""
-    dest: str = ""
+    type: Callable[[str], Any] = str  # makes the value from a text; raises ValueError or argparse.ArgumentTypeError
+    number: bool = False  # written as a number in a file
+    default: str | float | None = None  # as a file would write it; None if the option is not set then
+    bare: Any = None  # the value of `MAYBE_VALUE` without one
+    group: str = ""  # the heading in the help
+    dest: str = ""  # the name in `Configuration.arguments`, if it is not `name`
 
     @property
     def attribute(self) -> str:
@@ -113,7 +91,7 @@ class Option:
         return self.as_written(text)
 
     def check(self, value: object, where: str) -> None:
-        """Raise UsageError if a file writes it in another way: no number in quotes, no text for a switch."""
+        """Raise UsageError for the wrong TOML type, such as a number in quotes or a text for a switch."""
         if self.kind is Kind.MAYBE_VALUE and isinstance(value, bool):
             return
         if self.is_switch:
@@ -152,20 +130,11 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it came from.
-
-    Attributes
-    ----------
-    option : Option
-    value : object
-        As it was written; None if it is not set.
-    origin : str
-        ``flag``, ``environment PI_CAPTURE_SIZE``, ``corner.toml:3`` or ``default``.
-    """
+    """A value and where it came from."""
 
     option: Option
-    value: Any
-    origin: str
+    value: Any  # as it was written; None if it is not set
+    origin: str  # ``flag``, ``environment PI_CAPTURE_SIZE``, ``corner.toml:3`` or ``default``
 
     def convert(self) -> Any:
         """What it means. Raises UsageError."""
@@ -176,7 +145,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was asked for: the values of all options, and where each came from."""
+    """The values of all options, and where each came from."""
 
     arguments: argparse.Namespace
     settings: tuple[Setting, ...]
@@ -185,26 +154,17 @@ class Configuration:
 def configure(
     parser: argparse.ArgumentParser, options: Sequence[Option], words: Sequence[str], environment: Mapping[str, str]
 ) -> Configuration:
-    """Parse a command line, and take what it leaves open from the environment and the file that ``--config`` names.
+    """Parse a command line, and complete it from the environment and from the file that ``--config`` names.
 
-    Parameters
-    ----------
-    parser : ArgumentParser
-        With all `options` and perhaps others, which are on the command line only; made with
-        ``argument_default=argparse.SUPPRESS``.
-    options : sequence of Option
-        With one called ``config``.
-    words : sequence of str
-        The command line.
-    environment : mapping
-        Such as ``os.environ``.
+    `parser` has all `options`, one of them ``config``; what else it has is on the command line only. It was made with
+    ``argument_default=argparse.SUPPRESS``. `words` are the command line; `environment` is such as ``os.environ``.
 
     Raises
     ------
     UsageError
         A key or a variable is unknown, or a value is not what the option takes; the file can't be read.
     SystemExit
-        The command line is wrong, as argparse tells it.
+        The command line is wrong; argparse has printed why.
     """
     by_name = {option.name: option for option in options}
     typed = vars(parser.parse_args(words))
@@ -249,7 +209,7 @@ def line_of(text: str, key: str) -> int:
 
 
 def _from_environment(environment: Mapping[str, str], options: Mapping[str, Option]) -> dict[str, Setting]:
-    """Only what is set to something: ``PI_CAPTURE_FPS=`` is as good as not set."""
+    """Only what is set to something: ``PI_CAPTURE_FPS=`` counts as not set."""
     found = {}
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and text:

@@ -20,11 +20,11 @@ class PreviewError(Exception):
 
 
 class UsageError(ValueError):
-    """A size, specification or option that makes no sense, whatever is plugged in (exit status 2)."""
+    """A size, specification or option that is wrong, whatever camera there is (exit status 2)."""
 
 
 class RecordingError(Exception):
-    """A recording ended before its time. What had been recorded is safe; `summary` tells what that is.
+    """A recording ended early. What was recorded is safe; `summary` counts it.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
-"""What may be told of a source: its text form without passwords, keys and users' names.
+"""Remove passwords, keys and user names from the text form of a source.
 
-Whatever leaves this machine or lies in a file goes through here: `pi_capture.sources.SourceInfo` for recordings and
+All that leaves this machine or goes into a file passes through here: `pi_capture.sources.SourceInfo` for recordings and
 messages, `pi_capture.network.sender.Sender` for what goes over a wire, `pi_capture.samples.sensors` for commands.
 """
 
@@ -17,13 +17,13 @@ PLAIN_VALUE = re.compile(
     r"\d{1,4}|\d+x\d+|true|false|yes|no|on|off|main|sub|high|low|listen|caller|listener|live|file"
     r"|tcp|udp|unicast|multicast"
 )
-"""A secret may have any name; a parameter of a URL is shown only if its value can be none."""
+"""A secret may have any name. A parameter of a URL is shown only if its value can be no secret."""
 PATH_PARAMETER = re.compile(r"([A-Za-z]+)=(.*?)(?=[/&;]|_[A-Za-z]+=|$)")
 """In a path, as some cameras have it: ``/user=admin_password=x_channel=1.sdp``."""
 
 
 def without_secrets(text: str) -> str:
-    """A source's text form with its URLs cut down to what can be told: host, path and harmless parameters.
+    """A source's text form with its URLs cut down to what may be shown: host, path and harmless parameters.
 
     >>> without_secrets("rtsp://admin:pa@ss@camera/live?token=x&channel=1")
     'rtsp://camera/live?token=…&channel=1'

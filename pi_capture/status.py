@@ -1,4 +1,4 @@
-"""How a recording stands, and what it came to."""
+"""The counts of a recording, while it runs and at its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a running recording stands.
+    """The counts of a running recording.
 
     ``frames`` were stored, of which ``durable`` survive a power cut. The others were lost: ``dropped_queue`` because
     the encoders or the disk did not keep up with a live camera, ``dropped_camera`` before they reached us, and
@@ -34,9 +34,9 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class TrackSummary:
-    """What a track of samples came to: how many were stored, how many padded where none came, how many were lost.
+    """The counts of a track of samples: stored, padded where none came, lost.
 
-    ``rate`` is samples a second, ``measured_rate`` as they came, if that could be told. ``came_before`` counts
+    ``rate`` is samples a second, ``measured_rate`` as they came, if known. ``came_before`` counts
     those from before the first picture, which were not kept.
     """
 
@@ -50,7 +50,7 @@ class TrackSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a recording came to. ``seconds`` and ``fps`` are those of the frames' own timestamps.
+    """The counts of a finished recording. ``seconds`` and ``fps`` are those of the frames' own timestamps.
 
     ``captured`` is the sum of ``frames``, ``dropped_queue``, ``dropped_disk`` and ``not_kept`` (because nothing moved).
     ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became. ``tracks`` has

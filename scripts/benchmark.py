@@ -197,6 +197,7 @@ def run_one(way: Way, frames_file: Path, number: int, path: Path) -> dict[str, f
     import PIL.PngImagePlugin  # noqa: F401  (starting up is not measured)
 
     import pi_capture.recording.recorder  # noqa: F401  (imported beforehand: starting up is not measured)
+    import storage.formats.hdf5.writer  # (imported beforehand: starting up is not measured)
     import storage.formats.png.codec  # noqa: F401  (imported beforehand: starting up is not measured)
 
     frames = np.load(frames_file)

@@ -1,37 +1,31 @@
 #!/usr/bin/env python3
-"""Measure labelling: keystrokes per 1,000 frames with the plain keys and the fast ones, and what many frames cost.
+"""Measure labelling: keystrokes per 1,000 frames with the plain keys and the fast ones.
 
-    python scripts/keystrokes.py [--frames N] [--seeds N] [--json]
-    python scripts/keystrokes.py --scale [--frames N] [--directory DIR] [--json]
+    python scripts/keystrokes.py [RECORDING] [--frames N] [--seeds N] [--json]
 
-Keystrokes: the demo scene is recorded with its true labels, and a scripted person, who sees what the window shows and
-knows the truth, labels it through the real labelling loop: every key is an action, every label is journaled. Each way
-ends with every frame labelled as the truth has it; what is shown before that is how far it got without corrections.
-A key with Shift counts as one.
+A scripted person, who sees what the window shows and knows the true labels, labels frames through the real labelling
+loop: every key is an action, every label is journaled. The frames are those of RECORDING, real footage whose labels are
+right, or of the demo scene. Each way ends with every frame labelled as the truth has it; what is shown before that is
+how far it got without corrections. A key with Shift counts as one.
 
-Scale: a data directory with many frames is opened in a real window on a screen that nobody sees (Xvfb), keys come from
-`xdotool`, and times are taken from the start of the process to the first picture, from key to picture, and of S. What
-a key's time goes to is told as well: the journal's disk, decoding, drawing, the window (the first three overlap), and
-how long all threads together waited for a processor: where that is much, the machine was busy with something else.
+No way may cost more than a key a frame: the exit status is 1 if one does. What many frames cost is measured by
+`many_frames.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -39,8 +33,15 @@ sys.path.insert(0, str(ROOT))
 FPS = 30.0
 SIZE = (128, 128)
 REACTION = (0.35, 0.08)  # seconds from a change on the screen to the key: mean and standard deviation
+SHORTEST = 10  # frames in a stretch on average; if there are fewer, playing is too fast
 NEAR = 2  # frames; a gesture takes nine to form, and where in that its label begins is anybody's choice
 PAGE_UP, PAGE_DOWN, HOME = 0xFF55, 0xFF56, 0xFF50
+
+SHIFT = 1  # its bit in the upper half of a key's code
+
+if TYPE_CHECKING:
+    from classify.session import Session
+    from storage.frame import Frame
 
 Truth = list[int]
 
@@ -48,42 +49,57 @@ Truth = list[int]
 # ----------------------------------------------------------------------------------------------------------- keystrokes
 
 
-def keystrokes(frames: int, seeds: int) -> dict[str, Any]:
-    """The ways of labelling, each with keystrokes per 1,000 frames and more."""
+def measure(recordings: Iterable[Callable[[Path], Truth]]) -> dict[str, Any]:
+    """The ways of labelling, each with keystrokes per 1,000 frames and more, over some recordings to be made."""
     found: dict[str, list[dict[str, float]]] = {}
-    for seed in range(seeds):
+    stretches = []
+    for seed, make in enumerate(recordings):
         with tempfile.TemporaryDirectory() as directory:
-            day = Path(directory, "demo")
-            truth = _record_demo(day, frames, seed)
+            truth = make(Path(directory, "day"))
+            stretches.append(1000 * (1 + sum(a != b for a, b in pairwise(truth))) / len(truth))
             for name, way in WAYS.items():
-                found.setdefault(name, []).append(_label(day, truth, way, seed))
+                found.setdefault(name, []).append(_label(Path(directory, "day"), truth, way, seed))
     return {
         name: {key: statistics.fmean(run[key] for run in runs) for key in runs[0]} for name, runs in found.items()
-    } | {"stretches": {"per_1000": statistics.fmean(_stretches(frames, seed) for seed in range(seeds))}}
+    } | {"stretches": {"per_1000": statistics.fmean(stretches)}}
 
 
-def _record_demo(day: Path, frames: int, seed: int) -> Truth:
-    """Record the demo scene; returns the true labels."""
+def _demo(seed: int, count: int, day: Path) -> Truth:
+    """Make frames of the demo scene; returns the true labels."""
     from pi_capture.sources.demo import draw
+    from storage.frame import Frame
+
+    def frames() -> Iterator[tuple[Frame, int]]:
+        for number in range(count):
+            pixels, label = draw(seed, number, FPS, SIZE)
+            yield Frame(pixels, number, round(number * 1e9 / FPS)), label
+
+    return _make(day, frames())
+
+
+def _again(path: Path, count: int, day: Path) -> Truth:
+    """Make the first frames of a labelled recording, without their labels; returns these."""
+    from storage import open_recording
+    from storage.labels.current import labels_as_they_stand
+
+    with open_recording(path) as recording:
+        labels = labels_as_they_stand(recording)[:count]
+        numbers = {label: number for number, label in enumerate(sorted({label for label in labels if label}))}
+        if None in labels or not labels or len(numbers) > 9:
+            sys.exit(f"{path}: up to nine classes, and a label for each of the frames, are needed as the truth")
+        return _make(day, ((recording.read(index), numbers[label]) for index, label in enumerate(labels) if label))
+
+
+def _make(day: Path, frames: Iterable[tuple[Frame, int]]) -> Truth:
     from storage.formats.png.writer import PngWriter
     from storage.frame import Frame
 
-    writer = PngWriter(day)
-    truth = []
-    for number in range(frames):
-        pixels, label = draw(seed, number, FPS, SIZE)
-        writer.append(writer.encode(Frame(pixels, number, round(number * 1e9 / FPS), {"label": label})))
+    writer, truth = PngWriter(day), []
+    for number, (frame, label) in enumerate(frames):
+        writer.append(writer.encode(Frame(frame.pixels, number, frame.timestamp_ns)))
         truth.append(label)
     writer.close()
     return truth
-
-
-def _stretches(frames: int, seed: int) -> float:
-    """Stretches of one class per 1,000 frames: what one key a stretch would come to."""
-    from pi_capture.sources.demo import draw
-
-    labels = [draw(seed, number, FPS, (16, 16))[1] for number in range(frames)]
-    return 1000 * (1 + sum(a != b for a, b in pairwise(labels))) / frames
 
 
 class Person:
@@ -132,7 +148,7 @@ class Person:
         near = sum(
             all(labels[n] == truth[n] for n in range(len(truth)) if abs(n - border) == NEAR + 1) for border in borders
         )
-        self.first_pass = (self.pressed, right / len(truth), near / len(borders))
+        self.first_pass = (self.pressed, right / len(truth), near / max(1, len(borders)))
 
 
 WAIT = -1
@@ -155,29 +171,33 @@ def _plain_with_nine(person: Person) -> Iterator[Any]:
 
 
 def _by_changes(person: Person) -> Iterator[Any]:
-    """T, then a digit a stretch; where a stretch ends wrong, the border is moved."""
+    """Shift and a digit up to a change, and its border is moved; or a digit a frame, where that costs less."""
     session, truth, changes = person.session, person.truth, person.pictures.changes
-    yield "t"
     border = 0  # before it was moved back: the change there is not gone to again
     while not session.at_end:
         at = session.cursor
         end = next((n for n in range(at, len(truth)) if truth[n] != truth[at]), len(truth))
         target = changes.after(max(at, border))
-        begun = at > 0 and session.labels[at - 1] == truth[at]
-        if begun and end - at <= 1 + max(0, target - end):
-            yield from "." * (end - at)
+        too_far = max(0, target - end)
+        if 1 + too_far < end - at:
+            yield ord(str(truth[at])) | SHIFT << 16
+            yield from "," * too_far
+            border = target if too_far else 0
         else:
-            yield str(truth[at])
-            yield from "," * max(0, target - end)
-            border = target if target > end else 0
-            continue
-        border = 0
+            yield from str(truth[at]) * (end - at)
+            border = 0
     person.note()
 
 
 def _while_playing(person: Person) -> Iterator[Any]:
-    """Playing at the camera's speed, a digit where something else begins; then borders are gone through and moved."""
+    """Playing at the camera's speed, a digit where something else begins; then borders are gone through and moved.
+
+    Where stretches are too short for that, they are labelled as `_by_changes` does it.
+    """
     session, truth = person.session, person.truth
+    if sum(a != b for a, b in pairwise(truth)) * SHORTEST > len(truth):
+        yield from _by_changes(person)
+        return
     yield "p"
     yield str(truth[0])
     seen = 0
@@ -190,35 +210,28 @@ def _while_playing(person: Person) -> Iterator[Any]:
         else:
             yield WAIT
     person.note()
-    yield from _correct(person)
-
-
-def _correct(person: Person) -> Iterator[Any]:
-    """Go from border to border and move each to where it belongs; where that takes longer, label frames one by one."""
-    session, truth = person.session, person.truth
     yield HOME
-    while True:
-        wrong = next((n for n in range(session.cursor, len(truth)) if session.labels[n] != truth[n]), None)
-        if wrong is None:
-            return
-        border = session.next_border()
-        if border > wrong:  # the new label begins too late: the border goes back
-            if border == len(truth) or session.labels[border] != truth[wrong]:
-                yield from _go_to(wrong)
-                while session.labels[session.cursor] != truth[session.cursor]:
-                    yield str(truth[session.cursor])
-                continue
-            yield PAGE_DOWN
-            yield from "," * (border - wrong)
-        elif border == wrong:  # too early: it goes on
-            yield PAGE_DOWN
-            end = next((n for n in range(wrong, len(truth)) if session.labels[n] == truth[n]), len(truth))
-            if session.labels[wrong - 1] == truth[wrong]:
-                yield from "." * (end - wrong)
-            else:
-                yield from (str(truth[n]) for n in range(wrong, end))
-        else:
-            yield PAGE_DOWN
+    while (
+        wrong := next((n for n in range(session.cursor, len(truth)) if session.labels[n] != truth[n]), None)
+    ) is not None:
+        yield from _correction(session, truth, wrong)
+
+
+def _correction(session: Session, truth: Truth, wrong: int) -> list[Any]:
+    """The keys that come nearer to a wrong frame, or correct it: a border moves, or frames are labelled one by one."""
+    border, cursor = session.next_border(), session.cursor
+    end = next((n for n in range(wrong, len(truth)) if session.labels[n] == truth[n]), len(truth))
+    digits = [str(truth[n]) for n in range(wrong, end)]
+    if border < wrong:
+        keys: list[Any] = [PAGE_DOWN]
+    elif border > wrong and border < len(truth) and session.labels[border] == truth[wrong]:  # it begins too late
+        keys = [PAGE_DOWN, *"," * (border - wrong)]
+    elif border == wrong:  # too early, or not at all
+        keys = [PAGE_DOWN, *("." * (end - wrong) if session.labels[wrong - 1] == truth[wrong] else digits)]
+    else:
+        keys = [*_go_to(wrong), *digits]
+    plainly = [str(truth[n]) for n in range(cursor, wrong)] + digits
+    return min(keys, plainly, key=len) if border >= wrong else keys
 
 
 def _go_to(position: int) -> Iterator[Any]:
@@ -263,202 +276,29 @@ def _label(day: Path, truth: Truth, way: Way, seed: int) -> dict[str, float]:
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------- scale
-
-KEYS = ("0", "1", "9", "Right", "n", "exclam", "b", "u", "Next", "Escape", "2", "3", "space", "Up", "4", "y")
-
-PARTS = ("journal", "decoding", "drawing", "window", "processor")
-
-HARNESS = """
-import json, os, resource, sys, time
-started, out = float(sys.argv[1]), sys.argv[2]
-from classify import cli, commit, pictures
-    from classify.window.window import drawing, window
-from storage.labels.journal import LabelJournal
-
-times = {"first_picture": None, "keys": [], "moved": None}
-pressed = None
-parts = {}
-real_show, real_key, real_move = window.Window.show, window.Window.key, commit.move_labelled
-
-def timed(owner, name, part):
-    real = getattr(owner, name)
-    def method(*args):
-        begin = time.monotonic()
-        try:
-            return real(*args)
-        finally:
-            parts[part] = parts.get(part, 0) + time.monotonic() - begin
-    setattr(owner, name, method)
-
-timed(LabelJournal, "append", "journal")
-timed(LabelJournal, "sync", "journal")
-timed(pictures.Pictures, "get", "decoding")
-timed(drawing.Drawing, "draw", "drawing")
-
-def queued():
-    waits = 0
-    for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/schedstat") as file:
-            waits += int(file.read().split()[1])
-    return waits / 1e9
-
-def show(self, picture):
-    global pressed
-    begin = time.monotonic()
-    real_show(self, picture)
-    self.listen()
-    now = time.monotonic()
-    if times["first_picture"] is None:
-        times["first_picture"] = now - started
-    if pressed is not None:
-        parts["window"] = now - begin
-        times["keys"].append({**parts, "total": now - pressed, "processor": queued() - parts["processor"]})
-        pressed = None
-
-def key(self, milliseconds):
-    global pressed
-    code = real_key(self, milliseconds)
-    if code is not None:
-        parts.clear()
-        parts["processor"] = queued()
-        pressed = time.monotonic()
-    return code
-
-def move(*args):
-    begin = time.monotonic()
-    moved = real_move(*args)
-    times["moved"] = time.monotonic() - begin
-    return moved
-
-window.Window.show, window.Window.key, commit.move_labelled = show, key, move
-status = cli.main(sys.argv[3:])
-times["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-with open(out, "w") as file:
-    json.dump(times, file)
-sys.exit(status)
-"""
-
-
-def scale(frames: int, directory: Path) -> dict[str, Any]:
-    """Open, label and sort a directory of many frames; times in seconds."""
-    from storage.formats.png.directory import frame_name
-    from storage.labels.current import DEFAULT
-    from storage.labels.journal import LabelJournal, Labelled, journal_path
-
-    day = directory / "many"
-    _make_many(day, frames)
-    with _screen() as display:
-        environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
-        opened = [_run(day, environment, ["s"])["first_picture"] for _ in range(5)]
-        keys = _run(day, environment, [key for _ in range(16) for key in KEYS], quit=False)
-        with LabelJournal(journal_path(day)) as journal:
-            names = [*map(frame_name, range(frames)), ""]
-            journal.clear(
-                DEFAULT, *(Labelled((name,), n % 5, after) for n, (name, after) in enumerate(pairwise(names)))
-            )
-        sorting = _run(day, environment, ["s"])
-        begin = time.monotonic()
-        command = [sys.executable, "-m", "classify", day, "--undo"]
-        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
-        undone = time.monotonic() - begin
-    latencies = sorted(key["total"] for key in keys["keys"])
-    return {
-        "frames": frames,
-        "first_picture": min(opened),
-        "first_picture_median": statistics.median(opened),
-        "first_picture_with_all_labelled": sorting["first_picture"],
-        "keys": len(latencies),
-        "key_to_picture_median": statistics.median(latencies),
-        "key_to_picture_99_percent": _share(latencies, 0.99),
-        "key_to_picture_worst": latencies[-1],
-        "parts": {
-            part: {"median": _share(spent, 0.5), "99_percent": _share(spent, 0.99)}
-            for part in PARTS
-            for spent in [sorted(key.get(part, 0.0) for key in keys["keys"])]
-        },
-        "sorted": sorting["moved"],
-        "taken_back": undone,
-        "memory_mb": max(keys["memory_mb"], sorting["memory_mb"]),
-    }
-
-
-def _share(ascending: list[float], share: float) -> float:
-    return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
-
-
-def _make_many(day: Path, frames: int) -> None:
-    """Frames of the demo scene under many names; a thousand are different, the rest are links to them."""
-    from pi_capture.sources.demo import draw
-    from storage.formats.png.codec import encode_png
-    from storage.formats.png.directory import frame_name
-
-    day.mkdir(parents=True)
-    for number in range(min(frames, 1000)):
-        texts = {"Timestamp": str(round(number * 1e9 / FPS))}
-        (day / frame_name(number)).write_bytes(encode_png(draw(0, number, FPS, SIZE)[0], texts))
-    for number in range(1000, frames):
-        os.link(day / frame_name(number % 1000), day / frame_name(number))
-
-
-@contextmanager
-def _screen() -> Iterator[str]:
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1024x800x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield f":{server.stdout.readline().strip()}"
-        finally:
-            server.terminate()
-
-
-def _run(day: Path, environment: dict[str, str], keys: list[str], *, quit: bool = True) -> Any:
-    """Run the labeller, press keys, six a second; it ends by the last of them, or by being closed."""
-    with tempfile.NamedTemporaryFile() as out:
-        command = [sys.executable, "-c", HARNESS, repr(time.monotonic()), out.name, str(day)]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-            window = ""
-            while not window and process.poll() is None:
-                time.sleep(0.3)
-                window = _xdotool(environment, "search", "--name", " / ").split("\n")[-1]
-            for key in keys:
-                time.sleep(1 / 6)
-                _xdotool(environment, "key", "--window", window, key)
-            if not quit:
-                process.send_signal(signal.SIGINT)
-        return json.loads(out.read())
-
-
-def _xdotool(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(["xdotool", *arguments], env=environment, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
 # ----------------------------------------------------------------------------------------------------- the command line
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, help="default: 2000, or 100000 for --scale")
+    parser.add_argument("recording", metavar="RECORDING", nargs="?", type=Path, help="labelled; default: demo scene")
+    parser.add_argument("--frames", type=int, default=2000, help="default: 2000")
     parser.add_argument("--seeds", type=int, default=2, help="rooms of the demo scene (default: 2)")
-    parser.add_argument("--scale", action="store_true", help="measure many frames instead of keystrokes")
-    parser.add_argument("--directory", type=Path, help="where the frames for --scale are made (default: temporary)")
     parser.add_argument("--json", action="store_true", help="print one object on stdout")
     args = parser.parse_args()
-    if args.scale:
-        with tempfile.TemporaryDirectory(dir=args.directory) as directory:
-            found = scale(args.frames or 100_000, Path(directory))
+    if args.recording:
+        found = measure([partial(_again, args.recording, args.frames)])
     else:
-        found = keystrokes(args.frames or 2000, args.seeds)
+        found = measure(partial(_demo, seed, args.frames) for seed in range(args.seeds))
     if args.json:
         print(json.dumps(found, indent=1))
-    elif args.scale:
-        _tell_scale(found)
     else:
-        _tell_keystrokes(found)
+        _tell(found)
+    if dear := [name for name, way in found.items() if way["per_1000"] > 1000]:
+        sys.exit(f"more than a key a frame: {', '.join(dear)}")
 
 
-def _tell_keystrokes(found: dict[str, Any]) -> None:
+def _tell(found: dict[str, Any]) -> None:
     print("keystrokes per 1,000 frames, until every frame is labelled as the truth has it")
     for name, way in found.items():
         if name == "stretches":
@@ -472,20 +312,6 @@ def _tell_keystrokes(found: dict[str, Any]) -> None:
             print(f" within {NEAR} frames; {way['seconds_played']:.0f} s)", end="")
         print()
     print(f"  {'stretches of one class':44} {found['stretches']['per_1000']:7.1f}")
-
-
-def _tell_scale(found: dict[str, Any]) -> None:
-    print(f"{found['frames']:,} frames")
-    print(f"  start to first picture    {found['first_picture']:.2f} s (median {found['first_picture_median']:.2f} s)")
-    print(f"  with every frame labelled {found['first_picture_with_all_labelled']:.2f} s")
-    print(f"  key to picture            {1000 * found['key_to_picture_median']:.1f} ms median, ", end="")
-    print(
-        f"{1000 * found['key_to_picture_99_percent']:.1f} ms 99 %, {1000 * found['key_to_picture_worst']:.1f} ms worst"
-    )
-    for part, spent in found["parts"].items():
-        print(f"    {part:12} {1000 * spent['median']:6.1f} ms median, {1000 * spent['99_percent']:5.1f} ms 99 %")
-    print(f"  S                         {found['sorted']:.1f} s; taken back in {found['taken_back']:.1f} s")
-    print(f"  memory                    {found['memory_mb']:.0f} MB")
 
 
 if __name__ == "__main__":

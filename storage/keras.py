@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from storage.convert.transfer import in_order
-from storage.errors import StorageError
-from storage.formats.contract import KeepsFeatures
+from storage.convert.transfer import in_order, in_words
+from storage.errors import DamagedPictureError, StorageError
+from storage.formats.contract import BringsSound, KeepsFeatures
 from storage.formats.table import open_recording
 from storage.recording import Recording
 from storage.tracks.picture_tracks import note_of_several
@@ -80,7 +80,8 @@ def dataset_from_recording(
     tf.data.Dataset
         Of pairs (pictures, labels): pictures (batch, height, width, 3) float32, RGB, 0 to 255, or features (batch,
         256) float32; labels (batch,) int32, the numbers of classes. Its ``class_names`` has their names. Each
-        iteration over it is an epoch, and reads the recording anew.
+        iteration over it is an epoch, and reads the recording anew. Pictures of a video that can't be decoded are left
+        out, with a warning in the first epoch.
 
     Raises
     ------
@@ -95,8 +96,10 @@ def dataset_from_recording(
     with open_recording(path, track=track) as recording:
         selection = _select(recording, frames, labels, class_names)
         reader = _Reader(recording, image_size)
-        first = reader.read(recording, selection.indices[0])
-        independent = recording.independent
+        first = next((kept for index in selection.indices if (kept := reader.read(recording, index)) is not None), None)
+        if first is None:
+            raise StorageError(f"{recording.path}: none of its frames can be decoded")
+        independent, countable = recording.independent, not isinstance(recording, BringsSound)
     shuffle_frames = max(1, shuffle_bytes // first.nbytes)
     # A video is decoded from a keyframe on: there, small blocks would be decoded in vain.
     block = BLOCK if not independent else max(SMALLEST_BLOCK, min(BLOCK, shuffle_frames // 8))
@@ -113,7 +116,13 @@ def dataset_from_recording(
             parts = [slice(at, at + block) for at in order]
             read = reader.read_blocks(recording, [selection.indices[part] for part in parts])
             for part, kept in zip(parts, read, strict=True):
-                yield kept if labels is None else (kept, selection.numbers[part])
+                whole = [row is not None for row in kept]
+                if any(whole):
+                    stacked = np.stack([row for row in kept if row is not None])
+                    yield stacked if labels is None else (stacked, selection.numbers[part][whole])
+        if reader.damaged and epoch == 0:
+            told = in_words(sorted(reader.damaged))
+            warnings.warn(f"{path}: left out, as they can't be decoded: frames {told}", stacklevel=2)
 
     spec = tf.TensorSpec((None, *first.shape), first.dtype)
     dataset = tf.data.Dataset.from_generator(
@@ -124,7 +133,10 @@ def dataset_from_recording(
     batches = len(selection.indices)
     if batch_size is not None:
         dataset, batches = dataset.batch(batch_size), -(-batches // batch_size)
-    dataset = dataset.map(_as_floats(tf)).apply(tf.data.experimental.assert_cardinality(batches)).prefetch(2)
+    dataset = dataset.map(_as_floats(tf))
+    if countable:  # in a video of another program, only decoding shows which pictures are damaged
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    dataset = dataset.prefetch(2)
     dataset.class_names = selection.class_names
     return dataset
 
@@ -176,20 +188,28 @@ def _as_floats(tf: Any) -> Callable[..., Any]:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 
+Kept: TypeAlias = "NDArray[Any] | None"
+
+
 class _Reader:
     """Reads what is kept of frames: features, or pictures, which are scaled if a size is wanted."""
 
     def __init__(self, recording: Recording, image_size: tuple[int, int] | None) -> None:
         self._image_size = image_size
         self._size: tuple[int, ...] = ()
+        self.damaged: set[int] = set()
         if isinstance(recording, KeepsFeatures) and image_size is not None:
             raise StorageError(f"{recording.path} keeps features and no pictures, so there is none to scale")
 
-    def read(self, recording: Recording, index: int) -> NDArray[Any]:
-        """A frame's features, (256,) float32, or its picture, (height, width, 3) uint8."""
+    def read(self, recording: Recording, index: int) -> Kept:
+        """A frame's features, (256,) float32, or its picture, (height, width, 3) uint8; None if it is damaged."""
         if isinstance(recording, KeepsFeatures):
             return recording.features[int(index)]
-        pixels = recording.read(int(index)).pixels
+        try:
+            pixels = recording.read(int(index)).pixels
+        except DamagedPictureError:
+            self.damaged.add(int(index))
+            return None
         if self._image_size is not None and pixels.shape[:2] != self._image_size:
             from PIL import Image
 
@@ -200,15 +220,15 @@ class _Reader:
             raise StorageError(f"{recording.path}: frame {index} has another size than those before; give image_size")
         return pixels
 
-    def read_blocks(self, recording: Recording, blocks: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[Any]]:
+    def read_blocks(self, recording: Recording, blocks: Sequence[NDArray[np.int64]]) -> Iterator[list[Kept]]:
         """The frames of each block, in order. Several are read at once where that is faster."""
         if isinstance(recording, KeepsFeatures):
-            yield from (_rows(recording, block) for block in blocks)
+            yield from (list(_rows(recording, block)) for block in blocks)
             return
         threads = os.cpu_count() or 1 if recording.independent else 1
         frames = in_order(lambda index: self.read(recording, index), (i for block in blocks for i in block), threads)
         for block in blocks:
-            yield np.stack(list(islice(frames, len(block))))
+            yield list(islice(frames, len(block)))
 
 
 def _rows(recording: KeepsFeatures, indices: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from classify.pictures import AROUND, Picture
-from classify.session import NONE
+from classify.session import FIRST_FOREIGN, NONE
 from classify.window.canvas import BOLD, Box, Canvas, Colour, Font, Place, shortened, text_width
 from classify.window.keymap import HELP
 from classify.window.timeline import (
@@ -22,6 +22,7 @@ from classify.window.timeline import (
     label_colour,
     near_left,
     near_stretch,
+    zoomed_stretch,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ SIZE = (760, 712)
 SMALLEST = (240, 200)
 MARGIN, GAP = 14, 10
 PANEL = 206
+CLASSES_TOP, CLASSES_BELOW, LEAST_PITCH = 52, 78, 18  # of the list of classes in the panel
 
 BACKGROUND: Colour = (18, 20, 25)
 WELL: Colour = (10, 11, 14)
@@ -61,6 +63,8 @@ class View:
     ----------
     title : str
         The recording's name.
+    timecode : str
+        When the frame is shown; "" if that is not known.
     near : Near
         The cursor, the labels, and what is known about the frames. At the end, the cursor is their number.
     revision : int
@@ -71,11 +75,13 @@ class View:
         The frames shown small, by position.
     classes : sequence of ClassRow
     bright : bool
+    zoom : int
+        The long timeline shows this part of the recording: all, a quarter, a sixteenth …
     mode : str
         What digits do, if it is not the usual; "" else.
     mode_label : int
         The label that this mode gives, for its colour; `NONE` for none.
-    speed : int
+    speed : float
         How many times it plays, negative backwards; 0 while it does not.
     message : str
         What there is to say, in one line.
@@ -87,15 +93,17 @@ class View:
     """
 
     title: str
+    timecode: str
     near: Near
     revision: int
     picture: Picture | None
     around: Sequence[tuple[int, Picture | None]]
     classes: Sequence[ClassRow]
     bright: bool = False
+    zoom: int = 1
     mode: str = ""
     mode_label: int = NONE
-    speed: int = 0
+    speed: float = 0
     message: str = ""
     prompt: str | None = None
     help: bool = False
@@ -158,13 +166,14 @@ def lay_out(width: int, height: int) -> Layout:
     return Layout((MARGIN, MARGIN, right - MARGIN, y - MARGIN), panel, strip, near, whole, footer)
 
 
-def frame_at(place: Place, size: tuple[int, int], cursor: int, count: int) -> int | None:
+def frame_at(place: Place, size: tuple[int, int], view: View) -> int | None:
     """The frame that a click on one of the timelines means."""
     x, y = place
-    layout = lay_out(*size)
+    layout, cursor, count = lay_out(*size), view.cursor, view.count
     left, top, width, height = layout.whole
     if left <= x < left + width and top - 4 <= y < top + height + 4:
-        return min(count - 1, (x - left) * count // width)
+        first, stop = zoomed_stretch(cursor, count, view.zoom)
+        return min(count - 1, first + (x - left) * (stop - first) // width)
     if layout.near is not None:
         left, top, width, height = layout.near
         if left <= x < left + width and top <= y < top + height:
@@ -172,6 +181,30 @@ def frame_at(place: Place, size: tuple[int, int], cursor: int, count: int) -> in
             found = first + (x - near_left(left, width, cursor, first)) // PITCH
             return found if first <= found < stop else None
     return None
+
+
+def class_at(place: Place, size: tuple[int, int], view: View) -> int | None:
+    """The label of the class that a click means, if it has a key."""
+    panel = lay_out(*size).panel
+    if panel is None:
+        return None
+    for (left, top, width, height), row in class_rows(panel, view):
+        if left <= place[0] < left + width and top <= place[1] < top + height + 3 and row.label < FIRST_FOREIGN:
+            return row.label
+    return None
+
+
+def class_rows(panel: Box, view: View) -> list[tuple[Box, ClassRow]]:
+    """Where the classes are listed: as many as there is room for, and always the current frame's."""
+    x, y, width, height = panel
+    room = height - CLASSES_TOP - CLASSES_BELOW
+    pitch = max(LEAST_PITCH, min(34, room // max(1, len(view.classes))))
+    rows = list(view.classes)
+    if len(rows) * pitch > room:
+        fitting = max(1, room // pitch - 1)  # and a line for the others
+        current = next((number for number, row in enumerate(rows) if row.label == view.current), 0)
+        rows = rows[:fitting] if current < fitting else [*rows[: fitting - 1], rows[current]]
+    return [((x, y + CLASSES_TOP + n * pitch, width, pitch - min(4, pitch // 6)), row) for n, row in enumerate(rows)]
 
 
 class Drawing:
@@ -194,7 +227,7 @@ class Drawing:
             _draw_strip(canvas, layout.strip, view)
         if layout.near:
             draw_near(canvas, layout.near, view.near)
-        self._timeline.draw(canvas, layout.whole, view.near, view.revision)
+        self._timeline.draw(canvas, layout.whole, view.near, view.revision, view.zoom)
         _draw_footer(canvas, layout.footer, view)
         if view.help:
             _draw_help(canvas)
@@ -300,15 +333,19 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
 
 
 def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
-    x, y, width, height = box
+    x, y, width, _ = box
     canvas.text((x, y + 10), shortened(view.title, width, Font(17, bold=True)), TEXT, Font(17, bold=True))
+    room = width - 8 - canvas.text((x + width, y + 34), view.timecode, TEXT, Font(13), align="right")
     place = f"{min(view.cursor + 1, view.count):,} of {view.count:,}"
-    canvas.text((x, y + 34), place, FAINT)
-    pitch = 34 if height > 470 else 28
-    at = y + 52
-    for row in view.classes:
-        _draw_class(canvas, (x, at, width, pitch - 4), row, current=view.current == row.label)
-        at += pitch
+    canvas.text((x, y + 34), place if text_width(place) <= room else place.partition(" ")[0], FAINT)
+    rows = class_rows(box, view)
+    at = y + CLASSES_TOP
+    for place_of_row, row in rows:
+        _draw_class(canvas, place_of_row, row, current=view.current == row.label)
+        at = place_of_row[1] + place_of_row[3] + 4
+    if others := len(view.classes) - len(rows):
+        canvas.text((x + 36, at + 8), f"and {others:,} more classes", FAINT, Font(12))
+        at += 20
     at += 4
     canvas.text((x + 10, at + 8), "no label", FAINT)
     canvas.text((x + width - 8, at + 8), f"{view.unlabelled:,}", FAINT, align="right")
@@ -318,15 +355,19 @@ def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
         canvas.text((x + width - 8, at + 8), f"{len(view.near.unreadable):,}", BAD, align="right")
         at += 26
     at += 8
+    if view.speed:
+        canvas.pill((x + width - 72, at, 72, 32), RAISED, 8)
+        canvas.triangle((x + width - 62, at + 9, 14, 14), TEXT, left=view.speed < 0)
+        canvas.text((x + width - 40, at + 16), speed_text(abs(view.speed)), TEXT, Font(15, bold=True))
+        width -= 80
     if view.mode:
         colour = label_colour(view.mode_label) if view.mode_label != NONE else WARNING
         canvas.pill((x, at, width, 32), colour, 8)
         canvas.text((x + 12, at + 16), shortened(view.mode, width - 24, BOLD), DARK, BOLD)
-        at += 40
-    if view.speed:
-        canvas.pill((x, at, 92, 32), RAISED, 8)
-        canvas.triangle((x + 14, at + 9, 14, 14), TEXT, left=view.speed < 0)
-        canvas.text((x + 40, at + 16), f"{abs(view.speed)} ×", TEXT, Font(15, bold=True))
+
+
+def speed_text(speed: float) -> str:
+    return {0.25: "¼", 0.5: "½"}.get(speed, f"{speed:g}") + " ×"
 
 
 def _draw_class(canvas: Canvas, box: Box, row: ClassRow, *, current: bool) -> None:
@@ -335,8 +376,9 @@ def _draw_class(canvas: Canvas, box: Box, row: ClassRow, *, current: bool) -> No
     colour = label_colour(row.label)
     if current:
         canvas.pill((x, y, width, height), RAISED, 7)
-    canvas.pill((x + 4, middle - 11, 22, 22), colour, 6)
-    key = str(row.label) if row.label < 9 else ""
+    side = min(22, height)
+    canvas.pill((x + 15 - side // 2, middle - side // 2, side, side), colour, 6)
+    key = str(row.label) if row.label < FIRST_FOREIGN else ""
     canvas.text((x + 15, middle), key, DARK, BOLD, align="middle")
     count = f"{row.frames:,}"
     right = x + width - 8
@@ -408,4 +450,9 @@ def _draw_help(canvas: Canvas) -> None:
                 (206, 210, 220),
                 Font(size),
             )
-    canvas.text((left, top + len(rows) * pitch + 18), "The mouse: click on a timeline to go there.", FAINT, Font(13))
+    canvas.text(
+        (left, top + len(rows) * pitch + 18),
+        "The mouse: click on a timeline to go there, on a class to label.",
+        FAINT,
+        Font(13),
+    )

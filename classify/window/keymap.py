@@ -32,9 +32,12 @@ class Do(Enum):
     NUDGE = auto()  # 1 later, -1 earlier
     STEP = auto()  # how many frames
     BORDER = auto()  # 1 the next, -1 the one before
+    ALIKE = auto()  # 1 the next stretch of this class, -1 the one before
     BEGINNING = auto()
     END = auto()
     GO_TO = auto()
+    COLON = auto()  # between minutes and seconds
+    ZOOM = auto()
     UNLABELLED = auto()
     UNREADABLE = auto()
     CLEAR = auto()
@@ -87,7 +90,12 @@ _LETTERS = {
     "o": Action(Do.PLAY, -1),
     "n": Action(Do.CHANGE, 1),
     "b": Action(Do.CHANGE, -1),
+    "c": Action(Do.ALIKE, 1),
+    "v": Action(Do.ALIKE, -1),
     "g": Action(Do.GO_TO),
+    ":": Action(Do.COLON),
+    ";": Action(Do.COLON),
+    "z": Action(Do.ZOOM),
     "f": Action(Do.UNLABELLED),
     "e": Action(Do.UNREADABLE),
     "x": Action(Do.CLEAR),
@@ -162,16 +170,18 @@ HELP = (
     ("Shift+digit", "the same, once"),
     ("R", "hold: what you play or jump over takes the label"),
     ("P  O", "play on, play back; again to pause"),
-    ("+  −", "faster, slower: 1 to 8 times"),
+    ("+  −", "faster, slower: ¼ to 8 times"),
     ("N  B", "to the next change, to the one before"),
     (",  .", "move the last border back, on"),
     ("", ""),
     ("← →  ↑ ↓", "one frame, ten frames; labels nothing"),
     ("PgUp PgDn", "to the border of labels before, after"),
     ("Home End", "first, last frame"),
-    ("G", "go to a frame: number, Enter"),
+    ("G", "go to a frame, 123, or a time, 1:23; Enter"),
+    ("C  V", "next, previous stretch of this class"),
     ("F  E", "next without a label, next unreadable"),
     ("X  Del", "take the label away"),
     ("U  Y", "undo, redo"),
+    ("Z", "zoom the long timeline"),
     ("F5", "look for new frames"),
 )

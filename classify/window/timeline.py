@@ -76,19 +76,33 @@ class WholeTimeline:
     """All labels in one row; what it drew last is kept, since most keys change little."""
 
     def __init__(self) -> None:
-        self._key: tuple[int, int] | None = None
+        self._key: tuple[int, int, int, int] | None = None
         self._columns: NDArray[np.uint8] | None = None
 
-    def draw(self, canvas: Canvas, box: Box, near: Near, revision: int) -> None:
+    def draw(self, canvas: Canvas, box: Box, near: Near, revision: int, zoom: int = 1) -> None:
         """Draw into a box. `revision` is another one whenever the labels are not the same."""
         x, y, width, height = box
-        labels, cursor = near.labels, near.cursor
-        if self._columns is None or self._key != (revision, width):
-            self._key, self._columns = (revision, width), palette()[_in_columns(labels, width)]
+        count, cursor = len(near.labels), near.cursor
+        first, stop = zoomed_stretch(cursor, count, zoom)
+        key = (revision, width, first, stop)
+        if self._columns is None or self._key != key:
+            self._key, self._columns = key, palette()[_in_columns(near.labels[first:stop], width)]
         canvas.paste(x, y, self._columns[None].repeat(height, 0))
-        at = x + min(width - 1, cursor * width // max(1, len(labels)))
+        if zoom > 1:  # which part of the recording it is
+            begins, ends = x + first * width // count, x + stop * width // count
+            canvas.fill((x, y + height + 2, width, 2), UNLABELLED)
+            canvas.fill((begins, y + height + 2, max(3, ends - begins), 2), TICK)
+        at = x + min(width - 1, (cursor - first) * width // max(1, stop - first))
         canvas.fill((at - 2, y - 3, 5, height + 6), (0, 0, 0))
         canvas.fill((at - 1, y - 2, 3, height + 4), CURSOR)
+
+
+def zoomed_stretch(cursor: int, count: int, zoom: int) -> tuple[int, int]:
+    """The frames that the long timeline shows: all, or a part of them, which goes on when the cursor nears its end."""
+    shown = -(-count // zoom)
+    step = max(1, shown // 2)
+    first = max(0, min(cursor // step * step - step // 2, count - shown))
+    return first, first + shown
 
 
 def _in_columns(labels: bytearray, width: int) -> NDArray[np.uint8]:

@@ -49,19 +49,33 @@ class Look:
     bright: bool = False
     help: bool = False
     stretches: bool = False
+    zoom: int = 1
     typed: str | None = None
     message: str = ""
 
 
 def title(session: Session, picture: Picture, pace: Pace, legend: Legend) -> str:
-    """The window's title: position, total, per cent and minutes remaining; or what can't be read."""
+    """The window's title: position, total, per cent and time remaining; or what can't be read."""
     place = min(session.cursor + 1, session.count)
     start = f"{place:4d} / {session.count:4d} - "
     if picture.error and not session.at_end:
         return f"{start}error reading {printable(picture.error)}"
     minutes = pace.minutes(session.count - session.cursor if legend.reviewing else session.remaining)
-    shown = "?" if minutes is None else f"{minutes:.0f}"
-    return f"{start}{100 * place / session.count:.0f}%, {shown} mins remaining"
+    return f"{start}{100 * place / session.count:.0f}%, {_duration(minutes)} remaining"
+
+
+def _duration(minutes: float | None) -> str:
+    if minutes is None:
+        return "? mins"
+    hours, rest = divmod(round(minutes), 60)
+    return f"{hours} h {rest} mins" if hours else f"{rest} mins"
+
+
+def timecode(time_ns: int) -> str:
+    """A time as it is typed after G: ``1:23.45``, ``1:02:03.45``."""
+    minutes, rest = divmod(time_ns // 10**7, 6000)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest // 100:02d}.{rest % 100:02d}"
 
 
 def done(session: Session, legend: Legend) -> int:
@@ -75,14 +89,17 @@ def view(session: Session, pictures: Pictures, player: Player, look: Look, legen
     around = range(max(0, cursor - AROUND), min(session.count, cursor + AROUND + 1))
     changes = pictures.changes
     nearby = changes.between(*near_stretch(width, cursor, session.count))
+    at = min(cursor, session.count - 1)
     return View(
         title=legend.title,
+        timecode=timecode(pictures.times[at]) if at < len(pictures.times) else "",
         near=Near(cursor, session.labels, session.unreadable, nearby, changes.scores),
         revision=session.revision,
-        picture=pictures.peek(min(cursor, session.count - 1)),
+        picture=pictures.peek(at),
         around=[(position, pictures.peek(position)) for position in around],
         classes=[ClassRow(label, name, session.counted(label), before) for label, name, before in legend.names],
         bright=look.bright,
+        zoom=look.zoom,
         mode=_mode(session, look, legend),
         mode_label=NONE if session.held is None else session.held,
         speed=player.way * player.speed,

@@ -1,13 +1,15 @@
 """The window, through OpenCV: it shows pictures and a title, and tells keys, clicks and its end. It knows no files.
 
-Everything that can go wrong before there is a window (no display, an OpenCV without windows, Wayland) is found out here
-and told in one line, since Qt would end the whole program.
+What can go wrong before there is a window (no display, an OpenCV without windows, Wayland, a missing library) is found
+here and told in one line: Qt would end the whole program.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
+import time
 from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "classify"
 FRAME = (12, 48)  # so wide and high are a window's frame and title at most
+CHECKS, CHECK_SECONDS = 8, 0.15  # of the place of a new window
 WITHOUT_A_SCREEN = ("offscreen", "minimal", "minimalegl", "vnc", "linuxfb", "eglfs")
 
 
@@ -44,16 +47,18 @@ class Window:
 
         self._cv2 = cv2
         self._keys: deque[int] = deque()
-        self._clicks: deque[tuple[int, int]] = deque()
+        self._clicks: deque[tuple[int, int, bool]] = deque()
         self._server = XServer()
         self._keyboard = Keyboard(self._server)
         self._title = ""
-        size, self._corner = fitting(size, self._server.work_area())
-        self._size = size
+        self._area = self._server.work_area()
+        self._wanted, self._corner = fitting(size, self._area)
+        self._size = self._wanted
+        self._checks = 0  # of its place that are still to come
+        self._checked = 0.0
         try:
             cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(NAME, *size)
-            self._go_to_corner()
+            self._place()
             cv2.setMouseCallback(NAME, self._on_mouse)
         except cv2.error as error:
             raise WindowError(f"no window can be opened: {error.err}") from None
@@ -78,8 +83,8 @@ class Window:
             self._wait(max(1, milliseconds))
         return self._keys.popleft() if self._keys else None
 
-    def click(self) -> tuple[int, int] | None:
-        """Where the picture was clicked on (x, y); None if it wasn't."""
+    def click(self) -> tuple[int, int, bool] | None:
+        """Where the picture was clicked on (x, y), and whether the mouse was dragged there; None if it wasn't."""
         return self._clicks.popleft() if self._clicks else None
 
     @property
@@ -116,35 +121,58 @@ class Window:
 
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
-            self._go_to_corner()  # a desktop may have put it elsewhere when it showed it
+            self._checks = CHECKS
+        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS:
+            self._checks, self._checked = self._checks - 1, time.monotonic()
+            if not self._is_placed():
+                self._place(1)
+                self._place()
         code = self._cv2.waitKeyEx(milliseconds)
         meant = None if code == -1 else self._keyboard.meant(code)
         if meant is not None:
             self._keys.append(meant)
 
-    def _go_to_corner(self) -> None:
+    def _is_placed(self) -> bool:
+        """Whether it has its size, and is on the screen with its frame: a desktop may show it elsewhere at first."""
+        if self._area is None:
+            return True
+        left, top, room_x, room_y = self._area
+        frame_left, frame_right, frame_top, frame_bottom = self._server.frame()
+        x, y, width, height = self._cv2.getWindowImageRect(NAME)
+        return (
+            (width, height) == self._wanted
+            and left + frame_left <= x <= left + room_x - width - frame_right
+            and top + frame_top <= y <= top + room_y - height - frame_bottom
+        )
+
+    def _place(self, beside: int = 0) -> None:
+        """Ask for its size and place, or for those beside them: Qt leaves out what it believes to be so already."""
+        width, height = self._wanted
+        self._cv2.resizeWindow(NAME, width - beside, height - beside)
         if self._corner is not None:
-            self._cv2.moveWindow(NAME, *self._corner)
+            x, y = self._corner
+            self._cv2.moveWindow(NAME, x + beside, y + beside)
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON
         if event == self._cv2.EVENT_LBUTTONDOWN or dragged:
-            self._clicks.append((x, y))
+            self._clicks.append((x, y, bool(dragged)))
 
 
 def fitting(
     size: tuple[int, int], area: tuple[int, int, int, int] | None
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
-    """How large a window is opened in an area of the screen (x, y, width, height), and where.
+    """How large a window is opened in an area of the screen (x, y, width, height), and where; None if it can't be told.
 
-    Where is None if it is the desktop's choice: a window that leaves enough room beside it.
+    In the middle if there is room; else in the corner, where its frame keeps away from the screen's edges.
     """
     if area is None:
         return size, None
-    x, y, *room = area
-    width, height = (min(own, whole - frame) for own, whole, frame in zip(size, room, FRAME, strict=True))
-    roomy = all(own + 2 * frame <= whole for own, whole, frame in zip(size, room, FRAME, strict=True))
-    return (width, height), None if roomy else (x, y)
+    (x, room_x), (y, room_y) = (
+        (start, whole - frame) for start, whole, frame in zip(area[:2], area[2:], FRAME, strict=True)
+    )
+    width, height = min(size[0], room_x), min(size[1], room_y)
+    return (width, height), (x + (room_x - width) // 2, y + (room_y - height) // 2)
 
 
 # ---------------------------------------------------------------------------------------------------- before the window
@@ -174,23 +202,28 @@ def prepare() -> None:
 
 
 def load_opencv() -> None:
-    """Import OpenCV; to be done before anything reads a video.
+    """Import OpenCV and what its window needs; to be done before anything reads a video.
 
     Both its wheels and PyAV's bring parts of X's library, under the same names. Qt hangs at its first window if it is
-    given PyAV's, which came first.
+    given PyAV's, which came first. And Qt aborts at its first window if a library of the system is missing, so its
+    plugin is loaded here.
 
     Raises
     ------
     WindowError
-        There is no OpenCV, or it can't be imported.
+        There is no OpenCV, or it can't be loaded.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(100_000_000))
     try:
-        import cv2  # noqa: F401  (loaded only: before PyAV)
+        import cv2
+
+        plugin = os.path.join(os.path.dirname(cv2.__file__), "qt", "plugins", "platforms", "libqxcb.so")
+        if os.path.exists(plugin):
+            ctypes.CDLL(plugin)
     except ModuleNotFoundError as error:
         raise WindowError(f"{missing_library(error)}; OpenCV alone: pip install opencv-python") from None
-    except ImportError as error:
-        raise WindowError(f"OpenCV is broken ({error}); {_remedy(str(error))}") from None
+    except (ImportError, OSError) as error:
+        raise WindowError(f"OpenCV can't be loaded ({error}); {_remedy(str(error))}") from None
 
 
 def _remedy(error: str) -> str:

@@ -123,6 +123,11 @@ class XServer:
             self._watched = focus
         return self._watched != 0
 
+    def frame(self) -> tuple[int, int, int, int]:
+        """How wide the frame is that a desktop put around the watched window: left, right, top, bottom."""
+        found = self._numbers(self._watched, b"_NET_FRAME_EXTENTS", 4) if self._open() and self._watched else []
+        return (found[0], found[1], found[2], found[3]) if len(found) == 4 else (0, 0, 0, 0)
+
     def pressed(self) -> list[KeyPress]:
         """The keys that were pressed since it was asked last."""
         xcb = self._open()

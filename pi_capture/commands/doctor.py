@@ -1,7 +1,7 @@
-"""``python -m pi_capture doctor``: will this machine record, and how fast?
+"""``python -m pi_capture doctor``: check whether this machine can record, and how fast.
 
-Each check is a function that yields findings: what was looked at, how it stands, what was found and what to do. Nothing
-is changed; the trial recordings that measure the target's speed are removed again.
+Each check is a function that yields findings. Nothing is changed: the trial recordings that measure the speed of the
+target are removed again.
 """
 
 from __future__ import annotations
@@ -51,22 +51,12 @@ THROTTLED = {  # bits of the Raspberry Pi's firmware
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    check : str
-    state : str
-        ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't).
-    found : str
-    advice : str
-        What to do; empty where nothing is.
-    """
+    """What a check found."""
 
     check: str
-    state: str
+    state: str  # ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't)
     found: str
-    advice: str = ""
+    advice: str = ""  # what to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def examine(question: Question) -> Iterator[Finding]:
-    """All checks, in the order in which a person would want to know."""
+    """Run all checks, the most important first."""
     packages = list(_packages(question))
     yield from packages
     if any(finding.state == "fail" for finding in packages):
@@ -170,11 +160,17 @@ def _window(question: Question) -> Iterator[Finding]:
             "window", "warn", "no OpenCV: python -m classify can't show a window", "pip install '.[classify]'"
         )
         return
-    done = _python("import cv2; print(cv2.getBuildInformation())")
+    done = _python(
+        "import ctypes, cv2, pathlib; print(cv2.getBuildInformation()); plugins = pathlib.Path(cv2.__file__).parent; "
+        "[ctypes.CDLL(str(path)) for path in plugins.glob('qt/plugins/platforms/libqxcb.so')]"
+    )
     toolkit = re.search(r"^\s*GUI:\s*(\S+)", done.stdout, re.MULTILINE)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it crashed"])[-1]
-        yield Finding("window", "warn", f"OpenCV can't be loaded: {reason}", "pip install --upgrade opencv-python")
+        advice = (
+            "sudo apt install libgl1 libglib2.0-0 libsm6" if ".so" in reason else "pip install --upgrade opencv-python"
+        )
+        yield Finding("window", "warn", f"OpenCV can't be loaded: {reason}", advice)
     elif toolkit is None or toolkit[1] == "NONE":
         found = "this OpenCV was built without windows: python -m classify can't show one"
         yield Finding("window", "warn", found, "pip uninstall opencv-python-headless; pip install opencv-python")
@@ -267,7 +263,7 @@ def space(question: Question) -> Iterator[Finding]:
 
 
 def _speed(question: Question) -> Iterator[Finding]:
-    """What the disk does, and what each format makes of it: measured by recording, next to the target."""
+    """Measure the disk, and the rate of each format on it, by recordings beside the target."""
     place = _existing(question.target)
     try:
         trial = Path(tempfile.mkdtemp(prefix=".pi-capture-doctor-", dir=place))
@@ -388,7 +384,7 @@ def heat(question: Question) -> Iterator[Finding]:
     celsius = [int(text) / 1000 for kind, text in zones if text.lstrip("-").isdigit() and "cpu" in kind]
     if celsius:
         hot = max(celsius) > HOT
-        advice = "let air to it: it slows down at this temperature, and frames are lost" if hot else ""
+        advice = "cool it: at this temperature it slows down, and frames are lost" if hot else ""
         yield Finding("temperature", "warn" if hot else "ok", f"{max(celsius):.0f} °C", advice)
     bits = _throttled()
     if bits is not None:

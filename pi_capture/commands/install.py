@@ -1,7 +1,7 @@
-"""``install-service`` and ``uninstall-service``: a recording that systemd starts at boot and looks after.
+"""``install-service`` and ``uninstall-service``: a recording that systemd starts at boot and restarts.
 
 The unit itself is ``pi-capture@.service`` beside this file; here it is put into place, with what differs from one
-recording to the next in a file beside it. Nothing but what these two commands wrote is changed or removed.
+recording to the next in a file beside it. Only files that these two commands wrote are changed or removed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOCAL_CAMERAS = ("auto", "picamera2", "v4l2", "demo")
 class Step:
     """Something to do to the system: a file to write, a link to make, paths to remove, or a command to run."""
 
-    told: str
+    text: str
     write: tuple[Path, str] | None = None
     link: tuple[Path, Path] | None = None
     remove: tuple[Path, ...] = ()
@@ -42,7 +42,7 @@ class Step:
 
 def install(arguments: Sequence[str]) -> int:
     """``install-service NAME --config FILE``; returns the exit status."""
-    parser = _parser("install-service", "Start a recording at every boot, and look after it (systemd).")
+    parser = _parser("install-service", "Start a recording at every boot, and restart it after a failure (systemd).")
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="its settings (TOML)")
     parser.add_argument(
         "--python", metavar="FILE", default=sys.executable, help="the interpreter that records (default: this one)"
@@ -58,7 +58,10 @@ def install(arguments: Sequence[str]) -> int:
     user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
     if args.root == Path("/"):
         _check_importable(args.python)
-    for path in (room, config, Path(args.python)):
+    identity = None
+    if settings.identity and not Path(settings.identity).is_absolute():  # a service starts in /
+        identity = _seen_from(args.root, config.parent / settings.identity)
+    for path in (room, config, Path(args.python), *([identity] if identity else ())):
         _refuse_private(path, args.root)
 
     units = args.root / "etc/systemd/system"
@@ -69,7 +72,7 @@ def install(arguments: Sequence[str]) -> int:
     text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(args.python))
     steps.append(Step(f"write {units / UNIT}", write=(units / UNIT, text)))
     extra = units / f"pi-capture@{name}.service.d" / "recording.conf"
-    steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room))))
+    steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room, identity))))
     service = f"pi-capture@{name}.service"
     if args.root != Path("/"):
         steps.append(_run("systemctl", "--root", str(args.root), "enable", service))
@@ -84,9 +87,7 @@ def install(arguments: Sequence[str]) -> int:
 
 def uninstall(arguments: Sequence[str]) -> int:
     """``uninstall-service NAME``; returns the exit status."""
-    args = _parser("uninstall-service", "Stop a recording and take it out of the boot; its frames stay.").parse_args(
-        arguments
-    )
+    args = _parser("uninstall-service", "Remove the service of a recording; its recordings stay.").parse_args(arguments)
     if not _may(args):
         return 1
     name = _checked_name(args.name)
@@ -120,7 +121,7 @@ def _has_failed(service: str) -> bool:
 
 
 def _with_its_directory(directory: Path, name: str) -> list[Path]:
-    """The directory, if the file of that name is all that it holds: somebody's own settings may be in there."""
+    """The directory, if the file of that name is all that it holds: there may be settings of the user."""
     return [directory] if [path.name for path in directory.iterdir()] == [name] else []
 
 
@@ -130,7 +131,7 @@ def _with_its_directory(directory: Path, name: str) -> list[Path]:
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m pi_capture {command}", description=description)
     parser.add_argument("name", metavar="NAME", help="of the recording: the service is pi-capture@NAME")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
     parser.add_argument(
         "--root",
         metavar="DIR",
@@ -164,9 +165,6 @@ def _read_settings(config: Path) -> argparse.Namespace:
             raise UsageError(f"{config}: a service needs {key} here, such as: {_EXAMPLES[key]}")
     if not Path(settings.directory).is_absolute():
         raise UsageError(f"{config}: directory must begin with / for a service, such as: {_EXAMPLES['directory']}")
-    if settings.identity and not Path(settings.identity).is_absolute():
-        absolute = config.parent / settings.identity
-        raise UsageError(f'{config}: identity must begin with / for a service, such as: identity = "{absolute}"')
     return settings
 
 
@@ -214,8 +212,8 @@ def _check_importable(python: str) -> None:
 # ------------------------------------------------------------------------------------------------------ what is written
 
 
-def _extra(settings: argparse.Namespace, user: str, room: Path) -> str:
-    """What this recording's service has beside the unit that all share."""
+def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None) -> str:
+    """Return the settings of this service beside the shared unit; `identity` replaces a relative one."""
     known = {entry.gr_name for entry in grp.getgrall()}
     groups = [group for group in GROUPS if group in known]  # a unit with one that is unknown does not start
     target = Path(settings.directory)
@@ -228,6 +226,8 @@ def _extra(settings: argparse.Namespace, user: str, room: Path) -> str:
         f"SupplementaryGroups={' '.join(groups)}",
         f"ReadWritePaths={_quoted(str(room))}",
     ]
+    if identity is not None:
+        service.append(f"Environment={_quoted(f'PI_CAPTURE_IDENTITY={identity}')}")
     if not network:
         service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]
     wait = math.ceil(3 / settings.fps + 2 * settings.sync_interval) if settings.fps else 0
@@ -258,14 +258,14 @@ def _do(steps: Sequence[Step], args: argparse.Namespace) -> int:
             return _fail(f"{step.link[0]} is there already; use it (--config {step.link[0]}), or move it away")
     if args.dry_run:
         for step in steps:
-            print(f"would {step.told}" if not step.command else f"would run {step.told}")
+            print(f"would {step.text}" if not step.command else f"would run {step.text}")
             if step.write is not None and step.write[0].name == "recording.conf":
                 print("".join(f"    {line}\n" for line in step.write[1].splitlines()), end="")
         return 0
     for step in steps:
-        print(step.told)
+        print(step.text)
         if not _perform(step):
-            return _fail(f"{step.told} failed; what was done so far stays, and the same command goes on")
+            return _fail(f"{step.text} failed; what was done so far stays, and the same command goes on")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""A person beside the recording: the picture in a window, and labels from the keys of a terminal."""
+"""The live picture in a window, and labels from keys while recording."""

@@ -52,13 +52,7 @@ class Changes:
 
 
 class LiveLabels:
-    """The labels of a recording, as they are given.
-
-    Parameters
-    ----------
-    names : sequence of str
-        The classes, by their digit, or their number with another machine.
-    """
+    """The labels of a recording while they are given; `names` are its classes, by the digits of their keys."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
@@ -105,7 +99,7 @@ class LiveLabels:
         self._journal.start(start, label)
 
     def label_at(self, timestamp_ns: int) -> int | None:
-        """The number of the class of a frame of that time."""
+        """Return the class of a frame of that time, as its number."""
         return self._changes.at(timestamp_ns)
 
     @property
@@ -121,11 +115,11 @@ class LiveLabels:
 
     @property
     def legend(self) -> str:
-        """What the keys are."""
+        """What each key means."""
         return ", ".join([*(f"{n} {name}" for n, name in enumerate(self.names)), "- or Backspace: no label"])
 
-    def take_lines(self) -> list[str]:
-        """What there is to tell since the last call."""
+    def pop_lines(self) -> list[str]:
+        """Remove and return the lines since the last call."""
         lines, self._lines = self._lines, []
         return lines
 

@@ -1,8 +1,8 @@
-"""The live picture in a window, without slowing the recording: of the frames that come, it shows what it can.
+"""The live picture in a window. It shows as many frames as it can and never slows the recording.
 
 The window lives in a process of its own (`preview_window`), since a display that goes away ends the program that shows
 something there. Between the two is a pipe that a thread fills with the newest frame, at most so many times a second;
-whoever records only puts that frame down.
+the recorder only stores a reference to that frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pi_capture.errors import PreviewError
@@ -34,22 +33,10 @@ CLOSING_SECONDS = 2.0
 
 
 class Preview:
-    """A window with the frames that are being recorded.
+    """A window with the frames that are being recorded. Raises PreviewError if there can be none.
 
-    Parameters
-    ----------
-    title : str
-    say : callable
-        Told, from another thread, when the window closes before its time.
-    note : callable, optional
-        What else to show beside the counts.
-    on_key : callable, optional
-        Told the characters that are typed into the window, and when, in nanoseconds of the monotonic clock.
-
-    Raises
-    ------
-    PreviewError
-        There can be no window.
+    `say` is called from another thread when the window closes early. `note` is what to show beside the counts. `on_key`
+    is called with each character typed into the window, and its time in nanoseconds of the monotonic clock.
     """
 
     def __init__(
@@ -79,8 +66,8 @@ class Preview:
         self._newest = frame
         self._wake.set()
 
-    def tell(self, status: Status) -> None:
-        """How the recording stands, for the line below the picture."""
+    def update(self, status: Status) -> None:
+        """Show the counts of a status below the picture."""
         now = time.monotonic()
         self._counted.append((now, status.frames))
         while now - self._counted[0][0] > RATE_SECONDS and len(self._counted) > 2:
@@ -148,9 +135,7 @@ class Preview:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -1,4 +1,4 @@
-"""The process behind ``--preview``: takes frames from standard input, shows the newest, and tells keys on its output.
+"""The process behind ``--preview``: reads frames from standard input, shows the newest, and writes keys to its output.
 
 A frame is four bytes of length, as many of JSON (``size``, ``text``), and the pixels, RGB. The process ends when its
 input ends, or its window is closed.
@@ -50,7 +50,7 @@ def _show(cv2: Any, incoming: _Incoming) -> None:
     """Show what comes, until that ends or the window is closed."""
     sized = False
     while not incoming.ended and _is_open(cv2):
-        newest = incoming.take()
+        newest = incoming.pop_newest()
         if newest is not None:
             picture = _compose(cv2, *newest)
             if not sized:
@@ -64,7 +64,7 @@ def _show(cv2: Any, incoming: _Incoming) -> None:
 
 
 def _is_open(cv2: Any) -> bool:
-    """Whether the person has not closed the window."""
+    """Whether the window is still open."""
     try:
         return bool(cv2.getWindowProperty(NAME, cv2.WND_PROP_VISIBLE) >= 1)
     except cv2.error:
@@ -80,7 +80,7 @@ class _Incoming:
         self.ended = False
         threading.Thread(target=self._read, daemon=True).start()
 
-    def take(self) -> tuple[NDArray[np.uint8], str] | None:
+    def pop_newest(self) -> tuple[NDArray[np.uint8], str] | None:
         newest, self._newest = self._newest, None
         return newest
 

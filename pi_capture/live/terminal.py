@@ -1,7 +1,7 @@
 """Keys from a terminal, each the moment it is pressed, and the terminal as it was afterwards.
 
 The terminal keeps its signals: Ctrl-C, Ctrl-Z and a closed window do what they always do, and while this program is
-stopped or in the background the terminal is the shell's. What a key means is for `pi_capture.live.labels` to say.
+stopped or in the background the terminal is the shell's. For the meaning of a key see `pi_capture.live.labels`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 from pi_capture.errors import UsageError
@@ -30,15 +30,7 @@ LOOK_SECONDS = 0.2
 class Terminal:
     """Within this context `on_key` is called, in a thread of its own, for each key that stands for one character.
 
-    Parameters
-    ----------
-    on_key : callable
-        Told the character, and when it came, in nanoseconds of the monotonic clock.
-
-    Raises
-    ------
-    UsageError
-        There is no terminal.
+    It gets the character, and its time in nanoseconds of the monotonic clock. Raises UsageError without a terminal.
     """
 
     def __init__(self, on_key: Callable[[str, int], None]) -> None:
@@ -47,20 +39,18 @@ class Terminal:
         self._before: list[Any] | None = None
         self._wanted = True
         self._setting = threading.RLock()  # a signal's handler may come while its own thread sets the terminal
-        self._suspended: Any = None  # who handled Ctrl-Z before
+        self._suspended: Any = None  # the handler of Ctrl-Z before
         self._end, self._ending = os.pipe()
         self._thread = threading.Thread(target=self._read, name="keys", daemon=True)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._suspended = signal.signal(signal.SIGTSTP, self._suspend)
-        self._take()
+        self._set_terminal()
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._ending)
         self._thread.join()
         self.restore()
@@ -84,7 +74,7 @@ class Terminal:
                     termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
                 self._before = None
 
-    def _take(self) -> None:
+    def _set_terminal(self) -> None:
         """Keys without Return, and none of them shown; also if the shell has set it back meanwhile."""
         import termios
 
@@ -119,7 +109,7 @@ class Terminal:
             now = time.monotonic_ns()
             if self._end in ready:
                 return
-            self._take()  # the shell does not tell a program that it comes to the foreground
+            self._set_terminal()  # the shell does not tell a program that it comes to the foreground
             if not ready:
                 continue
             try:

@@ -1,38 +1,28 @@
-"""Where another machine is: ``tcp://``, ``tls://`` and ``srt://`` addresses, and connections to and from there."""
+"""``tcp://`` and ``tls://`` addresses, and connections to and from them."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.redact import without_secrets
 
 SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
-BACKLOG = 16  # connections that wait in the kernel until they are met
+BACKLOG = 16  # connections that wait in the kernel
 MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
-SRT_OPTIONS = {
-    "passphrase": r".{10,64}",
-    "pbkeylen": "16|24|32",
-    "latency": r"\d{1,5}",
-    "streamid": r".{1,512}",
-    "transtype": "file|live",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
 
-    ``senders=`` is how many are waited for. ``tls://`` is the same, encrypted, for whoever has the same `identity`, a
-    file with a certificate and its key (`pi_capture.network.tls`). ``srt://`` goes through another program
-    (`pi_capture.network.srt`), which is given `options`; they may hold a password.
+    ``senders=`` is the number of senders to wait for. ``tls://`` is the same, encrypted, between machines with the
+    same `identity`, a file with a certificate and its key (`pi_capture.network.tls`).
     """
 
     host: str
@@ -42,7 +32,6 @@ class Address:
     senders: int = 1
     scheme: str = "tcp"
     identity: str = ""
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.place}" + ("?listen" if self.listen else "")
@@ -63,7 +52,7 @@ class Address:
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
         except ValueError:
             raise UsageError(form) from None
-        known = parts.scheme in ("tcp", "tls", "srt")
+        known = parts.scheme in ("tcp", "tls")
         if not known or not parts.hostname or not port or parts.username or parts.path not in ("", "/"):
             raise UsageError(form)
         listen = query.pop("listen", "0") != "0"
@@ -72,16 +61,12 @@ class Address:
         if parts.scheme == "tls" and not identity:
             raise UsageError(f"{option} {shown}: give --identity FILE; python -m pi_capture make-identity makes one")
         if not senders.isdecimal() or not 1 <= int(senders) <= MOST_SENDERS:
-            raise UsageError(f"{form}; senders= is how many are waited for, up to {MOST_SENDERS}")
-        if int(senders) > 1 and (option != "--camera" or not listen or parts.scheme == "srt"):
+            raise UsageError(f"{form}; senders= is the number of senders to wait for, up to {MOST_SENDERS}")
+        if int(senders) > 1 and (option != "--camera" or not listen):
             raise UsageError(f"{form}; senders= is for --camera tcp://ADDRESS:PORT?listen")
-        if not set(query) <= set(SRT_OPTIONS if parts.scheme == "srt" else ()):
-            more = f", and {', '.join(sorted(SRT_OPTIONS))} of SRT" if parts.scheme == "srt" else ""
-            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264{more}")
-        for name, fits in SRT_OPTIONS.items():
-            if name in query and not re.fullmatch(fits, query[name]):
-                raise UsageError(f"{form}; {name}= can't be that (see docs/live.md)")
-        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, identity, query)
+        if query:
+            raise UsageError(f"{form}; beside listen there is codec=, as in ?codec=h264")
+        return Address(parts.hostname, port, listen, codec, int(senders), parts.scheme, identity)
 
 
 def several_senders(camera: str) -> Address | None:
@@ -100,7 +85,7 @@ def with_identity(url: str, identity: str | None) -> str:
 
 
 def in_the_clear(url: str) -> str | None:
-    """A warning if everybody on the network can read what is sent; None if they can't."""
+    """Return a warning if the network can read what is sent; None if it can't."""
     if not url.startswith("tcp://"):
         return None
     place = Address.parse(url, "--camera")

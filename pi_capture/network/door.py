@@ -1,4 +1,4 @@
-"""Who connects is met at the door: each in a thread of its own, with a deadline, and heard out up to a bound.
+"""Accept connections: each is checked in a thread of its own, with a deadline and a bound in bytes.
 
 A client that is silent, slow or wrong does not delay the others.
 """
@@ -21,17 +21,17 @@ from pi_capture.redact import public
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, is_ours
 
 FRONT_BYTES = 64 * 1024  # more than a stream's first words take
-OPENING_BYTES = 512  # of which ours can be told
-MOST_STRANGERS = 8  # who are listened to at a time; the first of them goes when one more comes
-TELL_SECONDS = 10.0  # between lines about strangers
+OPENING_BYTES = 512  # by which our stream is recognised
+MOST_UNCHECKED = 8  # connections that are checked at a time; one more closes the oldest
+REPORT_SECONDS = 10.0  # between lines about refused connections
 ACCEPT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who was met: its connection, of which all is still to be read, and what a sender says of itself.
+    """A client: its connection, from which nothing was consumed yet, and the facts in a sender's introduction.
 
-    `facts` is None for a stream of another program, and empty where nothing was asked.
+    `facts` is None for a stream of another program, and empty if no introduction was asked for.
     """
 
     connection: socket.socket
@@ -39,15 +39,10 @@ class Visitor:
 
 
 class Door:
-    """Waits for connections at an address. Raises CameraError if it can't.
+    """Accepts connections at an address. Raises CameraError if it can't.
 
-    Parameters
-    ----------
-    place : Address
-    say : callable, optional
-        Told of strangers, not too often.
-    asks : bool
-        Whether who comes has to say who it is; a receiver doesn't.
+    `say` is called with a line about a refused connection, not too often. With `asks` a client has to introduce itself,
+    as a sender does and a receiver doesn't.
     """
 
     def __init__(self, place: Address, say: Callable[[str], None] = lambda line: None, *, asks: bool = True) -> None:
@@ -55,21 +50,21 @@ class Door:
         self._listener = listen_at(place)
         self._listener.settimeout(ACCEPT_SECONDS)
         self._lock = threading.Lock()
-        self._meeting: list[socket.socket] = []
-        self._met: queue.SimpleQueue[Visitor] = queue.SimpleQueue()
+        self._checking: list[socket.socket] = []
+        self._checked: queue.SimpleQueue[Visitor] = queue.SimpleQueue()
         self._closed = False
-        self._told = -TELL_SECONDS
+        self._reported_at = -REPORT_SECONDS
         self.complaint = ""
-        """Why the last one who came was sent away."""
+        """Why the last connection was refused."""
 
     def next(self) -> Visitor | None:
-        """Who was met; None if nobody was for a moment. Raises OSError if connections can't be taken."""
+        """Return the next client; None if none came for a moment. Raises OSError if none can be accepted."""
         with suppress(queue.Empty):
-            return self._met.get_nowait()
+            return self._checked.get_nowait()
         with suppress(TimeoutError, ConnectionError):
-            self._meet(self._listener.accept()[0])
+            self._accept(self._listener.accept()[0])
         with suppress(queue.Empty):
-            return self._met.get_nowait()
+            return self._checked.get_nowait()
         return None
 
     def close(self) -> None:
@@ -77,27 +72,27 @@ class Door:
         self._listener.close()
         with self._lock:
             self._closed = True
-            for connection in self._meeting:
+            for connection in self._checking:
                 _shut(connection)
         with suppress(queue.Empty):
             while True:
-                self._met.get_nowait().connection.close()
+                self._checked.get_nowait().connection.close()
 
-    def send_away(self, reason: str) -> None:
-        """Tell of somebody who was."""
+    def refuse(self, reason: str) -> None:
+        """Report a connection that was refused, at most every `REPORT_SECONDS`."""
         self.complaint = reason
-        if time.monotonic() - self._told >= TELL_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self._reported_at = time.monotonic()
             self._say(f"{self._place}: hung up on {reason}")
 
-    def _meet(self, connection: socket.socket) -> None:
+    def _accept(self, connection: socket.socket) -> None:
         with self._lock:
-            while len(self._meeting) >= MOST_STRANGERS:
-                _shut(self._meeting.pop(0))
-            self._meeting.append(connection)
-        threading.Thread(target=self._hear, args=(connection,), name="meet", daemon=True).start()
+            while len(self._checking) >= MOST_UNCHECKED:
+                _shut(self._checking.pop(0))
+            self._checking.append(connection)
+        threading.Thread(target=self._check, args=(connection,), name="meet", daemon=True).start()
 
-    def _hear(self, connection: socket.socket) -> None:
+    def _check(self, connection: socket.socket) -> None:
         heard = connection
         try:
             prepare(connection)
@@ -109,18 +104,18 @@ class Door:
             connection.close()
             reason = getattr(error, "strerror", None) or str(error) or "it broke off"
             if not self._closed:
-                self.send_away(f"a program that is no --stream-to ({reason})")
+                self.refuse(f"a program that is no --stream-to ({reason})")
             return
         finally:
             with self._lock, suppress(ValueError):
-                self._meeting.remove(connection)
-        self._met.put(visitor)
+                self._checking.remove(connection)
+        self._checked.put(visitor)
         if self._closed:
             heard.close()
 
 
 def introduction(connection: socket.socket) -> dict[str, Any] | None:
-    """What a sender says of itself, None if something else comes; all that was sent stays to be read.
+    """Return the facts of a sender, None for another stream. Nothing is consumed from the connection.
 
     Raises
     ------
@@ -152,8 +147,8 @@ def introduction(connection: socket.socket) -> dict[str, Any] | None:
         facts = hello.get("facts") if isinstance(hello, Mapping) else None
         if not isinstance(tracks, Tracks) or not isinstance(facts, dict):
             raise ValueError("it says nothing of itself")
-        told: dict[str, Any] = public(facts)
-        return told
+        shown: dict[str, Any] = public(facts)
+        return shown
     raise TimeoutError(0, f"nothing came for {SILENCE_SECONDS:.0f} s")
 
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.errors import CameraError, RecordingError
 from pi_capture.live.labels import Changes
 from pi_capture.network.address import SILENCE_SECONDS, Address
 from pi_capture.network.door import Door
+from pi_capture.network.parts import bring_together, how_to_merge, prepare
 from pi_capture.network.receiver import StreamSource
 from pi_capture.network.tls import check_identity
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
@@ -62,7 +62,7 @@ def gather(
     options : RecordOptions
         Of which `size`, `fps`, `sync_interval` and those of the format hold.
     observers : Observers
-        Who sets the end and is told; labels and what comes are not shown.
+        Of which `stop`, `say` and `progress` hold.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def gather(
         recorded is safe.
     """
     stop, say = observers.stop, observers.say
-    parts = _prepare(target)
+    parts = prepare(target)
     if place.identity:
         check_identity(place.identity)
     with closing(Door(place, say)) as door:
@@ -88,10 +88,10 @@ def gather(
     summary = _total([lane.summary for lane in recorded], target)
     say(f"bringing {len(recorded)} recordings together in {target}")
     try:
-        size = _bring_together(target, [lane.path for lane in recorded])
+        size = bring_together(target, [lane.path for lane in recorded])
     except (StorageError, OSError) as error:
         reason = str(error) if isinstance(error, StorageError) else f"{target}: {error.strerror}"
-        raise RecordingError("; ".join([*problems, f"{reason}; {_how_to_merge(target)}"]), summary) from None
+        raise RecordingError("; ".join([*problems, f"{reason}; {how_to_merge(target)}"]), summary) from None
     with suppress(OSError):
         parts.rmdir()
     summary = replace(summary, bytes=size)
@@ -100,36 +100,8 @@ def gather(
     return summary
 
 
-def _prepare(target: Path) -> Path:
-    """The directory of the recordings, made now. Raises UsageError or StorageError if there can't be one."""
-    if target.suffix.lower() != VIDEO.suffix:
-        raise UsageError(f"{target}: several senders are recorded into a {VIDEO.suffix}")
-    if target.exists():
-        raise StorageError(f"{target} is there already, and several senders need a new file; choose another name")
-    parts = parts_of(target)
-    if parts.is_dir() and any(parts.glob(f"*{VIDEO.suffix}")):
-        raise StorageError(f"{parts} is what an interrupted recording left; {_how_to_merge(target)}")
-    try:
-        parts.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{parts}: {error.strerror}") from None
-    return parts
-
-
-def parts_of(target: Path) -> Path:
-    """Where the recordings of the senders are until they are brought together."""
-    return target.with_suffix(".parts")
-
-
-def _how_to_merge(target: Path) -> str:
-    return (
-        f"all that came is safe in {parts_of(target)}; bring it together, and then remove that: "
-        f"python -m storage merge-streams {quote(str(target))} {quote(str(parts_of(target)))}/*{VIDEO.suffix}"
-    )
-
-
 class _Gathering:
-    """The door, and a lane for each sender that came through it."""
+    """All senders: a lane for each that connected."""
 
     def __init__(
         self, parts: Path, place: Address, options: RecordOptions, *, seconds: float, door: Door,
@@ -141,7 +113,7 @@ class _Gathering:
         self._by_token: dict[str, _Lane] = {}
         self._lock = threading.Lock()
         self.until_ns: float | None = None
-        self.seen = time.monotonic()  # when somebody was last connected
+        self.seen = time.monotonic()  # when a sender was last connected
         self.offset_ns = facts_of_this_machine()["wall_minus_monotonic_ns"]  # the same in all, so that they fit
 
     @property
@@ -181,7 +153,7 @@ class _Gathering:
             return None if self._seconds < 0 else round(self.until_ns)
 
     def forget(self, lane: _Lane) -> None:
-        """A sender of whom nothing was recorded: another one may have its place."""
+        """Drop a lane that recorded nothing; another sender may have its place."""
         with self._lock:
             self._lanes.remove(lane)
             self._by_token = {token: one for token, one in self._by_token.items() if one is not lane}
@@ -205,7 +177,7 @@ class _Gathering:
             return
         if visitor is not None and visitor.facts is None:
             visitor.connection.close()
-            self._door.send_away("a program that is no --stream-to (something else came)")
+            self._door.refuse("a program that is no --stream-to (something else came)")
         elif visitor is not None and visitor.facts is not None:
             self._let_in(visitor.connection, visitor.facts)
 
@@ -236,8 +208,6 @@ class _Gathering:
 class _Lane:
     """One sender: its connections, one after another, and its recording. It is a `pi_capture.network.transport.Way`."""
 
-    answers = True
-
     def __init__(self, gathering: _Gathering, sender: Mapping[str, Any], name: str) -> None:
         self.identity, self.name = (_slug(sender), sender.get("machine")), name
         self._source: StreamSource | None = None
@@ -259,7 +229,7 @@ class _Lane:
         return self.thread.is_alive()
 
     def arrived(self, connection: socket.socket) -> None:
-        """A connection; the one before it, if it still seems to be there, is not."""
+        """Go on with a new connection; an old one is closed."""
         self._hang_up()
         self._connections.put(connection)
 
@@ -290,7 +260,7 @@ class _Lane:
         raise CameraError("gone")
 
     def close(self) -> None:
-        """Nothing of its own: the door is everybody's."""
+        """Nothing: the lanes share the door."""
 
     def _hang_up(self) -> None:
         if self._current is not None:
@@ -305,7 +275,7 @@ class _Lane:
             if not self._stop.is_set():
                 self.failure = str(error)
         except RecordingError:
-            pass  # told again when it is closed
+            pass  # raised again when it is closed
         except Exception as error:  # of one sender; it must not end the others
             self.failure = repr(error)
         finally:
@@ -366,8 +336,9 @@ class _Lane:
         self.recorder = Recorder(
             self.path, sync_interval=options.sync_interval, facts=facts, options=options.options, more_tracks=True
         )
-        self._received = ReceivedTracks(self.recorder, source.tracks, prefix=f"{self.name}-")
-        source.give_samples_to(self._received.take, self._gathering.say)
+        assert self.recorder.samples is not None  # a Matroska file keeps samples
+        self._received = ReceivedTracks(self.recorder.samples, source.tracks, prefix=f"{self.name}-")
+        source.give_samples_to(self._received.store, self._gathering.say)
 
         def label_of(timestamp_ns: int) -> str | None:
             label = labels.at(timestamp_ns)
@@ -403,29 +374,3 @@ def _total(each: Sequence[Summary], target: Path) -> Summary:
         size=sizes.pop() if len(sizes) == 1 else None,
         tracks={name: track for one in each for name, track in one.tracks.items()},
     )
-
-
-# ------------------------------------------------------------------------------------------------------------- the end
-
-
-def _bring_together(target: Path, parts: Sequence[Path]) -> int:
-    """Make one file of the recordings, and remove them when everything is in it; returns its size in bytes."""
-    from storage.streams.merge import merge_streams
-
-    merged = merge_streams(target, parts)
-    for number, (path, track, _) in enumerate(merged.tracks):
-        if not _same_packets(path, track.number, target, number):
-            raise StorageError(f"{target} is not what was received: track {number} is not that of {path}")
-    for path in parts:
-        path.unlink()
-    return target.stat().st_size
-
-
-def _same_packets(path: Path, number: int, merged: Path, place: int) -> bool:
-    from itertools import zip_longest
-
-    from storage.tracks.demux import open_media, packets_of
-
-    with open_media(path) as one, open_media(merged) as other:
-        pairs = zip_longest(packets_of(one, number), packets_of(other, place))
-        return all(a is not None and b is not None and bytes(a) == bytes(b) for a, b in pairs)

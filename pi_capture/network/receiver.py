@@ -1,10 +1,7 @@
 """Frames that another machine sends while it records them (`pi_capture.network.sender`), as a source on our own clock.
 
-The sender's clock is compared with ours over the same connection, as NTP does it: of the answers, the quickest tells
-most. A frame's timestamp is on our monotonic clock; the sender's own is in its metadata. Samples that come along are
-`pi_capture.network.samples`' business. Streams of FFmpeg tools are handed on to `sources.media.source`.
-
-The file is long because its main class is: frames, clocks and broken connections share one connection's state.
+A frame's timestamp is on our monotonic clock (see `pi_capture.network.clock`); the sender's own is in its metadata.
+For samples see `pi_capture.network.samples`. Streams of FFmpeg tools are handed on to `sources.media.source`.
 """
 
 from __future__ import annotations
@@ -16,15 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from pi_capture.errors import CameraError
 from pi_capture.live.labels import checked_names
 from pi_capture.network.address import SILENCE_SECONDS, Address
+from pi_capture.network.clock import SenderClock
 from pi_capture.network.samples import Arrivals
 from pi_capture.network.sender import PING
-from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, SrtWay, TcpWay, Way
+from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, TcpWay, Way
 from pi_capture.samples.clock import Arrived
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media.clock import Thinner
@@ -38,13 +35,9 @@ from storage.tracks.sample_track import SampleTrack
 PICTURES = 1  # the number of their track
 FRONT_BYTES = 512
 PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
-DRIFT = 100e-6  # how much faster one machine's clock may be than another's
-KEPT_SECONDS = 120.0
 MOST_LOST = 1_000_000  # frames at once, as a sender says
 MOST_PIXELS = 64_000_000  # of a picture; more than that, no camera module has
 BEGIN_SECONDS = 16.0  # for all that a connection begins with
-QUICKEST_WITHIN_SECONDS, SETTLED_SECONDS = 10.0, 1.5
-QUICKER_NS = 5_000_000
 EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
@@ -54,7 +47,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
     Parameters
     ----------
     address : str
-        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one; or ``srt://``.
+        ``tcp://HOST:PORT`` of a sender that waits, or ``tcp://ADDRESS:PORT?listen`` to wait for one.
     size, fps
         See `pi_capture.sources.open_source`.
 
@@ -64,7 +57,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
         There is no sender, or it sends something else than video.
     """
     place = Address.parse(address, "--camera")
-    way = SrtWay(place) if place.scheme == "srt" else TcpWay(place)
+    way = TcpWay(place)
     try:
         return _open_first(place, way, size, fps)
     except BaseException:
@@ -73,7 +66,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
 
 
 def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) -> Source:
-    """The first who comes and sends video. Raises CameraError."""
+    """Wait for the first connection that sends video. Raises CameraError."""
     until = time.monotonic() + FIRST_SECONDS
     left = FIRST_SECONDS
     refused: CameraError | None = None
@@ -86,15 +79,15 @@ def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) 
             if not is_ours(_peek(connection, place)):
                 return _open_foreign(connection, place, size, fps)
             return StreamSource(place, way, connection, size, fps)
-        except CameraError as error:  # at a door anybody may have come
+        except CameraError as error:  # any program may have connected
             left = until - time.monotonic()
-            if not place.listen or place.scheme == "srt" or left <= 0:
+            if not place.listen or left <= 0:
                 raise
             refused = error
 
 
 def _peek(connection: socket.socket, place: Address) -> bytes:
-    """What a stream begins with, which stays to be read."""
+    """Return the first bytes of a stream without consuming them."""
     until = time.monotonic() + SILENCE_SECONDS
     front = b""
     while len(front) < FRONT_BYTES and time.monotonic() < until:
@@ -119,24 +112,6 @@ def _open_foreign(connection: socket.socket, place: Address, size: Size | None, 
     return MediaSource(Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps)
 
 
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """The sender's clock minus ours, in nanoseconds, and by how much that may be wrong."""
-
-    ns: int
-    uncertainty_ns: int
-    at_ns: int
-
-
-def measured(asked: int, came: int, answered: int, back: int) -> Offset:
-    """What one exchange tells: `asked` and `back` by our clock, `came` and `answered` by the sender's.
-
-    >>> measured(asked=100, came=1150, answered=1160, back=210)
-    Offset(ns=1000, uncertainty_ns=50, at_ns=210)
-    """
-    return Offset((came - asked + answered - back) // 2, max(1, (back - asked - (answered - came)) // 2), back)
-
-
 class StreamSource:
     """A sender, as a camera. If its connection breaks it has half a minute to come back."""
 
@@ -150,9 +125,7 @@ class StreamSource:
     ) -> None:
         self._place, self._way = place, way
         self._closed = threading.Event()
-        self._offsets: list[Offset] = []
-        self._clock: Offset | None = None
-        self._arrival: tuple[int, int] | None = None  # the sender's clock minus ours, and when that was so
+        self._clock = SenderClock()
         self._wanted = size
         self._hello: Mapping[str, Any] = {}
         self._index = self._lost = self._number = 0
@@ -164,7 +137,7 @@ class StreamSource:
         self.classes: tuple[str, ...] = ()
         self._label: int | None = None
         self._start_label: Callable[[int | None, int], None] | None = None
-        self._take_samples: Callable[[Arrived], None] | None = None
+        self._store_samples: Callable[[Arrived], None] | None = None
         self._say: Callable[[str], None] = lambda line: None
         try:
             self._begin()
@@ -176,6 +149,7 @@ class StreamSource:
             raise
         facts = self._hello.get("facts")
         self._thinner = Thinner(fps) if fps is not None else None
+        compared = self._clock.compared
         self.info = SourceInfo(
             camera=str(place),
             model=str(facts.get("model") or "another machine") if isinstance(facts, dict) else "another machine",
@@ -184,9 +158,9 @@ class StreamSource:
             live=True,
             details={
                 "sender": facts,
-                "clocks": "compared" if self._way.answers else "not compared: frames are dated by when they arrive",
-                "clock_offset_ns": self._clock.ns if self._clock else None,
-                "clock_uncertainty_ns": self._clock.uncertainty_ns if self._clock else None,
+                "clocks": "compared" if compared else "not compared: frames are dated by when they arrive",
+                "clock_offset_ns": compared.ns if compared else None,
+                "clock_uncertainty_ns": compared.uncertainty_ns if compared else None,
                 "codec": self._codec.name,
                 "captured_size": list(self._own),
             },
@@ -202,9 +176,9 @@ class StreamSource:
         """Sensors and sound that the sender has."""
         return self._arrivals.tracks
 
-    def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
+    def give_samples_to(self, store: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
         """See `pi_capture.sources.Accompanied`."""
-        self._take_samples, self._say = take, say
+        self._store_samples, self._say = store, say
 
     def give_labels_to(self, start: Callable[[int | None, int], None]) -> None:
         """See `pi_capture.sources.Accompanied`."""
@@ -231,7 +205,7 @@ class StreamSource:
     # ---------------------------------------------------------------------------------------------------- a connection
 
     def _meet_again(self) -> None:
-        """Take up a broken connection. Whoever connects and is no sender, or breaks off at once, is passed over.
+        """Wait for the sender again. A connection of another program, or one that breaks at once, is passed over.
 
         Raises CameraError if none has come in time.
         """
@@ -251,11 +225,10 @@ class StreamSource:
 
     def _begin(self) -> None:
         """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenConnectionError."""
-        self._connection.settimeout(SILENCE_SECONDS if self._way.answers else 1.0)
+        self._connection.settimeout(SILENCE_SECONDS)
         self._until = time.monotonic() + BEGIN_SECONDS
         self._incoming = Incoming(self._receive)
-        self._arrival = None
-        self._offsets.clear()  # after a break the sender may be another one
+        self._clock.begin()
         self._early.clear()
         self._early_bytes = 0
         self._ended = False  # before the clocks were compared
@@ -274,16 +247,13 @@ class StreamSource:
             self._own = track.size
             self._connect_labels(hello, first=not self._hello)
             self._hello = hello
-            if strange := self._arrivals.connect(tracks.tracks, hello):
-                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(strange)}")
+            if left_out := self._arrivals.connect(tracks.tracks, hello):
+                self._say(f"{self._place}: not kept, as they were not there at first: {', '.join(left_out)}")
             self._incoming.most = 1_000_000 + 4 * track.size[0] * track.size[1]
             self._decoder = Decoder(self._codec, track.size, track.private, threads=os.cpu_count() or 1)
             self._size = self._wanted or track.size
             self._converter = RgbConverter(self._size)
-            if self._way.answers:
-                self._compare_clocks()
-            else:
-                self._wait_for_the_quickest()
+            self._compare_clocks()
             self._until = float("inf")
             self.heard_at = time.monotonic()
         except (ValueError, KeyError, StopIteration) as error:
@@ -291,8 +261,8 @@ class StreamSource:
 
     def _connect_labels(self, hello: Mapping[str, Any], *, first: bool) -> None:
         """Which classes the labels of this connection stand for. Raises ValueError."""
-        told = hello.get("classes")
-        classes = checked_names(tuple(map(str, told))) if isinstance(told, list) and told else ()
+        names = hello.get("classes")
+        classes = checked_names(tuple(map(str, names))) if isinstance(names, list) and names else ()
         self.classes = classes if first else self.classes
         self._labelled = bool(classes) and classes == self.classes
         if classes and not self._labelled:
@@ -302,35 +272,21 @@ class StreamSource:
         """Ask for the time a few times; frames that come meanwhile are kept."""
         for _ in range(PINGS_AT_FIRST):
             self._ping()
-            before = len(self._offsets)
-            while len(self._offsets) == before:
-                if not self._take_early():
+            before = self._clock.answers
+            while self._clock.answers == before:
+                if not self._receive_early():
                     return
                 if self._early_bytes > EARLY_BYTES:
                     raise ValueError("it does not tell the time")
 
-    def _wait_for_the_quickest(self) -> None:
-        """Keep what comes until nothing came much quicker for a while: what had waited to be sent is through then."""
-        last = time.monotonic() + QUICKEST_WITHIN_SECONDS
-        until = time.monotonic() + SETTLED_SECONDS
-        quickest = -(1 << 62)
-        while (left := min(until, last) - time.monotonic()) > 0 and self._early_bytes <= EARLY_BYTES:
-            if not select.select([self._connection], [], [], left)[0] or not self._take_early():
-                return
-            block = self._early[-1] if self._early else None
-            if block is not None and block.track == PICTURES:
-                sent_ns = from_json(block.facts).get("timestamp_ns")
-                if type(sent_ns) is int and (offset := self._offset_by_arrival(sent_ns)) > quickest + QUICKER_NS:
-                    quickest, until = offset, time.monotonic() + SETTLED_SECONDS
-
-    def _take_early(self) -> bool:
+    def _receive_early(self) -> bool:
         """Keep the next block for later; False if there will be none."""
         element = self._next()
         if isinstance(element, Block):
             self._early.append(element)
             self._early_bytes += len(element.data)
         elif element is not None and not isinstance(element, Tracks):
-            self._ended = not self._take_note(element)
+            self._ended = not self._read_note(element)
         return element is not None and not self._ended
 
     def _ping(self) -> None:
@@ -340,19 +296,12 @@ class StreamSource:
         except OSError:
             raise _BrokenConnectionError from None
 
-    def _take_note(self, told: Mapping[str, Any]) -> bool:
-        """What the sender says; False if that is the end."""
-        back = time.monotonic_ns()
-        times = [told.get(name) for name in ("asked", "came", "answered")]
-        numbers = [number for number in times if type(number) is int and 0 <= number < 1 << 63]
-        if len(numbers) == len(times):
-            self._offsets.append(measured(numbers[0], numbers[1], numbers[2], back))
-            recent = [one for one in self._offsets if back - one.at_ns < KEPT_SECONDS * 1e9]
-            self._offsets = recent
-            self._clock = min(recent, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
-        if "end" not in told:
+    def _read_note(self, note: Mapping[str, Any]) -> bool:
+        """Read a note of the sender. Returns False if it is the end."""
+        self._clock.add_answer(note)
+        if "end" not in note:
             return True
-        self._count_lost(told["end"])
+        self._count_lost(note["end"])
         return False
 
     def _count_lost(self, number: object) -> None:
@@ -367,25 +316,25 @@ class StreamSource:
         if self._ended:
             return
         while (element := self._next()) is not None:
-            if self._way.answers and time.monotonic() >= self._next_ping:
+            if time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._block(element)
-            elif isinstance(element, Tracks) or not self._take_note(element):
+            elif isinstance(element, Tracks) or not self._read_note(element):
                 return
         raise _BrokenConnectionError
 
     def _block(self, block: Block) -> Iterator[Frame]:
         if block.track == PICTURES:
             yield from self._frame(block)
-        elif self._take_samples is not None:
-            offset = self._clock.ns if self._clock is not None else self._arrival[0] if self._arrival else None
+        elif self._store_samples is not None:
+            offset = self._clock.offset_ns
             try:
-                arrived = self._arrivals.take(block, offset) if offset is not None else None
+                arrived = self._arrivals.receive(block, offset) if offset is not None else None
             except ValueError as error:
                 raise CameraError(f"{self._place}: damaged samples came ({error}); what came before is safe") from None
             if arrived is not None:
-                self._take_samples(arrived)
+                self._store_samples(arrived)
 
     def _frame(self, block: Block) -> Iterator[Frame]:
         """The frame of a packet, unless there are to be fewer."""
@@ -405,7 +354,8 @@ class StreamSource:
         metadata.pop("dropped_queue", None)
         lost_there = metadata.pop("dropped_camera", 0)
         self._lost += lost_there if type(lost_there) is int and 0 <= lost_there < MOST_LOST else 0
-        offset = self._clock.ns if self._clock is not None else self._offset_by_arrival(sent_ns)
+        compared = self._clock.compared
+        offset = compared.ns if compared is not None else self._clock.add_arrival(sent_ns)
         timestamp_ns = max(sent_ns - offset, self._last_ns + 1)
         if self._thinner is not None and not self._thinner.takes(timestamp_ns):
             return
@@ -415,20 +365,11 @@ class StreamSource:
             self._start_label(label, timestamp_ns)
         metadata |= {"dropped_camera": self._lost} if self._lost else {}
         metadata["sender_timestamp_ns"] = sent_ns
-        if self._clock is not None:
-            metadata["clock_offset_ns"] = self._clock.ns
-            metadata["clock_uncertainty_ns"] = self._clock.uncertainty_ns
+        if compared is not None:
+            metadata |= {"clock_offset_ns": compared.ns, "clock_uncertainty_ns": compared.uncertainty_ns}
         frame = Frame(self._converter.to_rgb(picture), self._index, timestamp_ns, metadata)
         self._index, self._lost = self._index + 1, 0
         yield frame
-
-    def _offset_by_arrival(self, sent_ns: int) -> int:
-        """The sender's clock minus ours as if the quickest frame of late had taken no time."""
-        now = time.monotonic_ns()
-        seen, at_ns = self._arrival or (sent_ns - now, now)
-        offset = max(sent_ns - now, seen - round(DRIFT * (now - at_ns)))
-        self._arrival = offset, now
-        return offset
 
     def _next(self) -> Any:
         try:
@@ -439,7 +380,7 @@ class StreamSource:
             raise CameraError(f"{self._place}: something else than a stream came ({error})") from None
 
     def _receive(self, count: int) -> bytes:
-        """So many bytes; fewer at the end."""
+        """Read so many bytes; fewer at the end."""
         data, asked = bytearray(), False
         while len(data) < count:
             if time.monotonic() > self._until:
@@ -447,9 +388,6 @@ class StreamSource:
             try:
                 more = self._connection.recv(min(count - len(data), 1 << 20))
             except TimeoutError:
-                if not self._way.answers and not self._closed.is_set():
-                    self.heard_at = time.monotonic()
-                    continue  # whether it is there, SRT looks after
                 if asked or self._closed.is_set():
                     raise
                 self._ping()  # a slow camera's sender answers, one that has vanished does not
@@ -463,7 +401,7 @@ class StreamSource:
 
 
 def machine_of(hello: Mapping[str, Any]) -> object:
-    """By what a sender's machine is known, whichever of its senders that is; a stranger doesn't know it."""
+    """Return what identifies the machine of a sender; other programs don't know it."""
     facts = hello.get("facts")
     return facts.get("machine") if isinstance(facts, dict) else None
 

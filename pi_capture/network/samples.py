@@ -2,7 +2,7 @@
 
 A block has samples as they are, the time of the first by the sender's clock, and its number in its track. Numbers
 count pauses too, so whatever is missing, because the sensor was silent or the connection could not take it, shows in
-them, and is padded by who receives. Connections and clocks are in `sender` and `receiver`.
+them, and the receiver pads it. Connections and clocks are in `sender` and `receiver`.
 """
 
 from __future__ import annotations
@@ -52,18 +52,11 @@ class Waiting:
 
 
 class Outgoing:
-    """A sender's samples: what waits for the connection. Nobody but `blocks` takes long; the sender's lock guards all.
-
-    Attributes
-    ----------
-    tracks : sequence of SampleTrack
-    offered, sent : int
-        Samples, in all tracks.
-    """
+    """A sender's samples that wait for the connection. All but `blocks` return at once, under the sender's lock."""
 
     def __init__(self) -> None:
         self.tracks: Sequence[SampleTrack] = ()
-        self.offered = self.sent = 0
+        self.offered = self.sent = 0  # samples, of all tracks
         self._places: dict[str, int] = {}
         self._next: list[int] = []
         self._most: list[int] = []
@@ -100,14 +93,14 @@ class Outgoing:
         """Whether something waits."""
         return bool(self._waiting)
 
-    def take(self) -> list[Waiting]:
-        """All that waits."""
+    def pop_all(self) -> list[Waiting]:
+        """Remove and return all that waits."""
         waiting = list(self._waiting)
         self.clear()
         return waiting
 
     def clear(self) -> None:
-        """Let go of what waits."""
+        """Drop what waits."""
         self._waiting.clear()
         self._bytes = 0
 
@@ -134,13 +127,13 @@ class Outgoing:
             for number, track in enumerate(self.tracks, FIRST_TRACK)
         }
 
-    def blocks(self, taken: Sequence[Waiting], origin_ns: int, last: dict[int, int]) -> Iterator[tuple[Block, int]]:
-        """What was taken as blocks, and how many samples each has.
+    def blocks(self, waiting: Sequence[Waiting], origin_ns: int, last: dict[int, int]) -> Iterator[tuple[Block, int]]:
+        """Yield what waits as blocks, each with its number of samples.
 
         `origin_ns` is where the stream's own time begins; `last` keeps the time of each track's last block.
         """
         for place, track in enumerate(self.tracks):
-            pieces = [one for one in taken if one.track == place]
+            pieces = [one for one in waiting if one.track == place]
             while pieces:
                 joined = _joined(pieces, self._most[place])
                 pieces = pieces[len(joined) :]
@@ -171,16 +164,10 @@ def _joined(pieces: Sequence[Waiting], most: int) -> Sequence[Waiting]:
 
 
 class Arrivals:
-    """The samples of one sender, over all its connections.
-
-    Attributes
-    ----------
-    tracks : list of SampleTrack
-        As the first connection had them; others that come later are left out.
-    """
+    """The samples of one sender, over all its connections."""
 
     def __init__(self) -> None:
-        self.tracks: list[SampleTrack] = []
+        self.tracks: list[SampleTrack] = []  # as the first connection had them; later ones are left out
         self._arriving: dict[str, _ArrivingTrack] = {}
         self._by_number: dict[int, _ArrivingTrack] = {}
         self._sender: object = None
@@ -205,13 +192,13 @@ class Arrivals:
         }
         return [track.name for number, track in found.items() if number not in self._by_number]
 
-    def take(self, block: Block, offset_ns: int) -> Arrived | None:
+    def receive(self, block: Block, offset_ns: int) -> Arrived | None:
         """What a block brings, if it is of a track that is kept; `offset_ns` is the sender's clock minus ours.
 
         Raises ValueError if it is damaged.
         """
         track = self._by_number.get(block.track)
-        return None if track is None else track.take(block, offset_ns)
+        return None if track is None else track.receive(block, offset_ns)
 
 
 class _ArrivingTrack:
@@ -232,7 +219,7 @@ class _ArrivingTrack:
             self._due = -1
         self._anchor, self._rate = None, self.track.rate
 
-    def take(self, block: Block, offset_ns: int) -> Arrived:
+    def receive(self, block: Block, offset_ns: int) -> Arrived:
         import numpy as np
 
         facts = from_json(block.facts)
@@ -283,23 +270,23 @@ def _tracks_in(entries: Mapping[int, Track], hello: Mapping[str, Any]) -> dict[i
     for number, entry in entries.items():
         if entry.kind != AUDIO_TRACK:
             continue
-        raw, told = RAW.get(entry.codec), described.get(str(number))
-        told = told if isinstance(told, dict) else {}
+        raw, given = RAW.get(entry.codec), described.get(str(number))
+        given = given if isinstance(given, dict) else {}
         if raw is None or entry.sound is None or entry.sound.rate * entry.sound.channels > MOST_NUMBERS:
             raise ValueError("samples of a kind that can't be received")
         name = _text(entry.name, MOST_NAME)
-        codec = next((one for one in CODECS if one.name == told.get("codec") and one.dtype == raw.dtype), raw)
-        labels = told.get("labels")
+        codec = next((one for one in CODECS if one.name == given.get("codec") and one.dtype == raw.dtype), raw)
+        labels = given.get("labels")
         labels = (
             tuple(_text(label, MOST_NAME).replace("|", "/") for label in labels) if isinstance(labels, list) else ()
         )
-        unit, source = _text(told.get("unit"), MOST_NAME), _text(told.get("source"), MOST_TEXT)
+        unit, source = _text(given.get("unit"), MOST_NAME), _text(given.get("source"), MOST_TEXT)
         found[number] = SampleTrack(name, entry.sound.rate, entry.sound.channels, codec.name, unit, labels, source)
     if len(found) > MAX_TRACKS or len({track.name for track in found.values()}) < len(found):
         raise ValueError("too many sensors, or two of one name")
     return found
 
 
-def _text(told: object, most: int) -> str:
-    """What a stranger calls something, as one short line."""
-    return "".join(sign if sign.isprintable() else " " for sign in str(told or "")[:most]).strip()
+def _text(given: object, most: int) -> str:
+    """Return a text from the network as one short line."""
+    return "".join(sign if sign.isprintable() else " " for sign in str(given or "")[:most]).strip()

@@ -1,7 +1,7 @@
-"""Frames to another machine while they are recorded here: what the connection can't take is dropped, and counted.
+"""Send frames to another machine while they are recorded here. What the connection can't carry is dropped and counted.
 
 Samples of sensors and sound go along (`pi_capture.network.samples`), and live labels with their frames. The recording
-never waits for it. A connection that breaks is taken up again; `receiver` takes it, or any FFmpeg tool.
+never waits for it. A broken connection is made again. `receiver` reads the stream, or any FFmpeg tool.
 What goes over the wire is in `storage.matroska.stream`.
 """
 
@@ -30,7 +30,6 @@ from pi_capture.redact import public
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
     from pi_capture.network.samples import Waiting
-    from pi_capture.network.srt import Relay
     from pi_capture.samples.clock import Dated
     from storage.formats.video.codecs import Codec
     from storage.frame import Frame
@@ -42,7 +41,13 @@ BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
-TOLD = ("host", "camera", "boot_id", "started", "wall_minus_monotonic_ns")  # of this recording; the rest stays here
+SENT_FACTS = (
+    "host",
+    "camera",
+    "boot_id",
+    "started",
+    "wall_minus_monotonic_ns",
+)  # of this recording; the rest stays here
 PING = struct.Struct(">4sQ")
 """What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
 
@@ -50,27 +55,13 @@ PING = struct.Struct(">4sQ")
 class Sender:
     """Sends frames to an address.
 
-    Parameters
-    ----------
-    address : Address
-    facts : mapping
-        Of this recording, JSON-serialisable; those of `TOLD` are told to the receiver, without secrets.
-    say : callable
-        Told, from another thread, when a connection begins and ends.
-    labels : LiveLabels, optional
-        What the frames are labelled by while they are recorded.
-
-    Attributes
-    ----------
-    sent, dropped : int
-        Frames that went into a connection, and those that did not.
-    samples : Outgoing
-        The same of samples.
+    Those of `facts` that `SENT_FACTS` names go to the receiver, without secrets. `say` is called from another thread
+    when a connection begins and ends. `labels` are what the frames are labelled by while they are recorded.
 
     Raises
     ------
     CameraError
-        It can't be waited for connections there.
+        The address can't be listened at.
     UsageError
         There is no such codec.
     """
@@ -82,7 +73,6 @@ class Sender:
         say: Callable[[str], None],
         labels: LiveLabels | None = None,
     ) -> None:
-        from pi_capture.network.srt import check_program
         from storage.errors import StorageError
         from storage.formats.video.codecs import find_codec
 
@@ -91,20 +81,17 @@ class Sender:
         except StorageError as error:
             raise UsageError(f"--stream-to: {error}") from None
         self._address, self._say, self._labels = address, say, labels
-        told = public({name: facts[name] for name in TOLD if name in facts})
-        # By which it is known when it comes back, and its machine when it was started again.
-        self._facts = {**told, "sender": secrets.token_hex(8), "machine": machine_token()}
-        if address.scheme == "srt":
-            check_program()
+        sent = public({name: facts[name] for name in SENT_FACTS if name in facts})
+        # A sender that comes back is recognised by this, and its machine when it was started again.
+        self._facts = {**sent, "sender": secrets.token_hex(8), "machine": machine_token()}
         if address.identity:
             check_identity(address.identity)
-        self._door = Door(address, asks=False) if address.listen and address.scheme != "srt" else None
-        self._relay: Relay | None = None
+        self._door = Door(address, asks=False) if address.listen else None
         self._queue: deque[tuple[int, Frame]] = deque()
         self.samples = Outgoing()
         self._ready = threading.Condition()
         self._connected = self._over = False
-        self._offered = self.sent = self.dropped = 0
+        self._offered = self.sent = self.dropped = 0  # frames; `sent` went into a connection
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="send", daemon=True)
         self._thread.start()
@@ -149,7 +136,7 @@ class Sender:
     # ------------------------------------------------------------------------------------------------- its own thread
 
     def _run(self) -> None:
-        wait, told = BACKOFF_SECONDS[0], ""
+        wait, said = BACKOFF_SECONDS[0], ""
         while not self._over:
             try:
                 connection = self._connect()
@@ -157,13 +144,13 @@ class Sender:
                     continue
             except OSError as error:
                 reason = error.strerror or str(error)
-                if reason != told:
+                if reason != said:
                     self._say(f"--stream-to {self._address}: {reason}; the recording goes on, and this is tried again")
-                told = reason
+                said = reason
                 self._pause(wait)
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
-            wait, told = BACKOFF_SECONDS[0], ""
+            wait, said = BACKOFF_SECONDS[0], ""
             self._say(f"--stream-to {self._address}: connected")
             before = self._offered - self.sent
             try:
@@ -172,7 +159,6 @@ class Sender:
                     self._serve(connection)
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error) or "it broke off"
-                reason = (self._relay.complaint() if self._relay is not None else "") or reason
                 if not self._over:
                     lost = self._offered - self.sent - before
                     more = f", {lost} frames were dropped on the wire" if lost else ""
@@ -184,8 +170,6 @@ class Sender:
                     self.dropped = self._offered - self.sent  # the one that broke off included
                     self.samples.clear()
                 self._connection = None
-                if self._relay is not None:
-                    self._relay.close(FLUSH_SECONDS)
             self._pause(wait)
 
     def _pause(self, seconds: float) -> None:
@@ -193,32 +177,13 @@ class Sender:
             self._ready.wait_for(lambda: self._over, seconds)
 
     def _connect(self) -> socket.socket | None:
-        if self._address.scheme == "srt":
-            return self._connect_srt()
         if self._door is None:
             return connect_to(self._address, SILENCE_SECONDS)
         visitor = self._door.next()
         return None if visitor is None else visitor.connection
 
-    def _connect_srt(self) -> socket.socket | None:
-        """As `_connect`, through the program that speaks SRT."""
-        from pi_capture.network.srt import Relay
-        from storage.matroska.elements import ebml_header
-
-        relay = self._relay = Relay(self._address, sending=True)
-        relay.connection.sendall(ebml_header())  # it connects only when it has seen that something comes
-        while relay.alive and not self._over:
-            if relay.connected.wait(0.25):
-                return relay.connection
-        reason = relay.complaint()
-        relay.close()
-        if not self._over and not (relay.nobody_came and self._address.listen):
-            raise OSError(reason)
-        return None
-
     def _serve(self, connection: socket.socket) -> None:
         """Send frames and samples until the recording or the connection ends."""
-        from storage.matroska.elements import ebml_header
         from storage.matroska.stream import note
 
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -227,7 +192,7 @@ class Sender:
         with self._ready:
             self._connected = True
         stream: _Stream | None = None
-        while (item := self._take(begun=stream is not None)) is not None:
+        while (item := self._next_item(begun=stream is not None)) is not None:
             queued, waiting = item
             data = b""
             begins = stream is None
@@ -236,8 +201,7 @@ class Sender:
                     stream = _Stream(self._codec, queued[1], self.samples, self._labels)
                 data = stream.picture(*queued)
                 if begins:
-                    begun = 0 if self._relay is None else len(ebml_header())
-                    data = stream.opening({"facts": dict(self._facts), "codec": self._codec.name})[begun:] + data
+                    data = stream.opening({"facts": dict(self._facts), "codec": self._codec.name}) + data
             assert stream is not None
             more, count = stream.samples_bytes(waiting)
             with writing:
@@ -250,22 +214,22 @@ class Sender:
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
             # The receiver hangs up when it has read all. Before that, to close resets a connection on which a question
-            # for the time is unread: what has not gone out is lost. TLS and SRT hold it in a thread or program of ours.
+            # for the time is unread: what has not gone out is lost. TLS holds it in a thread of ours.
             while connection.recv(4096):
                 pass
 
-    def _take(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
+    def _next_item(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
         """The next frame and all samples, which come with it or alone; None when the recording has ended.
 
-        Nothing but a frame begins a stream.
+        A stream begins with a frame.
         """
         with self._ready:
             while not self._queue:
                 if self._over and not (begun and self.samples.any):
                     return None
                 if self._over or (not self._ready.wait(SAMPLES_SECONDS) and begun and self.samples.any):
-                    return None, self.samples.take()
-            return self._queue.popleft(), self.samples.take()
+                    return None, self.samples.pop_all()
+            return self._queue.popleft(), self.samples.pop_all()
 
 
 class _Stream:

@@ -23,7 +23,7 @@ from pi_capture.errors import CameraError
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL: the certificate is known byte by byte
 CHUNK_BYTES = 1 << 18
 BUFFER_BYTES = 512 * 1024  # what waits in the system is late
-LINGER_SECONDS = 8.0  # for the other side, when ours has said all
+LINGER_SECONDS = 8.0  # for the other side, when ours has ended
 
 
 def check_identity(path: str) -> None:
@@ -32,12 +32,12 @@ def check_identity(path: str) -> None:
 
 
 def secure(connection: socket.socket, identity: str, *, server: bool, seconds: float) -> socket.socket:
-    """Our end of an encrypted connection; takes `connection` over. The other side has so long to show who it is.
+    """Return our end of an encrypted connection over `connection`, made within so many seconds.
 
     Raises
     ------
     OSError
-        It did not, or is somebody else. `connection` is closed then.
+        It did not, or has another identity. `connection` is closed then.
     """
     connection.settimeout(seconds)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
@@ -72,7 +72,7 @@ def _context(identity: str, *, server: bool) -> ssl.SSLContext:
     except OSError as error:
         raise CameraError(f"--identity {identity}: {error.strerror}") from None
     if server:
-        context.num_tickets = 0  # nobody comes back without showing it again
+        context.num_tickets = 0  # each connection presents the certificate again
     return context
 
 
@@ -83,9 +83,9 @@ def _certificate(identity: str) -> bytes:
 
 
 def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
-    """Bytes both ways, until both sides have said all, or one is gone.
+    """Carry bytes both ways until both sides have ended, or one is gone.
 
-    Whoever has something to say to the last waits, as `Sender` does, until the other side hangs up.
+    A side that sends to the last waits, as `Sender` does, until the other side hangs up.
     """
     sending, receiving = True, True  # as seen from here
     outgoing = incoming = memoryview(b"")

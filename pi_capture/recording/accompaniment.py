@@ -1,4 +1,4 @@
-"""The sensors and sound beside the pictures: those of this machine, and those that a source brings with its frames."""
+"""Sensors and sound beside the pictures: those of this machine, and those that a source sends with its frames."""
 
 from __future__ import annotations
 
@@ -15,14 +15,9 @@ from storage.frame import Frame
 
 
 class Accompaniment:
-    """Begins with the first frame of a recording and ends with its last, however often the camera is opened.
+    """The samples of a whole recording, however often its camera is opened.
 
-    Parameters
-    ----------
-    tracks : LiveTracks
-        Of this machine.
-    samples : SampleSink, optional
-        Where samples go that a source brings; they are not kept without it.
+    `tracks` are those of this machine. Those of a source go into `samples`; without it they are not kept.
     """
 
     def __init__(self, tracks: LiveTracks, samples: SampleSink | None) -> None:
@@ -31,33 +26,33 @@ class Accompaniment:
         self._received: ReceivedTracks | None = None
 
     def join(self, source: Source, say: Callable[[str], None]) -> None:
-        """Take in what a source brings from now on, if the recording can keep it."""
+        """Keep the samples of a source from now on, if the recording can."""
         tracks = source.tracks if isinstance(source, Accompanied) else ()
         if self._received is not None:
-            if strange := self._received.go_on(tracks):
-                say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(strange)}")
+            if left_out := self._received.go_on(tracks):
+                say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(left_out)}")
         elif self._samples is not None:
             self._received = ReceivedTracks(self._samples, tracks)
         if self._received is not None and isinstance(source, Accompanied):
-            source.give_samples_to(self._received.take, say)
+            source.give_samples_to(self._received.store, say)
         elif tracks:
             names = ", ".join(track.name for track in tracks)
             better = f"record to a {format_with_samples().suffix}, in one piece, for them"
             say(f"{source.info.camera} sends {names}, which are not kept; {better}")
 
     def begin(self, first_ns: int, until_ns: int | None) -> None:
-        """The recording begins, and ends: samples from before and after are none of it."""
+        """Set the time from which and until which samples are kept."""
         self.tracks.begin(first_ns, until_ns)
         if self._received is not None:
             self._received.begin(first_ns, until_ns)
 
     def wait_for_the_rest(self, frames: Iterator[Frame]) -> None:
-        """The last frame has come: ask for more, as long as samples of its time are on their way."""
+        """Read frames after the last one until all samples in time have come."""
         with suppress(CameraError):
             while self._received is not None and not self._received.complete and next(frames, None) is not None:
                 pass
 
     def end(self) -> None:
-        """Nothing comes any more."""
+        """End the tracks of the source."""
         if self._received is not None:
             self._received.end()

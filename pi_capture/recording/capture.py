@@ -1,15 +1,13 @@
-"""The recording, from its beginning to its end: one take of the camera after another, until time is up or somebody
-says stop.
+"""The recording from beginning to end: one take of the camera after another, until time is up or it is stopped.
 
-`_Recording` is the way of a frame from the camera to the disk, and its first three methods are all of it: `run` and
-`_take` in the calling thread, which watches; `_deliver` in the take's own (`pi_capture.recording.take`), which asks the
-camera for a frame, asks the gate whether it passes (`pi_capture.recording.gate`), and puts it into the recorder, whose
-threads encode and store it (`pi_capture.recording.recorder`).
+The first three methods of `_Recording` are a frame's whole way. `run` and `_record_take` run in the calling thread and
+watch. `_deliver` runs in the take's thread (`pi_capture.recording.take`): it reads a frame from the camera, asks the
+gate whether it passes (`pi_capture.recording.gate`), and puts it into the recorder, whose threads encode and store it
+(`pi_capture.recording.recorder`).
 """
 
 from __future__ import annotations
 
-import faulthandler
 import queue
 import threading
 import time
@@ -30,6 +28,7 @@ from pi_capture.recording.retry import Retry
 from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
+from pi_capture.recording.watchdog import Watchdog
 from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
@@ -44,11 +43,10 @@ if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
 
 TICK_SECONDS = 0.25
-START_SECONDS = 2.0  # that sensors get to begin
-REST_SECONDS = 1.5  # for samples that another machine sends after the last frame
-GAPS_KEPT = 100  # in the facts; each is told with the frame after it as well
-WEDGED_SECONDS = 600.0  # after which an interpreter that a camera's library blocks as a whole is given up; one that was
-# stopped for longer (Ctrl-Z, a frozen container) is taken for such a one, as nothing but the clock can tell
+START_SECONDS = 2.0  # for sensors to begin
+REST_SECONDS = 1.5  # in which samples of another machine may come after the last frame
+GAPS_KEPT = 100  # in the facts; each is noted with the frame after it as well
+WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
 
 
@@ -71,7 +69,7 @@ def record(
     target : path
         ``day1`` for a data directory, ``day1/0`` for a class directory in one.
     seconds : float
-        How long, by the frames' timestamps; -1 until `stop` is set, or the file ends.
+        How long, by the frames' timestamps; -1 until `stop` is set or the file ends.
     stop, say, progress, live_labels, watch, watch_samples : optional
         See `pi_capture.recording.observers.Observers`.
     camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
@@ -81,9 +79,9 @@ def record(
     Raises
     ------
     UsageError, CameraError, StorageError
-        Nothing was recorded: the camera can't be opened, or the target not be written.
+        Nothing was recorded: the camera can't be opened, or the target can't be written.
     RecordingError
-        The recording ended before its time; what had been recorded is safe.
+        The recording ended early; all frames until then are safe.
     """
     observers = Observers(
         stop=stop or threading.Event(),
@@ -97,7 +95,7 @@ def record(
 
 
 def capture(target: Path, seconds: float, options: RecordOptions, observers: Observers) -> Summary:
-    """Do what `record` does, of which see the parameters and what is raised."""
+    """Record as `record` does, with the options and the callbacks in two objects."""
     schedule = Schedule.parse(options.between)
     motion = None
     if options.on_motion is not None:
@@ -124,12 +122,12 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
 def open_recorder(
     target: Path, options: RecordOptions, tracks: Sequence[SampleTrack], say: Callable[[str], None]
 ) -> FrameSink:
-    """The recorder for what was asked; `say` is told of segments, from any thread.
+    """Open the recorder that the options ask for; `say` is called with lines about segments, from any thread.
 
     Raises
     ------
     UsageError, StorageError
-        What was asked makes no sense, or the target can't be recorded into.
+        The target or the options can't be used.
     """
     backend, interval, asked = options.backend, options.sync_interval, options.options
     if options.segment is not None:
@@ -170,6 +168,7 @@ class _Recording:
         self._accompaniment = Accompaniment(tracks, recorder.samples)
         self._lines = lines  # to say, from any thread
         self._retry = Retry(None if options.retry == -1 else options.retry or 0)
+        self._watchdog = Watchdog(WEDGED_SECONDS) if self._retrying else None
         self._stop = observers.stop
         self._live_labels = observers.live_labels
         self._labelling = False
@@ -185,7 +184,7 @@ class _Recording:
     def run(self) -> Summary:
         try:
             self._tracks.start()
-            while self._wait_for_the_hour() and self._take():
+            while self._wait_for_the_hour() and self._record_take():
                 pass
         except KeyboardInterrupt:  # the normal end for a program that installed no handler of its own
             pass
@@ -193,11 +192,12 @@ class _Recording:
             self._recorder.close("failed")
             raise
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            if self._watchdog is not None:
+                self._watchdog.close()
         return self._finish()
 
-    def _take(self) -> bool:
-        """Open the camera and record what it delivers; whether to go on after that."""
+    def _record_take(self) -> bool:
+        """Open the camera and record what it delivers; returns whether to go on after that."""
         self._alive()
         take = Take(self._open, self._deliver, self._options, self._recorder, self._lines.put, size=self._size)
         in_hours, silent = True, None
@@ -219,32 +219,37 @@ class _Recording:
 
     def _deliver(self, take: Take, source: Source) -> None:
         """In the take's thread: each frame from the camera to the recorder."""
-        recorder, gate, live = self._recorder, self._gate, source.info.live
+        live = source.info.live
+        self._prepare(take, source)
+        for frame in take.frames_to_record(paced=bool(self._tracks) and not live):
+            passing = self._gate.passing(frame)
+            if self._gate.time_is_up:
+                self._recorder.miss(self._gate.lost_before_the_end)
+                self._accompaniment.wait_for_the_rest(take.pass_over(REST_SECONDS))
+                return
+            if self._gate.frames == 1:
+                self._accompaniment.begin(frame.timestamp_ns, self._gate.until_ns)
+            for one in passing:
+                self._recorder.put(one, wait=not live)
+                self._show(one, recorded=True)
+            if not passing:
+                self._show(frame, recorded=False)
+        if isinstance(source, Accompanied):
+            self._recorder.miss(source.missing)
+
+    # ------------------------------------------------------------------------------------------------ around the frames
+
+    def _prepare(self, take: Take, source: Source) -> None:
+        """In the take's thread, before its first frame to record: facts, samples, labels, exposure, packets."""
+        recorder = self._recorder
         recorder.describe(self._facts_of(source))
         self._accompaniment.join(source, self._lines.put)
         self._begin_labels(source)
         for frame in take.settle(source):
             self._show(frame, recorded=False)
         take.wait_until(lambda: self._tracks.under_way, START_SECONDS)
-        if (codec := recorder.takes_packets) and gate.keeps_all and isinstance(source, Encoding):
+        if (codec := recorder.takes_packets) and self._gate.keeps_all and isinstance(source, Encoding):
             recorder.describe(source.start_encoding(*codec) or {})
-        for frame in take.kept(paced=bool(self._tracks) and not live):
-            passing = gate.passing(frame)
-            if gate.time_is_up:
-                recorder.miss(gate.lost_before_the_end)
-                self._accompaniment.wait_for_the_rest(take.pass_over(REST_SECONDS))
-                return
-            if gate.frames == 1:
-                self._accompaniment.begin(frame.timestamp_ns, gate.until_ns)
-            for one in passing:
-                recorder.put(one, wait=not live)
-                self._show(one, recorded=True)
-            if not passing:
-                self._show(frame, recorded=False)
-        if isinstance(source, Accompanied):
-            recorder.miss(source.missing)
-
-    # ------------------------------------------------------------------------------------------------ around the frames
 
     def _open(self) -> Source:
         return open_source(self._options.camera, self._options.size, self._options.fps)
@@ -265,25 +270,25 @@ class _Recording:
 
     @property
     def _over(self) -> bool:
-        """Whether somebody said stop, or nothing can be stored any more."""
+        """Whether the recording was stopped, or nothing can be stored any more."""
         return self._stop.is_set() or self._recorder.failed
 
     def _begin_labels(self, source: Source) -> None:
-        """A camera is open, and labels begin to count: this machine's, or those that come with the frames."""
+        """Begin to keep labels: this machine's, or those that come with the frames."""
         if self._live_labels is not None and not self._labelling:
             recorder = self._in_one_piece()
             self._live_labels.begin(recorder, None if source.info.live else lambda: recorder.next_timestamp_ns)
             self._labelling = True
         elif isinstance(source, Accompanied) and source.classes:
-            self._take_labels_of(source)
+            self._keep_labels_of(source)
 
     def _in_one_piece(self) -> Recorder:
         if not isinstance(self._recorder, Recorder):
             raise UsageError(IN_SEGMENTS)
         return self._recorder
 
-    def _take_labels_of(self, source: Accompanied) -> None:
-        """Labels come from another machine, as if its keys were pressed here."""
+    def _keep_labels_of(self, source: Accompanied) -> None:
+        """Keep labels from another machine, as if its keys were pressed here."""
         from pi_capture.live.labels import LiveLabels
 
         if self._live_labels is None:
@@ -298,7 +303,7 @@ class _Recording:
             source.give_labels_to(self._live_labels.start)
 
     def _go_on_after(self, take: Take, silent: float | None) -> bool:
-        """Whether the camera is to be opened again after it failed, or ended; waits before that."""
+        """Return whether to open the camera again after it failed or ended, and wait before that."""
         live = take.source is None or take.source.info.live
         if take.finished and not (live and self._retrying and not self._gate.time_is_up):
             self._end = "finished"
@@ -351,18 +356,17 @@ class _Recording:
             self._observers.progress(self.status())
 
     def _say_all(self) -> None:
-        """Say, from the thread that may, what there is to tell."""
+        """Say the waiting lines, from the calling thread."""
         with suppress(queue.Empty):
             while True:
                 self._observers.say(self._lines.get_nowait())
-        labels = self._live_labels.take_lines() if self._live_labels is not None else ()
-        for line in (*self._tracks.take_lines(), *labels):
+        labels = self._live_labels.pop_lines() if self._live_labels is not None else ()
+        for line in (*self._tracks.pop_lines(), *labels):
             self._observers.say(line)
 
     def _alive(self) -> None:
-        """Put off the end that comes if no thread of this interpreter can run any more."""
-        if self._retrying:
-            faulthandler.dump_traceback_later(WEDGED_SECONDS, exit=True, file=2)  # a notebook's sys.stderr is no file
+        if self._watchdog is not None:
+            self._watchdog.alive()
 
     @property
     def _retrying(self) -> bool:
@@ -416,7 +420,7 @@ def _text(failure: Exception) -> str:
 
 
 def _unless(problems: Sequence[str], summary: Summary) -> Summary:
-    """The summary; but if something was wrong with a sensor, RecordingError, or CameraError if nothing came at all."""
+    """Return the summary. With problems of a sensor raise RecordingError, or CameraError if nothing was recorded."""
     if problems and not summary.bytes:
         raise CameraError("; ".join(problems))
     if problems:

@@ -1,4 +1,4 @@
-"""Which wall-clock time the monotonic clock's times were: noted again and again, because the wall clock may be set.
+"""Pairs of monotonic and wall-clock time, noted again and again, because the wall clock may be set.
 
 Frames carry the monotonic clock's time, which no setting of the clock disturbs. An anchor pairs it with the wall
 clock's at one moment, and says whether that was synchronised then; wall-clock times follow from the anchors nearby.
@@ -33,7 +33,7 @@ def anchor() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def boot_id() -> str | None:
-    """What tells this boot from others: the monotonic clock begins anew with each."""
+    """The id of this boot: with each boot the monotonic clock begins anew."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -49,36 +49,30 @@ def is_synchronised() -> bool | None:
 
 
 class Anchors:
-    """The anchors of a recording: a minute apart at first, then further, so that there are never many.
-
-    Attributes
-    ----------
-    taken : list of dict
-        Oldest first.
-    """
+    """The anchors of a recording: a minute apart at first, then further, so that there are never many."""
 
     def __init__(self) -> None:
-        self.taken = [anchor()]
+        self.all = [anchor()]  # oldest first
         self._interval_ns = FIRST_INTERVAL_NS
-        self._offset_ns = _offset_ns(self.taken[0])
+        self._offset_ns = _offset_ns(self.all[0])
 
     def look(self) -> int | None:
-        """Take an anchor if it is time for one; the new offset of the wall clock from the monotonic, if it was set."""
+        """Note an anchor if one is due. Returns the new offset of the wall clock from the monotonic if it was set."""
         now = anchor()
         before, self._offset_ns = self._offset_ns, _offset_ns(now)
         jumped = abs(self._offset_ns - before) > JUMP_NS
-        last = self.taken[-1]
+        last = self.all[-1]
         if (
             jumped
             or now["monotonic_ns"] - last["monotonic_ns"] >= self._interval_ns
             or now["synchronised"] != last["synchronised"]
         ):
-            self.taken = [*self.taken, now]
-            if len(self.taken) > MOST_ANCHORS:
-                self.taken = [*self.taken[:-1:2], now]
+            self.all = [*self.all, now]
+            if len(self.all) > MOST_ANCHORS:
+                self.all = [*self.all[:-1:2], now]
                 self._interval_ns *= 2
         return self._offset_ns if jumped else None
 
 
-def _offset_ns(taken: dict[str, Any]) -> int:
-    return int(taken["wall_ns"]) - int(taken["monotonic_ns"])
+def _offset_ns(pair: dict[str, Any]) -> int:
+    return int(pair["wall_ns"]) - int(pair["monotonic_ns"])

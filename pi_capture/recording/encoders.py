@@ -18,16 +18,10 @@ MOST_AT_ONCE = 16
 
 
 class EncoderPool(Generic[Encoded]):
-    """Frames go in with `put` and come out encoded with `take`; `done` makes room for new ones.
+    """Frames go in with `put`; encoded ones come out with `next_batch`; `done` makes room for new ones.
 
-    Parameters
-    ----------
-    encode : callable
-        Called from several threads at once.
-    capacity : int
-        How many frames may be inside: waiting, being encoded, or taken and not `done`.
-    threads : int
-        How many encode.
+    `encode` is called from `threads` threads. `capacity` bounds the frames inside: waiting, being encoded, or out and
+    not `done`.
     """
 
     def __init__(self, encode: Callable[[Frame], Encoded], capacity: int, threads: int) -> None:
@@ -36,7 +30,7 @@ class EncoderPool(Generic[Encoded]):
         self._inside = 0
         self._waiting: deque[Frame] = deque()
         self._finished: dict[int, list[Encoded | Exception]] = {}
-        self._next_batch = self._next_taken = 0
+        self._next_batch = self._next_out = 0
         self._closed = False
         lock = threading.Lock()
         self._room = threading.Condition(lock)
@@ -52,7 +46,7 @@ class EncoderPool(Generic[Encoded]):
         return self._inside / self._capacity
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
-        """Take a frame in. If there is no room, wait for it, or say False; False too once the pool is closed."""
+        """Add a frame. Without room, wait, or return False; False too once the pool is closed."""
         with self._room:
             while self._inside >= self._capacity and not self._closed:
                 if not wait:
@@ -65,25 +59,25 @@ class EncoderPool(Generic[Encoded]):
             self._work.notify()
             return True
 
-    def take(self) -> list[Encoded | Exception] | None:
-        """The next frames, encoded, or why they can't be; waits for them. None when the pool is closed and empty."""
+    def next_batch(self) -> list[Encoded | Exception] | None:
+        """Wait for the next frames, each encoded or the error instead. None when the pool is closed and empty."""
         with self._ready:
-            while self._next_taken not in self._finished:
-                if self._closed and not self._waiting and self._next_taken == self._next_batch:
+            while self._next_out not in self._finished:
+                if self._closed and not self._waiting and self._next_out == self._next_batch:
                     return None
                 self._ready.wait()
-            encoded = self._finished.pop(self._next_taken)
-            self._next_taken += 1
+            encoded = self._finished.pop(self._next_out)
+            self._next_out += 1
             return encoded
 
     def done(self, frames: int) -> None:
-        """As many of the frames taken need no room any more."""
+        """Free the room of so many frames that came out."""
         with self._room:
             self._inside -= frames
             self._room.notify(frames)
 
     def close(self) -> None:
-        """No more frames come; those inside are encoded still."""
+        """Accept no more frames; those inside are still encoded."""
         with self._work:
             self._closed = True
             self._room.notify_all()
@@ -105,11 +99,11 @@ class EncoderPool(Generic[Encoded]):
             del frames
             with self._ready:
                 self._finished[batch] = encoded
-                if batch == self._next_taken or self._closed:
+                if batch == self._next_out or self._closed:
                     self._ready.notify_all()
 
     def _try(self, frame: Frame) -> Encoded | Exception:
         try:
             return self._encode(frame)
-        except Exception as error:  # whatever a format can't do with a frame, the writer's thread must hear of it
+        except Exception as error:  # any error of a format goes to the writer's thread
             return error

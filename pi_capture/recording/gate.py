@@ -1,4 +1,4 @@
-"""Which frames pass from the camera to the recorder: those before the end, and of these, if asked, those that move."""
+"""Select the frames to record: those in time and, if asked, those with motion."""
 
 from __future__ import annotations
 
@@ -13,25 +13,7 @@ from storage.frame import Frame
 class Gate:
     """Lets frames pass, from the first take of a recording to its last.
 
-    Parameters
-    ----------
-    seconds : float
-        How long frames pass, by their timestamps; -1 for ever.
-    motion : Motion, optional
-        Picks those that pass; all do without it.
-
-    Attributes
-    ----------
-    frames : int
-        How many came in time.
-    reopened : int
-        How often the camera had been gone, and came back.
-    until_ns : int or None
-        When time is up, once the first frame has come; None for never.
-    time_is_up : bool
-        A frame came that was too late.
-    lost_before_the_end : int
-        Of the frames that the camera lost before that one, how many would not have been.
+    It ends after `seconds`, by the timestamps; -1 for no end. Without `motion` all frames until then pass.
     """
 
     def __init__(self, seconds: float, motion: Motion | None = None) -> None:
@@ -39,12 +21,14 @@ class Gate:
         self._motion = motion
         self._last_ns: int | None = None
         self._gap: dict[str, Any] = {}
-        self.frames = self.reopened = self.lost_before_the_end = 0
-        self.until_ns: int | None = None
-        self.time_is_up = False
+        self.frames = 0  # that came in time
+        self.reopened = 0  # how often the camera was opened again and delivered
+        self.until_ns: int | None = None  # the end, known from the first frame on
+        self.time_is_up = False  # a frame came after the end
+        self.lost_before_the_end = 0  # frames in time that the camera lost before that one
 
     def passing(self, frame: Frame) -> list[Frame]:
-        """The frames to record now that this one has come, oldest first; none if its time is past the end."""
+        """Return the frames to record now that this one came, oldest first; none after the end."""
         if self._last_ns is None and not self.endless:
             self.until_ns = frame.timestamp_ns + round(self._seconds * 1e9)
         if self.until_ns is not None and frame.timestamp_ns >= self.until_ns:
@@ -61,7 +45,7 @@ class Gate:
         return [frame] if self._motion is None else list(self._motion.pick(frame))
 
     def note_gap(self, cause: str) -> None:
-        """The camera was gone before the next frame; why goes with that frame, and how long."""
+        """Note in the next frame that the camera was gone before it: the cause, and how long."""
         self._gap = {"gap": cause}
 
     def _lost_in_time(self, late: Frame, until_ns: int) -> int:
@@ -73,15 +57,15 @@ class Gate:
 
     @property
     def endless(self) -> bool:
-        """Whether frames pass until somebody ends it."""
+        """Whether the recording has no end of its own."""
         return self._seconds < 0
 
     @property
     def keeps_all(self) -> bool:
-        """Whether each frame passes: packets of which some are missing can't be decoded."""
+        """Whether every frame in time passes, so that packets can be decoded."""
         return self._motion is None
 
     @property
     def not_kept(self) -> int:
-        """How many frames did not pass because nothing moved; those that wait to be a pre-roll among them."""
+        """How many frames did not pass for want of motion, those in the pre-roll included."""
         return self._motion.not_kept if self._motion is not None else 0

@@ -17,14 +17,9 @@ GAIN_SHIFT = 0.5
 
 
 class Jitter:
-    """Draws the control values of each frame.
+    """Draws the control values of each frame; a `seed` makes the draws repeatable.
 
-    Parameters
-    ----------
-    locked : mapping
-        What `lock_exposure` of the source returned: ``colour_gains`` is (red, blue).
-    seed : int, optional
-        Makes the draws repeatable.
+    `locked` is what `lock_exposure` of the source returned: ``colour_gains`` is (red, blue).
     """
 
     def __init__(self, locked: Mapping[str, Any], seed: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""When, where and with what is recorded: facts that every recording keeps."""
+"""Facts of this machine that every recording keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pi_capture.recording.clocks import boot_id
 
 
 def machine_token() -> str:
-    """The same whenever this machine sends, another on any other, and no way back to what it is made of."""
+    """Return a token of this machine: always the same, unique, and not to be traced back to its origin."""
     secret = boot_id() or ""
     with suppress(OSError):
         secret = Path("/etc/machine-id").read_text().strip() or secret
@@ -20,7 +20,7 @@ def machine_token() -> str:
 
 
 def facts_of_this_machine() -> dict[str, Any]:
-    """When, where and with what this is recorded; the wall clock is the monotonic one plus the offset."""
+    """Return time, host and versions; the wall clock is the monotonic clock plus the offset."""
     import platform
 
     from pi_capture import __version__

@@ -1,7 +1,7 @@
-"""Which frames to keep when only those are wanted in which something moves, and some before and after.
+"""Keep only frames with motion, and some before and after.
 
-What moves is seen on a small grey picture, as its difference to the picture that was usual lately. A change of light
-changes all of it alike, and is not taken for motion.
+Motion is the difference of a small grey picture to the average of the last ones. A change of light changes the whole
+picture alike, and does not count as motion.
 """
 
 from __future__ import annotations
@@ -30,19 +30,11 @@ THRESHOLD = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MotionWish:
-    """What counts as motion, and how much around it is kept.
+    """What counts as motion, and how much around it is kept."""
 
-    Attributes
-    ----------
-    threshold : float
-        Percent of the small picture that must have changed.
-    pre_roll, post_roll : float
-        Seconds kept before motion begins, and after it was last seen.
-    """
-
-    threshold: float = THRESHOLD
-    pre_roll: float = 2.0
-    post_roll: float = 5.0
+    threshold: float = THRESHOLD  # percent of the small picture that must have changed
+    pre_roll: float = 2.0  # seconds kept before motion begins
+    post_roll: float = 5.0  # seconds kept after it was last seen
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 100:
@@ -50,7 +42,7 @@ class MotionWish:
                 f"--on-motion {self.threshold:g}: give the percent of the picture that must change, as in 1"
             )
         if self.pre_roll < 0 or self.post_roll < 0:
-            raise UsageError("--pre-roll and --post-roll are seconds, and not negative")
+            raise UsageError("--pre-roll and --post-roll are seconds, 0 or more")
 
 
 class Motion:
@@ -62,7 +54,7 @@ class Motion:
     Attributes
     ----------
     not_kept : int
-        How many frames were not kept so far, those that wait to become a pre-roll among them.
+        How many frames were not kept so far, those in the pre-roll included.
     """
 
     def __init__(self, wish: MotionWish) -> None:
@@ -76,7 +68,7 @@ class Motion:
         self.not_kept = 0
 
     def pick(self, frame: Frame) -> Iterator[Frame]:
-        """The frames that are to be kept now that this one has come, oldest first: none, this one, or more."""
+        """Yield the frames to keep now that this one came, oldest first: none, this one, or more."""
         if self.changed_percent(frame.pixels) >= self._wish.threshold:
             self._keep_until_ns = frame.timestamp_ns + round(self._wish.post_roll * 1e9)
         self._before.append(frame)
@@ -88,7 +80,7 @@ class Motion:
                 yield self._with_gap(self._before.popleft())
 
     def changed_percent(self, pixels: NDArray[np.uint8]) -> float:
-        """How much of the picture is not as usual; the picture goes into what is usual."""
+        """Return how much of the picture differs from the average, and add the picture to the average."""
         import numpy as np
 
         small = small_grey(pixels)
@@ -102,7 +94,7 @@ class Motion:
         return float(np.mean(strays > noticeable) * 100)
 
     def _forget(self, newest: Frame) -> None:
-        """Let go of what is too old for a pre-roll, or too much."""
+        """Drop frames that are too old for the pre-roll, or too many."""
         oldest_ns = newest.timestamp_ns - round(self._wish.pre_roll * 1e9)
         most = max(1, PRE_ROLL_BYTES // newest.pixels.nbytes)
         while self._before and (self._before[0].timestamp_ns < oldest_ns or len(self._before) > most):
@@ -128,7 +120,7 @@ class Motion:
 
 
 def small_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A small picture of the green, which is most of what is seen: each pixel the average of a block."""
+    """Return a small picture of the green, the brightest part: each pixel the average of a block."""
     import numpy as np
 
     height, width, _ = pixels.shape

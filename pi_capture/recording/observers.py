@@ -1,4 +1,4 @@
-"""Who is told of a recording while it goes on."""
+"""The callbacks of a recording, and the event that ends it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from pi_capture.samples.live import SampleWatch
 
 Watch = Callable[[Frame, bool], None]
-"""Shown a frame, and whether it was recorded."""
+"""Called with a frame and whether it was recorded."""
 
 
 def nothing(_: object) -> None:
-    """What is done with a line or a status that nobody wants to know."""
+    """Ignore a line or a status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observers:
-    """Who is told of a recording while it goes on, and may end it.
+    """The callbacks of a recording, and the event that ends it.
 
     Attributes
     ----------
     stop : threading.Event
         Set it to end the recording.
     say, progress : callable
-        Told, from the calling thread, a line now and then, and the status a few times a second.
+        Called from the calling thread: with a line now and then, with the status a few times a second.
     live_labels : LiveLabels, optional
-        Labels the frames, as somebody gives them meanwhile.
+        Labels given while recording.
     watch : callable, optional
-        Shown each frame from the camera's thread, and whether it was recorded: those of the countdown are not. It
-        must return at once.
+        Called from the camera's thread with each frame and whether it was recorded; frames of the countdown are
+        not. Must return at once.
     watch_samples : sequence of SampleWatch
-        Shown the samples of this machine's sensors and sound.
+        Called with the samples of this machine's sensors and sound.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)

@@ -1,4 +1,4 @@
-"""What a recording is to be, in one object: from the command line to the recorder."""
+"""The options of a recording, in one object from the command line to the recorder."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class RecordOptions:
     backend : str, optional
         The format's name; by the target's suffix if not given.
     options : mapping, optional
-        What the format is asked for: ``compression``, ``codec``, ``crf``, ``weights`` (see `storage.formats.table`).
+        Options of the format: ``compression``, ``codec``, ``crf``, ``weights`` (see `storage.formats.table`).
     sync_interval : float
-        Seconds between syncs: what a power cut may cost.
+        Seconds between syncs: a power cut loses these at most.
     jitter : bool, optional
         Vary gain and white balance (see `pi_capture.recording.jitter`); by default only a Raspberry Pi camera's.
     jitter_seed : int, optional
@@ -47,21 +47,21 @@ class RecordOptions:
         Cut the recording into recordings of this length: ``1h``, ``2GB``, ``1000frames`` (see
         `pi_capture.segments.recorder`).
     keep : sequence of str
-        Remove the oldest of them that nobody labelled when there are more: ``20GB``, ``7d``, ``min-free=2GB``.
+        Remove the oldest unlabelled segments beyond these limits: ``20GB``, ``7d``, ``min-free=2GB``.
     retry : int, optional
-        Open a live camera again when it fails or ends, as often in a row; -1 for no end. Without it, the recording
-        ends.
+        Open a live camera again when it fails or ends: at most so many times in a row, -1 without limit. By default
+        the recording ends.
     between : sequence of str
         Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
     on_motion : float, optional
-        Keep only what moves: at least this percent of the picture (see `pi_capture.recording.motion`).
+        Keep only frames with motion: at least this percent of the picture changes (see `pi_capture.recording.motion`).
     pre_roll, post_roll : float
         Seconds kept before and after motion.
 
     Raises
     ------
     UsageError
-        Two of them don't go together.
+        An option is wrong, or two contradict each other.
     """
 
     camera: str = "auto"
@@ -86,7 +86,7 @@ class RecordOptions:
 
     def __post_init__(self) -> None:
         if self.retry is not None and self.retry < -1:
-            raise UsageError(f"--retry {self.retry}: give how often, or nothing for no end")
+            raise UsageError(f"--retry {self.retry}: give a number of times, or no number for no limit")
         if self.keep and self.segment is None:
             raise UsageError(
                 "--keep removes whole segments, and there are none without --segment, such as --segment 1h"

@@ -1,16 +1,12 @@
-"""Frames in, a durable recording out: bounded queue → encoders → writer, and a sync every second.
+"""Store frames durably: bounded queue → encoders → writer, and a sync every second.
 
-`Recorder` is the half that stores; a program that makes its own frames uses it directly. The half that gets frames from
-a camera is `pi_capture.recording.capture`. What a format does with a frame: see `storage.formats.contract`.
-
-The file is long because its one class is: what programs may call is all here, with what it raises, and frames, samples
-and syncs share one failure and one end.
+`Recorder` is the half that stores; a program that makes its own frames uses it directly. For frames from
+a camera see `pi_capture.recording.capture`; for what a format does with a frame, `storage.formats.contract`.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import threading
@@ -18,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.errors import RecordingError
 from pi_capture.recording.clocks import Anchors
 from pi_capture.recording.encoders import EncoderPool
+from pi_capture.recording.images import copy_of_json, pixels_of
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
@@ -63,22 +59,22 @@ class Recorder(FrameSink):
     backend : str, optional
         The format's name; by the target's suffix if not given.
     sync_interval : float
-        Seconds between syncs: what a power cut may cost.
+        Seconds between syncs: a power cut loses these at most.
     facts : mapping, optional
         Kept with the recording, JSON-serialisable.
     options : mapping, optional
-        What the format is to be asked for, as on the command line: ``compression``, ``codec``, ``crf``, ``weights``.
+        Options of the format, as on the command line: ``compression``, ``codec``, ``crf``, ``weights``.
     tracks : sequence of storage.SampleTrack
         Of sensors and sound, in a Matroska file; `write_samples` adds to them.
     pictures : bool
-        Whether frames will come. Samples wait for the first of them.
+        Whether there will be frames. Samples wait for the first one.
     more_tracks : bool
-        Whether `add_tracks` is called before the first frame.
+        Whether `add_tracks` of `samples` is called before the first frame.
 
     Raises
     ------
     StorageError
-        The target can't be recorded into, or not so.
+        The target or these options can't be used.
     ValueError
         The rate is no number above 0, or the facts are no JSON.
     """
@@ -98,10 +94,7 @@ class Recorder(FrameSink):
     ) -> None:
         if fps is not None and not 0 < fps < math.inf:
             raise ValueError(f"fps is a number of frames a second, more than 0; this one is {fps}")
-        try:
-            json.dumps(dict(facts or {}))
-        except TypeError as error:
-            raise ValueError(f"facts must be JSON-serialisable: {error}") from None
+        facts = copy_of_json(facts or {}, "facts")
         self._target = Path(target)
         self._fps = fps
         form = find_format(self._target, backend)
@@ -110,13 +103,12 @@ class Recorder(FrameSink):
         self._writer: Writer[Any] = open_writer(
             self._target, backend, options, tracks=tracks, pictures=pictures, more_tracks=more_tracks
         )
-        self._sample_writer = self._writer if isinstance(self._writer, KeepsSamples) else None
         _adopt_live_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
         self._clock_was_set: dict[str, int] = {}  # goes with the next frame
-        self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **(facts or {})})
-        self.describe({"anchors": self._anchors.taken})
+        self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **facts})
+        self.describe({"anchors": self._anchors.all})
 
         self._first_index: int = self._writer.next_index
         self._next_index = self._first_index
@@ -124,11 +116,15 @@ class Recorder(FrameSink):
         self._span_ns: tuple[int, int] | None = None
         self._captured = self._stored = self._durable = 0
         self._dropped_queue = self._dropped_camera = self._dropped_disk = 0
-        self._untold = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
+        self._uncounted = {"dropped_queue": 0, "dropped_camera": 0}  # lost since the last frame that was kept
         self._last_packet: int | None = None
         self._failure: Exception | None = None
         self._pictures, self._durable_samples = pictures, 0
-        self._samples = SampleQueue(self._sample_writer, tracks, self._fail)
+        self._samples = (
+            SampleQueue(self._writer, tracks, self._fail, self._check)
+            if isinstance(self._writer, KeepsSamples)
+            else None
+        )
 
         self._encoders: EncoderPool[Any] | None = None
         self._storing: threading.Thread | None = None
@@ -161,63 +157,24 @@ class Recorder(FrameSink):
         Raises
         ------
         ValueError
-            It is no picture, has another size than the first, or a timestamp that is no number, or metadata no JSON.
+            `image` is no picture or has another size than the first, `timestamp` is no number or `metadata` no JSON.
         RecordingError
-            The recording had to end, because the disk is full, say.
+            The recording has failed, as on a full disk.
         """
-        import numpy as np
-
         if timestamp is not None and not abs(timestamp) < LATEST_SECONDS:  # nan is not less than anything
             raise ValueError(f"a timestamp is a number of seconds; this one is {timestamp}")
-        if metadata:
-            try:
-                metadata = json.loads(json.dumps(metadata))  # a copy: the caller may use it for the next frame
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"metadata must be JSON-serialisable: {error}") from None
-
-        if isinstance(image, bytes | bytearray | memoryview):
-            from storage.formats.png.codec import decode_image
-
-            pixels = decode_image(bytes(image))
-        else:
-            pixels = np.array(image, order="C")  # a copy: the caller may go on drawing in its own
-            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-                raise ValueError(
-                    f"a frame is a (height, width, 3) uint8 array, RGB; this one is {pixels.shape} {pixels.dtype}"
-                )
+        pixels, metadata = pixels_of(image), copy_of_json(metadata or {}, "metadata")
         if timestamp is not None:
             timestamp_ns = round(timestamp * 1e9)
         elif self._fps is not None:
             timestamp_ns = round((self._next_index - self._first_index) / self._fps * 1e9)
         else:
             timestamp_ns = time.monotonic_ns()
-        self.put(Frame(pixels, 0, timestamp_ns, metadata or {}), wait=True)
+        self.put(Frame(pixels, 0, timestamp_ns, metadata), wait=True)
 
     @property
-    def samples(self) -> Recorder | None:
-        """Itself, if its format keeps samples."""
-        return self if self.keeps_samples else None
-
-    @property
-    def track_names(self) -> list[str]:
-        """Of the tracks of samples."""
-        return self._samples.names
-
-    @property
-    def keeps_samples(self) -> bool:
-        """Whether there may be tracks of samples: `add_tracks` and `begin_at` can be called."""
-        return self._sample_writer is not None
-
-    def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
-        """Tracks of samples that nobody knew before, in a format that keeps such; before the first frame.
-
-        Raises
-        ------
-        StorageError
-            The file that is continued has others, or two have one name; or the format keeps none.
-        """
-        self._sample_writer_or_refuse().add_tracks(tracks)
-        self._samples.add(tracks)
+    def samples(self) -> SampleQueue | None:
+        return self._samples
 
     def write_samples(self, name: str, samples: NDArray[Any], timestamp: float | None = None) -> None:
         """Add samples to a track; waits while the disk is behind.
@@ -237,74 +194,40 @@ class Recorder(FrameSink):
         ValueError
             There is no such track, they don't fit it, or they begin before those that are there end.
         RecordingError
-            The recording had to end, because the disk is full, say.
+            The recording has failed, as on a full disk.
         """
-        self._check_samples_wanted()
+        if self._samples is None or not self._samples.track_names:
+            raise ValueError("this recorder has no tracks of samples")
         now_ns = 0 if self._fps is not None else time.monotonic_ns()
         self._samples.write(name, samples, None if timestamp is None else round(timestamp * 1e9), now_ns)
 
-    def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
-        """Add samples as `check_samples` of `storage.tracks.sample_track` returns them.
-
-        With ``wait=False`` they may be lost.
-        """
-        self._check_samples_wanted()
-        return self._samples.put(name, timestamp_ns, samples, wait=wait)
-
-    def _check_samples_wanted(self) -> None:
-        if self._closing or not self._samples.names:
-            raise ValueError("this recorder is closed, or has no tracks")
-        if self._failure is not None:
-            raise self._fail_with_summary()
-
-    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
-        """Fill a pause of so many samples, the first of that time."""
-        self._samples.pad(name, timestamp_ns, count)
-
-    def begin_at(self, timestamp_ns: int) -> None:
-        """Nothing that comes is older than this; before the first frame, in a format that keeps samples."""
-        self._sample_writer_or_refuse().begin_at(timestamp_ns)
-
-    def _sample_writer_or_refuse(self) -> KeepsSamples:
-        if self._sample_writer is None:
-            raise StorageError(f"{self._target}: {self._backend} keeps no sensors and no sound")
-        return self._sample_writer
-
-    def flush_samples(self, name: str) -> None:
-        """Have the samples that came so far written soon, though no more come."""
-        self._samples.flush(name)
-
-    def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add facts about a track, JSON-serialisable; ``measured_rate`` is its real one."""
-        self._samples.describe(name, facts)
-
-    def put(self, frame: Frame, *, wait: bool) -> bool:
-        """Add a frame as a source delivers it; the recorder numbers it.
-
-        With ``wait=False`` a frame that finds the queue full is dropped and counted, and False is returned. So are, of
-        frames that a camera has encoded, those that can't be decoded without one that was dropped.
-        """
+    def _check(self) -> None:
+        """Raise if nothing can be added any more."""
         if self._closing:
             raise ValueError("this recorder is closed")
         if self._failure is not None:
             raise self._fail_with_summary()
+
+    def put(self, frame: Frame, *, wait: bool) -> bool:
+        """See `FrameSink.put`. A packet that needs a dropped frame to be decoded is dropped too."""
+        self._check()
         if self._encoders is None or frame.pixels.shape != self._shape:
             self._encoders = self._begin(frame)
         self._captured += 1
         missing = frame.metadata.get("dropped_camera", 0)
         self._dropped_camera += missing
-        self._untold["dropped_camera"] += missing
+        self._uncounted["dropped_camera"] += missing
         metadata = frame.metadata
-        if any(self._untold.values()):
-            metadata = {**metadata, **{cause: count for cause, count in self._untold.items() if count}}
+        if any(self._uncounted.values()):
+            metadata = {**metadata, **{cause: count for cause, count in self._uncounted.items() if count}}
         if self._clock_was_set:
             metadata, self._clock_was_set = {**metadata, **self._clock_was_set}, {}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
         if self._needs_one_dropped(frame.packet) or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
-            self._untold["dropped_queue"] += 1
+            self._uncounted["dropped_queue"] += 1
             return False
-        self._untold = dict.fromkeys(self._untold, 0)
+        self._uncounted = dict.fromkeys(self._uncounted, 0)
         self._next_index += 1
         self._last_packet = frame.packet.number if frame.packet is not None else None
         first_ns = self._span_ns[0] if self._span_ns else frame.timestamp_ns
@@ -312,15 +235,14 @@ class Recorder(FrameSink):
         return True
 
     def miss(self, count: int) -> None:
-        """Count frames that the camera lost after the last one that came."""
         self._dropped_camera += count
 
     def _needs_one_dropped(self, packet: Packet | None) -> bool:
-        """Whether it can't be decoded from what was kept."""
+        """Whether the packet needs a frame that was dropped."""
         return packet is not None and self.takes_packets is not None and not packet.follows(self._last_packet)
 
     def _begin(self, frame: Frame) -> EncoderPool[Any]:
-        """Take the first frame's size for the recording's, and start the threads."""
+        """Fix the recording's size by its first frame, and start the threads."""
         if self._shape is not None:
             raise ValueError(f"this frame is {_size(frame.pixels.shape)}, the recording's are {_size(self._shape)}")
         self._shape = frame.pixels.shape
@@ -332,7 +254,7 @@ class Recorder(FrameSink):
         self._storing.start()
         return encoders
 
-    # ------------------------------------------------------------------------------------------- what happens to them
+    # -------------------------------------------------------------------------------------- encoding, storing, syncing
 
     def _encode(self, frame: Frame) -> Any:
         label = self._label_of(frame.timestamp_ns) if self._label_of is not None else None
@@ -340,7 +262,7 @@ class Recorder(FrameSink):
 
     def _store(self, encoders: EncoderPool[Any]) -> None:
         """Append what the encoders finish, in the order in which it came."""
-        while (batch := encoders.take()) is not None:
+        while (batch := encoders.next_batch()) is not None:
             for encoded in batch:
                 if self._failure is None:
                     try:
@@ -377,7 +299,7 @@ class Recorder(FrameSink):
             self._look_at_clocks()
             try:
                 self._synced_bytes = self._writer.bytes_written
-                samples = self._samples.stored
+                samples = self._samples_stored
                 self._durable = self._writer.sync()
                 self._durable_samples = samples
                 check_in_place(*self._writer.held)
@@ -385,17 +307,21 @@ class Recorder(FrameSink):
                 self._fail(error)
 
     def _look_at_clocks(self) -> None:
-        before = self._anchors.taken
+        before = self._anchors.all
         if (offset_ns := self._anchors.look()) is not None:
             self._clock_was_set = {"wall_minus_monotonic_ns": offset_ns}
-        if self._anchors.taken is not before:
-            self.describe({"anchors": self._anchors.taken})
+        if self._anchors.all is not before:
+            self.describe({"anchors": self._anchors.all})
 
-    def take_over(self, other: Recorder) -> None:
-        """Go on where another recorder ends: what was lost since its last frame is told with the first of this one."""
-        self._untold, other._untold = other._untold, dict.fromkeys(other._untold, 0)
+    def take_losses_from(self, other: Recorder) -> None:
+        """Count the losses since another recorder's last frame with the first frame of this one."""
+        self._uncounted, other._uncounted = other._uncounted, dict.fromkeys(other._uncounted, 0)
 
     # --------------------------------------------------------------------------------------------------- state and end
+
+    @property
+    def _samples_stored(self) -> int:
+        return self._samples.stored if self._samples is not None else 0
 
     @property
     def bytes_written(self) -> int:
@@ -403,7 +329,6 @@ class Recorder(FrameSink):
 
     @property
     def failed(self) -> bool:
-        """Whether the recording can't go on; `close` tells why."""
         return self._failure is not None
 
     @property
@@ -431,20 +356,16 @@ class Recorder(FrameSink):
 
     @property
     def lossless(self) -> bool:
-        """Whether the frames come back as they went in."""
         return not isinstance(self._writer, MayBeLossy) or self._writer.lossless
 
     @property
     def takes_packets(self) -> tuple[str, int] | None:
-        """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
         return self._writer.takes_packets if isinstance(self._writer, TakesPackets) else None
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        """Add facts to those kept with the recording, JSON-serialisable."""
         self._writer.describe(facts)
 
     def status(self) -> Status:
-        """How the recording stands now."""
         return Status(
             self._stored,
             self._durable if self._pictures else self._durable_samples,
@@ -453,13 +374,12 @@ class Recorder(FrameSink):
             self._dropped_disk,
             self._writer.bytes_written,
             queue_fill=self._encoders.fill if self._encoders is not None else 0.0,
-            samples=self._samples.stored,
+            samples=self._samples_stored,
             captured=self._captured,
         )
 
     def summary(self) -> Summary:
-        """What the recording came to, so far."""
-        tracks = self._samples.summaries()
+        tracks = self._samples.summaries() if self._samples is not None else {}
         frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
         fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
         longest = max(((track.samples + track.padded) / track.rate for track in tracks.values()), default=0.0)
@@ -479,20 +399,14 @@ class Recorder(FrameSink):
         )
 
     def close(self, end: str = "finished") -> Summary:
-        """Store everything that was taken, durably, and tell what the recording came to.
-
-        Raises
-        ------
-        RecordingError
-            Some of it could not be stored; what could is safe.
-        """
         if self._closing:
             return self.summary()
         self._closing = True
         if self._encoders is not None and self._storing is not None:
             self._encoders.close()
             self._storing.join()
-        self._samples.close()
+        if self._samples is not None:
+            self._samples.close()
         self._sync_soon.set()
         self._syncing.join()
         try:
@@ -506,8 +420,8 @@ class Recorder(FrameSink):
         except Exception as error:
             self._failure = self._failure or error
         if isinstance(self._failure, GoneError):
-            self._durable = 0  # under the name that was asked for
-        self._dropped_disk += self._stored - self._durable  # taken by the disk, but lost in a sync that failed
+            self._durable = 0  # nothing is under the target's name any more
+        self._dropped_disk += self._stored - self._durable  # written, but lost in a sync that failed
         self._stored = self._durable
         if self._failure is not None:
             raise self._fail_with_summary()
@@ -519,9 +433,7 @@ class Recorder(FrameSink):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             self.close("finished" if error is None else f"stopped by {type(error).__name__}")
         except RecordingError:
@@ -530,7 +442,7 @@ class Recorder(FrameSink):
 
 
 def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
-    """Give the frames that are there the live labels that a crash left waiting, before more frames come."""
+    """Give existing frames the live labels that a crash left over."""
     from storage.labels.live import adopt
 
     try:
@@ -541,7 +453,7 @@ def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
 
 
 def _explain(error: Exception | None, target: Path) -> str:
-    """One line for the person who records."""
+    """Return one line for the user."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{target}: the disk is full; what was recorded is safe. Make room, or record to another disk"
     if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""How often, and after which pauses, a camera that failed is opened again."""
+"""When to open a failed camera again: the number of attempts and the pauses between."""
 
 from __future__ import annotations
 
@@ -11,24 +11,18 @@ STEADY_FRAMES = 30  # a camera that delivered as many has come back: a later fai
 
 @dataclass(slots=True)
 class Retry:
-    """Counts attempts, and doubles the pause before each.
+    """Counts attempts, and doubles the pause before each."""
 
-    Attributes
-    ----------
-    limit : int or None
-        The most attempts in a row; None for no end of them.
-    """
-
-    limit: int | None = None
+    limit: int | None = None  # the most attempts in a row; None for no limit
     _failed: int = field(default=0, init=False)
 
     def note_success(self, frames: int) -> None:
-        """A take delivered as many frames before it failed."""
+        """Note that a take delivered so many frames before it failed."""
         if frames >= STEADY_FRAMES:
             self._failed = 0
 
     def next_pause(self) -> float | None:
-        """Seconds to wait before the next attempt; None if there have been enough."""
+        """Seconds to wait before the next attempt; None after the last attempt."""
         if self.limit is not None and self._failed >= self.limit:
             return None
         pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failed, 16))

@@ -1,7 +1,7 @@
-"""At which hours of the day to record, by the clock on the wall.
+"""The hours of the day to record at, in local time.
 
-Only the present time is looked at, again and again: an hour that summer time leaves out or repeats, or a clock that was
-set, changes when the camera is opened, and nothing else.
+Only the present time counts, checked again and again. So summer time, or a clock that is set, only changes when the
+camera is opened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAY = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From one minute of the day until another; over midnight, if that comes first."""
+    """From one minute of the day to another, perhaps over midnight."""
 
     text: str
     begin: int
@@ -34,18 +34,18 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The windows in which is recorded; without any, always."""
+    """The windows to record in; without any, always."""
 
     windows: tuple[Window, ...] = ()
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Self:
-        """From texts such as ``08:00-18:00`` or ``22:00-06:00``, each of them one or more with commas between.
+        """Parse texts such as ``08:00-18:00`` or ``08:00-12:00,22:00-06:00``.
 
         Raises
         ------
         UsageError
-            One is no such window.
+            A text is no such window.
         """
         return cls(tuple(_window(part.strip()) for text in texts for part in text.split(",")))
 

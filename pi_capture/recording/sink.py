@@ -1,4 +1,4 @@
-"""Where the frames go that are kept: into one recording, or into a series of them."""
+"""What stores the frames: one recording, or a series of segments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class FrameSink(Protocol):
 
     @property
     def target(self) -> Path:
-        """Where to, as it was asked for."""
+        """The target as it was given."""
 
     @property
     def samples(self) -> SampleSink | None:
-        """Where samples of sensors and sound go; None if none can be kept."""
+        """Where samples of sensors and sound go; None if the format keeps none."""
 
     @property
     def lossless(self) -> bool:
@@ -28,40 +28,40 @@ class FrameSink(Protocol):
 
     @property
     def takes_packets(self) -> tuple[str, int] | None:
-        """The codec and the quality of packets that are kept as they are, if frames bring them; None: pixels are."""
+        """Codec and quality of packets that are stored as they are; None if pixels are encoded."""
 
     @property
     def failed(self) -> bool:
-        """Whether the recording can't go on; `close` tells why."""
+        """Whether the recording can't go on; `close` raises the reason."""
 
     def describe(self, facts: Mapping[str, object]) -> None:
         """Add facts to those kept with the recording, JSON-serialisable."""
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
-        """Add a frame as a source delivers it; it is numbered here.
+        """Add a frame as a source delivers it; it gets its number here.
 
         With ``wait=False`` a frame that finds the queue full is dropped and counted, and False is returned.
 
         Raises
         ------
         RecordingError
-            The recording had to end, because the disk is full, say.
+            The recording has failed, as on a full disk.
         """
 
     def miss(self, count: int) -> None:
         """Count frames that the camera lost after the last one that came."""
 
     def status(self) -> Status:
-        """How the recording stands now."""
+        """The counts at this moment."""
 
     def summary(self) -> Summary:
-        """What the recording came to, so far."""
+        """The summary so far."""
 
     def close(self, end: str = "finished") -> Summary:
-        """Store everything that was taken, durably, and tell what the recording came to.
+        """Store all frames durably; returns the summary.
 
         Raises
         ------
         RecordingError
-            Some of it could not be stored; what could is safe.
+            Some frames could not be stored; the others are safe.
         """

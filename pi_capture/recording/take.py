@@ -1,8 +1,7 @@
-"""One take: a camera is opened and delivers, until it ends, fails, or somebody says stop.
+"""One take: a camera is opened and delivers frames until it ends, fails or is stopped.
 
-Everything that touches the camera happens in the take's own thread, so that a call which never comes back keeps nobody
-else waiting. A recording has as many takes as its camera had to be opened; what becomes of their frames is in
-`pi_capture.recording.capture`.
+All calls into the camera happen in the take's own thread, so that a call that never returns blocks nothing else. Each
+time the camera is opened a new take begins. For what happens to the frames see `pi_capture.recording.capture`.
 """
 
 from __future__ import annotations
@@ -31,35 +30,10 @@ STALL_FRAMES = 5  # of a camera that is slower than that
 
 
 class Take:
-    """A thread that opens a source and has its frames recorded.
+    """A thread that opens a source with `open_camera` and calls `deliver` with it, which reads the frames.
 
-    Parameters
-    ----------
-    open_camera : callable
-        Opens the source.
-    deliver : callable
-        Called in the thread, with the take and the open source: it asks for the frames.
-    options : RecordOptions
-        Of the countdown and of exposure.
-    recorder : FrameSink
-        Where facts about exposure go.
-    say : callable
-        Told a line now and then, from the thread.
-    size : (int, int), optional
-        Width and height that the frames must have, because those before had it.
-
-    Attributes
-    ----------
-    source : Source or None
-        Once it is open.
-    keeping : bool
-        Whether frames are being kept already.
-    frames : int
-        How many of them came.
-    failure : Exception or None
-        Why it ended, if it failed.
-    finished : bool
-        The time is up, or a source that isn't live has ended.
+    Facts about exposure go to `recorder`; `say` is called from the thread with a line now and then. The frames must
+    have the width and height `size`, if earlier takes had.
     """
 
     def __init__(
@@ -86,11 +60,11 @@ class Take:
         self._coming: Iterator[Frame] = iter(())
         self._looked = self._asked  # at it, from the outside
         self._awake = self._asked  # since when this process runs without a stop
-        self.source: Source | None = None
-        self.keeping = False
-        self.frames = 0
-        self.failure: Exception | None = None
-        self.finished = False
+        self.source: Source | None = None  # once it is open
+        self.keeping = False  # whether frames are recorded already
+        self.frames = 0  # how many of them came
+        self.failure: Exception | None = None  # why it ended, if it failed
+        self.finished = False  # time is up, or a source that isn't live has ended
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
@@ -101,14 +75,14 @@ class Take:
         return self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
-        """Until it has ended, but no longer than this."""
+        """Wait for its end, no longer than this."""
         self._thread.join(seconds)
 
     def silent_for(self) -> float | None:
-        """For how many seconds the camera owes an answer, if that is longer than any camera takes.
+        """Return the seconds since the camera should have answered, if they are more than any camera needs.
 
-        To be asked all the time: where nobody did, this process was stopped (Ctrl-Z, a frozen container), and the
-        camera's thread with it. Its patience begins anew after that.
+        Call it all the time. After a long pause between two calls this process was stopped (Ctrl-Z, a frozen
+        container), and the time counts anew.
         """
         before, self._looked = self._looked, time.monotonic()
         if self._looked - before > STOPPED_SECONDS:
@@ -124,7 +98,7 @@ class Take:
         return silent if info.live and silent > patience else None
 
     def end(self) -> bool:
-        """Let go of the camera; False if it hangs in a call, and with it the thread."""
+        """Close the camera. Returns False if a call into it hangs."""
         self._stop.set()
         self._thread.join(PATIENCE_SECONDS)
         if self.source is not None:
@@ -152,13 +126,13 @@ class Take:
             self._deliver(self, source)
             self.finished = not self._stop.is_set()
         except RecordingError:
-            pass  # the recorder tells it again when it is closed
+            pass  # the recorder raises it again when it is closed
         except Exception as error:
             if not self._stop.is_set() or not isinstance(error, CameraError):
                 self.failure = error
 
     def settle(self, source: Source) -> Iterator[Frame]:
-        """Lock exposure where that is wanted, and count down; yields what the camera delivers meanwhile."""
+        """Lock exposure if wanted, and count down. Yields the frames of that time."""
         camera, wanted = source.info.camera, self._options.jitter
         if wanted or (wanted is None and camera.startswith("picamera2")):
             if isinstance(source, Controllable):
@@ -172,7 +146,7 @@ class Take:
             yield from self.pass_over(1.0)
 
     def pass_over(self, seconds: float) -> Iterator[Frame]:
-        """The frames of so many seconds, which are not to be kept."""
+        """Yield the frames of so many seconds; they are not recorded."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._stop.is_set():
             if (frame := next(self._coming, None)) is None:
@@ -181,7 +155,7 @@ class Take:
             self._asked = time.monotonic()
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Wait for something else than the camera, no longer than this; a live camera runs meanwhile."""
+        """Wait until `ready`, no longer than `seconds`. Frames of a live camera are passed over meanwhile."""
         until = time.monotonic() + seconds
         while not ready() and time.monotonic() < until and not self._stop.is_set():
             if self.source is not None and self.source.info.live:
@@ -190,10 +164,10 @@ class Take:
                 self._stop.wait(0.02)
             self._asked = time.monotonic()
 
-    def kept(self, *, paced: bool) -> Iterator[Frame]:
-        """The frames from here on, until the source ends, or somebody says stop.
+    def frames_to_record(self, *, paced: bool) -> Iterator[Frame]:
+        """Yield the frames to record until the source ends or the recording is stopped.
 
-        If `paced`, those of a file come as if they were seen now: beside live sensors they need their clock.
+        If `paced`, frames of a file come at the rate of their timestamps, on the clock of the live sensors beside them.
         """
         self.keeping = True
         drawn = self._vary()
@@ -231,7 +205,7 @@ class Take:
         self._recorder.describe({"locked": dict(locked), "jitter": {"seed": self._options.jitter_seed}})
 
     def _vary(self) -> dict[str, object] | None:
-        """Ask for the next frame's values; what was drawn goes with it, what was applied its own metadata tells."""
+        """Set drawn controls for the next frame, and return them; its metadata has the applied ones."""
         if self._jitter is None or self._steer is None:
             return None
         controls, drawn = self._jitter.draw()

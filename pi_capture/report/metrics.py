@@ -1,4 +1,4 @@
-"""How a recording stands, for programs: Prometheus' text over HTTP, and a line of JSON a second.
+"""The state of a recording for programs: Prometheus' text over HTTP, and a line of JSON a second.
 
 The recording never waits for a reader. See `pi_capture.report.progress` for the text that people see.
 """
@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ LINE_SECONDS = 1.0
 CLIENT_SECONDS = 10.0  # what a client may take to say what it wants
 MOST_CLIENTS = 16  # at a time, so that the recorder's descriptors are its own
 OUR_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.I)
-"""What a request calls us. Another name is a web page's, whose owner made it mean this machine."""
+"""The hosts that a request may name. Any other is that of a web page whose domain points at this machine."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METRICS = (  # attribute of Reading, name, type, help
     ("frames", "pi_capture_frames_total", "counter", "Frames stored."),
@@ -108,9 +107,7 @@ class MetricsServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -118,8 +115,7 @@ class MetricsServer:
 class JsonLines:
     """Prints a status a second on stdout, and the summary at the end, a line of JSON each.
 
-    A reader that is slow misses lines, and one that is gone is not missed, nor is a disk that is full: the recording
-    goes on.
+    A slow reader misses lines. A reader that is gone, or a full disk, does not end the recording.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -183,7 +179,7 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
-        request_queue_size = 128  # who comes in a crowd of idle ones waits its turn in the kernel, not a second or more
+        request_queue_size = 128  # in a crowd of idle clients a new one waits in the kernel
 
         def __init__(self) -> None:
             super().__init__((HOST, port), Handler)

@@ -1,4 +1,4 @@
-"""What a person sees while it records: a line that changes on a terminal, quiet lines in a log. All on stderr."""
+"""Progress on stderr: a line that changes on a terminal, few lines in a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.report.systemd import WARNING, priority
@@ -26,32 +25,14 @@ LOW_SPACE_BYTES = 200_000_000  # … or has less left than this
 class Progress:
     """Shows the status of a recording.
 
-    Parameters
-    ----------
-    target : path
-        Where it goes; the free space is that of its disk.
-    seconds : float
-        How long it will take; -1 if unknown.
-    quiet : bool
-        Warnings only.
-    hurries : bool
-        It goes as fast as it can and then ends, as a file does: how long the disk would last so means nothing.
-
-    Attributes
-    ----------
-    line : str
-        The last status in words.
-    fps : float
-        Frames stored a second, lately.
-    free_bytes : int
-        What is left on the disk.
-    seconds_left : float or None
-        Until the recording ends, or the disk is full; None while that is unknown.
+    The free space is that of the disk of `target`. `seconds` is the length of the recording, -1 if unknown. `quiet`
+    shows warnings only. `hurries` is for a file, which is read as fast as possible: no warning by how long the disk
+    would last.
     """
 
     def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False, hurries: bool = False) -> None:
         self.on_terminal = sys.stderr.isatty()
-        self.note: Callable[[], str] | None = None  # what else the line shows, at its beginning
+        self.note: Callable[[], str] | None = None  # shown at the beginning of the line
         self._target = Path(target)
         self._seconds = seconds
         self._quiet = quiet
@@ -61,10 +42,10 @@ class Progress:
         self._next_log = 0.0
         self._warned = False
         self._bar: Any = None
-        self.line = ""
-        self.fps = 0.0
-        self.free_bytes = 0
-        self.seconds_left: float | None = None
+        self.line = ""  # the last status in words
+        self.fps = 0.0  # frames stored a second, lately
+        self.free_bytes = 0  # on the disk
+        self.seconds_left: float | None = None  # until the recording ends, or the disk is full; None: unknown
 
     def say(self, line: str) -> None:
         """A line of its own."""
@@ -130,8 +111,6 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()

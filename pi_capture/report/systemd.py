@@ -1,4 +1,4 @@
-"""Living beside the system: signals that end a recording, an end that no thread holds up, and what systemd is told.
+"""Signals that end a recording, an exit that waits for no thread, and notifications to systemd.
 
 See `pi_capture.commands.install` for how a service is installed.
 """
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ ERROR, WARNING = 3, 4  # the journal's priorities
 class StopSignals:
     """Within this context Ctrl-C, SIGTERM and a closed terminal set `event`; a second Ctrl-C ends the program at once.
 
-    A program that was told not to mind a closed terminal (``nohup``) does not.
+    Under ``nohup`` a closed terminal does nothing.
 
-    What was not durable by then is taken up by the next recording into the same place.
+    The next recording into the same place completes what was not durable by then.
     """
 
     def __init__(self, event: threading.Event) -> None:
@@ -51,9 +51,7 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._stop)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
         os.close(self._asking)
@@ -77,20 +75,14 @@ class StopSignals:
 
 
 class Notifier:
-    """Tells systemd, within this context, how a recording stands (``sd_notify``); without systemd, nobody.
+    """Reports the state of a recording to systemd within this context (``sd_notify``). Without systemd it does nothing.
 
-    It is ready when the first frame is durable. Its watchdog is fed by frames that became durable and by nothing else:
-    a camera, a disk or a program that hangs stops feeding it, whatever still runs. Where no frames are wanted, because
-    nothing moves or the hour is not one to record at, it is fed by knowing so.
+    It is ready when the first frame is durable. Its watchdog is fed by frames that became durable only: if the camera,
+    the disk or the program hangs, the feeding stops. While no frames are wanted, because nothing moves or the schedule
+    says so, each status feeds it.
 
-    Parameters
-    ----------
-    environment : mapping
-        Such as ``os.environ``; systemd names its socket in ``NOTIFY_SOCKET``.
-    stop : threading.Event
-        Set when the recording is asked to end; and by this, when it has ended by itself.
-    say : callable
-        Told a line for the journal when the first frame is durable.
+    `stop` is set when the recording is asked to end, and by this when it has ended by itself. `say` is called with a
+    line for the journal when the first frame is durable.
     """
 
     def __init__(self, environment: Mapping[str, str], stop: threading.Event, say: Callable[[str], None]) -> None:
@@ -103,7 +95,7 @@ class Notifier:
         self._ready = False
         self._status_due = 0.0
         self._stop = stop
-        self._ending = threading.Thread(target=self._tell_the_end, name="notify", daemon=True)
+        self._ending = threading.Thread(target=self._announce_end, name="notify", daemon=True)
         if self._address:
             self._ending.start()
 
@@ -129,19 +121,17 @@ class Notifier:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._address:
             self._ending.join(STATUS_SECONDS)
 
-    def _tell_the_end(self) -> None:
+    def _announce_end(self) -> None:
         self._stop.wait()
         self._send("STOPPING=1", "STATUS=storing the last frames")
 
     def _send(self, *lines: str) -> bool:
-        """Whether it was taken; systemd is never waited for. The next message says it again."""
+        """Send without waiting; returns whether systemd accepted it."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
@@ -152,7 +142,7 @@ class Notifier:
 
 
 def priority(level: int) -> str:
-    """What a line for stderr begins with, so that the journal knows how grave it is; nothing if nobody keeps one."""
+    """Return the prefix by which the journal knows the priority of a line on stderr; "" without a journal."""
     try:
         status = os.fstat(2)
     except OSError:
@@ -165,7 +155,7 @@ def leave_running_threads(status: int) -> None:
     """End the program at once if threads still run, as one that waits in FFmpeg for a network's next picture.
 
     An orderly end takes the interpreter down under them, on which they crash, or waits for ever for one that hangs in a
-    camera's library. To be called when everything is stored and told.
+    camera's library. Call it after everything is stored and printed.
     """
     if threading.active_count() == 1:
         return
@@ -173,5 +163,5 @@ def leave_running_threads(status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        return  # the interpreter tells it
+        return  # the interpreter reports it
     os._exit(status)

@@ -1,4 +1,4 @@
-"""When each sample of a live sensor was taken, from when chunks of them arrived.
+"""The time of each sample of a live sensor, from the arrival times of chunks.
 
 Plain arithmetic: a chunk can only arrive after its last sample was taken, sooner or later as pipes and schedulers like.
 Through the earliest arrivals of each second goes a line over the count of samples; what is read off that line has
@@ -59,7 +59,7 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Samples that came, and before them what is missing, by our clock; `rate` is how many a second they really are."""
+    """Samples that came, after the pause before them, by our clock; `rate` is the measured one in samples a second."""
 
     name: str
     pieces: Sequence[Dated]
@@ -67,13 +67,7 @@ class Arrived:
 
 
 class Window:
-    """Which samples of a track lie in the recording: they are kept back until it is known when that begins.
-
-    Attributes
-    ----------
-    came_before : int
-        How many were left out, because they came before it or could not be kept back any longer.
-    """
+    """Which samples of a track lie in the recording: they are kept back until it is known when that begins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,7 +75,7 @@ class Window:
         self._end_ns: int | None = None
         self._kept_back: deque[Dated] = deque()
         self._bytes = 0
-        self.came_before = 0
+        self.came_before = 0  # samples left out: too early, or kept back too long
 
     @property
     def first_ns(self) -> int | None:
@@ -126,13 +120,7 @@ def _bytes(piece: Dated) -> int:
 
 
 class SampleClock:
-    """Dates the samples of one sensor.
-
-    Parameters
-    ----------
-    rate : float
-        Samples a second, as stated.
-    """
+    """Dates the samples of one sensor; `rate` is its stated samples a second."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -156,8 +144,8 @@ class SampleClock:
         """Samples a second as they came; None while too few have."""
         return 1e9 / self._period if self._fitted else None
 
-    def take(self, samples: NDArray[Any], arrival_ns: int) -> list[Dated]:
-        """Take a chunk that arrived; returns what could be dated, in order, of this and earlier ones."""
+    def date(self, samples: NDArray[Any], arrival_ns: int) -> list[Dated]:
+        """Add a chunk that arrived; returns the samples of this and earlier chunks that could be dated, in order."""
         if not len(samples):
             return []
         if self._first_ns is None:
@@ -184,7 +172,7 @@ class SampleClock:
         return self._release()
 
     def finish(self) -> list[Dated]:
-        """What was kept back: no more will come."""
+        """Return what was kept back, after the last chunk."""
         if not self._held:
             return []
         if self._starting:

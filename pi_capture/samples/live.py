@@ -1,6 +1,6 @@
 """Live sensors and sound beside the pictures: a thread for each, from its source to the recording.
 
-None of them can end or delay the recording. What is wrong with one is told at once, and again at the end.
+None of them can end or delay the recording. A problem is reported at once, and again at the end.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ OFF_RATE = 0.02
 END_SECONDS = 5.0
 TICK_SECONDS = 0.25
 UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive
-TOLD_PAUSES = 5
+SAID_PAUSES = 5
 
 
 class SampleWatch(Protocol):
-    """Shown all samples that are recorded; it must return at once."""
+    """Called with all samples that are recorded. Must return at once."""
 
     def begin_samples(self, tracks: Sequence[SampleTrack]) -> None:
         """Samples of these will come."""
@@ -61,9 +61,9 @@ class LiveTracks:
             track.start()
 
     def begin(self, begin_ns: int | None, end_ns: int | None = None) -> None:
-        """The recording begins, and ends: samples from before and after are none of it. None keeps all that come.
+        """Set the time from which and until which samples are kept; None keeps all.
 
-        What a program that was running already had given before belongs to it.
+        Samples that a running program had given before are kept as well.
         """
         kept_from = [track.kept_from_ns for track in self._tracks]
         if begin_ns is not None and self._sink is not None and self._tracks:
@@ -86,17 +86,17 @@ class LiveTracks:
         """Whether nothing comes any more."""
         return all(track.ended for track in self._tracks)
 
-    def take_lines(self) -> list[str]:
-        return [line for track in self._tracks for line in track.take_lines()]
+    def pop_lines(self) -> list[str]:
+        return [line for track in self._tracks for line in track.pop_lines()]
 
     def end(self, *, early_end_is_fine: bool) -> list[str]:
-        """Stop all; returns what was wrong."""
+        """Stop all; returns the problems."""
         for track in self._tracks:
             track.end()
         until = time.monotonic() + END_SECONDS
         for track in self._tracks:
             track.join(until - time.monotonic())
-            track.tell_what_came_before()
+            track.note_what_came_before()
         return [problem for track in self._tracks for problem in track.problems(early_end_is_fine=early_end_is_fine)]
 
 
@@ -109,7 +109,7 @@ def record_tracks(
     say: Callable[[str], None],
     progress: Callable[[Status], None] | None,
 ) -> list[str]:
-    """Record sensors and sound without pictures, as `pi_capture.record` has it; returns what was wrong."""
+    """Record sensors and sound without pictures, as `pi_capture.record` does; returns the problems."""
     end_ns: int | None = None
     try:
         tracks.begin(None)  # before they start: one may have ended at once
@@ -122,7 +122,7 @@ def record_tracks(
             if left <= 0:
                 break
             stop.wait(min(TICK_SECONDS, left))
-            for line in tracks.take_lines():
+            for line in tracks.pop_lines():
                 say(line)
             if progress is not None:
                 progress(recorder.status())
@@ -132,7 +132,7 @@ def record_tracks(
         recorder.close()
         raise
     problems = tracks.end(early_end_is_fine=seconds < 0)
-    for line in tracks.take_lines():
+    for line in tracks.pop_lines():
         say(line)
     return problems
 
@@ -146,12 +146,12 @@ def check_target(target: Path, backend: str | None) -> None:
 
 
 def open_streams(sensors: Sequence[Sensor | str], audio: Sequence[str], audio_codec: str) -> list[SampleSource]:
-    """Open all sensors and sound, but for starting them.
+    """Open all sensors and sound without starting them.
 
     Raises
     ------
     UsageError
-        A text form is none that is known, or two don't go together.
+        A text form is wrong, or two contradict each other.
     CameraError
         There is no such device.
     """
@@ -223,7 +223,7 @@ class _LiveTrack:
         with self._storing:
             return self._window.first_ns if self._ran_before else None
 
-    def tell_what_came_before(self) -> None:
+    def note_what_came_before(self) -> None:
         if self._window.came_before:
             self._sink.describe_track(self._name, {"came_before": self._window.came_before})
 
@@ -235,9 +235,9 @@ class _LiveTrack:
         if self._thread.ident is not None:
             self._thread.join(max(0.0, seconds))
 
-    def take_lines(self) -> list[str]:
+    def pop_lines(self) -> list[str]:
         lines, self._lines = self._lines, []
-        return self._source.take_lines() + lines
+        return self._source.pop_lines() + lines
 
     def problems(self, *, early_end_is_fine: bool) -> list[str]:
         found = [*self._problems, *self._source.problems]
@@ -249,13 +249,13 @@ class _LiveTrack:
 
     def _run(self) -> None:
         silent_since = time.monotonic()
-        told_silence = off_rate = False
+        said_silence = off_rate = False
         try:
             for samples in self._source.chunks():
                 now_ns = time.monotonic_ns()
                 if samples is not None:
                     self.came = True
-                    self._store(self._clock.take(samples, now_ns))
+                    self._store(self._clock.date(samples, now_ns))
                     self._count += len(samples) if self._earliest_ns else 0  # the first may have been long in coming
                     self._earliest_ns, self._latest_ns = self._earliest_ns or now_ns, now_ns
                     if not off_rate and (off := self._off_rate() or self._flood(MEASURED_NS)) is not None:
@@ -264,8 +264,8 @@ class _LiveTrack:
                 elif self.came:
                     self._store([])
                     self._sink.flush_samples(self._name)
-                elif not told_silence and time.monotonic() - silent_since > SILENT_SECONDS:
-                    told_silence = True
+                elif not said_silence and time.monotonic() - silent_since > SILENT_SECONDS:
+                    said_silence = True
                     self._lines.append(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
             if not self._stopping:
                 self._ended_early = f"{self._name} ended before the recording"
@@ -273,7 +273,7 @@ class _LiveTrack:
         except CameraError as error:
             self._problem(str(error))
         except RecordingError:
-            pass  # the recorder tells it when it is closed
+            pass  # the recorder raises it when it is closed
         except Exception as error:
             self._problem(f"{self._name}: {type(error).__name__}: {error}")
         finally:
@@ -295,7 +295,7 @@ class _LiveTrack:
         )
 
     def _flood(self, least_ns: int) -> str | None:
-        """What to tell of a sensor that gives so many samples, and so unevenly, that no rate can be measured."""
+        """Return a message if samples come so many and so unevenly that no rate can be measured."""
         span_ns = self._latest_ns - self._earliest_ns
         rate = self._count / span_ns * 1e9 if span_ns >= least_ns else 0.0
         if self._clock.measured_rate is not None or rate < 2 * self._rate:
@@ -309,14 +309,14 @@ class _LiveTrack:
         try:
             self._store(self._clock.finish())
             if not self.came and not self._problems:
-                self._problems.append(f"{self._name}: no sample came")
+                self._problems.append(f"{self._name}: no samples came")
             if not self._problems and (flood := self._flood(BURST_NS)) is not None:
                 self._problem(flood)
             if (rate := self._clock.measured_rate) is not None:
                 drift = round((rate / self._rate - 1) * 1e6, 1)
                 self._sink.describe_track(self._name, {"measured_rate": round(rate, 6), "drift_ppm": drift})
         except (RecordingError, ValueError):
-            pass  # the recorder tells it, or is closed already
+            pass  # the recorder raises it, or is closed already
 
     def _store(self, dated: Sequence[Dated]) -> None:
         with self._storing:
@@ -331,7 +331,7 @@ class _LiveTrack:
             else:
                 self._sink.pad_samples(self._name, piece.timestamp_ns, piece.count)
                 self._pauses += 1
-                if self._pauses <= TOLD_PAUSES:
+                if self._pauses <= SAID_PAUSES:
                     self._lines.append(f"{self._name} paused for {piece.count / self._rate:.2f} s; padded")
             for watch in self._watches:
                 watch.offer_samples(self._name, piece)

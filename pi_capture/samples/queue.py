@@ -1,7 +1,7 @@
-"""Samples on their way to the file: a bounded queue and the thread that empties it, beside that of the pictures.
+"""Samples on their way to the file: a bounded queue, and the thread that empties it.
 
-Whoever reads a sensor must never wait for the disk: what finds the queue full is lost, counted, and replaced by padding
-of the same length, so that the track keeps its time.
+Reading a sensor must never wait for the disk. Samples that find the queue full are lost and counted; padding of the
+same length replaces them, so that the track keeps its time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pi_capture.samples.sink import SampleSink
 from pi_capture.status import TrackSummary
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ ITEM_BYTES = 500  # beside the samples
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """Samples; or, without any, padding of so many; or, if that is none either, the wish to have written what waits."""
+    """Samples to store. Without samples: `count` samples of padding, or with a count of 0 a request to flush."""
 
     name: str
     timestamp_ns: int
@@ -39,23 +40,20 @@ class _Item:
         return ITEM_BYTES + (self.samples.nbytes if self.samples is not None else 0)
 
 
-class SampleQueue:
-    """Takes samples from several threads and has one write them.
+class SampleQueue(SampleSink):
+    """Takes samples from several threads and has one thread write them.
 
-    Parameters
-    ----------
-    writer : KeepsSamples, optional
-        There are no tracks without it.
-    tracks : sequence of SampleTrack
-    fail : callable
-        Told the error that ends the recording; what comes after it is lost.
+    `writer` was opened with `tracks`. `fail` is called with the error that ends the recording; later samples are lost.
+    `check` raises if the recording is closed or has failed.
     """
 
     def __init__(
-        self, writer: KeepsSamples | None, tracks: Sequence[SampleTrack], fail: Callable[[Exception], None]
-    ) -> None:
-        self._keeper = writer
+        self, writer: KeepsSamples, tracks: Sequence[SampleTrack], fail: Callable[[Exception], None],
+        check: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._writer = writer
         self._fail = fail
+        self._check = check
         self._tracks: dict[str, SampleTrack] = {}
         self._lost: dict[str, int] = {}
         self._stored: dict[str, int] = {}
@@ -67,12 +65,18 @@ class SampleQueue:
         self._bytes = 0
         self._closed = self._failed = False
         self._changed = threading.Condition()
-        self._missing: dict[str, _Item] = {}  # padding for what was lost since the last samples that were taken
+        self._missing: dict[str, _Item] = {}  # padding for what was lost since the last samples that were queued
         self._thread: threading.Thread | None = None
-        self.add(tracks)
+        self._begin(tracks)
 
-    def add(self, tracks: Sequence[SampleTrack]) -> None:
-        """More tracks, before samples of any come."""
+    def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
+        self._writer.add_tracks(tracks)
+        self._begin(tracks)
+
+    def begin_at(self, timestamp_ns: int) -> None:
+        self._writer.begin_at(timestamp_ns)
+
+    def _begin(self, tracks: Sequence[SampleTrack]) -> None:
         more = dict.fromkeys((track.name for track in tracks), 0)
         with self._changed:  # new tables, since other threads may be reading the old ones
             counts = self._lost, self._stored, self._padded
@@ -83,13 +87,7 @@ class SampleQueue:
             self._thread.start()
 
     @property
-    def _writer(self) -> KeepsSamples:
-        assert self._keeper is not None, "tracks in a format that keeps no samples"
-        return self._keeper
-
-    @property
-    def names(self) -> list[str]:
-        """Of the tracks."""
+    def track_names(self) -> list[str]:
         return list(self._tracks)
 
     @property
@@ -98,7 +96,7 @@ class SampleQueue:
         return sum(self._stored.values())
 
     def summaries(self) -> dict[str, TrackSummary]:
-        """What each track came to, so far."""
+        """The counts of each track so far."""
         return {
             name: TrackSummary(
                 self._stored[name],
@@ -111,32 +109,14 @@ class SampleQueue:
             for name, track in self._tracks.items()
         }
 
-    def describe(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add facts about a track, JSON-serialisable: ``measured_rate``, ``came_before``."""
+    def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
         self._writer.describe_track(name, facts)
         if facts.get("measured_rate"):
             self._measured[name] = float(facts["measured_rate"])
         self._came_before[name] = int(facts.get("came_before", self._came_before.get(name, 0)))
 
     def write(self, name: str, samples: NDArray[Any], timestamp_ns: int | None, now_ns: int) -> None:
-        """Add a program's samples at a time, or behind those before; waits while the disk is behind.
-
-        Parameters
-        ----------
-        name : str
-            Of the track.
-        samples : ndarray
-            As `storage.tracks.sample_track.check_samples` takes them. A gap before them is padded.
-        timestamp_ns : int or None
-            When the first one was.
-        now_ns : int
-            When the track's first one was, if it is not given.
-
-        Raises
-        ------
-        ValueError
-            There is no such track, they don't fit it, or they begin before those that are there end.
-        """
+        """Add a program's samples: see `Recorder.write_samples`. `now_ns` dates a track's first one by default."""
         from storage.tracks.sample_track import check_samples
 
         if name not in self._tracks:
@@ -153,28 +133,27 @@ class SampleQueue:
                     f"samples of {name} for {timestamp_ns / 1e9:g} s come when {due_ns / 1e9:g} s is reached"
                 )
             if apart > 0:
-                self.pad(name, due_ns, apart)
+                self.pad_samples(name, due_ns, apart)
             else:
                 timestamp_ns = due_ns
-        self.put(name, timestamp_ns, array, wait=True)
+        self.put_samples(name, timestamp_ns, array, wait=True)
         self._due_ns[name] = timestamp_ns + round(len(array) / track.rate * 1e9)
 
-    def put(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
-        """Add samples; with ``wait=False`` they are lost if the queue is full, and False is returned."""
+    def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
+        self._check()
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._bytes < QUEUE_BYTES or self._failed or self._closed)
-            taken = self._add(_Item(name, timestamp_ns, len(samples), samples))
-            self._lost[name] += 0 if taken else len(samples)
-            return taken
+            added = self._add(_Item(name, timestamp_ns, len(samples), samples))
+            self._lost[name] += 0 if added else len(samples)
+            return added
 
-    def pad(self, name: str, timestamp_ns: int, count: int) -> None:
-        """Add padding for a pause of so many samples."""
+    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
         with self._changed:
             self._add(_Item(name, timestamp_ns, count))
 
     def _add(self, item: _Item) -> bool:
-        """Add it, behind the padding for what was lost before; or if the queue is full, make padding of it too."""
+        """Queue an item behind the padding for earlier losses; if the queue is full, replace it by padding."""
         missing = self._missing.pop(item.name, None)
         if self._failed or self._closed or self._bytes >= QUEUE_BYTES:
             before = missing or _Item(item.name, item.timestamp_ns, 0)
@@ -188,12 +167,11 @@ class SampleQueue:
         self._changed.notify_all()
         return True
 
-    def flush(self, name: str) -> None:
-        """Have what waits for a block to be full written soon."""
-        self.pad(name, 0, 0)
+    def flush_samples(self, name: str) -> None:
+        self.pad_samples(name, 0, 0)
 
     def close(self) -> None:
-        """Have everything written; then the writer may be closed."""
+        """Write everything that waits. The writer may be closed after that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -204,7 +182,7 @@ class SampleQueue:
                 self._writer.describe_track(name, {"lost": lost})
 
     def _run(self) -> None:
-        while (item := self._take()) is not None:
+        while (item := self._next_item()) is not None:
             try:
                 if not self._failed:
                     self._write(item)
@@ -215,7 +193,7 @@ class SampleQueue:
                 with self._changed:
                     self._lost[item.name] += item.count
 
-    def _take(self) -> _Item | None:
+    def _next_item(self) -> _Item | None:
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed)
             if not self._items:

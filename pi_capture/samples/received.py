@@ -1,4 +1,4 @@
-"""Sensors and sound that come with a source's pictures, from another machine: on their way to the recorder.
+"""Store samples that come with the pictures of another machine.
 
 They are dated already (`pi_capture.network.samples`). For sensors of this machine see `live`.
 """
@@ -21,25 +21,14 @@ if TYPE_CHECKING:
 class ReceivedTracks:
     """Tracks of a recording whose samples a source brings.
 
-    Parameters
-    ----------
-    sink : SampleSink
-        A recorder of a format that keeps samples, made with ``more_tracks=True``; without a frame yet.
-    tracks : sequence of SampleTrack
-        Whatever name is taken gets a number behind it.
-    prefix : str
-        What the names begin with.
-
-    Raises
-    ------
-    StorageError
-        The recording is continued, and has other tracks.
+    `sink` is that of a recorder without frames yet, made with ``more_tracks=True``. The tracks' names get the `prefix`,
+    and a number behind them if they exist already. Raises StorageError if a continued recording has other tracks.
     """
 
     def __init__(self, sink: SampleSink, tracks: Sequence[SampleTrack], prefix: str = "") -> None:
         self._sink = sink
-        taken = set(sink.track_names)
-        self._names = {track.name: free_name(prefix + track.name, taken) for track in tracks}
+        used = set(sink.track_names)
+        self._names = {track.name: free_name(prefix + track.name, used) for track in tracks}
         sink.add_tracks([replace(track, name=self._names[track.name]) for track in tracks])
         self._windows = {track.name: Window() for track in tracks}
         self._tracks = {track.name: track for track in tracks}
@@ -58,7 +47,7 @@ class ReceivedTracks:
         return [name for name in new if name not in self._open]
 
     def begin(self, begin_ns: int, end_ns: int | None) -> None:
-        """The recording begins, and ends: samples from before and after are none of it."""
+        """Set the time from which and until which samples are kept."""
         self._end_ns = end_ns
         for window in self._windows.values():
             window.begin(begin_ns, end_ns)
@@ -68,7 +57,7 @@ class ReceivedTracks:
         """Whether all samples up to the end have come."""
         return self._end_ns is None or all(reached >= self._end_ns for reached in self._reached.values())
 
-    def take(self, arrived: Arrived) -> None:
+    def store(self, arrived: Arrived) -> None:
         """Store what came. Raises RecordingError as the recorder does."""
         if arrived.name not in self._open:
             return
@@ -95,7 +84,7 @@ class ReceivedTracks:
         return [Dated(began, missing)] if missing > 0 else []
 
     def end(self) -> None:
-        """Tell the recording at which rates they came."""
+        """Note the measured rates in the recording."""
         for name, rate in self._rates.items():
             if rate != (stated := self._tracks[name].rate):
                 drift = round((rate / stated - 1) * 1e6, 1)

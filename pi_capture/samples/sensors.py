@@ -1,7 +1,7 @@
 """Sensors: commands that print numbers, read as they come.
 
-What a specification says is parsed here, the command is run and ended, and its output becomes arrays. For when a
-sample was taken see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.live`.
+A specification is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
+see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.live`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ exec 3<&- /bin/sh -c "$1"
 holds the other end, is gone then, however it ended, and nobody else would free the serial port. (Linux's
 `PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
-TOLD_LINES = 10  # of what a command complains, or of lines that are no numbers
+SAID_LINES = 10  # of what a command complains, or of lines that are no numbers
 LEAST_TEXT = 64  # bytes that tell text from numbers
 
 
@@ -48,23 +48,14 @@ LEAST_TEXT = 64  # bytes that tell text from numbers
 class Sensor:
     """What to record from a sensor.
 
-    Attributes
-    ----------
-    track : SampleTrack
-        Where it goes.
-    command : str
-        For the shell; ``-`` for standard input.
-    form : str
-        What it prints: ``f32le`` or ``s16le`` (numbers of all channels in turn, little endian) or ``text`` (a line of
-        numbers for each sample).
-    title : str
-        What people know it by.
+    Its command prints numbers in one of these forms: ``f32le`` and ``s16le``, numbers of all channels in turn, little
+    endian; ``text``, a line of numbers for each sample.
     """
 
     track: SampleTrack
-    command: str
+    command: str  # for the shell; ``-`` for standard input
     form: str = "f32le"
-    title: str = ""
+    title: str = ""  # its name in messages
 
 
 def parse_sensor(text: str) -> Sensor:
@@ -73,7 +64,7 @@ def parse_sensor(text: str) -> Sensor:
     Raises
     ------
     UsageError
-        It is none.
+        The text form is wrong.
     """
     from storage.tracks.sample_track import SampleTrack
 
@@ -87,7 +78,7 @@ def parse_sensor(text: str) -> Sensor:
     if form not in FORMATS:
         raise UsageError(f"--sensor {name}: unknown format {form!r}; known are {', '.join(FORMATS)}")
     if "rate" not in given:
-        raise UsageError(f"--sensor {name}: how many samples a second? Say rate=50, say")
+        raise UsageError(f"--sensor {name}: give the samples a second, as in rate=50")
     labels = tuple(given["labels"].split("|")) if given.get("labels") else ()
     try:
         rate, channels = float(given["rate"]), int(given.get("channels") or len(labels) or 1)
@@ -102,7 +93,7 @@ def parse_sensor(text: str) -> Sensor:
 
 
 class SampleSource(Protocol):
-    """Something that gives samples: a sensor, a microphone."""
+    """A sensor or a microphone."""
 
     @property
     def track(self) -> SampleTrack: ...
@@ -119,12 +110,12 @@ class SampleSource(Protocol):
     def stop(self) -> None:
         """End it; `chunks` ends soon. May be called from any thread, and again."""
 
-    def take_lines(self) -> list[str]:
-        """What there is to tell a person."""
+    def pop_lines(self) -> list[str]:
+        """Remove and return the lines for the user."""
 
     @property
     def problems(self) -> list[str]:
-        """What was wrong with what came, for a recording that ends; empty if nothing."""
+        """The problems so far, for the end of the recording."""
 
 
 class Command:
@@ -142,7 +133,7 @@ class Command:
 
     @property
     def reads_standard_input(self) -> bool:
-        """Whether another program started what it reads, maybe long before."""
+        """Whether it reads standard input, which may have begun long before."""
         return self._sensor.command == "-"
 
     def start(self) -> None:
@@ -180,7 +171,7 @@ class Command:
                         return
                     else:
                         idle_at = time.monotonic() + IDLE_SECONDS
-                        yield from self._parser.take(data)
+                        yield from self._parser.feed(data)
                 if time.monotonic() > idle_at:
                     idle_at = time.monotonic() + IDLE_SECONDS
                     yield None
@@ -192,7 +183,7 @@ class Command:
 
     def _all_of(self, output: int) -> Iterator[NDArray[Any] | None]:
         while not self._stopped.is_set() and (data := os.read(output, READ_BYTES)):
-            yield from self._parser.take(data)
+            yield from self._parser.feed(data)
         self._ended()
 
     def _ended(self) -> None:
@@ -220,7 +211,7 @@ class Command:
             if line.strip():
                 self._last_complaint = line.strip()[:500]
                 self._complaints += 1
-                if self._complaints <= TOLD_LINES:
+                if self._complaints <= SAID_LINES:
                     self._lines.append(f"{self._sensor.title}: {self._last_complaint}")
 
     def stop(self) -> None:
@@ -243,9 +234,9 @@ class Command:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def take_lines(self) -> list[str]:
+    def pop_lines(self) -> list[str]:
         lines, self._lines = self._lines, []
-        return lines + self._parser.take_lines()
+        return lines + self._parser.pop_lines()
 
     @property
     def problems(self) -> list[str]:
@@ -269,7 +260,7 @@ class _Numbers:
         self._beginning: bytes | None = b""
         self.problems: list[str] = []
 
-    def take(self, data: bytes) -> Iterator[NDArray[Any]]:
+    def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
 
         if self._beginning is not None:
@@ -292,7 +283,7 @@ class _Numbers:
             return None
         return f"ended within a sample ({len(self._rest)} of {self._size} bytes); check channels and format"
 
-    def take_lines(self) -> list[str]:
+    def pop_lines(self) -> list[str]:
         return []
 
 
@@ -314,7 +305,7 @@ class _Text:
         self._bad = 0
         self._lines: list[str] = []
 
-    def take(self, data: bytes) -> Iterator[NDArray[Any]]:
+    def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
 
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -368,6 +359,6 @@ class _Text:
     def left(self) -> str | None:
         return None
 
-    def take_lines(self) -> list[str]:
+    def pop_lines(self) -> list[str]:
         lines, self._lines = self._lines, []
         return lines

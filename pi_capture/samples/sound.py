@@ -114,7 +114,7 @@ class Graph:
     def stop(self) -> None:
         self._stopped.set()
 
-    def take_lines(self) -> list[str]:
+    def pop_lines(self) -> list[str]:
         return []
 
     @property

@@ -1,1 +1,1 @@
-"""Recordings cut while they go on: their recorder, their names, and which of them go."""
+"""Recordings cut into segments: the recorder, the names, the removal of old segments."""

@@ -9,7 +9,7 @@ TIMES = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_amount(text: str) -> tuple[float, str] | None:
-    """The number and the unit of a text such as ``2GB``; None if it is no such text, or not more than nothing."""
+    """The number and the unit of a text such as ``2GB``; None for another text, and for 0."""
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]+)", text.strip())
     if match is None or float(match[1]) <= 0:
         return None

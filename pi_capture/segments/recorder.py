@@ -1,8 +1,8 @@
 """A recording cut into segments while it goes on, each a recording of its own; no frame is lost or doubled between.
 
 One camera delivers all the time: the next segment is opened in the background when the present one is full, frames are
-switched over between two of them, and the full one is closed in the background. What the segments are called is in
-`pi_capture.segments.series`; which of them go, if they are to go, in `pi_capture.segments.retention`.
+switched over between two of them, and the full one is closed in the background. For their names
+see `pi_capture.segments.series`, for which are removed `pi_capture.segments.retention`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from storage.errors import StorageError
 from storage.formats.table import open_writer
 from storage.frame import Frame
 
-SWITCH_SECONDS = 0.05  # what a camera's buffers bridge; if opening takes longer, the full segment gets longer instead
+SWITCH_SECONDS = 0.05  # a camera's buffers bridge this; if opening takes longer, the full segment goes on
 TIDY_SECONDS = 10.0
 COUNTS = ("frames", "dropped_queue", "dropped_camera", "dropped_disk", "bytes", "captured")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """When a segment is full: one of the three is given."""
+    """When a segment is full. One of the three is given."""
 
     frames: int | None = None
     nanoseconds: int | None = None
@@ -59,24 +59,16 @@ class Limit:
 
 
 class SegmentedRecorder(FrameSink):
-    """Does what a `Recorder` does, into one segment after another.
+    """Records frames as `Recorder` does, into one segment after another.
 
-    Parameters
-    ----------
-    target : path
-        ``day1`` or ``day1.mkv``: what the segments' names begin with.
-    limit : Limit
-    keep : Keep, optional
-        What to remove when it gets too much; nothing without it.
-    backend, sync_interval, options
-        See `Recorder`.
-    say : callable, optional
-        Told, from any thread, which segments were removed, and what was left as it was.
+    The segments' names begin with `target`: ``day1`` or ``day1.mkv``. `keep` says which to remove; by default none.
+    `say` is called from any thread with a line about each segment that was removed or could not be repaired. For the
+    others see `Recorder`.
 
     Raises
     ------
     UsageError, StorageError
-        Nothing can be recorded there, or so.
+        The target or these options can't be used.
     """
 
     def __init__(
@@ -105,9 +97,9 @@ class SegmentedRecorder(FrameSink):
         self._retention = Retention(self._series, keep) if keep is not None else None
         try:
             there, begun = self._series.segments(), self._series.begun()
-            # One may have been open, and one just being closed, when the power went.
+            # When the power went, one may have been open and another being closed.
             for path in {segment.path for segment in (*there[-2:], *begun)}:
-                self._take_up(path)
+                self._repair(path)
             self._number = max((segment.number for segment in (*there, *begun)), default=0)
             self._current = self._open()
         except BaseException:
@@ -144,7 +136,7 @@ class SegmentedRecorder(FrameSink):
 
     @property
     def samples(self) -> None:
-        """Nowhere: sensors and sound are not cut into segments."""
+        """None: sensors and sound are not cut into segments."""
 
     def miss(self, count: int) -> None:
         """Count frames that the camera lost after the last one: see `Recorder.miss`."""
@@ -163,11 +155,11 @@ class SegmentedRecorder(FrameSink):
         return limit.bytes is not None and self._current.bytes_written >= limit.bytes
 
     def _may_begin_with(self, frame: Frame) -> bool:
-        """Whether a segment can be decoded from this frame on."""
+        """Whether a segment can begin with this frame: it is decoded without others."""
         return frame.packet is None or self.takes_packets is None or frame.packet.follows(None)
 
     def _switch(self, wait: bool) -> None:
-        """Go on in the next segment, if it is open by now and the one before is closed; all in no time to speak of."""
+        """Go on in the next segment, if it is open and the one before is closed. Waits `SWITCH_SECONDS` at most."""
         patience = None if wait else SWITCH_SECONDS
         if self._closing is not None:
             self._closing.join(patience if wait else 0)
@@ -180,8 +172,8 @@ class SegmentedRecorder(FrameSink):
         if self._next is None:
             return
         self._opening.join()
-        self._next.take_over(self._current)
-        self._next.describe(self._facts)  # some may have become known while it was being opened
+        self._next.take_losses_from(self._current)
+        self._next.describe(self._facts)  # some came while it was being opened
         self._old, self._current, self._next, self._opening = self._current, self._next, None, None
         self._frames, self._first_ns = 0, None
         self._segments += 1
@@ -214,7 +206,7 @@ class SegmentedRecorder(FrameSink):
         self._done, self._old = {**done, "durable": self._done["durable"] + summary.frames}, None
         self._tidy_soon.set()
 
-    def _take_up(self, path: Path) -> None:
+    def _repair(self, path: Path) -> None:
         """Complete a segment that a crash may have interrupted, as the next recording into it would."""
         try:
             open_writer(path, self._backend).close()
@@ -240,7 +232,6 @@ class SegmentedRecorder(FrameSink):
 
     @property
     def failed(self) -> bool:
-        """Whether the recording can't go on; `close` tells why."""
         return self._failure is not None or self._current.failed
 
     @property
@@ -261,14 +252,14 @@ class SegmentedRecorder(FrameSink):
         self._current.describe(facts)
 
     def status(self) -> Status:
-        """How the recording stands, all segments together."""
+        """The counts of all segments together."""
         done, old = self._done, self._old
         each = [recorder.status() for recorder in (self._current, old) if recorder is not None]
         counts = {name: count + sum(getattr(status, name) for status in each) for name, count in done.items()}
         return Status(**counts, queue_fill=each[0].queue_fill)  # of the segment that frames come into
 
     def summary(self) -> Summary:
-        """What the recording came to so far, all segments together."""
+        """The summary of all segments so far."""
         counts = {name: getattr(self.status(), name) for name in COUNTS}
         seconds = (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
         fps = (counts["frames"] - 1) / seconds if seconds > 0 and counts["frames"] > 1 else 0.0
@@ -282,14 +273,14 @@ class SegmentedRecorder(FrameSink):
         )
 
     def close(self, end: str = "finished") -> Summary:
-        """Store everything that was taken, durably, and tell what the recording came to: see `Recorder.close`."""
+        """Store all frames durably; returns the summary of all segments. See `Recorder.close`."""
         if self._summary is not None:
             return self._summary
         for thread in (self._opening, self._closing):
             if thread is not None:
                 thread.join()
         if self._next is not None:
-            self._next.close()  # nothing was put in, nothing is left of it
+            self._next.close()  # it is empty: closing removes it
         failure: Exception | None = self._failure
         try:
             self._current.close(end)

@@ -1,7 +1,7 @@
-"""Which segments of a recording go when there gets to be too much of it: whole ones, the oldest, that nobody labelled.
+"""Remove the oldest segments of a recording that have no labels, when its segments exceed a limit.
 
-A segment that was labelled, or that holds anything its recorder did not put there, or that somebody has locked, stays.
-One that goes is renamed first, to a hidden name that says so; a removal that was interrupted is completed later.
+A segment stays if it has labels, holds a file that its recorder did not write, or is locked by another program. Before
+a segment is deleted it gets a hidden name; an interrupted removal is completed later.
 """
 
 from __future__ import annotations
@@ -32,24 +32,12 @@ UNSYNCHRONISED = "the clock isn't synchronised: no segment is removed for its ag
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How much is to stay; each rule that is given holds.
+    """The limits of ``--keep``. Each one that is given holds."""
 
-    Attributes
-    ----------
-    most_bytes : int or None
-        Of all segments together.
-    longest : float or None
-        Seconds since a segment ended.
-    least_free : int or None
-        Bytes free on the disk.
-    text : str
-        As it was asked for.
-    """
-
-    most_bytes: int | None = None
-    longest: float | None = None
-    least_free: int | None = None
-    text: str = ""
+    most_bytes: int | None = None  # of all segments together
+    longest: float | None = None  # seconds since a segment ended
+    least_free: int | None = None  # bytes free on the disk
+    text: str = ""  # the option as it was given, for messages
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Self:
@@ -77,26 +65,18 @@ class Keep:
 
 
 class Retention:
-    """Removes segments of one series.
-
-    Parameters
-    ----------
-    series : Series
-    keep : Keep
-    synchronised : callable
-        Whether the wall clock can be trusted; an age is worth nothing otherwise.
-    """
+    """Removes segments of one series. While the wall clock isn't `synchronised`, none is removed for its age."""
 
     def __init__(self, series: Series, keep: Keep, synchronised: Callable[[], bool | None] = is_synchronised) -> None:
         self._series = series
         self._keep = keep
         self._synchronised = synchronised
-        self._told: set[str] = set()
+        self._said: set[str] = set()
         self._sizes: dict[Path, int] = {}  # of closed segments, which don't change
         self._trusted: dict[Path, bool] = {}
 
     def tidy(self, in_use: set[Path]) -> list[str]:
-        """Remove what is too much, but nothing that is in use; the lines that tell of it, each said once."""
+        """Remove segments beyond the limits, except those in use; returns lines about it, each only once."""
         lines: list[str] = []
         try:
             self._complete()
@@ -119,12 +99,12 @@ class Retention:
                     lines.append(f"{segment.path} stays, whatever {self._keep.text} says: {reason}")
         except OSError as error:
             lines.append(f"{error.filename or self._series.directory}: {error.strerror}; nothing more was removed")
-        new = [line for line in lines if line not in self._told]
-        self._told.update(line for line in lines if not line.startswith("removed"))
+        new = [line for line in lines if line not in self._said]
+        self._said.update(line for line in lines if not line.startswith("removed"))
         return new
 
     def _too_old(self, closed: Sequence[Segment], lines: list[str]) -> set[Path]:
-        """Those that certainly ended too long ago: if their clock was not to be trusted, by the next one's."""
+        """Segments that ended too long ago. One without a trusted clock ended before the next one did."""
         if self._keep.longest is None or not closed:
             return set()
         if not self._synchronised():
@@ -161,7 +141,7 @@ class Retention:
         return size
 
     def _remove(self, path: Path) -> str | None:
-        """Remove a segment, or tell why it stays."""
+        """Remove a segment; returns the reason if it stays."""
         before = path.stat()
         if (reason := why_it_stays(path)) is not None:
             return reason
@@ -172,7 +152,7 @@ class Retention:
                 return "it is in use"
             going = path.with_name(f".{path.name}{GOING}")
             rename_new(path, going)
-            if (reason := _why_labels_keep(path, going)) is not None:  # somebody began to label it just now
+            if (reason := _why_labels_keep(path, going)) is not None:  # labelling began just now
                 rename_new(going, path)
                 return reason
             sync_directory(path.parent)
@@ -184,16 +164,13 @@ class Retention:
             os.close(fd)
 
     def _complete(self) -> None:
-        """Delete what was renamed to be deleted when the power went."""
-        name = re.escape(self._series.stem) + r"-\d{8}T\d{6}-\d{4,12}" + re.escape(self._series.suffix)
-        pattern = re.compile(rf"\.{name}{re.escape(GOING)}")
-        for path in list(self._series.directory.iterdir()):
-            if pattern.fullmatch(path.name):
-                _delete(path)
+        """Delete the renamed segments of an interrupted removal."""
+        for path in self._series.hidden(re.escape(GOING)):
+            _delete(path)
 
 
 def why_it_stays(path: Path) -> str | None:
-    """Why a segment must not be removed; None if it may be."""
+    """Return why a segment must not be removed; None if it may be."""
     if path.is_symlink():
         return "it is a symbolic link"
     if (reason := _why_labels_keep(path, path)) is not None or path.is_dir():
@@ -206,7 +183,7 @@ def why_it_stays(path: Path) -> str | None:
 
 
 def _why_labels_keep(path: Path, lies_at: Path) -> str | None:
-    """What is seen without opening it."""
+    """Return why labels or other files beside the segment keep it. The file is not opened."""
     if lies_at.is_dir():
         return _why_directory_stays(lies_at)
     if journal_path(path).exists():
@@ -222,7 +199,7 @@ def _why_directory_stays(directory: Path) -> str | None:
                 return "it is labelled"
             ours = FRAME_NAME.fullmatch(entry.name) or entry.name == SESSIONS_NAME or _is_temporary(entry.name)
             if not ours or not entry.is_file(follow_symlinks=False):
-                return f"{entry.name} in it is not of the recording"
+                return f"{entry.name} in it does not belong to the recording"
     return None
 
 

@@ -20,7 +20,7 @@ from storage.formats.table import find_format
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment that is there."""
+    """A segment and its place in the order."""
 
     number: int
     path: Path
@@ -43,7 +43,7 @@ class Series:
         UsageError
             The target is a class directory.
         StorageError
-            Nothing can be recorded there.
+            The format of the target is unknown.
         """
         suffix = find_format(target, backend).suffix
         if not suffix and locate(target).class_name:
@@ -52,15 +52,21 @@ class Series:
         return cls(target.parent, stem, target.name[len(stem) :])
 
     def segments(self) -> list[Segment]:
-        """Those that are there, oldest first."""
+        """The finished segments, oldest first."""
         found = [(re.fullmatch(self._pattern, path.name), path) for path in self.directory.iterdir()]
         return sorted((Segment(int(match[1]), path) for match, path in found if match), key=lambda s: s.number)
 
     def begun(self) -> list[Segment]:
-        """Those that a crash interrupted before they got their names: as they will be called, and don't lie there."""
-        hidden = rf"\.(?P<name>{self._pattern})\.(?:reserve\.)?part"
-        found = [re.fullmatch(hidden, path.name) for path in self.directory.iterdir()]
-        return [Segment(int(match[2]), self.directory / match["name"]) for match in found if match]
+        """Segments that a crash left under a temporary name. Each has the path that it will get."""
+        suffix = r"\.(?:reserve\.)?part"
+        names = [re.sub(rf"{suffix}$", "", path.name[1:]) for path in self.hidden(suffix)]
+        found = [(re.fullmatch(self._pattern, name), name) for name in names]
+        return [Segment(int(match[1]), self.directory / name) for match, name in found if match]
+
+    def hidden(self, suffix: str) -> list[Path]:
+        """Files whose names are ``.``, a segment's name and what the regular expression `suffix` matches."""
+        pattern = re.compile(rf"\.{self._pattern}{suffix}")
+        return [path for path in self.directory.iterdir() if pattern.fullmatch(path.name)]
 
     @property
     def _pattern(self) -> str:
@@ -72,5 +78,5 @@ class Series:
 
     @property
     def lock_path(self) -> Path:
-        """The file that stands for the series while it is being recorded."""
+        """The file that is locked while the series is recorded."""
         return self.directory / f".{self.stem}{self.suffix}.lock"

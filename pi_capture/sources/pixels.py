@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from storage.formats.movie.decode import is_torn_jpeg
+
 if TYPE_CHECKING:
     from mmap import mmap
 
@@ -223,7 +225,7 @@ class JpegDecoder:
         import av
 
         try:
-            pictures = self._decoder.decode(av.Packet(data)) if data else []
+            pictures = self._decoder.decode(av.Packet(data)) if data and not is_torn_jpeg(data, ends=False) else []
         except (av.FFmpegError, ValueError):
             return None
         return pictures[0] if pictures and not pictures[0].is_corrupt else None

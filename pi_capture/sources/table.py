@@ -88,11 +88,11 @@ SOURCES = (
     ),
     SourceKind(
         name="tcp",
-        form="tcp://… tls://… srt://…",
+        form="tcp://… tls://…",
         summary="what another machine sends with --stream-to; ?listen waits for it, ?listen&senders=2 for two. "
-        "tls: encrypted, both machines need the same --identity; srt: through the program ffmpeg",
+        "tls: encrypted, both machines need the same --identity",
         open="pi_capture.network.receiver:open",
-        schemes=("tcp", "tls", "srt"),
+        schemes=("tcp", "tls"),
         brings_tracks=True,
     ),
 )

@@ -14,6 +14,7 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
+from storage.labels.classes import names_of_labels
 from storage.names import natural_key, printable
 from storage.recording import Recording
 from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
@@ -67,7 +68,9 @@ class Info:
     backend : str
         The name of its format.
     classes : dict
-        The share of each class, in order.
+        The share of each class, by its directory or label, in order.
+    names : dict
+        The names of classes that were given one in the labeller, by their directory.
     unlabelled : Share
         Frames that have no class yet.
     sizes : dict
@@ -88,6 +91,7 @@ class Info:
     sessions: list[Session]
     tracks: list[tuple[Track, Extent]] = field(default_factory=list)
     origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -128,7 +132,8 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-    return replace(info, tracks=tracks, origins=origins)
+        names = names_of_labels(recording)
+    return replace(info, tracks=tracks, origins=origins, names=names)
 
 
 def _rate(track: Track, extent: Extent) -> float | None:
@@ -156,7 +161,10 @@ def as_json(info: Info) -> dict[str, Any]:
         "backend": info.backend,
         "frames": info.frames,
         "bytes": info.bytes,
-        "classes": {name: {"frames": share.frames, "bytes": share.bytes} for name, share in info.classes.items()},
+        "classes": {
+            label: {"name": info.names.get(label, label), "frames": share.frames, "bytes": share.bytes}
+            for label, share in info.classes.items()
+        },
         "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
         "sizes": info.sizes,
         "begun": _iso(info.begun),
@@ -218,8 +226,7 @@ def _describe_files(recording: Recording, backend: str) -> Info:
         share = shares.setdefault(label, Share())
         share.frames += 1
         share.bytes += os.stat(file).st_size
-        width, height = head.size or _size(file)
-        sizes[f"{width}x{height}" if width else "unreadable"] += 1
+        sizes["unreadable" if head.size is None else f"{head.size[0]}x{head.size[1]}"] += 1
         counts[head.session] += 1
         if head.timestamp_ns is not None:
             first, last = spans.get(head.session, (head.timestamp_ns, head.timestamp_ns))
@@ -264,17 +271,6 @@ def _info(
     return Info(path, backend, classes, shares.get(None, Share()), dict(sizes.most_common()), sessions)
 
 
-def _size(file: Path) -> tuple[int, int]:
-    """Width and height of a picture that is no PNG, from its header; (0, 0) if it has none."""
-    from PIL import Image
-
-    try:
-        with Image.open(file, formats=("JPEG", "BMP", "GIF")) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0, 0
-
-
 def _dropped(session: Session) -> int | None:
     """Frames lost in all of the session; None if they were not counted."""
     counts = [session.facts.get(f"dropped_{cause}") for cause in ("camera", "queue", "disk")]
@@ -302,13 +298,15 @@ def _lines(info: Info) -> Iterator[str]:
         yield from _track_lines(info)
         return
     yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
-    width = max(8, *(len(printable(name)) for name in info.classes)) if info.classes else 8
+    rows = [(_class(info, label), share) for label, share in info.classes.items()]
+    if info.unlabelled.frames:
+        rows.append(("no class", info.unlabelled))
+    width = max(8, *(len(name) for name, _ in rows)) if rows else 8
     if info.frames:
         yield f"  {'class':{width}}  {'frames':>8}  {'%':>5}  {'MB':>8}"
-    rows = [*info.classes.items(), *([("no class", info.unlabelled)] if info.unlabelled.frames else [])]
     for name, share in rows:
         percent = 100 * share.frames / info.frames
-        yield f"  {printable(name):{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
+        yield f"  {name:{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
@@ -324,6 +322,11 @@ def _lines(info: Info) -> Iterator[str]:
     if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
     yield from _track_lines(info)
+
+
+def _class(info: Info, label: str) -> str:
+    name = info.names.get(label, label)
+    return printable(label if name == label else f"{name} ({label})")
 
 
 def _track_lines(info: Info) -> Iterator[str]:

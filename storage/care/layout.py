@@ -1,14 +1,14 @@
 """What training frameworks stumble over in a data directory, checked by the rules that each of them publishes.
 
-The layout that all of them read is in `storage.formats.png.directory`; this module finds what a person, another program
-or an interrupted one has put in its way, and names the reader that it breaks. For damaged frames see
-`storage.care.verify`.
+All of them read the layout that `storage.formats.png.directory` describes. This module finds files and directories that
+don't fit it, and names the reader that each breaks. For damaged frames see `storage.care.verify`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,17 @@ from pathlib import Path
 from storage.durable.files import lock_directory
 from storage.durable.moves import is_interrupted
 from storage.errors import StorageError
-from storage.formats.png.directory import IMAGE_SUFFIXES, class_directories, image_names
+from storage.formats.png.directory import IMAGE_SUFFIXES, OTHER_SUFFIXES, class_directories, image_names
+from storage.formats.png.head import read_head
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
 )
 """What Hugging Face datasets takes, in a path, for the name of a split."""
+OTHER_PICTURE = (
+    "is a picture, but no PNG, JPEG, BMP or GIF",
+    "every command and Keras leave it out; convert it, to PNG for example",
+)
 MANY = 5  # problems of one kind in one directory are told one by one up to here, then counted
 
 
@@ -51,6 +56,7 @@ def find_problems(data_dir: Path) -> list[Problem]:
     for directory in classes:
         problems += _in_class(directory)
     problems += _in_classes_together(data_dir, classes)
+    problems += _in_pictures(data_dir, classes)
     return problems
 
 
@@ -78,7 +84,12 @@ def _wrong_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, str] 
 
 def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, str] | None:
     if entry.name.endswith(".part") and not in_use:
-        return "was left by an interrupted program", "nothing; recording or merging here again clears it up"
+        return (
+            "is a temporary file of a program that was interrupted",
+            "none; recording or merging here again clears up",
+        )
+    if entry.name.lower().endswith(OTHER_SUFFIXES):
+        return OTHER_PICTURE
     if entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
         return "is a hidden image", "Keras reads it when it reads without labels"
     if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
@@ -138,6 +149,8 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
     if name.startswith("."):
         breaks = "Keras and torchvision read it" if image else "it keeps the class alive when its frames have left"
         return f"is a hidden {'image' if image else 'file'}", breaks
+    if name.lower().endswith(OTHER_SUFFIXES):
+        return OTHER_PICTURE
     if not image:
         return "is no image", "FiftyOne takes it for a sample"
     if SPLIT_WORDS.search(os.path.splitext(name)[0]):
@@ -153,6 +166,14 @@ def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Proble
             f"has classes in the order {', '.join(sorted(names)[:4])} … by spelling",
             f"Keras and torchvision number them so; give Keras class_names={names[:3]}…".replace("]…", ", …]"),
         )
+    by_folded: dict[str, str] = {}
+    for name in names:
+        if (other := by_folded.setdefault(name.casefold(), name)) != name:
+            yield Problem(
+                data_dir / name,
+                f"differs from class {other!r} only in case",
+                "one class on Windows and macOS; two in Keras",
+            )
     seen: dict[str, str] = {}
     doubles = 0
     for directory in classes:
@@ -165,4 +186,33 @@ def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Proble
     if unlabelled and classes:
         yield Problem(
             data_dir, f"has {unlabelled} frames without a class", "Hugging Face drops all labels; Keras leaves them out"
+        )
+
+
+def _in_pictures(data_dir: Path, classes: Iterable[Path]) -> Iterator[Problem]:
+    turned: list[Path] = []
+    sizes: Counter[tuple[int, int]] = Counter()
+    for directory in (data_dir, *classes):
+        for name in image_names(directory):
+            try:
+                head = read_head(directory / name)
+            except StorageError:
+                continue  # `verify` tells of it
+            if head.turned:
+                turned.append(directory / name)
+            if head.size is not None:
+                sizes[head.size] += 1
+    if turned:
+        count = f"and {len(turned) - 1} more are photos" if len(turned) > 1 else "is a photo"
+        yield Problem(
+            turned[0],
+            f"{count} stored lying on the side (EXIF)",
+            f"Keras and torchvision read them so, these commands upright; 'storage convert {data_dir} NEW' turns them",
+        )
+    if len(sizes) > 1:
+        shown = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(3))
+        yield Problem(
+            data_dir,
+            f"has frames of {len(sizes)} sizes: {shown}{' …' if len(sizes) > 3 else ''}",
+            "Keras scales all to image_size, whatever their shape; torchvision fails without Resize",
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from storage.durable.files import write_new
+from storage.drawing import FAINT, GRID, INK, MISSING, PAPER, Canvas, refuse_existing, write_picture
 from storage.errors import StorageError
 from storage.formats.table import open_recording
+from storage.labels.classes import names_of_labels
 from storage.names import natural_key
 from storage.recording import Recording
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
 COLUMNS = 12
 CELL = 96  # pixels, the longer side of a frame
@@ -23,7 +23,7 @@ MARGIN = 12
 TEXT_WIDTH = 128
 MAX_ROWS = 100  # classes beyond are told, not shown
 
-PAPER, INK, FAINT, BAR = "#ffffff", "#1d2129", "#6b7280", "#3b82f6"
+BAR = "#3b82f6"
 
 
 def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None = None) -> None:
@@ -36,61 +36,51 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
     StorageError
         The file exists, or can't be written; or there is no recording.
     """
-    if target.exists() or target.is_symlink():
-        raise StorageError(f"{target} exists; choose another name for the sheet, or remove it first")
+    refuse_existing(target, "sheet")
     parts = []
     for path in paths:
         with open_recording(path, track=track) as recording:
             if not recording.has_pictures:
                 recording.read(0)  # it says so
             parts.append(_draw_part(recording))
-    sheet = _stack(parts)
-    data = io.BytesIO()
-    sheet.save(data, "PNG")
-    try:
-        write_new(target, data.getvalue())
-    except FileExistsError:
-        raise StorageError(f"{target} exists; choose another name for the sheet, or remove it first") from None
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror}; choose a place that you may write to") from None
+    write_picture(target, _stack(parts), "sheet")
 
 
 def _draw_part(recording: Recording) -> Image.Image:
-    from PIL import Image, ImageDraw
-
     by_class: dict[str | None, list[int]] = {}
     for index, label in enumerate(recording.labels):
         by_class.setdefault(label, []).append(index)
+    called = names_of_labels(recording)
     names = sorted((name for name in by_class if name is not None), key=natural_key)
     rows: list[str | None] = [*names, *([None] if None in by_class else [])]
     shown = rows[:MAX_ROWS]
     height = _cell_height(recording) if len(recording) else 0
     top = MARGIN + 30
     width = 2 * MARGIN + TEXT_WIDTH + COLUMNS * (CELL + SPACE) - SPACE
-    image = Image.new("RGB", (width, top + len(shown) * (height + SPACE) + MARGIN - SPACE), PAPER)
-    draw = ImageDraw.Draw(image)
+    canvas = Canvas(width, top + len(shown) * (height + SPACE) + MARGIN - SPACE)
     total = len(recording)
     classes = "class" if len(names) == 1 else "classes"
-    heading = f"{recording.path}   {total} frames, {len(names) or 'no'} {classes}"
+    heading = f"{recording.path}: {total} frames, {len(names) or 'no'} {classes}"
     if len(rows) > len(shown):
         heading += f", the first {len(shown)} of them"
-    _text(draw, (MARGIN, MARGIN), heading, 15, INK)
+    canvas.text((MARGIN, MARGIN), heading, 15, INK)
     for row, name in enumerate(shown):
         indices = by_class[name]
         y = top + row * (height + SPACE)
-        _draw_label(draw, y, name, len(indices), total)
+        _draw_label(canvas, y, None if name is None else called.get(name, name), len(indices), total)
         for column, index in enumerate(_evenly(indices, COLUMNS)):
             x = MARGIN + TEXT_WIDTH + column * (CELL + SPACE)
-            image.paste(_thumbnail(recording, index, (CELL, height)), (x, y))
-    return image
+            canvas.paste((x, y), _thumbnail(recording, index, (CELL, height)))
+    return canvas.finished()
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, y: int, name: str | None, count: int, total: int) -> None:
-    _text(draw, (MARGIN, y + 2), "no class" if name is None else _fitting(name), 18, FAINT if name is None else INK)
-    _text(draw, (MARGIN, y + 28), f"{count}   {100 * count / total:.1f} %", 12, FAINT)
+def _draw_label(canvas: Canvas, y: int, name: str | None, count: int, total: int) -> None:
     full = TEXT_WIDTH - 24
-    draw.rectangle((MARGIN, y + 48, MARGIN + full, y + 52), fill="#e5e7eb")
-    draw.rectangle((MARGIN, y + 48, MARGIN + max(1, round(full * count / total)), y + 52), fill=BAR)
+    shown = canvas.fitting("no class" if name is None else name, 18, full)
+    canvas.text((MARGIN, y + 2), shown, 18, FAINT if name is None else INK)
+    canvas.text((MARGIN, y + 28), f"{count}, {100 * count / total:.1f} %", 12, FAINT)
+    canvas.box((MARGIN, y + 48, MARGIN + full, y + 53), GRID)
+    canvas.box((MARGIN, y + 48, MARGIN + max(1, round(full * count / total)), y + 53), BAR)
 
 
 def _thumbnail(recording: Recording, index: int, size: tuple[int, int]) -> Image.Image:
@@ -100,7 +90,7 @@ def _thumbnail(recording: Recording, index: int, size: tuple[int, int]) -> Image
     try:
         return ImageOps.pad(Image.fromarray(recording.read(index).pixels), size, color=PAPER)
     except (StorageError, OSError):
-        image = Image.new("RGB", size, "#d1d5db")
+        image = Image.new("RGB", size, MISSING)
         draw = ImageDraw.Draw(image)
         draw.line((0, 0, *size), fill="#dc2626", width=2)
         draw.line((0, size[1], size[0], 0), fill="#dc2626", width=2)
@@ -134,18 +124,3 @@ def _stack(parts: Sequence[Image.Image]) -> Image.Image:
         sheet.paste(part, (0, y))
         y += part.height
     return sheet
-
-
-def _fitting(name: str) -> str:
-    return name if len(name) <= 13 else f"{name[:12]}…"
-
-
-def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str) -> None:
-    from PIL import ImageFont
-
-    font: Any
-    try:
-        font = ImageFont.load_default(size)
-    except TypeError:  # Pillow before 10.1 has one size, and Latin letters only
-        font, text = ImageFont.load_default(), text.encode("latin-1", "replace").decode("latin-1")
-    draw.text(place, text, colour, font)

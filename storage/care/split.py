@@ -249,6 +249,8 @@ def _decide(
         notes.append(f"{unlabelled} frames have no class and stay; label before you split, not after")
     if timeless := sum(head.timestamp_ns is None for head in heads):
         notes.append(f"{timeless} frames carry no time: taken in the order of their names, {ASSUMED_FPS:g} a second")
+    if turned := sum(head.turned for head in heads):
+        notes.append(f"{turned} photos are stored lying on the side (EXIF), and Keras reads them so; verify says more")
     if (held := sides.count(GAP)) > len(sides) / 2:
         notes.append(
             f"the gaps take {held} of {len(sides)} frames; --gap 0 is for pictures that don't follow each other"

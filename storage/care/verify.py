@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
+from storage.formats.png.head import Head
 from storage.formats.table import find_repair, open_recording
 from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
@@ -27,9 +29,10 @@ FRAMES_A_TASK = 32
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A frame that is not whole: its number in the recording, its file or the recording's, and why.
+    """A frame that is not whole, or a copy of another: its number in the recording, its file (or all's), and why.
 
-    Tracks of samples and what is damaged beside the frames count as more frames, behind the last.
+    Tracks of samples, what is damaged beside the frames, and copies with another class are numbered behind the last
+    frame: they are not put in quarantine.
     """
 
     index: int
@@ -77,9 +80,10 @@ def _broken_in(
     recording: Recording, progress: Callable[[int, int], None] | None, threads: int | None
 ) -> Iterator[Broken]:
     total, done = len(recording), 0
+    copies, in_other_classes = _copies(recording)
     for reasons in _reasons(recording, threads or os.cpu_count() or 1):
         for reason in reasons:
-            if reason is not None:
+            if (reason := reason or copies.get(done)) is not None:
                 file = recording.file(done) if isinstance(recording, FramesAreFiles) else recording.path
                 yield Broken(done, file, reason)
             done += 1
@@ -92,9 +96,44 @@ def _broken_in(
                 pass
         except StorageError as error:
             yield Broken(number, recording.path, str(error))
-    beside = [*((recording.path, reason) for reason in recording.damage), *_damaged_beside(recording)]
+    damage = ((recording.path, reason) for reason in recording.damage)
+    beside = [*in_other_classes, *damage, *_damaged_beside(recording)]
     for number, (file, reason) in enumerate(beside, total + len(tracks)):
         yield Broken(number, file, reason)
+
+
+def _copies(recording: Recording) -> tuple[dict[int, str], list[tuple[Path, str]]]:
+    """Frames whose session, number and time another frame has too, as after a directory was copied onto itself.
+
+    Returns
+    -------
+    dict
+        By number: copies that can go, as another has their class, or they have none. The reason says which other.
+    list of (path, str)
+        Copies with different classes: only a person knows which is right.
+    """
+    if not isinstance(recording, FramesAreFiles):
+        return {}, []
+    frames: dict[Head, list[int]] = {}
+    for index in range(len(recording)):
+        with suppress(StorageError):  # the file is broken
+            head = recording.head(index)
+            if head.session is not None and head.index is not None:
+                frames.setdefault(head, []).append(index)
+    labels = recording.labels
+    copies: dict[int, str] = {}
+    in_other_classes: list[tuple[Path, str]] = []
+    for same in (indices for indices in frames.values() if len(indices) > 1):
+        kept = next((index for index in same if labels[index] is not None), same[0])
+        for index in same:
+            if index == kept:
+                continue
+            reason = f"is the same frame as {recording.file(kept)}"
+            if labels[index] in (None, labels[kept]):
+                copies[index] = f"{reason}; verify --quarantine DIR moves this copy away"
+            else:
+                in_other_classes.append((recording.file(index), f"{reason}, in another class; remove the wrong one"))
+    return copies, in_other_classes
 
 
 def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:

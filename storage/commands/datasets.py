@@ -16,6 +16,7 @@ from storage.commands.console import (
     progress_line,
     seed,
     share,
+    tell_left_out,
     tell_of_tracks,
     track_argument,
 )
@@ -39,6 +40,7 @@ def info(args: argparse.Namespace) -> int:
 
     for path in args.paths:
         tell_of_tracks(path, args.track)
+        tell_left_out(path)
     infos = [describe(path, track=args.track) for path in args.paths]
     if args.sheet is not None:
         from storage.care.sheet import write_sheet
@@ -150,6 +152,8 @@ def merge(args: argparse.Namespace) -> int:
             f"{name}: labels that wait there don't go along; S in 'python -m classify {name}' applies them first",
             file=sys.stderr,
         )
+    for directory in args.inputs:
+        tell_left_out(directory)
     with progress_line(f"merging into {args.out}") as progress:
         merged = merge(args.out, args.inputs, link=args.link == "hard", unlabelled=args.unlabelled, progress=progress)
     if args.json:
@@ -232,6 +236,7 @@ def split(args: argparse.Namespace) -> int:
             what = "split" if is_split(args.directory) else "undoing"
             print(f"{args.directory}: the {what} that was interrupted is complete now")
         return _tell_missing(completed.missing)
+    tell_left_out(args.directory)
     result = split(
         args.directory,
         val=args.val,

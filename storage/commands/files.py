@@ -14,6 +14,7 @@ from storage.commands.console import (
     positive,
     print_json,
     progress_line,
+    tell_left_out,
     tell_of_tracks,
     track_argument,
 )
@@ -47,6 +48,7 @@ def extract(args: argparse.Namespace) -> int:
     from storage.convert.extract import extract
 
     tell_of_tracks(args.source, args.track)
+    tell_left_out(args.source)
     with progress_line(f"extracting {args.source}") as progress:
         done = extract(
             args.source,
@@ -90,6 +92,7 @@ def convert(args: argparse.Namespace) -> int:
     from storage.convert.convert import convert
 
     tell_of_tracks(args.source, args.track)
+    tell_left_out(args.source)
     with progress_line(f"converting {args.source}") as progress:
         frames = convert(
             args.source,

@@ -30,7 +30,7 @@ AHEAD_PER_THREAD = 4
 SYNC_BYTES, SYNC_FRAMES = 64_000_000, 2000
 MOST_STRETCHES = 100  # sessions that alternate more often than that are not kept apart
 OF_THE_OTHER_TIMES = ("wall_minus_monotonic_ns", "anchors", "clock")
-OF_THE_OTHER_FILE = ("id", "first_index", "frames", "codec", "crf", "backend")
+OF_THE_OTHER_FILE = ("first_index", "frames", "codec", "crf", "backend")
 
 
 @dataclass(frozen=True, slots=True)

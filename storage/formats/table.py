@@ -85,6 +85,7 @@ class Format:
 MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
     *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
+    *(".h264", ".h265", ".mjpeg", ".gif", ".apng"),
 )
 VIDEO = Format(
     *("video", ".mkv", "storage.formats.video.writer:VideoWriter", "storage.formats.video.reader:open_video"),

@@ -8,6 +8,7 @@ it takes the first name that its key is given.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.formats.png.directory import class_directories
 from storage.formats.table import open_recording
-from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, read_journal
 from storage.names import natural_key
 from storage.recording import Recording
 
@@ -183,6 +184,14 @@ def recorded_classes(recording: Recording) -> Classes:
         The journal is damaged, or a window has it open.
     """
     return _with_labels(journal_path(recording.path, recording.of_track), recording.class_names)
+
+
+def names_of_labels(recording: Recording) -> dict[str, str]:
+    """The names to show for labels, as far as the journal can be read; a window may have it open meanwhile."""
+    with suppress(StorageError, OSError):
+        known = known_classes(read_journal(journal_path(recording.path, recording.of_track)))
+        return dict(zip(known.directories, known.names, strict=True))
+    return {}
 
 
 def classes_of_directory(data_dir: Path) -> Classes:

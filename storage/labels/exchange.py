@@ -87,13 +87,13 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
     intervals = to_intervals(times, labels, notation.step_ns)
     text = notation.write(intervals)
     try:
-        exact = to_labels(times, _checked(notation.parse(text), times))[0] == labels
+        exact = to_labels(times, _checked(notation.parse(_decode(text.encode())), times))[0] == labels
     except IntervalError:
         exact = False
     if not exact:
         raise StorageError(
-            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks in them, or "
-            f"frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
+            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks or line breaks, "
+            f"or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
         )
     _write(target, text)
     return len(intervals)
@@ -282,12 +282,17 @@ def _read(path: Path) -> str:
         raise StorageError(f"{path}: {error.strerror}") from None
     if len(data) > MOST_BYTES:
         raise StorageError(f"{path} is larger than files of labels are ({MOST_BYTES // 1_000_000} MB)")
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+        return _decode(data)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise StorageError(f"{path}: line {line}: is no text in UTF-8; save it as UTF-8") from None
+
+
+def _decode(data: bytes) -> str:
+    """The text of a file of labels, each line break as one ``\\n``. Raises UnicodeDecodeError."""
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _write(target: Path, text: str) -> None:

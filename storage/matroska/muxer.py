@@ -199,6 +199,7 @@ class Muxer:
 
     def _append_tags(self, tags: Tags) -> None:
         body = b"".join(tag_entry(track, texts, self._uuid) for track, texts in tags.items())
+        body = checksum(body) + body
         self._tags_at.append(self._append_to_void_later(Id.TAGS, len(body), [body]))
 
     def _append_index(self) -> int:

@@ -183,7 +183,7 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
     if kind != Id.TRACKS or end > HEAD_BYTES + MAX_TRACKS_BYTES or not is_intact(data := os.pread(fd, end - at, at)):
         raise ValueError("its list of tracks is")
     tracks = parse_tracks(data)
-    if head.end is not None and head.end <= size and head.tags_at:
+    if head.end is not None and head.end <= size and head.tags_at and head.tags_at < head.end:
         tags = _read_tags(fd, head.tags_at, head.end) or {None: {}}
         found = _read_table(fd, head, tags[None])
         if found is not None:
@@ -387,6 +387,16 @@ def _parse_front(fd: int, front: bytes, at: int, length: int) -> Block:
 
 
 # ------------------------------------------------------------------------------------------------------ tags and table
+
+
+def are_tags_whole(fd: int, at: int) -> bool:
+    """Whether the tags that begin there can be read, and match their checksum; those of older files have none."""
+    size = os.fstat(fd).st_size
+    if _read_tags(fd, at, size) is None:
+        return False
+    _, start, end = _element_at(fd, at, size)
+    body = os.pread(fd, end - start, start)
+    return is_intact(body) or next((kind for kind, _, _ in parse_elements(body)), Id.TAG) == Id.TAG
 
 
 def _read_tags(fd: int, at: int, size: int) -> dict[int | None, dict[str, str]] | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
-from storage.formats.movie.places import DECODING_TIMES_ONLY
+from storage.formats.movie.decode import is_counted, is_untimed
 from storage.names import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (
@@ -273,10 +273,10 @@ class _Reader:
         self._last = -1  # decoding time of the last packet, in milliseconds
         times = [time_of(packet, source.zero_ns) + source.offset_ns for packet in self._ahead]
         self.begin_ns = min(times, default=source.offset_ns)
-        untold = source.container.format.name in DECODING_TIMES_ONLY or any(
-            packet.pts is None for packet in self._ahead
-        )
-        if untold and getattr(source.stream.codec_context, "has_b_frames", False):
+        untold = is_counted(source.container) or any(packet.pts is None for packet in self._ahead)
+        reordered = getattr(source.stream.codec_context, "has_b_frames", False)
+        pictures = source.track.kind == "pictures"
+        if (pictures and is_untimed(source.container)) or (untold and reordered):
             sound = any(track.kind == "sound" for track in tracks_of(source.container))
             better = source.path.with_suffix(".mp4" if sound else ".mkv")
             raise StorageError(

@@ -6,15 +6,14 @@ recording.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from storage.durable.files import write_new
+from storage.drawing import FAINT, GRID, INK, MISSING, Canvas, refuse_existing, write_picture
 from storage.errors import StorageError
 from storage.formats.video.reader import open_video
 from storage.names import natural_key
@@ -27,7 +26,7 @@ from storage.tracks.wall_clock import wall_clock
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     from storage.recording import Recording
 
@@ -36,11 +35,10 @@ WIDTH, LEFT, RIGHT = 1400, 200, 28
 TOP, GAP, BOTTOM, LEGEND = 74, 14, 44, 28
 HEIGHTS = {"pictures": 92, "sensor": 100, "sound": 68, "labels": 34}
 MOST_TRACKS = 24
-KNOWN_LETTERS = "…°äöüÄÖÜßéèà"  # that Pillow's own font has
 LEAST_THUMBNAIL = 64  # pixels wide
 LEAST_LOUDNESS = 1e-3  # of full scale; what is less is drawn as silence
 
-PAPER, INK, FAINT, GRID, PANEL = "#ffffff", "#1d2129", "#6b7280", "#e5e7eb", "#f7f8fa"
+PANEL = "#f7f8fa"
 CURVES = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#0891b2")
 SOUND = "#475569"
 CLASSES = ("#93c5fd", "#fdba74", "#86efac", "#d8b4fe", "#f9a8d4", "#67e8f9", "#fde047", "#cbd5e1", "#fca5a5")
@@ -55,19 +53,10 @@ def write_plot(target: Path, path: Path) -> None:
     StorageError
         The file exists, or can't be written; or there is no media file to draw.
     """
-    taken = f"{target} exists; choose another name for the picture, or remove it first"
-    if target.exists() or target.is_symlink():
-        raise StorageError(taken)
+    refuse_existing(target, "picture")
     if path.exists() and not (path.is_file() and is_media(path)):
         raise StorageError(f"{path} has no tracks to draw; --plot is for .mkv and other media files")
-    data = io.BytesIO()
-    _draw(path).save(data, "PNG", optimize=True)
-    try:
-        write_new(target, data.getvalue())
-    except FileExistsError:
-        raise StorageError(taken) from None
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror}; choose a place that you may write to") from None
+    write_picture(target, _draw(path), "picture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +82,6 @@ def _columns() -> int:
 
 
 def _draw(path: Path) -> Image.Image:
-    from PIL import Image
-
     tracks = read_tracks(path)
     extents = read_extents(path, tracks)
     filled = [track for track in tracks if track.kind != "other" and extents[track.number].end_ns > 0]
@@ -109,7 +96,7 @@ def _draw(path: Path) -> Image.Image:
     names = sorted({one.label for intervals in labels.values() for one in intervals}, key=natural_key)
     colours = {name: CLASSES[number % len(CLASSES)] for number, name in enumerate(names)}
     height = TOP + sum(HEIGHTS[track.kind] + GAP for track in shown) + BOTTOM - GAP + (LEGEND if names else 0)
-    canvas = _Canvas(height)
+    canvas = Canvas(WIDTH, height, fine=FINE)
     _draw_heading(canvas, path, axis, len(filled) - len(shown))
     y = TOP
     for track in shown:
@@ -130,10 +117,10 @@ def _draw(path: Path) -> Image.Image:
         else:
             _draw_labels(row, labels[track.number], colours)
         y += HEIGHTS[track.kind] + GAP
-    return canvas.image.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    return canvas.finished()
 
 
-def _draw_heading(canvas: _Canvas, path: Path, axis: _Axis, hidden: int) -> None:
+def _draw_heading(canvas: Canvas, path: Path, axis: _Axis, hidden: int) -> None:
     canvas.text((24, 20), path.name, 20, INK)
     clock = wall_clock(path)
     parts = [f"{(axis.end_ns - max(axis.begin_ns, 0)) / 1e9:.1f} s"]
@@ -145,7 +132,7 @@ def _draw_heading(canvas: _Canvas, path: Path, axis: _Axis, hidden: int) -> None
     canvas.text((24, 47), ", ".join(parts), 13, FAINT)
 
 
-def _draw_axis(canvas: _Canvas, axis: _Axis, bottom: int) -> None:
+def _draw_axis(canvas: Canvas, axis: _Axis, bottom: int) -> None:
     span = (axis.end_ns - axis.begin_ns) / 1e9
     step = next((step for step in STEPS if span / step <= 12), span / 10)
     number = math.ceil(axis.begin_ns / 1e9 / step)
@@ -156,20 +143,20 @@ def _draw_axis(canvas: _Canvas, axis: _Axis, bottom: int) -> None:
         number += 1
 
 
-def _draw_legend(canvas: _Canvas, y: int, colours: Mapping[str, str]) -> None:
+def _draw_legend(canvas: Canvas, y: int, colours: Mapping[str, str]) -> None:
     """Which class has which colour, for those too short to have their name written on them."""
     x = float(LEFT)
     for name, colour in colours.items():
         text = canvas.fitting(name, 13, 160)
-        if x + 20 + canvas.width(text, 13) > WIDTH - RIGHT:
+        if x + 20 + canvas.text_width(text, 13) > WIDTH - RIGHT:
             canvas.text((x, y), "…", 13, FAINT)
             return
         canvas.bar((x, y + 1, x + 14, y + 15), colour)
         canvas.text((x + 20, y), text, 13, INK)
-        x += canvas.width(text, 13) + 42
+        x += canvas.text_width(text, 13) + 42
 
 
-def _draw_name(canvas: _Canvas, y: int, track: Track, extent: Extent) -> None:
+def _draw_name(canvas: Canvas, y: int, track: Track, extent: Extent) -> None:
     canvas.text(
         (24, y + 2),
         canvas.fitting(track.name, 15, LEFT - 76 if track.kind in ("sensor", "sound") else LEFT - 34),
@@ -190,7 +177,7 @@ def _draw_name(canvas: _Canvas, y: int, track: Track, extent: Extent) -> None:
         labels = channel_labels(track)[: len(CURVES)]
         x = 24.0
         for number, label in enumerate(labels):
-            width = canvas.width(label, 12)
+            width = canvas.text_width(label, 12)
             if x + 14 + width > LEFT - 56:
                 canvas.text((x, y + 42), "…", 12, FAINT)
                 break
@@ -208,7 +195,7 @@ def _draw_name(canvas: _Canvas, y: int, track: Track, extent: Extent) -> None:
 class _Row:
     """A track's place in the picture."""
 
-    canvas: _Canvas
+    canvas: Canvas
     axis: _Axis
     y: int
     height: int
@@ -229,7 +216,9 @@ def _draw_pictures(row: _Row, path: Path, number: int, extent: Extent) -> None:
             wanted_ns = stamps[0] + (stamps[-1] - stamps[0]) * (slot + 0.5) / count
             index = _nearest(stamps, wanted_ns)
             left, right = begin + slot * step, begin + (slot + 1) * step
-            row.canvas.picture(recording, index, (left, row.y, right - (1.5 if slot + 1 < count else 0), row.height))
+            width = right - left - (1.5 if slot + 1 < count else 0)
+            size = max(1, round(width * FINE)), row.height * FINE
+            row.canvas.paste((left, row.y), _frame(recording, index, size))
 
 
 def _nearest(stamps: Sequence[int], wanted: float) -> int:
@@ -324,92 +313,16 @@ def _draw_labels(row: _Row, intervals: Sequence[Interval], colours: Mapping[str,
             row.canvas.text(((left + right) / 2, row.y + row.height / 2), text, 13, INK, anchor="mm")
 
 
-# -------------------------------------------------------------------------------------------------------------- drawing
+def _frame(recording: Recording, index: int, size: tuple[int, int]) -> Image.Image:
+    """A frame, cut to fill a size; grey if it can't be read."""
+    from PIL import Image, ImageOps
 
-
-class _Canvas:
-    """The picture, drawn `FINE` times as large; all places are in pixels of the final one."""
-
-    def __init__(self, height: int) -> None:
-        from PIL import Image, ImageDraw
-
-        self.image = Image.new("RGB", (WIDTH * FINE, height * FINE), PAPER)
-        self._draw: ImageDraw.ImageDraw = ImageDraw.Draw(self.image)
-
-    def box(self, place: tuple[float, float, float, float], colour: str) -> None:
-        left, top, right, bottom = (round(side * FINE) for side in place)
-        self._draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
-
-    def bar(self, place: tuple[float, float, float, float], colour: str) -> None:
-        left, top, right, bottom = (round(side * FINE) for side in place)
-        radius = min(5 * FINE, (right - left) // 2)
-        self._draw.rounded_rectangle((left, top, max(right - 2, left), bottom - 1), radius, fill=colour)
-
-    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float) -> None:
-        fine = [(x * FINE, y * FINE) for x, y in points]
-        self._draw.line(fine, colour, max(1, round(width * FINE)), joint="curve")
-
-    def text(self, place: tuple[float, float], text: str, size: int, colour: str, *, anchor: str = "la") -> None:
-        font, text = _set(text, size)
-        place = place[0] * FINE, place[1] * FINE
-        self._draw.text(place, text, colour, font, anchor if hasattr(font, "getname") else None)
-
-    def width(self, text: str, size: int) -> float:
-        """How wide a text is."""
-        font, text = _set(text, size)
-        return float(self._draw.textlength(text, font)) / FINE
-
-    def fitting(self, text: str, size: int, room: float) -> str:
-        """The text, or as much of it as there is room for."""
-        text = " ".join(text.split())
-        if self.width(text, size) <= room:
-            return text
-        while text and self.width(f"{text}…", size) > room:
-            text = text[:-1]
-        return f"{text}…" if text else ""
-
-    def picture(self, recording: Recording, index: int, place: tuple[float, float, float, float]) -> None:
-        """A frame, cut to fill `place`: left, top, right and height."""
-        from PIL import Image, ImageOps
-
-        left, top, right, height = place
-        size = max(1, round((right - left) * FINE)), round(height * FINE)
-        try:
-            image = Image.fromarray(recording.read(index).pixels)
-        except StorageError:
-            image = Image.new("RGB", (1, 1), "#d1d5db")
-        small = image.width * 4 < size[0]
-        method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-        self.image.paste(ImageOps.fit(image, size, method), (round(left * FINE), round(top * FINE)))
-
-
-def _font(size: int, text: str = "") -> Any:
-    """Pillow's own font; for letters that it lacks one of the system's, if there is one."""
-    from PIL import ImageFont
-
-    if not all(character.isascii() or character in KNOWN_LETTERS for character in text):
-        for name in ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf"):
-            try:
-                return ImageFont.truetype(name, size * FINE)
-            except OSError:
-                continue
     try:
-        return ImageFont.load_default(size * FINE)
-    except TypeError:  # Pillow before 10.1 has one size
-        return ImageFont.load_default()
-
-
-def _set(text: str, size: int) -> tuple[Any, str]:
-    """A font for a text, and the text in one line and in letters that the font has."""
-    from PIL import ImageFont
-
-    text = " ".join(text.split())
-    font = _font(size, text)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        return font, text.encode("latin-1", "replace").decode("latin-1")
-    if font.getname()[0] == "Aileron":  # Pillow's own, and some of what it lacks
-        text = text.replace("×", "x").replace("²", "^2").replace("³", "^3").replace("µ", "u")
-    return font, text
+        image = Image.fromarray(recording.read(index).pixels)
+    except StorageError:
+        image = Image.new("RGB", (1, 1), MISSING)
+    method = Image.Resampling.NEAREST if image.width * 4 < size[0] else Image.Resampling.LANCZOS
+    return ImageOps.fit(image, size, method)
 
 
 def _clock_text(seconds: float, step: float) -> str:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
 
 Marks = tuple[tuple[int, bytes], ...]
 CONTAINERS: tuple[tuple[str, Marks], ...] = (
@@ -31,6 +30,13 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
     ("mpegts", ((4, b"\x47"), (196, b"\x47"), (388, b"\x47"))),
     ("flv", ((0, b"FLV\1"),)),
     ("asf", ((0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),)),
+    ("gif", ((0, b"GIF8"),)),
+    ("apng", ((0, b"\x89PNG"), (12, b"IHDR"), (37, b"acTL"))),
+    ("apng", ((0, b"\x89PNG"), (12, b"IHDR"), (58, b"acTL"))),  # FFmpeg's have the shape of a pixel before it
+    ("mjpeg", ((0, b"\xff\xd8\xff"),)),
+    ("hevc", ((0, b"\0\0\0\1\x40"),)),  # begins with its parameters
+    ("h264", ((0, b"\0\0\0\1"),)),
+    ("h264", ((0, b"\0\0\1"),)),
 )
 """What each kind of file that is opened has at which places. FFmpeg is told the kind, and does not choose among its own
 hundreds: some of those are texts that name other files and hosts."""
@@ -65,14 +71,6 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise StorageError(f"{path}: {error.strerror}") from None
         raise StorageError(f"{path} is not {what} that can be read ({reason_of(error)})") from None
-
-
-def is_torn(packet: Packet[Any]) -> bool:
-    """Whether it is a JPEG without its end, of which FFmpeg makes a picture all the same, part of it grey."""
-    if packet.stream.codec_context.name != "mjpeg":
-        return False
-    data = bytes(packet)
-    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 def reason_of(error: BaseException) -> str:

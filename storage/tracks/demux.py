@@ -37,6 +37,7 @@ SOUND_FILES: tuple[tuple[str, Marks], ...] = (
 LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
 """What FFmpeg calls the kinds of text that are only told by their names."""
 CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds whose times begin anywhere
+NO_TIMES, USUAL_RATE = 0x80, 25  # FFmpeg's AVFMT_NOTIMESTAMPS, and the rate that it takes such files to have
 COARSE_NS = 100_000  # times in coarser steps are rounded
 
 
@@ -198,6 +199,13 @@ def zero_of(container: InputContainer) -> int:
     if container.format.name in CLOCKS_OF_THEIR_OWN and container.start_time is not None:
         return int(container.start_time) * 1000
     return 0
+
+
+def frame_period_of(container: InputContainer) -> int:
+    """Nominal nanoseconds from one picture to the next of a file that keeps no times at all; 0 for any other."""
+    if not container.format.flags & NO_TIMES or not container.streams.video:
+        return 0
+    return round(1_000_000_000 / (container.streams.video[0].guessed_rate or USUAL_RATE))
 
 
 def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import read_block, read_contents, read_head
-from storage.tracks.demux import Track, duration_of, open_media, tag_of, time_of, zero_of
+from storage.tracks.demux import Track, duration_of, frame_period_of, open_media, tag_of, time_of, zero_of
 from storage.tracks.label_track import Cue, intervals_of
 
 if TYPE_CHECKING:
@@ -89,12 +89,16 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
     by_number = {track.number: track for track in tracks}
     with open_media(path) as container:
         zero = zero_of(container)
+        period_ns = frame_period_of(container)
         try:
             for packet in container.demux():
                 track = by_number.get(packet.stream_index)
-                if not packet.size or track is None or (packet.pts is None and packet.dts is None):
+                untold = packet.pts is None and packet.dts is None
+                if not packet.size or track is None or (untold and not period_ns):
                     continue
                 number, time, lasting = track.number, time_of(packet, zero), duration_of(packet)
+                if period_ns and track.kind == "pictures":
+                    time, lasting = (counts[number] or 0) * period_ns, period_ns
                 begins[number] = min(begins.get(number, time), time)
                 ends[number] = max(ends.get(number, 0), time + lasting)
                 if track.kind == "labels":

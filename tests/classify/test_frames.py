@@ -160,6 +160,9 @@ OPENCVS = {
     "without windows": (
         'def getBuildInformation():\n    return "  GUI:                           NONE\\n"\n', "opencv-python-headless"
     ),
+    "without libSM": (
+        "def getBuildInformation():\n    return '  GUI:  QT5'\n", "apt install libgl1 libglib2.0-0 libsm6"
+    ),
     "without libGL": ('raise ImportError("libGL.so.1: cannot open shared object file")\n', "apt install libgl1"),
 }  # fmt: skip
 
@@ -170,6 +173,10 @@ def test_an_opencv_that_can_show_no_window(tmp_path: Path, desktop: str, which: 
     source, advice = OPENCVS[which]
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/cv2.py").write_text(source)
+    plugins = tmp_path / "modules/qt/plugins/platforms"
+    if which == "without libSM":  # what Qt can't load, it aborts at
+        plugins.mkdir(parents=True)
+        (plugins / "libqxcb.so").write_bytes(b"not what it was")
     path = os.pathsep.join([str(tmp_path / "modules"), str(REPOSITORY)])
     process = classify(tmp_path / "day", display=desktop, PYTHONPATH=path)
     out, err = process.communicate(timeout=30)

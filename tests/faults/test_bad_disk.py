@@ -149,7 +149,7 @@ RATE, CHUNK, CHUNKS = 1_000_000, 100_000, 150  # 60 MB: several times what may w
 recorder = Recorder(sys.argv[1], tracks=[SampleTrack("fast", RATE, 1)], pictures=False)
 values = np.arange(CHUNK, dtype=np.float32)[:, None]
 for chunk in range(CHUNKS):
-    recorder.put_samples("fast", chunk * CHUNK * 1000, values + (chunk * CHUNK) % (1 << 23), wait=False)
+    recorder.samples.put_samples("fast", chunk * CHUNK * 1000, values + (chunk * CHUNK) % (1 << 23), wait=False)
     if chunk == CHUNKS - 2:
         time.sleep(2)  # the last one comes when there is room again: it ends the gap
 track = recorder.close().tracks["fast"]

@@ -139,13 +139,13 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
 
 def test_there_are_never_many_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
     anchors = Anchors()
-    now = dict(anchors.taken[0])
+    now = dict(anchors.all[0])
     monkeypatch.setattr("pi_capture.recording.clocks.anchor", lambda: dict(now))
     for second in range(30 * 86400 // 10):
         now["monotonic_ns"] += 10 * 10**9
         now["wall_ns"] += 10 * 10**9 + (HOUR_NS if second % 5000 == 4999 else 0)
         anchors.look()
-        assert len(anchors.taken) <= MOST_ANCHORS
-    stamps = [anchor["monotonic_ns"] for anchor in anchors.taken]
+        assert len(anchors.all) <= MOST_ANCHORS
+    stamps = [anchor["monotonic_ns"] for anchor in anchors.all]
     assert stamps == sorted(stamps) and len(stamps) > MOST_ANCHORS // 4
     assert stamps[-1] - stamps[0] > 29 * 86400 * 10**9

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+import storage.durable.files
 import storage.formats.hdf5.transaction
 from storage import Frame, open_recording
 from storage.formats.features.recording import FeaturesReader, FeaturesWriter
@@ -45,6 +46,7 @@ def record(path: Path, rng: random.Random) -> tuple[list[Call], dict[int, int]]:
     acknowledged = {0: 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage.formats.hdf5.transaction, "os", disk)
+        patch.setattr(storage.durable.files, "os", disk)  # which writes for it
         for _ in range(SESSIONS):
             writer = WRITERS[path.name](path)
             for n in range(writer.next_index, writer.next_index + FRAMES):

@@ -15,6 +15,7 @@ from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from storage.durable.moves import move_files
 from storage.keras import dataset_from_recording
+from tests.storage.formats.movie.test_reader import overwrite, shades
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -247,3 +248,14 @@ def test_labels_that_change_between_epochs_are_told(tmp_path: Path) -> None:
     write_labels(path, ["1", "0"] * 10)
     with pytest.raises(tf.errors.OpError, match="make its dataset anew"):
         epoch(path, dataset)
+
+
+def test_pictures_that_can_not_be_decoded_are_left_out_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "camera.avi"
+    at = shades(path, 20, "mjpeg")
+    overwrite(path, at[6] + 8, at[7] - 8)
+    dataset = dataset_from_recording(path, labels="optional", shuffle=False, batch_size=8)
+    with pytest.warns(UserWarning, match="left out, as they can't be decoded: frames 6"):
+        batches = [pictures.numpy() for pictures, _ in dataset]
+    found = [round(float(picture[32:].mean()) / 3) for batch in batches for picture in batch]
+    assert found == [n for n in range(20) if n != 6]

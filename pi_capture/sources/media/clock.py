@@ -59,6 +59,7 @@ class LiveClock:
         self._first_own_ns = 0
         self._last_own_ns: int | None = None
         self._last_ns: int | None = None
+        self._step_ns = period_ns  # from one picture to the next, by the last two
         self._late_ns = 0  # how long after its time the last picture arrived
         self._other: tuple[int, int] | None = None  # a time of another clock, and the distance of that
         self._tries = TRIES
@@ -103,6 +104,8 @@ class LiveClock:
             # When the distance turns out to be smaller, time goes at half speed until it is made up for.
             found = max(found, self._last_ns + (own_ns - self._last_own_ns) // 2)
         self._other = None
+        if self._last_own_ns is not None:
+            self._step_ns = own_ns - self._last_own_ns
         self._last_own_ns, self._late_ns = own_ns, arrival_ns - found
         return found
 
@@ -112,8 +115,14 @@ class LiveClock:
         return (last_own_ns is None or own_ns > last_own_ns) and -self._ahead_ns <= on_the_way_ns <= LATEST_NS
 
     def _by_arrival(self, own_ns: int, arrival_ns: int) -> int:
-        """As late after the picture as the last one was, which the decoder may have handed out some pictures late."""
+        """As late after the picture as the last one was, which the decoder may have handed out some pictures late.
+
+        If it arrived about when the next picture was due, it is that one: arrivals jitter, the camera does not.
+        """
         found = arrival_ns - (self._late_ns if 0 <= self._late_ns < SLIP_NS else 0)
+        due = found if self._last_ns is None else self._last_ns + self._step_ns
+        if abs(found - due) < 2 * self._step_ns:
+            found = min(due, arrival_ns)
         self._other = own_ns, found - own_ns
         self.jumped = True
         return found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pi_capture.errors import CameraError
 from pi_capture.sources.media.clock import Clock, LiveClock
 from storage.formats.movie.clock import FileClock
-from storage.tracks.containers import is_torn
+from storage.formats.movie.decode import decode, is_counted, is_untimed
 
 if TYPE_CHECKING:
     import av
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 5.0
 DEFAULT_FPS = 30.0
 HIGHEST_FPS = 10_000  # a stream that claims more has told the unit of its clock
-NO_TIMES = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
+LONGEST_DELAY = 1024  # packets that a decoder may hold
 PILED_UP_PACKETS, PILED_UP_BYTES = 600, 32 << 20  # as much as is read ahead of a stream that was just opened
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class _Reader:
         stream = self._stream = _video_stream(container, place)
         live = not _has_an_end(container) if place.live is None else place.live
         # Such formats keep no times: FFmpeg makes them up from a nominal rate, which no live camera keeps.
-        self._untimed = bool(container.format.flags & NO_TIMES)
+        self._untimed = is_untimed(container)
         rate = stream.guessed_rate if self._untimed else stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate and 0 < rate <= HIGHEST_FPS and not (live and self._untimed) else None
         self._facts = Facts(stream.codec_context.name, fps, live)
@@ -178,23 +178,26 @@ class _Reader:
         self._clock: Clock = self._live_clock or FileClock(period_ns)
         # Several threads decode as many pictures at once, and hand each out as many pictures late.
         stream.thread_type = "AUTO" if not live or (fps or 0) >= DEFAULT_FPS / 2 else "SLICE"
-        self._shown_by_dts = container.format.name == "avi"
-        self._first_dts: int | None = None
-        self._lead: int | None = None
-        # In the stream's unit: the end of all packets so far, and the latest that came, and that could be decoded.
-        self._end = self._latest_packet = 0
-        self._latest_image: int | None = None
+        self._counted = is_counted(container)
+        self._period_ns = period_ns
+        self._own_ns: list[int | None] = [None] * LONGEST_DELAY  # of the latest packets, by their numbers
+        self._arrival_ns = 0  # of the latest packet
+        self._end = 0  # of all packets so far, in the stream's unit
+        self._latest_packet_ns = self._latest_image_ns = -1  # of what came, and of what could be decoded
 
     def pictures(self) -> Generator[Picture]:
         import av
 
         lost = 0
         try:
-            for image, arrival_ns in self._decoded():
+            pictures = decode(self._numbered(), self._stream, counted=self._counted, lossy=self._facts.live)
+            for number, image in pictures:
                 if image is None:
                     lost += 1
                     continue
-                timestamp_ns = self._clock.date(self._own_ns(image), arrival_ns)
+                own_ns = self._own_ns[number % LONGEST_DELAY]
+                self._latest_image_ns = max(self._latest_image_ns, own_ns or 0)
+                timestamp_ns = self._clock.date(own_ns, self._arrival_ns)
                 self._tell_of_a_jump()
                 yield Picture(image, timestamp_ns, lost, self._facts)
                 del image  # else the traceback of a failure would keep it
@@ -207,37 +210,26 @@ class _Reader:
             raise CameraError(self._why_it_stopped(error)) from None
         if self._facts.live:
             raise CameraError(f"{self._place.name} ended: the other side closed it")
-        if self._latest_image is not None:
-            self._tell_what_is_missing(self._latest_image, lost)
+        if self._latest_image_ns >= 0:
+            self._tell_what_is_missing(lost)
 
     def _tell_of_a_jump(self) -> None:
         if not self._told and self._live_clock is not None and self._live_clock.jumped:
             self._told = True
             log.warning("%s: its clock jumped; the times of the frames go on without a jump", self._place.name)
 
-    def _decoded(self) -> Iterator[tuple[av.VideoFrame | None, int]]:
-        """Pictures in the order in which they are shown, None for one that is damaged; and when they arrived."""
-        import av
-
+    def _numbered(self) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """Packets and their numbers; the own time of each is kept for its picture."""
+        number = 0
         for packet, arrival_ns in self._packets():
-            if packet.is_corrupt or is_torn(packet):
-                yield None, arrival_ns
+            if not packet.size:
                 continue
-            try:
-                images = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                yield None, arrival_ns
-                continue
-            while images:
-                image = images.pop(0)
-                if image.is_corrupt:
-                    yield None, arrival_ns
-                    continue
-                self._latest_image = max(self._latest_image or 0, image.pts or 0)
-                yield image, arrival_ns
-                del image
+            own_ns = self._own_time(packet, number)
+            if own_ns is not None and not packet.is_discard:
+                self._latest_packet_ns = max(self._latest_packet_ns, own_ns)
+            self._own_ns[number % LONGEST_DELAY], self._arrival_ns = own_ns, arrival_ns
+            yield number, packet
+            number += 1
 
     def _packets(self) -> Iterator[tuple[Packet[VideoStream], int]]:
         """Packets, and when they arrived."""
@@ -289,29 +281,15 @@ class _Reader:
         time_in_stream = packet.dts if packet.pts is None else packet.pts
         if time_in_stream is None:
             return
-        if self._first_dts is None:
-            self._first_dts = packet.dts
         self._end = max(self._end, time_in_stream + (packet.duration or 0))
-        if packet.pts is not None and not packet.is_discard:
-            self._latest_packet = max(self._latest_packet, packet.pts)
         if self._live_clock is not None and not self._untimed and packet.pts is not None:
             self._live_clock.hear(self._ns(packet.pts), arrival_ns)
 
-    def _own_ns(self, image: av.VideoFrame) -> int | None:
-        """The picture's own time.
-
-        An AVI has one time a packet, in the order of decoding; FFmpeg's guess when a picture is shown is wrong where
-        that is another order. But pictures come out in the right order, each as many packets late as the first.
-        """
+    def _own_time(self, packet: Packet[VideoStream], number: int) -> int | None:
         if self._untimed:
-            return None
-        if not self._shown_by_dts:
-            return None if image.pts is None else self._ns(image.pts)
-        if image.dts is None:
-            return None
-        if self._lead is None:
-            self._lead = image.dts - (self._first_dts or 0)
-        return self._ns(image.dts - self._lead)
+            return None if self._facts.live else number * self._period_ns
+        own = packet.dts if self._counted else packet.pts
+        return None if own is None else self._ns(own)
 
     def _ns(self, time_in_stream: int) -> int:
         return round(time_in_stream * (self._stream.time_base or Fraction(1)) * 1_000_000_000)
@@ -326,7 +304,7 @@ class _Reader:
             return f"{name} can't be read any further: {_reason(error)}"
         return f"{name} stopped delivering: {_reason(error)}"
 
-    def _tell_what_is_missing(self, latest_image: int, lost: int) -> None:
+    def _tell_what_is_missing(self, lost: int) -> None:
         """At the end of a file, where no frame follows that could tell of it."""
         container, stream, name = self._container, self._stream, self._place.name
         missing_ns = 0
@@ -336,7 +314,7 @@ class _Reader:
             missing_ns = 1000 * ((container.start_time or 0) + container.duration) - self._ns(self._end)
         if missing_ns > 2e9 / (self._facts.fps or DEFAULT_FPS):
             log.warning("%s breaks off: its last %.1f s are missing", name, missing_ns / 1e9)
-        elif lost or latest_image < self._latest_packet:
+        elif lost or self._latest_image_ns < self._latest_packet_ns:
             log.warning("%s breaks off: its last frames are damaged", name)
 
 

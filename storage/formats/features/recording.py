@@ -15,12 +15,12 @@ import numpy as np
 from storage.errors import StorageError
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.weights import FEATURES, NETWORK, PREPROCESSING
-from storage.formats.hdf5.recording import Hdf5Recording, Layout, as_text, damage_told, described
+from storage.formats.hdf5.heap import texts_in
+from storage.formats.hdf5.recording import Hdf5Recording, Layout, damage_told, described
 from storage.formats.hdf5.writer import (
     BESIDE_BYTES,
     RecordingWriter,
     Row,
-    encode_metadata,
     extend,
     repair,
     write_labels,
@@ -84,19 +84,18 @@ class FeaturesWriter(RecordingWriter):
 
     def encode(self, frame: Frame, label: str | None = None) -> Row:
         features = self._extractor.extract(frame.pixels).astype("<f4", copy=False)
-        metadata = encode_metadata(frame)
-        return Row(features, features.nbytes + len(metadata), frame.timestamp_ns, metadata)
+        return Row.of(features, features.nbytes, frame)
 
     def append(self, encoded: Row) -> None:
         with self._lock:
-            if "features" not in self._file:
+            if "features" not in self._datasets:
                 layout = Layout((FEATURES,), ROWS, deflated=False, checksum=True)
                 self._begin(FORMAT, "<f4", layout, self._about_the_extractor())
-        self._append(encoded)
+            self._append(encoded)
 
     def _store_columns(self) -> None:
         if self._columns:
-            extend(self._file["features"], self._rows - len(self._columns), [row.content for row in self._columns])
+            extend(self._datasets["features"], self._rows - len(self._columns), [row.content for row in self._columns])
         super()._store_columns()
 
     def _about_the_extractor(self) -> dict[str, str]:
@@ -135,8 +134,8 @@ class FeaturesReader(Hdf5Recording):
         if not len(self):
             return {}
         with damage_told(self._path):
-            attributes = self._columns["features"].attrs
-            return {name: as_text(attributes[name]) for name in ABOUT if name in attributes}
+            column = self._columns["features"]
+            return {name: texts[0] for name in ABOUT if (texts := texts_in(column, name))}
 
     def read(self, index: int) -> Frame:
         raise StorageError(NO_PICTURES.format(self._path))

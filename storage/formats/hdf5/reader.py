@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from isal import igzip_lib, isal_zlib
 
 from storage.errors import StorageError
-from storage.formats.hdf5.recording import LIBRARY_LOCK, Hdf5Recording, described, why_unsafe
+from storage.formats.hdf5.chunk import filters_of, read_chunk
+from storage.formats.hdf5.recording import Hdf5Recording, described, why_unsafe
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class Hdf5Reader(Hdf5Recording):
         if rows:
             self._frames = self._columns[self._content] = _with_room_for_a_chunk(self._columns[self._content])
             # Our own chunks are read as they are: it takes a third of the time that libhdf5's filters take.
-            self._stored = self.layout
+            stored, self._shape, self._filters = self.layout, self._frames.shape[1:], filters_of(self._frames)
             self._direct = "format" in self._file.attrs and self._frames.dtype == np.uint8
-            self._direct = self._direct and self._stored.rows == 1 and self._stored.simple
+            self._direct = self._direct and stored.rows == 1 and stored.simple
         return rows
 
     def _is_recording(self) -> bool:
@@ -102,62 +102,10 @@ class Hdf5Reader(Hdf5Recording):
             self._pixels(index)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
-        shape = self._frames.shape[1:]
         if not self._direct:
             return _as_rgb(self._frames[index])
-        with LIBRARY_LOCK:
-            mask, data = self._frames.id.read_direct_chunk((index, *(0,) * len(shape)))
-        if not mask and self._stored.deflated:
-            data = _inflate(data, math.prod(shape))
-        elif not mask and self._stored.checksum:
-            data = _checked(data)
-        return _as_rgb(np.frombuffer(data, np.uint8).reshape(shape))
-
-
-def _inflate(data: bytes, size: int) -> bytes:
-    """What `storage.formats.hdf5.writer` has deflated."""
-    inflate = isal_zlib.decompressobj()
-    try:
-        pixels: bytes = inflate.decompress(data, size + 1)
-    except igzip_lib.IsalError:  # type: ignore[misc]  # isal has no types
-        raise StorageError("is damaged: it can't be decompressed") from None
-    if not inflate.eof or len(pixels) != size:
-        raise StorageError(f"is damaged: {len(pixels)} bytes where {size} were expected")
-    return pixels
-
-
-def _checked(data: bytes) -> memoryview:
-    """A chunk without the checksum at its end, if that is right."""
-    content = memoryview(data)[:-4]
-    if fletcher32(content) != int.from_bytes(data[-4:], "little"):
-        raise StorageError("is damaged: its checksum is wrong")
-    return content
-
-
-def fletcher32(data: bytes | bytearray | memoryview) -> int:
-    """The checksum that HDF5's filter of this name puts behind a chunk, little-endian.
-
-    Two sums of big-endian 16-bit words modulo 65535: of the words, and of those sums as they grow, in which a word
-    counts as often as words come from it on. Computed as libhdf5 does (`H5_checksum_fletcher32`), but for a block of
-    words at once, as a product of matrices, whose numbers are so small that floats are exact.
-    """
-    view = memoryview(data).cast("B")
-    odd = len(view) % 2
-    words = np.frombuffer(view[: len(view) - odd], ">u2")
-    ahead = -(len(words) + odd) % BLOCK_WORDS  # zeros ahead change nothing
-    blocks = np.concatenate([np.zeros(ahead), words, [float(view[-1] << 8)] if odd else []]).reshape(-1, BLOCK_WORDS)
-    sums, weighted = (blocks @ _WEIGHTS).astype(np.int64).T
-    words_after = np.arange(len(blocks) - 1, -1, -1) * BLOCK_WORDS
-    return _folded(int(weighted.sum()) + int(sums @ words_after)) << 16 | _folded(int(sums.sum()))
-
-
-BLOCK_WORDS = 128
-_WEIGHTS = np.stack([np.ones(BLOCK_WORDS), np.arange(BLOCK_WORDS, 0.0, -1.0)], axis=1)
-
-
-def _folded(value: int) -> int:
-    """Modulo 65535, with 65535 for every multiple of it but 0 itself."""
-    return (value - 1) % 65535 + 1 if value else 0
+        data = read_chunk(self._frames, index, math.prod(self._shape), self._filters)
+        return _as_rgb(np.frombuffer(data, np.uint8).reshape(self._shape))
 
 
 def _as_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,11 +1,12 @@
 """What all recordings in an HDF5 file share, whatever they keep of a frame: its time, its class, what came with it.
 
-One dataset is the format's own. Beside it are ``timestamp_ns`` (N,) int64; ``label`` (N,) int16, -1 for none, its
+One dataset is the format's own. Beside it are ``timestamp_ns`` (N,) int64;
+``unix_ns`` (N,) int64, the same on the wall clock, 0 where that is not known; ``label`` (N,) int16, -1 for none, its
 attribute ``classes`` naming the others; ``metadata`` (N,) text, the JSON of what came with the frame, empty if nothing
 did; and the attribute ``sessions`` of the file, the JSON of what ``recording.json`` holds beside PNG frames.
 
-Each byte of it has a checksum, so that `verify` finds damage. HDF5's own protect its headers and indices, Fletcher-32
-the chunks of numbers, and deflate's own those of pictures. Texts may lie where HDF5 has none: ``metadata_crc32`` (N,)
+Each byte has a checksum, so that `verify` finds damage: HDF5's own in headers and indices, Fletcher-32 in chunks of
+numbers, deflate's in those of pictures. Texts may lie where HDF5 has none: ``metadata_crc32`` (N,)
 has their CRC-32, and an attribute ``NAME_crc32`` that of the text, or the JSON of the texts, in the attribute ``NAME``.
 Texts in attributes have a fixed length, padded with zeros; those of ``metadata`` have any (see
 `storage.formats.hdf5.heap`).
@@ -31,12 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from h5py._objects import phil
 
 from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
-from storage.formats.hdf5.heap import PLACE, read_texts
+from storage.formats.hdf5.chunk import filters_of
+from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
 from storage.labels.journal import read_table
 from storage.recording import Recording
@@ -44,15 +45,19 @@ from storage.recording import Recording
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LIBRARY_LOCK = phil
-"""h5py's own: libhdf5 is for one thread at a time, and h5py forgets to take the lock for direct chunks."""
 VERSION = 1
-COLUMNS = {"timestamp_ns": "int64", "label": "int16", "metadata": "text", "metadata_crc32": "uint32"}
+COLUMNS = {
+    "timestamp_ns": "int64",
+    "label": "int16",
+    "unix_ns": "int64",
+    "metadata": "text",
+    "metadata_crc32": "uint32",
+}
+OPTIONAL = ("unix_ns", "metadata", "metadata_crc32")  # columns
 PATIENCE_SECONDS, PAUSE_SECONDS = 5.0, 0.01  # for an open that falls into a commit, and is tried again
 LARGEST_CHUNK = 300_000_000  # bytes, a frame of 100 million pixels; anything larger is taken for an attack
 LEAST_ENTRY = 8  # bytes that a chunk takes in an index
 MOST_ROWS_A_BYTE = 1000  # deflate makes a byte of a thousand, at best
-TEXTS = 32  # texts read at once: one alone takes nearly as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Hdf5Recording(Recording):
         self._path = path
         self._content = content
         self._times: NDArray[np.int64] | None = None
-        self._texts: tuple[int, list[bytes]] = (0, [])
+        self._texts: VariableTexts | h5py.Dataset | None = None
         self._crcs: NDArray[np.uint32] | None = None
         being_written = is_locked(path)
         until = time.monotonic() + PATIENCE_SECONDS
@@ -123,9 +128,8 @@ class Hdf5Recording(Recording):
         try:
             self._rows = self._check()
             self.is_ours = not len(self._file) or "format" in self._file.attrs
-            self._sessions_text = as_text(self._file.attrs.get("sessions", "[]"))
-            classes = self._columns["label"].attrs.get("classes", []) if "label" in self._columns else []
-            self._classes = [as_text(name) for name in np.ravel(classes)]
+            self._sessions_text = "".join(texts_in(self._file, "sessions")) or "[]"
+            self._classes = texts_in(self._columns["label"], "classes") if "label" in self._columns else []
         except BaseException:
             self._file.close()
             raise
@@ -150,12 +154,19 @@ class Hdf5Recording(Recording):
     def _open_columns(self, rows: int) -> None:
         """Open what is beside the format's own dataset."""
         for name, kind in COLUMNS.items():
-            if name.startswith("metadata") and name not in self._file:
+            if name in OPTIONAL and name not in self._file:
                 continue
             column = self._columns[name] = dataset_in(self._file, name, self._path)
             is_text = h5py.check_string_dtype(column.dtype) is not None
             if column.shape != (rows,) or (not is_text if kind == "text" else column.dtype != kind):
                 raise StorageError(f"{self._path} is refused: {name} is {described(column)}, not {kind}, {rows}")
+        if rows and (texts := self._columns.get("metadata")) is not None:
+            self._texts = texts
+            if h5py.check_string_dtype(texts.dtype).length is None:
+                try:
+                    self._texts = VariableTexts(texts, self._bytes.read_at)
+                except StorageError as error:
+                    raise StorageError(f"{self._path} is refused: metadata {error}") from None
 
     @property
     def path(self) -> Path:
@@ -228,28 +239,7 @@ class Hdf5Recording(Recording):
         return facts if isinstance(facts, dict) else {}
 
     def _text(self, index: int) -> bytes:
-        if "metadata" not in self._columns:
-            return b""
-        first, texts = self._texts
-        if not first <= index < first + len(texts):
-            first = index - index % TEXTS
-            texts = self._read_texts(first, min(first + TEXTS, self._rows))
-            self._texts = first, texts
-        return texts[index - first]
-
-    def _read_texts(self, start: int, stop: int) -> list[bytes]:
-        column = self._columns["metadata"]
-        (rows,) = column.chunks or (0,)
-        kind = h5py.check_string_dtype(column.dtype)
-        sizes = self._file.id.get_create_plist().get_sizes()
-        if not rows or rows % TEXTS or filters_of(column) or kind.length is not None or sizes != (8, 8):
-            return [bytes(text) for text in column[start:stop]]  # what others have changed
-        first = start - start % rows
-        with LIBRARY_LOCK:
-            _, places = column.id.read_direct_chunk((first,))
-        return read_texts(
-            self._bytes.read_at, places[(start - first) * PLACE.itemsize : (stop - first) * PLACE.itemsize]
-        )
+        return bytes(self._texts[index]) if self._texts is not None else b""
 
     def check(self, index: int) -> None:
         """Read all that is kept of a frame, and with the first one what is kept of all."""
@@ -266,7 +256,7 @@ class Hdf5Recording(Recording):
                 self._check_rest()
 
     def _check_rest(self) -> None:
-        _ = self.labels, self.sessions
+        _ = self.labels, self.sessions, "unix_ns" in self._columns and self._columns["unix_ns"][:]
         for thing in (self._file, *self._columns.values()):
             if (name := first_damaged_text(thing)) is not None:
                 raise StorageError(f"the attribute {name} is damaged, or was changed by another program")
@@ -296,10 +286,9 @@ class Hdf5Recording(Recording):
 
 
 def open_file(path: Path) -> tuple[h5py.File, TransactionFile, int, int]:
-    """Open a file of anybody's for reading, as its last commit left it.
+    """Open any HDF5 file for reading, as its last commit left it.
 
-    Each is opened through a file object of its own: libhdf5 takes two that it opens by name for one, and would show
-    what the file was when the first one was opened.
+    Each open has a file object of its own: of a file that is opened twice by name libhdf5 shows the older state.
 
     Returns
     -------
@@ -372,16 +361,10 @@ def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
     shape, chunk = dataset.shape or (), dataset.chunks or ()
     if not shape or max(_bytes(dataset, shape[1:]), _bytes(dataset, chunk)) > LARGEST_CHUNK:
         return f"has an absurd shape ({dims_text(shape)}, in chunks of {dims_text(chunk or shape)})"
-    # What a column without values takes in the file is nothing: `label` has none before somebody labels.
+    # A column without values takes nothing in the file: `label` has none before there are labels.
     if shape[0] > file_size * MOST_ROWS_A_BYTE or (chunk and shape[0] // chunk[0] * LEAST_ENTRY > file_size):
         return f"claims {shape[0]} rows, more than the file has room for"
     return None
-
-
-def filters_of(dataset: h5py.Dataset) -> list[int]:
-    """HDF5's numbers of the filters that a dataset's chunks go through."""
-    creation = dataset.id.get_create_plist()
-    return [creation.get_filter(number)[0] for number in range(creation.get_nfilters())]
 
 
 def _bytes(dataset: h5py.Dataset, dims: Sequence[int]) -> int:
@@ -408,11 +391,6 @@ def _first_line(error: Exception) -> str:
 # --------------------------------------------------------------------------------------------------------------- texts
 
 
-def as_text(value: object) -> str:
-    """A text as h5py returns it, of fixed length or not."""
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
-
-
 def text_crc32(value: str | Sequence[str]) -> int:
     """The checksum of a text, or of the JSON of several."""
     return zlib.crc32((value if isinstance(value, str) else json.dumps(list(value))).encode(errors="replace"))
@@ -423,8 +401,8 @@ def first_damaged_text(thing: h5py.Group | h5py.Dataset) -> str | None:
     names: list[str] = list(thing.attrs)
     for of in names:
         if (name := f"{of}_crc32") in names:
-            value = thing.attrs[of]
-            text = as_text(value) if np.ndim(value) == 0 else [as_text(one) for one in value]
+            texts = texts_in(thing, of)
+            text = texts if thing.attrs.get_id(of).shape else texts[0]
             if text_crc32(text) != thing.attrs[name]:
                 return of
     return None

@@ -1,11 +1,11 @@
 """An HDF5 file that changes in whole transactions, whatever happens: the file object that h5py writes through.
 
-libhdf5 changes a file in place and in any order: a crash in between leaves a file that nobody opens. So it is given a
-`TransactionFile`, which keeps one rule: **what the last commit covers stays as it is until the next commit is on the
-disk as a whole.** With ``committed`` for the end of the file at the last commit:
+libhdf5 changes a file in place and in any order: a crash in between leaves a file that can't be opened. So it writes
+to a `TransactionFile`, which keeps one rule: **what the last commit covers stays as it is until the next commit is on
+the disk as a whole.** With ``committed`` for the end of the file at the last commit:
 
 - A write below ``committed`` stays in memory, in pages, and every read sees it there.
-- A write above goes to the file at once. Nothing that the last commit covers leads there.
+- A write above goes to the file at once: nothing that the last commit covers refers to it.
 
 `commit` then works in four steps.
 
@@ -53,7 +53,15 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-from storage.durable.files import check_in_place, lock_descriptor, rename_new, reserve, sync_directory, write_new
+from storage.durable.files import (
+    check_in_place,
+    lock_descriptor,
+    rename_new,
+    reserve,
+    sync_directory,
+    write_all,
+    write_new,
+)
 from storage.errors import GoneError, StorageError, no_directory
 from storage.formats.hdf5.heap import HEAP_SIGNATURE, read_heap
 
@@ -209,8 +217,8 @@ class TransactionFile:
         Raises
         ------
         OSError
-            The disk is full, and nothing has changed: it can be tried again. Or it failed, so that nobody knows what it
-            holds of what came last: every later commit fails too.
+            The disk is full, and nothing has changed: it can be tried again. Or it failed, and what it holds is not
+            known: every later commit fails too.
         """
         if self._broken:
             raise OSError(errno.EIO, "the disk failed before")
@@ -314,18 +322,11 @@ def stored_end(fd: int) -> int | None:
 
 
 def _crc_of(fd: int, start: int, stop: int) -> int:
-    crc = 0
-    while start < stop and (part := os.pread(fd, min(READ_BYTES, stop - start), start)):
-        crc = isal_zlib.crc32(part, crc)
-        start += len(part)
+    crc, buffer = 0, memoryview(bytearray(READ_BYTES))
+    while start < stop and (count := os.preadv(fd, [buffer[: stop - start]], start)):
+        crc = isal_zlib.crc32(buffer[:count], crc)
+        start += count
     return crc
-
-
-def write_all(fd: int, data: bytes | memoryview, address: int) -> None:
-    view = memoryview(data)
-    done = os.pwrite(fd, view, address)
-    while done < len(view):  # a short write: the disk filled up, or a signal came
-        done += os.pwrite(fd, view[done:], address + done)
 
 
 class LockedFile:
@@ -382,7 +383,7 @@ class LockedFile:
         try:
             self.release_reserve()
             if not keep:
-                with suppress(GoneError):  # somebody else's file of that name stays
+                with suppress(GoneError):  # another file of that name stays
                     check_in_place(self.path, self._fd)
                     os.unlink(os.path.realpath(self.path))
         finally:

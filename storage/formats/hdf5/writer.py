@@ -3,9 +3,8 @@
 ``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is; what is beside it is told in
 `storage.formats.hdf5.recording`.
 
-To follow a recording from another program, close the file and open it again whenever you want to see more: each time
-it holds all that the last sync had reached, and what is open stays as it was. (An open that falls exactly into a sync
-may fail, once in thousands: open it again.)
+To follow a recording from another program, close the file and open it again: it holds all that the last sync reached.
+What is open stays as it was. An open that falls into a sync may fail, once in thousands: open it again.
 
 >>> with h5py.File("day1.h5") as file:  # doctest: +SKIP
 ...     print(len(file["frames"]), file["frames"][-1].mean())
@@ -19,7 +18,6 @@ import struct
 import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +28,10 @@ import numpy as np
 from isal import igzip_lib
 
 from storage.errors import OptionError, StorageError
-from storage.formats.hdf5.reader import FRAMES, Hdf5Reader, fletcher32
+from storage.formats.hdf5.chunk import LIBRARY_LOCK, fletcher32
+from storage.formats.hdf5.reader import FRAMES, Hdf5Reader
 from storage.formats.hdf5.recording import (
-    LIBRARY_LOCK,
+    COLUMNS,
     VERSION,
     Hdf5Recording,
     Layout,
@@ -55,21 +54,32 @@ COMPRESSIONS = ("none", "deflate")
 DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
 FORMAT = "pi_capture recording"
+WALL_CLOCK = "wall_minus_monotonic_ns"  # of a session, and of the first frame after the clock was set
 ROWS = 1024  # rows in a chunk of a column whose rows are small
-WAITING_BYTES = 32_000_000  # that wait in memory, at most, while a sync waits for the disk
 FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
-BESIDE_BYTES = 32  # what a row takes in the columns beside the format's own, without its text
+BESIDE_BYTES = 40  # what a row takes in the columns beside the format's own, without its text
+TIMES = (  # columns, their units and meaning
+    ("timestamp_ns", "ns", "time of capture on the recorder's clock, which nothing sets"),
+    ("unix_ns", "nanoseconds since 1970-01-01 00:00:00 UTC", "time of capture on the wall clock; 0: not known"),
+)
 MOST_CLASSES = 4000  # what has room in an attribute
 NEWEST = ("v110", "v110")  # every header and index with a checksum, and nothing that HDF5 1.10 can't read
 
 
 class Row(NamedTuple):
-    """A frame as it is stored: the format's own, its time, and the JSON of its metadata."""
+    """A frame as it is stored: the format's own, its time, the JSON of its metadata, and the wall clock set with it."""
 
     content: Any
     size: int
     timestamp_ns: int
     metadata: bytes
+    wall_minus_monotonic_ns: int | None
+
+    @classmethod
+    def of(cls, content: Any, size: int, frame: Frame) -> Row:
+        metadata = json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
+        offset_ns = frame.metadata.get(WALL_CLOCK)
+        return cls(content, size + len(metadata), frame.timestamp_ns, metadata, offset_ns)
 
 
 # ----------------------------------------------------------------------------------------------------------- the writer
@@ -78,7 +88,7 @@ class Row(NamedTuple):
 class RecordingWriter(ABC):
     """Appends to a recording in an HDF5 file: all of a `storage.formats.contract.Writer` but `encode` and `append`.
 
-    While a sync waits for the disk, frames wait in memory (`WAITING_BYTES`), and then `append` waits for it.
+    `append` waits while a sync waits for the disk.
 
     Parameters
     ----------
@@ -100,10 +110,10 @@ class RecordingWriter(ABC):
         self._content = content
         self._locked = LockedFile(target, new=_empty_file())
         self._lock = threading.Lock()  # of the HDF5 file
-        self._waiting: deque[Row] = deque()
-        self._waiting_bytes = self._bytes = 0
         self._columns: list[Row] = []  # stored, but for what is small
-        self._column_bytes = 0
+        self._unix_ns: list[int] = []
+        self._clock_set_ns: int | None = None
+        self._bytes = self._column_bytes = 0
         self._rows = self._first = self._durable = 0
         try:
             with self._reader() as recording:  # before anything is changed
@@ -112,6 +122,7 @@ class RecordingWriter(ABC):
                 if len(recording) and not recording.is_ours:
                     raise StorageError(f"{target} was recorded by another program; choose another name")
             self._transaction, self._file = _open_to_change(self._locked)
+            self._open_datasets()
         except BaseException:
             self._locked.close(keep=not self._locked.created)
             raise
@@ -138,6 +149,10 @@ class RecordingWriter(ABC):
     def describe(self, facts: Mapping[str, Any]) -> None:
         self._session = {**self._session, **facts}  # not in place: another thread may be storing it
 
+    def _open_datasets(self) -> None:
+        """Keep them open: to look one up takes longer than to write a small frame."""
+        self._datasets = {name: self._file[name] for name in (self._content, *COLUMNS) if name in self._file}
+
     def _begin(self, name: str, dtype: str, layout: Layout, about: Mapping[str, str]) -> None:
         """Make the datasets of a new file; `name` is what the file calls its format."""
         filters: dict[str, Any] = {"fletcher32": layout.checksum}
@@ -145,63 +160,61 @@ class RecordingWriter(ABC):
             filters |= {"compression": "gzip", "compression_opts": DEFLATE_LEVEL}
         _grows(self._file, self._content, dtype, layout.shape, layout.rows, **filters)
         _grows(self._file, "timestamp_ns", "<i8", fletcher32=True)
+        _grows(self._file, "unix_ns", "<i8", fletcher32=True)
         _grows(self._file, "label", "<i2", fletcher32=True, fillvalue=-1)
         _grows(self._file, "metadata", h5py.string_dtype())
         _grows(self._file, "metadata_crc32", "<u4", fletcher32=True)
         set_text(self._file, "format", name)
         self._file.attrs["version"] = VERSION
-        set_text(self._file["timestamp_ns"], "units", "ns")
+        for column, units, meaning in TIMES:
+            set_text(self._file[column], "units", units)
+            set_text(self._file[column], "long_name", meaning)
         set_text(self._file["label"], "classes", [])
         for key, value in about.items():
             set_text(self._file[self._content], key, value)
+        self._open_datasets()
 
     def _append(self, row: Row) -> None:
-        self._waiting.append(row)
-        self._waiting_bytes += row.size
+        """Hand a frame to libhdf5. Raises OSError if the disk has no room."""
+        self._columns.append(self._store(row))
+        self._unix_ns.append(self._wall_clock_ns(row))
+        self._rows += 1
         self._bytes += row.size
-        if self._lock.acquire(blocking=self._waiting_bytes > WAITING_BYTES):
-            try:
-                self._store_waiting()
-            finally:
-                self._lock.release()
-
-    def _store_waiting(self) -> None:
-        """Hand to libhdf5 what waits. Raises OSError if the disk has no room; then nothing waits any more."""
-        try:
-            while self._waiting:
-                row = self._waiting.popleft()
-                self._waiting_bytes -= row.size
-                self._columns.append(self._store(row))
-                self._rows += 1
-                self._column_bytes += self._bytes_of_row + len(row.metadata)
-                if self._column_bytes > FLUSH_BYTES:
-                    self._store_columns()
-                    if self._transaction.failure is not None:  # these have room in the reserve, but no more have
-                        raise self._transaction.failure
-        except BaseException:
-            self._waiting.clear()  # what follows a frame that is missing is not stored
-            self._waiting_bytes = 0
-            raise
+        self._column_bytes += self._bytes_of_row + len(row.metadata)
+        if self._column_bytes > FLUSH_BYTES:
+            self._store_columns()
+            self._file.flush()
+            if self._transaction.failure is not None:  # these have room in the reserve, but no more have
+                raise self._transaction.failure
 
     def _store(self, row: Row) -> Row:
         """Store what is large of a frame; returns what is left for the columns."""
         return row
 
+    def _wall_clock_ns(self, row: Row) -> int:
+        """The Unix time of a frame, 0 if it is not known."""
+        if row.wall_minus_monotonic_ns is not None:
+            self._clock_set_ns = row.wall_minus_monotonic_ns
+        offset_ns = self._clock_set_ns
+        if offset_ns is None and self._session.get("live"):
+            offset_ns = self._session.get(WALL_CLOCK)
+        return row.timestamp_ns + offset_ns if isinstance(offset_ns, int) else 0
+
     def _store_columns(self) -> None:
         """Store what is small of the frames that came last."""
         rows, first = self._columns, self._rows - len(self._columns)
         if rows:
-            extend(self._file["timestamp_ns"], first, np.array([row.timestamp_ns for row in rows], np.int64))
-            extend(self._file["metadata"], first, [row.metadata for row in rows])
-            if "metadata_crc32" in self._file:  # not in recordings of the first versions
-                extend(self._file["metadata_crc32"], first, [zlib.crc32(row.metadata) for row in rows])
-            self._file["label"].resize(self._rows, axis=0)
-            self._columns, self._column_bytes = [], 0
-            self._file.flush()
+            extend(self._datasets["timestamp_ns"], first, np.array([row.timestamp_ns for row in rows], np.int64))
+            extend(self._datasets["metadata"], first, [row.metadata for row in rows])
+            if "unix_ns" in self._datasets:  # not in recordings of earlier versions
+                extend(self._datasets["unix_ns"], first, np.array(self._unix_ns, np.int64))
+            if "metadata_crc32" in self._datasets:  # the same
+                extend(self._datasets["metadata_crc32"], first, [zlib.crc32(row.metadata) for row in rows])
+            self._datasets["label"].resize(self._rows, axis=0)
+            self._columns, self._unix_ns, self._column_bytes = [], [], 0
 
     def sync(self) -> int:
         with self._lock:
-            self._store_waiting()
             if self._rows > self._first:
                 session = self._session
                 if self._stored_session is not session:
@@ -217,8 +230,6 @@ class RecordingWriter(ABC):
         if self._locked.fd >= 0:
             self._locked.release_reserve()
             try:
-                with self._lock:
-                    self._store_waiting()
                 self.describe({"frames": self._rows - self._first})
                 self.sync()
             finally:
@@ -261,11 +272,6 @@ def set_text(thing: h5py.Group | h5py.Dataset, name: str, value: str | Sequence[
     thing.attrs.create(f"{name}_crc32", text_crc32(value), dtype=np.uint32)
 
 
-def encode_metadata(frame: Frame) -> bytes:
-    """The JSON of what came with a frame."""
-    return json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
-
-
 # ------------------------------------------------------------------------------------------------------------- pictures
 
 
@@ -289,7 +295,7 @@ class Hdf5Writer(RecordingWriter):
             raise OptionError(f"unknown compression {compression!r}; known are {', '.join(COMPRESSIONS)}")
         self._compression = compression
         self._shape: tuple[int, ...] = ()
-        self._deflate, self._checksum = compression != "none", True
+        self._deflate, self._checksum = compression != "none", compression == "none"
         super().__init__(target, FRAMES)
 
     def _reader(self) -> Hdf5Recording:
@@ -310,29 +316,28 @@ class Hdf5Writer(RecordingWriter):
             chunk: Bytes = igzip_lib.compress(pixels, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
         else:
             chunk = pixels.data.cast("B")
-        if self._checksum and not self._deflate:
-            chunk = bytes(chunk) + struct.pack("<I", fletcher32(chunk))
-        metadata = encode_metadata(frame)
-        return pixels.shape, Row(chunk, len(chunk) + len(metadata), frame.timestamp_ns, metadata)
+        checksum = struct.pack("<I", fletcher32(chunk)) if self._checksum else b""
+        return pixels.shape, Row.of((chunk, checksum), len(chunk) + len(checksum), frame)
 
     def append(self, encoded: tuple[tuple[int, ...], Row]) -> None:
         shape, row = encoded
-        if not self._shape:
-            with self._lock:
-                self._begin(FORMAT, "u1", Layout(shape, 1, self._deflate, checksum=not self._deflate), {})
-            self._shape = shape
-        if shape != self._shape:
+        if self._shape and shape != self._shape:
             raise StorageError(
                 f"{self._target} holds frames of {_size(self._shape)}, these are {_size(shape)};"
                 f" record with --size {_size(self._shape)}, or to another name"
             )
-        self._append(row)
+        with self._lock:
+            if not self._shape:
+                self._begin(FORMAT, "u1", Layout(shape, 1, self._deflate, self._checksum), {})
+                self._shape = shape
+            self._append(row)
 
     def _store(self, row: Row) -> Row:
-        frames = self._file[FRAMES].id
+        chunk, checksum = row.content
+        frames = self._datasets[FRAMES].id
         frames.set_extent((self._rows + 1, *self._shape))
         with LIBRARY_LOCK:
-            frames.write_direct_chunk((self._rows, 0, 0, 0), row.content)
+            frames.write_direct_chunk((self._rows, 0, 0, 0), b"".join(row.content) if checksum else chunk)
         if self._transaction.failure is not None:
             frames.set_extent((self._rows, *self._shape))
             raise self._transaction.failure

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.movie.clock import FileClock
+from storage.formats.movie.decode import is_counted, is_untimed
 from storage.tracks.containers import reason_of
-from storage.tracks.demux import Track, duration_of, time_of, zero_of
+from storage.tracks.demux import Track, duration_of, frame_period_of, time_of, zero_of
 from storage.tracks.label_track import Cue
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-DECODING_TIMES_ONLY = ("avi",)
 H264_IDR = 5
+KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes a picture for one if it has the full size
 
 
-def packet_time(packet: av.Packet[Any], *, counted: bool) -> int | None:
-    """When a packet is shown, in its stream's time base; when it is decoded, if its file tells nothing else."""
+def mark_of(packet: av.Packet[Any], *, counted: bool, untimed: bool) -> int | None:
+    """What a packet is found again by: its time, in its stream's time base, or its place in a file without times."""
+    if untimed:
+        return packet.pos
     return packet.dts if counted or packet.pts is None else packet.pts
 
 
@@ -47,16 +50,13 @@ class Places:
     keys : list of int
         The frames that are decoded on their own.
     seeks : list of int
-        What to seek for each of them, in the stream's time base.
+        What to seek for each of them: in the stream's time base, or in bytes where there are no times.
     of_packet : list of int
         The frame that each packet holds, in the file's order; -1 for one that is never shown.
     numbers : dict
-        The number of the packet of each keyframe, by its time.
-    counted : bool
-        Whether pictures have no times of their own. Where they are shown in another order than they are stored, they
-        are counted from the keyframe on.
-    delay : int
-        How many packets earlier than it is stored a picture may be shown.
+        The number of the packet of each keyframe, by its `mark_of`.
+    counted, untimed : bool
+        See `storage.formats.movie.decode.is_counted` and `is_untimed`.
     """
 
     begin_ns: int
@@ -69,25 +69,22 @@ class Places:
     of_packet: list[int]
     numbers: Mapping[int | None, int]
     counted: bool
-    delay: int
+    untimed: bool
 
-    def of_picture(self, picture: av.VideoFrame, expected: int, *, lost: bool) -> int:
-        """The place of a decoded picture: that of its packet."""
-        if picture.pts is None or not 0 <= picture.pts < len(self.of_packet):
-            return expected
-        place = self.of_packet[picture.pts]
-        if self.counted and self.delay:
-            return max(expected, place - self.delay) if lost else expected
-        return place
+    def number_of_key(self, packet: av.Packet[Any]) -> int | None:
+        """The number of a packet; None if it is not of one of `keys`."""
+        if not packet.is_keyframe:
+            return None
+        return self.numbers.get(mark_of(packet, counted=self.counted, untimed=self.untimed))
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A packet that holds a frame: its number, part of the file, times in the stream's time base, and what it is."""
+    """A packet that holds a frame: its number, part of the file, its `mark_of`, and what it is."""
 
     number: int
     part: int
-    time: int
+    mark: int
     seek: int
     key: bool
     facts: bytes
@@ -102,7 +99,8 @@ def find_places(
     zero = zero_of(container)
     cues: list[tuple[Track, list[Cue]]] = [(track, []) for track in label_tracks]
     beside = {track.number: cues_of_track for track, cues_of_track in cues}
-    counted = container.format.name in DECODING_TIMES_ONLY
+    counted, untimed = is_counted(container), is_untimed(container)
+    keyed = container.format.name not in KEYS_IN_NAME_ONLY
     found: list[_Shown] = []
     count = part = 0
     try:
@@ -113,23 +111,26 @@ def find_places(
                 continue
             if not packet.size:
                 continue
-            time = packet_time(packet, counted=counted)
-            if time is not None and not packet.is_discard:
-                seek = time if packet.dts is None else packet.dts
+            mark = mark_of(packet, counted=counted, untimed=untimed)
+            if mark is not None and not packet.is_discard:
+                seek = mark if untimed or packet.dts is None else packet.dts
                 if packet.is_keyframe and found and seek <= found[-1].seek:
                     part += 1  # files that were joined: their times start anew
-                key = packet.is_keyframe and (not counted or _stands_alone(packet, stream))
-                found.append(_Shown(count, part, time, seek, key, _facts(packet)))
+                key = packet.is_keyframe and keyed and (not counted or _stands_alone(packet, stream))
+                found.append(_Shown(count, part, mark, seek, key, _facts(packet)))
             count += 1
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if not found:
             raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
     if not found:
         raise StorageError(f"{path} holds no picture")
-    found.sort(key=lambda shown: (shown.part, shown.time))
-    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].time if counted else 0
+    found.sort(key=lambda shown: (shown.part, shown.mark))
+    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].mark if counted else 0
     clock = FileClock(round(1e9 / float(stream.average_rate or 25)))
-    times = [clock.date(round((shown.time - start) * base * 1_000_000_000)) for shown in found]
+    if untimed:
+        times = [shown.number * frame_period_of(container) for shown in found]
+    else:
+        times = [clock.date(round((shown.mark - start) * base * 1_000_000_000)) for shown in found]
     exact = [_exact(shown.facts) for shown in found]
     of_packet = [-1] * count
     for place, shown in enumerate(found):
@@ -145,9 +146,9 @@ def find_places(
         keys=[0, *(place for place, _ in keys)],
         seeks=[found[0].seek, *(shown.seek for _, shown in keys)],
         of_packet=of_packet,
-        numbers={shown.time: shown.number for _, shown in keys},
+        numbers={shown.mark: shown.number for _, shown in keys},
         counted=counted,
-        delay=int(stream.codec_context.has_b_frames),
+        untimed=untimed,
     )
     return places, cues
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import DamagedPictureError, StorageError
 from storage.forks import renew_after_fork
-from storage.formats.movie.places import find_places, packet_time
+from storage.formats.movie.decode import decode
+from storage.formats.movie.places import find_places
 from storage.formats.video.codecs import MAX_PIXELS
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
-from storage.tracks.containers import is_torn, open_movie
+from storage.tracks.containers import open_movie
 from storage.tracks.demux import Track, tracks_of
 from storage.tracks.label_track import label_tracks_for, labels_of_frames
 from storage.tracks.picture_tracks import Wanted, choose, of_track
@@ -73,8 +74,7 @@ class MovieReader(Recording):
             self.picture_tracks = [one for one in tracks if one.kind == "pictures"]
             self.track = choose(self.picture_tracks, track, path)
             self.of_track = of_track(self.picture_tracks, self.track)
-            self._threads = "AUTO"
-            self._stream = _prepared(path, container, self.track, self._threads)
+            self._stream = _prepared(path, container, self.track)
             label_tracks = label_tracks_for(tracks, self.track)
             self._places, self._cues = find_places(container, self._stream, path, label_tracks)
             self._sessions = sessions_of(self.track, tracks, container.metadata)
@@ -93,6 +93,7 @@ class MovieReader(Recording):
         self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._ahead: tuple[int, av.VideoFrame] | None = None
         self._position = -1  # of the last frame that was decoded; -1 before any
+        self._start_place = 0
 
     def begin_anew(self) -> object:
         """See `storage.forks`."""
@@ -189,12 +190,13 @@ class MovieReader(Recording):
         """Decode from a keyframe on."""
         import av
 
-        self._ahead, self._landed, self._position, self._key = None, len(self), -1, key
+        self._ahead, self._landed, self._position = None, len(self), -1
         container = self._container or self._reopened()
         try:
             if key == 0 and self._warm_up:
                 raise ValueError("a seek would land behind the first picture")
-            container.seek(self._places.seeks[key], stream=self._stream)
+            at, in_bytes = self._places.seeks[key], self._places.untimed
+            container.seek(at, stream=self._stream, unsupported_byte_offset=in_bytes)
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
             container.close()
             container, key = self._reopened(), 0
@@ -202,7 +204,7 @@ class MovieReader(Recording):
 
     def _reopened(self) -> InputContainer:
         self._container = container = open_movie(self._path)
-        self._stream = _prepared(self._path, container, self.track, self._threads)
+        self._stream = _prepared(self._path, container, self.track)
         return container
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
@@ -223,71 +225,46 @@ class MovieReader(Recording):
         """Pictures from here on, each with its place; after a seek from the next keyframe on."""
         import av
 
-        places, stream = self._places, self._stream
-        number, warming_up = -1, self._warm_up if from_key else 0
-        start = expected = 0  # the places of the first picture that is whole, and of the next one
-        lost = False
-        for packet in _packets(container, stream):
-            if packet is not None:
-                known = places.numbers.get(packet_time(packet, counted=places.counted)) if packet.is_keyframe else None
-                if number < 0 and from_key:
-                    if known is None:
-                        continue
-                    number = known
-                    start = expected = places.of_packet[number]
-                elif warming_up and known is not None:
-                    number, warming_up = known, warming_up - 1
-                    start = places.of_packet[number]
-                else:
-                    number += 1
-                packet.pts = packet.dts = number  # the decoder hands it on with the picture
-            try:
-                if packet is not None and is_torn(packet):
-                    lost = True
-                    continue
-                pictures = stream.decode(packet)
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                lost, pictures = True, []
-            for picture in pictures:
-                place = places.of_picture(picture, expected, lost=lost)
-                expected = place + 1
-                if not warming_up and place >= start:  # what is shown before the keyframe needs what comes before it
+        places = self._places
+        try:
+            numbered = self._numbered(container, from_key=from_key)
+            for number, picture in decode(numbered, self._stream, counted=places.counted):
+                place = places.of_packet[number] if number < len(places.of_packet) else -1
+                if picture is not None and place >= self._start_place:
                     yield place, picture
-        if expected < len(self) and self._threads == "AUTO":
-            yield from self._last_pictures(container)
+        except (av.error.FFmpegError, OSError, ValueError):  # the file can't be read any further
+            return
 
-    def _last_pictures(self, container: InputContainer) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decode once more from the keyframe on: a thread of FFmpeg's that fails keeps the pictures of others."""
-        self._threads = "SLICE"
-        container.close()
-        self._container = None
-        self._begin(self._key)
-        item = next(self._run, None)
-        if item is not None:
-            yield item
+    def _numbered(self, container: InputContainer, *, from_key: bool) -> Iterator[tuple[int, av.Packet[VideoStream]]]:
+        """Packets from here on, each with its number; after a seek from the next keyframe on.
+
+        `_start_place` is set to the first place whose picture is whole: what is shown before a keyframe needs what
+        comes before it.
+        """
+        places = self._places
+        number, warming_up = -1, self._warm_up if from_key else 0
+        self._start_place = 0
+        for packet in container.demux(self._stream):
+            if not packet.size:
+                continue
+            known = places.number_of_key(packet)
+            if from_key and known is not None and (number < 0 or warming_up):
+                warming_up -= number >= 0
+                number = known
+                self._start_place = len(self) if warming_up else places.of_packet[number]
+            elif from_key and number < 0:
+                continue
+            else:
+                number += 1
+            yield number, packet
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream] | None]:
-    """Those with something in them, and None at the end, or where the file can't be read any further."""
-    import av
-
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
-    except (av.error.FFmpegError, OSError, ValueError):
-        pass
-    yield None
-
-
-def _prepared(path: Path, container: InputContainer, track: Track, threads: str) -> VideoStream:
+def _prepared(path: Path, container: InputContainer, track: Track) -> VideoStream:
     """A track of an open file, ready to be decoded. Raises StorageError if FFmpeg can't."""
     stream: Any = container.streams[track.number]
     if stream.codec_context is None:
         raise StorageError(f"{path}: FFmpeg has no decoder for its pictures here")
-    stream.thread_type = threads
+    stream.thread_type = "AUTO"
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     chosen: VideoStream = stream
     return chosen

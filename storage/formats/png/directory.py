@@ -21,6 +21,8 @@ FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """What Keras takes for an image, by the end of its name, in any case."""
+OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".jfif", ".dng")
+"""Pictures that neither Keras nor this program takes."""
 
 _USUAL_LENGTH = len("00000000.png")
 
@@ -89,6 +91,18 @@ def image_names(directory: Path) -> list[str]:
     if all(len(name) == _USUAL_LENGTH and name.isascii() and name[:8].isdigit() for name in names):
         return sorted(names)  # the same order, several times quicker: there can be a hundred thousand
     return sorted(names, key=natural_key)
+
+
+def left_out(data_dir: Path) -> list[str]:
+    """The pictures of a data directory that are no frames, as they are links or in a format that none takes."""
+    found = []
+    for directory in (data_dir, *class_directories(data_dir)):
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                ending = entry.name.lower()
+                if ending.endswith(OTHER_SUFFIXES) or (ending.endswith(IMAGE_SUFFIXES) and entry.is_symlink()):
+                    found.append(str(Path(entry.path).relative_to(data_dir)))
+    return sorted(found, key=natural_key)
 
 
 def next_number(data_dir: Path) -> int:

@@ -1,20 +1,23 @@
-"""What a frame's file tells without its picture: session, number, time and size, from the text chunks at its head.
+"""What a frame's file tells without its picture: session, number and time from the text chunks at its head; its size.
 
-Merging, splitting and describing a data directory read thousands of these. Pictures from elsewhere carry nothing of it,
-and strangers' files may carry nonsense: then it is None.
+Merging, splitting and describing a data directory read thousands of these. A picture of another program has no session,
+number or time; where a file holds nonsense, the fact is None.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from storage.errors import StorageError
 from storage.formats.png.codec import SIGNATURE, read_texts
 
 HEAD_BYTES = 8192  # enough for the texts that come before the picture
+ORIENTATION, UPRIGHT = 0x0112, 1  # in EXIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,16 @@ class Head:
     timestamp_ns : int or None
         Its capture time on the session's own clock.
     size : (int, int) or None
-        Width and height in pixels; None if it is no PNG.
+        Width and height in pixels, as stored; None if they can't be read.
+    turned : bool
+        Whether it is a photo whose EXIF says to turn it before it is shown.
     """
 
     session: str | None = None
     index: int | None = None
     timestamp_ns: int | None = None
     size: tuple[int, int] | None = None
+    turned: bool = False
 
 
 def read_head(path: Path | str) -> Head:
@@ -44,14 +50,18 @@ def read_head(path: Path | str) -> Head:
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read(HEAD_BYTES)
+            if data and not data.startswith(SIGNATURE):
+                return _head_of_photo(file)
     except OSError as error:
         raise StorageError(f"{path} can't be read: {error.strerror}") from None
     return head_of(data)
 
 
 def head_of(data: bytes) -> Head:
-    """The head of a file's bytes, or of its first `HEAD_BYTES`."""
-    if not data.startswith(SIGNATURE) or len(data) < 24:
+    """The head of a file's bytes; of a PNG file, the first `HEAD_BYTES` are enough."""
+    if not data.startswith(SIGNATURE):
+        return _head_of_photo(io.BytesIO(data))
+    if len(data) < 24:
         return Head()
     texts = read_texts(data)
     session = texts.get("Session", "")
@@ -61,6 +71,17 @@ def head_of(data: bytes) -> Head:
         timestamp_ns=_integer(texts.get("Timestamp")),
         size=struct.unpack_from(">II", data, 16),
     )
+
+
+def _head_of_photo(file: IO[bytes]) -> Head:
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=("JPEG", "BMP", "GIF")) as image:
+            turned = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+            return Head(size=image.size, turned=turned)
+    except Exception:  # damaged files make an image library raise anything; `whole` says what is wrong
+        return Head()
 
 
 def _integer(text: str | None) -> int | None:

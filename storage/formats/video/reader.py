@@ -27,7 +27,7 @@ from storage.formats.video.file import (
 )
 from storage.frame import Frame
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import no_blocks, read_block, read_contents, read_head
+from storage.matroska.reader import are_tags_whole, no_blocks, read_block, read_contents, read_head
 from storage.matroska.track import Block
 from storage.recording import Recording
 from storage.tracks.samples import (
@@ -131,6 +131,9 @@ class VideoReader(Recording):
     @property
     def damage(self) -> list[str]:
         told = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+        for at in self._contents.tags_at:
+            if not are_tags_whole(self._fd, at):
+                told.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")
         for at in self._label_positions:
             try:
                 self._block(at, f"the label in byte {at}")

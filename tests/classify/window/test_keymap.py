@@ -96,4 +96,39 @@ def test_a_click_on_the_timeline(day: Path, desktop: str) -> None:
     assert classes(day) == {}
     person = Person(day, desktop)  # where one was
     person.sees("31 / 60")
+    person.press("g", "4", "9", "Return", "z")  # 15 of 60 frames are shown, from the 40th on
+    person.click(14 + 732 // 2, 712 - 30 - 16 + 6)
+    person.sees("47 / 60")
+    person.kill()
+
+
+def test_a_click_on_a_class(day: Path, desktop: str) -> None:
+    person = Person(day, desktop, "--classes", "none,door,light")
+    person.press("Right", "h", "g", "7")
+    person.sees("2 / 60")
+    left, first, pitch = 760 - 14 - 206, 14 + 52 + 15, 34
+    person.click(left + 15, first + 2 * pitch)  # labels, and types no digit
+    person.sees("3 / 60")
+    person.click(left + 150, first + pitch)
+    person.sees("4 / 60")
+    person.click(left + 15, first + 3 * pitch)  # there is no such class
+    person.press("0", "s")
+    person.ends()
+    assert classes(day) == {"0": [3], "1": [2], "2": [1]}
+
+
+def test_times_and_stretches_of_the_same_class(day: Path, desktop: str) -> None:
+    person = Person(day, desktop)
+    person.press("g", "0", "colon", "0", "4", "Return")  # ten frames a second
+    person.sees("41 / 60")
+    person.press("g", "0", "period", "0", "2", "Return")
+    person.sees("21 / 60")
+    person.press("1", "1", "2", "1", "Left", "c")
+    person.sees("24 / 60")
+    person.press("v")
+    person.sees("22 / 60")
+    person.press("c", "c", "v", "v")  # no further one: it stays
+    person.sees("22 / 60")
+    person.press("g", "9", "colon", "Return")
+    person.sees("60 / 60")
     person.kill()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classify.session import NONE
-from classify.window.timeline import UNREADABLE, label_colour
+from classify.window.timeline import UNREADABLE, label_colour, zoomed_stretch
 
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency", 2009:
 # what linear RGB is seen as, at full severity.
@@ -36,3 +36,12 @@ def test_colours_are_told_apart(kind: str) -> None:
     colours = [*map(label_colour, (*range(10), NONE)), UNREADABLE]  # nine classes, those without a key, none
     seen = [lab(colour, np.asarray(SEEN[kind])) for colour in colours]
     assert min(float(np.linalg.norm(one - other)) for one, other in combinations(seen, 2)) > 12
+
+
+@pytest.mark.parametrize("zoom", [1, 4, 16])
+@pytest.mark.parametrize("count", [20, 257])
+def test_a_part_of_the_timeline_has_the_cursor_in_it(count: int, zoom: int) -> None:
+    for cursor in range(count):
+        first, stop = zoomed_stretch(cursor, count, zoom)
+        assert 0 <= first <= cursor < stop <= count
+        assert stop - first == -(-count // zoom)

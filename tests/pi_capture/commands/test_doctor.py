@@ -52,6 +52,17 @@ def test_what_would_stop_a_recording_is_the_exit_status(tmp_path: Path) -> None:
     assert all("→" in lines[n + 1] for n in failed)
 
 
+def test_a_library_that_the_window_lacks(tmp_path: Path) -> None:
+    """Qt would end the program at its first window."""
+    (tmp_path / "cv2.py").write_text("def getBuildInformation(): return 'Media:\\n  GUI:     QT5\\n'\n")
+    (tmp_path / "qt/plugins/platforms").mkdir(parents=True)
+    (tmp_path / "qt/plugins/platforms/libqxcb.so").write_bytes(b"")
+    done = run("doctor", tmp_path / "day1", "--camera", "demo", "--size", "64x48", "--json", cwd=tmp_path)
+    (finding,) = findings(done)["window"]
+    assert finding["state"] == "warn" and "libqxcb.so" in finding["found"]
+    assert finding["advice"] == "sudo apt install libgl1 libglib2.0-0 libsm6"
+
+
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pi_capture", "doctor", ".", "--camera", "demo", "--size", "64x48", "--json"]
     mounted = [

@@ -126,17 +126,20 @@ def test_a_call_that_never_returns_ends_the_recorder_and_loses_nothing(tmp_path:
 def test_an_interpreter_that_never_runs_again_is_ended(tmp_path: Path) -> None:
     numbers = "capture.WEDGED_SECONDS = 1; take.STALL_SECONDS = 0.5"
     done = run(tmp_path, "fault:frozen", -1, "--retry", "--sync-interval", "0.02", program=numbers)
-    assert done.status == 1 and done.told[0].startswith("Timeout")
+    assert done.status == -signal.SIGKILL and done.told[0].startswith("Timeout")
+    assert done.told[-1] == "pi_capture: Python is blocked as a whole; the recorder was killed"
     with Recorder(tmp_path / "day1"):  # takes up what was not stored yet
         pass
     numbers_there = [frame.metadata["number"] for frame in open_recording(tmp_path / "day1")]
     assert numbers_there == list(range(len(numbers_there))) and len(numbers_there) >= max(1, len(done.frames))
 
 
-def test_a_process_that_was_stopped_goes_on(tmp_path: Path) -> None:
-    """As by Ctrl-Z or a frozen container, for longer than a camera may be silent, more than once."""
-    arguments = [str(tmp_path / "day1"), "-1", "--camera", "demo", "--size", "64x48", "--countdown", "0"]
-    code = code_of(arguments, "take.STALL_SECONDS = 1; take.STOPPED_SECONDS = 0.8")
+@pytest.mark.parametrize(("options", "seconds"), [([], 2.0), (["--retry"], 4.0)])
+def test_a_process_that_was_stopped_goes_on(tmp_path: Path, options: list[str], seconds: float) -> None:
+    """As by Ctrl-Z or a frozen container: longer than a camera, or the whole process, may be silent, more than once."""
+    arguments = [str(tmp_path / "day1"), "-1", "--camera", "demo", "--size", "64x48", "--countdown", "0", *options]
+    numbers = "take.STALL_SECONDS = 1; take.STOPPED_SECONDS = 0.8; capture.WEDGED_SECONDS = 3.5"
+    code = code_of(arguments, numbers)
     recorder = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
 
     def wait_for_a_frame() -> None:
@@ -149,7 +152,7 @@ def test_a_process_that_was_stopped_goes_on(tmp_path: Path) -> None:
     wait_for_a_frame()
     for _ in range(3):
         recorder.send_signal(signal.SIGSTOP)
-        time.sleep(2)
+        time.sleep(seconds)
         recorder.send_signal(signal.SIGCONT)
         wait_for_a_frame()
     recorder.send_signal(signal.SIGINT)

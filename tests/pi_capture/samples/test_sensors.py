@@ -213,7 +213,7 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
     if "number" not in told:
         assert rows[1:] == [[float(number) for number in told.split(",")]] * 2 and not command.problems
         return
-    assert command.take_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
+    assert command.pop_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
     assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
 
 

@@ -167,7 +167,19 @@ def _garbled(data: bytes) -> bytes:
     return data[: len(data) // 2] + noise + data[len(data) // 2 + 300 :]
 
 
-@pytest.mark.parametrize("tear", [_half, _hole, _garbled, lambda _: b"", lambda _: b"\x01" * 4000])
+def _filled_up(data: bytes) -> bytes:
+    """As a driver hands over a buffer of which only a part arrived."""
+    return data[: len(data) * 3 // 4].ljust(len(data), b"\0")
+
+
+def _filled_up_before_the_end(data: bytes) -> bytes:
+    return _filled_up(data)[:-2] + data[-2:]
+
+
+@pytest.mark.parametrize(
+    "tear",
+    [_half, _hole, _garbled, _filled_up, _filled_up_before_the_end, lambda _: b"", lambda _: b"\x01" * 4000],
+)
 def test_a_torn_jpeg_is_no_picture_and_spoils_none_after_it(tear: Any) -> None:
     decoder = JpegDecoder()
     assert decoder.decode(jpeg()) is not None

@@ -15,6 +15,8 @@ from PIL import Image
 from storage.care.info import describe
 from storage.cli import main
 from storage.formats.table import FORMATS
+from storage.labels.classes import keep_classes
+from storage.labels.journal import Classes
 from tests.support import REPOSITORY
 from tests.support.labelled import NPZ, everything, record
 
@@ -45,6 +47,30 @@ def test_counts_sizes_and_times(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (kitchen["frames"], kitchen["seconds"], kitchen["dropped"], kitchen["host"]) == (4, 0.3, 5, "kitchen")
     assert told["begun"] == kitchen["begun"] and told["ended"] == again["ended"]
     assert [share.frames for share in describe(day).classes.values()] == [2, 1, 1, 1]
+
+
+def test_classes_with_names_are_shown_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, ["0", "1", "1"])
+    keep_classes(day, Classes(("nobody", "window"), ("0", "1")))
+    assert main(["info", str(day)]) == 0
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[2:4]] == [
+        ["nobody", "(0)", "1"],
+        ["window", "(1)", "2"],
+    ]
+    assert main(["info", str(day), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert {label: share["name"] for label, share in told["classes"].items()} == {"0": "nobody", "1": "window"}
+
+
+def test_pictures_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day1"
+    record(day, ["0", "1"])
+    (day / "1/b.avif").touch()
+    (day / "a.png").symlink_to("0/00000000.png")
+    for command in (["info", day], ["convert", day, tmp_path / "day1.h5"], ["merge", tmp_path / "all", day]):
+        assert main(list(map(str, command))) == 0
+        assert "2 pictures are left out (1/b.avif …)" in capsys.readouterr().err
 
 
 def test_a_table_for_people(

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import random
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -240,6 +242,15 @@ VIOLATIONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a left-over of a merge": (lambda day: (day / ".merge-3.part").touch(), ".merge-3.part", "again"),
     "ten classes": (lambda day: touch(day / "10/1.png") or touch(day / "2/2.png"), "day1", "class_names"),
     "a name in two classes": (lambda day: touch(day / "1/00000000.png"), "day1", "one directory"),
+    "a WebP picture": (lambda day: touch(day / "holiday.WEBP"), "holiday.WEBP", "leave it out"),
+    "a HEIC picture in a class": (lambda day: touch(day / "1/IMG_7.heic"), "IMG_7.heic", "leave it out"),
+    "classes that differ in case": (
+        lambda day: touch(day / "Stop/7.png") or touch(day / "stop/8.png"),
+        "stop",
+        "Windows",
+    ),
+    "two sizes": (lambda day: (day / "1/7.png").write_bytes(encode_png(picture(1, (9, 7)), {})), "day1", "Resize"),
+    "a photo that lies on its side": (lambda day: lying_photo(day / "0/p.jpg"), "p.jpg", "upright"),
     "frames without a class": (lambda day: touch(day / "00000009.png"), "day1", "Hugging Face"),
 }
 
@@ -257,9 +268,60 @@ def test_what_readers_stumble_over_is_told(tmp_path: Path, name: str, capsys: py
 
 
 def test_harmless_names(tmp_path: Path) -> None:
-    record(tmp_path / "val_day1", ["door", "stop"])
+    record(tmp_path / "val_day1", ["door", "stop"], size=(40, 30))
     touch(tmp_path / "val_day1/door/latest_contest.png")
     assert find_problems(tmp_path / "val_day1") == []
+
+
+def lying_photo(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (8, 6)).save(path, exif=exif)
+
+
+def test_frames_that_were_copied_back_are_found_and_moved_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = tmp_path / "day1"
+    record(day, [None] * 5)
+    shutil.copytree(day, tmp_path / "laptop")
+    for number, class_name in enumerate(["0", "0", "1", "1", "1"]):
+        (tmp_path / "laptop" / class_name).mkdir(exist_ok=True)
+        name = f"{number:08d}.png"
+        (tmp_path / "laptop" / name).rename(tmp_path / "laptop" / class_name / name)
+    sorted_frames = everything(tmp_path / "laptop")
+    shutil.copytree(tmp_path / "laptop", day, dirs_exist_ok=True)
+    assert len(open_recording(day)) == 10
+    assert main(["verify", str(day), "--quarantine", str(tmp_path / "twice")]) == 3
+    assert "day1/00000003.png: is the same frame as " in capsys.readouterr().out
+    assert everything(day) == sorted_frames
+    assert main(["verify", str(day)]) == 0
+    shutil.copy(day / "1/00000004.png", day / "0/00000004.png")
+    assert main(["verify", str(day), "--quarantine", str(tmp_path / "twice")]) == 3
+    assert "in another class" in capsys.readouterr().out
+    assert len(open_recording(day)) == 6, "which class is right, only a person knows"
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
+def test_the_way_to_label_on_another_machine(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs/labelling.md").read_text()
+    there, back = re.findall(r"^(rsync .*)$", text, re.MULTILINE)
+    day = tmp_path / "pi/day1"
+    day.parent.mkdir()
+    record(day, [None] * 4)
+    before = everything(day)
+    (tmp_path / "laptop").mkdir()
+    subprocess.run(there.replace("pi@raspberrypi:", "../pi/").split(), cwd=tmp_path / "laptop", check=True)
+    move_files(
+        tmp_path / "laptop/day1/moves.jsonl",
+        [(f"{number:08d}.png", f"{number % 2}/{number:08d}.png") for number in range(4)],
+    )
+    subprocess.run(back.replace("pi@raspberrypi:", "../pi/").split(), cwd=tmp_path / "laptop", check=True)
+    assert open_recording(day).labels == ["0", "1", "0", "1"]
+    kept = everything(tmp_path / "pi/day1_before")
+    assert {name: kept.get(name) for name in before if name.endswith(".png")} == {
+        name: data for name, data in before.items() if name.endswith(".png")
+    }
 
 
 def test_many_of_a_kind_are_counted(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from tests.conftest import picture, write_video
+from tests.support import labelled
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")
 
@@ -94,6 +95,15 @@ def test_sessions_stay_apart_and_known(tmp_path: Path, target: str) -> None:
         (10, 5, "a box"),
     ]
     assert contents(tmp_path / target) == contents(source)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_session_keeps_its_id(tmp_path: Path, target: str) -> None:
+    for seed in (0, 20):
+        labelled.record(tmp_path / "source", ["0", "1", "1"], seed=seed)
+    assert convert(tmp_path / "source", tmp_path / target) == 6
+    with open_recording(tmp_path / "source") as day, open_recording(tmp_path / target) as recording:
+        assert [session["id"] for session in recording.sessions] == [session["id"] for session in day.sessions]
 
 
 def probe(path: Path) -> dict[str, dict[str, str]]:

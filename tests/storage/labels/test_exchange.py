@@ -337,6 +337,17 @@ def test_ten_classes_are_too_many_for_the_keys(tmp_path: Path, capsys: pytest.Ca
     assert labels(tmp_path / "day1.h5") == names
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["stop\rgo", "a\r\nb"])
+def test_a_name_that_would_come_back_changed_is_refused(tmp_path: Path, suffix: str, name: str) -> None:
+    from storage.formats.hdf5.writer import write_labels
+
+    record(tmp_path / "day1.h5", [n * 10**9 for n in range(4)])
+    write_labels(tmp_path / "day1.h5", [None, name, name, None])
+    assert main(["labels", str(tmp_path / "day1.h5"), "--export", str(tmp_path / f"labels{suffix}")]) == 1
+    assert not (tmp_path / f"labels{suffix}").exists()
+
+
 NAMES = st.one_of(
     st.sampled_from(["none", "door", "light & more", "<b>", "a,b", 'say "x"', "0", "12.5", "Tür", "{x}", " y", "-->"]),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=5).filter(

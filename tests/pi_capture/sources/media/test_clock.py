@@ -169,3 +169,12 @@ def test_thinning_keeps_the_rate_whatever_shakes(fps: float) -> None:
     assert len(kept(times, fps)) == pytest.approx(100 * fps, rel=0.02)
     steps = [b - a for a, b in pairwise(kept(times, fps))]
     assert max(steps) < 1000 / fps + 1000 / 30 + 24
+
+
+def test_a_wrong_time_that_arrives_late_keeps_its_distance() -> None:
+    """A busy machine sees pictures up to a period late; the camera took them evenly."""
+    clock = LiveClock(50 * MS)
+    wrong, late = {13: 7_000_000 * MS, 27: -900_000 * MS}, {13: 41 * MS, 27: 63 * MS, 20: 30 * MS}
+    found = [clock.date(n * 50 * MS + wrong.get(n, 0), n * 50 * MS + 5 * MS + late.get(n, 0)) for n in range(40)]
+    steps = {after - before for before, after in pairwise(found)}
+    assert all(abs(step - 50 * MS) < MS for step in steps), steps

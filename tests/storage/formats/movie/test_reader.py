@@ -161,7 +161,7 @@ def shades(path: Path, count: int, codec: str, **options: str) -> list[int]:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=20, options=options)
         stream.width, stream.height = 80, 64
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "gif": "gray", "apng": "gray"}.get(codec, "yuv420p")
         draw = np.random.default_rng(2)
         for n in range(count):
             pixels = np.full((64, 80, 3), 3 * n, np.uint8)

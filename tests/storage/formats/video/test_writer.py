@@ -285,7 +285,7 @@ def test_repair_completes_what_was_cut_off(tmp_path: Path) -> None:
         killed.write_bytes(content)
         assert repair(killed) is None and killed.read_bytes() == content
     first = data.index(b"\x1f\x43\xb6\x75")
-    for length, reason in ((first + 50, "holds no frame"), (first - 200, "is damaged")):
+    for length, reason in ((first + 50, "holds no frame"), (first - 210, "is damaged")):
         killed.write_bytes(data[:length])
         with pytest.raises(StorageError, match=reason):
             repair(killed)

@@ -1,0 +1,98 @@
+"""What the window shows, without a window: lists, texts and times that fit."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from classify.pace import Pace
+from classify.pictures import Picture
+from classify.player import SPEEDS, Player
+from classify.session import FIRST_FOREIGN, Session
+from classify.window import canvas
+from classify.window.canvas import Canvas, Font
+from classify.window.drawing import ClassRow, Drawing, View, class_at, class_rows, lay_out, speed_text
+from classify.window.timeline import Near
+from classify.window.view import Legend, timecode, title
+
+SIZES = ((760, 432), (760, 712), (1200, 700))
+
+
+def view_of(classes: int, current: int = 0) -> View:
+    near = Near(0, bytearray([current] * 3), [], [], np.zeros(3, np.float32))
+    return View("day7", "", near, 0, None, [], [ClassRow(label, f"class {label}", label) for label in range(classes)])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("current", [0, 8, 30, 59])
+def test_sixty_classes_stay_in_their_place(size: tuple[int, int], current: int) -> None:
+    panel = lay_out(*size).panel
+    assert panel is not None
+    view = view_of(60, current)
+    rows = class_rows(panel, view)
+    tops = [top for (_, top, _, _), _ in rows]
+    assert current in [row.label for _, row in rows] and len(rows) >= 8
+    assert min(after - before for before, after in pairwise(tops)) >= 18
+    assert tops[-1] + 18 + 78 <= panel[1] + panel[3], "what is under the list has room"
+    Drawing().draw(view, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nine_classes_are_all_there_to_be_clicked(size: tuple[int, int]) -> None:
+    view, panel = view_of(12), lay_out(*size).panel
+    assert panel is not None
+    clicked = [class_at((panel[0] + 15, top), size, view) for top in range(panel[1], panel[1] + panel[3])]
+    assert [label for label in dict.fromkeys(clicked) if label is not None] == list(range(FIRST_FOREIGN))
+
+
+@pytest.mark.parametrize("text", ["дверь", "שלום", "Ωμέγα"])
+def test_letters_that_the_usual_font_lacks(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Pillow's own font knows Latin letters only; others are looked for in all that are installed."""
+    monkeypatch.setattr(canvas, "FONT_FILES", ())
+    for cached in (canvas._face, canvas._text_mask, canvas._other_face):
+        cached.cache_clear()
+    try:
+        shown = {letter: written(letter) for letter in text}
+    finally:
+        for cached in (canvas._face, canvas._text_mask, canvas._other_face):
+            cached.cache_clear()
+    assert len(set(shown.values())) == len(set(text)), "letters look the same: they are boxes"
+
+
+def written(letter: str) -> bytes:
+    page = Canvas(40, 40)
+    page.fill((0, 0, 40, 40), (0, 0, 0))
+    page.text((8, 20), letter, (255, 255, 255), Font(20))
+    return page.pixels.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "shown"), [(0.4, "0 mins"), (59.4, "59 mins"), (59.6, "1 h 0 mins"), (914, "15 h 14 mins")]
+)
+def test_long_estimates_are_told_in_hours(minutes: float, shown: str) -> None:
+    session, pace = Session(1001), Pace()
+    session.label(0)
+    for second in range(2):
+        pace.mark(3.0 * second, second)
+    pace.minutes = lambda remaining: minutes  # type: ignore[method-assign]  # what it comes to is tested elsewhere
+    told = title(session, Picture(None), pace, Legend("day7", [], 1))
+    assert told.endswith(f"%, {shown} remaining")
+
+
+def test_times_as_they_are_typed() -> None:
+    assert [timecode(round(seconds * 1e9)) for seconds in (0, 0.05, 83.456, 3723.45)] == [
+        "0:00.00", "0:00.05", "1:23.45", "1:02:03.45"
+    ]  # fmt: skip
+
+
+def test_slow_and_fast_play() -> None:
+    player = Player()
+    for _ in SPEEDS:
+        player.change_speed(-1)
+    player.start(1, 0, 0.0)
+    assert [player.advance(20.0, 0.0), round(player.waits(0.0), 3)] == [1, 0.2] and speed_text(player.speed) == "¼ ×"
+    for _ in SPEEDS:
+        player.change_speed(1)
+    assert speed_text(player.speed) == "8 ×" and player.advance(20.0, 1.0) == 5

@@ -1,0 +1,110 @@
+"""One policy for damaged pictures, whichever way a video is read; and which JPEGs are torn."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pi_capture.sources.media.source import open_file
+from storage import StorageError, open_recording
+from storage.care.info import describe
+from storage.formats.movie.decode import is_torn_jpeg
+from storage.streams.merge import merge_streams
+from tests.storage.formats.movie.test_reader import overwrite, shades, shown
+
+
+def jpeg(pixels: np.ndarray, **options: bool) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+NOISE = np.random.default_rng(3).integers(0, 256, (90, 120, 3), np.uint8)
+BLACK = np.zeros((480, 640, 3), np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("pixels", [NOISE, BLACK], ids=["noise", "black"])
+def test_a_whole_jpeg_is_not_torn(pixels: np.ndarray, options: dict[str, bool]) -> None:
+    whole = jpeg(pixels, **options)
+    assert not is_torn_jpeg(whole)
+    assert not is_torn_jpeg(whole + bytes(3000))
+    assert is_torn_jpeg(whole[:-2]) and not is_torn_jpeg(whole[:-2], ends=False)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_jpeg_with_zeros_for_a_part_of_it_is_torn(ends: bool) -> None:
+    whole = jpeg(NOISE)
+    part = whole[: len(whole) // 3]
+    for torn in (
+        part.ljust(len(whole), b"\0"),
+        part.ljust(len(whole) - 2, b"\0") + whole[-2:],
+        part.ljust(len(whole) // 2, b"\0") + whole[len(whole) // 2 :],
+    ):
+        assert is_torn_jpeg(torn, ends=ends)
+
+
+def both_readers(path: Path) -> tuple[dict[int, int], dict[int, int]]:
+    """What a video shows as a recording and as a camera: the shade that comes at each time, in milliseconds."""
+    with open_recording(path) as recording:
+        first, found = recording.timestamps_ns[0], shown(recording, range(len(recording)))
+        read = {round((recording.timestamps_ns[n] - first) / 1e6): shade for n, shade in found.items()}
+    source = open_file(str(path), None, None)
+    seen = {round((f.timestamp_ns - first) / 1e6): round(float(f.pixels[32:].mean()) / 3) for f in source}
+    source.close()
+    return read, seen
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("clip.mp4", "libx264", {"bf": "2", "g": "12"}),
+        ("clip.avi", "libx264", {"bf": "2", "g": "12"}),
+        ("clip.avi", "mpeg4", {"bf": "0", "g": "12"}),
+        ("clip.avi", "mjpeg", {}),
+        ("clip.mkv", "ffv1", {"g": "1"}),
+    ],
+)
+@pytest.mark.parametrize("bad", [14, 34], ids=["in the middle", "near the end"])
+def test_a_damaged_picture_costs_no_other_its_place(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], bad: int
+) -> None:
+    """Near the end, the decoder holds the pictures behind it while it is drained."""
+    path = tmp_path / name
+    at = shades(path, 37, codec, **options)
+    overwrite(path, at[bad] + (8 if name == "clip.avi" else 0), at[bad] + 40, 255)
+    read, seen = both_readers(path)
+    assert read.keys() == seen.keys()
+    assert 33 <= len(read) <= 36 and max(read) == 36 * 50, read
+    # What refers to a damaged picture is a shade or two off.
+    assert all(abs(shade - time / 50) <= 2 for found in (read, seen) for time, shade in found.items()), (read, seen)
+
+
+RAW = {
+    "clip.h264": ("libx264", {"bf": "2", "g": "10"}),
+    "plain.h264": ("libx264", {"bf": "0", "g": "10"}),
+    "clip.mjpeg": ("mjpeg", {}),
+    "clip.gif": ("gif", {}),
+    "clip.apng": ("apng", {}),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_files_without_an_index_are_read_in_any_order(tmp_path: Path, name: str) -> None:
+    codec, options = RAW[name]
+    path = tmp_path / name
+    shades(path, 33, codec, **options)
+    with open_recording(path) as recording:
+        assert shown(recording, range(33)) == {n: n for n in range(33)}
+        for n in (20, 3, 32, 19, 0):
+            assert shown(recording, [n]) == {n: n}
+    read, seen = both_readers(path)
+    assert read == seen
+    info = describe(path)
+    assert info.frames == info.tracks[0][1].count == 33
+    with pytest.raises(StorageError, match=f"^{path}[^\n]*(convert it first|can't be kept)"):
+        merge_streams(tmp_path / "all.mkv", [path])
