@@ -66,8 +66,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "recordings"
         folder.mkdir()
-        pi_capture.record(folder / "small", 20, camera="demo", size="128x128", fps=30, jitter=False)
-        pi_capture.record(folder / "large", 12, camera="demo", size="640x480", fps=30, jitter=False)
+        pi_capture.record(folder / "small", 20, camera="demo", size=(128, 128), fps=30, jitter=False)
+        pi_capture.record(folder / "large", 12, camera="demo", size=(640, 480), fps=30, jitter=False)
         make_long(folder / "long", args.frames, folder / "small")
         with Running(Path(place)) as running, chromium("--js-flags=--expose-gc") as browser:
             context, seen = opened(browser, "desktop")
