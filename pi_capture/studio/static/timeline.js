@@ -125,6 +125,11 @@ export class Timeline {
     this.#show(about - ((about - this.#first) * this.#span) / before);
   }
 
+  /** Show half as many frames; after the fewest, all. */
+  zoomAround() {
+    this.zoom(this.#span <= 2 * LEAST_SPAN ? this.labelling.count / this.#span : 0.5);
+  }
+
   /** @param {number} first */
   #show(first) {
     this.#first = Math.max(0, Math.min(first, this.labelling.count - this.#span));

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import at
@@ -32,6 +33,26 @@ def label_page(running: Running, browser: Browser, size: str = "desktop", host: 
     page.goto(f"{address}/#/label/{running.recording('day1').rpartition('/')[2]}")
     expect(page.locator("canvas[data-frame]")).to_be_visible()
     return page
+
+
+def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None:
+    page = label_page(studio, browser)
+    keys = {chr(code): code for code in range(ord(" "), ord("~")) if not chr(code).isdigit()}
+    keys |= {"Escape": 0x1B, "Enter": 0x0D, "Backspace": 0x08, "Delete": 0xFFFF}
+    keys |= {f"Arrow{way}": 0xFF51 + n for n, way in enumerate(("Left", "Up", "Right", "Down"))}
+    keys |= {"PageUp": 0xFF55, "PageDown": 0xFF56, "Home": 0xFF50, "End": 0xFF57}
+    actions = {key: action_of(code) for key, code in keys.items()}
+    found = page.evaluate(
+        "async keys => { const { deedOf } = await import('/static/keys.js'); return keys.map(key => deedOf({key, code: ''})); }",
+        [*keys],
+    )
+    deeds = {key: deed and (deed["do"], deed["number"]) for key, deed in zip(keys, found, strict=True)}
+    assert deeds == {key: action and (camel_case(action.do.name), action.number) for key, action in actions.items()}
+
+
+def camel_case(name: str) -> str:
+    first, *others = name.lower().split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def labelled(running: Running) -> list[tuple[list[object], int | None]]:
