@@ -67,7 +67,7 @@ def main() -> None:
         folder = Path(place) / "recordings"
         folder.mkdir()
         pi_capture.record(folder / "small", 20, camera="demo", size=(128, 128), fps=30, jitter=False)
-        pi_capture.record(folder / "large", 12, camera="demo", size=(640, 480), fps=30, jitter=False)
+        pi_capture.record(folder / "large", 20, camera="demo", size=(640, 480), fps=30, jitter=False)
         make_long(folder / "long", args.frames, folder / "small")
         with Running(Path(place)) as running, chromium("--js-flags=--expose-gc") as browser:
             context, seen = opened(browser, "desktop")
@@ -80,7 +80,7 @@ def main() -> None:
                 print(f"{name}: key to picture {statistics.median(keys):.1f} ms median, {percentile:.1f} ms 99 %")
                 page.keyboard.press("Home")
                 page.wait_for_timeout(1000)
-                print(f"{name}: scrubbing {page.evaluate(SCRUB, 300):.0f} pictures/s")
+                print(f"{name}: scrubbing {page.evaluate(SCRUB, 200):.0f} pictures/s")
             seconds = open_labelling(page, running, "long")
             print(f"long: {args.frames:,} frames open in {seconds:.2f} s, first picture included")
             devtools = context.new_cdp_session(page)

@@ -43,7 +43,10 @@ def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None
     keys |= {"PageUp": 0xFF55, "PageDown": 0xFF56, "Home": 0xFF50, "End": 0xFF57}
     actions = {key: action_of(code) for key, code in keys.items()}
     found = page.evaluate(
-        "async keys => { const { deedOf } = await import('/static/keys.js'); return keys.map(key => deedOf({key, code: ''})); }",
+        """async keys => {
+            const { deedOf } = await import("/static/keys.js");
+            return keys.map((key) => deedOf({ key, code: "" }));
+        }""",
         [*keys],
     )
     deeds = {key: deed and (deed["do"], deed["number"]) for key, deed in zip(keys, found, strict=True)}
