@@ -1,0 +1,251 @@
+// What the server is asked, and the types of its answers (`pi_capture/studio/app.py` describes each route).
+
+/**
+ * @typedef {[start: number, stop: number, label: number]} Run
+ *
+ * @typedef {object} Home
+ * @property {string} folder
+ * @property {number} free_bytes
+ * @property {{check: string, state: "warn" | "fail", found: string, advice: string}[]} warnings
+ * @property {{id: string, name: string, changed: number}[]} recordings
+ * @property {Recorder[]} recorders
+ * @property {{count: number, bytes: number}} trash
+ *
+ * @typedef {object} Recording
+ * @property {string} id
+ * @property {string} name
+ * @property {string} format
+ * @property {number} frames
+ * @property {number} bytes
+ * @property {number} seconds
+ * @property {string | null} size
+ * @property {{name: string, directory: string, frames: number, waiting: number}[]} classes
+ * @property {number} unlabelled
+ * @property {number} waiting
+ * @property {"recording" | "to be labelled" | "labelled" | "split" | "broken"} state
+ * @property {string | null} labelled_by
+ * @property {string[]} can
+ * @property {string | null} begun
+ * @property {string | null} problem
+ *
+ * @typedef {object} Recorder
+ * @property {string} id
+ * @property {string | null} recording
+ * @property {string} target
+ * @property {string} command
+ * @property {string} camera
+ * @property {string | null} size
+ * @property {number} started
+ * @property {number} seconds
+ * @property {number} frames
+ * @property {number} dropped_queue
+ * @property {number} dropped_camera
+ * @property {number} dropped_disk
+ * @property {number} fps
+ * @property {number} free_bytes
+ * @property {number | null} seconds_left
+ * @property {string[]} classes
+ * @property {number | null} label
+ * @property {boolean} stopping
+ *
+ * @typedef {object} Wanted  what is to be recorded
+ * @property {string} name
+ * @property {number} [seconds]
+ * @property {string} [camera]
+ * @property {string} [size]
+ * @property {number | null} [fps]
+ * @property {string[]} [classes]
+ * @property {Record<string, unknown>} [options]
+ *
+ * @typedef {object} Labels
+ * @property {number} count
+ * @property {string[]} classes
+ * @property {Run[]} runs
+ *
+ * @typedef {object} LabellingState
+ * @property {string} opening
+ * @property {number} count
+ * @property {number} revision
+ * @property {number} cursor
+ * @property {Run[]} labels
+ * @property {number[]} unreadable
+ * @property {{label: number, name: string, sorted: number}[]} classes
+ * @property {number} keys
+ * @property {number | null} held
+ * @property {boolean} hold
+ * @property {boolean} can_undo
+ * @property {boolean} can_redo
+ * @property {number} fps
+ * @property {{known: number, at: number[]}} changes
+ * @property {Record<string, number>} clients
+ * @property {string} saving
+ * @property {string[]} told
+ *
+ * @typedef {object} LabellingChange
+ * @property {number} revision
+ * @property {number} previous
+ * @property {number} cursor
+ * @property {Run[]} labels
+ * @property {string} by
+ * @property {number} seq
+ * @property {boolean} can_undo
+ * @property {boolean} can_redo
+ * @property {boolean} hold
+ * @property {number | null} held
+ * @property {number[]} unreadable
+ *
+ * @typedef {Record<string, unknown> & {action: string, frame?: number}} Action
+ *
+ * @typedef {object} Done
+ * @property {number} done
+ * @property {number} revision
+ * @property {LabellingChange[]} changes
+ * @property {string} told
+ *
+ * @typedef {object} FrameHead
+ * @property {number} frame
+ * @property {string} type
+ * @property {boolean} proxy
+ * @property {string} error
+ * @property {number} bytes
+ */
+
+/** The server refused; the message is for the person. */
+export class Refused extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status
+   * @param {Record<string, unknown>} [more]
+   */
+  constructor(message, status, more = {}) {
+    super(message);
+    this.status = status;
+    this.more = more;
+  }
+}
+
+/** The server does not answer at all. */
+export class Unreachable extends Error {
+  constructor() {
+    super("the studio can't be reached; is it running, and the network there?");
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}  as the route says
+ */
+export async function get(path, signal) {
+  return (await answer(path, { signal })).json();
+}
+
+/**
+ * @param {string} path
+ * @param {object} [body]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}  as the route says
+ */
+export async function post(path, body = {}, signal) {
+  const headers = { "Content-Type": "application/json", "X-Studio": "1" };
+  return (await answer(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} options
+ */
+async function answer(path, options) {
+  const response = await fetch(path, options).catch((error) => {
+    throw isAbort(error) ? error : new Unreachable();
+  });
+  if (response.ok) return response;
+  const more = await response.json().catch(() => ({}));
+  throw new Refused(more.error ?? `the studio answered ${response.status}`, response.status, more);
+}
+
+/**
+ * The records of a pack, as they come.
+ *
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {AsyncGenerator<{head: any, body: Uint8Array}>}
+ */
+export async function* records(path, signal) {
+  const response = await answer(path, { signal });
+  const decoder = new TextDecoder();
+  /** @type {Uint8Array[]} */
+  let kept = [];
+  let size = 0;
+  let wanted = 4;
+  /** @type {any} */
+  let head = null;
+  let headLength = 0;
+  for await (const part of parts(response)) {
+    kept.push(part);
+    size += part.length;
+    if (size < wanted) continue;
+    let bytes = joined(kept, size);
+    while (bytes.length >= wanted) {
+      const record = bytes.subarray(0, wanted);
+      bytes = bytes.subarray(wanted);
+      if (!headLength) {
+        headLength = new DataView(record.buffer, record.byteOffset).getUint32(0);
+        wanted = headLength;
+      } else if (!head) {
+        head = JSON.parse(decoder.decode(record));
+        wanted = head.bytes ?? 0;
+      } else {
+        yield { head, body: record };
+        head = null;
+        headLength = 0;
+        wanted = 4;
+      }
+    }
+    kept = [bytes];
+    size = bytes.length;
+  }
+}
+
+/** @param {Response} response */
+async function* parts(response) {
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // what isn't read any more is not sent
+  }
+}
+
+/**
+ * @param {Uint8Array[]} pieces
+ * @param {number} size
+ */
+function joined(pieces, size) {
+  if (pieces.length === 1) return pieces[0];
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+/**
+ * Whether an error only says that we have asked for something no more.
+ *
+ * @param {unknown} error
+ */
+export function isAbort(error) {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/** @param {unknown} error */
+export function words(error) {
+  return error instanceof Refused || error instanceof Unreachable ? error.message : String(error);
+}

@@ -1,0 +1,26 @@
+// The classes' colours: those of the labelling window, which stay apart for people who see no red, no green or no blue.
+
+/** The label of a frame that has none. */
+export const NONE = 255;
+
+const CLASSES = ["#8692a6", "#509cf5", "#f5b642", "#42be82", "#e56b41", "#8b6fb8", "#2dffb5", "#bd517b", "#876c4e"];
+const FOREIGN = "#d2d4da";
+export const UNREADABLE = "#78141c";
+
+/**
+ * The colour of a label; that of none comes from the page's colours.
+ *
+ * @param {number} label
+ */
+export function colourOf(label) {
+  return CLASSES[label] ?? FOREIGN;
+}
+
+/**
+ * A colour of the page, for what is drawn.
+ *
+ * @param {string} name  of a custom property
+ */
+export function pageColour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}

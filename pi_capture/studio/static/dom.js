@@ -1,0 +1,88 @@
+// Elements from data. Text becomes text nodes, never markup: names of files and classes are data.
+
+/** @typedef {string | number | Node | null | undefined | false} Child */
+
+/**
+ * An element with properties, attributes (those that have a dash, and `role`), listeners (`onclick` …) and children.
+ *
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, unknown>} [properties]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function el(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (name.includes("-") || name === "role" || name === "for") element.setAttribute(name, String(value));
+    else /** @type {any} */ (element)[name] = value; // the properties of all elements together have no type
+  }
+  element.append(...nodes(children));
+  return element;
+}
+
+/**
+ * Replace what an element contains.
+ *
+ * @param {Element} element
+ * @param {...Child} children
+ */
+export function fill(element, ...children) {
+  element.replaceChildren(...nodes(children));
+}
+
+/** @param {Child[]} children */
+function nodes(children) {
+  return children.flatMap((child) =>
+    child === null || child === undefined || child === false ? [] : [child instanceof Node ? child : String(child)],
+  );
+}
+
+/**
+ * @param {string} text
+ * @param {(event: MouseEvent) => void} onclick
+ * @param {Record<string, unknown>} [more]
+ */
+export function button(text, onclick, more = {}) {
+  return el("button", { type: "button", onclick, ...more }, text);
+}
+
+/**
+ * Say something for some seconds, also to screen readers.
+ *
+ * @param {string} text
+ */
+export function tell(text) {
+  const place = /** @type {HTMLElement} */ (document.getElementById("told"));
+  place.textContent = text;
+  clearTimeout(telling);
+  telling = setTimeout(() => (place.textContent = ""), 3000 + 60 * text.length);
+}
+let telling = 0;
+
+/**
+ * Show a dialog until it is closed; what its form answered, "" if it was left.
+ *
+ * @param {string} title
+ * @param {Child[]} content
+ * @param {{text: string, value: string, kind?: string}[]} answers  the first is the one that Enter gives
+ * @returns {Promise<string>}
+ */
+export function ask(title, content, answers) {
+  const buttons = answers.map(({ text, value, kind }) => el("button", { value, className: kind ?? "" }, text));
+  const dialog = el(
+    "dialog",
+    { "aria-label": title },
+    el("form", { method: "dialog" }, el("h2", {}, title), ...content, el("p", { className: "actions" }, ...buttons)),
+  );
+  document.body.append(dialog);
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue);
+    });
+    dialog.showModal();
+    dialog.scrollTop = 0; // the button that has the focus may be far below
+  });
+}

@@ -1,0 +1,171 @@
+// Frames of a recording, decoded ahead of the eye: those around the one looked at are kept, the rest is let go.
+
+import { isAbort, records } from "./api.js";
+
+/** @typedef {{bitmap: ImageBitmap | null, proxy: boolean, error: string}} Picture */
+
+const AROUND = 120; // frames kept on either side, in steps
+const MOST = 2 * AROUND + 60;
+const PACK = 30; // frames in a request; they are shown as they come
+const AT_ONCE = 2; // requests; browsers open six connections to a server
+const NEAR = 30; // frames ahead that are fetched before those behind
+const RETRY_MS = 1000;
+
+/**
+ * @typedef {object} Fetching
+ * @property {number[]} positions
+ * @property {AbortController} controller
+ */
+
+export class Frames {
+  /** @type {Map<number, Picture>} */
+  #pictures = new Map();
+  /** @type {Set<Fetching>} */
+  #fetching = new Set();
+  #at = 0;
+  #step = 1;
+  #closed = false;
+  #failing = 0;
+
+  /**
+   * @param {string} address  of the route that gives packs
+   * @param {number} count
+   * @param {(position: number, picture: Picture) => void} onarrival
+   */
+  constructor(address, count, onarrival) {
+    this.address = address;
+    this.count = count;
+    this.onarrival = onarrival;
+  }
+
+  /**
+   * The frame is looked at, and others will be in such steps, negative backwards.
+   *
+   * @param {number} position
+   * @param {number} [step]
+   */
+  lookAt(position, step = 1) {
+    this.#at = position;
+    this.#step = step || 1;
+    for (const fetching of this.#fetching)
+      if (!fetching.positions.some((one) => this.#isWanted(one))) fetching.controller.abort();
+    for (const [one, picture] of this.#pictures) if (!this.#isWanted(one)) this.#drop(one, picture);
+    this.#fetch();
+  }
+
+  /** @param {number} position */
+  get(position) {
+    return this.#pictures.get(position);
+  }
+
+  /**
+   * The whole picture of a frame. The caller closes it.
+   *
+   * @param {number} position
+   * @param {AbortSignal} signal
+   */
+  async full(position, signal) {
+    const response = await fetch(`${this.address}/${position}`, { signal });
+    if (!response.ok) return null;
+    return createImageBitmap(await response.blob());
+  }
+
+  /** How many pictures are kept. */
+  get size() {
+    return this.#pictures.size;
+  }
+
+  close() {
+    this.#closed = true;
+    for (const { controller } of this.#fetching) controller.abort();
+    for (const [one, picture] of this.#pictures) this.#drop(one, picture);
+  }
+
+  /** @param {number} position */
+  #isWanted(position) {
+    return Math.abs(position - this.#at) <= AROUND * Math.abs(this.#step);
+  }
+
+  /**
+   * @param {number} position
+   * @param {Picture} picture
+   */
+  #drop(position, picture) {
+    picture.bitmap?.close();
+    this.#pictures.delete(position);
+  }
+
+  #fetch() {
+    while (!this.#closed && this.#fetching.size < AT_ONCE) {
+      const positions = this.#missing();
+      if (!positions.length) return;
+      void this.#fetchPack(positions);
+    }
+  }
+
+  /** The frames to be asked for next, ascending and equally spaced: ahead, behind, further ahead, further behind. */
+  #missing() {
+    const asked = new Set([...this.#fetching].flatMap(({ positions }) => positions));
+    for (const [way, first, stop] of [
+      [1, 0, NEAR],
+      [-1, 1, NEAR / 2],
+      [1, NEAR, AROUND],
+      [-1, NEAR / 2, AROUND],
+    ]) {
+      /** @type {number[]} */
+      const found = [];
+      for (let n = first; n < stop && found.length < PACK; n += 1) {
+        const position = this.#at + n * way * this.#step;
+        if (position < 0 || position >= this.count) break;
+        if (!this.#pictures.has(position) && !asked.has(position)) found.push(position);
+        else if (found.length) break;
+      }
+      if (found.length) return found.sort((one, other) => one - other);
+    }
+    return [];
+  }
+
+  /** @param {number[]} positions */
+  async #fetchPack(positions) {
+    const fetching = { positions, controller: new AbortController() };
+    this.#fetching.add(fetching);
+    const query = `first=${positions[0]}&count=${positions.length}&step=${Math.abs(this.#step)}`;
+    try {
+      for await (const { head, body } of records(`${this.address}?${query}`, fetching.controller.signal))
+        void this.#take(head, body);
+    } catch (error) {
+      if (!isAbort(error) && !this.#closed && !this.#failing)
+        this.#failing = setTimeout(() => {
+          this.#failing = 0;
+          this.#fetch();
+        }, RETRY_MS);
+    } finally {
+      this.#fetching.delete(fetching);
+      if (!this.#failing) this.#fetch();
+    }
+  }
+
+  /**
+   * @param {import("./api.js").FrameHead} head
+   * @param {Uint8Array} body
+   */
+  async #take({ frame, type, proxy, error }, body) {
+    const bitmap = error ? null : await createImageBitmap(new Blob([body], { type })).catch(() => null);
+    if (this.#closed || !this.#isWanted(frame) || this.#pictures.has(frame)) {
+      bitmap?.close();
+      return;
+    }
+    const picture = { bitmap, proxy, error: error || (bitmap ? "" : "it can't be decoded") };
+    this.#pictures.set(frame, picture);
+    if (this.#pictures.size > MOST) this.#dropFarthest();
+    this.onarrival(frame, picture);
+  }
+
+  #dropFarthest() {
+    let farthest = this.#at;
+    for (const position of this.#pictures.keys())
+      if (Math.abs(position - this.#at) > Math.abs(farthest - this.#at)) farthest = position;
+    const picture = this.#pictures.get(farthest);
+    if (picture) this.#drop(farthest, picture);
+  }
+}

@@ -1,0 +1,574 @@
+// The page for labelling.
+
+import { Refused, get, post, words } from "./api.js";
+import { NONE, colourOf } from "./colours.js";
+import { ask, button, el, fill, tell } from "./dom.js";
+import { clock, counted, number } from "./format.js";
+import { HELP, TOUCH, deedOf, isTyped } from "./keys.js";
+import { Labelling } from "./labelling.js";
+import { sendLeft } from "./outbox.js";
+import { PictureView } from "./picture.js";
+import { countsOf, isOneOf } from "./runs.js";
+import { Strip } from "./strip.js";
+import { Timeline } from "./timeline.js";
+
+const FULL_MS = 250; // after which the frame one stays at is fetched whole
+const PAINT_MS = 350; // a class button held so long paints
+
+/** @typedef {import("./api.js").LabellingState} State */
+
+const again = () => dispatchEvent(new Event("hashchange"));
+
+/** @type {import("./main.js").Page} */
+export async function label(place, signal, id) {
+  const recording = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${id}`, signal));
+  document.title = `Label ${recording.name} – Studio`;
+  const state = await open(id, place, recording.name);
+  if (!state || signal.aborted) return;
+  if (!state.count) {
+    fill(place, nothingLeft(id, recording.name));
+    return;
+  }
+  new LabelPage(place, signal, recording, state);
+}
+
+/**
+ * Open a recording for labelling, send what earlier pages could not, and take it over from a window if the person wants.
+ *
+ * @param {string} id
+ * @param {HTMLElement} place
+ * @param {string} name
+ * @returns {Promise<State | null>}  null if it stays with the window
+ */
+async function open(id, place, name) {
+  const address = `/api/recordings/${id}/labelling`;
+  try {
+    const state = await post(address);
+    const { sent, lost } = await sendLeft(id);
+    if (lost) tell(`${counted(lost, "label")} given without the network can't be kept: the frames were sorted since`);
+    else if (sent) tell(`${counted(sent, "action")} from before: sent now`);
+    return sent ? await post(address) : state;
+  } catch (error) {
+    if (!(error instanceof Refused) || !error.more.take_over) throw error;
+    fill(place, heldElsewhere(id, name, error.message));
+    return null;
+  }
+}
+
+/**
+ * @param {string} id
+ * @param {string} name
+ * @param {string} reason
+ */
+function heldElsewhere(id, name, reason) {
+  return el(
+    "section",
+    { className: "card" },
+    el("h1", {}, name),
+    el("p", { role: "alert" }, reason),
+    el("p", {}, "Taking over closes it there. No label is lost."),
+    el(
+      "p",
+      { className: "actions" },
+      button(
+        "Take over",
+        async () => {
+          try {
+            await post(`/api/recordings/${id}/labelling`, { take_over: true });
+            again();
+          } catch (error) {
+            tell(words(error));
+          }
+        },
+        { className: "primary" },
+      ),
+      el("a", { className: "button", href: "#/" }, "Leave it"),
+    ),
+  );
+}
+
+/**
+ * @param {string} id
+ * @param {string} name
+ */
+function nothingLeft(id, name) {
+  return el(
+    "section",
+    { className: "card" },
+    el("h1", {}, name),
+    el("p", {}, "Every frame lies in a class directory."),
+    el(
+      "p",
+      { className: "actions" },
+      el("a", { className: "button primary", href: `#/look/${id}` }, "Look at the frames"),
+      button("Undo the last S", () => void undoSave(id)),
+    ),
+  );
+}
+
+/** @param {string} id */
+async function undoSave(id) {
+  try {
+    tell(undoneWords(await post(`/api/recordings/${id}/apply/undo`)));
+  } catch (error) {
+    tell(words(error));
+  }
+  again();
+}
+
+/**
+ * What the undo of an S did.
+ *
+ * @param {{count: number, missing: string[], renamed: Record<string, string>}} undone
+ */
+export function undoneWords({ count, missing, renamed }) {
+  return [
+    `${counted(count, "frame")} back, with their labels`,
+    missing.length && `missing: ${missing.slice(0, 5).join(", ")}`,
+    ...Object.entries(renamed)
+      .slice(0, 5)
+      .map(([before, now]) => `${before} is ${now} now`),
+  ]
+    .filter(Boolean)
+    .join("; ");
+}
+
+/**
+ * What S did, a line each.
+ *
+ * @typedef {{counts: Record<string, number>, renamed: Record<string, string>, missing: string[], table: string | null,
+ *   left: number}} Applied
+ *
+ * @param {Applied} applied
+ */
+function appliedWords({ counts, renamed, missing, table, left }) {
+  return [
+    ...Object.entries(counts).map(([directory, frames]) =>
+      directory ? `${directory}: ${counted(frames, "frame")}` : `${counted(frames, "frame")} lost their class`,
+    ),
+    table && `the labels are in ${table}`,
+    ...Object.entries(renamed)
+      .slice(0, 5)
+      .map(([before, now]) => `${before} is ${now} now, as there was one`),
+    missing.length > 0 && `missing: ${missing.slice(0, 5).join(", ")}`,
+    left > 0 && `${counted(left, "frame")} without a class`,
+  ].filter(Boolean);
+}
+
+class LabelPage {
+  #drawing = 0;
+  #fullTimer = 0;
+  #fullAsked = new AbortController();
+  /** @type {{position: number, bitmap: ImageBitmap} | null} */
+  #full = null;
+  #fullWanted = -1;
+  /** @type {EventSource | null} */
+  #events = null;
+
+  position = el("p", { className: "position" });
+  waiting = el("p", { className: "waiting", role: "status" });
+  canvas = el("canvas", { role: "img" });
+  chip = el("p", { className: "chip" });
+  message = el("p", { className: "message", role: "status" });
+  end = el("div", { className: "end", hidden: true });
+  stage = el("div", { className: "stage" }, this.canvas, this.chip, this.end, this.message);
+  film = el("canvas", { className: "film", "aria-hidden": "true" });
+  overview = el("canvas", { className: "overview", "aria-hidden": "true" });
+  detail = el("canvas", { className: "detail", tabIndex: 0, role: "slider", "aria-label": "Timeline" });
+  selected = el("p", { className: "selected quiet" });
+  tools = {
+    undo: this.#tool("Undo", "undo", 0, "U"),
+    redo: this.#tool("Redo", "redo", 0, "Y"),
+    play: this.#tool("Play", "play", 1, "P"),
+    stretches: this.#tool("Stretches", "stretches", 0, "T: a class labels up to the next change"),
+    hold: this.#tool("Hold", "hold", 0, "R: what you play or jump over takes the label"),
+    bright: this.#tool("Brighter", "brightness", 0, "Space"),
+  };
+
+  /**
+   * @param {HTMLElement} place
+   * @param {AbortSignal} signal
+   * @param {import("./api.js").Recording} recording
+   * @param {State} state
+   */
+  constructor(place, signal, recording, state) {
+    this.signal = signal;
+    this.recording = recording;
+    this.saving = state.saving;
+    this.labelling = new Labelling(recording.id, state, recording.seconds > 0 ? recording.frames / recording.seconds : 0, {
+      onchange: () => this.#drawSoon(),
+      onsave: () => void this.#save(),
+      onhelp: () => void help(),
+      onzoom: () => this.timeline.zoomAround(),
+      ongap: () => this.#listen(),
+      onrefused: (error, lost) => void this.#refused(error, lost),
+    });
+    this.classes = this.labelling.classes.map((one) => this.#classButton(one));
+    this.#build(place);
+    this.view = new PictureView(this.stage, this.canvas, (frames) => this.labelling.go(this.labelling.cursor + frames));
+    this.strip = new Strip(this.film, this.labelling);
+    this.timeline = new Timeline(this.overview, this.detail, this.labelling);
+    addEventListener("keydown", (event) => this.#key(event), { signal });
+    addEventListener("resize", () => this.#drawSoon(), { signal });
+    addEventListener("beforeunload", (event) => this.labelling.pending && event.preventDefault(), { signal });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#drawSoon(), { signal });
+    signal.addEventListener("abort", () => this.#close());
+    this.#listen();
+    if (state.told.length) tell(state.told.join("; "));
+    this.#drawSoon();
+  }
+
+  #close() {
+    this.#events?.close();
+    this.labelling.leave();
+    this.#fullAsked.abort();
+    this.#full?.bitmap.close();
+    cancelAnimationFrame(this.#drawing);
+  }
+
+  /** Follow what happens to the labels, here and on other pages. The whole state comes first. */
+  #listen() {
+    this.#events?.close();
+    const events = new EventSource(`/api/recordings/${this.recording.id}/labelling/events`);
+    this.#events = events;
+    /**
+     * @param {string} name
+     * @param {(value: any) => void} take
+     */
+    const on = (name, take) =>
+      events.addEventListener(name, (event) => take(JSON.parse(/** @type {MessageEvent} */ (event).data)));
+    on("state", (/** @type {State} */ state) => {
+      if (state.opening !== this.labelling.opening) again();
+      else this.labelling.take(state);
+    });
+    on("change", (change) => this.labelling.change(change));
+    on("changes", (more) => this.labelling.moreChanges(more));
+    on("closed", ({ reason }) => {
+      events.close();
+      this.labelling.close();
+      void this.#closedElsewhere(reason);
+    });
+  }
+
+  /** @param {string} reason */
+  async #closedElsewhere(reason) {
+    const answer = await ask(
+      "Labelling was closed",
+      [el("p", {}, reason)],
+      [
+        { text: "Open it again", value: "again", kind: "primary" },
+        { text: "All recordings", value: "" },
+      ],
+    );
+    if (answer) again();
+    else location.hash = "#/";
+  }
+
+  /**
+   * @param {Refused} error
+   * @param {number} lost
+   */
+  async #refused(error, lost) {
+    if (this.signal.aborted) return;
+    const answer = await ask(
+      "The studio refused the last labels",
+      [el("p", {}, error.message), el("p", {}, `${counted(lost, "action")} not done.`)],
+      [{ text: "Open it again", value: "again", kind: "primary" }],
+    );
+    if (answer || !this.signal.aborted) again();
+  }
+
+  /** S: sort what is labelled into class directories. */
+  async #save() {
+    const { labelling } = this;
+    if (!labelling.online) {
+      tell("the studio can't be reached; the labels are kept here until it is");
+      return;
+    }
+    labelling.pause();
+    await labelling.outbox.settled();
+    this.#events?.close();
+    labelling.close();
+    tell("sorting …");
+    try {
+      const applied = /** @type {Applied} */ (await post(`/api/recordings/${this.recording.id}/labelling/apply`));
+      const { left } = applied;
+      tell("");
+      const answer = await ask(
+        "Saved",
+        [el("ul", {}, ...appliedWords(applied).map((line) => el("li", {}, line || "")))],
+        [
+          { text: "Look at them", value: "look", kind: "primary" },
+          { text: "Undo", value: "undo" },
+          { text: left > 0 ? "Go on labelling" : "Close", value: "on" },
+        ],
+      );
+      if (answer === "undo") await undoSave(this.recording.id);
+      else if (answer === "look") location.hash = `#/look/${this.recording.id}`;
+      else if (left > 0) again();
+      else location.hash = "#/";
+    } catch (error) {
+      tell(words(error));
+      again();
+    }
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (isTyped(event)) return;
+    const deed = deedOf(event);
+    if (!deed) return;
+    event.preventDefault();
+    if (event.repeat && !["label", "step", "back", "undo", "erase", "redo", "select", "change"].includes(deed.do)) return;
+    this.labelling.do(deed);
+  }
+
+  // -------------------------------------------------------------------------------------------------------- building
+
+  /** @param {HTMLElement} place */
+  #build(place) {
+    const { labelling, recording } = this;
+    this.detail.setAttribute("aria-valuemin", "1");
+    this.detail.setAttribute("aria-valuemax", String(labelling.count));
+    fill(
+      place,
+      el(
+        "div",
+        { className: "labelling" },
+        el(
+          "div",
+          { className: "top" },
+          el("h1", {}, recording.name),
+          this.position,
+          this.waiting,
+          button("?", () => void help(), { className: "plain", title: "Help: ? or H", "aria-label": "Help" }),
+          button("Save", () => void this.#save(), { className: "primary", title: `S ${this.saving}` }),
+        ),
+        this.stage,
+        this.film,
+        el(
+          "div",
+          { className: "times" },
+          this.overview,
+          this.detail,
+          el(
+            "div",
+            { className: "zoom" },
+            this.selected,
+            button("−", () => this.timeline.zoom(2), { "aria-label": "Show more of the timeline" }),
+            button("+", () => this.timeline.zoom(0.5), { "aria-label": "Show less of the timeline, larger" }),
+          ),
+        ),
+        el("div", { className: "classbuttons", role: "group", "aria-label": "Classes" }, ...this.classes),
+        el(
+          "div",
+          { className: "tools", role: "group", "aria-label": "Tools" },
+          this.#tool("Back", "back", 0, "Esc"),
+          ...Object.values(this.tools),
+          this.#tool("◀ Change", "change", -1, "B: to the change before"),
+          this.#tool("Change ▶", "change", 1, "N: to the next change"),
+          this.#tool("Unlabelled", "unlabelled", 0, "F: to the next frame without a label"),
+          this.#tool("Clear", "clear", 0, "X: take the label away"),
+          button("Go to …", () => void this.#askWhere(), { title: "G" }),
+          this.#tool("Slower", "speed", -1, "−"),
+          this.#tool("Faster", "speed", 1, "+"),
+        ),
+      ),
+    );
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} what
+   * @param {number} number
+   * @param {string} title
+   */
+  #tool(text, what, number, title) {
+    return button(text, () => this.labelling.do({ do: what, number }), { title });
+  }
+
+  /** @param {State["classes"][number]} one */
+  #classButton({ label, name, sorted }) {
+    const { labelling } = this;
+    const count = el("span", { className: "count" });
+    const made = el(
+      "button",
+      { type: "button", className: "classbutton", disabled: label >= labelling.keys },
+      label < labelling.keys && el("kbd", { "aria-hidden": "true" }, label),
+      el("span", { className: "name" }, name),
+      count,
+    );
+    made.style.setProperty("--class", colourOf(label));
+    made.dataset.label = String(label);
+    made.dataset.sorted = String(sorted);
+    let timer = 0;
+    let painted = false;
+    made.addEventListener("pointerdown", (event) => {
+      painted = false;
+      made.setPointerCapture(event.pointerId);
+      timer = setTimeout(() => {
+        painted = true;
+        labelling.paint(label);
+      }, PAINT_MS);
+    });
+    const end = () => {
+      clearTimeout(timer);
+      labelling.endPainting();
+    };
+    made.addEventListener("pointerup", end);
+    made.addEventListener("pointercancel", end);
+    made.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch would open it
+    made.addEventListener("click", (event) => {
+      if (painted) painted = false;
+      else labelling.do({ do: event.shiftKey ? "labelStretch" : "label", number: label });
+    });
+    return made;
+  }
+
+  async #askWhere() {
+    const field = el("input", { type: "number", min: "1", max: String(this.labelling.count), inputMode: "numeric" });
+    const answer = await ask(
+      "Go to a frame",
+      [el("label", {}, `Number, 1 to ${number(this.labelling.count)}`, field)],
+      [{ text: "Go", value: "go", kind: "primary" }],
+    );
+    if (answer && field.valueAsNumber >= 1) this.labelling.go(Math.round(field.valueAsNumber) - 1);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- drawing
+
+  #drawSoon() {
+    if (!this.#drawing) this.#drawing = requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    this.#drawing = 0;
+    if (this.signal.aborted || !this.timeline) return;
+    this.#drawPicture();
+    this.strip.draw();
+    this.timeline.draw();
+    this.#drawWords();
+  }
+
+  #drawPicture() {
+    const { labelling } = this;
+    const at = Math.min(labelling.cursor, labelling.count - 1);
+    const picture = labelling.frames.get(at);
+    if (this.#full && this.#full.position !== at) {
+      this.#full.bitmap.close();
+      this.#full = null;
+    }
+    if (picture && (picture.bitmap || picture.error)) this.view.show(this.#full?.bitmap ?? picture.bitmap, at);
+    this.stage.classList.toggle("bright", labelling.bright);
+    if (picture?.proxy && !this.#full && !labelling.way) this.#askFull(at);
+  }
+
+  /**
+   * The whole picture, once one stays at a frame.
+   *
+   * @param {number} position
+   */
+  #askFull(position) {
+    if (this.#fullWanted === position) return;
+    this.#fullWanted = position;
+    clearTimeout(this.#fullTimer);
+    this.#fullAsked.abort();
+    this.#fullTimer = setTimeout(async () => {
+      this.#fullAsked = new AbortController();
+      const bitmap = await this.labelling.frames.full(position, this.#fullAsked.signal).catch(() => null);
+      this.#fullWanted = -1;
+      if (!bitmap) return;
+      if (this.labelling.cursor !== position || this.signal.aborted) return bitmap.close();
+      this.#full = { position, bitmap };
+      this.#drawSoon();
+    }, FULL_MS);
+  }
+
+  #drawWords() {
+    const { labelling, tools } = this;
+    const { cursor, count, labels, fps, pending, online, way } = labelling;
+    const at = Math.min(cursor + 1, count);
+    const counts = countsOf(labels);
+    const unreadable = isOneOf(labelling.unreadable, cursor);
+    const current = labelling.atEnd ? NONE : labels[cursor];
+    const name = current === NONE ? "no label" : labelling.nameOf(current);
+    const time = clock(cursor / fps, 1);
+    this.position.textContent = `${number(at)} / ${number(count)} · ${time} · ${Math.floor((100 * (count - counts[NONE])) / count)} % labelled`;
+    this.waiting.textContent = online
+      ? ""
+      : `the studio can't be reached; ${counted(pending, "action")} kept here until it can`;
+    this.chip.textContent = unreadable ? "can't be read" : current === NONE ? "" : `${current}  ${name}`;
+    this.chip.classList.toggle("pending", pending > 0 && !online);
+    this.chip.style.setProperty("--class", colourOf(current));
+    this.message.textContent = labelling.typed !== null ? `frame ${labelling.typed}_` : labelling.message;
+    this.canvas.setAttribute("aria-label", `Frame ${at} of ${count}, ${unreadable ? "can't be read" : name}`);
+    this.detail.setAttribute("aria-valuenow", String(at));
+    this.detail.setAttribute("aria-valuetext", `Frame ${at} of ${count}, ${time}, ${name}`);
+    const { selection } = labelling;
+    this.selected.textContent = selection
+      ? `${counted(selection[1] - selection[0], "frame")} selected: choose a class`
+      : modeWords(labelling);
+    for (const made of this.classes) {
+      const label = Number(made.dataset.label);
+      const sorted = Number(made.dataset.sorted);
+      const shown = made.querySelector(".count");
+      if (shown) shown.textContent = number(counts[label]) + (sorted ? ` + ${number(sorted)}` : "");
+      made.classList.toggle("current", current === label);
+      made.setAttribute("aria-pressed", String((labelling.hold && labelling.held === label) || labelling.painting?.label === label));
+    }
+    tools.play.textContent = way ? `Pause (${labelling.speed} ×)` : "Play";
+    for (const [tool, on] of /** @type {[HTMLElement, boolean][]} */ ([
+      [tools.play, way !== 0],
+      [tools.hold, labelling.hold],
+      [tools.stretches, labelling.stretches],
+      [tools.bright, labelling.bright],
+    ]))
+      tool.setAttribute("aria-pressed", String(on));
+    tools.undo.disabled = !labelling.canUndo && !pending;
+    tools.redo.disabled = !labelling.canRedo;
+    this.#drawEnd();
+  }
+
+  #drawEnd() {
+    const { labelling } = this;
+    this.end.hidden = !labelling.atEnd;
+    if (!labelling.atEnd || this.end.childElementCount) return;
+    fill(
+      this.end,
+      el("p", {}, `That was the last frame. S ${this.saving}.`),
+      el(
+        "p",
+        { className: "actions" },
+        button("Save", () => void this.#save(), { className: "primary" }),
+        button("Next without a label", () => labelling.do({ do: "unlabelled", number: 0 })),
+      ),
+    );
+  }
+}
+
+/**
+ * What digits do, if it is not the usual.
+ *
+ * @param {Labelling} labelling
+ */
+function modeWords({ stretches, hold, held, classes }) {
+  if (stretches) return "Stretches: a class labels up to the next change";
+  if (!hold) return "";
+  if (held === null) return "Hold: choose a class, then play or jump";
+  return `Hold: what you play or jump over becomes ${classes.find((one) => one.label === held)?.name ?? held}`;
+}
+
+function help() {
+  const table = (/** @type {string} */ title, /** @type {[string, string][]} */ rows) =>
+    el(
+      "table",
+      {},
+      el("caption", {}, title),
+      el("tbody", {}, ...rows.map(([key, does]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, does)))),
+    );
+  return ask(
+    "Help",
+    [table("Keys", HELP), table("Fingers and mouse", TOUCH)],
+    [{ text: "Close", value: "", kind: "primary" }],
+  );
+}

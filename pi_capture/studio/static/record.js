@@ -1,0 +1,532 @@
+// Recording: what to record and how, the camera's picture; then the recording itself, its counters and live labels.
+
+import { get, isAbort, post, records, words } from "./api.js";
+import { colourOf } from "./colours.js";
+import { button, el, fill, tell } from "./dom.js";
+import { clock, counted, number, size } from "./format.js";
+import { digitOf, isTyped } from "./keys.js";
+import { PictureView } from "./picture.js";
+
+/**
+ * @typedef {import("./api.js").Recorder} Recorder
+ * @typedef {import("./api.js").Wanted} Wanted
+ */
+
+const CHECK_MS = 300; // after the last change of the form
+const RETRY_MS = 1000;
+const HELD_MS = 400; // a class pressed so long is meant for as long as it is held
+const MOST_CLASSES = 9;
+const KEPT = "studio-record"; // what was asked for last
+
+/** @type {import("./main.js").Page} */
+export async function record(place, signal) {
+  document.title = "Record – Studio";
+  const [{ cameras }, { recorders }] = await Promise.all([get("/api/cameras", signal), get("/api/recorders", signal)]);
+  const form = new RecordForm(cameras, signal);
+  fill(
+    place,
+    el("div", { className: "headline" }, el("h1", {}, "Record")),
+    ...recorders.map((/** @type {Recorder} */ one) =>
+      el(
+        "a",
+        { className: "card running", href: `#/recorder/${one.id}` },
+        el("span", { className: "dot", "aria-hidden": "true" }),
+        el("strong", {}, one.target),
+        ` is being recorded from ${one.camera}`,
+        el("span", { className: "quiet" }, "Watch, label and stop"),
+      ),
+    ),
+    form.element,
+  );
+}
+
+class RecordForm {
+  #timer = 0;
+  #looking = new AbortController();
+  #previewed = "";
+
+  /**
+   * @param {{spec: string, model: string}[]} cameras
+   * @param {AbortSignal} signal
+   */
+  constructor(cameras, signal) {
+    this.signal = signal;
+    const kept = rememberedForm();
+    const option = (/** @type {string} */ value, /** @type {string} */ text) => el("option", { value }, text);
+    this.name = el("input", { required: true, value: kept.name ?? newName(), autocomplete: "off", spellcheck: false });
+    this.format = el(
+      "select",
+      {},
+      option("", "a picture a frame (PNG), lossless"),
+      option(".mkv", "one video (MKV), lossless"),
+      option(".mkv h264", "one video (MKV), a tenth of the size"),
+      option(".h5", "one HDF5 file, lossless"),
+    );
+    this.camera = el("select", {}, ...cameras.map(({ spec, model }) => option(spec, model ? `${model} (${spec})` : spec)));
+    this.size = el(
+      "select",
+      {},
+      ...["128x128", "224x224", "320x240", "640x480", "1280x720"].map((one) => option(one, one.replace("x", " × "))),
+      option("source", "the camera's own"),
+    );
+    this.fps = el("input", { type: "number", min: "0.1", max: "1000", step: "any", placeholder: "the camera's own" });
+    this.seconds = el("input", { type: "number", min: "0.1", step: "any", placeholder: "until you stop it" });
+    this.classes = el("input", { placeholder: "none, door, light", autocomplete: "off" });
+    this.preview = el("input", { type: "checkbox", checked: true });
+    for (const field of /** @type {const} */ (["format", "camera", "size", "fps", "seconds", "classes"]))
+      if (kept[field] !== undefined) this[field].value = kept[field];
+    if (!this.camera.value) this.camera.selectedIndex = 0;
+    this.command = el("code", { tabIndex: 0 });
+    this.problem = el("p", { className: "problem", role: "alert" });
+    this.start = el("button", { className: "primary big" }, "Record");
+    this.canvas = el("canvas", { role: "img", "aria-label": "What the camera sees" });
+    this.stage = el("div", { className: "stage" }, this.canvas);
+    this.view = new PictureView(this.stage, this.canvas, () => {});
+    const field = (/** @type {string} */ text, /** @type {HTMLElement} */ control, hint = "") =>
+      el("label", {}, text, control, hint && el("small", { className: "quiet" }, hint));
+    const fields = el(
+      "form",
+      { className: "card form" },
+      field("Name", this.name),
+      field("Camera", this.camera),
+      field("Format", this.format),
+      el("div", { className: "pair" }, field("Size", this.size), field("Pictures a second", this.fps)),
+      field("Seconds", this.seconds),
+      field("Classes to label while it records", this.classes, `Up to ${MOST_CLASSES}, with commas. May stay empty.`),
+      el("label", { className: "check" }, this.preview, "Show what the camera sees"),
+      this.problem,
+      this.start,
+    );
+    fields.addEventListener("input", () => this.#changed());
+    fields.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#record();
+    });
+    this.element = el(
+      "div",
+      { className: "recording" },
+      el("div", { className: "seen" }, this.stage, commandBox(this.command)),
+      fields,
+    );
+    signal.addEventListener("abort", () => {
+      clearTimeout(this.#timer);
+      this.#looking.abort();
+    });
+    void this.#check();
+    void this.#look();
+  }
+
+  #changed() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      void this.#check();
+      void this.#look();
+    }, CHECK_MS);
+  }
+
+  /** @returns {Wanted} */
+  #wanted() {
+    const [suffix, codec] = this.format.value.split(" ");
+    return {
+      name: this.name.value.trim() + suffix,
+      camera: this.camera.value,
+      size: this.size.value,
+      seconds: this.seconds.value ? this.seconds.valueAsNumber : -1,
+      fps: this.fps.value ? this.fps.valueAsNumber : null,
+      classes: this.classes.value
+        .split(",")
+        .map((one) => one.trim())
+        .filter(Boolean),
+      options: codec ? { codec } : {},
+    };
+  }
+
+  /** Show the command that does it, or why it can't be done. */
+  async #check() {
+    try {
+      const { command, exists } = await post("/api/command", this.#wanted(), this.signal);
+      this.command.textContent = command;
+      this.problem.textContent = exists ? `${this.#wanted().name} is there already: recording goes on in it.` : "";
+      this.problem.classList.toggle("note", exists);
+      this.start.disabled = false;
+    } catch (error) {
+      if (isAbort(error)) return;
+      this.problem.textContent = words(error);
+      this.problem.classList.remove("note");
+      this.start.disabled = true;
+    }
+  }
+
+  /** Show what the camera sees. */
+  async #look() {
+    const { camera, size: wanted, fps } = this.#wanted();
+    const asked = this.preview.checked ? JSON.stringify([camera, wanted, fps]) : "";
+    if (asked === this.#previewed) return;
+    this.#previewed = asked;
+    this.#looking.abort();
+    this.view.show(null, -1);
+    this.stage.dataset.told = asked ? "opening the camera …" : "no picture asked for";
+    if (!asked) return;
+    this.#looking = new AbortController();
+    const { signal } = this.#looking;
+    try {
+      const { id } = await post("/api/preview", { camera, size: wanted, fps }, signal);
+      await showLive(`/api/preview/${id}/live`, this.view, signal, () => {});
+      this.stage.dataset.told = "the picture has ended";
+    } catch (error) {
+      if (!signal.aborted) this.stage.dataset.told = words(error);
+    }
+    if (!signal.aborted) this.#previewed = "";
+  }
+
+  async #record() {
+    this.start.disabled = true;
+    this.problem.textContent = "";
+    this.#looking.abort();
+    const { name, format, camera, size: chosen, fps, seconds, classes } = this;
+    const kept = Object.fromEntries(
+      Object.entries({ format, camera, size: chosen, fps, seconds, classes }).map(([key, { value }]) => [key, value]),
+    );
+    rememberForm(kept);
+    try {
+      tell(`starting ${name.value} …`);
+      const started = /** @type {Recorder} */ (await post("/api/recorders", this.#wanted()));
+      tell("");
+      location.hash = `#/recorder/${started.id}`;
+    } catch (error) {
+      tell("");
+      this.problem.textContent = words(error);
+      this.start.disabled = false;
+      this.#previewed = "";
+      void this.#look();
+    }
+  }
+}
+
+/** A name that sorts by time: 2026-11-28 14.05. */
+function newName() {
+  const now = new Date(Date.now() - 60000 * new Date().getTimezoneOffset()).toISOString();
+  return `${now.slice(0, 10)}-${now.slice(11, 19).replaceAll(":", "")}`;
+}
+
+/** @returns {Record<string, string>} */
+function rememberedForm() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+  } catch {
+    return {};
+  }
+}
+
+/** @param {Record<string, string>} form */
+function rememberForm(form) {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify(form));
+  } catch {
+    // It is only remembered for convenience.
+  }
+}
+
+/**
+ * A command to be copied.
+ *
+ * @param {HTMLElement} code
+ */
+function commandBox(code) {
+  return el(
+    "div",
+    { className: "command" },
+    el("span", { className: "quiet" }, "The same on the command line"),
+    code,
+    button("Copy", () => copy(code)),
+  );
+}
+
+/**
+ * Copy an element's text. The clipboard's own interface needs https or localhost.
+ *
+ * @param {HTMLElement} element
+ */
+function copy(element) {
+  const selection = /** @type {Selection} */ (getSelection());
+  selection.selectAllChildren(element);
+  tell(document.execCommand("copy") ? "copied" : "selected; copy it with Ctrl-C");
+}
+
+/**
+ * Show live pictures until they end.
+ *
+ * @param {string} address
+ * @param {PictureView} view
+ * @param {AbortSignal} signal
+ * @param {(head: any) => void} onhead
+ */
+async function showLive(address, view, signal, onhead) {
+  /** @type {ImageBitmap | null} */
+  let before = null;
+  let count = 0;
+  try {
+    for await (const { head, body } of records(address, signal)) {
+      onhead(head);
+      if (!body.length) continue;
+      const bitmap = await createImageBitmap(new Blob([body], { type: "image/jpeg" })).catch(() => null);
+      if (signal.aborted) return bitmap?.close();
+      if (!bitmap) continue;
+      view.show(bitmap, count);
+      count += 1;
+      before?.close();
+      before = bitmap;
+    }
+  } finally {
+    before?.close();
+  }
+}
+
+// --------------------------------------------------------------------------------------------------- while it records
+
+/** @type {import("./main.js").Page} */
+export async function recorder(place, signal, id) {
+  const { recorders } = await get("/api/recorders", signal);
+  const found = /** @type {Recorder | undefined} */ (recorders.find((/** @type {Recorder} */ one) => one.id === id));
+  if (!found) {
+    fill(
+      place,
+      el(
+        "section",
+        { className: "card" },
+        el("h1", {}, "This recording has ended"),
+        el("p", { className: "actions" }, el("a", { className: "button primary", href: "#/" }, "All recordings")),
+      ),
+    );
+    return;
+  }
+  new RecorderPage(place, signal, found);
+}
+
+class RecorderPage {
+  /**
+   * The label as it was asked for last.
+   *
+   * 
+   * @type {number | null}
+   */
+  #label;
+  /** @type {Promise<void>} */
+  #asking = Promise.resolve();
+  /**
+   * What is held down: since when, and what held before.
+   *
+   * 
+   * @type {{label: number, since: number, before: number | null} | null}
+   */
+  #pressed = null;
+
+  /**
+   * @param {HTMLElement} place
+   * @param {AbortSignal} signal
+   * @param {Recorder} status
+   */
+  constructor(place, signal, status) {
+    this.signal = signal;
+    this.address = `/api/recorders/${status.id}`;
+    this.status = status;
+    this.#label = status.label;
+    document.title = `● ${status.target} – Studio`;
+    this.canvas = el("canvas", { role: "img", "aria-label": "What is being recorded" });
+    this.stage = el("div", { className: "stage" }, this.canvas);
+    this.stage.dataset.told = "one moment …";
+    this.view = new PictureView(this.stage, this.canvas, () => {});
+    this.counters = el("dl", { className: "counters" });
+    this.stop = button("Stop", () => void this.#stop(), { className: "danger big" });
+    this.classes = status.classes.map((name, label) => this.#classButton(name, label));
+    this.told = el("p", { className: "quiet", role: "status" });
+    const command = el("code", { tabIndex: 0 }, status.command);
+    fill(
+      place,
+      el(
+        "div",
+        { className: "headline" },
+        el("h1", {}, el("span", { className: "dot", "aria-hidden": "true" }), ` ${status.target}`),
+        el("p", { className: "quiet" }, status.camera),
+      ),
+      el(
+        "div",
+        { className: "recording" },
+        el("div", { className: "seen" }, this.stage, commandBox(command)),
+        el(
+          "section",
+          { className: "card form" },
+          this.classes.length > 0 &&
+            el(
+              "div",
+              { className: "live" },
+              el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
+              el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
+            ),
+          this.stop,
+          this.told,
+          this.counters,
+        ),
+      ),
+    );
+    addEventListener("keydown", (event) => this.#key(event, true), { signal });
+    addEventListener("keyup", (event) => this.#key(event, false), { signal });
+    this.#show(status);
+    void this.#watch();
+  }
+
+  async #watch() {
+    while (!this.signal.aborted) {
+      try {
+        await showLive(`${this.address}/live`, this.view, this.signal, (head) => this.#show({ ...this.status, ...head }));
+        break; // the recording has ended
+      } catch (error) {
+        if (this.signal.aborted) return;
+        const { recorders } = await get("/api/recorders", this.signal).catch(() => ({ recorders: null }));
+        if (recorders && !recorders.some((/** @type {Recorder} */ one) => one.id === this.status.id)) break;
+        this.told.textContent = recorders ? words(error) : "the studio can't be reached; the recording goes on";
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+    if (!this.signal.aborted) this.#ended();
+  }
+
+  #ended() {
+    document.title = `${this.status.target} – Studio`;
+    const { recording } = this.status;
+    this.stop.replaceWith(
+      el(
+        "p",
+        { className: "actions ended", role: "status" },
+        el("strong", {}, `Recorded: ${counted(this.status.frames, "frame")}`),
+        recording && el("a", { className: "button primary", href: `#/label/${recording}` }, "Label it"),
+        recording && el("a", { className: "button", href: `#/look/${recording}` }, "Look"),
+        el("a", { className: "button", href: "#/record" }, "Record more"),
+      ),
+    );
+    this.told.textContent = "";
+    for (const made of this.classes) made.disabled = true;
+  }
+
+  /** @param {Recorder} status */
+  #show(status) {
+    this.status = status;
+    const dropped = [
+      status.dropped_queue && `${number(status.dropped_queue)} as it could not keep up`,
+      status.dropped_camera && `${number(status.dropped_camera)} by the camera`,
+      status.dropped_disk && `${number(status.dropped_disk)} by the disk`,
+    ].filter(Boolean);
+    /** @type {[string, string, string?][]} */
+    const rows = [
+      ["Frames", number(status.frames)],
+      ["A second", status.fps.toFixed(1)],
+      ["Time", clock(Math.max(0, Date.now() / 1000 - status.started))],
+      ["Dropped", dropped.join(", ") || "none", dropped.length ? "warn" : ""],
+      ["Free", size(status.free_bytes), status.free_bytes < 1e9 ? "warn" : ""],
+    ];
+    if (status.seconds_left !== null) rows.push(["Time left", clock(Math.max(0, status.seconds_left))]);
+    fill(
+      this.counters,
+      ...rows.map(([name, value, kind]) => el("div", { className: kind ?? "" }, el("dt", {}, name), el("dd", {}, value))),
+    );
+    if (status.stopping) {
+      this.stop.disabled = true;
+      this.stop.textContent = "Stopping …";
+    }
+    if (!this.#pressed) this.#showLabel(status.label);
+  }
+
+  /** @param {number | null} label */
+  #showLabel(label) {
+    this.classes.forEach((made, one) => made.setAttribute("aria-pressed", String(one === label)));
+  }
+
+  async #stop() {
+    this.stop.disabled = true;
+    try {
+      this.#show({ ...this.status, ...(await post(`${this.address}/stop`)), stopping: true });
+    } catch (error) {
+      tell(words(error));
+      this.stop.disabled = false;
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------------- labels
+
+  /**
+   * @param {string} name
+   * @param {number} label
+   */
+  #classButton(name, label) {
+    const made = el(
+      "button",
+      { type: "button", className: "classbutton" },
+      el("kbd", { "aria-hidden": "true" }, label),
+      el("span", { className: "name" }, name),
+    );
+    made.style.setProperty("--class", colourOf(label));
+    made.addEventListener("pointerdown", (event) => {
+      made.setPointerCapture(event.pointerId);
+      this.#press(label);
+    });
+    made.addEventListener("pointerup", () => this.#release());
+    made.addEventListener("pointercancel", () => this.#release());
+    made.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch would open it
+    made.addEventListener("click", (event) => {
+      if (event.detail) return; // a finger's or a mouse's; this one is of a key or a screen reader
+      this.#press(label);
+      this.#release();
+    });
+    return made;
+  }
+
+  /**
+   * @param {KeyboardEvent} event
+   * @param {boolean} down
+   */
+  #key(event, down) {
+    const digit = digitOf(event);
+    if (isTyped(event) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (down && (event.key === "-" || event.key === "Backspace")) this.#ask(null);
+    if (digit === null || digit >= this.classes.length || event.repeat) return;
+    if (down) this.#press(digit);
+    else if (this.#pressed?.label === digit) this.#release();
+  }
+
+  /** @param {number} label */
+  #press(label) {
+    if (this.#pressed) this.#release();
+    this.#pressed = { label, since: performance.now(), before: this.#label };
+    this.#ask(label);
+  }
+
+  #release() {
+    const pressed = this.#pressed;
+    if (!pressed) return;
+    this.#pressed = null;
+    const again = pressed.before === pressed.label;
+    if (performance.now() - pressed.since >= HELD_MS) this.#ask(again ? null : pressed.before);
+    else if (again) this.#ask(null);
+  }
+
+  /**
+   * From now on frames have a label; requests go out one after another.
+   *
+   * @param {number | null} label
+   */
+  #ask(label) {
+    if (label === this.#label) return;
+    this.#label = label;
+    this.#showLabel(label);
+    this.#asking = this.#asking.then(async () => {
+      try {
+        await post(`${this.address}/label`, { label });
+        this.told.textContent = "";
+      } catch (error) {
+        this.told.textContent = words(error);
+        this.#label = this.status.label;
+        this.#showLabel(this.#label);
+      }
+    });
+  }
+}

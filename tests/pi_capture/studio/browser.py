@@ -1,0 +1,48 @@
+"""A real browser without a screen, to open the studio's pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
+
+
+@contextmanager
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """Debian's Chromium."""
+    assert shutil.which(CHROMIUM), "scripts/test.sh installs chromium"
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *arguments])
+        yield found
+        found.close()
+
+
+@dataclass
+class Seen:
+    """A page, and what it complained about."""
+
+    page: Page
+    complaints: list[str]
+
+
+def opened(browser: Browser, size: str, *, dark: bool = False) -> tuple[BrowserContext, Seen]:
+    """A fresh browser of a size, with a page."""
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if dark else "light",
+        has_touch=size != "desktop",
+        is_mobile=size == "phone",
+        accept_downloads=True,
+    )
+    context.set_default_timeout(20_000)
+    seen = Seen(context.new_page(), [])
+    seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    seen.page.on("console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None)
+    return context, seen
