@@ -252,6 +252,25 @@ def test_strangers_before_the_sender_cost_nothing(tmp_path: Path) -> None:
     assert receiver.returncode == 0 and json.loads(out)["frames"] == 2, told
 
 
+@pytest.mark.parametrize("words", [b"HEAD /video HTTP/1.0\r\n\r\n", b"\x16\x03\x03\x00\xa5\x01", b"SSH-2.0-scan\r\n"])
+def test_a_program_that_says_something_else_and_stays_is_hung_up_on(tmp_path: Path, words: bytes) -> None:
+    """FFmpeg would wait for the rest of its words; the sender that connects then is received."""
+    port = free_port()
+    url = f"tcp://127.0.0.1:{port}?listen"
+    receiver = start(tmp_path / "day1", -1, "--camera", url, "--size", "source", "--json")
+    wait_for_listener(port)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(words)
+        sender = HandMade()
+        sender.serve(port, sender.opening() + sender.frame(0) + sender.frame(3), end=4)
+        out, told = receiver.communicate(timeout=60)
+        assert receiver.returncode == 0, told
+        connection.settimeout(10)
+        assert connection.recv(1) == b"", "it is still held"
+    summary = json.loads(out)
+    assert (summary["frames"], summary["dropped_camera"]) == (2, 2), summary
+
+
 def test_in_a_break_no_other_machine_takes_the_place(tmp_path: Path) -> None:
     """It sends what a sender sends, slowly; the true one is back after longer than any camera may be silent."""
     port = free_port()
