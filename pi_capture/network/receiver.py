@@ -152,6 +152,7 @@ class StreamSource:
         self._index = self._lost = self._number = 0
         self._last_ns = -1
         self._connection = connection
+        self._end: object = None  # the number that the sender's next frame would have had
         self._early: list[Block] = []  # came while the clocks were compared
         self._arrivals = Arrivals()
         self.heard_at = time.monotonic()
@@ -320,10 +321,8 @@ class StreamSource:
     def _read_note(self, note: Mapping[str, Any]) -> bool:
         """Read a note of the sender. Returns False if it is the end."""
         self._clock.add_answer(note)
-        if "end" not in note:
-            return True
-        self._count_lost(note["end"])
-        return False
+        self._end = note.get("end")
+        return "end" not in note
 
     def _count_lost(self, number: object) -> None:
         """A frame of that number comes next, or none does: those between were lost on their way."""
@@ -334,16 +333,18 @@ class StreamSource:
         early, self._early = self._early, []
         for block in early:
             yield from self._block(block)
-        if self._ended:
-            return
-        while (element := self._next()) is not None:
+        while not self._ended and (element := self._next()) is not None:
             if time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._block(element)
-            elif isinstance(element, Tracks) or not self._read_note(element):
+            elif isinstance(element, Tracks):
                 return
-        raise _BrokenConnectionError
+            else:
+                self._ended = not self._read_note(element)
+        if not self._ended:
+            raise _BrokenConnectionError
+        self._count_lost(self._end)
 
     def _block(self, block: Block) -> Iterator[Frame]:
         if block.track == PICTURES:

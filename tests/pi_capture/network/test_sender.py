@@ -9,7 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import pytest
 
 from pi_capture.network.clock import measured
-from pi_capture.network.sender import answer
+from pi_capture.network.receiver import PINGS_AT_FIRST
+from pi_capture.network.sender import PING
 from storage import open_recording
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.matroska.elements import cluster_bytes
@@ -222,15 +222,25 @@ class HandMade:
         return cluster_bytes(Block(1, number * 100_000, packet, facts))
 
     def serve(self, port: int, data: bytes, *, end: int | None = None) -> None:
-        """Connect, send, answer for the time as senders do; and say that it is the end, or just hang up."""
-        with socket.create_connection(("127.0.0.1", port)) as connection:
+        """Connect, send, answer for the time as senders do; and say that it is the end, or just hang up.
+
+        A receiver that takes the stream compares the clocks before that, and hangs up after it.
+        """
+        taken = self.opening() in data
+        with socket.create_connection(("127.0.0.1", port)) as connection, suppress(OSError):  # it may hang up
+            connection.settimeout(30)
             connection.sendall(data)
-            threading.Thread(target=answer, args=(connection, threading.Lock()), daemon=True).start()
-            time.sleep(1)
+            for _ in range(PINGS_AT_FIRST if taken else 0):
+                ping = connection.recv(PING.size, socket.MSG_WAITALL)
+                if len(ping) < PING.size:
+                    return
+                now = time.monotonic_ns()
+                connection.sendall(note({"asked": PING.unpack(ping)[1], "came": now, "answered": now}))
             if end is not None:
                 connection.sendall(note({"end": end}))
-            with suppress(OSError):  # it has hung up
-                connection.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_WR)
+            while taken and connection.recv(4096):
+                pass
 
 
 def test_strangers_before_the_sender_cost_nothing(tmp_path: Path) -> None:
