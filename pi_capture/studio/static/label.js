@@ -199,6 +199,7 @@ class LabelPage {
       onchange: () => this.#drawSoon(),
       onsave: () => void this.#save(),
       onhelp: () => void help(),
+      onzoom: () => this.timeline.zoomAround(),
       ongap: () => this.#listen(),
       onrefused: (error, lost) => void this.#refused(error, lost),
     });
