@@ -23,10 +23,6 @@ SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
 )
 """What Hugging Face datasets takes, in a path, for the name of a split."""
-OTHER_PICTURE = (
-    "is a picture, but no PNG, JPEG, BMP or GIF",
-    "every command and Keras leave it out; convert it, to PNG for example",
-)
 MANY = 5  # problems of one kind in one directory are told one by one up to here, then counted
 
 
@@ -88,8 +84,8 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
             "is a temporary file of a program that was interrupted",
             "none; recording or merging here again clears up",
         )
-    if entry.name.lower().endswith(OTHER_SUFFIXES):
-        return OTHER_PICTURE
+    if told := _other_picture(entry.name):
+        return told
     if entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
         return "is a hidden image", "Keras reads it when it reads without labels"
     if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
@@ -149,13 +145,24 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
     if name.startswith("."):
         breaks = "Keras and torchvision read it" if image else "it keeps the class alive when its frames have left"
         return f"is a hidden {'image' if image else 'file'}", breaks
-    if name.lower().endswith(OTHER_SUFFIXES):
-        return OTHER_PICTURE
+    if told := _other_picture(name):
+        return told
     if not image:
         return "is no image", "FiftyOne takes it for a sample"
     if SPLIT_WORDS.search(os.path.splitext(name)[0]):
         return "has the name of a split in its name", "Hugging Face reads only such files, as that split"
     return None
+
+
+def _other_picture(name: str) -> tuple[str, str] | None:
+    """What is wrong with a picture of a kind that is not read; each kind is told by itself."""
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix not in OTHER_SUFFIXES:
+        return None
+    return (
+        f"is a {suffix} picture, but no PNG, JPEG, BMP or GIF",
+        "every command and Keras leave it out; convert it, to PNG for example",
+    )
 
 
 def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Problem]:

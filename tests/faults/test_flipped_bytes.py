@@ -1,6 +1,6 @@
 """A flipped bit anywhere in a recording: `verify` finds it, or every reader gives what was recorded.
 
-``FLIPS=1000 pytest -m slow tests/faults/test_flipped_bytes.py`` tries more of them, and prints what became of each.
+``FLIPS=1000 pytest -m slow tests/faults/test_flipped_bytes.py`` tries more, and prints what became of each kind.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from classify.player import SPEEDS, Player
 from classify.session import FIRST_FOREIGN, Session
 from classify.window import canvas
 from classify.window.canvas import Canvas, Font
-from classify.window.drawing import ClassRow, Drawing, View, class_at, class_rows, lay_out, speed_text
+from classify.window.drawing import Drawing
+from classify.window.layout import class_at, class_rows, lay_out
 from classify.window.timeline import Near
-from classify.window.view import Legend, timecode, title
+from classify.window.view import ClassRow, Legend, View, speed_text, timecode, title
 
 SIZES = ((760, 432), (760, 712), (1200, 700))
 

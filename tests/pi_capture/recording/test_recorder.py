@@ -207,7 +207,7 @@ def test_a_frame_that_waits_for_room_when_all_ends_is_counted_and_holds_nobody_u
     pool.close()
     waiting.join(60)
     ready.set()
-    taken = [index for batch in iter(pool.take, None) for index in batch]
+    taken = [index for batch in iter(pool.next_batch, None) for index in batch]
     assert (put, taken) == ([False], [0, 1])
 
 

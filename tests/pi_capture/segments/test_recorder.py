@@ -117,7 +117,7 @@ def test_what_was_lost_before_a_switch_is_told_after_it(tmp_path: Path) -> None:
     recorder = SegmentedRecorder(tmp_path / "day1", Limit.parse("10frames"))
     for n in range(9):
         recorder.put(frame(n), wait=True)
-    recorder._current._untold["dropped_queue"] = 3  # as if the queue had been full
+    recorder._current._uncounted["dropped_queue"] = 3  # as if the queue had been full
     recorder._frames = 10
     recorder.put(frame(13), wait=True)
     recorder.close()

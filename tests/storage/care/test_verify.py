@@ -267,6 +267,15 @@ def test_what_readers_stumble_over_is_told(tmp_path: Path, name: str, capsys: py
     assert "warning: " in capsys.readouterr().out
 
 
+def test_each_kind_of_picture_that_is_not_read_is_told(tmp_path: Path) -> None:
+    record(tmp_path / "day1", [None])
+    for number, suffix in enumerate([".tif"] * 7 + [".AVIF"] * 6 + [".jxl"]):
+        (tmp_path / f"day1/photo{number}{suffix}").write_bytes(WHOLE)
+    told = [problem.what for problem in find_problems(tmp_path / "day1")]
+    for kind in (".tif", ".avif", ".jxl"):
+        assert any(f"is a {kind} picture" in what for what in told), told
+
+
 def test_harmless_names(tmp_path: Path) -> None:
     record(tmp_path / "val_day1", ["door", "stop"], size=(40, 30))
     touch(tmp_path / "val_day1/door/latest_contest.png")
