@@ -84,12 +84,12 @@ def main() -> None:
             seconds = open_labelling(page, running, "long")
             print(f"long: {args.frames:,} frames open in {seconds:.2f} s, first picture included")
             devtools = context.new_cdp_session(page)
-            before = memory(devtools), server_memory(running)
+            before = memory(devtools, running)
             page.evaluate(SCRUB, args.steps // 2)
-            middle = memory(devtools), server_memory(running)
+            middle = memory(devtools, running)
             page.evaluate(SCRUB, args.steps - args.steps // 2)
-            after = memory(devtools), server_memory(running)
-            for what, *values in zip(("tab's JavaScript", "server"), before, middle, after, strict=True):
+            after = memory(devtools, running)
+            for what, *values in zip(("tab's JavaScript", "tab", "server"), before, middle, after, strict=True):
                 shown = " → ".join(f"{value:.1f}" for value in values)
                 print(f"long: {what} {shown} MB over {args.steps:,} steps")
             context.close()
@@ -114,16 +114,36 @@ def open_labelling(page: Page, running: Running, name: str) -> float:
     return time.perf_counter() - begun
 
 
-def memory(devtools: CDPSession) -> float:
-    """MB that the tab's JavaScript holds once its garbage is collected."""
+def memory(devtools: CDPSession, running: Running) -> tuple[float, float, float]:
+    """MB that the tab's JavaScript holds once its garbage is collected, and of main memory, tab and server."""
     devtools.send("HeapProfiler.collectGarbage")
-    return float(devtools.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
+    heap = float(devtools.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
+    return heap, max(map(resident, renderers())), resident(running.process.pid)
 
 
-def server_memory(running: Running) -> float:
-    """MB of main memory that the server holds."""
-    status = Path(f"/proc/{running.process.pid}/status").read_text()
+def resident(process: int) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+
+def renderers() -> list[int]:
+    """The processes in which this program's browser draws pages; the largest is that of the page."""
+    found = []
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"--type=renderer" in words.read_bytes() and os.getpid() in ancestors(int(words.parent.name)):
+                found.append(int(words.parent.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def ancestors(process: int) -> list[int]:
+    found = []
+    while process > 1:
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        found.append(process)
+    return found
 
 
 if __name__ == "__main__":

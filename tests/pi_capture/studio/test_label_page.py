@@ -161,7 +161,7 @@ def test_a_window_is_taken_over(studio: Running, browser: Browser, screen: str) 
 
 
 def test_no_secure_context_is_needed(tmp_path: Path, forty: Path, browser: Browser) -> None:
-    """Over ``http://NAME.local`` browsers have no clipboard, no `randomUUID`, no service workers."""
+    """Over ``http://NAME.local`` browsers have no clipboard, no random UUIDs, no service workers."""
     (tmp_path / "recordings").mkdir()
     shutil.copytree(forty, tmp_path / "recordings" / "day1")
     with Running(tmp_path, host="0.0.0.0") as running:
