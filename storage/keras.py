@@ -20,6 +20,7 @@ import numpy as np
 from storage.convert.transfer import in_order, in_words
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import BringsSound, KeepsFeatures
+from storage.formats.png.directory import note_of_left_out
 from storage.formats.table import open_recording
 from storage.recording import Recording
 from storage.tracks.picture_tracks import note_of_several
@@ -81,7 +82,7 @@ def dataset_from_recording(
         Of pairs (pictures, labels): pictures (batch, height, width, 3) float32, RGB, 0 to 255, or features (batch,
         256) float32; labels (batch,) int32, the numbers of classes. Its ``class_names`` has their names. Each
         iteration over it is an epoch, and reads the recording anew. Pictures of a video that can't be decoded are left
-        out, with a warning in the first epoch.
+        out, with a warning in the first epoch; so are files of a data directory that are no frames, with one at once.
 
     Raises
     ------
@@ -90,9 +91,10 @@ def dataset_from_recording(
     """
     import tensorflow as tf
 
-    note = note_of_several(Path(path), "track=NAME") if track is None else None
-    if note is not None:
-        warnings.warn(note, stacklevel=2)
+    several = note_of_several(Path(path), "track=NAME") if track is None else None
+    for note in (several, note_of_left_out(Path(path))):
+        if note is not None:
+            warnings.warn(note, stacklevel=2)
     with open_recording(path, track=track) as recording:
         selection = _select(recording, frames, labels, class_names)
         reader = _Reader(recording, image_size)

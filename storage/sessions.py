@@ -19,6 +19,7 @@ from storage.errors import StorageError
 
 SESSIONS_NAME = "recording.json"
 VERSION = 1
+_LARGEST = 1 << 62  # numbers that are reckoned with; a time and an offset together are a whole number of 64 bits
 
 
 def new_session(first_index: int) -> dict[str, Any]:
@@ -54,9 +55,23 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
         raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from None
     if version != VERSION or not isinstance(sessions, list):
         raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
-    if not all(map(_is_session, sessions)):
-        raise StorageError(f"{path} is damaged (a session without id or first_index); move it away to go on without it")
-    return sessions
+    try:
+        return checked_sessions(sessions)
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from None
+
+
+def checked_sessions(value: Any) -> list[dict[str, Any]]:
+    """The sessions that a file tells of, if all of them can be worked with.
+
+    Raises
+    ------
+    ValueError
+        One has no id or place, or a number that none can be.
+    """
+    if not isinstance(value, list) or not all(map(_is_session, value)):
+        raise ValueError("a session without id or first_index, or with a number that can't be")
+    return value
 
 
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
@@ -71,6 +86,13 @@ def _is_session(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("id"), str)
-        and isinstance(value.get("first_index"), int)
-        and isinstance(value.get("frames") or 0, int)
+        and _is_number(value.get("first_index"), least=0)
+        and _is_number(value.get("frames") or 0, least=0)
+        and _is_number(value.get("wall_minus_monotonic_ns") or 0)
+        and isinstance(clock := value.get("clock") or {}, dict)
+        and all(_is_number(number or 0) for number in clock.values())
     )
+
+
+def _is_number(value: Any, least: int = -_LARGEST) -> bool:
+    return isinstance(value, int) and least <= value <= _LARGEST

@@ -53,14 +53,10 @@ def tell_of_tracks(path: Path, track: str | None) -> None:
 
 def tell_left_out(data_dir: Path) -> None:
     """Report pictures in a data directory that no command takes."""
-    if not data_dir.is_dir():
-        return
-    from storage.formats.png.directory import left_out
+    from storage.formats.png.directory import note_of_left_out
 
-    if names := left_out(data_dir):
-        more = " …" if len(names) > 1 else ""
-        what = f"{len(names)} picture{'s are' if more else ' is'} left out ({printable(names[0])}{more})"
-        print(f"{printable(str(data_dir))}: {what}; python -m storage verify says why", file=sys.stderr)
+    if (note := note_of_left_out(data_dir)) is not None:
+        print(printable(note), file=sys.stderr)
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from storage.labels.journal import LabelJournal, journal_path, write_table
 from storage.recording import Recording, elapsed_ns
 
 MOVIE_OPTIONS = ("crf",)
+LONGEST_SECONDS = 9e9  # in nanoseconds, the most that 64 bits count
 
 
 def convert(
@@ -168,6 +169,8 @@ def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
     if not len(recording):
         raise StorageError(f"{recording.path} holds no frame")
     if fps is not None:
+        if fps * LONGEST_SECONDS < len(recording):
+            raise OptionError(f"{fps:g} frames a second make it longer than a clock counts; give a larger --fps")
         return [round(n / fps * 1e9) for n in range(len(recording))]
     if not recording.has_times:
         raise StorageError(f"{recording.path}: its pictures have no times; give --fps")

@@ -300,15 +300,16 @@ def _interval(number: int, row: Sequence[str], columns: _Columns) -> Interval:
 
 
 def _is_time(cell: str) -> bool:
-    return bool(_CLOCK_CELL.fullmatch(cell.strip()) or _NUMBER_CELL.fullmatch(cell.strip()))
+    cell = cell.strip()
+    return len(cell) <= 30 and bool(_CLOCK_CELL.fullmatch(cell) or _NUMBER_CELL.fullmatch(cell))
 
 
 def _time_ns(cell: str, unit_ns: int) -> int:
     cell = cell.strip()
+    if not _is_time(cell):
+        raise ValueError(cell)
     if match := _CLOCK_CELL.fullmatch(cell):
         return _clock_ns(match.groups())
-    if not _NUMBER_CELL.fullmatch(cell) or len(cell) > 30:
-        raise ValueError(cell)
     try:
         return round(Decimal(cell.replace(",", ".")) * unit_ns)
     except InvalidOperation:

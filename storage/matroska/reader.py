@@ -422,7 +422,7 @@ def _read_tags(fd: int, at: int, size: int) -> dict[int | None, dict[str, str]] 
 def _read_table(fd: int, head: Head, tags: dict[str, str]) -> dict[int, Blocks] | None:
     """The blocks of each track by the file's table; None if it has none, or not all of them are in the file."""
     at = tags.get(TABLE_TAG, "")
-    if not (at.isascii() and at.isdigit()) or head.end is None or int(at) >= head.end:
+    if not (at.isascii() and at.isdigit() and len(at) < 20) or head.end is None or int(at) >= head.end:
         return None
     try:
         kind, start, end = element_at(fd, int(at), head.end)

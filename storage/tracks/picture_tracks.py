@@ -36,9 +36,8 @@ def choose(pictures: Sequence[Track], wanted: Wanted, path: Path) -> Track:
         raise StorageError(f"{path} has no picture, only sound or other data")
     if wanted is None:
         return pictures[0]
-    number = int(wanted) if isinstance(wanted, int) or (wanted.isascii() and wanted.isdigit()) else None
     named = [track for track in pictures if track.name == wanted]
-    found = named or [track for track in pictures if track.number == number]
+    found = named or [track for track in pictures if str(track.number) == str(wanted)]
     if not found:
         raise StorageError(f"{path} has no track of pictures {wanted!r}; it has {listed(pictures)}")
     return found[0]

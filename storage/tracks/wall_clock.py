@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_json
+from storage.sessions import checked_sessions
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 from storage.tracks.label_track import INPUT_TAG
 
@@ -95,7 +96,6 @@ def _zero_by_frame(path: Path, track: Track) -> int | None:
 
 def _sessions(text: str) -> list[dict[str, Any]]:
     try:
-        sessions = parse_json(text or "[]")
+        return checked_sessions(parse_json(text or "[]"))
     except ValueError:
         return []
-    return [one for one in sessions if isinstance(one, dict)] if isinstance(sessions, list) else []

@@ -259,3 +259,11 @@ def test_pictures_that_can_not_be_decoded_are_left_out_and_told(tmp_path: Path) 
         batches = [pictures.numpy() for pictures, _ in dataset]
     found = [round(float(picture[32:].mean()) / 3) for batch in batches for picture in batch]
     assert found == [n for n in range(20) if n != 6]
+
+
+def test_pictures_that_are_no_frames_are_told(tmp_path: Path) -> None:
+    unlabelled(tmp_path / "day1")
+    (tmp_path / "day1/photo.heic").touch()
+    (tmp_path / "day1/linked.png").symlink_to("00000000.png")
+    with pytest.warns(UserWarning, match=r"day1: 2 pictures are left out \(linked.png …\); python -m storage verify"):
+        dataset_from_recording(tmp_path / "day1", labels=None)

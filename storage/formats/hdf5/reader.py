@@ -77,7 +77,7 @@ class Hdf5Reader(Hdf5Recording):
         if chosen is None and len(names) > 1:
             listed = ", ".join(f"{name} ({described(found[name])})" for name in names[:10])
             raise StorageError(f"{self._path} has several datasets of pictures: {listed}; choose with --dataset NAME")
-        if isinstance(chosen, str) and chosen.isdecimal() and chosen not in names:
+        if isinstance(chosen, str) and chosen not in names and chosen in map(str, range(len(names))):
             chosen = int(chosen)
         name = chosen.strip("/") if isinstance(chosen, str) else "".join(names[chosen or 0 :][:1])
         if name not in found:

@@ -41,6 +41,7 @@ from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
 from storage.labels.journal import read_table
 from storage.recording import Recording
+from storage.sessions import checked_sessions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -223,10 +224,9 @@ class Hdf5Recording(Recording):
     def sessions(self) -> list[dict[str, Any]]:
         """What is known of each recording session, oldest first: as in ``recording.json``."""
         try:
-            sessions = parse_json(self._sessions_text)
+            return checked_sessions(parse_json(self._sessions_text))
         except ValueError:
             raise StorageError(f"{self._path} has damaged facts about its sessions") from None
-        return [session for session in sessions if isinstance(session, dict)] if isinstance(sessions, list) else []
 
     def metadata(self, index: int) -> dict[str, Any]:
         """What came with the frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""

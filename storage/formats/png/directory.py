@@ -105,6 +105,16 @@ def left_out(data_dir: Path) -> list[str]:
     return sorted(found, key=natural_key)
 
 
+def note_of_left_out(path: Path) -> str | None:
+    """Report the pictures of a data directory that no command takes; None if there are none, or it is a file."""
+    names = left_out(path) if path.is_dir() else []
+    if not names:
+        return None
+    more = " …" if len(names) > 1 else ""
+    what = f"{len(names)} picture{'s are' if more else ' is'} left out ({names[0]}{more})"
+    return f"{path}: {what}; python -m storage verify says why"
+
+
 def next_number(data_dir: Path) -> int:
     """One more than the highest frame number found anywhere in the data directory."""
     directories = [data_dir, *class_directories(data_dir)]

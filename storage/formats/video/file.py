@@ -23,7 +23,7 @@ from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
-from storage.sessions import close_interrupted
+from storage.sessions import checked_sessions, close_interrupted
 from storage.tracks.samples import marks_of, tracks_of
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks
@@ -233,13 +233,9 @@ def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]
 def sessions_of(found: Contents) -> list[dict[str, Any]]:
     """What is known of each recording session in the file; nothing if that is damaged."""
     try:
-        sessions = parse_json(found.tags.get("SESSIONS", "[]"))
+        return checked_sessions(parse_json(found.tags.get("SESSIONS", "[]")))
     except ValueError:
         return []
-    known = isinstance(sessions, list) and all(
-        isinstance(session, dict) and isinstance(session.get("first_index"), int) for session in sessions
-    )
-    return sessions if known else []
 
 
 def frames_of(found: Contents) -> int:

@@ -134,6 +134,8 @@ class VideoReader(Recording):
         for at in self._contents.tags_at:
             if not are_tags_whole(self._fd, at):
                 told.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")
+        if not self.sessions and self._contents.tags.get("SESSIONS", "[]") != "[]":
+            told.append("what is known of the sessions can't be understood")
         for at in self._label_positions:
             try:
                 self._block(at, f"the label in byte {at}")
