@@ -17,8 +17,8 @@ from storage.commands.console import Version, fail, run_command, tell_of_tracks,
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
+    from classify.actions import Ended
     from classify.commit import Applied
-    from classify.desk import Ended
     from classify.window.view import Legend
     from classify.window.window import Window
     from classify.work import Work
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
+    from classify.actions import Ended
     from classify.commit import save
-    from classify.desk import Ended
     from classify.window.window import load_opencv
     from classify.work import check, open_work
 
@@ -132,7 +132,7 @@ def _show(work: Work, relabel: bool, window: Window | None) -> tuple[Ended, Wind
     """Label in a window until the user closes it."""
     from classify.desk import Labelling
     from classify.pictures import Pictures
-    from classify.window.drawing import SIZE
+    from classify.window.layout import SIZE
     from classify.window.window import Window
 
     session = work.session

@@ -1,12 +1,13 @@
 """Pictures that are drawn: shapes, frames, and text in any script for which the system has a font.
 
-Contact sheets (`storage.care.sheet`) and plots (`storage.streams.plot`) are drawn on this canvas.
+Contact sheets (`storage.care.sheet`) and plots (`storage.streams.plot`) are drawn on this canvas. Windows have a canvas
+of their own, which is drawn on at every key, and take their fonts from here.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,10 @@ FONT_FILES = (
     "FreeSans.ttf",
     "Arial.ttf",
 )
-"""Fonts of the system, which Pillow finds by their names. The first that has all letters of a text is taken."""
+"""Fonts of the system, which Pillow finds by their names; the first is the usual one, after it comes Pillow's own."""
+BOLD_FILE = "DejaVuSans-Bold.ttf"
+FONT_DIRECTORIES = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
+"""Where fonts with letters that all of these lack are looked for."""
 NO_LETTER = "\U0010ffff"  # no font has it: it is drawn as what stands for a missing letter
 PLAINER = str.maketrans({"×": "x", "²": "^2", "³": "^3", "µ": "u"})
 
@@ -120,16 +124,40 @@ class Canvas:
 
 
 @lru_cache(maxsize=512)
-def find_font(text: str, size: int) -> Any:
-    """A font with all letters of a text, for Pillow: its own or one of the system's; if none has all, Pillow's own.
+def find_font(text: str, size: int, *, bold: bool = False) -> Any:
+    """The first font, for Pillow, that has all letters of a text; if none has, the one that has most of them.
 
-    `size` is in pixels.
+    `size` is in pixels. Some scripts have no bold font: then it is a regular one.
     """
+    letters = frozenset(text)
+    best, most = _own_font(size), -1
+    for font in _fonts(size, bold):
+        if (has := _letters_in(font, letters)) > most:
+            best, most = font, has
+        if most == len(letters):
+            break
+    return best
+
+
+def _fonts(size: int, bold: bool) -> Iterator[Any]:
+    """The fonts of this machine, the preferred ones first."""
     own = _own_font(size)
-    if not hasattr(own, "getname") or _has_all(own, text):
-        return own
-    fonts = (font for name in FONT_FILES if (font := _system_font(name, size)) is not None)
-    return next((font for font in fonts if _has_all(font, text)), own)
+    for name in (*[BOLD_FILE] * bold, *FONT_FILES[:1]):
+        yield _system_font(name, size)
+    if hasattr(own, "getname"):
+        yield own
+    for name in FONT_FILES[1:]:
+        yield _system_font(name, size)
+    for path in _installed_fonts():
+        yield _system_font(path, size)
+
+
+@lru_cache(maxsize=1)
+def _installed_fonts() -> list[str]:
+    """The font files of this machine, regular ones first."""
+    roots = [Path(root).expanduser() for root in FONT_DIRECTORIES]
+    found = [str(path) for root in roots for path in root.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
+    return sorted(found, key=lambda path: ("bold" in path.lower() or "italic" in path.lower(), path))
 
 
 @lru_cache(maxsize=32)
@@ -152,9 +180,15 @@ def _system_font(name: str, size: int) -> Any:
         return None
 
 
-def _has_all(font: Any, text: str) -> bool:
+def _letters_in(font: Any, letters: frozenset[str]) -> int:
+    """How many of some letters a font has: one that it lacks looks like `NO_LETTER`. -1 if there is no such font."""
+    if font is None:
+        return -1
+    known = frozenset(letter for letter in letters if letter.isascii() or not letter.isprintable())
+    if known == letters or not hasattr(font, "getname"):
+        return len(known)
     missing = bytes(font.getmask(NO_LETTER))
-    return all(bytes(font.getmask(letter)) != missing for letter in set(text) if not letter.isspace())
+    return len(known) + sum(bytes(font.getmask(letter)) != missing for letter in letters - known)
 
 
 def _set(text: str, size: int) -> tuple[Any, str]:
@@ -163,4 +197,5 @@ def _set(text: str, size: int) -> tuple[Any, str]:
     font = find_font(text, size)
     if not hasattr(font, "getname"):
         return font, text.encode("latin-1", "replace").decode("latin-1")
-    return font, text if _has_all(font, text) else text.translate(PLAINER)
+    letters = frozenset(text)
+    return font, text if _letters_in(font, letters) == len(letters) else text.translate(PLAINER)

@@ -1,6 +1,7 @@
 """A picture to draw on: filled shapes, smooth text and other pictures, in RGB, in window coordinates.
 
 OpenCV's own text knows no letters beyond ASCII and is ugly; this one is Pillow's, rendered once per word and kept.
+It is an array, unlike `storage.drawing.Canvas`: it is drawn at every key, and needs no conversion from an image.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from storage.drawing import find_font
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,14 +25,6 @@ Place = tuple[int, int]
 """x, y."""
 
 SMOOTH = 4  # times as large as shown, shapes are drawn first
-FONT_FILES = (
-    "/usr/share/fonts/truetype/dejavu/DejaVuSans{}.ttf",
-    "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans{}.ttf",
-    "/usr/share/fonts/TTF/DejaVuSans{}.ttf",
-)
-"""Fonts with many languages' letters; where there is none, Pillow's own is used."""
-FONT_DIRECTORIES = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
-"""Where fonts for a text are looked for that has letters which these lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,68 +131,12 @@ def _text_mask(text: str, font: Font) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    face = _face_for(text, font)
+    face = find_font(text, font.size, bold=font.bold)
     left, _, right, _ = (int(edge) for edge in face.getbbox(text))
     top, bottom = (int(edge) for edge in face.getbbox("Ág|")[1::2])
     image = Image.new("L", (max(1, right - left + 1), max(1, bottom - top)))
     ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=face)
     return np.asarray(image)
-
-
-def _face_for(text: str, font: Font) -> Any:
-    """The usual font, or another one that is installed if that has more of a text's letters."""
-    face, letters = _face(font), frozenset(text)
-    return face if text.isascii() or _covered(face, letters) == len(letters) else _other_face(letters, font)
-
-
-@lru_cache(maxsize=64)
-def _other_face(letters: frozenset[str], font: Font) -> Any:
-    best, most = _face(font), _covered(_face(font), letters)
-    for path in _installed_fonts():
-        face = _loaded(path, font.size)
-        if face is not None and (covered := _covered(face, letters)) > most:
-            best, most = face, covered
-            if most == len(letters):
-                break
-    return best
-
-
-def _covered(face: Any, letters: frozenset[str]) -> int:
-    """How many of some letters a font has: what it lacks looks like a character that is none."""
-    missing = bytes(face.getmask("\uffff"))
-    return sum(
-        not letter.isprintable() or letter == " " or bytes(face.getmask(letter)) != missing for letter in letters
-    )
-
-
-@lru_cache(maxsize=1)
-def _installed_fonts() -> list[str]:
-    """The font files of this machine, regular ones first."""
-    roots = [Path(root).expanduser() for root in FONT_DIRECTORIES]
-    found = [str(path) for root in roots for path in root.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
-    return sorted(found, key=lambda path: ("bold" in path.lower() or "italic" in path.lower(), path))
-
-
-def _loaded(path: str, size: int) -> Any:
-    from PIL import ImageFont
-
-    try:
-        return ImageFont.truetype(path, size)
-    except OSError:  # it is missing, or has pictures of one size only
-        return None
-
-
-@lru_cache(maxsize=32)
-def _face(font: Font) -> Any:
-    from PIL import ImageFont
-
-    for pattern in FONT_FILES:
-        if (face := _loaded(pattern.format("-Bold" if font.bold else ""), font.size)) is not None:
-            return face
-    try:
-        return ImageFont.load_default(font.size)
-    except TypeError:  # Pillow before 10.1 has one size only
-        return ImageFont.load_default()
 
 
 @lru_cache(maxsize=128)

@@ -5,35 +5,19 @@ It draws what a `View` says, at any size, and keeps no state but what makes it q
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classify.pictures import AROUND, Picture
+from classify.pictures import AROUND
 from classify.session import FIRST_FOREIGN, NONE
-from classify.window.canvas import BOLD, Box, Canvas, Colour, Font, Place, shortened, text_width
+from classify.window.canvas import BOLD, Box, Canvas, Colour, Font, shortened, text_width
 from classify.window.keymap import HELP
-from classify.window.timeline import (
-    PITCH,
-    UNREADABLE,
-    Near,
-    WholeTimeline,
-    draw_near,
-    label_colour,
-    near_left,
-    near_stretch,
-    zoomed_stretch,
-)
+from classify.window.layout import CLASSES_TOP, SMALLEST, class_rows, lay_out
+from classify.window.timeline import UNREADABLE, WholeTimeline, draw_near, label_colour
+from classify.window.view import ClassRow, View, speed_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-SIZE = (760, 712)
-SMALLEST = (240, 200)
-MARGIN, GAP = 14, 10
-PANEL = 206
-CLASSES_TOP, CLASSES_BELOW, LEAST_PITCH = 52, 78, 18  # of the list of classes in the panel
 
 BACKGROUND: Colour = (18, 20, 25)
 WELL: Colour = (10, 11, 14)
@@ -43,168 +27,6 @@ FAINT: Colour = (140, 148, 164)
 DARK: Colour = (14, 15, 18)
 WARNING: Colour = (250, 196, 92)
 BAD: Colour = (240, 104, 104)
-
-
-@dataclass(frozen=True, slots=True)
-class ClassRow:
-    """A class in the list: the label's number, its name, its frames, and how many more are in its directory."""
-
-    label: int
-    name: str
-    frames: int
-    sorted: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """All that is shown.
-
-    Attributes
-    ----------
-    title : str
-        The recording's name.
-    timecode : str
-        When the frame is shown; "" if that is not known.
-    near : Near
-        The cursor, the labels, and what is known about the frames. At the end, the cursor is their number.
-    revision : int
-        Another one whenever the labels are not the same.
-    picture : Picture or None
-        The frame's; None if it is not there yet. At the end, the last frame's.
-    around : sequence of (int, Picture or None)
-        The frames shown small, by position.
-    classes : sequence of ClassRow
-    bright : bool
-    zoom : int
-        The long timeline shows this part of the recording: all, a quarter, a sixteenth …
-    mode : str
-        What digits do, if it is not the usual; "" else.
-    mode_label : int
-        The label that this mode gives, for its colour; `NONE` for none.
-    speed : float
-        How many times it plays, negative backwards; 0 while it does not.
-    message : str
-        What there is to say, in one line.
-    prompt : str or None
-        The number typed so far, while one is asked for.
-    help : bool
-    saving : str
-        What S does, at the end.
-    """
-
-    title: str
-    timecode: str
-    near: Near
-    revision: int
-    picture: Picture | None
-    around: Sequence[tuple[int, Picture | None]]
-    classes: Sequence[ClassRow]
-    bright: bool = False
-    zoom: int = 1
-    mode: str = ""
-    mode_label: int = NONE
-    speed: float = 0
-    message: str = ""
-    prompt: str | None = None
-    help: bool = False
-    saving: str = "sorts them into class directories"
-
-    @property
-    def cursor(self) -> int:
-        return self.near.cursor
-
-    @property
-    def labels(self) -> bytearray:
-        return self.near.labels
-
-    @property
-    def count(self) -> int:
-        return len(self.near.labels)
-
-    @property
-    def unlabelled(self) -> int:
-        """How many frames have no label but could have one, as far as it is known."""
-        return self.labels.count(NONE) - sum(self.labels[position] == NONE for position in self.near.unreadable)
-
-    @property
-    def current(self) -> int:
-        """The current frame's label; `NONE` at the end."""
-        return self.labels[self.cursor] if self.cursor < self.count else NONE
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things are in a window; None for what there is no room for."""
-
-    picture: Box
-    panel: Box | None
-    strip: Box | None
-    near: Box | None
-    whole: Box
-    footer: Box
-
-
-def lay_out(width: int, height: int) -> Layout:
-    """Share a window's room out: the frame gets most, and all of it in a small one."""
-    inner = width - 2 * MARGIN
-    y = height - 30
-    footer = (MARGIN, y, inner, 26)
-    whole = (MARGIN, y - 16, inner, 12)
-    y -= 16 + GAP
-    near = strip = None
-    if height >= 420:
-        near = (MARGIN, y - 40, inner, 40)
-        y -= 40 + GAP
-    if height >= 520:
-        strip = (MARGIN, y - 70, inner, 70)
-        y -= 70 + GAP
-    panel = None
-    right = width - MARGIN
-    if width >= 560:
-        panel = (width - MARGIN - PANEL, MARGIN, PANEL, y - MARGIN)
-        right -= PANEL + MARGIN
-    return Layout((MARGIN, MARGIN, right - MARGIN, y - MARGIN), panel, strip, near, whole, footer)
-
-
-def frame_at(place: Place, size: tuple[int, int], view: View) -> int | None:
-    """The frame that a click on one of the timelines means."""
-    x, y = place
-    layout, cursor, count = lay_out(*size), view.cursor, view.count
-    left, top, width, height = layout.whole
-    if left <= x < left + width and top - 4 <= y < top + height + 4:
-        first, stop = zoomed_stretch(cursor, count, view.zoom)
-        return min(count - 1, first + (x - left) * (stop - first) // width)
-    if layout.near is not None:
-        left, top, width, height = layout.near
-        if left <= x < left + width and top <= y < top + height:
-            first, stop = near_stretch(width, cursor, count)
-            found = first + (x - near_left(left, width, cursor, first)) // PITCH
-            return found if first <= found < stop else None
-    return None
-
-
-def class_at(place: Place, size: tuple[int, int], view: View) -> int | None:
-    """The label of the class that a click means, if it has a key."""
-    panel = lay_out(*size).panel
-    if panel is None:
-        return None
-    for (left, top, width, height), row in class_rows(panel, view):
-        if left <= place[0] < left + width and top <= place[1] < top + height + 3 and row.label < FIRST_FOREIGN:
-            return row.label
-    return None
-
-
-def class_rows(panel: Box, view: View) -> list[tuple[Box, ClassRow]]:
-    """Where the classes are listed: as many as there is room for, and always the current frame's."""
-    x, y, width, height = panel
-    room = height - CLASSES_TOP - CLASSES_BELOW
-    pitch = max(LEAST_PITCH, min(34, room // max(1, len(view.classes))))
-    rows = list(view.classes)
-    if len(rows) * pitch > room:
-        fitting = max(1, room // pitch - 1)  # and a line for the others
-        current = next((number for number, row in enumerate(rows) if row.label == view.current), 0)
-        rows = rows[:fitting] if current < fitting else [*rows[: fitting - 1], rows[current]]
-    return [((x, y + CLASSES_TOP + n * pitch, width, pitch - min(4, pitch // 6)), row) for n, row in enumerate(rows)]
 
 
 class Drawing:
@@ -364,10 +186,6 @@ def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
         colour = label_colour(view.mode_label) if view.mode_label != NONE else WARNING
         canvas.pill((x, at, width, 32), colour, 8)
         canvas.text((x + 12, at + 16), shortened(view.mode, width - 24, BOLD), DARK, BOLD)
-
-
-def speed_text(speed: float) -> str:
-    return {0.25: "¼", 0.5: "½"}.get(speed, f"{speed:g}") + " ×"
 
 
 def _draw_class(canvas: Canvas, box: Box, row: ClassRow, *, current: bool) -> None:

@@ -2,7 +2,7 @@
 
 Codes are those of OpenCV's `waitKeyEx`, taken whole, as its Qt and GTK windows give them: characters where there are
 some, X11 keysyms elsewhere. (`waitKey` keeps the lowest byte, and the right arrow, 0xFF53, would be an 'S'.) What an
-action does, `classify.desk` decides.
+action does, `classify.actions` decides.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
 from classify.session import NONE, Session
-from classify.window.drawing import ClassRow, View
 from classify.window.timeline import Near, near_stretch
 from storage.names import printable
 
@@ -54,6 +53,93 @@ class Look:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """A class in the list: the label's number, its name, its frames, and how many more are in its directory."""
+
+    label: int
+    name: str
+    frames: int
+    sorted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that is shown.
+
+    Attributes
+    ----------
+    title : str
+        The recording's name.
+    timecode : str
+        When the frame is shown; "" if that is not known.
+    near : Near
+        The cursor, the labels, and what is known about the frames. At the end, the cursor is their number.
+    revision : int
+        Another one whenever the labels are not the same.
+    picture : Picture or None
+        The frame's; None if it is not there yet. At the end, the last frame's.
+    around : sequence of (int, Picture or None)
+        The frames shown small, by position.
+    classes : sequence of ClassRow
+    bright : bool
+    zoom : int
+        The long timeline shows this part of the recording: all, a quarter, a sixteenth …
+    mode : str
+        What digits do, if it is not the usual; "" else.
+    mode_label : int
+        The label that this mode gives, for its colour; `NONE` for none.
+    speed : float
+        How many times it plays, negative backwards; 0 while it does not.
+    message : str
+        What there is to say, in one line.
+    prompt : str or None
+        The number typed so far, while one is asked for.
+    help : bool
+    saving : str
+        What S does, at the end.
+    """
+
+    title: str
+    timecode: str
+    near: Near
+    revision: int
+    picture: Picture | None
+    around: Sequence[tuple[int, Picture | None]]
+    classes: Sequence[ClassRow]
+    bright: bool = False
+    zoom: int = 1
+    mode: str = ""
+    mode_label: int = NONE
+    speed: float = 0
+    message: str = ""
+    prompt: str | None = None
+    help: bool = False
+    saving: str = "sorts them into class directories"
+
+    @property
+    def cursor(self) -> int:
+        return self.near.cursor
+
+    @property
+    def labels(self) -> bytearray:
+        return self.near.labels
+
+    @property
+    def count(self) -> int:
+        return len(self.near.labels)
+
+    @property
+    def unlabelled(self) -> int:
+        """How many frames have no label but could have one, as far as it is known."""
+        return self.labels.count(NONE) - sum(self.labels[position] == NONE for position in self.near.unreadable)
+
+    @property
+    def current(self) -> int:
+        """The current frame's label; `NONE` at the end."""
+        return self.labels[self.cursor] if self.cursor < self.count else NONE
+
+
 def title(session: Session, picture: Picture, pace: Pace, legend: Legend) -> str:
     """The window's title: position, total, per cent and time remaining; or what can't be read."""
     place = min(session.cursor + 1, session.count)
@@ -76,6 +162,10 @@ def timecode(time_ns: int) -> str:
     minutes, rest = divmod(time_ns // 10**7, 6000)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest // 100:02d}.{rest % 100:02d}"
+
+
+def speed_text(speed: float) -> str:
+    return {0.25: "¼", 0.5: "½"}.get(speed, f"{speed:g}") + " ×"
 
 
 def done(session: Session, legend: Legend) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from classify.desk import Ended, Labelling
+from classify.actions import Ended
+from classify.desk import Labelling
 from classify.frames import open_frames
 from classify.keeper import Keeper
 from classify.pictures import Pictures

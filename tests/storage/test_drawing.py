@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from storage import drawing
+
+needs_dejavu = pytest.mark.skipif(
+    not any(path.endswith(drawing.BOLD_FILE) for path in drawing._installed_fonts()),
+    reason="needs the font DejaVu Sans (fonts-dejavu-core)",
+)
 
 
 def ink(text: str) -> bytes:
@@ -15,16 +21,42 @@ def ink(text: str) -> bytes:
     return np.asarray(canvas.finished()).tobytes()
 
 
-def test_letters_of_another_script_are_no_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        ImageFont.truetype("DejaVuSans.ttf", 24)
-    except OSError:
-        pytest.skip("needs the font DejaVu Sans (fonts-dejavu-core)")
-    assert ink("Ж") != ink("Щ")
+@pytest.fixture
+def no_usual_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Only Pillow's own font, which knows Latin letters, and what `FONT_DIRECTORIES` has."""
     monkeypatch.setattr(drawing, "FONT_FILES", ("none.ttf",))
-    drawing.find_font.cache_clear()
-    assert ink("Ж") == ink("Щ"), "without a font both are boxes"
-    drawing.find_font.cache_clear()
+    monkeypatch.setattr(drawing, "BOLD_FILE", "none.ttf")
+    caches = drawing.find_font, drawing._installed_fonts
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@needs_dejavu
+@pytest.mark.parametrize("bold", [False, True])
+@pytest.mark.parametrize("text", ["дверь", "שלום", "Ωμέγα"])
+def test_letters_that_the_usual_fonts_lack(text: str, bold: bool, no_usual_fonts: None) -> None:
+    """They are looked for in all fonts that are installed; if they are in none, they are boxes."""
+    font = drawing.find_font(text, 24, bold=bold)
+    assert len({bytes(font.getmask(letter)) for letter in text}) == len(set(text)), "letters look the same: boxes"
+
+
+def test_without_a_font_letters_are_boxes(no_usual_fonts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "FONT_DIRECTORIES", ())
+    assert ink("Ж") == ink("Щ")
+
+
+@needs_dejavu
+def test_letters_of_another_script_are_no_boxes() -> None:
+    assert ink("Ж") != ink("Щ")
+
+
+@needs_dejavu
+def test_bold_text_is_bold() -> None:
+    plain, bold = (drawing.find_font("door", 24, bold=bold).getmask("door") for bold in (False, True))
+    assert sum(bytes(bold)) > 1.2 * sum(bytes(plain))
 
 
 def test_a_text_is_cut_to_its_room() -> None:

@@ -11,11 +11,10 @@ from classify.pace import Pace
 from classify.pictures import Picture
 from classify.player import SPEEDS, Player
 from classify.session import FIRST_FOREIGN, Session
-from classify.window import canvas
-from classify.window.canvas import Canvas, Font
-from classify.window.drawing import ClassRow, Drawing, View, class_at, class_rows, lay_out, speed_text
+from classify.window.drawing import Drawing
+from classify.window.layout import class_at, class_rows, lay_out
 from classify.window.timeline import Near
-from classify.window.view import Legend, timecode, title
+from classify.window.view import ClassRow, Legend, View, speed_text, timecode, title
 
 SIZES = ((760, 432), (760, 712), (1200, 700))
 
@@ -45,27 +44,6 @@ def test_nine_classes_are_all_there_to_be_clicked(size: tuple[int, int]) -> None
     assert panel is not None
     clicked = [class_at((panel[0] + 15, top), size, view) for top in range(panel[1], panel[1] + panel[3])]
     assert [label for label in dict.fromkeys(clicked) if label is not None] == list(range(FIRST_FOREIGN))
-
-
-@pytest.mark.parametrize("text", ["дверь", "שלום", "Ωμέγα"])
-def test_letters_that_the_usual_font_lacks(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Pillow's own font knows Latin letters only; others are looked for in all that are installed."""
-    monkeypatch.setattr(canvas, "FONT_FILES", ())
-    for cached in (canvas._face, canvas._text_mask, canvas._other_face):
-        cached.cache_clear()
-    try:
-        shown = {letter: written(letter) for letter in text}
-    finally:
-        for cached in (canvas._face, canvas._text_mask, canvas._other_face):
-            cached.cache_clear()
-    assert len(set(shown.values())) == len(set(text)), "letters look the same: they are boxes"
-
-
-def written(letter: str) -> bytes:
-    page = Canvas(40, 40)
-    page.fill((0, 0, 40, 40), (0, 0, 0))
-    page.text((8, 20), letter, (255, 255, 255), Font(20))
-    return page.pixels.tobytes()
 
 
 @pytest.mark.parametrize(
