@@ -1,6 +1,6 @@
 """The contract of a camera: what every source delivers, and what only some can do.
 
-A source without an ability works all the same: who wants one asks ``isinstance(source, Controllable)``. The conformance
+Abilities are optional: ``isinstance(source, Controllable)`` tells whether a source has one. The conformance
 suite is `pi_capture.sources.testing.SourceTests`.
 """
 
@@ -56,9 +56,8 @@ class SourceInfo:
 class Source(Protocol):
     """A camera, a file or a screen, opened.
 
-    Iterating yields frames in capture order, ``pixels`` already at ``info.size``, in RGB, C-contiguous and in memory of
-    their own. It ends when a file ends, and
-    raises `CameraError` when a camera stops delivering; it never blocks for more than a few seconds without either.
+    Iterating yields frames in capture order, ``pixels`` at ``info.size``, in RGB, C-contiguous and in memory of their
+    own. It ends when a file ends, and raises `CameraError` when a camera stops; it blocks for a few seconds at most.
     `close` may be called from another thread, and more than once.
     """
 
@@ -104,8 +103,7 @@ class Encoding(Protocol):
 class Accompanied(Protocol):
     """A source that brings sensors, sound and labels with its pictures, dated by the same clock.
 
-    It may go without a picture for as long as it hears of its sender: `heard_at` is when it last did, by
-    ``time.monotonic``.
+    It may block as long as it hears of its sender: `heard_at` is when it last did, by ``time.monotonic``.
     """
 
     heard_at: float
@@ -125,9 +123,9 @@ class Accompanied(Protocol):
         """Tell `start` when another label begins, by its number, and at which frame's time: before that frame comes."""
 
     def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
-        """Hand samples to `take`, from the thread that asks for frames; until then they are let go.
+        """Hand samples to `take`, in the thread that asks for frames; earlier ones are dropped.
 
-        `say` is told what can't be handed on.
+        `say` gets a line for what can't be handed on.
         """
 
 

@@ -1,7 +1,6 @@
 """From a camera's or decoder's picture to the pixels of a frame: cut to shape, scaled, RGB.
 
-Every picture that isn't RGB of the right size already goes through here as an FFmpeg frame, so that it ends up the same
-whichever source it came from. The source gets the picture.
+Every picture that isn't RGB of the right size goes through here as an FFmpeg frame, so that all sources give the same.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 >>> class TestImages(SourceTests):
 ...     spec = "images:/data/pictures"
 
-The camera must be in the table, by its row or, for another distribution, by its entry point. What it can't do, because
-it has not that ability (`pi_capture.sources.contract`), is passed over.
+The camera must be in the table, by its row or, for another distribution, by its entry point. Tests of abilities
+that it lacks (`pi_capture.sources.contract`) are skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pi_capture.sources.table import find_source, open_source
 from storage.formats.table import open_recording
 from storage.frame import Frame
 
-PATIENCE_SECONDS = 5.0  # that `close` may take to end who waits for a frame
+PATIENCE_SECONDS = 5.0  # that `close` may take to end a wait for a frame
 
 
 class SourceTests:

@@ -1,10 +1,9 @@
-"""What of a file was durable, as the file itself says: after a power cut nothing else tells what is torn from damage.
+"""What of a file was durable. After a power cut this tells torn blocks from damaged ones.
 
-After each sync that succeeded, a checkpoint precedes the next block that is appended. It is an element that all other
-programs pass over: a magic, the position up to which the file was on the disk, how many blocks the main track had up to
-there, and a checksum. What is damaged before that position had been whole: each block keeps its number. What is damaged
-behind it was never promised to anybody: a power cut may have torn it. Files without checkpoints are from before there
-were any; nothing in them counts as promised.
+After each successful sync, a checkpoint precedes the next block. It is an element that other programs pass over: a
+magic, the position up to which the file was on the disk, the number of the main track's blocks up to there, and a
+checksum. What is damaged before that position had been whole: each block keeps its number. What is damaged behind it
+may be torn. In an older file without checkpoints nothing counts as durable.
 """
 
 from __future__ import annotations
@@ -41,15 +40,12 @@ class Checkpoint:
 
 
 def checkpoint_element(reached: Checkpoint, uuid: bytes) -> bytes:
-    """What is appended to the file with this `uuid`."""
+    """A checkpoint of the file with this `uuid`."""
     return FRONT + FIELDS.pack(reached.position, reached.blocks, _checksum(reached, uuid))
 
 
 def last_checkpoint(fd: int, uuid: bytes, end: int) -> Checkpoint:
-    """The last whole one in a file of `end` bytes; that of an empty file if there is none.
-
-    It is searched for from the end backwards, and not farther than `FARTHEST_BYTES`.
-    """
+    """The last whole checkpoint in a file of `end` bytes, up to `FARTHEST_BYTES` before its end; else an empty one."""
     length, limit = len(FRONT) + FIELDS.size, max(0, end - FARTHEST_BYTES)
     while end - limit >= length:
         start = max(limit, end - SEARCH_BYTES)

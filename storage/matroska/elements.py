@@ -11,14 +11,14 @@ from storage.matroska.track import Block, Track
 
 MUXER = "pi-capture"
 TICK_NS = 1000
-"""Times in a file are in microseconds; FFmpeg's muxer knows milliseconds only."""
-HEAD_BYTES = 512  # what is rewritten in place: one sector of any disk, so that it is the old or the new, never a mix
+"""Times in a file are in microseconds."""
+HEAD_BYTES = 512  # rewritten in place: one sector of any disk, so it is the old or the new, never a mix
 EPOCH_2001_NS = 978_307_200_000_000_000  # Matroska counts dates from 2001 on
 SEEK_BYTES = 21
 VFW = "V_MS/VFW/FOURCC"
-"""What FFV1 is called where FFmpeg writes it, and by every player; some don't know Matroska's own name for it."""
+"""The name of FFV1 that every player knows; old ones don't know Matroska's own."""
 FFV1, FFV1_MARK = "V_FFV1", b"FFV1"
-BITMAP_HEADER = struct.Struct("<IiiHH4sIiiII")  # Windows' BITMAPINFOHEADER: before what the decoder needs
+BITMAP_HEADER = struct.Struct("<IiiHH4sIiiII")  # Windows' BITMAPINFOHEADER, before the decoder's settings
 UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 
 
@@ -49,13 +49,13 @@ class Id:
 
 
 def element(identifier: int, *parts: bytes) -> bytes:
-    """An element with a length of as few bytes as it takes."""
+    """An element, with the shortest length field."""
     body = b"".join(parts)
     return encode_id(identifier) + encode_size(len(body)) + body
 
 
 def checksum(*parts: bytes) -> bytes:
-    """The element that an element begins with whose other content is this."""
+    """The first child of an element whose other content is this."""
     found = 0
     for part in parts:
         found = isal_zlib.crc32(part, found)
@@ -63,13 +63,13 @@ def checksum(*parts: bytes) -> bytes:
 
 
 def void(length: int) -> bytes:
-    """An element of so many bytes in all, at least two, that everybody passes over."""
+    """An element of `length` bytes in all, at least two, that every reader passes over."""
     front = void_front(length)
     return front + bytes(length - len(front))
 
 
 def void_front(length: int) -> bytes:
-    """What makes the next `length` bytes, at least two, such an element: its first two to nine bytes."""
+    """The first two to nine bytes of such an element."""
     width = 1 if length < 128 else min(8, length - 1)
     return bytes([Id.VOID]) + encode_size(length - 1 - width, width)
 
@@ -83,7 +83,7 @@ def encode_id(identifier: int) -> bytes:
 
 
 def encode_size(number: int, width: int = 0) -> bytes:
-    """A length; all ones would mean that it is unknown."""
+    """A length field; all ones would mean unknown."""
     while not width or number >= (1 << 7 * width) - 1:
         width += 1
     return (number | 1 << 7 * width).to_bytes(width, "big")
@@ -96,14 +96,14 @@ def head(
     end: int | None = None,
     duration: int | None = None,
 ) -> bytes:
-    """The first `HEAD_BYTES` of a file: up to the tracks, and of the same length whatever is known.
+    """The first `HEAD_BYTES` of a file, up to the tracks.
 
     Parameters
     ----------
     uuid, date
         Of the file; `date` in nanoseconds since 1970.
     positions : mapping
-        Where in the file `Id.CUES` and `Id.TAGS` begin, as far as they are there.
+        Where `Id.CUES` and `Id.TAGS` begin in the file, if they are there.
     end : int, optional
         The length of a finished file.
     duration : int, optional
@@ -143,7 +143,7 @@ def ebml_header() -> bytes:
 
 
 SEGMENT_BODY = len(ebml_header()) + 12
-"""What positions in a file are counted from."""
+"""Where the segment's content begins: Matroska counts positions from there."""
 
 
 def seek_entry(kind: int, position: int) -> bytes:
@@ -198,7 +198,7 @@ def track_entry(track: Track, uuid: bytes) -> bytes:
 
 
 def codec_fields(codec: str, private: bytes, size: tuple[int, int] | None) -> tuple[str, bytes]:
-    """What a file calls the codec of a track, and what it has for the decoder; `size` is that of pictures."""
+    """The name of a track's codec in a file, and the decoder's settings there; `size` is that of pictures."""
     if codec != FFV1 or size is None:
         return codec, private
     (width, height), length = size, BITMAP_HEADER.size + len(private)
@@ -221,12 +221,12 @@ def tag_entry(track: int | None, texts: Mapping[str, str]) -> bytes:
 
 
 def _utf8(text: str) -> bytes:
-    """A text, with question marks for what is none: the name of a file from elsewhere may be in another encoding."""
+    """A text; question marks stand for bytes of another encoding, which the name of a file may have."""
     return text.encode(errors="replace")
 
 
 def cluster_bytes(block: Block) -> bytes:
-    """A cluster with one block in it. What is small comes first: an index is made without reading the packets."""
+    """A cluster with one block. The small fields come first, so that an index is made without reading packets."""
     group = []
     if block.facts:
         more = element(Id.BLOCK_MORE, element(Id.BLOCK_ADD_ID, b"\1"), element(Id.BLOCK_ADDITIONAL, block.facts))

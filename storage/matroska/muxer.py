@@ -1,11 +1,11 @@
-"""Matroska files, written by appending only: what stands in the file is never touched again, but for its first bytes.
+"""Matroska files, written by appending: of what is in the file, only the first bytes change.
 
-Each block is a cluster of its own, written in one go and with a checksum. So a recording that is cut off at any moment
-is a Matroska file up to its last whole cluster, any FFmpeg tool plays it, and finishing it later takes no copy: the
-index goes to the end, and the first 512 bytes learn where it is. What of it was durable, the file itself says
-(`storage.matroska.checkpoint`). FFmpeg's own muxer keeps to whole milliseconds, can't
-continue a file and, on a full disk, can't finish one. What is in the blocks is `storage.formats.video`'s business;
-reading is `storage.matroska.reader`'s.
+Each block is a cluster of its own with a checksum, written in one go. A recording that is cut off at any moment is a
+Matroska file up to its last whole cluster, and any FFmpeg tool plays it. To finish it takes no copy: the index goes to
+the end, and the first 512 bytes tell where it is. `storage.matroska.checkpoint` notes what was durable.
+
+FFmpeg's own muxer keeps whole milliseconds only, can't continue a file, and can't finish one on a full disk. For what
+is in the blocks see `storage.formats.video`, for reading `storage.matroska.reader`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from storage.matroska.elements import (
 from storage.matroska.table import BlockTable
 from storage.matroska.track import Block, Tags, Track
 
-CUE_MICROSECONDS = 500_000  # the players' index takes memory while it comes together; ours is a table on the disk
+CUE_MICROSECONDS = 500_000  # the players' index is kept in memory while it grows; our table is on the disk
 MAX_BYTES = (1 << 28) - (1 << 20)  # of a packet with its facts
 TABLE_TAG = "BLOCKS"
-"""The tag that tells where the table of blocks is."""
+"""The tag with the position of the table of blocks."""
 
 
 class Muxer:
-    """Appends blocks to an open file, which it neither locks nor closes.
+    """Appends blocks to an open file. The caller locks and closes it.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Muxer:
     date : int, optional
         When it was begun, in nanoseconds since 1970.
     end : int
-        Where to append: its length up to which it is whole; 0 for a new file.
+        Where to append: the length of its whole part; 0 for a new file.
     duration : int
         Microseconds of what is there already.
     tags_at : sequence of int
@@ -107,11 +107,11 @@ class Muxer:
 
     @property
     def reached(self) -> Checkpoint:
-        """What is in the file by now: durable once a sync that begins later has succeeded."""
+        """What is in the file now. A sync that begins later makes it durable."""
         return Checkpoint(self._end, self._main_blocks)
 
     def synced(self, reached: Checkpoint) -> None:
-        """A sync has succeeded that began when the file had `reached` that; the next block comes after a note of it."""
+        """A sync succeeded that began when the file had `reached` that; a checkpoint precedes the next block."""
         self._durable = reached
 
     def close(self) -> None:
@@ -119,13 +119,13 @@ class Muxer:
         self._table.close()
 
     def begin(self, tracks: Sequence[Track], tags: Tags) -> None:
-        """Write all that comes before the first block."""
+        """Write what comes before the first block."""
         entries = b"".join(track_entry(track, self._uuid) for track in tracks)
         self._append(head(self._uuid, self._date) + element(Id.TRACKS, checksum(entries), entries))
         self._append_tags(tags)
 
     def reopen(self, index_at: int | None, tags: Tags) -> None:
-        """Go on where a file ends: it counts as unfinished from now on, and its index becomes empty space."""
+        """Go on where a file ends: it is unfinished from now on, and its index becomes empty space."""
         positions = {Id.TAGS: self._tags_at[-1]} if self._tags_at else {}
         write_all(self._fd, head(self._uuid, self._date, positions), 0)
         os.fsync(self._fd)  # before anything is appended: a finished file that is too long would look like damage
@@ -142,7 +142,7 @@ class Muxer:
         ----------
         block : Block
         mark : int
-            What the table is to have about it.
+            Goes into its row of the table.
 
         Returns
         -------
@@ -170,9 +170,9 @@ class Muxer:
         return self._end - at
 
     def finish(self, tags: Tags) -> None:
-        """Append the table, the tags and the index, and let the head tell of them; all is on the disk on return.
+        """Append the table, the tags and the index, and put their places into the head; on return all is durable.
 
-        On a disk without room for table and index they are left out: readers do without.
+        Without room for the table and the index they are left out: readers do without.
         """
         tags = {**tags, None: {name: text for name, text in tags[None].items() if name != TABLE_TAG}}
         with suppress(OSError):
@@ -222,13 +222,13 @@ class Muxer:
         return at
 
     def _pad(self) -> None:
-        """See to it that the next twelve bytes, an element's identifier and length, don't lie across two sectors."""
+        """Keep the next twelve bytes, an element's identifier and length, within one sector."""
         gap = -self._end % HEAD_BYTES
         if 0 < gap < 12:
             self._append(void(gap if gap > 1 else gap + HEAD_BYTES))
 
     def make_void(self, kind: int, at: int) -> None:
-        """Turn tags, an index or a subtitle into empty space, in one go. Something else, in a damaged file, stays."""
+        """Turn tags, an index or a subtitle into empty space, in one go. If another kind is there, it stays."""
         front = os.pread(self._fd, 12, at)
         if len(front) < 12 or int.from_bytes(front[:4], "big") != kind or not front[4]:
             return
@@ -237,14 +237,14 @@ class Muxer:
         write_all(self._fd, void_front(4 + width + size), at)
 
     def _index(self, time: int, at: int) -> None:
-        """Put a keyframe into the players' index, unless there is one close before it."""
+        """Put a keyframe into the players' index, unless one is close before it."""
         times, positions = self._cues
         if not times or time - times[-1] >= CUE_MICROSECONDS:
             times.append(time)
             positions.append(at)
 
     def _append(self, data: bytes) -> int:
-        """Write to the end, or leave the file as it was; returns where."""
+        """Write to the end, or leave the file as it was; returns the position."""
         at = self._end
         try:
             write_all(self._fd, data, at)

@@ -1,6 +1,6 @@
-"""What the bytes of Matroska's elements say: blocks, tracks, and whatever lies in an element.
+"""The bytes of Matroska's elements, read: blocks, tracks, and the children of an element.
 
-Nothing is believed: lengths end where the bytes do, and what is wrong raises ValueError.
+Every length is checked against the bytes that are there; what is wrong raises ValueError.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def parse_tracks(data: bytes) -> dict[int, Track]:
 
 
 def _codec(name: str, private: bytes) -> tuple[str, bytes]:
-    """Matroska's own name of a codec, and what its decoder needs; files of before have FFV1 so."""
+    """Matroska's own name of a codec, and the decoder's settings; older files have FFV1 under it."""
     if name == VFW and private[16:20] == FFV1_MARK and len(private) >= BITMAP_HEADER.size:
         return FFV1, private[BITMAP_HEADER.size :]
     return name, private

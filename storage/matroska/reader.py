@@ -1,8 +1,8 @@
 """Reads the Matroska files that `storage.matroska.muxer` writes, whole or cut off: tracks, tags, where each block is.
 
-Where a file has its table, nothing but that is read; where not, the small fields at the front of each cluster. Nothing
-in a file is believed: lengths end where the file ends, and each block has its checksum. Other Matroska files are left
-to FFmpeg (`storage.formats.movie.reader`).
+Of a file with a table only the table is read, of others the small fields at the front of each cluster. Every length is
+checked against the file's, and each block has a checksum. Other Matroska files are read through FFmpeg
+(`storage.formats.movie.reader`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FRONT_BYTES = 512  # of a cluster: nearly always enough for all but its packet
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first bytes of a file: whose it is, and where in it things are as far as it was finished.
+    """The first bytes of a file: its identity, and where things are in it if it was finished.
 
     ``end`` is None while it is being written, or was cut off; `date` is in nanoseconds since 1970, `duration` in
     microseconds.
@@ -80,7 +80,7 @@ class Blocks:
     keys : ndarray, bool
         Which are decoded on their own.
     marks : ndarray, int64, or None
-        What the muxer was given about each; None if that is not known without reading them.
+        The muxer's mark of each; None if only the blocks themselves tell.
     """
 
     times: NDArray[np.int64]
@@ -108,11 +108,11 @@ class Contents:
     tags_at : list of int
         Where tags are, the last ones last.
     blocks : dict of Blocks
-        By the number of their track; every track has some, maybe none.
+        By the number of their track; of every track, even without blocks.
     gaps : list of (int, int)
-        Begin and end of what is damaged and no block, or useless because of that, with something whole behind it.
+        Begin and end of what is damaged, or can't be decoded because of that, with something whole behind it.
     end : int
-        Where the last whole cluster, index or tags end. What comes behind is part of something.
+        Where the last whole cluster, index or tags end.
     size : int
         The length of the file.
     """
@@ -129,7 +129,7 @@ class Contents:
 
     @property
     def finished(self) -> bool:
-        """Whether it was closed, and nothing has been cut off since. What may come behind `end` was never told of."""
+        """Whether it was closed, and nothing has been cut off since."""
         return self.head.end is not None and self.head.end <= self.size
 
 
@@ -211,7 +211,7 @@ def read_block(fd: int, at: int) -> Block:
 
 
 def begins_element(fd: int, at: int) -> bool:
-    """Whether something begins there that the muxer appends to a file with an end; it may be torn, or zeros."""
+    """Whether what begins there is of the muxer, appended to a finished file; it may be torn, or zeros."""
     front = os.pread(fd, min(4, SECTOR_BYTES - at % SECTOR_BYTES), at)  # the next sector may have arrived alone
     known = (kind.to_bytes(4, "big") for kind in (Id.CLUSTER, Id.TAGS, Id.CUES))
     return not any(front) or front[0] == Id.VOID or any(kind.startswith(front) for kind in known)
@@ -232,8 +232,8 @@ def read_front(fd: int, at: int) -> Block:
 def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_from: int | None) -> Contents:
     """Go from cluster to cluster.
 
-    What is damaged, but had been durable, counts as the blocks that it was: those behind it keep their numbers, and who
-    reads it finds it damaged. Else a power cut may have torn it: that is a gap, or if nothing whole follows, the end.
+    Damaged blocks that had been durable still count, so that those behind them keep their numbers; to read one raises.
+    Others may be torn by a power cut: they are a gap, or if nothing whole follows, the end.
     """
     length = os.fstat(fd).st_size
     end = length if head.end is None else min(head.end, length)
@@ -263,7 +263,7 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
 
 
 class _Found:
-    """What a walk through a file has come across that was `durable` up to there."""
+    """What a walk through a file has found; the file was durable up to `durable`."""
 
     def __init__(self, tracks: dict[int, Track], durable: int) -> None:
         self.tags: dict[int | None, dict[str, str]] = {None: {}}
@@ -309,7 +309,7 @@ class _Found:
         return kind, at + stop
 
     def miss(self, at: int, end: int) -> None:
-        """Note what is damaged. A block is no use then if what it needs was not found."""
+        """Note damage. Blocks that need what was there can't be decoded."""
         if at < self._durable:
             self._lost.append((at, end))
             return
@@ -317,7 +317,7 @@ class _Found:
         self._waiting = set(self._blocks)
 
     def place_lost(self, checkpoint: Checkpoint) -> None:
-        """Put as many blocks where some were lost as the main track misses: one each, all others where most is lost."""
+        """Count the main track's missing blocks where something was lost: one each, the rest at the largest place."""
         if not self._lost:
             return
         times, positions, keys = self._blocks.get(self._main, ([], [], []))
@@ -355,9 +355,9 @@ def _just_after(times: list[int]) -> int:
 
 
 def _next_cluster(fd: int, at: int, end: int, effort: int) -> tuple[int | None, int]:
-    """Where the next whole cluster begins, after at most so many bytes looked at, and how many may be from then on.
+    """Where the next whole cluster begins, and how much is left of `effort`, the bytes that may be looked at.
 
-    A file can be made to take long; all searches in one share what they may take.
+    All searches in a file share it: a crafted file could take very long.
     """
     mark = Id.CLUSTER.to_bytes(4, "big")
     while at < end and effort > 0:

@@ -1,7 +1,7 @@
-"""Matroska over a connection: what `storage.matroska.muxer` puts into a file, sent as it comes, and read as it comes.
+"""Matroska over a connection: elements as in `storage.matroska.muxer`'s files, sent and read one by one.
 
-Any FFmpeg tool reads such a stream. What only this program says to itself, such as the time, is in elements that the
-others pass over. Nothing that comes is believed: lengths are bounded, each block has its checksum.
+Any FFmpeg tool reads such a stream. This program's own notes, such as the time, are elements that others pass over.
+What arrives is checked: lengths are bounded, and each block has a checksum.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def opening(tracks: Sequence[Track]) -> bytes:
 
 
 def note(content: Mapping[str, Any]) -> bytes:
-    """Something said from this program to itself, JSON-serialisable."""
+    """A note from this program to itself, JSON-serialisable."""
     return element(Id.VOID, NOTE_MARK, json.dumps(content, separators=(",", ":")).encode())
 
 
@@ -40,7 +40,7 @@ def is_ours(front: bytes) -> bool:
 
 
 def from_json(data: bytes) -> dict[str, Any]:
-    """What a stranger says. Raises ValueError if that is no JSON object."""
+    """What a note says. Raises ValueError if that is no JSON object."""
     told = parse_json(data)
     if not isinstance(told, dict):
         raise ValueError("a damaged note")
@@ -74,10 +74,10 @@ class Incoming:
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
         self.most = MOST_SMALL
-        """The most bytes that an element may have; set from the size of the pictures."""
+        """The most bytes of an element; set from the size of the pictures."""
 
     def next(self) -> Element | None:
-        """What comes next; None when the stream has ended between two elements.
+        """The next element; None when the stream has ended after one.
 
         Raises
         ------

@@ -1,8 +1,7 @@
-"""The table of the blocks in a file: what each is, when and where, so that a reader need not go through the file.
+"""The table of a file's blocks: what each is, when and where. With it a reader need not go through the file.
 
-Matroska's own index is for players: it has some keyframes only. This one has every block. It stands in an element that
-all other programs pass over, and is worth nothing without its checksum. While a file is being written the table grows
-in a file without a name, not in memory.
+Matroska's own index, for players, has some keyframes only. The table stands in an element that other programs pass
+over, with a checksum. While a file is written, the table grows in a file without a name, not in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROW = struct.Struct("<BBqqq")
-"""Track, whether it is decoded on its own, time in microseconds, position in bytes, and a number of the user's."""
+"""Track, whether it is a keyframe, time in microseconds, position in bytes, and the muxer's mark."""
 MAGIC = b"pi-capture blocks 1\0"
 COPY_BYTES = 1 << 20
 MAX_BYTES = 1 << 32
@@ -44,7 +43,7 @@ class BlockTable:
         self._complete = True
 
     def add(self, track: int, time: int, position: int, *, key: bool, mark: int) -> None:
-        """Add a row. Without room for it there will be no table; the file is whole all the same."""
+        """Add a row. Without room for it the file gets no table."""
         try:
             self._file.write(ROW.pack(track, key, time, position, mark))
         except OSError:
@@ -89,7 +88,7 @@ def rows_of(track: int, times: Any, positions: Any, keys: Any, marks: Any) -> ND
 
 
 def read_table(fd: int, at: int, end: int) -> NDArray[np.void] | None:
-    """The rows of a table whose content is there in a file; None if it is none, or damaged."""
+    """The rows of the table between two positions of a file; None if it is damaged, or there is none."""
     import numpy as np
 
     if not len(MAGIC) + 4 <= end - at <= MAX_BYTES:

@@ -23,7 +23,7 @@ class Sound:
     bits : int
         Of a sample; 0 where the codec has no such thing.
     delay_ns, roll_ns : int
-        What a decoder puts before the first sample, and what it needs to hear before any other.
+        What a decoder puts before the first sample, and needs to decode before any other.
     """
 
     rate: float
@@ -80,7 +80,7 @@ class Block:
         In microseconds of the file's own time.
     data : bytes
     facts : bytes
-        Whatever else is to be known about the packet; FFmpeg tools carry it along as "block additional".
+        What is known about the packet; FFmpeg tools copy it as "block additional".
     duration : int or None
         In microseconds, of a subtitle or of samples.
     since_reference : int

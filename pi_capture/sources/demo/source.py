@@ -1,7 +1,7 @@
-"""A camera that needs no camera: a drawn room in which a figure performs the gestures of the five classes.
+"""A drawn room as a camera: a figure performs the gestures of the five classes.
 
-It keeps a camera's time, loses frames when they are not taken in time, and knows the true class of each frame. What
-happens in the room is written in `play`, how it looks in `scene`.
+Frames come at a camera's times, and are lost if they are not taken in time. Each has its true class. `play` has what
+happens in the room, `scene` how it looks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SMALLEST_SIDE = 16
 FPS = 30.0
 FPS_RANGE = (0.01, 10_000.0)
 PICTURES_PER_SECOND = 120  # a faster camera sees each picture several times, each time with other noise
-BUFFERED_SECONDS = 0.15  # what a camera with a few buffers keeps for whoever comes late; a slow one keeps one frame
+BUFFERED_SECONDS = 0.15  # what a camera's few buffers hold; a slow camera holds one frame
 
 
 def open(address: str, size: Size | None = None, fps: float | None = None) -> DemoSource:
@@ -110,8 +110,8 @@ def _picture_of(number: int, fps: float) -> int:
 class DemoSource:
     """The drawn room as a live camera; an iterator over the frames from the moment the first is asked for.
 
-    Frame n is taken exactly n / fps after the first, and delivered no earlier. Whoever comes for a frame more than a
-    period late (and more than 0.15 s) gets the newest instead, which tells in ``dropped_camera`` how many were lost.
+    Frame n is taken exactly n / fps after the first, and delivered no earlier. If it is asked for more than a period
+    (and more than 0.15 s) late, the newest comes instead, and its ``dropped_camera`` counts the lost ones.
     """
 
     def __init__(self, seed: int, size: Size, fps: float) -> None:

@@ -1,7 +1,7 @@
-"""When a decoded picture was taken, and which pictures to keep of a stream that comes faster than wanted.
+"""When a decoded picture was taken, and which pictures to keep of a stream that is faster than wanted.
 
-Plain arithmetic in nanoseconds, without FFmpeg: `pi_capture.sources.media.source` brings each picture's own time, if it
-has one, and the moment at which it arrived.
+Arithmetic in nanoseconds, without FFmpeg: `pi_capture.sources.media.read` gives each picture's own time, if it has one,
+and the time of its arrival.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ class Clock(Protocol):
 class LiveClock:
     """Puts a stream's own times on this machine's monotonic clock.
 
-    A picture can only arrive after it was taken, and the one that was under way for the shortest time tells best how
-    far the two clocks are apart. So that distance is the smallest seen; it may grow by `DRIFT`, because the clocks
-    don't run equally fast.
+    A picture arrives after it was taken; the one that was under way for the shortest time shows best how far the two
+    clocks are apart. So their distance is the smallest seen. It may grow by `DRIFT`, as clocks run at unequal speeds.
 
-    A time that runs back, stands still, falls far behind or runs ahead of its arrival is no time of that clock: the
-    picture is dated by its arrival. If the next picture's time goes on from there, the camera's clock was set anew, and
+    If a time runs back, stands still, falls far behind or runs ahead of its arrival, the picture is dated by its
+    arrival. If the next picture's time goes on from there, the camera's clock was set anew, and
     the distance is measured anew. After the third time the stream is dated by arrival only.
 
     Parameters
@@ -45,7 +44,7 @@ class LiveClock:
     Attributes
     ----------
     jumped : bool
-        Whether a time was none of the stream's clock so far.
+        Whether a time was not one of the stream's clock so far.
     """
 
     def __init__(self, period_ns: int, *, same_machine: bool = False) -> None:
@@ -110,12 +109,12 @@ class LiveClock:
         return found
 
     def _fits(self, own_ns: int, last_own_ns: int | None, distance_ns: int, arrival_ns: int) -> bool:
-        """Whether a time is one of a clock of that distance, of which the last one is known."""
+        """Whether a time goes on from the last one, on a clock of that distance."""
         on_the_way_ns = arrival_ns - own_ns - distance_ns
         return (last_own_ns is None or own_ns > last_own_ns) and -self._ahead_ns <= on_the_way_ns <= LATEST_NS
 
     def _by_arrival(self, own_ns: int, arrival_ns: int) -> int:
-        """As late after the picture as the last one was, which the decoder may have handed out some pictures late.
+        """The arrival, less the last picture's delay: a decoder may hand pictures out late.
 
         If it arrived about when the next picture was due, it is that one: arrivals jitter, the camera does not.
         """
@@ -136,7 +135,7 @@ def _known_distance(own_ns: int, arrival_ns: int) -> int | None:
 
 
 class Thinner:
-    """Chooses the pictures nearest to an even rate, and no more of them than it allows."""
+    """Chooses the pictures nearest to an even rate."""
 
     def __init__(self, fps: float) -> None:
         self._period_ns = 1e9 / fps

@@ -44,7 +44,7 @@ class _Here:
 
 
 class _Elsewhere:
-    """Reads in a thread of its own: FFmpeg may wait for a network as long as it likes, nobody else has to."""
+    """Reads in a thread of its own: FFmpeg may wait long for a network."""
 
     AHEAD = 2  # what waits longer waits in the recorder's queue
 

@@ -1,7 +1,7 @@
 """Reading the pictures of a video, stream or device through FFmpeg.
 
-It opens what a `Place` describes, decodes, leaves out what came damaged, and lets `clock` date the rest. What the
-pictures become is left to `source`.
+It opens what a `Place` describes, decodes it, leaves damaged pictures out and dates the others by `clock`; `source`
+makes frames of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Place:
     tries : sequence of mappings
         Options to open it with; where they are refused, the next.
     live : bool or None
-        Whether it goes on without us; None: unless it turns out to have a known end.
+        Whether it goes on without us; None: if it has no known end.
     device : bool
         Its timestamps may be of this machine's clocks.
     patience : float or None
@@ -249,8 +249,8 @@ class _Reader:
     ) -> Iterator[tuple[Packet[VideoStream], int]]:
         """The packets that FFmpeg read to find out what a stream is, and the first that had to be waited for.
 
-        They come all at once, long after their time. So that they don't set the clock, it hears of them all, down to
-        the newest, before the first is decoded.
+        They come at once, long after their time. So the clock gets the times of all, up to the newest, before the first
+        is decoded.
         """
         import av
 

@@ -1,7 +1,7 @@
 """Everything that FFmpeg opens: video files, network streams, screens, and the devices of any system.
 
 Files and generated pictures wait to be read and keep their own timestamps; streams, screens and devices are live.
-Reading is left to `read`, which asks `clock` when a picture was taken; making RGB of it is left to `pixels`.
+`read` reads them and dates them by `clock`; `pi_capture.sources.pixels` makes RGB of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIVE_DEVICES = (
 )
 """FFmpeg's input devices that deliver pictures as they happen; its other formats wait to be read."""
 
-PLAYLIST_PATIENCE = 4  # a playlist's pictures come some seconds at a time
+PLAYLIST_PATIENCE = 4  # a playlist brings pictures for some seconds at once
 LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a file that names others must not reach the network
 DEVICE_OPTIONS = {
     "fpsprobesize": "0",  # a device knows its rate; else FFmpeg takes 20 pictures to measure it

@@ -1,8 +1,7 @@
 """The H.264 encoder that a Raspberry Pi up to the 4 has in hardware, through picamera2.
 
-picamera2 would encode whatever the camera delivers; here its encoder is given the frames that
-`pi_capture.sources.picamera2.source` takes and no others, so that each gets its packet. A Pi 5 has no such encoder:
-there, and for pictures that this one can't take, `storage.formats.video.writer` encodes the pixels.
+Its encoder gets only the frames that `pi_capture.sources.picamera2.source` takes, so that each has its packet. A Pi 5
+has no such encoder: there, and for pictures that it can't take, `storage.formats.video.writer` encodes the pixels.
 """
 
 from __future__ import annotations

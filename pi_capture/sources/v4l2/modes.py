@@ -23,7 +23,7 @@ PIXEL_FORMATS = {
     v4l2.fourcc("JPEG"): "mjpeg",
     v4l2.fourcc("GREY"): "gray",
 }
-"""What can be read, by FFmpeg's names; of formats that serve equally, the first is taken."""
+"""What can be read, by FFmpeg's names; earlier ones are preferred."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class V4l2Source:
         self._running = True
 
     def _wait(self, patience: float) -> None:
-        """Until a buffer is filled or `close` was called."""
+        """Wait until a buffer is filled or `close` was called."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SLIP_NS = 1_000_000_000  # a file's time that runs back by less is a slip of the muxer's
+SLIP_NS = 1_000_000_000  # times that run back by less are the muxer's mistake
 
 
 class FileClock:

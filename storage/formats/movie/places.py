@@ -27,7 +27,7 @@ KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes a picture for one if it has t
 
 
 def mark_of(packet: av.Packet[Any], *, counted: bool, untimed: bool) -> int | None:
-    """What a packet is found again by: its time, in its stream's time base, or its place in a file without times."""
+    """What identifies a packet: its time, in its stream's time base, or its position in a file without times."""
     if untimed:
         return packet.pos
     return packet.dts if counted or packet.pts is None else packet.pts
@@ -42,15 +42,15 @@ class Places:
     begin_ns : int
         The time of the first frame on the file's clock, in nanoseconds.
     shown_ns, timestamps_ns : list of int
-        The time of each frame in nanoseconds of the file's time; and what the frames have as theirs.
+        The time of each frame in nanoseconds of the file's time; and its timestamp.
     exact : bool
-        Whether the latter are all those that our recorder gave them.
+        Whether our recorder gave all of the timestamps.
     metadata : dict
-        What came with a frame, if anything did.
+        By frame, of those that have any.
     keys : list of int
-        The frames that are decoded on their own.
+        The frames that are keyframes.
     seeks : list of int
-        What to seek for each of them: in the stream's time base, or in bytes where there are no times.
+        Where to seek for each keyframe: in the stream's time base, or in bytes in a file without times.
     of_packet : list of int
         The frame that each packet holds, in the file's order; -1 for one that is never shown.
     numbers : dict
@@ -93,7 +93,7 @@ class _Shown:
 def find_places(
     container: InputContainer, stream: VideoStream, path: Path, label_tracks: Sequence[Track]
 ) -> tuple[Places, list[tuple[Track, list[Cue]]]]:
-    """Go through a file's packets without decoding them; and what is in its tracks of labels."""
+    """The places of a video, and its labels, from all packets; nothing is decoded."""
     import av
 
     zero = zero_of(container)
@@ -154,7 +154,7 @@ def find_places(
 
 
 def _stands_alone(packet: av.Packet[Any], stream: VideoStream) -> bool:
-    """Whether everything behind a keyframe is also shown behind it: only then can pictures be counted from it on."""
+    """Whether all pictures behind a keyframe are shown behind it: only then they can be counted from it on."""
     if stream.codec_context.name == "h264":
         data = bytes(packet)
         starts = (match.end() for match in re.finditer(b"\0\0\1", data))

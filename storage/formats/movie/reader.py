@@ -1,8 +1,7 @@
 """Videos that a phone, a screen recorder or any other program made, read as recordings.
 
-FFmpeg takes them apart; here every frame gets its place and its time, and any of them is found again. A file is a
-stranger's: it may not name other files or hosts, and what can't be read ends in one line. The videos that this program
-records are read by `storage.formats.video.writer`.
+FFmpeg takes them apart; here each frame gets its place and its time, and is found again. A file may not name other
+files or hosts. This program's own videos are read by `storage.formats.video.reader`.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ OF_EXACT_TIMES = ("wall_minus_monotonic_ns", "anchors", "clock")
 class MovieReader(Recording):
     """The frames of any video, upright, in the order in which they are shown.
 
-    Nothing is decoded before it is asked for. Frames next to each other are read fastest in order; any other is decoded
-    from the keyframe before it. A timestamp is the file's own; what this program recorded and another one has copied
-    into a new Matroska file keeps its exact ones, and its facts.
+    Frames are decoded when they are read: in order fastest, any other from the keyframe before it. A timestamp is the
+    file's own. Frames of this program keep their exact timestamps and facts if another program copies them into a
+    Matroska file.
 
     Parameters
     ----------
     path : path
     track : str or int, optional
-        Which track of pictures, by its name or its number among all tracks; the first one if not given.
+        A track of pictures, by its name or its number among all tracks; by default the first.
 
     Attributes
     ----------
@@ -121,7 +120,7 @@ class MovieReader(Recording):
 
     @cached_property
     def sessions(self) -> list[dict[str, Any]]:
-        """What our recorder noted of each session, if another program, or a merge, has kept it with all the frames."""
+        """What our recorder noted of each session, if a copy or a merge has kept it and all the frames."""
         sessions = self._sessions
         if not self._places.exact:  # the file's times, and not those that the offset is for
             sessions = [{name: fact for name, fact in one.items() if name not in OF_EXACT_TIMES} for one in sessions]
@@ -162,7 +161,7 @@ class MovieReader(Recording):
             return Frame(self._upright(picture), index, self._places.timestamps_ns[index], metadata)
 
     def _upright(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
-        """The pixels, turned as the file asks for: phones store what they saw, and how they were held."""
+        """The pixels, turned as the file says: phones store how they were held."""
         import numpy as np
 
         pixels: NDArray[np.uint8] = np.asarray(self._scaler.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
@@ -238,8 +237,8 @@ class MovieReader(Recording):
     def _numbered(self, container: InputContainer, *, from_key: bool) -> Iterator[tuple[int, av.Packet[VideoStream]]]:
         """Packets from here on, each with its number; after a seek from the next keyframe on.
 
-        `_start_place` is set to the first place whose picture is whole: what is shown before a keyframe needs what
-        comes before it.
+        `_start_place` becomes the first place whose picture is whole: pictures shown before the keyframe may need older
+        ones.
         """
         places = self._places
         number, warming_up = -1, self._warm_up if from_key else 0

@@ -1,6 +1,6 @@
 """Videos for other programs: H.264 as every player, browser and simulator takes it, with sound if there is any.
 
-They are made from a recording, not recorded: a crash leaves nothing of one (`storage.convert.convert` sees to that).
+They are made from a recording: after a crash nothing of one is left (see `storage.convert.convert`).
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class MovieWriter:
         return self._bytes
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        """There is no room for facts but for the date."""
+        """Keep the date; the format has no room for other facts."""
         if facts.get("started"):
             self._container.metadata["creation_time"] = str(facts["started"])
 
     def encode(self, frame: Frame, label: str | None = None) -> tuple[int, av.VideoFrame]:
-        """The frame as the codec wants it: half the resolution in colour, so a line or column more than even goes."""
+        """The frame with colour at half the resolution: an odd last row or column is cut off."""
         import av
 
         height, width, _ = frame.pixels.shape

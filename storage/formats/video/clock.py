@@ -10,7 +10,7 @@ DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
 
 
 class FileClock:
-    """The file's own time: it begins at 0, goes on without a gap where a recording was continued, and never back."""
+    """The file's own time: it begins at 0, never goes back, and has no gap where a recording was continued."""
 
     def __init__(self, found: Contents | None) -> None:
         times = found.blocks[PICTURES].times[-2:].tolist() if found and PICTURES in found.tracks else []
@@ -22,12 +22,12 @@ class FileClock:
         self._origin_ns: int | None = None
 
     def begin(self, timestamp_ns: int) -> None:
-        """What this writer stores first has that timestamp; only the first call counts."""
+        """Set the timestamp of what is stored first; only the first call counts."""
         if self._origin_ns is None:
             self._origin_ns = timestamp_ns - self.begins * 1000
 
     def facts(self) -> dict[str, int]:
-        """What turns the file's time into timestamps again (`storage.tracks.samples.Clock`)."""
+        """The facts by which `storage.tracks.samples.Clock` turns the file's time into timestamps again."""
         assert self._origin_ns is not None
         return {"begins_us": self.begins, "origin_ns": self._origin_ns}
 

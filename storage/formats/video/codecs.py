@@ -1,7 +1,7 @@
-"""The codecs that a video recording can have: how FFmpeg is asked for each, to encode one picture and to decode one.
+"""The codecs of video recordings: FFmpeg's settings for each, to encode one picture and to decode one.
 
-Every encoder here hands a picture's packet out at once: nothing waits inside of it that a crash could take. Where the
-packets go, `storage.formats.video.writer` decides.
+Each encoder hands a picture's packet out at once, so a crash loses nothing inside of it.
+`storage.formats.video.writer` stores the packets.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Size = tuple[int, int]
-MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
-SMALL = (352, 288)  # up to here FFmpeg's FFV1 encodes a picture in one piece, which takes fewer bytes; then in four
+MAX_PIXELS = 100_000_000  # larger than any camera's: refused
+SMALL = (352, 288)  # FFV1 encodes pictures up to this size in one slice, which takes fewer bytes, larger ones in four
 MOST_BETWEEN_KEYS = 30
 KEY_SECONDS = 1.0
 NS_A_PICTURE = 500_000  # what decoding takes, however small the picture
@@ -48,13 +48,13 @@ class Codec:
     lossless : bool
         Whether RGB comes back pixel-identical.
     intra : bool
-        Whether each picture stands alone. Then several are encoded at once, and any is decoded alone.
+        Whether each picture is encoded and decoded without others.
     options : mapping
         The encoder's.
     crf : (int, int, int) or None
-        Lowest, usual and highest value of the quality: lower is better. None where there is nothing to choose.
+        Lowest, usual and highest value of the quality, lower is better; None without a choice.
     ns_a_pixel : float
-        Roughly what decoding takes besides, on one core: how far apart keyframes may be for any frame to show at once.
+        Roughly what decoding takes for each pixel on one core; it limits the distance of keyframes.
     """
 
     name: str
@@ -97,7 +97,7 @@ def check_crf(codec: Codec, crf: int | None) -> None:
 
 
 def usual_crf(codec: Codec) -> int:
-    """The quality that a lossy codec has when none is asked for."""
+    """The default quality of a lossy codec."""
     assert codec.crf is not None
     return codec.crf[1]
 
@@ -111,7 +111,7 @@ def most_between_keys(codec: Codec, size: Size) -> int:
 
 
 class KeySchedule:
-    """When the next picture has to be one that is decoded on its own.
+    """When the next picture has to be a keyframe.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class KeySchedule:
         self.restart()
 
     def restart(self) -> None:
-        """The decoder will not have seen the last picture."""
+        """Begin anew: the last picture was not stored."""
         self._frames, self._since = 0, 0
 
     def is_due(self, time: int) -> bool:
@@ -156,7 +156,7 @@ class Encoder:
         context.width, context.height = size
         context.pix_fmt = _pixel_format(codec, size)
         context.time_base = Fraction(1, 1_000_000)
-        context.framerate = Fraction(30)  # nominal: what counts are the recording's own timestamps
+        context.framerate = Fraction(30)  # nominal: the recording has its own timestamps
         context.thread_count = threads
         context.flags |= Flags.global_header
         options = dict(codec.options)
@@ -258,7 +258,7 @@ class Decoder:
 
 
 def _pixel_format(codec: Codec, size: Size) -> str:
-    """Of the lossy ones: colour at half the resolution, but for sizes that have no half."""
+    """The encoder's; a lossy codec keeps colour at full resolution where the size is odd."""
     if not codec.lossless and (size[0] % 2 or size[1] % 2):
         return codec.pixel_format.replace("420", "444")
     return codec.pixel_format

@@ -1,7 +1,6 @@
 """The file of a video recording: locked while it is written, named once it is durable, completed after a crash.
 
-What its tags say is here too. Frames are `storage.formats.video.writer`'s business, elements
-`storage.matroska.muxer`'s.
+Its tags are here too; for frames see `storage.formats.video.writer`, for elements `storage.matroska.muxer`.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ def is_ours(path: Path) -> bool:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a recording that was cut off: what is no whole frame goes, the index comes. Nothing is copied.
+    """Complete a recording that was cut off, in place: a frame that is not whole goes, the index comes.
 
     Returns
     -------
     str or None
-        What was done, in words that go on after the file's name; None if there was nothing to do.
+        What was done, to be read after the file's name; None if there was nothing to do.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
     fd, path
         The file.
     named : bool
-        Whether it has its own name, and so was durable once.
+        Whether it has its own name: then it was durable.
 
     Returns
     -------
@@ -272,7 +271,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
     Raises
     ------
     StorageError
-        Somebody else has it, or there is no directory for it.
+        Another program has it, or there is no directory for it.
     """
     taken = f"{path} is being recorded into by another program; choose another name"
     if not path.parent.is_dir():
@@ -286,7 +285,7 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
         fd = lock_file(hidden, taken)
         if not path.exists():
             return fd, hidden
-        if os.fstat(fd).st_size == 0:  # it got its name just now, and ours stands for nothing
+        if os.fstat(fd).st_size == 0:  # it got its name just now, and ours is an empty leftover
             hidden.unlink(missing_ok=True)
         os.close(fd)
 

@@ -53,7 +53,7 @@ def packet_from_annex_b(data: bytes, number: int) -> Packet:
 
 
 def _parts(data: bytes) -> Iterator[bytes]:
-    """The parts of a packet, without start codes and the zeros around them: no part ends with one."""
+    """The parts of a packet, without start codes and the zeros before them: no part ends with a zero."""
     _, *parts = START_CODE.split(data)
     for part in parts:
         if stripped := part.rstrip(b"\0"):

@@ -19,7 +19,7 @@ LABEL_SECONDS = 1.0
 class LabelTrack:
     """Turns the label of each frame into subtitles.
 
-    A label that goes on is written each second, as it may be cut off at any moment; `once` is for what can't be.
+    A label that goes on is written each second, as the recording may be cut off; with `once` it is written at its end.
     """
 
     def __init__(self, *, once: bool = False) -> None:
@@ -37,12 +37,12 @@ class LabelTrack:
 
 
 def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
-    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+    """Give each frame of a recording its class, None for none. After a crash all labels are new, or all as before.
 
     A video names the class of a stretch and has no numbers for `classes`.
 
-    Those of a video that another program made go into a table beside it (`storage.labels.journal.write_table`), which
-    is called after its track too, if that is not the first one (`storage.recording.Recording.of_track`).
+    Labels of another program's video go into a table beside it (`storage.labels.journal.write_table`), whose name has
+    the track too, if it is not the first (`storage.recording.Recording.of_track`).
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Checks on packets that an encoder outside of this package made, before the writer stores them as they are.
 
-A camera's encoder is a driver and firmware that nobody here has seen: what it makes of the first picture is decoded and
-held against that picture, and each packet against the one before. A recording must never hold what can't be decoded.
+A camera's encoder is a driver and firmware of unknown quality, and a recording must hold nothing that can't be decoded:
+the first packet is decoded and compared with its picture, and each further one with the packet before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PacketChain:
     ----------
     codec : Codec
     first : Packet
-        What the recording is to begin with.
+        The recording begins with it.
     """
 
     def __init__(self, codec: Codec, first: Packet) -> None:
@@ -66,7 +66,7 @@ class PacketChain:
 
 
 def _coarse(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The means of blocks: shape (rows, columns, 3), float32. What is left at the right and below is left out."""
+    """The means of whole blocks: shape (rows, columns, 3), float32."""
     import numpy as np
 
     height, width, _ = pixels.shape

@@ -61,7 +61,7 @@ def open_video(path: Path, track: str | int | None = None) -> Recording:
 
 
 class VideoReader(Recording):
-    """The frames of one of `VideoWriter`'s files, also while it is being written: those that it has when it is opened.
+    """The frames that one of `VideoWriter`'s files has when it is opened, also while it is being written.
 
     Any frame is read by itself, or from the keyframe before it. Several threads may read at once.
     """
@@ -121,7 +121,7 @@ class VideoReader(Recording):
 
     @property
     def finished(self) -> bool:
-        """False while it is being recorded, and after a crash until `storage.formats.video.file.repair` has seen it."""
+        """False while it is being recorded, and after a crash until `storage.formats.video.file.repair`."""
         return self._contents.finished
 
     @property

@@ -1,10 +1,9 @@
 """Recordings as one Matroska file: lossless FFV1 by default, each frame with its own time and facts.
 
-How a file is built, and why nothing can tear it, is in `storage.matroska.muxer`; what the codecs are asked for is in
-`storage.formats.video.codecs`. Videos that other programs made are read by `storage.formats.movie.reader`; `open_video`
-tells them apart.
+For the file's structure see `storage.matroska.muxer`, for the codecs `storage.formats.video.codecs`. `open_video` reads
+these files and, through `storage.formats.movie.reader`, those of other programs.
 
-The file is long because its one class is: pictures, samples and labels go into one file, under one lock.
+The one class is long, since pictures, samples and labels go into one file under one lock.
 """
 
 from __future__ import annotations
@@ -85,9 +84,8 @@ class _Encoded:
 class VideoWriter:
     """Makes a Matroska file, or continues one that it made.
 
-    Until its first frames are on the disk a new file is called ``.NAME.part``; then it gets its name, and from that
-    moment on it is a video that plays up to the last frame appended, whatever happens. A file that a crash left without
-    its index gets it when the next writer opens it.
+    A new file is called ``.NAME.part`` until its first frames are on the disk. From then on it has its name, and plays
+    up to the last frame appended, whatever happens. If a crash leaves it without an index, the next writer adds it.
 
     Parameters
     ----------
@@ -101,12 +99,12 @@ class VideoWriter:
     pictures : bool
         Whether frames will come; samples wait for the first of them.
     more_tracks : bool
-        Whether `add_tracks` is called before the first frame, as nobody knows all of them yet.
+        Whether `add_tracks` adds others before the first frame.
 
     Raises
     ------
     StorageError
-        The target can't be written to, another recorder has it, or it is no recording that can be continued so.
+        The target can't be written to, another recorder has it, or it can't be continued so.
     """
 
     def __init__(
@@ -181,16 +179,16 @@ class VideoWriter:
 
     @property
     def lossless(self) -> bool:
-        """Whether the frames come back pixel-identical. A lossy codec smooths noise away, and with it small changes of
-        brightness and colour from one frame to the next: the variation that jitter is there to add.
+        """Whether the frames come back pixel-identical. A lossy codec smooths away the small changes of brightness and
+        colour that jitter adds.
         """
         return self._codec.lossless
 
     @property
     def takes_packets(self) -> tuple[str, int] | None:
-        """The codec and the quality of packets that it stores as they are, should frames carry them.
+        """The codec and the quality of packets that it stores as they are, if frames carry them.
 
-        Whether they really show the frames is seen at the first; if not, this writer encodes the pixels itself.
+        If the first packet does not show its frame, this writer encodes the pixels itself.
         """
         if self._codec.name != "h264" or (self._muxer is not None and self._chain is None):
             return None
@@ -262,20 +260,20 @@ class VideoWriter:
         self._append_waiting()
 
     def begin_at(self, timestamp_ns: int) -> None:
-        """Nothing that comes is older than this, though pictures may be stored before the samples of that time."""
+        """Set the time of the oldest picture or sample to come: pictures may be stored before older samples."""
         with self._lock:
             self._clock.begin(timestamp_ns)
 
     def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
-        """Tracks beside those that were known at first; before the first frame. Raises StorageError as at first."""
+        """Add tracks before the first frame. Raises StorageError as the constructor."""
         with self._lock:
             self._samples.add(tracks)
             self._check_tracks()
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
-        """Add samples to a track, as `storage.tracks.sample_track` checks them; the first one has that time.
+        """Add samples to a track, checked by `storage.tracks.sample_track`; the first one has that time.
 
-        One thread at a time adds to a track; it may be another than that of the pictures. Raises as `append`.
+        One thread at a time adds to a track; pictures may come from another. Raises as `append`.
         """
         self._append_packed(name, self._samples.packers[name].put(timestamp_ns, samples))
 
@@ -284,7 +282,7 @@ class VideoWriter:
         self._append_packed(name, self._samples.packers[name].pad(timestamp_ns, count))
 
     def flush_samples(self, name: str) -> None:
-        """Write what waits for a block to be full."""
+        """Write samples that do not fill a block yet."""
         self._append_packed(name, self._samples.packers[name].flush())
 
     def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
@@ -297,7 +295,9 @@ class VideoWriter:
             if blocks == self._durable_blocks:
                 return self._durable
             if self._sync_failed:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))  # what that took may be lost, and later syncs lie
+                raise OSError(
+                    errno.EIO, os.strerror(errno.EIO)
+                )  # what it failed to write may be lost, and later syncs still succeed
             assert self._muxer is not None
             with self._lock:
                 reached = self._muxer.reached
@@ -355,7 +355,7 @@ class VideoWriter:
         self._samples.number_as(tracks_of(self._found))
 
     def _chain_from(self, first: Packet, pixels: NDArray[np.uint8] | None) -> PacketChain | None:
-        """None where the packets show something else than the pictures, or the file began with other settings."""
+        """None if the packets show other pictures, or the file began with other settings."""
         if self._found is not None and self._found.tracks[PICTURES].private != first.private:
             return None
         chain = PacketChain(self._codec, first)
@@ -371,7 +371,7 @@ class VideoWriter:
         return made
 
     def _begin(self, size: Size | None, private: bytes) -> Muxer:
-        """Write what comes before this writer's first block; `size` is None where there are no pictures."""
+        """Write what comes before this writer's first block; `size` is None without pictures."""
         if self._found is not None and size is not None and private != self._found.tracks[PICTURES].private:
             raise StorageError(f"{self._path} was encoded with other settings; repeat them, or choose another name")
         self._session["clock"] = self._clock.facts()
@@ -453,7 +453,7 @@ class VideoWriter:
 
 @contextmanager
 def _full_disk_is_told_already() -> Iterator[None]:
-    """A file without its index is whole all the same, and the frame that found the disk full has raised before."""
+    """Let a full disk pass: the file is whole without its index, and `append` has raised already."""
     try:
         yield
     except OSError as error:

@@ -59,17 +59,18 @@ def both_readers(path: Path) -> tuple[dict[int, int], dict[int, int]]:
     return read, seen
 
 
+KINDS: list[tuple[str, str, dict[str, str]]] = [
+    ("clip.mp4", "libx264", {"bf": "2", "g": "12"}),
+    ("clip.avi", "libx264", {"bf": "2", "g": "12"}),
+    ("clip.avi", "mpeg4", {"bf": "0", "g": "12"}),
+    ("clip.avi", "mjpeg", {}),
+    ("clip.mkv", "ffv1", {"g": "1"}),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("clip.mp4", "libx264", {"bf": "2", "g": "12"}),
-        ("clip.avi", "libx264", {"bf": "2", "g": "12"}),
-        ("clip.avi", "mpeg4", {"bf": "0", "g": "12"}),
-        ("clip.avi", "mjpeg", {}),
-        ("clip.mkv", "ffv1", {"g": "1"}),
-    ],
+    ("name", "codec", "options", "bad"), [*((*kind, bad) for kind in KINDS for bad in (14, 34)), (*KINDS[0], 35)]
 )
-@pytest.mark.parametrize("bad", [14, 34], ids=["in the middle", "near the end"])
 def test_a_damaged_picture_costs_no_other_its_place(
     tmp_path: Path, name: str, codec: str, options: dict[str, str], bad: int
 ) -> None:
