@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -44,6 +45,16 @@ def test_nine_classes_are_all_there_to_be_clicked(size: tuple[int, int]) -> None
     assert panel is not None
     clicked = [class_at((panel[0] + 15, top), size, view) for top in range(panel[1], panel[1] + panel[3])]
     assert [label for label in dict.fromkeys(clicked) if label is not None] == list(range(FIRST_FOREIGN))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_classes_without_a_key_are_told_apart_by_their_names(size: tuple[int, int]) -> None:
+    """They have one colour, so the frame and the list say which of them it is."""
+    layout, views = lay_out(*size), [view_of(60, label) for label in (9, 10, 59)]
+    pictures = [Drawing().draw(replace(view, picture=Picture(np.zeros((9, 9, 3), np.uint8))), size) for view in views]
+    assert layout.panel is not None
+    for x, y, width, height in (layout.picture, layout.panel):
+        assert len({picture[y : y + height, x : x + width].tobytes() for picture in pictures}) == 3
 
 
 @pytest.mark.parametrize(
