@@ -122,7 +122,7 @@ class Window:
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
             self._checks = CHECKS
-        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS:
+        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS and self.is_open:
             self._checks, self._checked = self._checks - 1, time.monotonic()
             if not self._is_placed():
                 self._place(1)
@@ -247,8 +247,8 @@ def _check_display() -> None:
         if os.environ.get("WAYLAND_DISPLAY"):
             raise WindowError("this desktop has no X server for the window; install one: sudo apt install xwayland")
         raise WindowError(
-            "no display: run it on the machine's own desktop, connect with ssh -X, or copy the directory to another "
-            "machine and label it there"
+            "no display: label in a browser, python -m pi_capture studio shows the address to open; or run it on the "
+            "machine's own desktop, or connect with ssh -X"
         )
     if not _answers(display):
         raise WindowError(f"the display {display} does not answer; run it on a desktop, or connect with ssh -X")

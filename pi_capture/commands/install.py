@@ -23,6 +23,7 @@ from pi_capture.errors import UsageError
 
 UNIT = "pi-capture@.service"
 MARK = "# A recording as a service."  # what each file that these commands write begins with
+WRITTEN = f"{MARK} Written by install-service; changes here are lost with the next one."
 GROUPS = ("video", "render", "audio")
 WATCHDOG_SECONDS = 30  # the unit's; longer for a camera that takes its time
 PRIVATE = ("/tmp", "/var/tmp")  # a service sees others under these names, and loses what it writes there
@@ -41,38 +42,32 @@ class Step:
 
 
 def install(arguments: Sequence[str]) -> int:
-    """``install-service NAME --config FILE``; returns the exit status."""
+    """``install-service NAME --config FILE``, or ``--studio FOLDER``; returns the exit status."""
     parser = _parser("install-service", "Start a recording at every boot, and restart it after a failure (systemd).")
-    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="its settings (TOML)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="FILE", type=Path, help="its settings (TOML)")
+    what.add_argument("--studio", metavar="FOLDER", type=Path, help="the studio for these recordings instead")
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help="with --studio: 127.0.0.1:8765 (default), or 0.0.0.0:8765 for the network"
+    )
     parser.add_argument(
         "--python", metavar="FILE", default=sys.executable, help="the interpreter that records (default: this one)"
     )
     parser.add_argument("--user", metavar="USER", help="the recording user (default: sudo's caller, else FILE's owner)")
     args = parser.parse_args(arguments)
+    if args.listen is not None and args.studio is None:
+        raise UsageError("--listen does nothing without --studio; give both, or neither")
     if not _may(args):
         return 1
     name = _checked_name(args.name)
-    config = args.config.absolute()
-    settings = _read_settings(config)
-    room = _room(Path(settings.directory), args.root)
-    user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
     if args.root == Path("/"):
         _check_importable(args.python)
-    identity = None
-    if settings.identity and not Path(settings.identity).is_absolute():  # a service starts in /
-        identity = _seen_from(args.root, config.parent / settings.identity)
-    for path in (room, config, Path(args.python), *([identity] if identity else ())):
-        _refuse_private(path, args.root)
-
     units = args.root / "etc/systemd/system"
-    own = args.root / "etc/pi-capture" / f"{name}.toml"
-    steps = []
-    if own != config:
-        steps.append(Step(f"link {own} to {config}", link=(own, _seen_from(args.root, config))))
+    steps, extra = _studio(args, name) if args.studio is not None else _recording(args, name)
     text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(args.python))
     steps.append(Step(f"write {units / UNIT}", write=(units / UNIT, text)))
-    extra = units / f"pi-capture@{name}.service.d" / "recording.conf"
-    steps.append(Step(f"write {extra}", write=(extra, _extra(settings, user, room, identity))))
+    file = units / f"pi-capture@{name}.service.d" / "recording.conf"
+    steps.append(Step(f"write {file}", write=(file, extra)))
     service = f"pi-capture@{name}.service"
     if args.root != Path("/"):
         steps.append(_run("systemctl", "--root", str(args.root), "enable", service))
@@ -83,6 +78,45 @@ def install(arguments: Sequence[str]) -> int:
     if status == 0 and not args.dry_run and args.root == Path("/"):
         print(f"how it is:    systemctl status pi-capture@{name}\nwhat it says: journalctl -u pi-capture@{name}")
     return status
+
+
+def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
+    """The steps that only a recording needs, and what its service has beside the shared unit."""
+    config = args.config.absolute()
+    settings = _read_settings(config)
+    room = _room(Path(settings.directory), args.root)
+    user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
+    identity = None
+    if settings.identity and not Path(settings.identity).is_absolute():  # a service starts in /
+        identity = _seen_from(args.root, config.parent / settings.identity)
+    for path in (room, config, Path(args.python), *([identity] if identity else ())):
+        _refuse_private(path, args.root)
+    own = args.root / "etc/pi-capture" / f"{name}.toml"
+    link = Step(f"link {own} to {config}", link=(own, _seen_from(args.root, config)))
+    return [link] if own != config else [], _extra(settings, user, room, identity)
+
+
+def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
+    """The same for a studio. The recordings that it starts go on when it ends."""
+    folder = args.studio.absolute()
+    listen = args.listen or "127.0.0.1:8765"
+    if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+:\d{1,5}", listen):
+        raise UsageError(f"--listen {listen!r}: give HOST:PORT, such as 0.0.0.0:8765")
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such directory; make it first: mkdir {folder}")
+    user = _checked_user(args.user or os.environ.get("SUDO_USER"), folder, args.root)
+    for path in (folder, Path(args.python)):
+        _refuse_private(path, args.root)
+    seen = _quoted(str(_seen_from(args.root, folder)))
+    words = f"{_quoted(args.python)} -m pi_capture studio {seen} --listen {listen}"
+    lines = [
+        *("[Unit]", f"RequiresMountsFor={seen}", ""),
+        *("[Service]", f"User={user}", f"SupplementaryGroups={' '.join(_groups())}", f"ReadWritePaths={seen}"),
+        *("Type=exec", "ExecStart=", f"ExecStart={words}", "WatchdogSec=0", "KillMode=process"),
+        *("RuntimeDirectoryPreserve=yes", "StateDirectory=pi-capture/%i", "StateDirectoryMode=0700"),
+        f"Environment=XDG_STATE_HOME=/var/lib/pi-capture/{name}",
+    ]
+    return [], "\n".join([WRITTEN, *lines, ""])
 
 
 def uninstall(arguments: Sequence[str]) -> int:
@@ -214,8 +248,6 @@ def _check_importable(python: str) -> None:
 
 def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None) -> str:
     """Return the settings of this service beside the shared unit; `identity` replaces a relative one."""
-    known = {entry.gr_name for entry in grp.getgrall()}
-    groups = [group for group in GROUPS if group in known]  # a unit with one that is unknown does not start
     target = Path(settings.directory)
     network = settings.camera.partition(":")[0] not in LOCAL_CAMERAS
     unit = [f"RequiresMountsFor={_quoted(str(target))}"]
@@ -223,7 +255,7 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
         unit += ["Wants=network-online.target", "After=network-online.target"]
     service = [
         f"User={user}",
-        f"SupplementaryGroups={' '.join(groups)}",
+        f"SupplementaryGroups={' '.join(_groups())}",
         f"ReadWritePaths={_quoted(str(room))}",
     ]
     if identity is not None:
@@ -233,8 +265,13 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
     wait = math.ceil(3 / settings.fps + 2 * settings.sync_interval) if settings.fps else 0
     if wait > WATCHDOG_SECONDS:
         service += [f"WatchdogSec={wait}", f"TimeoutStartSec={wait + 60}"]
-    lines = [f"{MARK} Written by install-service; changes here are lost with the next one."]
-    return "\n".join([*lines, "[Unit]", *unit, "", "[Service]", *service, ""])
+    return "\n".join([WRITTEN, "[Unit]", *unit, "", "[Service]", *service, ""])
+
+
+def _groups() -> list[str]:
+    """The groups of devices that this system has: a unit with one that is unknown does not start."""
+    known = {entry.gr_name for entry in grp.getgrall()}
+    return [group for group in GROUPS if group in known]
 
 
 def _quoted(text: str) -> str:

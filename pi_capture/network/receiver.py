@@ -65,7 +65,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Source:
         raise
 
 
-def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) -> Source:
+def _open_first(place: Address, way: TcpWay, size: Size | None, fps: float | None) -> Source:
     """Wait for the first connection that sends video. Raises CameraError."""
     until = time.monotonic() + FIRST_SECONDS
     left = FIRST_SECONDS
@@ -77,7 +77,7 @@ def _open_first(place: Address, way: Way, size: Size | None, fps: float | None) 
             raise refused or error from None
         try:
             if not is_ours(_peek(connection, place)):
-                return _open_foreign(connection, place, size, fps)
+                return _open_foreign(connection, place, way, size, fps)
             return StreamSource(place, way, connection, size, fps)
         except CameraError as error:  # any program may have connected
             left = until - time.monotonic()
@@ -103,13 +103,34 @@ def _peek(connection: socket.socket, place: Address) -> bytes:
     return front
 
 
-def _open_foreign(connection: socket.socket, place: Address, size: Size | None, fps: float | None) -> Source:
+def _open_foreign(
+    connection: socket.socket, place: Address, way: TcpWay, size: Size | None, fps: float | None
+) -> Source:
+    """Open another program's stream with FFmpeg, whose reads have no time limit of their own."""
     from pi_capture.sources.media.read import Place
     from pi_capture.sources.media.source import MediaSource
 
     connection.setblocking(True)
-    options = {"fd": str(connection.detach())}
-    return MediaSource(Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps)
+    opened = threading.Event()
+    with connection.dup() as watched:
+        watch = threading.Thread(target=_hang_up_if_late, args=(watched, way, opened), name="opening", daemon=True)
+        watch.start()
+        try:
+            options = {"fd": str(connection.detach())}
+            return MediaSource(Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps)
+        finally:
+            opened.set()
+            watch.join()
+
+
+def _hang_up_if_late(connection: socket.socket, way: TcpWay, opened: threading.Event) -> None:
+    """End the connection if it takes too long to be opened, or as soon as a `--stream-to` connects."""
+    until = time.monotonic() + BEGIN_SECONDS
+    while not opened.wait(0.1):
+        if time.monotonic() > until or way.sender_waits():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            return
 
 
 class StreamSource:
@@ -131,6 +152,7 @@ class StreamSource:
         self._index = self._lost = self._number = 0
         self._last_ns = -1
         self._connection = connection
+        self._end: object = None  # the number that the sender's next frame would have had
         self._early: list[Block] = []  # came while the clocks were compared
         self._arrivals = Arrivals()
         self.heard_at = time.monotonic()
@@ -299,10 +321,8 @@ class StreamSource:
     def _read_note(self, note: Mapping[str, Any]) -> bool:
         """Read a note of the sender. Returns False if it is the end."""
         self._clock.add_answer(note)
-        if "end" not in note:
-            return True
-        self._count_lost(note["end"])
-        return False
+        self._end = note.get("end")
+        return "end" not in note
 
     def _count_lost(self, number: object) -> None:
         """A frame of that number comes next, or none does: those between were lost on their way."""
@@ -313,16 +333,18 @@ class StreamSource:
         early, self._early = self._early, []
         for block in early:
             yield from self._block(block)
-        if self._ended:
-            return
-        while (element := self._next()) is not None:
+        while not self._ended and (element := self._next()) is not None:
             if time.monotonic() >= self._next_ping:
                 self._ping()
             if isinstance(element, Block):
                 yield from self._block(element)
-            elif isinstance(element, Tracks) or not self._read_note(element):
+            elif isinstance(element, Tracks):
                 return
-        raise _BrokenConnectionError
+            else:
+                self._ended = not self._read_note(element)
+        if not self._ended:
+            raise _BrokenConnectionError
+        self._count_lost(self._end)
 
     def _block(self, block: Block) -> Iterator[Frame]:
         if block.track == PICTURES:

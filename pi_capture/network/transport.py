@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from pi_capture.errors import CameraError
 from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to
-from pi_capture.network.door import Door
+from pi_capture.network.door import Door, Visitor
 from pi_capture.network.tls import check_identity
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
@@ -34,6 +35,7 @@ class TcpWay:
         if place.identity:
             check_identity(place.identity)
         self._door = Door(place) if place.listen else None
+        self._waiting: list[Visitor] = []
 
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
         if self._door is None:
@@ -43,7 +45,11 @@ class TcpWay:
         while time.monotonic() < until and not closed.is_set():
             try:
                 if (visitor := self._door.next()) is not None:
-                    return visitor.connection
+                    self._waiting.append(visitor)
+                if self._waiting:
+                    first = min(self._waiting, key=lambda visitor: visitor.facts is None)
+                    self._waiting.remove(first)
+                    return first.connection
             except OSError as error:
                 reason = error.strerror or str(error)
                 closed.wait(0.5)
@@ -51,9 +57,18 @@ class TcpWay:
         start = f"python -m pi_capture DIRECTORY -1 --stream-to {self._place.scheme}://…"
         raise CameraError(f"{self._place}: {reason}; start the sender: {start}")
 
+    def sender_waits(self) -> bool:
+        """Whether a `--stream-to` has connected since; `meet` returns its connection before any other."""
+        with suppress(OSError):
+            if self._door is not None and (visitor := self._door.next()) is not None:
+                self._waiting.append(visitor)
+        return any(visitor.facts is not None for visitor in self._waiting)
+
     def close(self) -> None:
         if self._door is not None:
             self._door.close()
+        for visitor in self._waiting:
+            visitor.connection.close()
 
 
 def _connect(place: Address, seconds: float, closed: threading.Event) -> socket.socket:

@@ -45,7 +45,7 @@ class Progress:
         self.line = ""  # the last status in words
         self.fps = 0.0  # frames stored a second, lately
         self.free_bytes = 0  # on the disk
-        self.seconds_left: float | None = None  # until the recording ends or the disk is full; None if unknown
+        self.seconds_left: float | None = None  # until the recording ends, or the disk is full; None: unknown
 
     def say(self, line: str) -> None:
         """A line of its own."""

@@ -6,6 +6,7 @@ see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.liv
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import selectors
@@ -41,6 +42,7 @@ holds the other end, is gone then, however it ended, and nobody else would free 
 `PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
 SAID_LINES = 10  # of what a command complains, or of lines that are no numbers
+LARGEST = (2 - 2**-23) * 2.0**127  # a 32-bit float
 LEAST_TEXT = 64  # bytes that tell text from numbers
 
 
@@ -130,6 +132,7 @@ class Command:
         self._lines: list[str] = []
         self._complaints = 0
         self._last_complaint = ""
+        self._end: list[str] = []  # what was wrong with it
 
     @property
     def reads_standard_input(self) -> bool:
@@ -189,7 +192,7 @@ class Command:
     def _ended(self) -> None:
         """Its output is closed. Raises CameraError unless it ended well, or was told to."""
         if (left := self._parser.left()) and not self._stopped.is_set():
-            self._parser.problems.append(f"{self._sensor.title} {left}")
+            self._end.append(f"{self._sensor.title} {left}")
         if self._process is None:
             return
         try:
@@ -240,7 +243,7 @@ class Command:
 
     @property
     def problems(self) -> list[str]:
-        return self._parser.problems
+        return self._parser.problems + self._end
 
 
 def _fileno(file: Any) -> int:
@@ -258,7 +261,6 @@ class _Numbers:
         self._size = self._channels * (4 if self._form == "f32le" else 2)
         self._rest = b""
         self._beginning: bytes | None = b""
-        self.problems: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
@@ -283,16 +285,27 @@ class _Numbers:
             return None
         return f"ended within a sample ({len(self._rest)} of {self._size} bytes); check channels and format"
 
+    @property
+    def problems(self) -> list[str]:
+        return []
+
     def pop_lines(self) -> list[str]:
         return []
 
 
-def _is_number(word: bytes) -> bool:
+def _fault(word: bytes) -> str | None:
+    """Why a word can't be kept as a number; None if it can."""
     try:
-        float(word)
+        number = float(word)
     except ValueError:
-        return False
-    return True
+        return "is no number"
+    if b"_" in word:  # Python reads 1_0 as 10
+        return "is no number"
+    return "is too large for a 32-bit float" if LARGEST < abs(number) < math.inf else None
+
+
+def _shown(line: bytes) -> str:
+    return line[:60].decode("utf-8", "replace").strip()
 
 
 class _Text:
@@ -321,14 +334,11 @@ class _Text:
         first, self._first = self._first and not endless, False
         if words == [b""]:
             return None
-        try:
-            row = [float(word) for word in words]
-            if len(row) == self._channels:
-                return row
-        except ValueError:
-            row = []
-        shown = line[:60].decode("utf-8", "replace").strip()
-        if first and not row:
+        strange = any(map(_fault, words))
+        if not strange and len(words) == self._channels:
+            return [float(word) for word in words]
+        shown = _shown(line)
+        if first and strange:
             self._lines.append(f"{self._title}: {shown!r} is taken for a heading")
             return None
         self._bad += 1
@@ -340,13 +350,14 @@ class _Text:
 
     def _found(self, words: list[bytes], line: bytes) -> str:
         """What is in a line that is no sample."""
-        strange = [word for word in words if not _is_number(word)]
-        if len(strange) == len(words):
+        strange = [(word, fault) for word in words if (fault := _fault(word))]
+        if [fault for _, fault in strange] == ["is no number"] * len(words):
             return "no numbers"
         if strange:
-            return f"{strange[0][:20].decode('utf-8', 'replace')!r} is no number"
+            word, fault = strange[0]
+            return f"{word[:20].decode('utf-8', 'replace')!r} {fault}"
         pointed = re.split(rb"[\s;]+", line.strip().replace(b",", b"."))
-        if b"," in line and len(pointed) == self._channels and all(map(_is_number, pointed)):
+        if b"," in line and len(pointed) == self._channels and not any(map(_fault, pointed)):
             return f"{len(words)} numbers, or decimal commas: have it print decimal points"
         return f"{len(words)} numbers"
 
@@ -357,7 +368,9 @@ class _Text:
         return [f"{self._title}: {self._bad} lines were not {self._channels} numbers; they are kept as NaN"]
 
     def left(self) -> str | None:
-        return None
+        if not self._rest.strip():
+            return None
+        return f"ended within a line ({_shown(self._rest)!r}), which is not kept; end each line with a line break"
 
     def pop_lines(self) -> list[str]:
         lines, self._lines = self._lines, []

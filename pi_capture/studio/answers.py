@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -60,11 +61,15 @@ async def body_of(request: Request, known: Fields) -> dict[str, Any]:
     for name, content in value.items():
         if name not in known:
             raise RefusedError(f"unknown field {printable(name[:40])!r}; known are {', '.join(known)}")
-        wanted = known[name]
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        if type(content) not in wanted:  # True is no number
+        if not is_one_of(content, known[name]):
             raise RefusedError(f"{name}: {printable(json.dumps(content)[:40])} can't stand here")
     return value
+
+
+def is_one_of(content: object, wanted: type | tuple[type, ...]) -> bool:
+    """Whether a value has one of the types; True is no number, and nor is infinity."""
+    types = wanted if isinstance(wanted, tuple) else (wanted,)
+    return type(content) in types and (not isinstance(content, float) or math.isfinite(content))
 
 
 def number_of(request: Request, name: str, default: int, least: int, most: int) -> int:

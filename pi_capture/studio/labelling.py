@@ -24,7 +24,7 @@ from classify.pictures import Pictures
 from classify.player import SPEEDS, Player
 from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session
 from classify.work import Work, check, open_work
-from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.answers import Fields, RefusedError, is_one_of
 from pi_capture.studio.frames import Frames
 from pi_capture.studio.runs import Run, changed_runs, runs_of
 from storage.durable.files import is_locked
@@ -44,7 +44,7 @@ Done = Event | str | None
 """What an action came to: an event to be written down, or words for the person."""
 
 _FRAME = {"frame": int}
-FIELDS: Mapping[str, Mapping[str, type]] = {
+FIELDS: Mapping[str, Fields] = {
     "label": {**_FRAME, "label": int},
     "label_stretch": {**_FRAME, "label": int},
     "label_run": {"first": int, "stop": int, "label": int},
@@ -53,7 +53,7 @@ FIELDS: Mapping[str, Mapping[str, type]] = {
     "nudge": {**_FRAME, "by": int},
     "hold": {**_FRAME, "on": bool},
     "pass": {**_FRAME, "to": int},
-    "switch": {**_FRAME, "label": int, "since": int, "speed": int},
+    "switch": {**_FRAME, "label": int, "since": int, "speed": (int, float)},
     "pause": _FRAME,
     "look": _FRAME,
     "undo": {},
@@ -508,7 +508,7 @@ def check_action(action: Mapping[str, Any], classes: int) -> None:
         raise RefusedError(f"an action has a seq from 1 on, and is one of {', '.join(FIELDS)}")
     fields = FIELDS[name]
     given = {field: value for field, value in action.items() if field not in ("action", "seq")}
-    if set(given) != set(fields) or any(type(value) is not fields[field] for field, value in given.items()):
+    if set(given) != set(fields) or not all(is_one_of(value, fields[field]) for field, value in given.items()):
         raise RefusedError(f"{name} has these fields: {', '.join(fields) or 'none'}")
     if any(type(value) is int and not -1 <= value < 1 << 31 for value in given.values()):
         raise RefusedError(f"{name}: a number is out of bounds")

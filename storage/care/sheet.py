@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from storage.drawing import FAINT, GRID, INK, MISSING, PAPER, Canvas, refuse_existing, write_picture
 from storage.errors import StorageError
+from storage.formats.contract import FramesAreFiles
 from storage.formats.table import open_recording
 from storage.labels.classes import names_of_labels
 from storage.names import natural_key
@@ -22,14 +23,20 @@ SPACE = 4
 MARGIN = 12
 TEXT_WIDTH = 128
 MAX_ROWS = 100  # classes beyond are told, not shown
+MAX_PIXELS = 40_000_000  # a larger picture takes more time and memory than its thumbnail is worth
 
 BAR = "#3b82f6"
 
 
-def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None = None) -> None:
+def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None = None) -> int:
     """Draw a contact sheet of recordings, of any format, and write it as a PNG file that must not exist yet.
 
     `track` is as in `storage.formats.table.open_recording`.
+
+    Returns
+    -------
+    int
+        How many frames are empty in it, as they have more than `MAX_PIXELS` pixels.
 
     Raises
     ------
@@ -37,16 +44,20 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
         The file exists, or can't be written; or there is no recording.
     """
     refuse_existing(target, "sheet")
-    parts = []
+    parts, empty = [], 0
     for path in paths:
         with open_recording(path, track=track) as recording:
             if not recording.has_pictures:
                 recording.read(0)  # it says so
-            parts.append(_draw_part(recording))
+            part, too_large = _draw_part(recording)
+            parts.append(part)
+            empty += too_large
     write_picture(target, _stack(parts), "sheet")
+    return empty
 
 
-def _draw_part(recording: Recording) -> Image.Image:
+def _draw_part(recording: Recording) -> tuple[Image.Image, int]:
+    """The part of a recording, and how many frames are too large to be in it."""
     by_class: dict[str | None, list[int]] = {}
     for index, label in enumerate(recording.labels):
         by_class.setdefault(label, []).append(index)
@@ -54,7 +65,8 @@ def _draw_part(recording: Recording) -> Image.Image:
     names = sorted((name for name in by_class if name is not None), key=natural_key)
     rows: list[str | None] = [*names, *([None] if None in by_class else [])]
     shown = rows[:MAX_ROWS]
-    height = _cell_height(recording) if len(recording) else 0
+    first = _first_size(recording)
+    height = int(max(56, min(2 * CELL, CELL * first[1] / first[0])))
     top = MARGIN + 30
     width = 2 * MARGIN + TEXT_WIDTH + COLUMNS * (CELL + SPACE) - SPACE
     canvas = Canvas(width, top + len(shown) * (height + SPACE) + MARGIN - SPACE)
@@ -64,14 +76,19 @@ def _draw_part(recording: Recording) -> Image.Image:
     if len(rows) > len(shown):
         heading += f", the first {len(shown)} of them"
     canvas.text((MARGIN, MARGIN), heading, 15, INK)
+    empty = 0
     for row, name in enumerate(shown):
         indices = by_class[name]
         y = top + row * (height + SPACE)
         _draw_label(canvas, y, None if name is None else called.get(name, name), len(indices), total)
         for column, index in enumerate(_evenly(indices, COLUMNS)):
             x = MARGIN + TEXT_WIDTH + column * (CELL + SPACE)
-            canvas.paste((x, y), _thumbnail(recording, index, (CELL, height)))
-    return canvas.finished()
+            if _is_too_large(recording, index, first):
+                canvas.box((x, y, x + CELL, y + height), MISSING)
+                empty += 1
+            else:
+                canvas.paste((x, y), _thumbnail(recording, index, (CELL, height)))
+    return canvas.finished(), empty
 
 
 def _draw_label(canvas: Canvas, y: int, name: str | None, count: int, total: int) -> None:
@@ -97,15 +114,28 @@ def _thumbnail(recording: Recording, index: int, size: tuple[int, int]) -> Image
         return image
 
 
-def _cell_height(recording: Recording) -> int:
-    """The height of a cell: the first readable frame's, within bounds."""
+def _first_size(recording: Recording) -> tuple[int, int]:
+    """Width and height of the first frame that can be read, and whose file does not say that it is too large."""
     for index in _evenly(list(range(len(recording))), COLUMNS):
+        if _is_too_large(recording, index, (0, 0)):
+            continue
         try:
             height, width, _ = recording.read(index).pixels.shape
         except (StorageError, OSError):
             continue
-        return int(max(56, min(2 * CELL, CELL * height / width)))
-    return CELL
+        return width, height
+    return CELL, CELL
+
+
+def _is_too_large(recording: Recording, index: int, first: tuple[int, int]) -> bool:
+    """Whether a frame has more than `MAX_PIXELS`: by the head of its file, else by the size of the first frame."""
+    size: tuple[int, int] | None = first
+    if isinstance(recording, FramesAreFiles):
+        try:
+            size = recording.head(index).size
+        except StorageError:
+            return False  # it can't be read, and is drawn so
+    return size is not None and size[0] * size[1] > MAX_PIXELS
 
 
 def _evenly(indices: list[int], wanted: int) -> list[int]:

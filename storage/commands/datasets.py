@@ -43,9 +43,11 @@ def info(args: argparse.Namespace) -> int:
         tell_left_out(path)
     infos = [describe(path, track=args.track) for path in args.paths]
     if args.sheet is not None:
-        from storage.care.sheet import write_sheet
+        from storage.care.sheet import MAX_PIXELS, write_sheet
 
-        write_sheet(args.sheet, args.paths, track=args.track)
+        if empty := write_sheet(args.sheet, args.paths, track=args.track):
+            too_large = f"{empty} of its frames are empty, as they have more than {MAX_PIXELS // 10**6} megapixels"
+            print(f"{printable(str(args.sheet))}: {too_large}", file=sys.stderr)
     if args.plot is not None:
         from storage.streams.plot import write_plot
 

@@ -112,7 +112,10 @@ def head(
     start = ebml_header() + encode_id(Id.SEGMENT)
     size = UNKNOWN_SIZE if end is None else encode_size(end - SEGMENT_BODY, 8)
     found = {Id.TRACKS: HEAD_BYTES, **(positions or {})}
-    seeks = [_seek(kind, found[kind]) if kind in found else void(SEEK_BYTES) for kind in (Id.TRACKS, Id.CUES, Id.TAGS)]
+    seeks = [
+        seek_entry(kind, found[kind] - SEGMENT_BODY) if kind in found else void(SEEK_BYTES)
+        for kind in (Id.TRACKS, Id.CUES, Id.TAGS)
+    ]
     info = element(
         Id.INFO,
         element(Id.TIMESTAMP_SCALE, unsigned(TICK_NS)),
@@ -143,17 +146,18 @@ SEGMENT_BODY = len(ebml_header()) + 12
 """What positions in a file are counted from."""
 
 
-def _seek(kind: int, at: int) -> bytes:
+def seek_entry(kind: int, position: int) -> bytes:
+    """Where an element is, in bytes from the begin of the segment's content."""
     return element(
-        Id.SEEK, element(Id.SEEK_ID, encode_id(kind)), element(Id.SEEK_POSITION, struct.pack(">Q", at - SEGMENT_BODY))
+        Id.SEEK, element(Id.SEEK_ID, encode_id(kind)), element(Id.SEEK_POSITION, struct.pack(">Q", position))
     )
 
 
 def track_entry(track: Track, uuid: bytes) -> bytes:
-    codec, private = _codec(track)
+    codec, private = codec_fields(track.codec, track.private, track.size)
     parts = [
         element(Id.TRACK_NUMBER, unsigned(track.number)),
-        element(Id.TRACK_UID, unsigned(_track_uid(uuid, track.number))),
+        element(Id.TRACK_UID, unsigned(track_uid(uuid, track.number))),
         element(Id.TRACK_TYPE, unsigned(track.kind)),
         element(Id.FLAG_DEFAULT, unsigned(int(track.default))),
         element(Id.FLAG_LACING, b"\0"),
@@ -193,21 +197,22 @@ def track_entry(track: Track, uuid: bytes) -> bytes:
     return element(Id.TRACK_ENTRY, *parts)
 
 
-def _codec(track: Track) -> tuple[str, bytes]:
-    """What the file calls the codec, and what it has for the decoder."""
-    if track.codec != FFV1 or track.size is None:
-        return track.codec, track.private
-    (width, height), length = track.size, BITMAP_HEADER.size + len(track.private)
+def codec_fields(codec: str, private: bytes, size: tuple[int, int] | None) -> tuple[str, bytes]:
+    """What a file calls the codec of a track, and what it has for the decoder; `size` is that of pictures."""
+    if codec != FFV1 or size is None:
+        return codec, private
+    (width, height), length = size, BITMAP_HEADER.size + len(private)
     header = BITMAP_HEADER.pack(length, width, height, 1, 24, FFV1_MARK, width * height * 3 & 0xFFFFFFFF, 0, 0, 0, 0)
-    return VFW, header + track.private
+    return VFW, header + private
 
 
-def _track_uid(uuid: bytes, number: int) -> int:
+def track_uid(uuid: bytes, number: int) -> int:
     return int.from_bytes(uuid[:6], "big") << 8 | number
 
 
-def tag_entry(track: int | None, texts: Mapping[str, str], uuid: bytes) -> bytes:
-    target = b"" if track is None else element(Id.TAG_TRACK_UID, unsigned(_track_uid(uuid, track)))
+def tag_entry(track: int | None, texts: Mapping[str, str]) -> bytes:
+    """Tags of the track with that UID, or of the file."""
+    target = b"" if track is None else element(Id.TAG_TRACK_UID, unsigned(track))
     simple = [
         element(Id.SIMPLE_TAG, element(Id.TAG_NAME, name.encode()), element(Id.TAG_STRING, _utf8(text)))
         for name, text in texts.items()

@@ -32,6 +32,7 @@ from storage.matroska.elements import (
     head,
     tag_entry,
     track_entry,
+    track_uid,
     void,
     void_front,
 )
@@ -198,7 +199,8 @@ class Muxer:
     # ------------------------------------------------------------------------------------- what can be taken back later
 
     def _append_tags(self, tags: Tags) -> None:
-        body = b"".join(tag_entry(track, texts, self._uuid) for track, texts in tags.items())
+        uids = {track: None if track is None else track_uid(self._uuid, track) for track in tags}
+        body = b"".join(tag_entry(uids[track], texts) for track, texts in tags.items())
         body = checksum(body) + body
         self._tags_at.append(self._append_to_void_later(Id.TAGS, len(body), [body]))
 

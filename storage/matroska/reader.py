@@ -179,7 +179,7 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
         It is damaged before its first block.
     """
     size = os.fstat(fd).st_size
-    kind, at, end = _element_at(fd, HEAD_BYTES, size)
+    kind, at, end = element_at(fd, HEAD_BYTES, size)
     if kind != Id.TRACKS or end > HEAD_BYTES + MAX_TRACKS_BYTES or not is_intact(data := os.pread(fd, end - at, at)):
         raise ValueError("its list of tracks is")
     tracks = parse_tracks(data)
@@ -394,7 +394,7 @@ def are_tags_whole(fd: int, at: int) -> bool:
     size = os.fstat(fd).st_size
     if _read_tags(fd, at, size) is None:
         return False
-    _, start, end = _element_at(fd, at, size)
+    _, start, end = element_at(fd, at, size)
     body = os.pread(fd, end - start, start)
     return is_intact(body) or next((kind for kind, _, _ in parse_elements(body)), Id.TAG) == Id.TAG
 
@@ -403,7 +403,7 @@ def _read_tags(fd: int, at: int, size: int) -> dict[int | None, dict[str, str]] 
     """The tags that begin there, those of the file under None; None if there are none."""
     tags: dict[int | None, dict[str, str]] = {None: {}}
     try:
-        kind, start, end = _element_at(fd, at, size)
+        kind, start, end = element_at(fd, at, size)
         if kind != Id.TAGS or end - start > MAX_TAGS_BYTES:
             return None
         for kind, tag in elements_in(os.pread(fd, end - start, start)):
@@ -425,7 +425,7 @@ def _read_table(fd: int, head: Head, tags: dict[str, str]) -> dict[int, Blocks] 
     if not (at.isascii() and at.isdigit()) or head.end is None or int(at) >= head.end:
         return None
     try:
-        kind, start, end = _element_at(fd, int(at), head.end)
+        kind, start, end = element_at(fd, int(at), head.end)
     except ValueError:
         return None
     rows = read_table(fd, start, end) if kind == Id.VOID else None
@@ -438,7 +438,7 @@ def _read_table(fd: int, head: Head, tags: dict[str, str]) -> dict[int, Blocks] 
     }
 
 
-def _element_at(fd: int, at: int, size: int) -> tuple[int, int, int]:
+def element_at(fd: int, at: int, size: int) -> tuple[int, int, int]:
     """Identifier, start and end of the content of the element there, in a file of `size` bytes."""
     kind, start, end = parse_element(os.pread(fd, 12, at), 0)
     if at + end > size:

@@ -22,6 +22,7 @@ from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.decode import is_counted, is_untimed
+from storage.matroska.completion import Statistics, complete
 from storage.names import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-OF_THE_OLD_FILE = ("blocks", "frames", "codec", "encoder", "duration", "title", "creation_time")
+OF_THE_OLD_FILE = {"blocks", "frames", "codec", "encoder", "duration", "title", "creation_time"} | {
+    *("bps", "number_of_frames", "number_of_bytes", "_statistics_tags"),
+    *("_statistics_writing_app", "_statistics_writing_date_utc"),
+}
 """Tags that would not be true of the new one, or are written anew."""
 MUXER_OPTIONS = {"max_interleave_delta": "1", "avoid_negative_ts": "disabled"}  # the order is made here
 MOV_TEXT, SESSIONS = "mov_text", "SESSIONS"
@@ -118,7 +122,8 @@ def merge_streams(
             job = _Job(temporary, open_files)
             for alignment in alignments:
                 job.add(alignment, describes_all=alignment.path == main)
-            begin, packets, seconds = job.run(progress)
+            begin, packets, seconds, statistics = job.run(progress)
+        complete(temporary, statistics)
     return Merged(alignments, job.tracks, job.left_out, begin, packets, seconds)
 
 
@@ -187,7 +192,7 @@ class _Job:
             tags = {}
             self._sources.append(_Source(path, track, own, stream, zero, alignment.offset_ns, facts))
 
-    def run(self, progress: Progress | None) -> tuple[float, int, float]:
+    def run(self, progress: Progress | None) -> tuple[float, int, float, list[Statistics]]:
         """Move all packets, in the order of their times.
 
         Returns
@@ -198,6 +203,8 @@ class _Job:
             How many packets there were.
         float
             When the last one ends, in seconds.
+        list of Statistics
+            Of each track, in the new file's order.
         """
         import av
 
@@ -225,7 +232,7 @@ class _Job:
             self._out.close()
         except av.error.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from None
-        return shift / 1e9, count, end / 1e9
+        return shift / 1e9, count, end / 1e9, [reader.statistics for reader in readers]
 
     def _open(self, path: Path) -> InputContainer:
         return self._open_files.enter_context(open_media(path))
@@ -270,6 +277,7 @@ class _Reader:
         if source.stream.codec_context.name == MOV_TEXT:
             self._packets = (plain for packet in self._packets if (plain := _plain_text(packet)) is not None)
         self._ahead = deque(islice(self._packets, READ_AHEAD))
+        self.statistics = Statistics()
         self._last = -1  # decoding time of the last packet, in milliseconds
         times = [time_of(packet, source.zero_ns) + source.offset_ns for packet in self._ahead]
         self.begin_ns = min(times, default=source.offset_ns)
@@ -305,6 +313,8 @@ class _Reader:
         packet.dts, packet.pts = decoded_ms, max(round(shown_ns / TICK_NS), decoded_ms)
         packet.duration = round(lasting / TICK_NS)
         self._last = decoded_ms
+        samples = round(lasting * (self.source.track.rate or 0) / 1e9)
+        self.statistics.add(packet.size, shown_ns, shown_ns + lasting, samples)
         return int(shown_ns + lasting)
 
     @property
@@ -353,7 +363,7 @@ def _name(path: Path, track: Track, *, alone: bool) -> str:
 
 
 def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in tags.items() if name.lower() not in OF_THE_OLD_FILE}
+    return {name: text for name, text in tags.items() if name.lower().split("-")[0] not in OF_THE_OLD_FILE}
 
 
 def _has_pictures(path: Path) -> bool:

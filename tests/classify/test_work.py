@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from classify.cli import main
 from classify.commit import save, take_back
 from classify.session import NONE, Event, Session
 from classify.work import Work, open_work
 from storage.errors import OptionError, StorageError
 from storage.formats.table import open_recording
+from tests.classify.test_loop import Onlooker
+from tests.storage.formats.movie.test_reader import overwrite, shades, shown
 from tests.support.labelled import record
 
 NAMES = ("none", "door")
@@ -82,3 +86,31 @@ def test_what_cannot_be_labelled_is_told(tmp_path: Path) -> None:
     with open_work(day):
         pass  # nothing stayed locked
     assert not (day / "labels.jsonl").exists()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("camera.avi", "mjpeg"), ("phone.mp4", "libx264")])
+def test_damaged_pictures_of_a_foreign_video_are_skipped_counted_and_told(
+    tmp_path: Path, name: str, codec: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, count = tmp_path / name, 30
+    at = shades(path, count, codec, **({} if codec == "mjpeg" else {"bf": "2", "g": "10"}))
+    for bad in (11, 12, 17):
+        overwrite(path, at[bad] + 8, at[bad] + (at[bad + 1] - at[bad]) * 3 // 4, 255)
+    with open_work(path, classes=NAMES) as work:
+        readable = shown(work.opened.recording, range(count))
+        damaged = sorted(set(range(count)) - readable.keys())
+        assert 1 <= len(damaged) <= 3 and work.session.count == count
+        for position in damaged:
+            with pytest.raises(StorageError, match=rf"^[^\n]*{name}: frame {position} can't be decoded$"):
+                work.opened.read(position)
+
+    window = Onlooker(SimpleNamespace(waiting=0), iter([*map(ord, "1" * count), ord("s")]))  # type: ignore[arg-type]  # it asks nothing else
+    monkeypatch.setattr("classify.window.window.Window", lambda _: window)
+    monkeypatch.setattr("classify.window.window.load_opencv", lambda: None)
+    window.close = lambda: None  # type: ignore[attr-defined]  # its user closes it
+    assert main([str(path)]) == 0
+    told = capsys.readouterr().err.splitlines()
+    rest = len(damaged)
+    assert told[-1] == f"{rest} frames are left without a class, {rest} of them unreadable", told
+    assert f"{count - rest} frames labelled" in told[-2]
+    assert given(path) == [None if n in damaged else "1" for n in range(count)]

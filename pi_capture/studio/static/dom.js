@@ -83,5 +83,6 @@ export function ask(title, content, answers) {
       resolve(dialog.returnValue);
     });
     dialog.showModal();
+    dialog.scrollTop = 0; // the button that has the focus may be far below
   });
 }

@@ -103,7 +103,10 @@ export class Frames {
     }
   }
 
-  /** The frames to be asked for next, ascending and equally spaced: ahead, behind, further ahead, further behind. */
+  /**
+   * The frames to be asked for next, ascending and equally spaced: ahead, behind, further ahead, further behind. Those
+   * further away wait until they make a whole pack.
+   */
   #missing() {
     const asked = new Set([...this.#fetching].flatMap(({ positions }) => positions));
     for (const [way, first, stop] of [
@@ -120,7 +123,9 @@ export class Frames {
         if (!this.#pictures.has(position) && !asked.has(position)) found.push(position);
         else if (found.length) break;
       }
-      if (found.length) return found.sort((one, other) => one - other);
+      const end = this.#at + stop * way * this.#step;
+      const few = found.length < PACK && end >= 0 && end < this.count;
+      if (found.length && !(few && first >= NEAR / 2)) return found.sort((one, other) => one - other);
     }
     return [];
   }

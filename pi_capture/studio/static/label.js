@@ -21,10 +21,11 @@ const again = () => dispatchEvent(new Event("hashchange"));
 
 /** @type {import("./main.js").Page} */
 export async function label(place, signal, id) {
+  const state = await open(id, place);
+  if (!state || signal.aborted) return;
+  // Once it is open, what is known of a recording is quickly told.
   const recording = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${id}`, signal));
   document.title = `Label ${recording.name} – Studio`;
-  const state = await open(id, place, recording.name);
-  if (!state || signal.aborted) return;
   if (!state.count) {
     fill(place, nothingLeft(id, recording.name));
     return;
@@ -37,10 +38,9 @@ export async function label(place, signal, id) {
  *
  * @param {string} id
  * @param {HTMLElement} place
- * @param {string} name
  * @returns {Promise<State | null>}  null if it stays with the window
  */
-async function open(id, place, name) {
+async function open(id, place) {
   const address = `/api/recordings/${id}/labelling`;
   try {
     const state = await post(address);
@@ -50,21 +50,20 @@ async function open(id, place, name) {
     return sent ? await post(address) : state;
   } catch (error) {
     if (!(error instanceof Refused) || !error.more.take_over) throw error;
-    fill(place, heldElsewhere(id, name, error.message));
+    fill(place, heldElsewhere(id, error.message));
     return null;
   }
 }
 
 /**
  * @param {string} id
- * @param {string} name
  * @param {string} reason
  */
-function heldElsewhere(id, name, reason) {
+function heldElsewhere(id, reason) {
   return el(
     "section",
     { className: "card" },
-    el("h1", {}, name),
+    el("h1", {}, "Being labelled elsewhere"),
     el("p", { role: "alert" }, reason),
     el("p", {}, "Taking over closes it there. No label is lost."),
     el(
@@ -199,6 +198,7 @@ class LabelPage {
       onchange: () => this.#drawSoon(),
       onsave: () => void this.#save(),
       onhelp: () => void help(),
+      onzoom: () => this.timeline.zoomAround(),
       ongap: () => this.#listen(),
       onrefused: (error, lost) => void this.#refused(error, lost),
     });

@@ -3,7 +3,7 @@
 // It is to the browser what `classify.desk` is to the window. The server holds the truth; what is on its way there is
 // shown as it is expected to be.
 
-import { NONE, UNKNOWN_CHANGE, changeAfter, changeBefore, isOneOf, nextBorder, paint, previousBorder } from "./runs.js";
+import { NONE, UNKNOWN_CHANGE, alike, changeAfter, changeBefore, isOneOf, nextBorder, paint, previousBorder } from "./runs.js";
 import { Frames } from "./frames.js";
 import { Outbox } from "./outbox.js";
 
@@ -17,12 +17,13 @@ import { Outbox } from "./outbox.js";
  * @property {() => void} onchange  something to show is new
  * @property {() => void} onsave  S was pressed
  * @property {() => void} onhelp
+ * @property {() => void} onzoom
  * @property {() => void} ongap  the server's changes can't be followed; its whole state is needed
  * @property {(error: import("./api.js").Refused, lost: number) => void} onrefused
  */
 
 const BATCH = 10;
-const SPEEDS = [1, 2, 4, 8];
+const SPEEDS = [0.25, 0.5, 1, 2, 4, 8];
 const PICTURES_PER_SECOND = 30; // shown at most while playing; faster play leaves frames out
 const PASS_MS = 250; // how often play under a held label is told to the server
 const LOOK_MS = 500; // a frame looked at so long is where one goes on next time
@@ -160,11 +161,13 @@ export class Labelling {
     this.frames.close();
   }
 
-  /** This page is left: what it knows goes to the server, then it asks for nothing more. */
+  /** The page is left: what is on its way to the server still goes there. */
   leave() {
     this.pause();
     this.#tellLook();
-    this.close();
+    clearTimeout(this.#lookTimer);
+    this.frames.close();
+    void this.outbox.settled().then(() => this.outbox.close());
   }
 
   // ------------------------------------------------------------------------------------------- what the server tells
@@ -378,6 +381,10 @@ export class Labelling {
         return this.go(this.count - 1);
       case "border":
         return this.go(number > 0 ? nextBorder(this.labels, frame) : previousBorder(this.labels, frame));
+      case "alike":
+        return this.#find(alike(this.labels, frame, number), "no further frame has this class");
+      case "zoom":
+        return this.listener.onzoom();
       case "unlabelled":
         return this.#find(this.#nextUnlabelled(), "every frame has a label");
       case "unreadable":
@@ -544,6 +551,8 @@ export class Labelling {
     this.typed = null;
     if (what === "label" || what === "batch") this.typed = (typed + (what === "batch" ? 9 : number)).slice(0, 9);
     else if (what === "erase") this.typed = typed.slice(0, -1);
+    else if (what === "colon" || what === "nudge") this.typed = `${typed}:`.slice(0, 9); // a comma or a point will do
+    else if (what === "enter" && typed.includes(":")) this.#passTo(Math.min(Math.round(secondsOf(typed) * this.fps), this.count - 1));
     else if (what === "enter" && typed) this.#passTo(Math.max(1, Math.min(Number(typed), this.count)) - 1);
     else return what === "enter" || what === "back";
     return true;
@@ -683,4 +692,13 @@ export class Labelling {
  */
 function left(from, to) {
   return to > from ? [from, to] : [to + 1, from + 1];
+}
+
+/**
+ * A time as typed: 1:23 or 1:02:03.
+ *
+ * @param {string} typed
+ */
+function secondsOf(typed) {
+  return typed.split(":").reduce((seconds, part) => 60 * seconds + Number(part), 0);
 }

@@ -44,7 +44,7 @@ export async function look(place, signal, id) {
       { className: "actions toolbar", role: "group", "aria-label": "What can be done" },
       el("a", { className: "button", href: `${address}/download`, download: "" }, "Download (ZIP)"),
       button("Verify", (event) => void verify(event, address, told)),
-      can("split") && button("Split …", () => void split(address, recording.name)),
+      can("split") && button("Split …", () => void split(address, recording)),
       can("undo split") && button("Undo the split", () => void undoSplit(address)),
       can("undo apply") && button("Undo the last S", () => void undoApply(address)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
@@ -284,9 +284,9 @@ async function verify(event, address, told) {
 
 /**
  * @param {string} address
- * @param {string} name
+ * @param {import("./api.js").Recording} recording
  */
-async function split(address, name) {
+async function split(address, { name, waiting }) {
   const share = el("input", { type: "number", min: "1", max: "50", step: "any", value: "10" });
   const gap = el("input", { type: "number", min: "0", step: "any", value: "2" });
   const missing = el("input", { type: "checkbox" });
@@ -305,6 +305,7 @@ async function split(address, name) {
     `Split ${name}`,
     [
       el("p", {}, "Whole stretches of time are held out, to test a network on what it has not seen."),
+      waiting > 0 && el("p", { className: "warn" }, `${counted(waiting, "label")} not saved yet: Label, then Save.`),
       el(
         "div",
         { className: "pair" },

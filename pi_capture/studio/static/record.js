@@ -356,14 +356,16 @@ class RecorderPage {
         el(
           "section",
           { className: "card form" },
+          this.classes.length > 0 &&
+            el(
+              "div",
+              { className: "live" },
+              el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
+              el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
+            ),
           this.stop,
-          this.counters,
           this.told,
-          this.classes.length > 0 && el("h2", {}, "Labels, while it records"),
-          this.classes.length > 0 &&
-            el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
-          this.classes.length > 0 &&
-            el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
+          this.counters,
         ),
       ),
     );

@@ -40,6 +40,22 @@ export function previousBorder(labels, cursor) {
 }
 
 /**
+ * The first frame of the next run with the label of a frame, or the last frame of the run before; null if there is none.
+ *
+ * @param {Uint8Array} labels
+ * @param {number} cursor
+ * @param {number} way
+ */
+export function alike(labels, cursor, way) {
+  if (cursor >= labels.length) return null;
+  const label = labels[cursor];
+  let own = cursor;
+  while (own > 0 && labels[own - 1] === label) own -= 1;
+  const found = way > 0 ? labels.indexOf(label, nextBorder(labels, cursor)) : own ? labels.lastIndexOf(label, own - 1) : -1;
+  return found < 0 ? null : found;
+}
+
+/**
  * The next visible change after a frame; the count if there is none; `UNKNOWN_CHANGE` if that is not known yet.
  *
  * @param {{changes: number[], known: number, count: number}} seen

@@ -93,9 +93,10 @@ export class Timeline {
 
   /** @param {PointerEvent} event */
   #up(event) {
-    if (!this.#moved && this.#from !== null) {
+    if (this.#from !== null) {
       const position = this.#frameAt(event.offsetX);
-      if (event.shiftKey) this.labelling.select(this.labelling.cursor, position);
+      if (this.#moved) this.labelling.select(this.#frameAt(this.#from), position);
+      else if (event.shiftKey) this.labelling.select(this.labelling.cursor, position);
       else {
         this.labelling.selection = null;
         this.labelling.go(position);
@@ -122,6 +123,11 @@ export class Timeline {
     const before = this.#span;
     this.#span = Math.max(LEAST_SPAN, Math.min(before * by, Math.max(LEAST_SPAN, this.labelling.count)));
     this.#show(about - ((about - this.#first) * this.#span) / before);
+  }
+
+  /** Show half as many frames; after the fewest, all. */
+  zoomAround() {
+    this.zoom(this.#span <= 2 * LEAST_SPAN ? this.labelling.count / this.#span : 0.5);
   }
 
   /** @param {number} first */

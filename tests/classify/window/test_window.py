@@ -143,6 +143,7 @@ def test_no_screen_is_one_clear_line(day: Path) -> None:
         out, err = process.communicate(timeout=30)
         assert process.returncode == 1 and out == ""
         assert len(err.splitlines()) == 1 and "ssh -X" in err, err
+        assert ("python -m pi_capture studio" in err) == (display is None)
     assert {path.name for path in day.iterdir() if path.suffix != ".png"} <= {"recording.json", "labels.jsonl"}
 
 

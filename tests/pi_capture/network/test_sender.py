@@ -9,7 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import pytest
 
 from pi_capture.network.clock import measured
-from pi_capture.network.sender import answer
+from pi_capture.network.receiver import PINGS_AT_FIRST
+from pi_capture.network.sender import PING
 from storage import open_recording
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.matroska.elements import cluster_bytes
@@ -222,15 +222,25 @@ class HandMade:
         return cluster_bytes(Block(1, number * 100_000, packet, facts))
 
     def serve(self, port: int, data: bytes, *, end: int | None = None) -> None:
-        """Connect, send, answer for the time as senders do; and say that it is the end, or just hang up."""
-        with socket.create_connection(("127.0.0.1", port)) as connection:
+        """Connect, send, answer for the time as senders do; and say that it is the end, or just hang up.
+
+        A receiver that takes the stream compares the clocks before that, and hangs up after it.
+        """
+        taken = self.opening() in data
+        with socket.create_connection(("127.0.0.1", port)) as connection, suppress(OSError):  # it may hang up
+            connection.settimeout(30)
             connection.sendall(data)
-            threading.Thread(target=answer, args=(connection, threading.Lock()), daemon=True).start()
-            time.sleep(1)
+            for _ in range(PINGS_AT_FIRST if taken else 0):
+                ping = connection.recv(PING.size, socket.MSG_WAITALL)
+                if len(ping) < PING.size:
+                    return
+                now = time.monotonic_ns()
+                connection.sendall(note({"asked": PING.unpack(ping)[1], "came": now, "answered": now}))
             if end is not None:
                 connection.sendall(note({"end": end}))
-            with suppress(OSError):  # it has hung up
-                connection.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_WR)
+            while taken and connection.recv(4096):
+                pass
 
 
 def test_strangers_before_the_sender_cost_nothing(tmp_path: Path) -> None:
@@ -250,6 +260,25 @@ def test_strangers_before_the_sender_cost_nothing(tmp_path: Path) -> None:
     silent.close()
     slow.close()
     assert receiver.returncode == 0 and json.loads(out)["frames"] == 2, told
+
+
+@pytest.mark.parametrize("words", [b"HEAD /video HTTP/1.0\r\n\r\n", b"\x16\x03\x03\x00\xa5\x01", b"SSH-2.0-scan\r\n"])
+def test_a_program_that_says_something_else_and_stays_is_hung_up_on(tmp_path: Path, words: bytes) -> None:
+    """FFmpeg would wait for the rest of its words; the sender that connects then is received."""
+    port = free_port()
+    url = f"tcp://127.0.0.1:{port}?listen"
+    receiver = start(tmp_path / "day1", -1, "--camera", url, "--size", "source", "--json")
+    wait_for_listener(port)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(words)
+        sender = HandMade()
+        sender.serve(port, sender.opening() + sender.frame(0) + sender.frame(3), end=4)
+        out, told = receiver.communicate(timeout=60)
+        assert receiver.returncode == 0, told
+        connection.settimeout(10)
+        assert connection.recv(1) == b"", "it is still held"
+    summary = json.loads(out)
+    assert (summary["frames"], summary["dropped_camera"]) == (2, 2), summary
 
 
 def test_in_a_break_no_other_machine_takes_the_place(tmp_path: Path) -> None:

@@ -178,6 +178,31 @@ def test_uninstall_leaves_nothing_of_its_own_beside_what_somebody_else_put_there
     assert service("uninstall-service", root).returncode == 1
 
 
+def test_a_studio_as_a_service(root: Path) -> None:
+    """Its recordings outlive it, and its token outlives a restart."""
+    before = tree(root)
+    folder = root / "srv/recordings"
+    words = ("--studio", folder, "--listen", "0.0.0.0:8765")
+    done = service("install-service", root, *words)
+    assert done.returncode == 0, done.stderr
+    extra = (root / "etc/systemd/system/pi-capture@corner.service.d/recording.conf").read_text().splitlines()
+    at = extra.index("ExecStart=")
+    assert extra[at + 1] == f"ExecStart={PYTHON} -m pi_capture studio /srv/recordings --listen 0.0.0.0:8765"
+    assert {"KillMode=process", "WatchdogSec=0", "Type=exec", "ReadWritePaths=/srv/recordings"} <= set(extra)
+    assert {"StateDirectory=pi-capture/%i", "RuntimeDirectoryPreserve=yes"} <= set(extra)
+    assert service("uninstall-service", root).returncode == 0
+    assert tree(root) == before
+    for wrong in (
+        ("--studio", root / "missing"),
+        ("--studio", folder, "--config", config(root)),
+        ("--studio", folder, "--listen", "0.0.0.0:8765\nExecStart=/bin/sh"),
+        ("--config", config(root), "--listen", "0.0.0.0:8765"),
+        (),
+    ):
+        refused = service("install-service", root, *wrong)
+        assert refused.returncode == 2 and tree(root) == before, wrong
+
+
 def test_two_services_share_a_unit(root: Path) -> None:
     assert service("install-service", root, "--config", config(root)).returncode == 0
     (root / "srv/door.toml").write_text(config(root).read_text())

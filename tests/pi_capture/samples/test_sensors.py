@@ -201,6 +201,9 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         ("7,5,9", 2, "3 numbers, channels=2"),
         ("4;x9;5", 3, "'x9' is no number, channels=3"),
         ("hello", 3, "no numbers, channels=3"),
+        ("1_5 2", 2, "'1_5' is no number, channels=2"),
+        ("-2e39", 1, "'-2e39' is too large for a 32-bit float, channels=1"),
+        ("inf 3.4e38", 2, "inf,3.4e38"),
     ],
 )
 def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) -> None:
@@ -210,11 +213,24 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
     command.start()
     rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
     assert rows[0] == [1.0] * channels and len(rows) == 3
-    if "number" not in told:
-        assert rows[1:] == [[float(number) for number in told.split(",")]] * 2 and not command.problems
+    if "channels" not in told:
+        kept = np.array([float(number) for number in told.split(",")], "f4").tolist()
+        assert rows[1:] == [kept] * 2 and not command.problems
         return
     assert command.pop_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
     assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [("5 6", ["sensor a ended within a line ('5 6'), which is not kept; end each line with a line break"]), (" ", [])],
+)
+def test_a_last_line_without_its_end_is_told(end: str, told: list[str]) -> None:
+    command = Command(parse_sensor(f"a,rate=10,channels=2,format=text=printf '1 2\n3 4\n{end}'"))
+    command.start()
+    rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
+    assert rows == [[1, 2], [3, 4]]
+    assert command.problems == told
 
 
 def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import pi_capture
+from tests.support.labelled import record
 from tests.support.studio import Running
 
 FRAMES = 40
@@ -17,7 +17,7 @@ FRAMES = 40
 def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording, not to be changed."""
     path = tmp_path_factory.mktemp("forty") / "day1"
-    pi_capture.record(path, FRAMES / 30 - 0.01, camera="demo", fps=30, jitter=False)
+    record(path, [None] * FRAMES, seconds=[number / 30 for number in range(FRAMES)], size=(128, 128))
     return path
 
 

@@ -84,61 +84,77 @@ def test_journey(size: str, browser: Browser, tmp_path: Path) -> None:
         expect(page.get_by_text("Nothing is recorded here yet.")).to_be_visible()
         record(page, size, "day1")
 
-        expect(page.locator("canvas[data-frame]")).to_be_visible()
         count = len(open_recording(folder / "day1"))
-        page.keyboard.press("Home")
-        for n in range(150):
-            page.keyboard.press(f"Digit{n // 30 % 3}")
-        at(page, 151)
-        for n in range(150):
-            tap(page, re.compile(NAMES[n // 50]), size, ".classbuttons")
-        at(page, 301)
-        page.keyboard.press("u")
-        at(page, 300)
-        page.reload()  # undo outlives it
-        at(page, 300)
-        page.keyboard.press("u")
-        at(page, 299)
-        page.keyboard.press("y")
-        page.keyboard.press("y")
-        at(page, 301)
-        select_to_the_end(page)
-        tap(page, re.compile("none"), size, ".classbuttons")
-
-        page.keyboard.press("s")
-        expect(page.get_by_role("dialog")).to_contain_text("Saved")
-        assert {path.parent.name for path in folder.glob("day1/*/*.png")} == set(NAMES)
-        page.locator(".labelling").evaluate("page => page.classList.add('before')")
-        tap(page, "Undo", size, "dialog")
-        expect(page.locator(".before")).to_have_count(0)
-        expect(page.locator(".position")).to_contain_text("100 % labelled")
-        assert not list(folder.glob("day1/*/*.png"))
-        tap(page, "Save", size, ".top")
-        tap(page, "Look at them", size, "dialog")
+        label_all(page, size)
+        save_twice(page, size, folder)
         expect(page.locator(".frame")).to_have_count(60)
         labels = open_recording(folder / "day1").labels
         assert labels[:150] == [NAMES[n // 30 % 3] for n in range(150)]
         assert labels[150:] == [NAMES[n // 50] for n in range(150)] + ["none"] * (count - 300)
-
-        tap(page, "Verify", size)
-        expect(page.get_by_text("all of them whole")).to_be_visible()
-        tap(page, "Split …", size)
-        page.get_by_label("Seconds left out between").fill("0")
-        page.get_by_label("Per cent to hold out").fill("30")
-        page.get_by_label("Per cent to hold out").blur()
-        expect(page.get_by_role("dialog").get_by_role("table")).to_contain_text("test")
-        tap(page, "Split", size, "dialog")
-        expect(page.get_by_role("button", name="Undo the split")).to_be_visible()
-        assert list(folder.glob("val_day1/door/*.png"))
-        tap(page, "Undo the split", size)
-        expect(page.get_by_role("button", name="Undo the last S")).to_be_visible()
-        with page.expect_download() as download:
-            page.get_by_role("link", name="Download (ZIP)").click()
-        with zipfile.ZipFile(download.value.path()) as archive:
-            assert sum(name.endswith(".png") for name in archive.namelist()) == count
-            assert archive.testzip() is None
-        assert seen.complaints == []
+        verify_and_split(page, size, folder)
+        download(page, count)
+        assert [one for one in seen.complaints if "422" not in one] == []  # a first plan for the split can't be
         context.close()
+
+
+def label_all(page: Page, size: str) -> None:
+    """Label 300 frames, half by keys and half by buttons; take two back, and again; then the rest as one run."""
+    expect(page.locator("canvas[data-frame]")).to_be_visible()
+    page.keyboard.press("Home")
+    for n in range(150):
+        page.keyboard.press(f"Digit{n // 30 % 3}")
+    at(page, 151)
+    for n in range(150):
+        tap(page, re.compile(NAMES[n // 50]), size, ".classbuttons")
+    at(page, 301)
+    page.keyboard.press("u")
+    at(page, 300)
+    page.reload()  # undo outlives it
+    at(page, 300)
+    page.keyboard.press("u")
+    at(page, 299)
+    page.keyboard.press("y")
+    page.keyboard.press("y")
+    at(page, 301)
+    select_to_the_end(page)
+    tap(page, re.compile("none"), size, ".classbuttons")
+
+
+def save_twice(page: Page, size: str, folder: Path) -> None:
+    """S, undo of it, and S again."""
+    page.keyboard.press("s")
+    expect(page.get_by_role("dialog")).to_contain_text("Saved")
+    assert {path.parent.name for path in folder.glob("day1/*/*.png")} == set(NAMES)
+    page.locator(".labelling").evaluate("page => page.classList.add('before')")
+    tap(page, "Undo", size, "dialog")
+    expect(page.locator(".before")).to_have_count(0)
+    expect(page.locator(".position")).to_contain_text("100 % labelled")
+    assert not list(folder.glob("day1/*/*.png"))
+    tap(page, "Save", size, ".top")
+    tap(page, "Look at them", size, "dialog")
+
+
+def verify_and_split(page: Page, size: str, folder: Path) -> None:
+    tap(page, "Verify", size)
+    expect(page.get_by_text("all of them whole")).to_be_visible()
+    tap(page, "Split …", size)
+    page.get_by_label("Seconds left out between").fill("0")
+    page.get_by_label("Per cent to hold out").fill("30")
+    page.get_by_label("Per cent to hold out").blur()
+    expect(page.get_by_role("dialog").get_by_role("table")).to_contain_text("test")
+    tap(page, "Split", size, "dialog")
+    expect(page.get_by_role("button", name="Undo the split")).to_be_visible()
+    assert list(folder.glob("val_day1/door/*.png"))
+    tap(page, "Undo the split", size)
+    expect(page.get_by_role("button", name="Undo the last S")).to_be_visible()
+
+
+def download(page: Page, count: int) -> None:
+    with page.expect_download() as file:
+        page.get_by_role("link", name="Download (ZIP)").click()
+    with zipfile.ZipFile(file.value.path()) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == count
+        assert archive.testzip() is None
 
 
 def select_to_the_end(page: Page) -> None:

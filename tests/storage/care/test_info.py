@@ -125,6 +125,27 @@ def test_the_contact_sheet_shows_each_class(tmp_path: Path, capsys: pytest.Captu
     assert everything(tmp_path) == before
 
 
+def test_pictures_that_are_too_large_for_a_contact_sheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their file is not decoded; where frames have one size, one of them is."""
+    day, sheet = tmp_path / "day1", tmp_path / "sheet.png"
+    day.mkdir()
+    Image.new("1", (7000, 6500)).save(day / "0.png")
+    Image.new("RGB", (16, 12), (200, 200, 10)).save(day / "1.png")
+    assert main(["info", str(day), "--sheet", str(sheet)]) == 0
+    told = f"{sheet}: 1 of its frames are empty, as they have more than 40 megapixels\n"
+    assert capsys.readouterr().err == told
+    pixels = np.asarray(Image.open(sheet)).reshape(-1, 3).tolist()
+    assert pixels.count([200, 200, 10]) == pixels.count([0xD1, 0xD5, 0xDB]) > 1000
+    monkeypatch.setattr("storage.care.sheet.MAX_PIXELS", 16 * 12 - 1)
+    for name in ("day1.h5", "day1.mkv"):
+        (day / "0.png").unlink(missing_ok=True)
+        assert main(["convert", str(day), str(tmp_path / name)]) == 0
+        assert main(["info", str(tmp_path / name), "--sheet", str(tmp_path / f"{name}.png")]) == 0
+        assert f"{name}.png: 1 of its frames are empty" in capsys.readouterr().err
+
+
 def test_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "damaged").mkdir()

@@ -113,6 +113,44 @@ def test_every_packet_is_as_it_was_and_where_it_belongs(tmp_path: Path) -> None:
         assert np.array_equal(recording[17].pixels, original[17].pixels)
 
 
+def test_every_player_knows_its_tracks_and_how_much_is_in_them(tmp_path: Path) -> None:
+    """FFV1 by the name that old players know, FLAC with its number of samples, statistics that are the new file's."""
+    mine, phone, other = tmp_path / "A.mkv", tmp_path / "B.mp4", tmp_path / "other.mkv"
+    with Recorder(mine, fps=10, tracks=[SampleTrack("mic", 8000, codec="flac")]) as recorder:
+        for n in range(15):
+            recorder.write(picture(n), n / 10)
+        recorder.write_samples("mic", np.zeros(11_111, np.int16), 0.0)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=d=1:r=25:s=64x48", "-c:v", "libx264", "-bf", 2, phone)
+    subprocess.run(["mkvmerge", "-q", "-o", other, phone], check=True)
+    out = tmp_path / "OUT.mkv"
+    merge_streams(out, [mine, other, phone], offsets={"other": 0.5, "B": 1})
+
+    probed = subprocess.run(["mkvmerge", "-J", out], check=True, capture_output=True)
+    told = json.loads(probed.stdout)
+    assert told["errors"] == told["warnings"] == []
+    tracks = [track["properties"] for track in told["tracks"]]
+    assert [track["codec_id"] for track in tracks if track["default_track"]] == ["V_MS/VFW/FOURCC", "A_FLAC"]
+    (flac,) = (bytes.fromhex(track["codec_private_data"]) for track in tracks if track["codec_id"] == "A_FLAC")
+    assert int.from_bytes(flac[21:26], "big") & (1 << 36) - 1 == 11_111
+    sizes: dict[int, list[int]] = {}
+    entries = ["-of", "json", "-show_entries", "packet=stream_index,size", out]
+    found = json.loads(subprocess.run(["ffprobe", "-v", "warning", *entries], check=True, capture_output=True).stdout)
+    for packet in found["packets"]:
+        sizes.setdefault(packet["stream_index"], []).append(int(packet["size"]))
+    for number, track in enumerate(tracks):
+        mine_of = sizes.get(number, [])
+        assert (track["tag_number_of_frames"], track["tag_number_of_bytes"]) == (str(len(mine_of)), str(sum(mine_of)))
+    (copied,) = (track for track in tracks if track["tag_merged_from"] == "other.mkv")
+    assert copied["tag_duration"].startswith("00:00:01.0")
+    assert abs(int(copied["tag_bps"]) - int(copied["tag_number_of_bytes"]) * 8) < 0.05 * int(copied["tag_bps"])
+    assert not [name for name in copied if "statistics" in name]
+    subprocess.run(["mkvinfo", out], check=True, capture_output=True)
+    for number in (1, 2):
+        quiet = ["mpv", "--no-config", "--vo=null", "--ao=null", "--untimed", "--start=0.8", "--msg-level=all=warn"]
+        played = subprocess.run([*quiet, f"--vid={number}", out], capture_output=True, text=True, check=False)
+        assert (played.returncode, played.stdout + played.stderr) == (0, "")
+
+
 def test_labels_written_behind_everything_come_in_their_place(tmp_path: Path) -> None:
     from storage.formats.video.labels import write_labels
 

@@ -27,7 +27,7 @@ from storage.formats.video.file import repair
 from storage.formats.video.labels import write_labels
 from storage.formats.video.writer import VideoReader, VideoWriter
 from storage.matroska import elements
-from storage.matroska.elements import SEGMENT_BODY
+from storage.matroska.elements import HEAD_BYTES, SEGMENT_BODY
 from storage.matroska.reader import read_contents, read_head
 from storage.matroska.table import MAGIC
 from storage.matroska.track import Block
@@ -285,7 +285,7 @@ def test_repair_completes_what_was_cut_off(tmp_path: Path) -> None:
         killed.write_bytes(content)
         assert repair(killed) is None and killed.read_bytes() == content
     first = data.index(b"\x1f\x43\xb6\x75")
-    for length, reason in ((first + 50, "holds no frame"), (first - 210, "is damaged")):
+    for length, reason in ((first + 50, "holds no frame"), (HEAD_BYTES + 100, "is damaged")):
         killed.write_bytes(data[:length])
         with pytest.raises(StorageError, match=reason):
             repair(killed)
