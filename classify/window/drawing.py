@@ -49,9 +49,9 @@ class Drawing:
             _draw_strip(canvas, layout.strip, view)
         if layout.near:
             draw_near(canvas, layout.near, view.near)
-        self._timeline.draw(canvas, layout.whole, view.near, view.revision, view.zoom)
+        self._timeline.draw(canvas, layout.whole, view.near, view.revision, view.look.zoom)
         _draw_footer(canvas, layout.footer, view)
-        if view.help:
+        if view.look.help:
             _draw_help(canvas)
         return canvas.pixels
 
@@ -70,7 +70,7 @@ def _draw_frame(canvas: Canvas, box: Box, view: View) -> None:
         _draw_unreadable(canvas, box, view.picture.error)
     else:
         shown = _scaled(view.picture.pixels, width, height)
-        if view.bright:
+        if view.look.bright:
             shown = _brightening()[shown]
         left, top = x + (width - shown.shape[1]) // 2, y + (height - shown.shape[0]) // 2
         canvas.paste(left, top, np.ascontiguousarray(shown))
@@ -85,7 +85,7 @@ def _draw_frame(canvas: Canvas, box: Box, view: View) -> None:
         name = shortened(row.name if row else "", width - 40, Font(15, bold=True))
         canvas.pill((x + 12, y + 12, text_width(name, Font(15, bold=True)) + 20, 28), colour, 8)
         canvas.text((x + 22, y + 26), name, DARK, Font(15, bold=True))
-    if view.bright:
+    if view.look.bright:
         canvas.pill((x + width - 86, y + 12, 74, 24), RAISED)
         canvas.text((x + width - 49, y + 24), "brighter", TEXT, Font(13), align="middle")
 
@@ -147,7 +147,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     )
     if open_frames:
         canvas.text((middle, centre + 32), f"F goes to the first of {open_frames:,} without", FAINT, align="middle")
-    canvas.text((middle, centre + 64), f"S {view.saving}", TEXT, Font(15), align="middle")
+    canvas.text((middle, centre + 64), f"S {view.legend.saving}", TEXT, Font(15), align="middle")
     canvas.text((middle, centre + 88), "Esc goes back", FAINT, align="middle")
 
 
@@ -156,7 +156,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
 
 def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, _ = box
-    canvas.text((x, y + 10), shortened(view.title, width, Font(17, bold=True)), TEXT, Font(17, bold=True))
+    canvas.text((x, y + 10), shortened(view.legend.title, width, Font(17, bold=True)), TEXT, Font(17, bold=True))
     room = width - 8 - canvas.text((x + width, y + 34), view.timecode, TEXT, Font(13), align="right")
     place = f"{min(view.cursor + 1, view.count):,} of {view.count:,}"
     canvas.text((x, y + 34), place if text_width(place) <= room else place.partition(" ")[0], FAINT)
@@ -226,7 +226,7 @@ def _draw_strip(canvas: Canvas, box: Box, view: View) -> None:
         picture = pictures.get(position)
         if picture is not None and picture.pixels is not None:
             small = _scaled(picture.pixels, side, side)
-            small = _brightening()[small] if view.bright else small
+            small = _brightening()[small] if view.look.bright else small
             canvas.paste(left + (side - small.shape[1]) // 2, y + (side - small.shape[0]) // 2, small)
         elif picture is not None:
             canvas.fill((left, y, side, side), UNREADABLE)
@@ -240,11 +240,11 @@ def _draw_footer(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, height = box
     middle = y + height // 2
     hint = canvas.text((x + width, middle), "H help", FAINT, Font(13), align="right")
-    if view.prompt is not None:
-        asked = f"go to frame: {view.prompt}▏"
+    if view.look.typed is not None:
+        asked = f"go to frame: {view.look.typed}▏"
         canvas.text((x, middle), shortened(asked, width - hint - 20), TEXT, BOLD)
     else:
-        canvas.text((x, middle), shortened(view.message, width - hint - 20), WARNING)
+        canvas.text((x, middle), shortened(view.look.message, width - hint - 20), WARNING)
 
 
 def _draw_help(canvas: Canvas) -> None:

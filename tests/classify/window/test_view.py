@@ -9,20 +9,22 @@ import numpy as np
 import pytest
 
 from classify.pace import Pace
-from classify.pictures import Picture
+from classify.pictures import Picture, Pictures
 from classify.player import SPEEDS, Player
 from classify.session import FIRST_FOREIGN, Session
 from classify.window.drawing import Drawing
 from classify.window.layout import class_at, class_rows, lay_out
 from classify.window.timeline import Near
-from classify.window.view import ClassRow, Legend, View, speed_text, timecode, title
+from classify.window.view import ClassRow, Legend, Look, View, speed_text, timecode, title, view
+from storage.frame import Frame
 
 SIZES = ((760, 432), (760, 712), (1200, 700))
 
 
 def view_of(classes: int, current: int = 0) -> View:
     near = Near(0, bytearray([current] * 3), [], [], np.zeros(3, np.float32))
-    return View("day7", "", near, 0, None, [], [ClassRow(label, f"class {label}", label) for label in range(classes)])
+    rows = [ClassRow(label, f"class {label}", label) for label in range(classes)]
+    return View(Legend("day7", [], 9), Look(), "", near, 0, None, [], rows)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -68,6 +70,23 @@ def test_long_estimates_are_told_in_hours(minutes: float, shown: str) -> None:
     pace.minutes = lambda remaining: minutes  # type: ignore[method-assign]  # what it comes to is tested elsewhere
     told = title(session, Picture(None), pace, Legend("day7", [], 1))
     assert told.endswith(f"%, {shown} remaining")
+
+
+def test_the_time_of_a_frame_is_beside_its_number() -> None:
+    pictures = Pictures(3, lambda n: Frame(np.zeros((2, 2, 3), np.uint8), n, n), times=[0, 83_456_000_000])
+    try:
+        while not pictures.knows_times:
+            pictures.look_at(0)
+        session, legend = Session(3), Legend("day7", [], 1)
+        shown = []
+        for cursor in range(3):
+            session.go(cursor)
+            shown.append(view(session, pictures, Player(), Look(), legend, width=760))
+    finally:
+        pictures.close()
+    assert [one.timecode for one in shown] == ["0:00.00", "1:23.45", ""]
+    drawn = [Drawing().draw(replace(shown[0], timecode=timecode), (760, 712)).tobytes() for timecode in ("", "1:23.45")]
+    assert drawn[0] != drawn[1]
 
 
 def test_times_as_they_are_typed() -> None:
