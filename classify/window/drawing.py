@@ -25,6 +25,7 @@ RAISED: Colour = (30, 33, 41)
 TEXT: Colour = (234, 236, 241)
 FAINT: Colour = (140, 148, 164)
 DARK: Colour = (14, 15, 18)
+GOOD: Colour = (66, 190, 130)
 WARNING: Colour = (250, 196, 92)
 BAD: Colour = (240, 104, 104)
 
@@ -137,14 +138,12 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     canvas.dim((x, y, width, height), 0.82)
     middle, centre = x + width // 2, y + height // 2
     labelled, open_frames = view.count - view.labels.count(NONE), view.unlabelled
-    canvas.pill((middle - 30, centre - 118, 60, 60), (66, 190, 130) if not open_frames else WARNING, 30)
-    canvas.text((middle, centre - 88), "✓" if not open_frames else "!", DARK, Font(32, bold=True), align="middle")
-    canvas.text(
-        (middle, centre - 30), "Done" if not open_frames else "The end", TEXT, Font(26, bold=True), align="middle"
-    )
-    canvas.text(
-        (middle, centre + 6), f"{labelled:,} of {view.count:,} frames have a label", TEXT, Font(15), align="middle"
-    )
+    colour, sign, word = (WARNING, "!", "The end") if open_frames else (GOOD, "✓", "Done")
+    canvas.pill((middle - 30, centre - 118, 60, 60), colour, 30)
+    canvas.text((middle, centre - 88), sign, DARK, Font(32, bold=True), align="middle")
+    canvas.text((middle, centre - 30), word, TEXT, Font(26, bold=True), align="middle")
+    counted = f"{labelled:,} of {view.count:,} frames have a label"
+    canvas.text((middle, centre + 6), counted, TEXT, Font(15), align="middle")
     if open_frames:
         canvas.text((middle, centre + 32), f"F goes to the first of {open_frames:,} without", FAINT, align="middle")
     canvas.text((middle, centre + 64), f"S {view.legend.saving}", TEXT, Font(15), align="middle")
@@ -255,22 +254,13 @@ def _draw_help(canvas: Canvas) -> None:
     size = 14 if pitch >= 24 else 11
     left = max(10, canvas.width // 2 - 270)
     canvas.text((left, top - 34), "Keys", TEXT, Font(22, bold=True))
+    plain, bold = Font(size), Font(size, bold=True)
     for n, (keys, what) in enumerate(rows):
         middle = top + n * pitch + pitch // 2
         if keys:
-            canvas.pill(
-                (left, middle - size + 2, text_width(keys, Font(size, bold=True)) + 16, 2 * size - 4), RAISED, 5
-            )
-            canvas.text((left + 8, middle), keys, TEXT, Font(size, bold=True))
-            canvas.text(
-                (left + 138, middle),
-                shortened(what, canvas.width - left - 148, Font(size)),
-                (206, 210, 220),
-                Font(size),
-            )
-    canvas.text(
-        (left, top + len(rows) * pitch + 18),
-        "The mouse: click on a timeline to go there, on a class to label.",
-        FAINT,
-        Font(13),
-    )
+            canvas.pill((left, middle - size + 2, text_width(keys, bold) + 16, 2 * size - 4), RAISED, 5)
+            canvas.text((left + 8, middle), keys, TEXT, bold)
+            fitting = shortened(what, canvas.width - left - 148, plain)
+            canvas.text((left + 138, middle), fitting, (206, 210, 220), plain)
+    mouse = "The mouse: click on a timeline to go there, on a class to label."
+    canvas.text((left, top + len(rows) * pitch + 18), mouse, FAINT, Font(13))
