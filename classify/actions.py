@@ -73,11 +73,11 @@ class Actions:
             Do.LABEL: self._label,
             Do.LABEL_STRETCH: self._label_stretch,
             Do.BATCH: self._label_batch,
-            Do.BACK: lambda _: self._session.go(session.cursor - 1),
-            Do.STEP: lambda frames: self._session.go(session.cursor + frames),
-            Do.BEGINNING: lambda _: self._session.go(0),
-            Do.END: lambda _: self._session.go(session.count - 1),
-            Do.BORDER: lambda way: self._session.go(session.next_border() if way > 0 else session.previous_border()),
+            Do.BACK: lambda _: session.go(session.cursor - 1),
+            Do.STEP: lambda frames: session.go(session.cursor + frames),
+            Do.BEGINNING: lambda _: session.go(0),
+            Do.END: lambda _: session.go(session.count - 1),
+            Do.BORDER: lambda way: session.go(session.next_border() if way > 0 else session.previous_border()),
             Do.ALIKE: lambda way: self._find(
                 session.next_alike() if way > 0 else session.previous_alike(), "no further frame has this class"
             ),

@@ -25,6 +25,7 @@ RAISED: Colour = (30, 33, 41)
 TEXT: Colour = (234, 236, 241)
 FAINT: Colour = (140, 148, 164)
 DARK: Colour = (14, 15, 18)
+GOOD: Colour = (66, 190, 130)
 WARNING: Colour = (250, 196, 92)
 BAD: Colour = (240, 104, 104)
 
@@ -49,9 +50,9 @@ class Drawing:
             _draw_strip(canvas, layout.strip, view)
         if layout.near:
             draw_near(canvas, layout.near, view.near)
-        self._timeline.draw(canvas, layout.whole, view.near, view.revision, view.zoom)
+        self._timeline.draw(canvas, layout.whole, view.near, view.revision, view.look.zoom)
         _draw_footer(canvas, layout.footer, view)
-        if view.help:
+        if view.look.help:
             _draw_help(canvas)
         return canvas.pixels
 
@@ -70,7 +71,7 @@ def _draw_frame(canvas: Canvas, box: Box, view: View) -> None:
         _draw_unreadable(canvas, box, view.picture.error)
     else:
         shown = _scaled(view.picture.pixels, width, height)
-        if view.bright:
+        if view.look.bright:
             shown = _brightening()[shown]
         left, top = x + (width - shown.shape[1]) // 2, y + (height - shown.shape[0]) // 2
         canvas.paste(left, top, np.ascontiguousarray(shown))
@@ -85,7 +86,7 @@ def _draw_frame(canvas: Canvas, box: Box, view: View) -> None:
         name = shortened(row.name if row else "", width - 40, Font(15, bold=True))
         canvas.pill((x + 12, y + 12, text_width(name, Font(15, bold=True)) + 20, 28), colour, 8)
         canvas.text((x + 22, y + 26), name, DARK, Font(15, bold=True))
-    if view.bright:
+    if view.look.bright:
         canvas.pill((x + width - 86, y + 12, 74, 24), RAISED)
         canvas.text((x + width - 49, y + 24), "brighter", TEXT, Font(13), align="middle")
 
@@ -137,17 +138,15 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     canvas.dim((x, y, width, height), 0.82)
     middle, centre = x + width // 2, y + height // 2
     labelled, open_frames = view.count - view.labels.count(NONE), view.unlabelled
-    canvas.pill((middle - 30, centre - 118, 60, 60), (66, 190, 130) if not open_frames else WARNING, 30)
-    canvas.text((middle, centre - 88), "✓" if not open_frames else "!", DARK, Font(32, bold=True), align="middle")
-    canvas.text(
-        (middle, centre - 30), "Done" if not open_frames else "The end", TEXT, Font(26, bold=True), align="middle"
-    )
-    canvas.text(
-        (middle, centre + 6), f"{labelled:,} of {view.count:,} frames have a label", TEXT, Font(15), align="middle"
-    )
+    colour, sign, word = (WARNING, "!", "The end") if open_frames else (GOOD, "✓", "Done")
+    canvas.pill((middle - 30, centre - 118, 60, 60), colour, 30)
+    canvas.text((middle, centre - 88), sign, DARK, Font(32, bold=True), align="middle")
+    canvas.text((middle, centre - 30), word, TEXT, Font(26, bold=True), align="middle")
+    counted = f"{labelled:,} of {view.count:,} frames have a label"
+    canvas.text((middle, centre + 6), counted, TEXT, Font(15), align="middle")
     if open_frames:
         canvas.text((middle, centre + 32), f"F goes to the first of {open_frames:,} without", FAINT, align="middle")
-    canvas.text((middle, centre + 64), f"S {view.saving}", TEXT, Font(15), align="middle")
+    canvas.text((middle, centre + 64), f"S {view.legend.saving}", TEXT, Font(15), align="middle")
     canvas.text((middle, centre + 88), "Esc goes back", FAINT, align="middle")
 
 
@@ -156,7 +155,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
 
 def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, _ = box
-    canvas.text((x, y + 10), shortened(view.title, width, Font(17, bold=True)), TEXT, Font(17, bold=True))
+    canvas.text((x, y + 10), shortened(view.legend.title, width, Font(17, bold=True)), TEXT, Font(17, bold=True))
     room = width - 8 - canvas.text((x + width, y + 34), view.timecode, TEXT, Font(13), align="right")
     place = f"{min(view.cursor + 1, view.count):,} of {view.count:,}"
     canvas.text((x, y + 34), place if text_width(place) <= room else place.partition(" ")[0], FAINT)
@@ -226,7 +225,7 @@ def _draw_strip(canvas: Canvas, box: Box, view: View) -> None:
         picture = pictures.get(position)
         if picture is not None and picture.pixels is not None:
             small = _scaled(picture.pixels, side, side)
-            small = _brightening()[small] if view.bright else small
+            small = _brightening()[small] if view.look.bright else small
             canvas.paste(left + (side - small.shape[1]) // 2, y + (side - small.shape[0]) // 2, small)
         elif picture is not None:
             canvas.fill((left, y, side, side), UNREADABLE)
@@ -240,11 +239,11 @@ def _draw_footer(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, height = box
     middle = y + height // 2
     hint = canvas.text((x + width, middle), "H help", FAINT, Font(13), align="right")
-    if view.prompt is not None:
-        asked = f"go to frame: {view.prompt}▏"
+    if view.look.typed is not None:
+        asked = f"go to frame: {view.look.typed}▏"
         canvas.text((x, middle), shortened(asked, width - hint - 20), TEXT, BOLD)
     else:
-        canvas.text((x, middle), shortened(view.message, width - hint - 20), WARNING)
+        canvas.text((x, middle), shortened(view.look.message, width - hint - 20), WARNING)
 
 
 def _draw_help(canvas: Canvas) -> None:
@@ -255,22 +254,13 @@ def _draw_help(canvas: Canvas) -> None:
     size = 14 if pitch >= 24 else 11
     left = max(10, canvas.width // 2 - 270)
     canvas.text((left, top - 34), "Keys", TEXT, Font(22, bold=True))
+    plain, bold = Font(size), Font(size, bold=True)
     for n, (keys, what) in enumerate(rows):
         middle = top + n * pitch + pitch // 2
         if keys:
-            canvas.pill(
-                (left, middle - size + 2, text_width(keys, Font(size, bold=True)) + 16, 2 * size - 4), RAISED, 5
-            )
-            canvas.text((left + 8, middle), keys, TEXT, Font(size, bold=True))
-            canvas.text(
-                (left + 138, middle),
-                shortened(what, canvas.width - left - 148, Font(size)),
-                (206, 210, 220),
-                Font(size),
-            )
-    canvas.text(
-        (left, top + len(rows) * pitch + 18),
-        "The mouse: click on a timeline to go there, on a class to label.",
-        FAINT,
-        Font(13),
-    )
+            canvas.pill((left, middle - size + 2, text_width(keys, bold) + 16, 2 * size - 4), RAISED, 5)
+            canvas.text((left + 8, middle), keys, TEXT, bold)
+            fitting = shortened(what, canvas.width - left - 148, plain)
+            canvas.text((left + 138, middle), fitting, (206, 210, 220), plain)
+    mouse = "The mouse: click on a timeline to go there, on a class to label."
+    canvas.text((left, top + len(rows) * pitch + 18), mouse, FAINT, Font(13))

@@ -12,8 +12,6 @@ from enum import Enum, auto
 
 from classify.window.keyboard import SHIFT
 
-NO_KEY = -1
-
 
 class Do(Enum):
     """What a key asks for. The number that comes with some is told behind it."""
@@ -66,10 +64,6 @@ def action_of(code: int) -> Action | None:
         As `classify.window.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper
         half.
     """
-    if code == NO_KEY:
-        return None
-    if code < 0:  # Qt gives characters beyond ASCII as a signed byte
-        code += 256
     key, state = code & 0xFFFF, code >> 16
     if state & (_CONTROL | _ALT):
         return _WITH_CONTROL.get(key) if state & _CONTROL and not state & _ALT else None

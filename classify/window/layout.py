@@ -56,7 +56,7 @@ def frame_at(place: Place, size: tuple[int, int], view: View) -> int | None:
     layout, cursor, count = lay_out(*size), view.cursor, view.count
     left, top, width, height = layout.whole
     if left <= x < left + width and top - 4 <= y < top + height + 4:
-        first, stop = zoomed_stretch(cursor, count, view.zoom)
+        first, stop = zoomed_stretch(cursor, count, view.look.zoom)
         return min(count - 1, first + (x - left) * (stop - first) // width)
     if layout.near is not None:
         left, top, width, height = layout.near

@@ -47,10 +47,10 @@ class Look:
 
     bright: bool = False
     help: bool = False
-    stretches: bool = False
-    zoom: int = 1
-    typed: str | None = None
-    message: str = ""
+    stretches: bool = False  # whether digits label up to the next change
+    zoom: int = 1  # the long timeline shows this part of the recording: all, a quarter, a sixteenth …
+    typed: str | None = None  # the place typed so far, while one is asked for
+    message: str = ""  # what there is to say, in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class View:
 
     Attributes
     ----------
-    title : str
-        The recording's name.
+    legend : Legend
+    look : Look
     timecode : str
         When the frame is shown; "" if that is not known.
     near : Near
@@ -82,40 +82,25 @@ class View:
     around : sequence of (int, Picture or None)
         The frames shown small, by position.
     classes : sequence of ClassRow
-    bright : bool
-    zoom : int
-        The long timeline shows this part of the recording: all, a quarter, a sixteenth …
     mode : str
         What digits do, if it is not the usual; "" else.
     mode_label : int
         The label that this mode gives, for its colour; `NONE` for none.
     speed : float
         How many times it plays, negative backwards; 0 while it does not.
-    message : str
-        What there is to say, in one line.
-    prompt : str or None
-        The number typed so far, while one is asked for.
-    help : bool
-    saving : str
-        What S does, at the end.
     """
 
-    title: str
+    legend: Legend
+    look: Look
     timecode: str
     near: Near
     revision: int
     picture: Picture | None
     around: Sequence[tuple[int, Picture | None]]
     classes: Sequence[ClassRow]
-    bright: bool = False
-    zoom: int = 1
     mode: str = ""
     mode_label: int = NONE
     speed: float = 0
-    message: str = ""
-    prompt: str | None = None
-    help: bool = False
-    saving: str = "sorts them into class directories"
 
     @property
     def cursor(self) -> int:
@@ -181,22 +166,17 @@ def view(session: Session, pictures: Pictures, player: Player, look: Look, legen
     nearby = changes.between(*near_stretch(width, cursor, session.count))
     at = min(cursor, session.count - 1)
     return View(
-        title=legend.title,
+        legend=legend,
+        look=look,
         timecode=timecode(pictures.times[at]) if at < len(pictures.times) else "",
         near=Near(cursor, session.labels, session.unreadable, nearby, changes.scores),
         revision=session.revision,
         picture=pictures.peek(at),
         around=[(position, pictures.peek(position)) for position in around],
         classes=[ClassRow(label, name, session.counted(label), before) for label, name, before in legend.names],
-        bright=look.bright,
-        zoom=look.zoom,
         mode=_mode(session, look, legend),
         mode_label=NONE if session.held is None else session.held,
         speed=player.way * player.speed,
-        message=look.message,
-        prompt=look.typed,
-        help=look.help,
-        saving=legend.saving,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,12 +20,12 @@ from storage.frame import Frame
 from storage.labels.journal import journal_path
 
 
-def record_brightening(day: Path, frames: int) -> None:
+def record_brightening(day: Path, frames: int, fps: float = 10) -> None:
     """Record frames that get brighter, so that each is another one."""
     writer = PngWriter(day)
     for n in range(frames):
         pixels = np.full((32, 32, 3), 5 * n, np.uint8)
-        writer.append(writer.encode(Frame(pixels, n, n * 10**8)))
+        writer.append(writer.encode(Frame(pixels, n, round(n * 1e9 / fps))))
     writer.close()
 
 
@@ -39,13 +40,22 @@ def classify(day: Path, *options: str, display: str | None, **variables: str) ->
 
 
 @contextmanager
-def desktop_of(size: str) -> Iterator[str]:
-    """The name of an X display of that size, until the block ends."""
+def desktop_of(size: str, *, layout: str = "us", manager: str = "") -> Iterator[str]:
+    """The name of an X display of that size, with a keyboard layout and a window manager, until the block ends."""
     command = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
+        display = f":{server.stdout.readline().strip()}"
+        environment = {**os.environ, "DISPLAY": display}
+        subprocess.run(["setxkbmap", layout], env=environment, check=True)
+        managing = subprocess.Popen([manager], env=environment, stderr=subprocess.DEVNULL) if manager else None
+        try:
+            yield display
+        finally:
+            if managing is not None:
+                managing.terminate()
+                managing.wait()
+            server.terminate()
 
 
 class Person:
@@ -109,6 +119,19 @@ class Person:
         lines = self._xdotool("getwindowgeometry", "--shell", self.window).splitlines()
         told = dict(line.split("=") for line in lines)
         return int(told["X"]), int(told["Y"]), int(told["WIDTH"]), int(told["HEIGHT"])
+
+    def frame_box(self) -> tuple[int, int, int, int] | None:
+        """Where the window is with the frame that a window manager put around it; None if there is no frame yet."""
+        of_window = ("-display", self.display, "-id", self.window)
+        told = subprocess.run(["xwininfo", *of_window], capture_output=True, text=True, check=True).stdout
+        x, y, width, height = map(int, re.findall(r"(?:Absolute upper-left .|Width|Height): +(-?[0-9]+)", told))
+        command = ["xprop", *of_window, "-notype", "_NET_FRAME_EXTENTS"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        frame = [*map(int, re.findall("[0-9]+", told))]
+        if len(frame) != 4:
+            return None
+        left, right, top, bottom = frame
+        return x - left, y - top, left + width + right, top + height + bottom
 
     def title(self) -> str:
         return self._xdotool("getwindowname", self.window) if self.window else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from classify.window.keyboard import SHIFT, held, meant
 from classify.window.keymap import Action, Do, action_of
 from classify.window.xserver import FIRST_KEYCODE, KeyPress
-from tests.support.labeller import Person, classes, record_brightening
+from tests.support.labeller import Person, classes, desktop_of, record_brightening
 
 
 def keyboard(row: str, shifted: str, **others: int) -> list[list[int]]:
@@ -99,16 +97,26 @@ def test_modifiers_are_those_of_the_key_that_gave_the_code(code: int, pressed: l
     assert held(code, pressed, lambda: keys) == state
 
 
-def test_a_window_with_a_belgian_keyboard(tmp_path: Path, desktop: str) -> None:
-    record_brightening(tmp_path / "day", 12)
-    person = Person(tmp_path / "day", desktop)
-    environment = {**os.environ, "DISPLAY": desktop}
-    try:
-        subprocess.run(["setxkbmap", "be"], env=environment, check=True)
+# Keys by their keycodes: 10 carries a 1, 11 a 2 …; G has 42 on all of them.
+@pytest.mark.parametrize(
+    ("layout", "digits", "colon", "redo"),
+    [
+        ("be", "shift+%d", "60", "29"),  # on AZERTY ; and : are two keys
+        ("de", "%d", "shift+60", "52"),  # QWERTZ: Y is where others have Z
+        ("gr", "%d", "shift+24", "29"),
+        ("il", "%d", "shift+47", "29"),
+    ],
+)
+def test_a_window_with_a_keyboard_of(tmp_path: Path, layout: str, digits: str, colon: str, redo: str) -> None:
+    record_brightening(tmp_path / "day", 12, fps=0.1)
+    with desktop_of("1024x900", layout=layout) as desktop:
+        person = Person(tmp_path / "day", desktop)
         person.press("13", "11", "10")  # the keys with 4, 2 and 1 on them, without Shift
         person.sees("4 / 12 - ")
-        person.press("s")
+        person.press("30", "30", redo)  # U twice, Y
+        person.sees("3 / 12 - ")
+        person.press("42", digits % 10, colon, digits % 11, digits % 12, "Return")  # G 1:23
+        person.sees("9 / 12 - ")
+        person.press("39")  # S
         person.ends()
-    finally:
-        subprocess.run(["setxkbmap", "us"], env=environment, check=True)
-    assert classes(tmp_path / "day") == {"4": [0], "2": [1], "1": [2]}
+    assert classes(tmp_path / "day") == {"4": [0], "2": [1]}

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from classify.pace import Pace
-from classify.pictures import Picture
+from classify.pictures import Picture, Pictures
 from classify.player import SPEEDS, Player
 from classify.session import FIRST_FOREIGN, Session
 from classify.window.drawing import Drawing
 from classify.window.layout import class_at, class_rows, lay_out
 from classify.window.timeline import Near
-from classify.window.view import ClassRow, Legend, View, speed_text, timecode, title
+from classify.window.view import ClassRow, Legend, Look, View, speed_text, timecode, title, view
+from storage.frame import Frame
 
 SIZES = ((760, 432), (760, 712), (1200, 700))
 
 
 def view_of(classes: int, current: int = 0) -> View:
     near = Near(0, bytearray([current] * 3), [], [], np.zeros(3, np.float32))
-    return View("day7", "", near, 0, None, [], [ClassRow(label, f"class {label}", label) for label in range(classes)])
+    rows = [ClassRow(label, f"class {label}", label) for label in range(classes)]
+    return View(Legend("day7", [], 9), Look(), "", near, 0, None, [], rows)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -46,6 +49,16 @@ def test_nine_classes_are_all_there_to_be_clicked(size: tuple[int, int]) -> None
     assert [label for label in dict.fromkeys(clicked) if label is not None] == list(range(FIRST_FOREIGN))
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_classes_without_a_key_are_told_apart_by_their_names(size: tuple[int, int]) -> None:
+    """They have one colour, so the frame and the list say which of them it is."""
+    layout, views = lay_out(*size), [view_of(60, label) for label in (9, 10, 59)]
+    pictures = [Drawing().draw(replace(view, picture=Picture(np.zeros((9, 9, 3), np.uint8))), size) for view in views]
+    assert layout.panel is not None
+    for x, y, width, height in (layout.picture, layout.panel):
+        assert len({picture[y : y + height, x : x + width].tobytes() for picture in pictures}) == 3
+
+
 @pytest.mark.parametrize(
     ("minutes", "shown"), [(0.4, "0 mins"), (59.4, "59 mins"), (59.6, "1 h 0 mins"), (914, "15 h 14 mins")]
 )
@@ -57,6 +70,23 @@ def test_long_estimates_are_told_in_hours(minutes: float, shown: str) -> None:
     pace.minutes = lambda remaining: minutes  # type: ignore[method-assign]  # what it comes to is tested elsewhere
     told = title(session, Picture(None), pace, Legend("day7", [], 1))
     assert told.endswith(f"%, {shown} remaining")
+
+
+def test_the_time_of_a_frame_is_beside_its_number() -> None:
+    pictures = Pictures(3, lambda n: Frame(np.zeros((2, 2, 3), np.uint8), n, n), times=[0, 83_456_000_000])
+    try:
+        while not pictures.knows_times:
+            pictures.look_at(0)
+        session, legend = Session(3), Legend("day7", [], 1)
+        shown = []
+        for cursor in range(3):
+            session.go(cursor)
+            shown.append(view(session, pictures, Player(), Look(), legend, width=760))
+    finally:
+        pictures.close()
+    assert [one.timecode for one in shown] == ["0:00.00", "1:23.45", ""]
+    drawn = [Drawing().draw(replace(shown[0], timecode=timecode), (760, 712)).tobytes() for timecode in ("", "1:23.45")]
+    assert drawn[0] != drawn[1]
 
 
 def test_times_as_they_are_typed() -> None:

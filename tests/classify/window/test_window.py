@@ -120,6 +120,23 @@ def test_the_window_fits_a_small_screen(day: Path, screen: str) -> None:
     assert classes(day) == {"1": [0]}
 
 
+def test_a_window_manager_keeps_the_frame_on_the_screen(day: Path) -> None:
+    with desktop_of("800x480", manager="openbox") as desktop:
+        person = Person(day, desktop)
+
+        def fits() -> bool:
+            box = person.frame_box()
+            if box is None or person.window_box()[2:] != (760, 432):
+                return False
+            x, y, width, height = box
+            return min(x, y) >= 0 and x + width <= 800 and y + height <= 480
+
+        person.wait_for(fits, "the window or its frame is beyond the screen")
+        person.press("1", "s")
+        person.ends()
+    assert classes(day) == {"1": [0]}
+
+
 def test_no_screen_is_one_clear_line(day: Path) -> None:
     for display in (None, ":97"):
         process = classify(day, display=display)
