@@ -564,6 +564,7 @@ def _holders(file: Path) -> set[int]:
 
 def _words(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
-        return "classify"  # it has just ended
+        words = ""
+    return words or "classify"  # it is just ending

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
@@ -41,7 +41,8 @@ def opened(browser: Browser, size: str, *, dark: bool = False) -> tuple[BrowserC
         is_mobile=size == "phone",
         accept_downloads=True,
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)  # on a busy machine
     seen = Seen(context.new_page(), [])
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on("console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None)
