@@ -122,7 +122,7 @@ class Window:
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
             self._checks = CHECKS
-        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS:
+        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS and self.is_open:
             self._checks, self._checked = self._checks - 1, time.monotonic()
             if not self._is_placed():
                 self._place(1)
