@@ -4,8 +4,8 @@
 #     scripts/fresh_systems.sh [--tests] [RELEASE …]        (default: bookworm trixie)
 #
 # Makes Debian trees with nothing but python3, puts the project's files in (as git sees them, changes included), and runs
-# quickstart.sh there as people will: as root and not, with and without the internet and Python's venv; with --tests also
-# test.sh. Prints a row for each case, and all that was said where it did not end as expected. Fresh trees are kept in
+# quickstart.sh there as people will: as root and not, with and without the internet and Python's venv; then a browser of
+# this system goes through the pages of the tree's studio (run test.sh here first); with --tests also test.sh. Prints a row for each case, and all that was said where it did not end as expected. Fresh trees are kept in
 # $TREES (default: /var/tmp/fresh-systems) and taken again. $MIRROR is Debian's; by default the one that apt uses here.
 set -euo pipefail
 unset CDPATH
@@ -28,6 +28,7 @@ main() {
     for release; do
         make_tree
         check_quickstart
+        check_studio
         [ "$release" != bookworm ] || check_picamera2
         [ -z "$tests" ] || check_tests
         rm -rf --one-file-system "$tree" "$said"
@@ -51,6 +52,14 @@ check_quickstart() {
     expect "second run, no internet" 0 root offline "$quickstart" frames 450
     expect "plain user, no internet" 1 plain offline "$quickstart" one_line 'no connection to the internet'
     expect "plain user" 0 plain online "$quickstart" frames 150
+}
+
+# The tree shares the network with this system, and its files can be read from here.
+check_studio() {
+    expect "studio: record, label, split" 0 root online 'mkdir recordings
+        PYTHONUNBUFFERED=1 nohup project/.venv/bin/python -m pi_capture studio recordings --listen 127.0.0.1:0 >address 2>&1 &' \
+        journey
+    end_processes
 }
 
 # On Raspberry Pi OS bookworm, picamera2 imports a simplejpeg 1.8.1 that was built for numpy 1: beside a newer numpy in
@@ -111,6 +120,27 @@ one_line() {
 # shellcheck disable=SC2329
 frames() {
     [ "$(find "$(home_of "$user")/day1" -name '*.png' | wc -l)" -ge $(($1 * 9 / 10)) ]
+}
+
+# shellcheck disable=SC2329
+journey() {
+    local address="" home
+    home=$(home_of root)
+    while [ -z "$address" ] && [ $SECONDS -lt 60 ]; do
+        sleep 0.2
+        address=$(grep -o 'http://[^ ]*token=[^ ]*' "$home/address" | head -n 1)
+    done
+    [ -n "$address" ] || { cat "$home/address" >>"$said" && return 1; }
+    STUDIO_ADDRESS=$address STUDIO_FOLDER=$home/recordings PYTHONPATH=$PWD .venv/bin/python -m pytest -q \
+        'tests/pi_capture/studio/test_pages.py::test_journey[desktop]' >>"$said" 2>&1
+}
+
+# The studio, and a recording that a failed journey left.
+end_processes() {
+    local process
+    for process in /proc/[0-9]*; do
+        [ ! "$process/root" -ef "$tree" ] || kill "${process##*/}" || true
+    done
 }
 
 # ------------------------------------------------------------------------------------------------------------ the trees

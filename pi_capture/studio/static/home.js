@@ -53,7 +53,7 @@ function warning({ check, state, found, advice }) {
     { className: state },
     el("strong", {}, `${check}: `),
     found,
-    advice && el("span", { className: "advice" }, ` ${advice}`),
+    advice && el("div", { className: "advice" }, `What to do: ${advice}`),
   );
 }
 
