@@ -1,4 +1,5 @@
-"""The routes of the studio: what each answers is written at its function. This is the contract with the pages.
+"""The routes of the studio: what each answers is written at its function. This is the contract with the pages, whole,
+which makes the file a long one.
 
 Everything but ``/`` without a cookie needs the cookie (`pi_capture.studio.auth`). Each POST carries a JSON object, the
 header ``X-Studio: 1``, and comes from our own pages. A failure is ``{"error": "one line for the person"}`` with status
@@ -33,11 +34,12 @@ from pi_capture.sources import list_cameras
 from pi_capture.studio.answers import FAILURES, Fields, RefusedError, body_of, event, events, failure, number_of, pack
 from pi_capture.studio.auth import Door, Keys
 from pi_capture.studio.care import drawn, free_bytes, storage_json, warnings, zipped
-from pi_capture.studio.labelling import is_labelled, undo_of_apply
+from pi_capture.studio.labelling import undo_of_apply
 from pi_capture.studio.recorders import Record, ask, check, command_for, shown, start
 from pi_capture.studio.recorders import live as live_of
 from pi_capture.studio.recordings import identifier, labels_as_runs
 from pi_capture.studio.studio import Studio
+from pi_capture.studio.windows import is_labelled
 from storage.names import printable
 
 STATIC = Path(__file__).parent / "static"

@@ -6,13 +6,10 @@ it. The pages that look at it are told of each change.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import os
-import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,10 +21,11 @@ from classify.pictures import Pictures
 from classify.player import SPEEDS, Player
 from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session
 from classify.work import Work, check, open_work
-from pi_capture.studio.answers import Fields, RefusedError, is_one_of
+from pi_capture.studio.actions import Action, check_action
+from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
+from pi_capture.studio.listeners import Listener
 from pi_capture.studio.runs import Run, changed_runs, runs_of
-from storage.durable.files import is_locked
 from storage.errors import StorageError
 from storage.labels.journal import LabelJournal, journal_path
 from storage.names import printable
@@ -36,63 +34,8 @@ from storage.recording import Recording
 KEPT_BYTES = 4_000_000  # of pictures that the search for changes decodes
 LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
 PATIENCE_SECONDS = 5.0  # for the next change to be found
-END_SECONDS = 5.0  # for a window to end
-BEAT_SECONDS = 15.0
-WAITING_EVENTS = 256  # for a page; one that does not take them begins anew
-Action = Mapping[str, Any]
 Done = Event | str | None
 """What an action came to: an event to be written down, or words for the person."""
-
-_FRAME = {"frame": int}
-FIELDS: Mapping[str, Fields] = {
-    "label": {**_FRAME, "label": int},
-    "label_stretch": {**_FRAME, "label": int},
-    "label_run": {"first": int, "stop": int, "label": int},
-    "batch": _FRAME,
-    "clear": _FRAME,
-    "nudge": {**_FRAME, "by": int},
-    "hold": {**_FRAME, "on": bool},
-    "pass": {**_FRAME, "to": int},
-    "switch": {**_FRAME, "label": int, "since": int, "speed": (int, float)},
-    "pause": _FRAME,
-    "look": _FRAME,
-    "undo": {},
-    "redo": {},
-}
-"""What goes with each action."""
-
-
-class Listener:
-    """A page that is told what happens."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[tuple[str, Mapping[str, Any]] | None] = asyncio.Queue(WAITING_EVENTS)
-        self._loop = asyncio.get_running_loop()
-
-    def tell(self, name: str, value: Mapping[str, Any]) -> None:
-        """From any thread."""
-        with suppress(RuntimeError):  # the server ends
-            self._loop.call_soon_threadsafe(self._put, (name, value))
-
-    async def __aiter__(self) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
-        """What happens, until the page has missed something; now and then nothing, so that a dead page is noticed."""
-        while True:
-            try:
-                async with asyncio.timeout(BEAT_SECONDS):
-                    told = await self.queue.get()
-            except TimeoutError:
-                told = ("beat", {})
-            if told is None:
-                return
-            yield told
-
-    def _put(self, told: tuple[str, Mapping[str, Any]]) -> None:
-        if not self.queue.full():
-            self.queue.put_nowait(told)
-            return
-        while not self.queue.empty():
-            self.queue.get_nowait()
-        self.queue.put_nowait(None)  # it ends, and the page begins anew with the whole state
 
 
 class Labelling:
@@ -459,14 +402,8 @@ class Labelling:
         self, previous: int, runs: list[Run], by: tuple[str, int] | None, unreadable: list[int]
     ) -> dict[str, Any]:
         client, seq = by or ("", 0)
-        return {
-            **self._facts(),
-            "previous": previous,
-            "labels": runs,
-            "by": client,
-            "seq": seq,
-            "unreadable": unreadable,
-        }
+        told = {"previous": previous, "labels": runs, "by": client, "seq": seq, "unreadable": unreadable}
+        return {**self._facts(), **told}
 
     def _tell(self, name: str, value: Mapping[str, Any]) -> None:
         for listener in list(self._listeners):
@@ -501,70 +438,9 @@ class Labelling:
         self._tell("closed", {"reason": reason})
 
 
-def check_action(action: Mapping[str, Any], classes: int) -> None:
-    """Raise RefusedError unless it is an action with all that goes with it."""
-    name, seq = action.get("action"), action.get("seq")
-    if not isinstance(name, str) or name not in FIELDS or type(seq) is not int or not 0 < seq < 1 << 53:
-        raise RefusedError(f"an action has a seq from 1 on, and is one of {', '.join(FIELDS)}")
-    fields = FIELDS[name]
-    given = {field: value for field, value in action.items() if field not in ("action", "seq")}
-    if set(given) != set(fields) or not all(is_one_of(value, fields[field]) for field, value in given.items()):
-        raise RefusedError(f"{name} has these fields: {', '.join(fields) or 'none'}")
-    if any(type(value) is int and not -1 <= value < 1 << 31 for value in given.values()):
-        raise RefusedError(f"{name}: a number is out of bounds")
-    label = given.get("label", 0)
-    if not (0 <= label < classes or (name == "label_run" and label == NONE)):
-        raise RefusedError(f"there is no class {label}")
-
-
 def undo_of_apply(path: Path) -> tuple[int, list[str], dict[str, str]]:
     """Undo the last S of a recording; as `classify.commit.take_back`, of which see what is raised."""
     check(path)
     with LabelJournal(journal_path(path)) as journal:
         count, missing, renamed = take_back(path, journal)
     return count, [*map(printable, missing)], {printable(name): printable(now) for name, now in renamed.items()}
-
-
-# ----------------------------------------------------------------------------------------------------- other programs
-
-
-def is_labelled(path: Path) -> bool:
-    """Whether a program labels a recording now."""
-    return is_locked(journal_path(path))
-
-
-def end_window(path: Path) -> None:
-    """End the window that labels a recording: each of its labels is on the disk already.
-
-    Raises
-    ------
-    RefusedError
-        It is no window of this user that labels it, or it does not end.
-    """
-    journal = journal_path(path)
-    until = time.monotonic() + END_SECONDS
-    while is_locked(journal):
-        for pid in _holders(journal):
-            if "classify" not in _words(pid):
-                raise RefusedError(f"process {pid} labels it, which is no window; end that first", 409)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        if time.monotonic() > until:
-            raise RefusedError("the window does not close; close it by hand", 409)
-        time.sleep(0.05)
-
-
-def _holders(file: Path) -> set[int]:
-    """The processes that hold the lock of a file, as the kernel tells them."""
-    facts = file.stat()
-    place = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
-    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    return {int(words[4]) for words in lines if len(words) > 5 and words[5] == place and int(words[4]) > 0}
-
-
-def _words(pid: int) -> str:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        words = ""
-    return words or "classify"  # it is just ending

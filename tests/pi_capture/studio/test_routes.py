@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pi_capture.studio.actions import FIELDS
 from pi_capture.studio.app import GETS, POSTS
-from pi_capture.studio.labelling import FIELDS
 from tests.support.labelled import everything
 from tests.support.studio import Running
 
