@@ -71,8 +71,8 @@ class Head:
 class Blocks:
     """The blocks of a track, in the file's order.
 
-    `times` are int64, in microseconds of the file's own time; `positions` int64, those of their clusters in bytes; `keys`
-    bool, which are decoded on their own; `marks` int64, the muxer's, None if only the blocks themselves tell.
+    `times` are int64, in microseconds of the file's own time; `positions` int64, those of their clusters, in bytes;
+    `keys` bool, which are decoded on their own; `marks` int64, the muxer's, None if only the blocks themselves tell.
     """
 
     times: NDArray[np.int64]
