@@ -93,9 +93,9 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def desktop() -> Iterator[str]:
-    """The name of an X display with room for the labeller's window."""
+    """The name of an X display with room for the labeller's window, in which nothing was pressed before."""
     assert shutil.which("Xvfb") and shutil.which("xdotool"), "scripts/test.sh installs xvfb and xdotool"
     from tests.support.labeller import desktop_of
 
