@@ -17,6 +17,7 @@ import pytest
 
 from storage import open_recording
 from storage.care.info import as_json, describe
+from storage.errors import StorageError
 from storage.formats.video.writer import VideoReader
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
 from tests.pi_capture.live.test_labels import Terminal, label_a_while, recording
@@ -42,6 +43,18 @@ def wait_for_frames(path: Path, size: int = 100_000) -> None:
     while not any(part.stat().st_size > size for part in path.parent.glob(path.name)):
         assert time.monotonic() < until, f"nothing came into {path}"
         time.sleep(0.05)
+
+
+def wait_for_count(parts: Path, count: int) -> None:
+    """Wait until so many frames are in the parts, whatever the part."""
+    until, found = time.monotonic() + 30, 0
+    while found < count:
+        assert time.monotonic() < until, f"{found} of {count} frames came into {parts}"
+        time.sleep(0.05)
+        found = 0
+        for path in parts.glob("*.mkv"):
+            with suppress(StorageError, OSError), open_recording(path) as part:
+                found += len(part)
 
 
 def tracks_in(path: Path) -> dict[str, list[tuple[int, int]]]:
@@ -316,6 +329,7 @@ def test_another_machine_of_the_same_name_gets_a_track_of_its_own(tmp_path: Path
     for number, machine in enumerate(("one", "two", "one")):
         sender = HandMade(machine=machine, sender=str(number), **facts)
         sender.serve(port, sender.opening() + sender.frame(number * 10), end=None if number < 2 else 21)
+        wait_for_count(tmp_path / "all.parts", number + 1)
     receiver.send_signal(signal.SIGINT)
     end(receiver)
     tracks = tracks_in(tmp_path / "all.mkv")
