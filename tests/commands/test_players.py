@@ -101,7 +101,7 @@ def test_a_file_with_the_other_name_of_ffv1_is_read_and_continued(
 ) -> None:
     """As files were written before: Matroska's own name, and nothing before what the decoder needs."""
     with monkeypatch.context() as patch:
-        patch.setattr(elements, "codec_fields", lambda track: (track.codec, track.private))
+        patch.setattr(elements, "codec_fields", lambda codec, private, size: (codec, private))
         path = record(tmp_path / "day.mkv", GYRO)
     assert b"V_FFV1" in path.read_bytes() and b"VFW" not in path.read_bytes()
     record(path, GYRO)
