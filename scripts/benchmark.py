@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ DISTINCT = {(128, 128): 256, (640, 480): 64}  # frames kept in memory, used agai
 VIDEO = ROOT.parent / "shared" / "data" / "pedestrians.avi"
 WEIGHTS = ROOT.parent / "shared" / "data" / "mobilenet_025_128.pb"
 RATES = {"png": 11, "hdf5": 8, "features": 7}  # frames a second that the reference program stored, on a Raspberry Pi 3
+
+IMPORTED = (
+    "PIL.PngImagePlugin",
+    "pi_capture.recording.recorder",
+    "storage.formats.hdf5.writer",
+    "storage.formats.png.codec",
+)
+"""Modules that are imported before a run: starting up is not measured."""
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -194,12 +203,8 @@ def ways(weights: Path | None) -> list[Way]:
 
 def run_one(way: Way, frames_file: Path, number: int, path: Path) -> dict[str, float]:
     """In a process of its own: seconds, bytes a frame, and the memory it took beyond the frames, in MB."""
-    import PIL.PngImagePlugin  # noqa: F401  (starting up is not measured)
-
-    import pi_capture.recording.recorder  # noqa: F401  (imported beforehand: starting up is not measured)
-    import storage.formats.hdf5.writer  # (imported beforehand: starting up is not measured)
-    import storage.formats.png.codec  # noqa: F401  (imported beforehand: starting up is not measured)
-
+    for name in IMPORTED:
+        import_module(name)
     frames = np.load(frames_file)
     resident_kb = memory_kb("VmRSS")
     before = resource.getrusage(resource.RUSAGE_SELF)

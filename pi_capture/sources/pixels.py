@@ -116,6 +116,8 @@ class RgbConverter:
         return pixels.copy() if scaled is cut and pixels.base is not None else pixels
 
     def _cut(self, picture: av.VideoFrame, wanted: Size) -> av.VideoFrame:
+        import av
+
         source = picture.width, picture.height
         box = crop_box(source, wanted)
         if box == (0, 0, *source):
@@ -124,7 +126,8 @@ class RgbConverter:
         if self._crop is None or kind != self._crop_for:
             self._crop, self._crop_for = _crop_graph(picture, box), kind
         self._crop.push(picture)
-        cut: av.VideoFrame = self._crop.pull()  # type: ignore[assignment]  # a graph of pictures, no sound
+        cut = self._crop.pull()
+        assert isinstance(cut, av.VideoFrame)  # a graph of pictures, no sound
         return cut
 
 

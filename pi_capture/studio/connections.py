@@ -20,7 +20,8 @@ class BoundedProtocol(H11Protocol):
     _head_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn's narrower than asyncio's own
+        assert isinstance(transport, asyncio.Transport)  # uvloop's say so too
+        super().connection_made(transport)
         self._await_head()
         others = [
             one for one in self.connections if isinstance(one, BoundedProtocol) and not one.transport.is_closing()

@@ -152,7 +152,8 @@ class Encoder:
         from av.codec.context import Flags
         from av.video.reformatter import VideoReformatter
 
-        context: VideoCodecContext = av.CodecContext.create(codec.encoder, "w")  # type: ignore[assignment]  # of a video codec
+        context = av.CodecContext.create(codec.encoder, "w")
+        assert isinstance(context, av.VideoCodecContext)
         context.width, context.height = size
         context.pix_fmt = _pixel_format(codec, size)
         context.time_base = Fraction(1, 1_000_000)
