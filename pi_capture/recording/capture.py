@@ -198,7 +198,6 @@ class _Recording:
 
     def _record_take(self) -> bool:
         """Open the camera and record what it delivers; returns whether to go on after that."""
-        self._alive()
         take = Take(self._open, self._deliver, self._options, self._recorder, self._lines.put, size=self._size)
         in_hours, silent = True, None
         try:
@@ -342,13 +341,11 @@ class _Recording:
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._over:
-            self._alive()
             self._stop.wait(min(left, TICK_SECONDS))
             if self._gate.frames or self._paused:
                 self._observers.progress(self.status())
 
     def _look_after(self, take: Take) -> None:
-        self._alive()
         self._say_all()
         if take.frames and self._size is None and take.source is not None:
             self._size = take.source.info.size
@@ -363,10 +360,6 @@ class _Recording:
         labels = self._live_labels.pop_lines() if self._live_labels is not None else ()
         for line in (*self._tracks.pop_lines(), *labels):
             self._observers.say(line)
-
-    def _alive(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.alive()
 
     @property
     def _retrying(self) -> bool:

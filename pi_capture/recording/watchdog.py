@@ -1,9 +1,8 @@
 """Ends this process when no Python code can run any more, because a camera's library blocks the whole interpreter.
 
 Only time in which the process runs counts. While it is stopped (Ctrl-Z, a frozen container) the system's clocks go on,
-so a single time-out would end it as soon as it goes on. Therefore the time is counted in short ticks: faulthandler's
-thread, which needs no interpreter, writes a report to a shell at each tick that finds the process silent. The shell
-counts the reports, starts again when a sign of life comes, and kills the process at the last tick.
+so a single time-out would end it as soon as it goes on. Therefore a small process of its own counts short ticks in
+which no sign of life came though this process was not stopped.
 """
 
 from __future__ import annotations
@@ -11,58 +10,75 @@ from __future__ import annotations
 import faulthandler
 import os
 import subprocess
-import time
+import sys
+import threading
 from contextlib import suppress
 
 TICKS = 12
-BLOCKED = "Python is blocked as a whole; the recorder was killed"
-COUNT = """
-n=0
-while read -r line; do
-    case "$line" in
-        alive) n=0 ;;
-        Timeout*) n=$((n + 1)) ;;
-    esac
-    [ "$n" -gt "$2" ] && kill -KILL "$1" && exec echo "pi_capture: $3"
-    [ "$n" -eq "$2" ] && [ "$line" != "" ] && echo "$line"
-done
+BLOCKED = "pi_capture: Python is blocked as a whole; the recorder was ended\n"
+WATCH = f"""
+import os, select, signal, sys, time
+
+watched, tick = os.getppid(), float(sys.argv[1])
+silent = 0
+while silent < {TICKS}:
+    if select.select([0], [], [], tick)[0]:
+        if not os.read(0, 4096):
+            sys.exit()
+        silent = 0
+    elif os.getppid() != watched:
+        sys.exit()
+    else:
+        with open(f"/proc/{{watched}}/stat") as file:
+            silent += file.read().rpartition(")")[2].split()[0] not in "Tt"
+os.kill(watched, signal.SIGABRT)
+until = time.monotonic() + 5
+while os.getppid() == watched:
+    if time.monotonic() > until:
+        os.kill(watched, signal.SIGKILL)
+    time.sleep(0.05)
+os.write(2, {BLOCKED.encode()!r})
 """
 
 
 class Watchdog:
-    """Kills this process when `alive` was not called for so many seconds; does nothing where there is no ``/bin/sh``.
+    """Aborts this process when its interpreter was blocked for so many seconds.
 
-    Before that the places where all threads are go to standard error.
+    Before that the places where all threads are go to standard error. It does nothing where no Python can be started,
+    as in some programs that embed one.
     """
 
     def __init__(self, seconds: float) -> None:
         self._tick = seconds / TICKS
-        self._said = 0.0
-        self._shell: subprocess.Popen[bytes] | None = None
-        reading, self._pipe = os.pipe()
-        os.set_blocking(self._pipe, False)
+        self._ended = threading.Event()
+        self._counter: subprocess.Popen[bytes] | None = None
         with suppress(OSError):
-            self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", COUNT, "sh", str(os.getpid()), str(TICKS), BLOCKED],
-                stdin=reading,
-                stdout=2,  # a notebook's sys.stderr is no file
+            self._counter = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", WATCH, str(self._tick)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=2,  # a notebook's sys.stderr is no file
                 start_new_session=True,  # Ctrl-C and Ctrl-Z are for the recorder
             )
-        os.close(reading)
+        self._enables = self._counter is not None and not faulthandler.is_enabled()
+        if self._enables:
+            faulthandler.enable(2)  # so that SIGABRT tells the places
+        self._thread = threading.Thread(target=self._show_life, name="watchdog", daemon=True)
+        self._thread.start()
 
-    def alive(self) -> None:
-        """Begin to count again. To be called several times a second."""
-        if self._shell is None:
+    def _show_life(self) -> None:
+        if self._counter is None or self._counter.stdin is None:
             return
-        faulthandler.dump_traceback_later(self._tick, repeat=True, file=self._pipe)
-        if time.monotonic() - self._said > min(1.0, self._tick):
-            self._said = time.monotonic()
-            with suppress(OSError):  # the shell has ended
-                os.write(self._pipe, b"alive\n")
+        with suppress(OSError):  # it was killed
+            while not self._ended.wait(self._tick / 3):
+                os.write(self._counter.stdin.fileno(), b".")
 
     def close(self) -> None:
-        """End the watch, and the shell."""
-        faulthandler.cancel_dump_traceback_later()
-        os.close(self._pipe)
-        if self._shell is not None:
-            self._shell.wait()
+        """End the watch, and the process that counts."""
+        self._ended.set()
+        self._thread.join()
+        if self._enables:
+            faulthandler.disable()
+        if self._counter is not None:
+            self._counter.kill()  # a process forked meanwhile may hold its input open
+            self._counter.communicate()

@@ -126,12 +126,28 @@ def test_a_call_that_never_returns_ends_the_recorder_and_loses_nothing(tmp_path:
 def test_an_interpreter_that_never_runs_again_is_ended(tmp_path: Path) -> None:
     numbers = "capture.WEDGED_SECONDS = 1; take.STALL_SECONDS = 0.5"
     done = run(tmp_path, "fault:frozen", -1, "--retry", "--sync-interval", "0.02", program=numbers)
-    assert done.status == -signal.SIGKILL and done.told[0].startswith("Timeout")
-    assert done.told[-1] == "pi_capture: Python is blocked as a whole; the recorder was killed"
+    assert done.status == -signal.SIGABRT and "Fatal Python error: Aborted" in done.told
+    assert done.told[-1] == "pi_capture: Python is blocked as a whole; the recorder was ended"
     with Recorder(tmp_path / "day1"):  # takes up what was not stored yet
         pass
     numbers_there = [frame.metadata["number"] for frame in open_recording(tmp_path / "day1")]
     assert numbers_there == list(range(len(numbers_there))) and len(numbers_there) >= max(1, len(done.frames))
+
+
+def test_a_program_that_takes_its_time_is_not_taken_for_a_blocked_one(tmp_path: Path) -> None:
+    """As where the terminal is stopped with Ctrl-S: one thread waits, the others run."""
+    code = f"""
+import time
+from pi_capture import record
+from pi_capture.recording import capture
+capture.WEDGED_SECONDS = 1
+summary = record({str(tmp_path / "day1")!r}, 0.3, camera="demo", retry=-1, progress=lambda _: time.sleep(3))
+print(summary.frames > 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 @pytest.mark.parametrize(("options", "seconds"), [([], 2.0), (["--retry"], 4.0)])
