@@ -6,7 +6,7 @@ For what else a reader may stumble over, see `storage.care.layout`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -80,15 +80,16 @@ def _broken_in(
     recording: Recording, progress: Callable[[int, int], None] | None, threads: int | None
 ) -> Iterator[Broken]:
     total, done = len(recording), 0
-    copies, in_other_classes = _copies(recording)
+    damaged: dict[int, str] = {}
     for reasons in _reasons(recording, threads or os.cpu_count() or 1):
-        for reason in reasons:
-            if (reason := reason or copies.get(done)) is not None:
-                file = recording.file(done) if isinstance(recording, FramesAreFiles) else recording.path
-                yield Broken(done, file, reason)
-            done += 1
+        damaged |= {index: reason for index, reason in enumerate(reasons, done) if reason is not None}
+        done += len(reasons)
         if progress is not None:
             progress(done, total)
+    copies, in_other_classes = _copies(recording, damaged)
+    for index, reason in sorted((copies | damaged).items()):
+        file = recording.file(index) if isinstance(recording, FramesAreFiles) else recording.path
+        yield Broken(index, file, reason)
     tracks = recording.tracks
     for number, samples in enumerate(tracks, total):
         try:
@@ -102,8 +103,8 @@ def _broken_in(
         yield Broken(number, file, reason)
 
 
-def _copies(recording: Recording) -> tuple[dict[int, str], list[tuple[Path, str]]]:
-    """Frames whose session, number and time another frame has too, as after a directory was copied onto itself.
+def _copies(recording: Recording, damaged: Container[int]) -> tuple[dict[int, str], list[tuple[Path, str]]]:
+    """Frames whose session, number and time another whole frame has too, as after a directory was copied onto itself.
 
     Returns
     -------
@@ -116,7 +117,9 @@ def _copies(recording: Recording) -> tuple[dict[int, str], list[tuple[Path, str]
         return {}, []
     frames: dict[Head, list[int]] = {}
     for index in range(len(recording)):
-        with suppress(StorageError):  # the file is broken
+        if index in damaged:  # a whole one of the same frame stays
+            continue
+        with suppress(StorageError):
             head = recording.head(index)
             if head.session is not None and head.index is not None:
                 frames.setdefault(head, []).append(index)

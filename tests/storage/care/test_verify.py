@@ -311,6 +311,18 @@ def test_frames_that_were_copied_back_are_found_and_moved_away(
     assert len(open_recording(day)) == 6, "which class is right, only a person knows"
 
 
+def test_of_a_frame_that_is_there_twice_the_whole_one_stays(tmp_path: Path) -> None:
+    day = tmp_path / "day1"
+    record(day, [None] * 3)
+    (day / "0").mkdir()
+    shutil.copy(day / "00000001.png", day / "0/00000001.png")
+    damaged = bytearray((day / "0/00000001.png").read_bytes())
+    damaged[-20] ^= 1  # in the picture: what it tells of itself is whole
+    (day / "0/00000001.png").write_bytes(damaged)
+    assert main(["verify", str(day), "--quarantine", str(tmp_path / "bad")]) == 3
+    assert (day / "00000001.png").is_file() and not (day / "0/00000001.png").exists()
+
+
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
 def test_the_way_to_label_on_another_machine(tmp_path: Path) -> None:
     text = (REPOSITORY / "docs/labelling.md").read_text()
