@@ -16,6 +16,10 @@ from storage.matroska.elements import Id, checksum, codec_fields, element, encod
 from storage.matroska.parse import children, elements_in, parse_number
 from storage.matroska.reader import element_at
 
+LAYOUT = (Id.SEEK_HEAD, Id.INFO, Id.TRACKS, Id.TAGS)
+"""What FFmpeg begins a file with, with empty space between."""
+
+CHANGED = (Id.SEEK_HEAD, Id.TRACKS, Id.TAGS)
 FLAC, FLAC_TOTAL = "A_FLAC", slice(21, 26)
 """The last 36 bits there, in what a FLAC decoder needs first, are the number of samples; 0 if unknown (RFC 9639)."""
 
@@ -55,45 +59,52 @@ def complete(path: Path, statistics: Sequence[Statistics]) -> None:
     Raises
     ------
     ValueError
-        Its elements are not those of FFmpeg's muxer.
+        Its elements are not those of FFmpeg's muxer, or leave no room. Nothing was changed.
     """
     with path.open("r+b") as file:
         fd = file.fileno()
         size = os.fstat(fd).st_size
         _, _, segment_at = element_at(fd, 0, size)
         _, body_at, _ = element_at(fd, segment_at, size)
-        found, at, kind = {}, body_at, 0
-        while kind != Id.TAGS:
-            kind, start, end = element_at(fd, at, size)
-            found[kind] = at, start, end
-            at = end
-        kinds = Id.SEEK_HEAD, Id.TRACKS, Id.TAGS
-        seeks, tracks, tags = (os.pread(fd, found[one][2] - found[one][1], found[one][1]) for one in kinds)
+        found, at = dict[int, tuple[int, int, int]](), body_at
+        for kind in LAYOUT:
+            while (one := element_at(fd, at, size))[0] == Id.VOID:
+                at = one[2]
+            if one[0] != kind:
+                raise ValueError("its elements are in another order than FFmpeg's")
+            found[kind] = at, *one[1:]
+            at = one[2]
+        seeks, tracks, tags = (os.pread(fd, end - start, start) for _, start, end in (found[kind] for kind in CHANGED))
         entries = [content for kind, content in elements_in(tracks) if kind == Id.TRACK_ENTRY]
         pairs = list(zip(entries, statistics, strict=True))
-        _replace(fd, found[Id.TRACKS][0], at, _checked(Id.TRACKS, *(_entry(*pair) for pair in pairs)))
+        new_tracks = _checked(Id.TRACKS, *(_entry(*pair) for pair in pairs))
         kept = [_without_duration(content) for kind, content in elements_in(tags) if kind == Id.TAG]
         more = [tag_entry(parse_number(children(entry)[Id.TRACK_UID]), one.tags()) for entry, one in pairs]
         new_tags = _checked(Id.TAGS, *kept, *more)
-        write_all(fd, new_tags, size)
         places = [children(seek) for kind, seek in elements_in(seeks) if kind == Id.SEEK]
         positions = {parse_number(one[Id.SEEK_ID]): parse_number(one[Id.SEEK_POSITION]) for one in places}
         positions[Id.TAGS] = size - body_at
         index = _checked(Id.SEEK_HEAD, *(seek_entry(*item) for item in positions.items()))
-        _replace(fd, found[Id.SEEK_HEAD][0], found[Id.INFO][0], index)
-        write_all(fd, encode_size(size + len(new_tags) - body_at, 8), body_at - 8)
+        (index_at, *_), (info_at, *_), (tracks_at, *_), _ = found.values()
+        writes = [
+            (_filling(index, info_at - index_at), index_at),
+            (_filling(new_tracks, at - tracks_at), tracks_at),
+            (new_tags, size),
+            (encode_size(size + len(new_tags) - body_at, 8), body_at - 8),
+        ]
+        for data, place in writes:
+            write_all(fd, data, place)
 
 
 def _checked(kind: int, *parts: bytes) -> bytes:
     return element(kind, checksum(*parts), *parts)
 
 
-def _replace(fd: int, at: int, end: int, new: bytes) -> None:
-    """Write an element where others were, and empty space behind it. Raises ValueError if it takes more room."""
-    left = end - at - len(new)
-    if left < 2:
+def _filling(new: bytes, room: int) -> bytes:
+    """An element for the place of others, with empty space behind it. Raises ValueError if it takes more room."""
+    if room - len(new) < 2:
         raise ValueError("there is no room for what FFmpeg leaves out")
-    write_all(fd, new + void(left), at)
+    return new + void(room - len(new))
 
 
 def _entry(content: bytes, statistics: Statistics) -> bytes:

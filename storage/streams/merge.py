@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import io
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -56,6 +57,8 @@ MUXER_OPTIONS = {"max_interleave_delta": "1", "avoid_negative_ts": "disabled"}  
 MOV_TEXT, SESSIONS = "mov_text", "SESSIONS"
 READ_AHEAD = 16  # packets
 TICK_NS = 1_000_000  # FFmpeg's muxer keeps to milliseconds
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,10 @@ def merge_streams(
             for alignment in alignments:
                 job.add(alignment, describes_all=alignment.path == main)
             begin, packets, seconds, statistics = job.run(progress)
-        complete(temporary, statistics)
+        try:
+            complete(temporary, statistics)
+        except (ValueError, KeyError) as error:  # it is whole without that
+            log.warning("%s: without statistics, and with names as FFmpeg writes them (%s)", target, error)
     return Merged(alignments, job.tracks, job.left_out, begin, packets, seconds)
 
 
@@ -313,7 +319,8 @@ class _Reader:
         packet.dts, packet.pts = decoded_ms, max(round(shown_ns / TICK_NS), decoded_ms)
         packet.duration = round(lasting / TICK_NS)
         self._last = decoded_ms
-        samples = round(lasting * (self.source.track.rate or 0) / 1e9)
+        rate = self.source.track.rate or 0
+        samples = round(lasting * rate / 1e9) if base * Fraction(rate) <= 1e9 else 0  # coarser times don't tell them
         self.statistics.add(packet.size, shown_ns, shown_ns + lasting, samples)
         return int(shown_ns + lasting)
 
