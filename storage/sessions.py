@@ -18,6 +18,8 @@ from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 
 SESSIONS_NAME = "recording.json"
+WALL_CLOCK = "wall_minus_monotonic_ns"
+"""Of a session, and in the metadata of the first frame after the clock was set."""
 VERSION = 1
 _LARGEST = 1 << 62  # numbers that are reckoned with; a time and an offset together are a whole number of 64 bits
 
@@ -86,13 +88,14 @@ def _is_session(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("id"), str)
-        and _is_number(value.get("first_index"), least=0)
-        and _is_number(value.get("frames") or 0, least=0)
-        and _is_number(value.get("wall_minus_monotonic_ns") or 0)
+        and is_number(value.get("first_index"), least=0)
+        and is_number(value.get("frames") or 0, least=0)
+        and is_number(value.get("wall_minus_monotonic_ns") or 0)
         and isinstance(clock := value.get("clock") or {}, dict)
-        and all(_is_number(number or 0) for number in clock.values())
+        and all(is_number(number or 0) for number in clock.values())
     )
 
 
-def _is_number(value: Any, least: int = -_LARGEST) -> bool:
+def is_number(value: Any, least: int = -_LARGEST) -> bool:
+    """Whether it is a whole number that can be reckoned with."""
     return isinstance(value, int) and least <= value <= _LARGEST

@@ -19,6 +19,7 @@ from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import FramesAreFiles, FrameWriter
 from storage.frame import Frame
 from storage.recording import Recording
+from storage.sessions import WALL_CLOCK
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 AHEAD_PER_THREAD = 4
 SYNC_BYTES, SYNC_FRAMES = 64_000_000, 2000
 MOST_STRETCHES = 100  # sessions that alternate more often than that are not kept apart
-OF_THE_OTHER_TIMES = ("wall_minus_monotonic_ns", "anchors", "clock")
+OF_THE_OTHER_TIMES = ("id", WALL_CLOCK, "anchors", "clock")
 OF_THE_OTHER_FILE = ("first_index", "frames", "codec", "crf", "backend")
 
 
@@ -100,7 +101,8 @@ def transfer(
             what = f"{_size(frame.pixels.shape)}, and those before it {_size(size)}"
             raise StorageError(f"{recording.path}: frame {frame.index} is {what}; a recording has one size")
         if timestamps_ns is not None:
-            frame = replace(frame, timestamp_ns=timestamps_ns[frame.index])
+            metadata = {name: value for name, value in frame.metadata.items() if name != WALL_CLOCK}
+            frame = replace(frame, timestamp_ns=timestamps_ns[frame.index], metadata=metadata)
         return writer.encode(frame) if labels is None else writer.encode(frame, labels[frame.index])
 
     def read_and_encode(index: int) -> Any:

@@ -145,7 +145,7 @@ class TransactionFile:
     def readinto(self, buffer: bytearray | memoryview) -> int:
         view = memoryview(buffer).cast("B")
         size = self._read_into(view, self._position)
-        if view[:4] == HEAP_SIGNATURE and self._sizes_are_8:
+        if view[:5] == HEAP_SIGNATURE + b"\1" and self._sizes_are_8:  # with the version of all heaps
             read_heap(self.read_at, self._position)
         self._position += size
         return size

@@ -44,7 +44,7 @@ from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.journal import write_table
 from storage.names import natural_key
-from storage.sessions import close_interrupted, new_session
+from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
 
 __all__ = ["Hdf5Reader", "Hdf5Writer", "repair", "write_labels"]
 
@@ -54,7 +54,6 @@ COMPRESSIONS = ("none", "deflate")
 DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
 FORMAT = "pi_capture recording"
-WALL_CLOCK = "wall_minus_monotonic_ns"  # of a session, and of the first frame after the clock was set
 ROWS = 1024  # rows in a chunk of a column whose rows are small
 FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
 BESIDE_BYTES = 40  # what a row takes in the columns beside the format's own, without its text
@@ -78,8 +77,14 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, content: Any, size: int, frame: Frame) -> Row:
         metadata = json.dumps(dict(frame.metadata), separators=(",", ":")).encode() if frame.metadata else b""
-        offset_ns = frame.metadata.get(WALL_CLOCK)
-        return cls(content, size + len(metadata), frame.timestamp_ns, metadata, offset_ns)
+        offset_ns = frame.metadata.get(WALL_CLOCK)  # of another program, it may be anything
+        return cls(
+            content,
+            size + len(metadata),
+            frame.timestamp_ns,
+            metadata,
+            offset_ns if is_number(offset_ns) else None,
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------- the writer
@@ -111,7 +116,6 @@ class RecordingWriter(ABC):
         self._locked = LockedFile(target, new=_empty_file())
         self._lock = threading.Lock()  # of the HDF5 file
         self._columns: list[Row] = []  # stored, but for what is small
-        self._unix_ns: list[int] = []
         self._clock_set_ns: int | None = None
         self._bytes = self._column_bytes = 0
         self._rows = self._first = self._durable = 0
@@ -179,7 +183,6 @@ class RecordingWriter(ABC):
         if self._transaction.failure is not None:  # what waits has room in the reserve, but no more has
             raise self._transaction.failure
         self._columns.append(self._store(row))
-        self._unix_ns.append(self._wall_clock_ns(row))
         self._rows += 1
         self._bytes += row.size
         self._column_bytes += self._bytes_of_row + len(row.metadata)
@@ -198,7 +201,8 @@ class RecordingWriter(ABC):
         offset_ns = self._clock_set_ns
         if offset_ns is None and self._session.get("live"):
             offset_ns = self._session.get(WALL_CLOCK)
-        return row.timestamp_ns + offset_ns if isinstance(offset_ns, int) else 0
+        unix_ns = row.timestamp_ns + offset_ns if isinstance(offset_ns, int) else 0
+        return unix_ns if is_number(unix_ns) else 0
 
     def _store_columns(self) -> None:
         """Store what is small of the frames that came last."""
@@ -207,11 +211,11 @@ class RecordingWriter(ABC):
             extend(self._datasets["timestamp_ns"], first, np.array([row.timestamp_ns for row in rows], np.int64))
             extend(self._datasets["metadata"], first, [row.metadata for row in rows])
             if "unix_ns" in self._datasets:  # not in recordings of earlier versions
-                extend(self._datasets["unix_ns"], first, np.array(self._unix_ns, np.int64))
+                extend(self._datasets["unix_ns"], first, np.array([*map(self._wall_clock_ns, rows)], np.int64))
             if "metadata_crc32" in self._datasets:  # the same
                 extend(self._datasets["metadata_crc32"], first, [zlib.crc32(row.metadata) for row in rows])
             self._datasets["label"].resize(self._rows, axis=0)
-            self._columns, self._unix_ns, self._column_bytes = [], [], 0
+            self._columns, self._column_bytes = [], 0
 
     def sync(self) -> int:
         with self._lock:
@@ -316,8 +320,9 @@ class Hdf5Writer(RecordingWriter):
             chunk: Bytes = igzip_lib.compress(pixels, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
         else:
             chunk = pixels.data.cast("B")
-        checksum = struct.pack("<I", fletcher32(chunk)) if self._checksum else b""
-        return pixels.shape, Row.of((chunk, checksum), len(chunk) + len(checksum), frame)
+        if self._checksum:
+            chunk = b"".join((chunk, struct.pack("<I", fletcher32(chunk))))
+        return pixels.shape, Row.of(chunk, len(chunk), frame)
 
     def append(self, encoded: tuple[tuple[int, ...], Row]) -> None:
         shape, row = encoded
@@ -333,11 +338,10 @@ class Hdf5Writer(RecordingWriter):
             self._append(row)
 
     def _store(self, row: Row) -> Row:
-        chunk, checksum = row.content
         frames = self._datasets[FRAMES].id
         frames.set_extent((self._rows + 1, *self._shape))
         with LIBRARY_LOCK:
-            frames.write_direct_chunk((self._rows, 0, 0, 0), b"".join(row.content) if checksum else chunk)
+            frames.write_direct_chunk((self._rows, 0, 0, 0), row.content)
         if self._transaction.failure is not None:
             frames.set_extent((self._rows, *self._shape))
             raise self._transaction.failure
