@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ def write_picture(target: Path, image: Image.Image, what: str) -> None:
         write_new(target, data.getvalue())
     except FileExistsError:
         refuse_existing(target, what)
+        raise
     except OSError as error:
         raise StorageError(f"{target}: {error.strerror}; choose a place that you may write to") from None
 
@@ -123,13 +124,17 @@ class Canvas:
         return f"{text}…" if text else ""
 
 
-@lru_cache(maxsize=512)
 def find_font(text: str, size: int, *, bold: bool = False) -> Any:
     """The first font, for Pillow, that has all letters of a text; if none has, the one that has most of them.
 
     `size` is in pixels. Some scripts have no bold font: then it is a regular one.
     """
-    letters = frozenset(text)
+    return _font_for(frozenset(letter for letter in text if not letter.isascii()), size, bold)
+
+
+@lru_cache(maxsize=512)
+def _font_for(letters: frozenset[str], size: int, bold: bool) -> Any:
+    """As `find_font`, by the letters that not every font has."""
     best, most = _own_font(size), -1
     for font in _fonts(size, bold):
         if (has := _letters_in(font, letters)) > most:
@@ -170,7 +175,7 @@ def _own_font(size: int) -> Any:
         return ImageFont.load_default()
 
 
-@lru_cache(maxsize=128)
+@cache
 def _system_font(name: str, size: int) -> Any:
     from PIL import ImageFont
 

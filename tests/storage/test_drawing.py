@@ -26,7 +26,7 @@ def no_usual_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only Pillow's own font, which knows Latin letters, and what `FONT_DIRECTORIES` has."""
     monkeypatch.setattr(drawing, "FONT_FILES", ("none.ttf",))
     monkeypatch.setattr(drawing, "BOLD_FILE", "none.ttf")
-    caches = drawing.find_font, drawing._installed_fonts
+    caches = drawing._font_for, drawing._installed_fonts
     for cache in caches:
         cache.cache_clear()
     yield
