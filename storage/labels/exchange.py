@@ -88,7 +88,7 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
     text = notation.write(intervals)
     try:
         exact = to_labels(times, _checked(notation.parse(_decode(text.encode())), times))[0] == labels
-    except IntervalError:
+    except (IntervalError, UnicodeError):
         exact = False
     if not exact:
         raise StorageError(

@@ -82,7 +82,8 @@ def decode(
             pictures = stream.decode(packet)
         except av.error.FFmpegError:
             lost = True
-            yield number, None
+            if number != FILLER:
+                yield number, None
             continue
         while pictures:
             picture = pictures.pop(0)
