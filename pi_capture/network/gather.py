@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.errors import CameraError, RecordingError
+from pi_capture.errors import CameraError, RecordingError, explain
 from pi_capture.live.labels import Changes
 from pi_capture.network.address import SILENCE_SECONDS, Address
 from pi_capture.network.door import Door
@@ -90,8 +90,8 @@ def gather(
     try:
         size = bring_together(target, [lane.path for lane in recorded])
     except (StorageError, OSError) as error:
-        reason = str(error) if isinstance(error, StorageError) else f"{target}: {error.strerror}"
-        raise RecordingError("; ".join([*problems, f"{reason}; {how_to_merge(target)}"]), summary) from None
+        problems.append(f"{explain(error, target)}; {how_to_merge(target)}")
+        raise RecordingError("; ".join(problems), summary) from None
     with suppress(OSError):
         parts.rmdir()
     summary = replace(summary, bytes=size)

@@ -112,25 +112,37 @@ def _open_foreign(
 
     connection.setblocking(True)
     opened = threading.Event()
-    with connection.dup() as watched:
-        watch = threading.Thread(target=_hang_up_if_late, args=(watched, way, opened), name="opening", daemon=True)
+    with connection:  # FFmpeg has its own copy
+        watch = threading.Thread(
+            target=_hang_up_for_a_sender, args=(connection, way, opened), name="opening", daemon=True
+        )
         watch.start()
         try:
-            options = {"fd": str(connection.detach())}
-            return MediaSource(Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps)
+            options = {"fd": str(connection.fileno())}
+            source = MediaSource(
+                Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps
+            )
+        except BaseException:
+            _hang_up(connection)  # else a thread of FFmpeg would wait as long as the other side is silent
+            raise
         finally:
             opened.set()
             watch.join()
+    way.close()
+    return source
 
 
-def _hang_up_if_late(connection: socket.socket, way: TcpWay, opened: threading.Event) -> None:
-    """End the connection if it takes too long to be opened, or as soon as a `--stream-to` connects."""
-    until = time.monotonic() + BEGIN_SECONDS
+def _hang_up_for_a_sender(connection: socket.socket, way: TcpWay, opened: threading.Event) -> None:
+    """End the connection as soon as a `--stream-to` connects."""
     while not opened.wait(0.1):
-        if time.monotonic() > until or way.sender_waits():
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        if way.sender_waits():
+            _hang_up(connection)
             return
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class StreamSource:
