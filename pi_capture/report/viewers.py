@@ -129,15 +129,17 @@ class Viewers:
     def __enter__(self) -> Self:
         with suppress(OSError):  # a recording that nobody can look at is a recording all the same
             self._listen()
-            self._thread.start()
+            if self._listener is not None:
+                self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._ending)
-        if self._listener is not None:
+        if self._thread.ident is not None:
             self._thread.join()
+        if self._listener is not None:
             self._listener.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -182,8 +184,12 @@ class Viewers:
 
     def _meet(self) -> None:
         assert self._listener is not None
-        with suppress(OSError):
+        try:
             connection, _ = self._listener.accept()
+        except OSError:  # this process may have too many files open
+            time.sleep(1)
+            return
+        with suppress(OSError):
             connection.setblocking(False)
             if len(self._clients) >= MOST_CLIENTS:
                 self._part(self._clients[0])

@@ -42,7 +42,7 @@ holds the other end, is gone then, however it ended, and nobody else would free 
 `PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
 SAID_LINES = 10  # of what a command complains, or of lines that are no numbers
-LARGEST = (2 - 2**-23) * 2.0**127  # a 32-bit float
+LARGEST = (2 - 2**-24) * 2.0**127  # from here on the nearest 32-bit float is infinite
 LEAST_TEXT = 64  # bytes that tell text from numbers
 
 
@@ -301,7 +301,7 @@ def _fault(word: bytes) -> str | None:
         return "is no number"
     if b"_" in word:  # Python reads 1_0 as 10
         return "is no number"
-    return "is too large for a 32-bit float" if LARGEST < abs(number) < math.inf else None
+    return "is too large for a 32-bit float" if LARGEST <= abs(number) < math.inf else None
 
 
 def _shown(line: bytes) -> str:

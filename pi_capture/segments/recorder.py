@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -280,7 +281,8 @@ class SegmentedRecorder(FrameSink):
             if thread is not None:
                 thread.join()
         if self._next is not None:
-            self._next.close()  # it is empty: closing removes it
+            with suppress(RecordingError):  # what was recorded is in the other
+                self._next.close()  # it is empty: closing removes it
         failure: Exception | None = self._failure
         try:
             self._current.close(end)
