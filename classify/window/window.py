@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 NAME = "classify"
 FRAME = (12, 48)  # so wide and high are a window's frame and title at most
-CHECKS, CHECK_SECONDS = 8, 0.15  # of the place of a new window
+CHECKS, CHECK_SECONDS = 8, 0.15  # of the place of a new window: so often it has to be right
+CORRECTIONS = 20  # at most: some desktops give all windows places of their own
 WITHOUT_A_SCREEN = ("offscreen", "minimal", "minimalegl", "vnc", "linuxfb", "eglfs")
 
 
@@ -54,7 +55,7 @@ class Window:
         self._area = self._server.work_area()
         self._wanted, self._corner = fitting(size, self._area)
         self._size = self._wanted
-        self._checks = 0  # of its place that are still to come
+        self._checks = self._corrections = 0  # of its place that are still to come
         self._checked = 0.0
         try:
             cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
@@ -121,10 +122,13 @@ class Window:
 
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
-            self._checks = CHECKS
+            self._checks, self._corrections = CHECKS, CORRECTIONS
         if self._checks and time.monotonic() > self._checked + CHECK_SECONDS and self.is_open:
-            self._checks, self._checked = self._checks - 1, time.monotonic()
-            if not self._is_placed():
+            self._checked = time.monotonic()
+            if self._is_placed() or not self._corrections:
+                self._checks -= 1
+            else:
+                self._corrections -= 1
                 self._place(1)
                 self._place()
         code = self._cv2.waitKeyEx(milliseconds)
