@@ -5,10 +5,9 @@ import { isAbort, records } from "./api.js";
 /** @typedef {{bitmap: ImageBitmap | null, proxy: boolean, error: string}} Picture */
 
 const AROUND = 120; // frames kept on either side, in steps
-const MOST = 2 * AROUND + 60;
 const PACK = 30; // frames in a request; they are shown as they come
 const AT_ONCE = 2; // requests; browsers open six connections to a server
-const NEAR = 30; // frames ahead that are fetched before those behind
+const NEAR = 30; // frames ahead that are fetched before those behind; all of them are kept, whatever the step
 const RETRY_MS = 1000;
 
 /**
@@ -81,9 +80,15 @@ export class Frames {
     for (const [one, picture] of this.#pictures) this.#drop(one, picture);
   }
 
-  /** @param {number} position */
+  /**
+   * Whether a frame is kept: at most 301 are, however long the steps.
+   *
+   * @param {number} position
+   */
   #isWanted(position) {
-    return Math.abs(position - this.#at) <= AROUND * Math.abs(this.#step);
+    const away = Math.abs(position - this.#at);
+    const step = Math.abs(this.#step);
+    return away <= NEAR || (away % step === 0 && away <= AROUND * step);
   }
 
   /**
@@ -162,15 +167,6 @@ export class Frames {
     }
     const picture = { bitmap, proxy, error: error || (bitmap ? "" : "it can't be decoded") };
     this.#pictures.set(frame, picture);
-    if (this.#pictures.size > MOST) this.#dropFarthest();
     this.onarrival(frame, picture);
-  }
-
-  #dropFarthest() {
-    let farthest = this.#at;
-    for (const position of this.#pictures.keys())
-      if (Math.abs(position - this.#at) > Math.abs(farthest - this.#at)) farthest = position;
-    const picture = this.#pictures.get(farthest);
-    if (picture) this.#drop(farthest, picture);
   }
 }
