@@ -139,10 +139,12 @@ export class Frames {
   async #fetchPack(positions) {
     const fetching = { positions, controller: new AbortController() };
     this.#fetching.add(fetching);
+    /** @type {Promise<void>[]} */
+    const taking = [];
     const query = `first=${positions[0]}&count=${positions.length}&step=${Math.abs(this.#step)}`;
     try {
       for await (const { head, body } of records(`${this.address}?${query}`, fetching.controller.signal))
-        void this.#take(head, body);
+        taking.push(this.#take(head, body));
     } catch (error) {
       if (!isAbort(error) && !this.#closed && !this.#failing)
         this.#failing = setTimeout(() => {
@@ -150,6 +152,7 @@ export class Frames {
           this.#fetch();
         }, RETRY_MS);
     } finally {
+      await Promise.allSettled(taking); // until they are decoded, they are neither kept nor to be asked for again
       this.#fetching.delete(fetching);
       if (!this.#failing) this.#fetch();
     }

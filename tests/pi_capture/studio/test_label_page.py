@@ -24,6 +24,44 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+PLAYED = """async () => {
+    const { Frames } = await import("/static/frames.js");
+    const canvas = new OffscreenCanvas(2, 2);
+    canvas.getContext("2d");
+    const picture = await (await canvas.convertToBlob()).arrayBuffer();
+    const length = (bytes) => new Uint8Array(new Uint32Array([bytes]).buffer).reverse();
+    const asked = [];
+    window.fetch = async (address) => {
+        const { first, count, step } = Object.fromEntries(new URL(address, location).searchParams);
+        const frames = Array.from({ length: Number(count) }, (_, n) => Number(first) + n * step);
+        asked.push(...frames);
+        const record = (frame) => {
+            const head = new TextEncoder().encode(
+                JSON.stringify({ frame, type: "image/png", proxy: false, error: "", bytes: picture.byteLength }));
+            return [length(head.length), head, picture];
+        };
+        return new Response(new Blob(frames.flatMap(record)));
+    };
+    const decode = window.createImageBitmap;
+    window.createImageBitmap = async (blob) => {
+        await new Promise((resolve) => setTimeout(resolve, 5)); // a slow machine
+        return decode(blob);
+    };
+    const frames = new Frames("/frames", 9000, () => {});
+    const arrival = async (at) => {
+        while (!frames.get(at)) await new Promise((resolve) => setTimeout(resolve, 1));
+    };
+    frames.lookAt(2000);
+    await arrival(2119);
+    for (let at = 2000; at < 5000; at += 8) {
+        frames.lookAt(at, 8);
+        await arrival(at);
+    }
+    frames.close();
+    return asked;
+}"""
+
+
 def label_page(running: Running, browser: Browser, size: str = "desktop", host: str = "127.0.0.1") -> Page:
     _, seen = opened(browser, size)
     page = seen.page
@@ -56,6 +94,12 @@ def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None
 def camel_case(name: str) -> str:
     first, *others = name.lower().split("_")
     return first + "".join(map(str.capitalize, others))
+
+
+def test_at_fast_play_each_frame_is_asked_for_once(studio: Running, browser: Browser) -> None:
+    asked = label_page(studio, browser).evaluate(PLAYED)
+    assert len(asked) > 375
+    assert len(asked) == len(set(asked))
 
 
 def labelled(running: Running) -> list[tuple[list[object], int | None]]:
