@@ -241,7 +241,7 @@ class LabelPage {
       else this.labelling.take(state);
     });
     on("change", (change) => this.labelling.change(change));
-    on("changes", (more) => this.labelling.moreChanges(more));
+    on("changes", (changes) => this.labelling.moreChanges(changes));
     on("closed", ({ reason }) => {
       events.close();
       this.labelling.close();

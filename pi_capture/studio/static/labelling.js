@@ -211,13 +211,13 @@ export class Labelling {
   }
 
   /**
-   * More is known of where the picture changes.
+   * More is known of where the picture changes: all such places, ascending.
    *
-   * @param {{known: number, at: number[]}} more
+   * @param {{known: number, at: number[]}} changes
    */
   moreChanges({ known, at }) {
     this.known = known;
-    this.changes = [...new Set([...this.changes, ...at])].sort((one, other) => one - other);
+    this.changes = at;
     const goOn = this.#lookingAhead;
     if (goOn) {
       this.#lookingAhead = null;
