@@ -286,6 +286,7 @@ class LabelPage {
     }
     labelling.pause();
     await labelling.outbox.settled();
+    if (labelling.outbox.closed) return; // S was pressed twice
     this.#events?.close();
     labelling.close();
     tell("sorting …");
@@ -341,7 +342,7 @@ class LabelPage {
           this.position,
           this.waiting,
           button("?", () => void help(), { className: "plain", title: "Help: ? or H", "aria-label": "Help" }),
-          button("Save", () => void this.#save(), { className: "primary", title: `S ${this.saving}` }),
+          button("Save", () => labelling.do({ do: "save", number: 0 }), { className: "primary", title: `S ${this.saving}` }),
         ),
         this.stage,
         this.film,
@@ -538,7 +539,7 @@ class LabelPage {
       el(
         "p",
         { className: "actions" },
-        button("Save", () => void this.#save(), { className: "primary" }),
+        button("Save", () => labelling.do({ do: "save", number: 0 }), { className: "primary" }),
         button("Next without a label", () => labelling.do({ do: "unlabelled", number: 0 })),
       ),
     );

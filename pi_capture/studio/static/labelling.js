@@ -341,6 +341,7 @@ export class Labelling {
    * @param {Deed} deed
    */
   do(deed) {
+    if (this.outbox.closed) return; // the frames are being sorted, or are labelled elsewhere
     if (this.#isUnclear) {
       if (this.online) this.#waiting.push(deed);
       else this.#say("the last step waits for the network; what follows it has to wait, too");
@@ -662,7 +663,7 @@ export class Labelling {
    * @param {number} label
    */
   paint(label) {
-    if (this.atEnd || !this.#hasClass(label) || this.painting) return;
+    if (this.outbox.closed || this.atEnd || !this.#hasClass(label) || this.painting) return;
     this.pause();
     this.selection = null;
     this.painting = { start: this.#cursor, label };

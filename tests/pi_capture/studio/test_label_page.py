@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
@@ -143,6 +143,22 @@ def test_what_a_page_could_not_send_the_next_one_sends(studio: Running, browser:
     context_page.goto(address)
     at(context_page, 4)
     assert [label for _, label in labelled(studio)] == [1, 0, 2]
+
+
+def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, browser: Browser) -> None:
+    page = label_page(studio, browser)
+    asked: list[Route] = []
+    page.route("**/labelling/apply", lambda route, _: asked.append(route))
+    page.keyboard.type("1ss")
+    expect(page.locator("#told")).to_have_text("sorting …")
+    page.keyboard.type("2s")
+    page.locator(".classbutton").nth(1).click()
+    page.get_by_role("button", name="Save").click()
+    assert page.evaluate("Object.keys(localStorage)") == []
+    (only,) = asked
+    only.continue_()
+    expect(page.get_by_role("dialog")).to_contain_text("Saved")
+    expect(page.get_by_role("dialog")).to_contain_text("39 frames without a class")
 
 
 def test_a_class_that_is_held_down_paints(studio: Running, browser: Browser) -> None:
