@@ -14,6 +14,7 @@ import { Timeline } from "./timeline.js";
 
 const FULL_MS = 250; // after which the frame one stays at is fetched whole
 const PAINT_MS = 350; // a class button held so long paints
+const REOPEN_MS = 1000;
 
 /** @typedef {import("./api.js").LabellingState} State */
 
@@ -242,11 +243,19 @@ class LabelPage {
     });
     on("change", (change) => this.labelling.change(change));
     on("changes", (changes) => this.labelling.moreChanges(changes));
+    events.addEventListener("error", () => {
+      // The browser connects anew by itself, but not after a refusal: the studio was started anew, or has closed it.
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => this.#reopen(), REOPEN_MS);
+    });
     on("closed", ({ reason }) => {
       events.close();
       this.labelling.close();
       void this.#closedElsewhere(reason);
     });
+  }
+
+  #reopen() {
+    if (!this.signal.aborted && !this.labelling.outbox.closed) again();
   }
 
   /** @param {string} reason */
@@ -268,6 +277,7 @@ class LabelPage {
    * @param {number} lost
    */
   async #refused(error, lost) {
+    if (error.more.reload) return this.#reopen(); // what is not sent is sent then, or told as lost
     if (this.signal.aborted) return;
     const answer = await ask(
       "The studio refused the last labels",

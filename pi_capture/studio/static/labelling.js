@@ -292,7 +292,7 @@ export class Labelling {
         this.#give(frame, frame + 1, NONE);
         break;
       case "pass":
-        if (this.hold && this.held !== null) this.#give(...left(frame, Number(action.to)), this.held);
+        this.#give(...left(frame, Number(action.to)), label);
         break;
       case "hold":
         this.hold = Boolean(action.on);
@@ -470,7 +470,7 @@ export class Labelling {
   #passTo(target) {
     const frame = this.#cursor;
     if (!this.hold || this.held === null) return this.go(target);
-    this.#push({ action: "pass", frame, to: target }, target);
+    this.#push({ action: "pass", frame, to: target, label: this.held }, target);
     this.#push({ action: "pause", frame: target });
   }
 
@@ -644,7 +644,7 @@ export class Labelling {
     const frame = this.#passedFrom;
     if (frame === this.#cursor) return;
     this.#passedFrom = this.#cursor;
-    if (this.hold && this.held !== null) this.#push({ action: "pass", frame, to: this.#cursor });
+    if (this.hold && this.held !== null) this.#push({ action: "pass", frame, to: this.#cursor, label: this.held });
   }
 
   pause() {

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
 from tests.pi_capture.studio.browser import chromium, opened
-from tests.pi_capture.studio.test_pages import at
+from tests.pi_capture.studio.test_pages import at, wait_for
 from tests.support.studio import Running
 
 
@@ -143,6 +143,45 @@ def test_what_a_page_could_not_send_the_next_one_sends(studio: Running, browser:
     context_page.goto(address)
     at(context_page, 4)
     assert [label for _, label in labelled(studio)] == [1, 0, 2]
+
+
+def test_what_was_passed_without_a_network_is_labelled_by_a_studio_started_anew(
+    studio: Running, browser: Browser
+) -> None:
+    page = label_page(studio, browser)
+    address = page.url
+    page.keyboard.type("r2")
+    at(page, 2)
+    expect(page.locator(".selected")).to_contain_text("Hold: what you play or jump over becomes")
+    wait_for(lambda: len(labelled(studio)) == 1)
+    page.context.set_offline(True)
+    page.keyboard.type("g12")
+    page.keyboard.press("Enter")
+    expect(page.locator(".waiting")).to_contain_text("2 actions kept here")
+    expect(page.locator(".classbutton .count").nth(2)).to_have_text("11")
+    page.close(run_before_unload=False)
+    studio.kill()
+    studio.start()
+    next_page = page.context.new_page()
+    page.context.set_offline(False)
+    next_page.goto(address)
+    at(next_page, 12)
+    expect(next_page.locator(".classbutton .count").nth(2)).to_have_text("11")
+    assert [label for _, label in labelled(studio)] == [2, 2]
+
+
+def test_a_page_follows_a_studio_started_anew(studio: Running, browser: Browser) -> None:
+    page = label_page(studio, browser)
+    page.keyboard.type("1")
+    wait_for(lambda: len(labelled(studio)) == 1)
+    page.locator(".labelling").evaluate("page => page.classList.add('before')")
+    studio.kill()
+    studio.start()
+    expect(page.locator(".before")).to_have_count(0)
+    expect(page.locator("canvas[data-frame]")).to_be_visible()
+    assert studio.get(studio.recording("day1"))["labelled_by"] == "this studio"
+    page.keyboard.type("2")
+    wait_for(lambda: [label for _, label in labelled(studio)] == [1, 2])
 
 
 def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, browser: Browser) -> None:
