@@ -469,7 +469,7 @@ export class Labelling {
   #passTo(target) {
     const frame = this.#cursor;
     if (!this.hold || this.held === null) return this.go(target);
-    this.#push({ action: "pass", frame, to: target }, target);
+    this.#push({ action: "pass", frame, to: target, label: this.hold && this.held !== null ? this.held : NONE }, target);
     this.#push({ action: "pause", frame: target });
   }
 
@@ -643,7 +643,7 @@ export class Labelling {
     const frame = this.#passedFrom;
     if (frame === this.#cursor) return;
     this.#passedFrom = this.#cursor;
-    if (this.hold && this.held !== null) this.#push({ action: "pass", frame, to: this.#cursor });
+    if (this.hold && this.held !== null) this.#push({ action: "pass", frame, to: this.#cursor, label: this.held });
   }
 
   pause() {
