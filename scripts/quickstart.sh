@@ -60,5 +60,6 @@ printf '\nNext:\n\n    . %s\n' "$(typed "$venv/bin/activate")"
 "$venv/bin/python" -c 'from classify.window.window import load_opencv; load_opencv()' 2>/dev/null ||
     printf '    %-48s # %s\n' "sudo apt install libgl1 libglib2.0-0 libsm6" "for the window of classify"
 printf '    %-48s # %s\n' "python -m pi_capture $name -1$option" "record until Ctrl-C" \
-    "python -m classify $name" "label with the keyboard"
+    "python -m classify $name" "label with the keyboard" \
+    "python -m pi_capture studio" "or all of it in a browser"
 echo

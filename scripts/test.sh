@@ -30,5 +30,6 @@ for check in 'ruff check' 'ruff format --check' mypy; do
     # shellcheck disable=SC2086 # a module and its arguments
     python -m $check || failed="$failed, $check"
 done
-python -m pytest -n "$(nproc)" --dist worksteal "$@"
+# One more than there are processors: tests wait for programs most of the time.
+python -m pytest -n "$(($(nproc) + 1))" --dist worksteal "$@"
 [ -z "$failed" ] || fail "the tests passed, but not ${failed#, } (above)"

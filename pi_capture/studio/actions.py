@@ -19,7 +19,7 @@ FIELDS: Mapping[str, Fields] = {
     "clear": _FRAME,
     "nudge": {**_FRAME, "by": int},
     "hold": {**_FRAME, "on": bool},
-    "pass": {**_FRAME, "to": int},
+    "pass": {**_FRAME, "to": int, "label": int},
     "switch": {**_FRAME, "label": int, "since": int, "speed": (int, float)},
     "pause": _FRAME,
     "look": _FRAME,
@@ -41,5 +41,5 @@ def check_action(action: Mapping[str, Any], classes: int) -> None:
     if any(type(value) is int and not -1 <= value < 1 << 31 for value in given.values()):
         raise RefusedError(f"{name}: a number is out of bounds")
     label = given.get("label", 0)
-    if not (0 <= label < classes or (name == "label_run" and label == NONE)):
+    if not (0 <= label < classes or (name in ("label_run", "pass") and label == NONE)):
         raise RefusedError(f"there is no class {label}")

@@ -53,7 +53,9 @@ async def body_of(request: Request, known: Fields) -> dict[str, Any]:
         It is none, or has a field that is unknown or of another type.
     """
     try:
-        value = json.loads(await request.body() or b"{}")
+        value = json.loads(await request.body() or b"{}", parse_int=_number)
+        if "\\u0000" in json.dumps(value, ensure_ascii=False).encode().decode():  # nor is half a character a text
+            raise ValueError
     except (ValueError, RecursionError):
         raise RefusedError("the request is no JSON") from None
     if not isinstance(value, dict):
@@ -63,6 +65,13 @@ async def body_of(request: Request, known: Fields) -> dict[str, Any]:
             raise RefusedError(f"unknown field {printable(name[:40])!r}; known are {', '.join(known)}")
         if not is_one_of(content, known[name]):
             raise RefusedError(f"{name}: {printable(json.dumps(content)[:40])} can't stand here")
+    return value
+
+
+def _number(text: str) -> int:
+    """A whole number, no larger than JavaScript counts. Raises ValueError."""
+    if abs(value := int(text)) >= 1 << 53:
+        raise ValueError
     return value
 
 

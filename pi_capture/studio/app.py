@@ -409,11 +409,11 @@ async def act(request: Request) -> Response:
     "revision", "changes": [as the event ``change``], "told": "words"|""}``. 409 with ``"reload": true`` if ``opening``
     stands for other frames by now; none was done then.
 
-    Actions have ``frame``, the frame looked at, except where told: ``label`` {label}; ``label_stretch`` {label}: up to
-    the next visible change; ``label_run`` {first, stop, label|255}, without ``frame``; ``batch``: ten as 0; ``clear``;
-    ``nudge`` {by: 1|-1}; ``hold`` {on}; ``pass`` {to}: jumped or played there, under the held label; ``switch`` {label,
-    since: where play began, speed}: a label while playing; ``pause``; ``look``: only looked there; ``undo``, ``redo``,
-    without ``frame``.
+    Actions have ``frame``, the frame looked at, except where told: ``label`` {label}; ``label_stretch`` {label}: up
+    to the next visible change; ``label_run`` {first, stop, label|255}, without ``frame``; ``batch``: ten as 0;
+    ``clear``; ``nudge`` {by: 1|-1}; ``hold`` {on}; ``pass`` {to, label|255}: jumped or played there, under a held
+    label; ``switch`` {label, since: where play began, speed}: a label while playing; ``pause``; ``look``: only
+    looked there; ``undo``, ``redo``, without ``frame``.
     """
     asked = await body_of(request, {"client": str, "opening": str, "actions": list})
     client, actions = asked.get("client", ""), asked.get("actions", [])

@@ -89,6 +89,8 @@ class Frames:
 
     def _keep(self, index: int, proxy: bytes) -> None:
         with self._reading:
+            if index in self._proxies:  # another request made it meanwhile
+                return
             self._proxies[index] = proxy
             self._proxies_bytes += len(proxy)
             while self._proxies_bytes > PROXY_BYTES:

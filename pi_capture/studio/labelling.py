@@ -194,13 +194,13 @@ class Labelling:
         if self._pictures is None or not self._listeners:
             return
         with self._lock:
-            unreadable = self._note_unreadable()
+            revision, unreadable = self.session.revision, self._note_unreadable()
             known = sum(map(self._pictures.changes.is_known, range(self._pictures.changes.blocks)))
             if known != self._told_known:
                 self._told_known = known
                 self._tell("changes", self._changes())
             if unreadable:
-                self._tell("change", self._change(self.session.revision, [], None, unreadable))
+                self._tell("change", self._change(revision, [], None, unreadable))
 
     def _facts(self) -> dict[str, Any]:
         session = self.session
@@ -264,12 +264,12 @@ class Labelling:
                         last = action["seq"]
                         told, change = self._do(action, (client, last))
                         changes.append(change)
+                        self._requests[client] = last
                 self._work.keeper.look(self.session.cursor)
                 self._work.journal.sync()
             except (StorageError, OSError) as error:
                 self._close(str(error))
                 raise
-            self._requests[client] = last
             for change in changes:
                 self._tell("change", change)
             return {"done": last, "revision": self.session.revision, "changes": changes, "told": told}
@@ -335,7 +335,9 @@ class Labelling:
         return None
 
     def _pass(self, action: Action) -> Done:
-        frame = self._go(action)
+        frame, label = self._go(action), action["label"]
+        if label != NONE:  # the page may go on after the studio was started again, which knows of no held label
+            self.session.hold, self.session.held = True, label
         self._look_into(*sorted((frame, action["to"])))
         return self.session.pass_to(action["to"])
 
@@ -416,7 +418,11 @@ class Labelling:
         with self._lock:
             self._check_open()
             self._note_unreadable()
-            applied = save(self._work.opened, self.session, self._work.journal)
+            try:
+                applied = save(self._work.opened, self.session, self._work.journal)
+            except (StorageError, OSError) as error:  # some may have moved: opening it again completes that
+                self._close(str(error))
+                raise
             left = self.session.labels.count(NONE)
             self._close("the labels were applied")
             table = None if applied.table is None else applied.table.name

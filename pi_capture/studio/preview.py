@@ -57,6 +57,7 @@ class Preview:
                 stderr=asyncio.subprocess.PIPE,
             )
             assert process.stdout is not None
+            self._process = process
             try:
                 async with asyncio.timeout(FIRST_SECONDS):
                     first = await read_record(process.stdout)
@@ -64,8 +65,9 @@ class Preview:
                 with suppress(ProcessLookupError):
                     process.kill()
                 _, told = await process.communicate()
+                self._process = None
                 raise RefusedError(last_line(told, "the camera delivers no picture"), 422) from None
-            self.id, self.camera, self._process = secrets.token_hex(8), camera, process
+            self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
             self._task = asyncio.create_task(self._read(process))
             return self.id

@@ -103,9 +103,10 @@ async def _status(path: Path) -> dict[str, Any] | None:
     try:
         async with await Recorder.connect(path) as recorder:
             return await recorder.ask({"want": "status"})
-    except ConnectionRefusedError:  # it was killed
-        with suppress(OSError):
-            path.unlink()
+    except ConnectionRefusedError:  # it was killed, or does not listen yet
+        if not Path(f"/proc/{path.stem}").exists():
+            with suppress(OSError):
+                path.unlink()
     except GONE:
         pass
     return None
@@ -223,6 +224,9 @@ async def start(words: Sequence[str]) -> str:
                 if path.stem == str(process.pid) and (await _records(path) or time.monotonic() > until):
                     _reap_later(process)
                     return identifier(path)
+            if time.monotonic() > until + START_SECONDS:
+                _reap_later(process)
+                raise RefusedError("it records, but can't be looked at; stop it in a terminal", 422)
             await asyncio.sleep(0.05)
 
 

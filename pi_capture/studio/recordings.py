@@ -91,16 +91,18 @@ class Folder:
 
     def find(self, id: str) -> Entry:
         """A recording by its identifier. Raises RefusedError if there is none (any more)."""
-        for entry in self.entries():
-            if entry.id == id:
-                return entry
+        with os.scandir(self.path) as entries:
+            named = (entry for entry in entries if identifier(entry.name) == id and not entry.name.startswith("."))
+            for found in filter(None, map(self._entry, named)):
+                return found
         raise RefusedError("there is no such recording any more", 404)
 
     def place(self, name: str) -> Path:
         """Where a new recording of that name goes. Raises RefusedError if it can't be one's."""
-        if not name or name.startswith((".", "-")) or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
+        wrong = not name or name.startswith((".", "-")) or "/" in name or not name.isprintable()
+        if wrong or len(os.fsencode(name)) > 200:
             raise RefusedError(f"a recording can't be named {printable(name[:60])!r}; use letters, digits, - and _")
-        if not name.isprintable() or (self.path / name).is_symlink():
+        if (self.path / name).is_symlink():
             raise RefusedError(f"{printable(name)!r} can't be recorded into; choose another name")
         return self.path / name
 

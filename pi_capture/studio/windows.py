@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from pi_capture.studio.answers import RefusedError
@@ -32,7 +33,7 @@ def end_window(path: Path) -> None:
     until = time.monotonic() + END_SECONDS
     while is_locked(journal):
         for pid in _holders(journal):
-            if "classify" not in _words(pid):
+            if not _is_window(pid):
                 raise RefusedError(f"process {pid} labels it, which is no window; end that first", 409)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -49,9 +50,11 @@ def _holders(file: Path) -> set[int]:
     return {int(words[4]) for words in lines if len(words) > 5 and words[5] == place and int(words[4]) > 0}
 
 
-def _words(pid: int) -> str:
+def _is_window(pid: int) -> bool:
+    """Whether a process is ``python -m classify`` or the console script, or is just ending."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        words = ""
-    return words or "classify"  # it is just ending
+        return True
+    named = any(pair == (b"-m", b"classify") for pair in pairwise(words))
+    return named or words == [b""] or any(word.endswith((b"/classify", b"/classify/__main__.py")) for word in words[:2])

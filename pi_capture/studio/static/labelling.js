@@ -292,6 +292,8 @@ export class Labelling {
         this.#give(frame, frame + 1, NONE);
         break;
       case "pass":
+        this.hold = true;
+        this.held = label;
         this.#give(...left(frame, Number(action.to)), label);
         break;
       case "hold":

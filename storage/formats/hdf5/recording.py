@@ -84,6 +84,10 @@ class Layout:
     simple: bool = True
 
 
+class NoHdf5Error(StorageError):
+    """A file does not begin as HDF5 does."""
+
+
 class Hdf5Recording(Recording):
     """A recording in an HDF5 file, as it was when it was opened: all of a `Recording` but `read`.
 
@@ -116,6 +120,8 @@ class Hdf5Recording(Recording):
                     if being_written and has_changed(path, end):
                         self._file.close()
                         raise StorageError(f"{path} changes faster than it can be opened")
+            except NoHdf5Error:  # which no commit makes of a file
+                raise
             except StorageError:
                 if not being_written or time.monotonic() > until:
                     raise
@@ -315,7 +321,7 @@ def open_file(path: Path) -> tuple[h5py.File, TransactionFile, int, int]:
     if end is not None and end > size:
         raise StorageError(f"{path} is cut off: {size} bytes of {end if end < 1 << 63 else 'more'} are there")
     if not h5py.is_hdf5(path):
-        raise StorageError(f"{path} is not an HDF5 file")
+        raise NoHdf5Error(f"{path} is not an HDF5 file")
     through = TransactionFile(raw, log)
     return h5py.File(through, "r"), through, size if end is None else end, size
 

@@ -72,14 +72,26 @@ def test_every_action(studio: Running) -> None:
     page.act("redo")  # a change came between
     page.act("hold", frame=30, on=True)
     page.act("label", frame=30, label=1)
-    page.act("pass", frame=31, to=35)
-    page.act("pass", frame=35, to=38)
+    page.act("pass", frame=31, to=35, label=1)
+    page.act("pass", frame=35, to=38, label=1)
     assert page.labels[30:] == [1] * 8 + [NONE] * 2
     page.act("pause", frame=38)
     page.act("switch", frame=38, label=2, since=34, speed=1)
     page.act("look", frame=5)
     answer = page.act("undo")
     assert answer["told"] == "" and studio.post(page.path)["cursor"] == answer["changes"][0]["cursor"]
+
+
+def test_a_held_label_goes_on_after_the_studio_was_started_again(studio: Running) -> None:
+    page = Page(studio)
+    page.act("hold", frame=0, on=True)
+    page.act("label", frame=0, label=1)
+    studio.kill()
+    studio.start()
+    again = Page(studio)
+    again.client = "next"
+    again.act("pass", frame=1, to=5, label=1)
+    assert again.labels[:6] == [1] * 5 + [NONE]
 
 
 def test_a_stretch_ends_at_the_next_visible_change(studio: Running) -> None:
