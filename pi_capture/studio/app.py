@@ -379,8 +379,8 @@ async def labelling_events(request: Request) -> Response:
 
     ``state``: the whole state, first and after every reconnection. ``change``: ``{"revision", "previous": revision
     before, "cursor", "labels": runs that changed, "by": client, "seq", "can_undo", "can_redo", "hold", "held",
-    "unreadable": frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``, then
-    the stream ends.
+    "unreadable": frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``,
+    then the stream ends.
     """
     studio = of(request)
     studio.check_streams()
