@@ -292,15 +292,21 @@ async function split(address, { name, waiting }) {
   const missing = el("input", { type: "checkbox" });
   const plan = el("div", { role: "status" });
   const asked = () => ({ val: share.valueAsNumber / 100, gap: gap.valueAsNumber, allow_missing: missing.checked });
-  const preview = async () => {
-    try {
-      fill(plan, planned(await post(`${address}/split`, { ...asked(), dry_run: true })));
-    } catch (error) {
-      fill(plan, el("p", { className: "problem" }, words(error)));
-    }
+  let newest = 0;
+  let planning = Promise.resolve(); // one at a time: each has the recording to itself
+  const preview = () => {
+    const number = ++newest;
+    planning = planning.then(async () => {
+      if (number !== newest) return;
+      try {
+        fill(plan, planned(await post(`${address}/split`, { ...asked(), dry_run: true })));
+      } catch (error) {
+        fill(plan, el("p", { className: "problem" }, words(error)));
+      }
+    });
   };
-  for (const field of [share, gap, missing]) field.addEventListener("change", () => void preview());
-  void preview();
+  for (const field of [share, gap, missing]) field.addEventListener("change", preview);
+  preview();
   const answer = await ask(
     `Split ${name}`,
     [
@@ -320,6 +326,8 @@ async function split(address, { name, waiting }) {
       { text: "Cancel", value: "" },
     ],
   );
+  newest += 1;
+  await planning;
   if (answer !== "split") return;
   try {
     await post(`${address}/split`, asked());
