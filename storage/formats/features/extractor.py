@@ -33,9 +33,16 @@ class Extractor:
 
     Parameters
     ----------
-    weights : str or path
+    weights : str, path or bytes
         A ``.tflite`` file, or another file of weights (see `storage.formats.features.export`), or ``imagenet``, which
-        must have been exported before.
+        must have been exported before. Or what a ``.tflite`` file holds.
+
+    Attributes
+    ----------
+    network : bytes
+        What the ``.tflite`` file holds.
+    sha256 : str
+        Of the network.
 
     Raises
     ------
@@ -43,23 +50,19 @@ class Extractor:
         There is no such file, it is no such network, or LiteRT is not installed.
     """
 
-    def __init__(self, weights: str | Path = "imagenet") -> None:
+    def __init__(self, weights: str | Path | bytes = "imagenet") -> None:
         try:
             import_module("ai_edge_litert.interpreter")  # before anything is exported
         except ImportError:
             raise StorageError("features need LiteRT: 'pip install pi-capture[features]' on a 64-bit system") from None
-        path = find_model(weights)
-        try:
-            self._model = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from None
-        self.sha256 = hashlib.sha256(self._model).hexdigest()
+        name, self.network = ("the network", weights) if isinstance(weights, bytes) else _read_model(weights)
+        self.sha256 = hashlib.sha256(self.network).hexdigest()
         self._of_this_thread = threading.local()
         try:
             with _silent():
                 self._interpreter()
         except (ValueError, RuntimeError) as error:
-            raise StorageError(f"{path} is no MobileNet that LiteRT can run: {_first_line(error)}") from None
+            raise StorageError(f"{name} is no MobileNet that LiteRT can run: {_first_line(error)}") from None
 
     def extract(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of a picture.
@@ -74,7 +77,7 @@ class Extractor:
         ndarray, shape (256,), float32
         """
         interpreter, entry, exit_ = self._interpreter()
-        interpreter.set_tensor(entry, _square(pixels)[None])
+        interpreter.set_tensor(entry, to_square(pixels)[None])
         interpreter.invoke()
         features: NDArray[np.float32] = interpreter.get_tensor(exit_)[0]
         return features
@@ -89,7 +92,7 @@ class Extractor:
         import numpy as np
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(model_content=self._model, num_threads=1)
+        interpreter = Interpreter(model_content=self.network, num_threads=1)
         interpreter.allocate_tensors()
         (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
         takes = list(entry["shape"]) == [1, SIDE, SIDE, 3] and entry["dtype"] == np.uint8
@@ -125,7 +128,16 @@ def find_model(weights: str | Path) -> Path:
     return path
 
 
-def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _read_model(weights: str | Path) -> tuple[str, bytes]:
+    path = find_model(weights)
+    try:
+        return str(path), path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+
+
+def to_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the network sees of a picture (height, width, 3): its centre, (128, 128, 3) uint8."""
     if pixels.shape[:2] == (SIDE, SIDE):
         return pixels
     import numpy as np
