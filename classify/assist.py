@@ -68,6 +68,7 @@ class Assist:
         self._taken: tuple[int, int] | None = None  # the end and the label of the run that was accepted as it was
         self._sure_ones = 0  # so many were taken unseen, or left out to be shown
         self._between = (0, 0)  # where the end of the run is sought
+        self._asks_class = False  # whether its class is asked for first, since no model proposed it
 
     def stop(self) -> None:
         """Ask nothing any more."""
@@ -120,7 +121,11 @@ class Assist:
         """
         if self.asking is Asking.RUNS and self.run is not None:
             self.asking, self._between = Asking.ENDS, (self.run.start, self.run.stop)
-            self._seek_end()
+            self._asks_class = self.run.certainty == 0
+            if self._asks_class:
+                self._session.go(self.shown()[0][0])
+            else:
+                self._seek_end()
             return True
         self.run = None
         span = self._session.unsettled_border(self._session.cursor)
@@ -146,6 +151,8 @@ class Assist:
     def _answer_end(self, at: int, label: int) -> Event | None:
         assert self.run is not None
         low, high = self._between
+        if self._asks_class:
+            self.run, self._asks_class = replace(self.run, label=label), False
         self._between = (at, high) if label == self.run.label else (low, at)
         event = self._session.give([(at, at + 1, label)], at)
         self._seek_end()
@@ -177,18 +184,19 @@ class Assist:
     def next_run(self, position: int | None = None) -> bool:
         """Show the next run from a position on, by default the cursor; returns whether there is one."""
         self.asking, self.run, self._is_moved = Asking.RUNS, None, False
-        runs = [run for proposal in self.proposals if (run := self._open_part(proposal)) is not None]
+        runs = self._open_runs()
         if not runs and (run := self._without_model()) is not None:
             runs = [run]
         if not runs:
             self.stop()
             return False
         at = self._session.cursor if position is None else position
+        runs = self._without_rests(runs)
         if self.least_certain_first:
             run = min(runs, key=lambda one: one.certainty)
         else:
             run = next((one for one in runs if one.stop > at), runs[0])
-        self._is_whole = run.is_sure or run.stop - run.start <= self._reach
+        self._is_whole = run.is_likely or run.stop - run.start <= self._reach
         self.run = run if self._is_whole else replace(run, stop=run.start + self._reach)
         self._session.go(run.start)
         return True
@@ -203,10 +211,8 @@ class Assist:
         """Accept all sure runs unseen, but for one of five, as one change. None if the gate is not open."""
         if not self.gate.is_open:
             return None
-        runs = [run for proposal in self.proposals if (run := self._open_part(proposal)) is not None and run.is_sure]
-        taken = unseen(runs, self._sure_ones)
-        self._sure_ones += len(runs)
-        parts = [(run.start, run.stop, run.label) for run in taken]
+        parts = [(run.start, run.stop, run.label) for run in self.sure()]
+        self._sure_ones += sum(run.is_sure for run in self._open_runs())
         event = self._session.give(parts, self._session.cursor, Proposed(self.model, seen=False))
         self.next_run()
         return event
@@ -214,11 +220,13 @@ class Assist:
     def shown(self) -> tuple[list[int], int]:
         """The frames of the run that are shown small, and how many of them are in it: the others are behind its end.
 
-        The last one in it and the first one behind it are as far from its end as the tolerance allows.
+        Those beside its borders are as far from them as the tolerance allows.
         """
         if self.run is None:
             return [], 0
-        first, last = self.run.start, max(self.run.start, self.run.stop - 1 - self.tolerance)
+        start = self.run.start + (self.tolerance if self.run.start else 0)
+        last = max(self.run.start, self.run.stop - 1 - self.tolerance)
+        first = min(start, last)
         inside = sorted({first + round((last - first) * n / (INSIDE - 1)) for n in range(INSIDE)})
         behind = [self.run.stop + self.tolerance + n * self._step for n in range(BEHIND)]
         return inside + [position for position in behind if position < self._session.count], len(inside)
@@ -243,11 +251,33 @@ class Assist:
         """How far a run goes that the model is not sure of: little is hidden between the frames shown."""
         return INSIDE * max(LEAST_APART, self._step)
 
+    def sure(self) -> list[Proposal]:
+        """What `accept_sure` would accept."""
+        return unseen(self._open_runs(), self._sure_ones)
+
+    def _open_runs(self) -> list[Proposal]:
+        return [run for proposal in self.proposals if (run := self._open_part(proposal)) is not None]
+
     def _open_part(self, run: Proposal) -> Proposal | None:
         """What of a run has no label yet."""
         labels = self._session.labels
         first, last = labels.find(NONE, run.start, run.stop), labels.rfind(NONE, run.start, run.stop)
         return None if first < 0 else replace(run, start=first, stop=last + 1)
+
+    def _without_rests(self, runs: Sequence[Proposal]) -> list[Proposal]:
+        """The runs, without the rest of one that a person has just ended a little earlier: it belongs to the next."""
+        found: list[Proposal] = []
+        for run in runs:
+            last = found[-1] if found else None
+            if last is not None and last.stop == run.start and self._is_rest(last):
+                found[-1] = replace(run, start=last.start)
+            else:
+                found.append(run)
+        return found
+
+    def _is_rest(self, run: Proposal) -> bool:
+        short = run.stop - run.start <= self.tolerance
+        return short and run.start > 0 and run.label == self._session.labels[run.start - 1]
 
     def _without_model(self) -> Proposal | None:
         """Where no model proposes anything: what has no label may go on as the frame before it, or as the one after."""

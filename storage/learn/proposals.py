@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHANGES = 0.01  # how likely another class begins at a frame, while a person looks at every run
 SURE = 0.95
+LIKELY = 0.85  # a run that is less certain is looked at piece by piece
 STEADY = 0.1  # of a run's frames may be less certain than the run is said to be
 APART = 5  # frames of one run that are learnt from; those between are near copies of them
 UNCLEAR = 2  # frames on either side of a border that are not learnt from
@@ -51,6 +52,10 @@ class Proposal:
     @property
     def is_sure(self) -> bool:
         return self.certainty >= SURE
+
+    @property
+    def is_likely(self) -> bool:
+        return self.certainty >= LIKELY
 
 
 def propose(certainties: Floats, labels: NDArray[np.uint8]) -> list[Proposal]:
