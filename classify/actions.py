@@ -377,7 +377,7 @@ class Actions:
     def _take_back(self) -> None:
         asking = self.assist.asking
         self._keep(self._session.undo(), "nothing to undo")
-        if asking in (Asking.RUNS, Asking.ENDS):
+        if asking is Asking.RUNS:
             self.assist.next_run()
             self._learn()
         elif asking is not Asking.NOTHING:

@@ -25,7 +25,6 @@ class Asking(Enum):
     NOTHING = auto()
     FRAMES = auto()  # typical ones
     RUNS = auto()
-    ENDS = auto()  # frames where the end of a run is sought
     BORDERS = auto()  # frames between two known ones
     DOUBTS = auto()  # labels that the model doubts
 
@@ -67,8 +66,6 @@ class Assist:
         self._is_moved = False  # whether its end was moved
         self._taken: tuple[int, int] | None = None  # the end and the label of the run that was accepted as it was
         self._sure_ones = 0  # so many were taken unseen, or left out to be shown
-        self._between = (0, 0)  # where the end of the run is sought
-        self._asks_class = False  # whether its class is asked for first, since no model proposed it
 
     def stop(self) -> None:
         """Ask nothing any more."""
@@ -85,8 +82,6 @@ class Assist:
             case Asking.BORDERS:
                 event = self._answer_border(at, label)
                 self.seek_border()
-            case Asking.ENDS:
-                event = self._answer_end(at, label)
             case _:
                 event = self._take(label, by_model=False)
         return event
@@ -115,17 +110,13 @@ class Assist:
     # --------------------------------------------------------------------------------------------------------- borders
 
     def seek_border(self) -> bool:
-        """Ask for the middle frame between two known ones with different labels; while a run is shown, for its end.
+        """Ask for the middle frame between two known ones with different labels; or show the first half of a run only.
 
         Returns whether there is anything to ask.
         """
         if self.asking is Asking.RUNS and self.run is not None:
-            self.asking, self._between = Asking.ENDS, (self.run.start, self.run.stop)
-            self._asks_class = self.run.certainty == 0
-            if self._asks_class:
-                self._session.go(self.shown()[0][0])
-            else:
-                self._seek_end()
+            self.run = replace(self.run, stop=max(self.run.start + 1, (self.run.start + self.run.stop) // 2))
+            self._is_moved = True
             return True
         self.run = None
         span = self._session.unsettled_border(self._session.cursor)
@@ -147,27 +138,6 @@ class Assist:
                 border = _middle(low, high) if one != other else high
                 parts += [(low + 1, border, one), (border, high, other)]
         return self._session.give(_joined(parts), at)
-
-    def _answer_end(self, at: int, label: int) -> Event | None:
-        assert self.run is not None
-        low, high = self._between
-        if self._asks_class:
-            self.run, self._asks_class = replace(self.run, label=label), False
-        self._between = (at, high) if label == self.run.label else (low, at)
-        event = self._session.give([(at, at + 1, label)], at)
-        self._seek_end()
-        return event
-
-    def _seek_end(self) -> None:
-        """Ask for a frame where the run may end; or show the run with the end that was found."""
-        assert self.run is not None
-        low, high = self._between
-        if high - low - 1 > 2 * self.tolerance:
-            self._session.go((low + high) // 2)
-            return
-        self.asking, self._is_moved = Asking.RUNS, True
-        self.run = replace(self.run, stop=high if high == self.run.stop else _middle(low, high))
-        self._session.go(self.run.start)
 
     # ------------------------------------------------------------------------------------------------------------ runs
 

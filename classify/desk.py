@@ -94,6 +94,11 @@ class Labelling:
         self._pace = Pace()
         self.shown = _Shown()
 
+    @property
+    def waits(self) -> bool:
+        """Whether what a key asks for goes on once more is known."""
+        return self._actions.waiting is not None
+
     def run(self) -> Ended:
         """Label until the window is closed or the person wants to save.
 

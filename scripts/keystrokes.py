@@ -143,11 +143,14 @@ class Person:
         self.pictures: Any = None
         self.labelling: Any = None
         self.learner: Any = None
+        self.looks = False  # whether it presses no key before it has seen what the last one did
         self._clicked: tuple[int, int] | None = None
         self.first_pass: tuple[float, float, float] | None = None
         self._keys = way(self)
 
     def key(self, milliseconds: int) -> int | None:
+        if self.looks and not milliseconds:  # the loop asks for further keys, before it shows anything
+            return None
         code = next(self._keys, None)
         if code is None:
             self.is_open = False
@@ -278,6 +281,7 @@ def _helped(person: Person, *, model: bool = True, gate: bool = False, bisecting
     """Enter or a digit for each run that is proposed, once its end is right."""
     from classify.assist import Asking
 
+    person.looks = True
     if model:
         person.learner.start()
         while not (person.learner.is_ready or person.learner.note):
@@ -285,8 +289,8 @@ def _helped(person: Person, *, model: bool = True, gate: bool = False, bisecting
             yield WAIT
     truth, assist = person.truth, person.labelling.assist
     yield "a"
-    while assist.asking is not Asking.NOTHING or assist.run is not None or person.learner.is_busy:
-        if person.learner.is_busy:  # a person takes longer to look
+    while assist.asking is not Asking.NOTHING or person.labelling.waits:
+        if person.labelling.waits or (model and person.learner.is_busy):  # a person takes longer to look
             time.sleep(0.002)
             yield WAIT
         elif assist.run is None or assist.asking is not Asking.RUNS:
@@ -330,7 +334,7 @@ WAYS: dict[str, Way] = {
     "fast: stretches up to visible changes (T)": _by_changes,
     "fast: digits while playing (P)": _while_playing,
     "runs (A), without a model": partial(_helped, model=False),
-    "the same, ends bisected (M)": partial(_helped, model=False, bisecting=True),
+    "the same, runs halved in place of clicks (M)": partial(_helped, model=False, bisecting=True),
     "model (A), every run looked at": _helped,
     "model, sure runs unseen behind the gate (A, W)": partial(_helped, gate=True),
 }
@@ -346,7 +350,7 @@ def _label(day: Path, truth: Truth, name: str, seed: int, weights: str) -> dict[
 
     way = WAYS[name]
     person = Person(way, truth, seed)
-    helped = name in HELPED
+    helped, uses_model = name in HELPED, name.startswith("model")
     with open_work(day) as work:
         session = person.session = work.session
         pictures = person.pictures = Pictures(session.count, work.opened.read)
@@ -355,7 +359,9 @@ def _label(day: Path, truth: Truth, name: str, seed: int, weights: str) -> dict[
         legend = Legend("demo", [(n, str(n), 0) for n in range(5)], 5)
         learner = person.learner = Learner(day, work.opened.indices, 5, weights=weights)
         person.labelling = Labelling(
-            work, pictures, legend, person, person.clock, tolerance=NEAR if helped else 0, learner=learner
+            *(work, pictures, legend, person, person.clock),
+            tolerance=NEAR if helped else 0,
+            learner=learner if uses_model else None,
         )
         person.labelling.run()
         learner.close()

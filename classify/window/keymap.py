@@ -178,7 +178,7 @@ HELP = (
     ("", ""),
     ("A", "assist: asks typical frames, then proposes runs"),
     ("Enter", "accept the run up to its end; a digit overrides"),
-    (",  .  M", "its end one small frame back, on; bisect it"),
+    (",  .  M", "its end one small frame back, on; half of it"),
     ("M", "bisect: asks where the next border is"),
     ("L  W", "least certain first; accept all that is sure"),
     ("", ""),

@@ -198,7 +198,7 @@ def view(
         mode=_mode(session, look, legend, assist),
         mode_label=_mode_label(session, assist),
         speed=player.way * player.speed,
-        proposals=assist.proposals if assist.asking in (Asking.RUNS, Asking.ENDS) else (),
+        proposals=assist.proposals if assist.asking is Asking.RUNS else (),
         run=assist.run,
         inside=inside,
     )
@@ -214,7 +214,7 @@ def _mode(session: Session, look: Look, legend: Legend, assist: Assist) -> str:
     match assist.asking:
         case Asking.FRAMES:
             return f"which class? {assist.questions} to go"
-        case Asking.BORDERS | Asking.ENDS:
+        case Asking.BORDERS:
             return "which class is this frame?"
         case Asking.RUNS | Asking.DOUBTS if assist.run is not None:
             return _proposed(assist.run, legend)
