@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from storage.errors import StorageError
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 from storage.names import natural_key, printable
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ class Recording(Sequence[Frame]):
     @property
     def size(self) -> str:
         """The size of a frame: ``128x128`` pixels. Raises `StorageError` if the first one is damaged."""
-        height, width, _ = self[0].pixels.shape
-        return f"{width}x{height}"
+        return size_text(self[0].pixels.shape)
 
     def close(self) -> None:
         """Close open files; no frame can be read afterwards."""

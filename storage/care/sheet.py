@@ -52,7 +52,7 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
             part, too_large = _draw_part(recording)
             parts.append(part)
             empty += too_large
-    write_picture(target, _stack(parts), "sheet")
+    write_picture(target, _stack(parts))
     return empty
 
 

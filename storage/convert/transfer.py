@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import FramesAreFiles, FrameWriter
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK
 
@@ -98,7 +98,7 @@ def transfer(
         if frame is None:
             return None
         if frame.pixels.shape != size and not any_size:
-            what = f"{_size(frame.pixels.shape)}, and those before it {_size(size)}"
+            what = f"{size_text(frame.pixels.shape)}, and those before it {size_text(size)}"
             raise StorageError(f"{recording.path}: frame {frame.index} is {what}; a recording has one size")
         if timestamps_ns is not None:
             metadata = {name: value for name, value in frame.metadata.items() if name != WALL_CLOCK}
@@ -201,7 +201,3 @@ def _runs(facts: Sequence[Mapping[str, Any]]) -> list[Stretch]:
         found.append(Stretch(range(start, start + len(run)), run[0]))
         start += len(run)
     return found
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

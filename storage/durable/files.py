@@ -14,7 +14,7 @@ import stat
 import struct
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -52,6 +52,12 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_file(path: Path | str) -> None:
+    """Return when the content of a file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def rename_new(source: Path | str, target: Path | str) -> None:
@@ -161,12 +167,24 @@ def write_new(path: Path | str, data: bytes) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Replace a file's whole content: a reader, or the next boot, sees the old or the new, never a mix."""
+    _name_when_durable(path, data, os.replace)
+
+
+def create_file(path: Path, data: bytes) -> None:
+    """Make a file that appears whole; durable on return. Raises FileExistsError if the name is taken."""
+    _name_when_durable(path, data, rename_new)
+
+
+def _name_when_durable(path: Path, data: bytes, rename: Callable[[Path, Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)
     write_new(temporary, data)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        sync_file(temporary)
+        rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 
@@ -198,7 +216,7 @@ def appearing(target: Path) -> Iterator[Path]:
         raise
     try:
         yield directory / target.name
-        _make_durable(directory / target.name)
+        sync_file(directory / target.name)
         rename_new(directory / target.name, target)
         sync_directory(target.parent)
     except StorageError as error:
@@ -220,14 +238,6 @@ def _clear_making(directory: Path, name: str) -> None:
             raise StorageError(f"{directory} holds {path.name}, which is not of {name}; move it away")
     for path in left_over:
         path.unlink()
-
-
-def _make_durable(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import free_name, rename_new, sync_directory
+from storage.durable.files import free_name, rename_new, sync_directory, sync_file
 from storage.durable.log import Log
 from storage.durable.moves_journal import (
     DONE,
@@ -321,8 +321,7 @@ def _move_across(source: str, target: str) -> bool | None:
             os.unlink(temporary)
         try:
             shutil.copy2(source, temporary, follow_symlinks=False)
-            with open(temporary, "rb") as copy:
-                os.fsync(copy.fileno())
+            sync_file(temporary)
             rename_new(temporary, target)
         except FileExistsError:
             os.unlink(temporary)

@@ -56,7 +56,7 @@ def write_plot(target: Path, path: Path) -> None:
     refuse_existing(target, "picture")
     if path.exists() and not (path.is_file() and is_media(path)):
         raise StorageError(f"{path} has no tracks to draw; --plot is for .mkv and other media files")
-    write_picture(target, _draw(path), "picture")
+    write_picture(target, _draw(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from storage.formats.hdf5.recording import (
 )
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 from storage.labels.journal import write_table
 from storage.names import natural_key
 from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
@@ -328,8 +328,8 @@ class Hdf5Writer(RecordingWriter):
         shape, row = encoded
         if self._shape and shape != self._shape:
             raise StorageError(
-                f"{self._target} holds frames of {_size(self._shape)}, these are {_size(shape)};"
-                f" record with --size {_size(self._shape)}, or to another name"
+                f"{self._target} holds frames of {size_text(self._shape)}, these are {size_text(shape)};"
+                f" record with --size {size_text(self._shape)}, or to another name"
             )
         with self._lock:
             if not self._shape:
@@ -346,10 +346,6 @@ class Hdf5Writer(RecordingWriter):
             frames.set_extent((self._rows, *self._shape))
             raise self._transaction.failure
         return row._replace(content=None)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
 
 
 # ------------------------------------------------------------------------------------------ changes at a standstill
