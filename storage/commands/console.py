@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,17 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
             bar.update(done - bar.n)
 
         yield show
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its name, what ``--help`` says, and the functions that take its arguments and run it."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    description: str | None = None
 
 
 def track_argument(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +73,14 @@ def tell_left_out(data_dir: Path) -> None:
 
 def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"version": 1, **content}))
+
+
+def tell_done(args: argparse.Namespace, content: dict[str, Any], text: str) -> None:
+    """Print what was done: with ``--json`` as an object, else as a line."""
+    if args.json:
+        print_json(content)
+    else:
+        print(text)
 
 
 def fail(reason: object, status: int = 1, program: str = "storage") -> int:
@@ -156,14 +176,16 @@ def not_negative(text: str) -> float:
 
 
 def count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
+    return _whole(text, 1)
 
 
 def seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, {least} or more")
     return int(text)
 
 

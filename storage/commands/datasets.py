@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.commands.console import (
+    Command,
     fail,
     not_negative,
     positive,
@@ -16,6 +17,7 @@ from storage.commands.console import (
     progress_line,
     seed,
     share,
+    tell_done,
     tell_left_out,
     tell_of_tracks,
     track_argument,
@@ -225,18 +227,14 @@ def split(args: argparse.Namespace) -> int:
 
     if args.undo:
         moved = undo_split(args.directory)
-        if args.json:
-            print_json({"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing})
-        else:
-            print(f"{args.directory}: {moved.count} frames are back")
+        content = {"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing}
+        tell_done(args, content, f"{args.directory}: {moved.count} frames are back")
         return _tell_missing(moved.missing)
     completed = None if args.dry_run else complete_split(args.directory)
     if completed is not None:
-        if args.json:
-            print_json({"path": str(args.directory), "completed": completed.count, "missing": completed.missing})
-        else:
-            what = "split" if is_split(args.directory) else "undoing"
-            print(f"{args.directory}: the {what} that was interrupted is complete now")
+        what = "split" if is_split(args.directory) else "undoing"
+        content = {"path": str(args.directory), "completed": completed.count, "missing": completed.missing}
+        tell_done(args, content, f"{args.directory}: the {what} that was interrupted is complete now")
         return _tell_missing(completed.missing)
     tell_left_out(args.directory)
     result = split(
@@ -291,3 +289,11 @@ def _tell_missing(missing: Sequence[str]) -> int:
     for path in missing:
         print(f"{printable(path)} is not there any more", file=sys.stderr)
     return 3 if missing else 0
+
+
+COMMANDS = (
+    Command("info", "what is there: classes, counts, sizes, times", info_arguments, info),
+    Command("verify", "is every frame whole, and the layout right?", verify_arguments, verify),
+    Command("merge", "bring labelled directories together in one", merge_arguments, merge),
+    Command("split", "hold out whole stretches of time for validation", split_arguments, split, SPLIT),
+)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from storage.commands.console import (
+    Command,
     count,
     fail,
     not_negative,
@@ -14,6 +15,7 @@ from storage.commands.console import (
     positive,
     print_json,
     progress_line,
+    tell_done,
     tell_left_out,
     tell_of_tracks,
     track_argument,
@@ -61,11 +63,9 @@ def extract(args: argparse.Namespace) -> int:
             labelled=args.labelled,
             progress=progress,
         )
-    if args.json:
-        print_json({"path": str(args.directory), "written": done.written, "present": done.present})
-    else:
-        there = f", {done.present} were there already" if done.present else ""
-        print(f"{args.directory}: {done.written} frames written{there}")
+    there = f", {done.present} were there already" if done.present else ""
+    content = {"path": str(args.directory), "written": done.written, "present": done.present}
+    tell_done(args, content, f"{args.directory}: {done.written} frames written{there}")
     return 0
 
 
@@ -103,10 +103,7 @@ def convert(args: argparse.Namespace) -> int:
             crf=args.crf,
             progress=progress,
         )
-    if args.json:
-        print_json({"path": str(args.target), "frames": frames})
-    else:
-        print(f"{args.target}: {frames} frames")
+    tell_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     if left_out := _sample_tracks(args.source):
         of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
         print(f"{printable(of_source)}; python -m storage export makes files of sensors and sound", file=sys.stderr)
@@ -146,10 +143,7 @@ def features(args: argparse.Namespace) -> int:
     tell_of_tracks(args.source, args.track)
     with progress_line(f"computing features of {args.source}") as progress:
         frames = convert(args.source, args.target, track=args.track, weights=args.weights, progress=progress)
-    if args.json:
-        print_json({"path": str(args.target), "frames": frames})
-    else:
-        print(f"{args.target}: {frames} frames")
+    tell_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     return 0
 
 
@@ -269,3 +263,12 @@ def export(args: argparse.Namespace) -> int:
         f"{args.directory}: {len(done)} of {args.source}'s tracks as files" if done else f"{args.source}: nothing such"
     )
     return 0
+
+
+COMMANDS = (
+    Command("extract", "frames of a recording or any video as PNG files", extract_arguments, extract, EXTRACT),
+    Command("convert", "a recording into another format", convert_arguments, convert, CONVERT),
+    Command("features", "256 numbers of each frame, by MobileNet", features_arguments, features, FEATURES),
+    Command("export", "the tracks of a file as PNG, CSV, NPY and WAV files", export_arguments, export, EXPORT),
+    Command("merge-streams", "several files into one, aligned", merge_streams_arguments, merge_streams, MERGE_STREAMS),
+)
