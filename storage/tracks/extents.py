@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import read_block, read_contents, read_head
+from storage.tracks.containers import reason_of
 from storage.tracks.demux import Track, duration_of, frame_period_of, open_media, tag_of, time_of, zero_of
 from storage.tracks.label_track import Cue, intervals_of
 
@@ -108,7 +109,7 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
         except av.error.EOFError:
             pass
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise StorageError(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
+            raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
     extents = {number: Extent(begins.get(number, 0), ends.get(number, 0), count) for number, count in counts.items()}
     return extents | {number: _of_labels(by_number[number], found) for number, found in cues.items()}
 
@@ -127,4 +128,4 @@ def _counted(track: Track, packet: Packet[Any]) -> int | None:
 def _of_labels(track: Track, cues: Sequence[Cue]) -> Extent:
     found = intervals_of(cues, track.codec)
     ends = [one.end_ns for one in found]
-    return Extent(found[0].begin_ns if found else 0, max(ends, default=0), len(found))
+    return Extent(found[0].start_ns if found else 0, max(ends, default=0), len(found))

@@ -205,14 +205,18 @@ def timestamps_of(fd: int, pictures: Blocks) -> list[int]:
 
 def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
     """A frame's timestamp in nanoseconds, and its metadata."""
+    return parse_facts(block.facts) or (block.time * TICK_NS, {})
+
+
+def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
+    """The timestamp and the metadata in the JSON that is stored beside a picture; None if there is nothing of that."""
     try:
-        content = parse_json(block.facts)
+        content = parse_json(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
-        if isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict):
-            return timestamp_ns, metadata
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return block.time * TICK_NS, {}
+        return None
+    is_whole = isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict)
+    return (timestamp_ns, metadata) if is_whole else None
 
 
 # ------------------------------------------------------------------------------------------------- what its tags tell
