@@ -17,6 +17,7 @@ from storage.formats.table import find_format, open_recording
 from storage.labels.classes import names_of_labels
 from storage.names import natural_key, printable
 from storage.recording import Recording
+from storage.sessions import WALL_CLOCK
 from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import measured_rate
@@ -258,7 +259,7 @@ def _describe_file(recording: Recording, backend: str) -> Info:
 
 def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
     first, last = span or (0, 0)
-    offset = facts.get("wall_minus_monotonic_ns") if facts.get("live") and span else None
+    offset = facts.get(WALL_CLOCK) if facts.get("live") and span else None
     begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
     return Session(id, frames, begun, ended, (last - first) / 1e9, facts)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_json
-from storage.sessions import checked_sessions
+from storage.sessions import WALL_CLOCK, checked_sessions
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 from storage.tracks.label_track import INPUT_TAG
 
@@ -44,7 +44,7 @@ def wall_clock(path: Path) -> WallClock | None:
     for track in tracks:
         sessions = sessions_of(track, tracks, of_file)
         session = next((one for one in sessions if one.get("live", True)), {})
-        offset = session.get("wall_minus_monotonic_ns")
+        offset = session.get(WALL_CLOCK)
         if not isinstance(offset, int):
             continue
         clock = session.get("clock")

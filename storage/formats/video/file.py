@@ -16,7 +16,8 @@ from typing import Any
 from storage.durable.files import lock_file, rename_free, sync_directory, write_all
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
-from storage.formats.video.codecs import CODECS, MAX_PIXELS, Codec
+from storage.formats.png.codec import MAX_PIXELS
+from storage.formats.video.codecs import CODECS, Codec
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
