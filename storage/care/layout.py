@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,17 @@ class Problem:
 
 def find_problems(data_dir: Path) -> list[Problem]:
     """Everything in a data directory that a training framework would stumble over."""
+    classes = {directory: image_names(directory) for directory in class_directories(data_dir)}
+    pictures = {data_dir: image_names(data_dir), **classes}
     problems = list(_in_root(data_dir))
-    classes = class_directories(data_dir)
-    for directory in classes:
-        problems += _in_class(directory)
+    for directory, names in classes.items():
+        problems += _in_class(directory, names)
     problems += _in_classes_together(data_dir, classes)
-    problems += _in_pictures(data_dir, classes)
+    if pictures[data_dir] and classes:
+        count = len(pictures[data_dir])
+        breaks = "Hugging Face drops all labels; Keras leaves them out"
+        problems.append(Problem(data_dir, f"has {count} frames without a class", breaks))
+    problems += _in_pictures(data_dir, pictures)
     return problems
 
 
@@ -118,8 +123,8 @@ def _is_in_use(data_dir: Path) -> bool:
     return False
 
 
-def _in_class(directory: Path) -> Iterator[Problem]:
-    if not image_names(directory):
+def _in_class(directory: Path, pictures: Sequence[str]) -> Iterator[Problem]:
+    if not pictures:
         yield Problem(directory, "is a class without frames", "torchvision fails; Keras counts it as a class")
     if SPLIT_WORDS.fullmatch(directory.name):
         yield Problem(directory, "has the name of a split", "Hugging Face and Ultralytics take it for one, not a class")
@@ -165,7 +170,7 @@ def _other_picture(name: str) -> tuple[str, str] | None:
     )
 
 
-def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Problem]:
+def _in_classes_together(data_dir: Path, classes: Mapping[Path, Sequence[str]]) -> Iterator[Problem]:
     names = [directory.name for directory in classes]
     if sorted(names) != names:
         yield Problem(
@@ -181,26 +186,16 @@ def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Proble
                 f"differs from class {other!r} only in case",
                 "one class on Windows and macOS; two in Keras",
             )
-    seen: dict[str, str] = {}
-    doubles = 0
-    for directory in classes:
-        for name in image_names(directory):
-            if seen.setdefault(name, directory.name) != directory.name:
-                doubles += 1
-    if doubles:
+    all_names = [name for pictures in classes.values() for name in pictures]
+    if doubles := len(all_names) - len(set(all_names)):
         yield Problem(data_dir, f"has {doubles} names in two classes", "programs that put all files in one directory")
-    unlabelled = len(image_names(data_dir))
-    if unlabelled and classes:
-        yield Problem(
-            data_dir, f"has {unlabelled} frames without a class", "Hugging Face drops all labels; Keras leaves them out"
-        )
 
 
-def _in_pictures(data_dir: Path, classes: Iterable[Path]) -> Iterator[Problem]:
+def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iterator[Problem]:
     turned: list[Path] = []
     sizes: Counter[tuple[int, int]] = Counter()
-    for directory in (data_dir, *classes):
-        for name in image_names(directory):
+    for directory, names in pictures.items():
+        for name in names:
             try:
                 head = read_head(directory / name)
             except StorageError:

@@ -17,14 +17,7 @@ from storage.formats.features.extractor import Extractor
 from storage.formats.features.weights import FEATURES, NETWORK, PREPROCESSING
 from storage.formats.hdf5.heap import texts_in
 from storage.formats.hdf5.recording import Hdf5Recording, Layout, damage_told, described
-from storage.formats.hdf5.writer import (
-    BESIDE_BYTES,
-    RecordingWriter,
-    Row,
-    extend,
-    repair,
-    write_labels,
-)
+from storage.formats.hdf5.writer import BESIDE_BYTES, RecordingWriter, Row, extend, repair, write_labels
 from storage.frame import Frame
 
 if TYPE_CHECKING:

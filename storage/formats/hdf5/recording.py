@@ -35,7 +35,7 @@ import numpy as np
 
 from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 from storage.formats.hdf5.chunk import filters_of
 from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
@@ -228,7 +228,6 @@ class Hdf5Recording(Recording):
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """What is known of each recording session, oldest first: as in ``recording.json``."""
         try:
             return checked_sessions(parse_json(self._sessions_text))
         except ValueError:
@@ -385,13 +384,9 @@ def damage_told(path: Path) -> Iterator[None]:
     except OSError as error:
         # h5py takes the number from the system's last error, which need not have anything to do with it.
         reason = error.strerror if error.strerror and error.filename is not None else None
-        raise StorageError(f"{path}: {reason}" if reason else f"{path} is damaged ({_first_line(error)})") from None
+        raise StorageError(f"{path}: {reason}" if reason else f"{path} is damaged ({first_line(error)})") from None
     except (RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise StorageError(f"{path} is damaged ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error.args[0] if error.args else "").splitlines() or [type(error).__name__])[0][:200]
+        raise StorageError(f"{path} is damaged ({first_line(error)})") from None
 
 
 # --------------------------------------------------------------------------------------------------------------- texts

@@ -30,15 +30,7 @@ from isal import igzip_lib
 from storage.errors import OptionError, StorageError
 from storage.formats.hdf5.chunk import LIBRARY_LOCK, fletcher32
 from storage.formats.hdf5.reader import FRAMES, Hdf5Reader
-from storage.formats.hdf5.recording import (
-    COLUMNS,
-    VERSION,
-    Hdf5Recording,
-    Layout,
-    damage_told,
-    dataset_in,
-    text_crc32,
-)
+from storage.formats.hdf5.recording import COLUMNS, VERSION, Hdf5Recording, Layout, damage_told, dataset_in, text_crc32
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
 from storage.frame import Frame, size_text
@@ -377,12 +369,9 @@ def _changing(path: Path) -> Iterator[h5py.File]:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a sync that a crash has cut off, and cut off what is behind the last one; tell of it.
+    """Complete a sync that a crash has cut off, and cut off what is behind the last one.
 
-    Raises
-    ------
-    StorageError
-        It is being recorded into, is damaged, or can't be written to.
+    It is a `storage.formats.contract.Repair`.
     """
     with open_recording(path) as recording:
         frames, cut = len(recording), recording.cut_bytes if isinstance(recording, Hdf5Recording) else 0
@@ -402,18 +391,10 @@ def repair(path: Path) -> str | None:
 def write_labels(
     path: Path | str, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = ""
 ) -> None:
-    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+    """Give each frame of a recording its class: a `storage.formats.contract.WriteLabels`.
 
     The classes are numbered in the order of `classes`; after these come others that frames have. Labels of pictures
-    that another program made go into a table beside them (`storage.labels.journal.write_table`), which is called after
-    its dataset too (`storage.recording.Recording.of_track`).
-
-    Raises
-    ------
-    StorageError
-        The file is being recorded into, or can't be written to.
-    ValueError
-        There are not as many labels as frames.
+    that another program made go into a table beside them (`storage.labels.journal.write_table`).
     """
     path = Path(path)
     others = {label for label in labels if label is not None} - set(classes)

@@ -112,8 +112,7 @@ class MovieReader(Recording):
 
     @property
     def independent(self) -> bool:
-        """Whether several threads read faster than one: FFmpeg has its own."""
-        return False
+        return False  # FFmpeg has threads of its own
 
     @cached_property
     def labels(self) -> Sequence[str | None]:
@@ -134,7 +133,6 @@ class MovieReader(Recording):
 
     @property
     def begin_ns(self) -> int:
-        """The time of the first frame on the file's own clock, which is that of its sound too."""
         return self._places.begin_ns
 
     @property

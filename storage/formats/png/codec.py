@@ -128,15 +128,6 @@ def read_texts(data: bytes) -> dict[str, str]:
     return texts
 
 
-def is_whole_png(data: bytes) -> bool:
-    """Whether every chunk up to IEND is there and unharmed. Stricter than Pillow, which accepts a missing IEND."""
-    try:
-        kinds = [kind for kind, _ in read_chunks(data)]
-    except ValueError:
-        return False
-    return kinds[0] == b"IHDR" and b"IDAT" in kinds
-
-
 def read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Kind and body of each chunk of a PNG file, up to IEND.
 

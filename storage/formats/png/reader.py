@@ -69,7 +69,6 @@ class PngReader(Recording):
         return read_sessions(self._path)
 
     def file(self, index: int) -> Path:
-        """The file of a frame."""
         name, class_name = self._entries[index]
         return self._path / class_name / name
 

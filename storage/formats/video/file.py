@@ -42,15 +42,7 @@ def is_ours(path: Path) -> bool:
 def repair(path: Path) -> str | None:
     """Complete a recording that was cut off, in place: a frame that is not whole goes, the index comes.
 
-    Returns
-    -------
-    str or None
-        What was done, to be read after the file's name; None if there was nothing to do.
-
-    Raises
-    ------
-    StorageError
-        It is being recorded into, or is damaged beyond that.
+    It is a `storage.formats.contract.Repair`.
     """
     if path.exists() and (not is_ours(path) or _is_complete(path)):
         return None

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.forks import renew_after_fork
-from storage.formats.video.codecs import (
-    CODECS,
-    Decoder,
-)
+from storage.formats.video.codecs import CODECS, Decoder
 from storage.formats.video.file import (
     CHECKED_TAIL_BYTES,
     LABELS,
@@ -30,11 +27,7 @@ from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import are_tags_whole, no_blocks, read_block, read_contents, read_head
 from storage.matroska.track import Block
 from storage.recording import Recording
-from storage.tracks.samples import (
-    SampleReader,
-    clocks_of,
-    tracks_of,
-)
+from storage.tracks.samples import SampleReader, clocks_of, tracks_of
 
 if TYPE_CHECKING:
     import av
@@ -107,12 +100,10 @@ class VideoReader(Recording):
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """What is known of each recording session, oldest first (see `storage.sessions`)."""
         return sessions_of(self._contents)
 
     @property
     def tracks(self) -> list[SampleReader]:
-        """The tracks of sensors and sound."""
         clocks = clocks_of(self.sessions)
         return [
             SampleReader(self._fd, number, track, self._contents, clocks)
@@ -120,13 +111,8 @@ class VideoReader(Recording):
         ]
 
     @property
-    def finished(self) -> bool:
-        """False while it is being recorded, and after a crash until `storage.formats.video.file.repair`."""
-        return self._contents.finished
-
-    @property
     def interrupted(self) -> bool:
-        return not self.finished
+        return not self._contents.finished
 
     @property
     def damage(self) -> list[str]:
@@ -150,7 +136,6 @@ class VideoReader(Recording):
 
     @property
     def independent(self) -> bool:
-        """Whether each frame is read without others, so that several threads read faster than one."""
         return self._codec.intra
 
     @cached_property
