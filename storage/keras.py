@@ -123,8 +123,8 @@ def dataset_from_recording(
                     stacked = np.stack([row for row in kept if row is not None])
                     yield stacked if labels is None else (stacked, selection.numbers[part][whole])
         if reader.damaged and epoch == 0:
-            told = in_words(sorted(reader.damaged))
-            warnings.warn(f"{path}: left out, as they can't be decoded: frames {told}", stacklevel=2)
+            left_out = in_words(sorted(reader.damaged))
+            warnings.warn(f"{path}: left out, as they can't be decoded: frames {left_out}", stacklevel=2)
 
     spec = tf.TensorSpec((None, *first.shape), first.dtype)
     dataset = tf.data.Dataset.from_generator(

@@ -66,7 +66,7 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
 
 
 def checked_sessions(value: Any) -> list[dict[str, Any]]:
-    """The sessions that a file tells of, if all of them can be worked with.
+    """The sessions in a file, if all of them can be worked with.
 
     Raises
     ------

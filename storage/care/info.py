@@ -341,15 +341,16 @@ def _track_lines(info: Info) -> Iterator[str]:
     )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
     for track, extent in info.tracks:
-        told = _rate(track, extent)
-        rate = f"{told:.6g}" if told else "-"
+        rate = _rate(track, extent)
+        per_second = f"{rate:.6g}" if rate else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
         facts = origins.get(track.number)
         origin = f"  {_started(facts)}  {_camera(facts)}" if facts else ""
         yield (
-            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}"
-            f"  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}{origin}"
+            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}"
+            f"  {per_second:>10}  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}"
+            f"  {count:>10}{origin}"
         )
 
 

@@ -23,7 +23,7 @@ SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
 )
 """What Hugging Face datasets takes, in a path, for the name of a split."""
-MANY = 5  # problems of one kind in one directory are told one by one up to here, then counted
+MANY = 5  # problems of one kind in one directory are listed one by one up to here, then counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Problem:
 
 
 def find_problems(data_dir: Path) -> list[Problem]:
-    """Everything in a data directory that a training framework would stumble over."""
+    """Find everything in a data directory that a training framework would stumble over."""
     classes = {directory: image_names(directory) for directory in class_directories(data_dir)}
     pictures = {data_dir: image_names(data_dir), **classes}
     problems = list(_in_root(data_dir))
@@ -65,7 +65,7 @@ def _in_root(data_dir: Path) -> Iterator[Problem]:
     with os.scandir(data_dir) as scan:
         entries = list(scan)
     in_use = any(entry.name.endswith(".part") for entry in entries) and _is_in_use(data_dir)
-    return _told(data_dir, entries, lambda entry: _wrong_in_root(entry, in_use=in_use))
+    return _problems_of(data_dir, entries, lambda entry: _wrong_in_root(entry, in_use=in_use))
 
 
 def _wrong_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, str] | None:
@@ -89,8 +89,8 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
             "is a temporary file of a program that was interrupted",
             "none; recording or merging here again clears up",
         )
-    if told := _other_picture(entry.name):
-        return told
+    if wrong := _other_picture(entry.name):
+        return wrong
     if entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
         return "is a hidden image", "Keras reads it when it reads without labels"
     if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
@@ -98,7 +98,7 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
     return None
 
 
-def _told(
+def _problems_of(
     directory: Path, entries: Iterable[os.DirEntry[str]], wrong: Callable[[os.DirEntry[str]], tuple[str, str] | None]
 ) -> Iterator[Problem]:
     """What is wrong with the entries of a directory: each by itself, or, where many have the same, one and a count."""
@@ -129,7 +129,7 @@ def _in_class(directory: Path, pictures: Sequence[str]) -> Iterator[Problem]:
     if SPLIT_WORDS.fullmatch(directory.name):
         yield Problem(directory, "has the name of a split", "Hugging Face and Ultralytics take it for one, not a class")
     with os.scandir(directory) as entries:
-        yield from _told(directory, entries, _wrong_in_class)
+        yield from _problems_of(directory, entries, _wrong_in_class)
 
 
 def _wrong_in_class(entry: os.DirEntry[str]) -> tuple[str, str] | None:
@@ -150,8 +150,8 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
     if name.startswith("."):
         breaks = "Keras and torchvision read it" if image else "it keeps the class alive when its frames have left"
         return f"is a hidden {'image' if image else 'file'}", breaks
-    if told := _other_picture(name):
-        return told
+    if wrong := _other_picture(name):
+        return wrong
     if not image:
         return "is no image", "FiftyOne takes it for a sample"
     if SPLIT_WORDS.search(os.path.splitext(name)[0]):
@@ -160,7 +160,7 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
 
 
 def _other_picture(name: str) -> tuple[str, str] | None:
-    """What is wrong with a picture of a kind that is not read; each kind is told by itself."""
+    """What is wrong with a picture of a kind that is not read; each kind is a problem of its own."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in OTHER_SUFFIXES:
         return None
@@ -199,7 +199,7 @@ def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iter
             try:
                 head = read_head(directory / name)
             except StorageError:
-                continue  # `verify` tells of it
+                continue  # `verify` reports it
             if head.turned:
                 turned.append(directory / name)
             if head.size is not None:

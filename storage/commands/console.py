@@ -54,8 +54,8 @@ def track_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def tell_of_tracks(path: Path, track: str | None) -> None:
-    """List a file's tracks of pictures, if it has several and the user chose none."""
+def report_tracks(path: Path, track: str | None) -> None:
+    """List a file's tracks of pictures on stderr, if it has several and the user chose none."""
     from storage.tracks.picture_tracks import note_of_several
 
     note = note_of_several(path, "--track NAME") if track is None else None
@@ -63,7 +63,7 @@ def tell_of_tracks(path: Path, track: str | None) -> None:
         print(printable(note), file=sys.stderr)
 
 
-def tell_left_out(data_dir: Path) -> None:
+def report_left_out(data_dir: Path) -> None:
     """Report pictures in a data directory that no command takes."""
     from storage.formats.png.directory import note_of_left_out
 
@@ -75,7 +75,7 @@ def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"version": 1, **content}))
 
 
-def tell_done(args: argparse.Namespace, content: dict[str, Any], text: str) -> None:
+def report_done(args: argparse.Namespace, content: dict[str, Any], text: str) -> None:
     """Print what was done: with ``--json`` as an object, else as a line."""
     if args.json:
         print_json(content)
@@ -104,7 +104,7 @@ def run_command(
     run : callable
         Does what is asked for, and returns the exit status.
     fail : callable
-        Tells a reason, and returns the status that it is given.
+        Prints a reason, and returns the status that it is given.
     about : object
         What an error of the system is about, if it names no file.
     interrupted : str
@@ -123,7 +123,7 @@ def run_command(
         status = fail(error, 1)
     except ModuleNotFoundError as error:
         status = fail(missing_library(error), 1)
-    except BrokenPipeError:  # whoever read our output has enough
+    except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 1
     except OSError as error:

@@ -15,9 +15,9 @@ from storage.commands.console import (
     positive,
     print_json,
     progress_line,
-    tell_done,
-    tell_left_out,
-    tell_of_tracks,
+    report_done,
+    report_left_out,
+    report_tracks,
     track_argument,
 )
 from storage.names import printable
@@ -49,8 +49,8 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
 def extract(args: argparse.Namespace) -> int:
     from storage.convert.extract import extract
 
-    tell_of_tracks(args.source, args.track)
-    tell_left_out(args.source)
+    report_tracks(args.source, args.track)
+    report_left_out(args.source)
     with progress_line(f"extracting {args.source}") as progress:
         done = extract(
             args.source,
@@ -65,7 +65,7 @@ def extract(args: argparse.Namespace) -> int:
         )
     there = f", {done.present} were there already" if done.present else ""
     content = {"path": str(args.directory), "written": done.written, "present": done.present}
-    tell_done(args, content, f"{args.directory}: {done.written} frames written{there}")
+    report_done(args, content, f"{args.directory}: {done.written} frames written{there}")
     return 0
 
 
@@ -91,8 +91,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> int:
     from storage.convert.convert import convert
 
-    tell_of_tracks(args.source, args.track)
-    tell_left_out(args.source)
+    report_tracks(args.source, args.track)
+    report_left_out(args.source)
     with progress_line(f"converting {args.source}") as progress:
         frames = convert(
             args.source,
@@ -103,7 +103,7 @@ def convert(args: argparse.Namespace) -> int:
             crf=args.crf,
             progress=progress,
         )
-    tell_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
+    report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     if left_out := _sample_tracks(args.source):
         of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
         print(f"{printable(of_source)}; python -m storage export makes files of sensors and sound", file=sys.stderr)
@@ -140,10 +140,10 @@ def features(args: argparse.Namespace) -> int:
 
     if not args.target.name.lower().endswith(".features.h5"):
         return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5", 2)
-    tell_of_tracks(args.source, args.track)
+    report_tracks(args.source, args.track)
     with progress_line(f"computing features of {args.source}") as progress:
         frames = convert(args.source, args.target, track=args.track, weights=args.weights, progress=progress)
-    tell_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
+    report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from storage.commands.console import Command, print_json, tell_done, tell_of_tracks, track_argument
+from storage.commands.console import Command, print_json, report_done, report_tracks, track_argument
 
 LABELS = """\
 Show the labels of a recording as intervals, write them to a file, or take them from one.
@@ -36,7 +36,7 @@ def labels(args: argparse.Namespace) -> int:
     path: Path = args.recording
     if args.replace and args.source is None:
         raise StorageError("--replace goes with --import")
-    tell_of_tracks(path, args.track)
+    report_tracks(path, args.track)
     if args.source is not None:
         done = import_labels(path, args.source, replace=args.replace, track=args.track)
         if not args.json:
@@ -46,11 +46,11 @@ def labels(args: argparse.Namespace) -> int:
         content |= {"empty_lines": done.empty, "waiting": done.waiting}
         next_step = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""
         changed = f"{done.changed} frames have other labels now, {done.labelled} have one"
-        tell_done(args, content, f"{path}: {changed}{next_step}")
+        report_done(args, content, f"{path}: {changed}{next_step}")
         return 0
     if args.export is not None:
         count = export_labels(path, args.export, track=args.track)
-        tell_done(args, {"path": str(args.export), "intervals": count}, f"{args.export}: {count} intervals")
+        report_done(args, {"path": str(args.export), "intervals": count}, f"{args.export}: {count} intervals")
         return 0
     found = find_intervals(path, track=args.track)
     if args.json:

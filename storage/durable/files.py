@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and survive a power cut once they appear.
 
 Nothing here knows what the files hold. On Linux these are system calls; where a call is missing (macOS, Windows, some
-network file systems) the next best is used and said so in the function.
+network file systems) the function uses the next best, and says so.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
 
     The file is created if it is not there, unless `create` is False: then FileNotFoundError is raised.
 
-    Who removes the file does so before closing the returned file descriptor.
+    To remove the file, unlink it before the returned file descriptor is closed.
 
     Raises
     ------
@@ -292,10 +292,10 @@ def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
 def lock_descriptor(fd: int, taken: str) -> None:
     """Lock an open file or directory against all other writers until it is closed, if the file system has locks.
 
-    The lock belongs to what is open and not to its name: who opens it by a hard link, or after it was moved, finds it
-    locked. A file must be open for writing. On Linux its readers are let in, and programs that use HDF5's own locks
-    can read but not write: HDF5 sees the shared `flock`, while our writers keep each other out by a lock of the open
-    file description, which HDF5 does not ask for. Elsewhere there is one exclusive lock for all.
+    The lock belongs to what is open and not to its name: it holds for hard links, and after a move. A file must be open
+    for writing. On Linux its readers are let in, and programs that use HDF5's own locks can read but not write: HDF5
+    sees the shared `flock`, while our writers keep each other out by a lock of the open file description, which HDF5
+    does not ask for. Elsewhere there is one exclusive lock for all.
 
     Raises
     ------

@@ -169,17 +169,17 @@ def replay(history: LabelHistory, names: Sequence[str], entries: Sequence[Entry]
     Returns
     -------
     bool
-        Whether the entries tell which frame was looked at last.
+        Whether the entries say which frame was looked at last.
     """
     positions = {name: position for position, name in enumerate(names)}
     highest = -1
-    told = False
+    is_known = False
     at_entry = 0
     while at_entry < len(entries):
         if keys := _one_by_one(entries, at_entry, names, history.cursor):
             history.change_one_by_one(keys)
             at_entry += len(keys)
-            highest, told = max(highest, history.cursor - 1), True
+            highest, is_known = max(highest, history.cursor - 1), True
             continue
         entry = entries[at_entry]
         at_entry += 1
@@ -202,8 +202,8 @@ def replay(history: LabelHistory, names: Sequence[str], entries: Sequence[Entry]
                 pass
         there = _position(entry.at, positions, highest, -1)
         if there >= 0:
-            history.cursor, told = min(there, history.count), True
-    return told
+            history.cursor, is_known = min(there, history.count), True
+    return is_known
 
 
 def _one_by_one(entries: Sequence[Entry], first: int, names: Sequence[str], cursor: int) -> bytes:

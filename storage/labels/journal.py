@@ -2,8 +2,8 @@
 
 It is a `storage.durable.log` beside the frames: a crash costs only a torn last line. The journal names frames, and runs
 of frames by the first frame's name and a count: labels stay right when a recording grows. This module stores and
-returns events, in order; the labeller knows what a label means, and what undo takes back. The check at the end of each
-line is left out here::
+returns events, in order. For what a label means see `storage.labels.classes`, for undo `storage.labels.history`. The
+check at the end of each line is left out here::
 
     {"labels":1,"journal":"5f3a09c2"}                             version of the format, and this journal's own name
     {"classes":["none","door"],"directories":["0","1"]}           what the numbers below stand for
@@ -43,7 +43,7 @@ _MAGIC = b'{"labels":'
 Run = str | tuple[str, int]
 """A frame's name; or the first of a number of names that count up."""
 Request = tuple[str, int]
-"""Who asked for a change, and the number of that request."""
+"""The client that asked for a change, and the number of that request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Signal:
         Seconds of the file's time.
     values : ndarray, float32
     step_seconds : float
-        How exactly a moment can be told.
+        How exactly a moment is known.
     least_rise : float
         Smaller ones are noise.
     """

@@ -35,7 +35,7 @@ SOUND_FILES: tuple[tuple[str, Marks], ...] = (
     *(("aac", ((0, b"\xff" + second),)) for second in (b"\xf1", b"\xf9")),
 )
 LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
-"""What FFmpeg calls the kinds of text that are only told by their names."""
+"""FFmpeg's names for the kinds of text that only the end of a file's name shows."""
 CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds whose times begin anywhere
 NO_TIMES, USUAL_RATE = 0x80, 25  # FFmpeg's AVFMT_NOTIMESTAMPS, and the rate that it takes such files to have
 COARSE_NS = 100_000  # times in coarser steps are rounded
@@ -86,7 +86,7 @@ def is_media(path: Path) -> bool:
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file with pictures, sound, sensors or labels; none but itself is read for it.
+    """Open a file with pictures, sound, sensors or labels; no other file is read for it.
 
     Raises
     ------

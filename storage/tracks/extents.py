@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Extent:
     """Begin and end of a track in nanoseconds of the file's time, and how much it holds.
 
-    `count` is pictures, samples of each channel, or labels; None where only decoding would tell.
+    `count` is pictures, samples of each channel, or labels; None where only decoding would show it.
     """
 
     begin_ns: int
@@ -68,8 +68,8 @@ def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
                 extents[track.number] = _of_labels(track, cues)
             else:
                 end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0) if times else 0
-                told = [tag_of(track.tags, name) for name in ("samples", "padded")]
-                samples = sum(map(int, told)) if all(text.isdigit() for text in told) else None
+                counts = [tag_of(track.tags, name) for name in ("samples", "padded")]
+                samples = sum(map(int, counts)) if all(text.isdigit() for text in counts) else None
                 count = len(times) if track.kind == "pictures" else samples
                 extents[track.number] = Extent(times[0] if times else 0, end, count)
         return extents
@@ -115,7 +115,7 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
 
 
 def _counted(track: Track, packet: Packet[Any]) -> int | None:
-    """The pictures or samples of a packet; None where its duration is too coarse to tell."""
+    """The pictures or samples of a packet; None where its duration is too coarse for that."""
     if track.kind not in ("sensor", "sound"):
         return 1
     plain = re.fullmatch(r"pcm_[suf](\d+)\w*", track.codec)

@@ -209,8 +209,8 @@ def why_not_continued(found: Sequence[SampleTrack], wanted: Sequence[SampleTrack
     has, gets = ({_kind(track) for track in tracks} for tracks in (found, wanted))
     if has == gets:
         return None
-    there = ", ".join(_told(track) for track in found) or "no sensors and no sound"
-    new = ", ".join(_told(track) for track in wanted) or "none"
+    there = ", ".join(_described(track) for track in found) or "no sensors and no sound"
+    new = ", ".join(_described(track) for track in wanted) or "none"
     return f"has {there}; this recording has {new}"
 
 
@@ -218,7 +218,7 @@ def _kind(track: SampleTrack) -> tuple[Any, ...]:
     return track.name, track.rate, track.channels, track.codec, track.unit, track.labels
 
 
-def _told(track: SampleTrack) -> str:
+def _described(track: SampleTrack) -> str:
     return f"{track.name} ({track.rate:g} a second, {track.channels} channels, {track.codec})"
 
 
@@ -296,7 +296,7 @@ class SampleReader:
             yield SampleBlock(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
 
     def read(self, begin_ns: int | None = None, end_ns: int | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """The samples from one time up to another, all of them unless told.
+        """The samples from one time up to another, all of them by default.
 
         Returns
         -------

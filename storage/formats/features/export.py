@@ -68,8 +68,8 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
     program = [sys.executable, "-m", "storage.formats.features.export", str(weights), str(target)]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        told = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
-        reason = next((line for line in told if line.startswith(FAILED)), f"{weights} can't be exported: {told[-1]}")
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
+        reason = next((line for line in lines if line.startswith(FAILED)), f"{weights} can't be exported: {lines[-1]}")
         raise StorageError(reason.removeprefix(FAILED))
     return target
 

@@ -30,7 +30,15 @@ from isal import igzip_lib
 from storage.errors import OptionError, StorageError
 from storage.formats.hdf5.chunk import LIBRARY_LOCK, fletcher32
 from storage.formats.hdf5.reader import FRAMES, Hdf5Reader
-from storage.formats.hdf5.recording import COLUMNS, VERSION, Hdf5Recording, Layout, damage_told, dataset_in, text_crc32
+from storage.formats.hdf5.recording import (
+    COLUMNS,
+    VERSION,
+    Hdf5Recording,
+    Layout,
+    damage_reported,
+    dataset_in,
+    text_crc32,
+)
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
 from storage.frame import Frame, size_text
@@ -345,7 +353,7 @@ class Hdf5Writer(RecordingWriter):
 
 def _open_to_change(locked: LockedFile) -> tuple[TransactionFile, h5py.File]:
     """Open a recording of ours, after completing what a crash has cut off."""
-    with damage_told(locked.path):
+    with damage_reported(locked.path):
         recover(locked.fd)
         transaction = TransactionFile(locked.fd)
         return transaction, h5py.File(transaction, "r+", libver=NEWEST)
@@ -379,7 +387,7 @@ def repair(path: Path) -> str | None:
         return None
     locked = LockedFile(path)
     try:
-        with damage_told(path):
+        with damage_reported(path):
             recover(locked.fd)
     finally:
         locked.close()

@@ -82,7 +82,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def check_image(data: bytes) -> None:
-    """Decode a picture that `decode_image` takes, and keep nothing of it; large ones one at a time, whoever asks.
+    """Decode a picture that `decode_image` takes, and keep nothing of it; only one large one at a time.
 
     Raises
     ------

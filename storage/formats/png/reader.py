@@ -54,7 +54,7 @@ class PngReader(Recording):
 
     @cached_property
     def has_times(self) -> bool:
-        """Whether the frames have times; those of files from elsewhere count if they tell the frames apart."""
+        """Whether the frames have times; those of files from elsewhere count if each frame has another."""
         if not len(self) or self.head(0).timestamp_ns is not None:
             return True
         return all(before < after for before, after in pairwise(self.timestamps_ns))
@@ -73,7 +73,7 @@ class PngReader(Recording):
         return self._path / class_name / name
 
     def head(self, index: int) -> Head:
-        """What the file of a frame tells without its picture; as it was when the frame was checked, if it was."""
+        """The facts in the file of a frame; as they were when the frame was checked, if it was."""
         return self._heads.get(index) or read_head(self.file(index))
 
     def check(self, index: int) -> None:
@@ -109,7 +109,7 @@ def _timestamp_ns(path: Path, head: Head) -> int:
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
-    """What the camera reported; nothing if a stranger's file says something else there."""
+    """What the camera reported; nothing if another program has something else there."""
     try:
         metadata = parse_json(read_texts(data).get("Metadata", "{}"))
     except ValueError:

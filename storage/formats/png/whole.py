@@ -82,6 +82,6 @@ def _fault_for_pillow(data: bytes) -> str | None:
         check_image(data)
     except ValueError as error:
         return str(error)
-    except Exception as error:  # what strangers' files make an image library raise, nobody can foresee
+    except Exception as error:  # a damaged file makes an image library raise anything
         return f"not a whole picture ({type(error).__name__}: {error})"
     return None

@@ -117,7 +117,7 @@ class PngWriter:
                 batch, self._waiting = self._waiting, []
             if not batch:
                 return self._durable
-            check_in_place(*self.held)  # what lies under its path now may be somebody else's
+            check_in_place(*self.held)  # its path may lead to another directory now
             # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
             # checks what is really there.
             sync_filesystem(self._lock)

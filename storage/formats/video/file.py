@@ -212,7 +212,7 @@ def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
     return (timestamp_ns, metadata) if is_whole else None
 
 
-# ------------------------------------------------------------------------------------------------- what its tags tell
+# -------------------------------------------------------------------------------------------------------- its tags
 
 
 def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]) -> dict[str, str]:

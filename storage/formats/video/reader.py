@@ -116,18 +116,18 @@ class VideoReader(Recording):
 
     @property
     def damage(self) -> list[str]:
-        told = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+        found = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
         for at in self._contents.tags_at:
             if not are_tags_whole(self._fd, at):
-                told.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")
+                found.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")
         if not self.sessions and self._contents.tags.get("SESSIONS", "[]") != "[]":
-            told.append("what is known of the sessions can't be understood")
+            found.append("what is known of the sessions can't be understood")
         for at in self._label_positions:
             try:
                 self._block(at, f"the label in byte {at}")
             except StorageError as error:
-                told.append(str(error).removeprefix(f"{self._path}: "))
-        return told
+                found.append(str(error).removeprefix(f"{self._path}: "))
+        return found
 
     @property
     def _label_positions(self) -> list[int]:

@@ -312,7 +312,7 @@ class VideoWriter:
                 self._session["frames"] = self._appended
                 if self._samples.packers:
                     self._session["tracks"] = self._samples.facts
-                with _full_disk_is_told_already():
+                with _full_disk_ignored():
                     self._muxer.finish(self._tags())
         finally:
             if self._muxer is not None:
@@ -413,7 +413,7 @@ class VideoWriter:
         self._muxer = self._begin(None, b"")
 
     def _end_samples(self) -> None:
-        with _full_disk_is_told_already():
+        with _full_disk_ignored():
             for name, packer in self._samples.packers.items():
                 self._append_packed(name, packer.finish())
             with self._lock:
@@ -422,7 +422,7 @@ class VideoWriter:
                     self._append_waiting()
 
     def _end_labels(self, muxer: Muxer) -> None:
-        with _full_disk_is_told_already():
+        with _full_disk_ignored():
             for block in self._labels.place(self._clock.last + self._clock.step, None):
                 muxer.add(block)
 
@@ -439,8 +439,8 @@ class VideoWriter:
 
 
 @contextmanager
-def _full_disk_is_told_already() -> Iterator[None]:
-    """Let a full disk pass: the file is whole without its index, and `append` has raised already."""
+def _full_disk_ignored() -> Iterator[None]:
+    """Ignore a full disk: the file is whole without its index, and `append` has raised already."""
     try:
         yield
     except OSError as error:
