@@ -312,8 +312,7 @@ class FormatTests:
 
     def test_the_commands(self, path: Path) -> None:
         self.record(path, 5)
-        told = self.command("info", str(path), "--json")
-        (info,) = json.loads(told)["recordings"]
+        (info,) = json.loads(self.command("info", str(path), "--json"))["recordings"]
         assert (info["backend"], info["frames"], info["bytes"] > 0) == (self.backend, 5, True)
         assert str(path) in self.command("info", str(path))
         assert "5" in self.command("verify", str(path), "--repair")

@@ -63,14 +63,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge came to.
+    """The result of a merge.
 
     Attributes
     ----------
     alignments : list of Alignment
         One for each input, in their order.
     tracks : list of (path, Track, str)
-        Whence each track came, what it is, and its name now.
+        The file that each track is from, the track there, and its name now.
     left_out : list of (path, Track)
         Tracks that no Matroska file holds: attachments, data of cameras.
     begin_seconds : float

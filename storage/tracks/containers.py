@@ -38,18 +38,18 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
     ("h264", ((0, b"\0\0\0\1"),)),
     ("h264", ((0, b"\0\0\1"),)),
 )
-"""What each kind of file that is opened has at which places. FFmpeg is told the kind, and does not choose among its own
-hundreds: some of those are texts that name other files and hosts."""
+"""The marks of each kind of file that is opened, and where they stand. FFmpeg gets the kind, and does not choose among
+its own hundreds: some of those are texts that name other files and hosts."""
 COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 
 
 def open_movie(path: Path) -> InputContainer:
-    """Open a stranger's file: none but itself is read for it. Raises StorageError if it is no video."""
+    """Open a video of any program; no other file is read for it. Raises StorageError if it is none."""
     return open_container(path, CONTAINERS, "a video")
 
 
 def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) -> InputContainer:
-    """Open a stranger's file if it is of one of the known kinds, by their marks as in `CONTAINERS`.
+    """Open a file of any program if it is of one of the known kinds, by their marks as in `CONTAINERS`.
 
     Raises
     ------

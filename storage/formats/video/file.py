@@ -16,7 +16,8 @@ from typing import Any
 from storage.durable.files import lock_file, rename_free, sync_directory, write_all
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
-from storage.formats.video.codecs import CODECS, MAX_PIXELS, Codec
+from storage.formats.png.codec import MAX_PIXELS
+from storage.formats.video.codecs import CODECS, Codec
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
@@ -41,15 +42,7 @@ def is_ours(path: Path) -> bool:
 def repair(path: Path) -> str | None:
     """Complete a recording that was cut off, in place: a frame that is not whole goes, the index comes.
 
-    Returns
-    -------
-    str or None
-        What was done, to be read after the file's name; None if there was nothing to do.
-
-    Raises
-    ------
-    StorageError
-        It is being recorded into, or is damaged beyond that.
+    It is a `storage.formats.contract.Repair`.
     """
     if path.exists() and (not is_ours(path) or _is_complete(path)):
         return None
@@ -205,17 +198,21 @@ def timestamps_of(fd: int, pictures: Blocks) -> list[int]:
 
 def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
     """A frame's timestamp in nanoseconds, and its metadata."""
+    return parse_facts(block.facts) or (block.time * TICK_NS, {})
+
+
+def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
+    """The timestamp and the metadata in the JSON that is stored beside a picture; None if there is nothing of that."""
     try:
-        content = parse_json(block.facts)
+        content = parse_json(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
-        if isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict):
-            return timestamp_ns, metadata
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return block.time * TICK_NS, {}
+        return None
+    is_whole = isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict)
+    return (timestamp_ns, metadata) if is_whole else None
 
 
-# ------------------------------------------------------------------------------------------------- what its tags tell
+# -------------------------------------------------------------------------------------------------------- its tags
 
 
 def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
