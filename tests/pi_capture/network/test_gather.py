@@ -316,11 +316,12 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(1000))
         with suppress(ConnectionResetError):
             assert stranger.recv(1) == b""
-    senders = [start(*demo(tmp_path / "one.mkv", 4, port)), start(*other_demo(tmp_path / "two.mkv", 4, port))]
+    senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
     wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
     wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
-    third = start(*demo(tmp_path / "three.mkv", 1, port))
-    for sender in (third, *senders):
+    end(start(*demo(tmp_path / "three.mkv", 1, port)))
+    for sender in senders:
+        sender.send_signal(signal.SIGINT)
         end(sender)
     silent.close()
     told = end(receiver)
