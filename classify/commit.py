@@ -23,6 +23,7 @@ from storage.errors import StorageError
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
+    MOVES_NAME,
     Classes,
     Entry,
     LabelJournal,
@@ -31,8 +32,6 @@ from storage.labels.journal import (
     to_runs,
     write_table,
 )
-
-MOVES_NAME = "moves.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
