@@ -24,7 +24,6 @@ from storage.formats.png.directory import MOVES_NAME
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
-    MOVES_NAME,
     Classes,
     Entry,
     LabelJournal,

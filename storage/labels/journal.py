@@ -35,7 +35,6 @@ from storage.errors import StorageError
 
 VERSION = 1
 JOURNAL_NAME, TABLE_NAME = "labels.jsonl", "labels.csv"
-MOVES_NAME = "moves.jsonl"  # of a data directory: how its frames were sorted by their labels
 MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
 
