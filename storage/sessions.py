@@ -78,6 +78,19 @@ def checked_sessions(value: Any) -> list[dict[str, Any]]:
     return value
 
 
+def sessions_in(text: str) -> list[dict[str, Any]]:
+    """The sessions in a text that `sessions_text` made; none if it is empty or damaged."""
+    try:
+        return checked_sessions(parse_json(text or "[]"))
+    except ValueError:
+        return []
+
+
+def sessions_text(sessions: Sequence[dict[str, Any]]) -> str:
+    """Sessions as JSON, for a tag of a file."""
+    return json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":"))
+
+
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
     """Replace ``recording.json``; durable on return."""
     content = {"version": VERSION, "sessions": list(sessions)}

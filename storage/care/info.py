@@ -137,13 +137,6 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     return replace(info, tracks=tracks, origins=origins, names=names)
 
 
-def _rate(track: Track, extent: Extent) -> float | None:
-    """Samples a second as the file states, pictures as they come."""
-    if track.kind != "pictures":
-        return track.rate
-    return round(extent.count / extent.seconds, 3) if extent.count and extent.seconds else None
-
-
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
     """A file's tracks, and what is known of the first session that each is from."""
     with open_media(path) as container:
@@ -189,7 +182,7 @@ def as_json(info: Info) -> dict[str, Any]:
                 "kind": track.kind,
                 "name": track.name,
                 "codec": track.codec,
-                "rate": _rate(track, extent),
+                "rate": extent.rate(track),
                 "measured_rate": measured_rate(track),
                 "unit": tag_of(track.tags, "unit"),
                 "channels": track.channels,
@@ -341,7 +334,7 @@ def _track_lines(info: Info) -> Iterator[str]:
     )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
     for track, extent in info.tracks:
-        rate = _rate(track, extent)
+        rate = extent.rate(track)
         per_second = f"{rate:.6g}" if rate else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count

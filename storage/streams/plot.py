@@ -166,7 +166,7 @@ def _draw_name(canvas: Canvas, y: int, track: Track, extent: Extent) -> None:
     )
     if track.kind == "labels":
         return
-    rate = extent.count / extent.seconds if track.kind == "pictures" and extent.count and extent.seconds else track.rate
+    rate = extent.rate(track)
     facts = [f"{rate:.5g} a second" if rate == round(rate) else f"{rate:.1f} a second"] if rate else []
     if track.kind == "pictures" and track.size:
         facts.append(f"{track.size[0]}x{track.size[1]}")

@@ -40,6 +40,7 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
 )
 """The marks of each kind of file that is opened, and where they stand. FFmpeg gets the kind, and does not choose among
 its own hundreds: some of those are texts that name other files and hosts."""
+FRONT_BYTES = 512
 COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -60,9 +61,8 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
 
     try:
         with path.open("rb") as file:
-            front = file.read(512)
-        kinds = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
-        kind = next(kinds, None)
+            front = file.read(FRONT_BYTES)
+        kind = kind_of(front, known)
         if kind is None:
             raise StorageError(f"{path} is not {what} that can be read" + ("" if front else " (it is empty)"))
         # No options: up to version 17, PyAV corrupts memory with them for files whose head does not list the streams.
@@ -71,6 +71,12 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise StorageError(f"{path}: {error.strerror}") from None
         raise StorageError(f"{path} is not {what} that can be read ({reason_of(error)})") from None
+
+
+def kind_of(front: bytes, known: Sequence[tuple[str, Marks]]) -> str | None:
+    """The first kind whose marks are in the first `FRONT_BYTES` of a file; None if there is none."""
+    fitting = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
+    return next(fitting, None)
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,9 +13,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
-from storage.tracks.containers import CONTAINERS, COVER_PICTURE, Marks, open_container, reason_of
+from storage.tracks.containers import CONTAINERS, COVER_PICTURE, FRONT_BYTES, Marks, kind_of, open_container, reason_of
 from storage.tracks.sample_track import LOWEST_SOUND_RATE
 
 if TYPE_CHECKING:
@@ -78,11 +78,10 @@ def is_media(path: Path) -> bool:
     """Whether FFmpeg takes a file apart, by its first bytes or, for labels, its name."""
     try:
         with path.open("rb") as file:
-            front = file.read(512)
+            front = file.read(FRONT_BYTES)
     except OSError:
         return False
-    known = any(all(front.startswith(mark, at) for at, mark in marks) for _, marks in (*CONTAINERS, *SOUND_FILES))
-    return known or path.suffix.lower() in LABEL_FILES
+    return kind_of(front, (*CONTAINERS, *SOUND_FILES)) is not None or path.suffix.lower() in LABEL_FILES
 
 
 def open_media(path: Path) -> InputContainer:
@@ -212,10 +211,9 @@ def stored_beside(packet: Packet[Any]) -> bytes:
 def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
     """The same as a mapping."""
     try:
-        facts = parse_json(stored_beside(packet))
+        return parse_object(stored_beside(packet))
     except ValueError:
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def channel_labels(track: Track) -> list[str]:

@@ -36,6 +36,12 @@ class Extent:
     def seconds(self) -> float:
         return (self.end_ns - self.begin_ns) / 1e9
 
+    def rate(self, track: Track) -> float | None:
+        """Samples a second as the file states, pictures as they come."""
+        if track.kind != "pictures":
+            return track.rate
+        return round(self.count / self.seconds, 3) if self.count and self.seconds else None
+
 
 def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
     """The extent of each track, by its number; of what this program records from the table, else by reading the file.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
 from storage.formats.png.directory import class_directories, image_names
@@ -111,7 +111,6 @@ def _timestamp_ns(path: Path, head: Head) -> int:
 def _metadata(data: bytes) -> dict[str, Any]:
     """What the camera reported; nothing if another program has something else there."""
     try:
-        metadata = parse_json(read_texts(data).get("Metadata", "{}"))
+        return parse_object(read_texts(data).get("Metadata", "{}"))
     except ValueError:
         return {}
-    return metadata if isinstance(metadata, dict) else {}

@@ -5,7 +5,6 @@ Its tags are here too; for frames see `storage.formats.video.writer`, for elemen
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.durable.files import lock_file, rename_free, sync_directory, write_all
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError, no_directory
 from storage.formats.png.codec import MAX_PIXELS
 from storage.formats.video.codecs import CODECS, Codec
@@ -24,7 +23,7 @@ from storage.matroska.reader import Blocks, Contents, begins_element, read_conte
 from storage.matroska.statistics import Statistics
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
-from storage.sessions import checked_sessions, close_interrupted
+from storage.sessions import close_interrupted, sessions_in, sessions_text
 from storage.tracks.samples import marks_of, tracks_of
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks
@@ -207,9 +206,9 @@ def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
 def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
     """The timestamp and the metadata in the JSON that is stored beside a picture; None if there is nothing of that."""
     try:
-        content = parse_json(text)
+        content = parse_object(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError):
         return None
     is_whole = isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict)
     return (timestamp_ns, metadata) if is_whole else None
@@ -225,16 +224,13 @@ def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]
         **({"CODEC": codec} if codec else {}),
         "FRAMES": str(frames),
         **({"DATE_RECORDED": started} if started else {}),
-        "SESSIONS": json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":")),
+        "SESSIONS": sessions_text(sessions),
     }
 
 
 def sessions_of(found: Contents) -> list[dict[str, Any]]:
     """What is known of each recording session in the file; nothing if that is damaged."""
-    try:
-        return checked_sessions(parse_json(found.tags.get("SESSIONS", "[]")))
-    except ValueError:
-        return []
+    return sessions_in(found.tags.get("SESSIONS", ""))
 
 
 def frames_of(found: Contents) -> int:
