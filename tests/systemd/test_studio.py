@@ -62,14 +62,15 @@ def listens() -> bool:
 
 def goes_on(browser: Browser) -> None:
     """The recording that the studio started has further frames."""
-    before = browser.frames("day1")
+    before = browser.frames("desk")
     assert before > 0
-    wait_for(lambda: browser.frames("day1") > before + 5, "the recording does not go on")
+    wait_for(lambda: browser.frames("desk") > before + 5, "the recording does not go on")
 
 
 def test_it_is_installed_and_started() -> None:
     call("install", "-d", "-o", "pi", FOLDER)
-    print(call(*PROGRAM, "install-service", "studio", "--studio", FOLDER, "--listen", f"0.0.0.0:{PORT}", "--user", "pi"))
+    command = (*PROGRAM, "install-service", "studio", "--studio", FOLDER)
+    print(call(*command, "--listen", f"0.0.0.0:{PORT}", "--user", "pi"))
     assert Browser().get("/api/home")["recordings"] == []
     assert call("systemctl", "is-enabled", STUDIO).strip() == "enabled"
     done = subprocess.run(["systemd-analyze", "verify", STUDIO], capture_output=True, text=True, check=False)
@@ -78,11 +79,11 @@ def test_it_is_installed_and_started() -> None:
 
 def test_it_records_as_its_user() -> None:
     browser = Browser()
-    body = {"name": "day1", "camera": "demo", "fps": 20, "classes": ["none", "door"], "options": {"jitter": False}}
+    body = {"name": "desk", "camera": "demo", "fps": 20, "classes": ["none", "door"], "options": {"jitter": False}}
     recorder = browser.post("/api/recorders", body)
     assert browser.post(f"/api/recorders/{recorder['id']}/label", {"label": 1})["label"] == 1
     goes_on(browser)
-    assert (FOLDER / "day1").owner() == "pi"
+    assert (FOLDER / "desk").owner() == "pi"
 
 
 def test_it_sees_the_recording_of_another_service() -> None:
@@ -116,11 +117,11 @@ def test_a_stop_leaves_the_recording_and_a_start_finds_it() -> None:
     call("systemctl", "start", STUDIO)
     browser = Browser()
     goes_on(browser)
-    recorder = browser.recorder("day1")
+    recorder = browser.recorder("desk")
     assert recorder is not None and recorder["label"] == 1
     browser.post(f"/api/recorders/{recorder['id']}/stop", {})
-    wait_for(lambda: browser.recorder("day1") is None, "the recording has not ended")
-    with open_recording(FOLDER / "day1") as recording:
+    wait_for(lambda: browser.recorder("desk") is None, "the recording has not ended")
+    with open_recording(FOLDER / "desk") as recording:
         assert [(one["end"], one["dropped_queue"]) for one in recording.sessions] == [("stopped", 0)]
         assert recording.sessions[0]["frames"] == len(recording) > 0
 
@@ -141,5 +142,5 @@ def test_it_labels_and_writes_nowhere_else() -> None:
 def test_uninstall_leaves_the_recordings() -> None:
     print(call(*PROGRAM, "uninstall-service", "studio"))
     assert not listens() and show("ActiveState", STUDIO) == "inactive"
-    assert len(open_recording(FOLDER / "day1")) > 0
+    assert len(open_recording(FOLDER / "desk")) > 0
     assert not list(Path("/etc/systemd/system").rglob("*pi-capture@studio*"))
