@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from storage.durable.files import appearing, replace_file
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError, no_directory
 from storage.formats.features.weights import NETWORK, PREPROCESSING
 from storage.learn.describe import HOW_THUMBNAIL, NUMBERS, Kind
@@ -159,7 +159,7 @@ def _pack(model: Model) -> bytes:
 def _unpack(data: bytes) -> Model:
     members = _members(data)
     try:
-        about = parse_json(members["model.json"])
+        about = parse_object(members["model.json"])
         version, classes, kind, origin = about["version"], about["classes"], about["kind"], about["origin"]
         known = about["format"] == FORMAT and isinstance(version, int) and isinstance(origin, dict)
     except (KeyError, TypeError, ValueError):
