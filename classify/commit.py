@@ -32,6 +32,7 @@ from storage.labels.journal import (
     to_runs,
     write_table,
 )
+from storage.labels.origins import applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +209,8 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
 
 
 def _forget(journal: LabelJournal, classes: Classes) -> None:
-    """All labels are applied; names that a person gave to classes stay known."""
-    journal.clear(*([classes] if classes != DEFAULT else []))
+    """All labels are applied; names that a person gave to classes stay known, and which labels a model proposed."""
+    journal.clear(*([classes] if classes != DEFAULT else []), *applied(journal.read()))
 
 
 def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:
