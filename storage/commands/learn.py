@@ -30,6 +30,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE", help="of the network: .tflite, .keras, .weights.h5, .pb (default: ImageNet's)"
     )
+    parser.add_argument(
+        "--seen-only", action="store_true", help="leave out labels that a model gave and no person has seen"
+    )
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="another number holds out other stretches")
 
 
@@ -45,7 +48,9 @@ def train(args: argparse.Namespace) -> int:
         refuse_existing(args.sheet, "sheet")
     with progress_line(f"training {out.name}", "") as show:
         progress = None if show is None else lambda what, done, total: show(done, total)
-        model, report = train(args.recordings, weights=args.weights, seed=args.seed, progress=progress)
+        model, report = train(
+            args.recordings, weights=args.weights, seen_only=args.seen_only, seed=args.seed, progress=progress
+        )
     save_model(model, out, replace=args.replace)
     if args.sheet is not None:
         write_sheet(args.sheet, report.mistakes)

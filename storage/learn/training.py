@@ -119,6 +119,7 @@ def train(
     paths: Sequence[Path],
     *,
     weights: str | Path | None = None,
+    seen_only: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Model, Report]:
@@ -133,6 +134,8 @@ def train(
     weights : str or path, optional
         Of the network, as `Extractor` takes them. If not given, the default ones where they are at hand, else
         thumbnails are all that is learnt from.
+    seen_only : bool
+        Leave out labels that a model gave and no person has seen.
     seed : int
         Another seed holds other stretches out.
     progress : callable, optional
@@ -147,7 +150,7 @@ def train(
     held_out = _held_out(paths)
     with ExitStack() as opened:
         recordings = [opened.enter_context(open_recording(path)) for path in [*paths, *held_out]]
-        examples = gather(recordings[: len(paths)], recordings[len(paths) :])
+        examples = gather(recordings[: len(paths)], recordings[len(paths) :], seen_only=seen_only)
         if len(examples.classes) < 2:
             raise StorageError(f"{paths[0]}: all labels are {examples.classes[0]!r}; a model tells two classes or more")
         extractor, notes = _find_extractor(recordings, weights)
