@@ -25,7 +25,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
-from storage.commands.console import fail, run_command
+from storage.commands.console import fail, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
 
@@ -228,9 +228,9 @@ def _check_gathering(args: argparse.Namespace) -> None:
 
 
 EXPORT_MODEL = """\
-Make the weights of MobileNet (0.25, 128x128) ready for recording features: a .tflite file, for which
-a Raspberry Pi needs no TensorFlow. This machine needs it, and for the ImageNet weights a network, once.
-Take the file along: python -m pi_capture day1.features.h5 -1 --weights FILE.tflite
+Make the weights of MobileNet (0.25, 128x128) ready, once: a .tflite file. Without --weights they are
+fetched from TensorFlow's model garden (11 MB); an interrupted fetch goes on where it was. No network
+on this machine? Run it on another one, take the file along, and give --weights FILE.tflite.
 """
 
 
@@ -242,13 +242,21 @@ def export_model(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--weights", metavar="FILE", default="imagenet", help="imagenet (default), or .keras, .weights.h5 or .pb"
+        "--weights",
+        metavar="FILE",
+        default="imagenet",
+        help="imagenet (default); a copied archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
+        "TensorFlow, .keras, .weights.h5 or .pb",
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
     from storage.formats.features.export import export_model
+    from storage.formats.features.weights import origin_of
 
-    print(export_model(args.weights, args.out))
+    with progress_line("fetching", " bytes") as progress:
+        made = export_model(args.weights, args.out, progress)
+    print(made)
+    print(f"SHA-256 {origin_of(made)}", file=sys.stderr)
     return 0
 
 
