@@ -1,6 +1,6 @@
-"""Classifiers that run without TensorFlow, by LiteRT: anybody's ``.tflite`` files.
+"""Classifiers that run without TensorFlow, by LiteRT: model files of this toolkit, and anybody's ``.tflite`` files.
 
-What such a file takes and gives is read from the file; the names of its classes are in ``labels.txt``, inside (in the
+What the latter take and give is read from the file; the names of its classes are in ``labels.txt``, inside (in the
 zip archive that TensorFlow Lite's metadata append) or beside it. LiteRT runs what a file says without a doubt, and a
 damaged one can end the process: so a process of its own, this module run as a program, tries it first.
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.formats.features.extractor import fitted, need_litert, silent
+from storage.formats.features.weights import SIDE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ MOST_LABEL_BYTES = 1_000_000
 MOST_TRIAL_BYTES = 4_000_000_000  # of memory, while a file is tried
 TRIAL_SECONDS = 60
 SIDES = range(8, 2049)
+ZIPPED = b"PK\3\4"
 IDENTIFIER = b"TFL3"  # bytes 4 to 7 of a .tflite file, as FlatBuffers keep it
 LABELS = "labels.txt"
 Range = tuple[float, float]
@@ -73,7 +75,7 @@ def open_classifier(path: Path | str, pixels: Range | None = None) -> Classifier
     Parameters
     ----------
     path : path
-        A ``.tflite`` file.
+        A ``.model`` file (`storage.learn.model`) or a ``.tflite`` file; what it holds tells which.
     pixels : (float, float), optional
         What a network takes for black and for white; if not given, what its quantisation says, else -1 and 1.
 
@@ -84,11 +86,12 @@ def open_classifier(path: Path | str, pixels: Range | None = None) -> Classifier
         installed.
     """
     path = Path(path)
-    need_litert()
     content = _read(path)
-    if content[4:8] != IDENTIFIER:
-        raise StorageError(f"{path} is no model: give a .tflite file")
-    return _open_tflite(path, content, pixels)
+    if content[4:8] == IDENTIFIER:
+        return _open_tflite(path, content, pixels)
+    if content[:4] != ZIPPED:
+        raise StorageError(f"{path} is no model: give a .model or a .tflite file")
+    return _open_model(path)
 
 
 def _read(path: Path) -> bytes:
@@ -102,12 +105,30 @@ def _read(path: Path) -> bytes:
     return content
 
 
+def _open_model(path: Path) -> Classifier:
+    from storage.learn.describe import Describer
+    from storage.learn.model import load_model
+
+    model = load_model(path)
+    if model.network is not None:
+        need_litert()
+        try_network(path, model.network)
+    describer, head = Describer(model.kind, model.network), model.head
+
+    def certainties(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return head.certainties(describer.describe(picture)[None])[0]
+
+    origin = f"{path.name}: a linear head on {'a network and a thumbnail' if model.kind == 'both' else model.kind}"
+    return Classifier(model.classes, (SIDE, SIDE), origin, model.sha256, certainties)
+
+
 # ----------------------------------------------------------------------------------------------- anybody's .tflite file
 
 
 def _open_tflite(path: Path, content: bytes, pixels: Range | None) -> Classifier:
     import numpy as np
 
+    need_litert()
     found = try_network(path, content)
     classes = _class_names(path, content, int(found["classes"]))
     interpreter, entry, exit_ = _interpreter(content)

@@ -35,9 +35,16 @@ class Extractor:
 
     Parameters
     ----------
-    weights : str or path
+    weights : str, path or bytes
         A ``.tflite`` file, or another file of weights (see `storage.formats.features.export`), or ``imagenet``, which
-        must have been fetched before.
+        must have been fetched before. Or what a ``.tflite`` file holds.
+
+    Attributes
+    ----------
+    network : bytes
+        What the ``.tflite`` file holds.
+    sha256 : str
+        Of the network.
 
     Raises
     ------
@@ -45,21 +52,16 @@ class Extractor:
         There is no such file, it is no such network, or LiteRT is not installed.
     """
 
-    def __init__(self, weights: str | Path = "imagenet") -> None:
+    def __init__(self, weights: str | Path | bytes = "imagenet") -> None:
         need_litert()  # before anything is exported
-        path = find_model(weights)
-        try:
-            self._model = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from None
-        self.sha256 = hashlib.sha256(self._model).hexdigest()
-        check(path, self.sha256)
+        name, self.network = ("the network", weights) if isinstance(weights, bytes) else _read_model(weights)
+        self.sha256 = hashlib.sha256(self.network).hexdigest()
         self._of_this_thread = threading.local()
         try:
             with silent():
                 self._interpreter()
         except (ValueError, RuntimeError) as error:
-            raise StorageError(f"{path} is no MobileNet that LiteRT can run: {_first_line(error)}") from None
+            raise StorageError(f"{name} is no MobileNet that LiteRT can run: {_first_line(error)}") from None
 
     def extract(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of a picture.
@@ -74,8 +76,7 @@ class Extractor:
         ndarray, shape (256,), float32
         """
         interpreter, entry, exit_ = self._interpreter()
-        picture = fitted(pixels, (SIDE, SIDE))
-        interpreter.set_tensor(entry["index"], _scaled(picture, entry)[None])
+        interpreter.set_tensor(entry["index"], _scaled(to_square(pixels), entry)[None])
         interpreter.invoke()
         features: NDArray[np.float32] = interpreter.get_tensor(exit_["index"]).reshape(FEATURES)
         return features
@@ -91,7 +92,7 @@ class Extractor:
         from ai_edge_litert.interpreter import Interpreter
 
         def interpreter_of(**how: bool) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-            interpreter = Interpreter(model_content=self._model, num_threads=1, **how)
+            interpreter = Interpreter(model_content=self.network, num_threads=1, **how)
             interpreter.allocate_tensors()
             (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
             return interpreter, entry, exit_
@@ -136,6 +137,16 @@ def find_model(weights: str | Path) -> Path:
     return path
 
 
+def _read_model(weights: str | Path) -> tuple[str, bytes]:
+    path = find_model(weights)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+    check(path, content)
+    return str(path), content
+
+
 def _scaled(picture: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[Any]:
     """A picture as the network takes it: bytes, or numbers from -1 to 1."""
     import numpy as np
@@ -151,6 +162,11 @@ def need_litert() -> None:
         import_module("ai_edge_litert.interpreter")
     except ImportError:
         raise StorageError("networks need LiteRT: 'pip install pi-capture[features]' on a 64-bit system") from None
+
+
+def to_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the network sees of a picture (height, width, 3): its centre, (128, 128, 3) uint8."""
+    return fitted(pixels, (SIDE, SIDE))
 
 
 def fitted(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -72,6 +72,8 @@ def fetch(url: str, target: Path, progress: Callable[[int, int], None] | None = 
             keep(content, target)
             partial.unlink()
         finally:
+            if partial.exists() and not partial.stat().st_size:
+                partial.unlink()
             os.close(lock)
     except (URLError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else repr(error)
@@ -107,13 +109,13 @@ def keep(content: bytes, target: Path) -> None:
     replace_file(target, content)
 
 
-def check(path: Path, sha256: str) -> None:
-    """Raise StorageError if a file is not what `keep` has kept; other files are as they are."""
+def check(path: Path, content: bytes) -> None:
+    """Raise StorageError if a file is not what `keep` has kept; what other files hold is right."""
     try:
         kept = _sum_of(path).read_text().split(maxsplit=1)[0]
     except (OSError, IndexError, UnicodeDecodeError):
         return
-    if kept != sha256:
+    if kept != (sha256 := hashlib.sha256(content).hexdigest()):
         raise StorageError(f"{path} has changed since it was fetched (SHA-256 {sha256}); remove it, and fetch it again")
 
 
