@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "install-service": "pi_capture.commands.install:install",
     "uninstall-service": "pi_capture.commands.install:uninstall",
     "make-identity": "pi_capture.network.tls:make_identity",
+    "watch": "pi_capture.watch.command:main",
     "studio": "pi_capture.studio.command:main",
 }
 """What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
@@ -101,17 +102,20 @@ def _run(words: Sequence[str]) -> int:
 
 SECRET_SETTINGS = "an address here may hold a password; if this is kept in a file, keep it to yourself: chmod 600 FILE"
 OF_ANOTHER = {
-    **{"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"},
-    "labels-from": "live-labels",
+    **dict.fromkeys(("pre-roll", "post-roll"), ("on-motion", "on-class")),
+    "audio-codec": ("audio",),
+    "labels-from": ("live-labels",),
+    **dict.fromkeys(("hold", "on-class"), ("watch",)),
 }
-"""Options that say how another one is done."""
+"""Options that say how another one is done, or one of others."""
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
     """Raise UsageError for an option that would have no effect."""
     given = {one.option.name: one for one in settings if one.origin != "default"}
-    for name, other in OF_ANOTHER.items():
-        if name in given and other not in given:
+    for name, others in OF_ANOTHER.items():
+        if name in given and not given.keys() & set(others):
+            other = " or --".join(others)
             raise UsageError(f"--{name} ({given[name].origin}) does nothing without --{other}; give both, or neither")
 
 
@@ -206,7 +210,7 @@ def _record(args: argparse.Namespace) -> int:
                 summary = capture(target, args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
-    _print_counts(summary, whole=failure is None)
+    _print_counts(summary, whole=failure is None, awaited="the class" if args.on_class else "motion")
     if lines is not None:
         lines.end(summary)
     elif args.json:
@@ -216,7 +220,7 @@ def _record(args: argparse.Namespace) -> int:
 
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
-    *("jitter", "backend", "metrics", "json-lines"),
+    *("jitter", "backend", "metrics", "json-lines", "watch"),
 )
 
 
@@ -363,9 +367,11 @@ def _status_for_viewers(
     return status
 
 
-def _print_counts(summary: Summary, *, whole: bool) -> None:
+def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
     counts = (
-        f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _counts_of_pictures(summary, whole)
+        f"{summary.seconds:.1f} s"
+        if not summary.frames and summary.tracks
+        else _counts_of_pictures(summary, whole, awaited)
     )
     print(f"{printable(summary.path)}: {counts}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
     for name, track in summary.tracks.items():
@@ -388,7 +394,7 @@ def _print_summary(summary: Summary) -> None:
         raise
 
 
-def _counts_of_pictures(summary: Summary, whole: bool) -> str:
+def _counts_of_pictures(summary: Summary, whole: bool, awaited: str) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,
@@ -397,7 +403,7 @@ def _counts_of_pictures(summary: Summary, whole: bool) -> str:
     dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count)
     dropped = dropped or ("none dropped" if whole else "until it failed")
     if summary.not_kept:
-        dropped += f", {summary.not_kept} without motion not kept"
+        dropped += f", {summary.not_kept} without {awaited} not kept"
     if summary.reopened:
         dropped += f", camera opened again {summary.reopened} times"
     if summary.segments > 1:

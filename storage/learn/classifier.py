@@ -116,7 +116,7 @@ def _open_model(path: Path) -> Classifier:
     describer, head = Describer(model.kind, model.network), model.head
 
     def certainties(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return head.certainties(describer.describe(picture)[None])[0]
+        return head.certainties(describer.describe(picture))
 
     origin = f"{path.name}: a linear head on {'a network and a thumbnail' if model.kind == 'both' else model.kind}"
     return Classifier(model.classes, (SIDE, SIDE), origin, model.sha256, certainties)
