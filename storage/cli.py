@@ -40,6 +40,7 @@ from storage.commands.files import (
     merge_streams_arguments,
 )
 from storage.commands.labels import LABELS, labels, labels_arguments
+from storage.commands.learn import TRAIN, train, train_arguments
 from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
 
 EXAMPLES = """\
@@ -59,6 +60,7 @@ examples:
   python -m storage features day1 day1.features.h5 256 numbers a frame, for training without the pictures
   python -m storage export day1.mkv files          its tracks: frames, sensors, sound, labels
   python -m storage merge-streams all.mkv A.mkv B.mkv C.wav --sync-on click
+  python -m storage train day1                     learn from its labels: day1.model
   python -m storage labels day1.mkv --export day1.srt   and --import: SRT, WebVTT, ASS, CSV, ELAN, Audacity
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
@@ -120,5 +122,6 @@ COMMANDS = (
     _Command("features", "256 numbers of each frame, by MobileNet", features_arguments, features, FEATURES),
     _Command("export", "the tracks of a file as PNG, CSV, NPY and WAV files", export_arguments, export, EXPORT),
     _Command("merge-streams", "several files into one, aligned", merge_streams_arguments, merge_streams, MERGE_STREAMS),
+    _Command("train", "a model from labelled recordings, in seconds", train_arguments, train, TRAIN),
     _Command("labels", "labels as intervals: subtitles, ELAN, Audacity", labels_arguments, labels, LABELS),
 )

@@ -128,6 +128,10 @@ class Descriptions:
             return ("features",)
         return ("thumbnail",) if self.features is None else KINDS
 
+    def some(self, numbers: NDArray[np.int64]) -> Descriptions:
+        """Those of some frames."""
+        return Descriptions(*(None if one is None else one[numbers] for one in (self.features, self.thumbnails)))
+
     def of(self, kind: Kind) -> Floats:
         """The descriptions of a kind: shape (N, D), float32."""
         if kind == "features":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
+    Booleans = NDArray[np.bool_]
 
 FOLDS = 5
 GAP_SECONDS = 2.0
@@ -109,6 +110,14 @@ def _deal(counts: Integers, folds: int, random: np.random.Generator) -> Integers
     return found
 
 
+def far_from(held_out: Booleans, seconds: Floats, gap: float = GAP_SECONDS) -> Booleans:
+    """Which frames are not among some, nor within `gap` seconds of one of them: all of shape (N,), in any order."""
+    order = np.argsort(seconds, kind="stable")
+    far = np.empty(len(seconds), np.bool_)
+    far[order] = with_gaps(seconds[order], held_out[order], gap) == TRAIN
+    return far
+
+
 def held_out_certainties(
     descriptions: NDArray[np.float32],
     seconds: Floats,
@@ -140,12 +149,11 @@ def held_out_certainties(
     ndarray, shape (N, classes), float32
         All classes alike where nothing is left to fit.
     """
-    order = np.argsort(seconds, kind="stable")
     certainties = np.full((len(labels), classes), 1 / classes, np.float32)
     for fold in np.unique(of_fold):
         held_out = of_fold == fold
-        learnt_from = order[with_gaps(seconds[order], held_out[order], gap) == TRAIN]
-        if len(learnt_from):
+        learnt_from = far_from(held_out, seconds, gap)
+        if learnt_from.any():
             head = fit_head(descriptions[learnt_from], labels[learnt_from], classes)
             certainties[held_out] = head.certainties(descriptions[held_out])
         done()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ import numpy as np
 
 from storage.durable.files import appearing, replace_file
 from storage.durable.untrusted import parse_json
-from storage.errors import StorageError
+from storage.errors import StorageError, no_directory
 from storage.formats.features.weights import NETWORK, PREPROCESSING
 from storage.learn.describe import HOW_THUMBNAIL, NUMBERS, Kind
 from storage.learn.head import Head
@@ -76,6 +77,14 @@ class Model:
         return hashlib.sha256(self.data).hexdigest()
 
 
+def check_target(path: Path, *, replace: bool = False) -> None:
+    """Raise StorageError if a file of that name must not be written: before the work, so that none is in vain."""
+    if not path.parent.is_dir():
+        raise no_directory(path.parent)
+    if os.path.lexists(path) and not (replace and path.is_file()):
+        raise StorageError(f"{path} exists; choose another name with -o, or replace it with --replace")
+
+
 def save_model(model: Model, path: Path, *, replace: bool = False) -> None:
     """Write a model file: whole, durable, or not at all.
 
@@ -84,7 +93,8 @@ def save_model(model: Model, path: Path, *, replace: bool = False) -> None:
     StorageError
         The file exists, unless `replace` is True; or it can't be written.
     """
-    if not replace or not path.exists():
+    check_target(path, replace=replace)
+    if not os.path.lexists(path):
         with appearing(path) as making:
             making.write_bytes(model.data)
         return
