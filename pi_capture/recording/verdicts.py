@@ -42,6 +42,11 @@ class Verdict:
     milliseconds: float
 
     @property
+    def alone(self) -> str:
+        """The most certain class, by this frame alone."""
+        return max(self.certainties, key=self.certainties.__getitem__)
+
+    @property
     def shown(self) -> str:
         """For a line of text."""
         return f"{self.name or '…'} {self.certainty:.2f}"

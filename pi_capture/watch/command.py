@@ -215,7 +215,7 @@ class _Watch:
                 frame = recording.read(index)
                 verdict = self._watching.look(frame)
                 if label is not None:
-                    self._score.add(names.get(label, label), verdict.name)
+                    self._score.add(names.get(label, label), verdict)
                 self._show(frame)
                 self._progress(Status(self._watching.seen, 0, 0, 0, 0, 0))
         self._watching.close()
@@ -234,15 +234,13 @@ class _Watch:
             "classes": {name: count for name, count in self._counts.items() if name is not None},
         }
         if self._score.frames:
-            facts.update(labelled=self._score.frames, accuracy=round(self._score.accuracy, 4))
-            facts.update(confusion=self._score.confusion)
+            facts.update(self._score.facts)
         if isinstance(self._report, JsonLines):
             self._report.end(facts)
         else:
             print(_as_text(facts), file=sys.stderr)
             if self._score.frames:
-                print(f"accuracy {self._score.accuracy:.3f} of {self._score.frames} labelled frames")
-                print(self._score.table())
+                print(self._score.text())
         return 0 if self._failure is None else fail(self._failure, 1, "pi_capture")
 
     @property

@@ -1,50 +1,58 @@
-"""How often a classifier was right, where the true class of frames is known."""
+"""How often a classifier is right, where the true class of frames is known."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
+
+from pi_capture.recording.verdicts import Verdict
 
 
 class Score:
-    """Counts true classes beside those that were said; `classes` are the model's."""
+    """Counts verdicts beside true classes; `classes` are the model's."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
-        self.counts: Counter[tuple[str, str]] = Counter()  # (true class, said class)
+        self._counts: Counter[tuple[str, str]] = Counter()  # (true class, the frame's own verdict)
+        self._right_as_said = 0
 
-    def add(self, truth: str, said: str | None) -> None:
-        """Count a frame with a label; "" is what was said where nothing was."""
-        self.counts[truth, said or ""] += 1
+    def add(self, truth: str, verdict: Verdict) -> None:
+        """Count a frame with a label."""
+        self._counts[truth, verdict.alone] += 1
+        self._right_as_said += verdict.name == truth
 
     @property
     def frames(self) -> int:
-        return self.counts.total()
+        return self._counts.total()
 
     @property
-    def accuracy(self) -> float:
-        """The share of frames of which the right class was said: 0 to 1; 0 without frames."""
-        right = sum(count for (truth, said), count in self.counts.items() if truth == said)
-        return right / self.frames if self.frames else 0.0
+    def facts(self) -> dict[str, Any]:
+        """What a program is told: ``accuracy`` of each frame by itself, ``accuracy_as_said``, smoothed and therefore
+        late, both 0 to 1; and ``confusion``: for each true class, how often each class was said.
+        """
+        confusion: dict[str, dict[str, int]] = {}
+        for truth, said in sorted(self._counts):
+            confusion.setdefault(truth, {})[said] = self._counts[truth, said]
+        return {
+            "labelled": self.frames,
+            "accuracy": round(self._right / self.frames, 4),
+            "accuracy_as_said": round(self._right_as_said / self.frames, 4),
+            "confusion": confusion,
+        }
+
+    def text(self) -> str:
+        """For people: the accuracy, and a table with a row for each true class, a column for each said one."""
+        others = sorted({truth for truth, _ in self._counts} - set(self._classes))
+        truths = [name for name in (*self._classes, *others) if any(truth == name for truth, _ in self._counts)]
+        wide = max(len(name) for name in (*self._classes, *truths, "is, said:")) + 2
+        rows = [[str(self._counts[truth, said]) for said in self._classes] for truth in truths]
+        table = [["is, said:", *self._classes], *([truth, *row] for truth, row in zip(truths, rows, strict=True))]
+        lines = [row[0].ljust(wide) + "".join(cell.rjust(wide) for cell in row[1:]) for row in table]
+        accuracy, as_said = self._right / self.frames, self._right_as_said / self.frames
+        head = f"accuracy {accuracy:.3f} of {self.frames} labelled frames, each by itself; {as_said:.3f} as it was said"
+        return "\n".join([*lines, head])
 
     @property
-    def confusion(self) -> dict[str, dict[str, int]]:
-        """For each true class, how often each class was said of it."""
-        rows: dict[str, dict[str, int]] = {}
-        for truth, said in sorted(self.counts):
-            rows.setdefault(truth, {})[said] = self.counts[truth, said]
-        return rows
-
-    def table(self) -> str:
-        """Lines of text: a row for each true class, a column for each said one."""
-        said = [*self._classes, *([""] if any(not one for _, one in self.counts) else [])]
-        truths = sorted(
-            {truth for truth, _ in self.counts},
-            key=lambda one: (one not in said, said.index(one) if one in said else one),
-        )
-        wide = max(len(name) for name in (*said, *truths, "nothing")) + 2
-        heading = "is \\ said".ljust(wide) + "".join((name or "nothing").rjust(wide) for name in said)
-        rows = [
-            truth.ljust(wide) + "".join(str(self.counts[truth, name]).rjust(wide) for name in said) for truth in truths
-        ]
-        return "\n".join([heading, *rows])
+    def _right(self) -> int:
+        return sum(count for (truth, said), count in self._counts.items() if truth == said)
