@@ -14,6 +14,7 @@ from storage.learn.smoothing import Smoother
 if TYPE_CHECKING:
     from storage.learn.classifier import Classifier
 
+CLOSING_SECONDS = 1.0
 KEY = "watch"  # of a frame's metadata
 
 
@@ -85,8 +86,7 @@ class Watching:
         self.last: Verdict | None = None
         self.seen = self.skipped = 0
         self.failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None  # once there is something for it
 
     def offer(self, frame: Frame) -> None:
         """Have the thread look at a frame, unless a newer one comes before there is time for it. Returns at once."""
@@ -94,6 +94,9 @@ class Watching:
             self.skipped += self._newest is not None
             self._newest = frame
             self._changed.notify()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+            self._thread.start()
 
     def look(self, frame: Frame) -> Verdict:
         """Look at a frame now. Frames come one after another, from one thread."""
@@ -117,7 +120,7 @@ class Watching:
         """
         if self.failure is None:
             if wait:
-                self.look(frame)
+                self._try(frame)
             else:
                 self.offer(frame)
         if (last := self.last) is None:
@@ -145,16 +148,19 @@ class Watching:
         with self._changed:
             self._over = True
             self._changed.notify()
-        self._thread.join(1.0)
+        if self._thread is not None:
+            self._thread.join(CLOSING_SECONDS)
 
     def _run(self) -> None:
-        while (frame := self._next()) is not None:
-            try:
-                self.look(frame)
-            except Exception as error:  # of the classifier, or of whoever is told
-                self.failure = error
-                self._lines.append(f"the model fails, and looks at no more frames: {error!r}; the recording goes on")
-                return
+        while self.failure is None and (frame := self._next()) is not None:
+            self._try(frame)
+
+    def _try(self, frame: Frame) -> None:
+        try:
+            self.look(frame)
+        except Exception as error:  # of the classifier, or of whoever is told
+            self.failure = error
+            self._lines.append(f"the model fails, and looks at no more frames: {error!r}; the recording goes on")
 
     def _next(self) -> Frame | None:
         with self._changed:

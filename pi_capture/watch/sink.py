@@ -33,10 +33,7 @@ class WatchSink:
         """Nothing is kept."""
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
-        if wait:
-            self._watching.look(frame)
-        else:
-            self._watching.offer(frame)
+        self._watching.noted(frame, wait=wait)
         self._lost += frame.metadata.get("dropped_camera", 0)
         self._first_ns = frame.timestamp_ns if self._first_ns is None else self._first_ns
         self._last_ns = frame.timestamp_ns
