@@ -20,6 +20,7 @@ from classify.session import NONE, Session
 from storage.care.split import is_split
 from storage.durable.moves import complete, last_facts, move_files, undo
 from storage.errors import StorageError
+from storage.formats.png.directory import MOVES_NAME
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
@@ -31,8 +32,7 @@ from storage.labels.journal import (
     to_runs,
     write_table,
 )
-
-MOVES_NAME = "moves.jsonl"
+from storage.labels.origins import applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,8 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
 
 
 def _forget(journal: LabelJournal, classes: Classes) -> None:
-    """All labels are applied; names that a person gave to classes stay known."""
-    journal.clear(*([classes] if classes != DEFAULT else []))
+    """All labels are applied; names that a person gave to classes stay known, and which labels a model proposed."""
+    journal.clear(*([classes] if classes != DEFAULT else []), *applied(journal.read()))
 
 
 def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:

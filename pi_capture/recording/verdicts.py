@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pi_capture.recording.observers import nothing
 from storage.frame import Frame
 from storage.learn.smoothing import Smoother
 
@@ -63,6 +64,8 @@ class Watching:
         For so many seconds a class must lead before it holds.
     told : callable, optional
         Called with each frame and its verdict, in the thread that looked.
+    say : callable
+        Called with a line when the classifier fails.
 
     Attributes
     ----------
@@ -74,15 +77,19 @@ class Watching:
     """
 
     def __init__(
-        self, classifier: Classifier, hold: float, told: Callable[[Frame, Verdict], None] | None = None
+        self,
+        classifier: Classifier,
+        hold: float,
+        told: Callable[[Frame, Verdict], None] | None = None,
+        say: Callable[[str], None] = nothing,
     ) -> None:
+        self._say = say
         self.classifier = classifier
         self._smoother = Smoother(len(classifier.classes), hold)
         self._told = told
         self._newest: Frame | None = None
         self._changed = threading.Condition()
         self._over = False
-        self._lines: list[str] = []
         self.last: Verdict | None = None
         self.seen = self.skipped = 0
         self.failure: Exception | None = None
@@ -138,11 +145,6 @@ class Watching:
         classifier = self.classifier
         return {"model": classifier.origin, "sha256": classifier.sha256, "classes": classifier.classes}
 
-    def pop_lines(self) -> list[str]:
-        """Remove and return the lines for the user."""
-        lines, self._lines = self._lines, []
-        return lines
-
     def close(self) -> None:
         """Look at the newest frame if there is time, and end the thread."""
         with self._changed:
@@ -160,7 +162,7 @@ class Watching:
             self.look(frame)
         except Exception as error:  # of the classifier, or of whoever is told
             self.failure = error
-            self._lines.append(f"the model fails, and looks at no more frames: {error!r}; the recording goes on")
+            self._say(f"the model fails, and looks at no more frames: {error!r}; the recording goes on")
 
     def _next(self) -> Frame | None:
         with self._changed:

@@ -19,7 +19,6 @@ from pi_capture.arguments import OPTIONS
 from pi_capture.config import PREFIX, Kind, Option, configure
 from pi_capture.errors import RecordingError
 from pi_capture.report.systemd import StopSignals
-from pi_capture.status import Status
 from pi_capture.watch.report import JsonLines, Lines, OneLine, Quiet, Report
 from storage.commands.console import fail
 
@@ -174,7 +173,7 @@ class _Watch:
             return
         from pi_capture.live.preview import Preview
 
-        with Preview(self._args.model, self._report.say, note=lambda: self._shown, what="watching") as self._preview:
+        with Preview(self._args.model, self._report.say, what="watching") as self._preview:
             yield
 
     def camera(self, args: argparse.Namespace, size: tuple[int, int] | None) -> None:
@@ -189,9 +188,7 @@ class _Watch:
             camera=with_identity(args.camera, args.identity), size=size or args.size, fps=args.fps, retry=args.retry,
             between=args.between, jitter=False,
         )  # fmt: skip
-        observers = Observers(
-            stop=self._stop, say=self._report.say, progress=self._progress, watch=lambda frame, _: self._show(frame)
-        )
+        observers = Observers(stop=self._stop, say=self._report.say, watch=lambda frame, _: self._show(frame))
         try:
             deliver(WatchSink(self._watching), args.seconds, options, observers)
         except RecordingError as error:
@@ -217,7 +214,6 @@ class _Watch:
                 if label is not None:
                     self._score.add(names.get(label, label), verdict)
                 self._show(frame)
-                self._progress(Status(self._watching.seen, 0, 0, 0, 0, 0))
         self._watching.close()
 
     def end(self) -> int:
@@ -243,11 +239,6 @@ class _Watch:
                 print(self._score.text())
         return 0 if self._failure is None else fail(self._failure, 1, "pi_capture")
 
-    @property
-    def _shown(self) -> str:
-        last = self._watching.last
-        return "" if last is None else f"[{last.shown}]"
-
     def _told(self, frame: Frame, verdict: Verdict) -> None:
         self._began = self._began or time.monotonic()
         self._counts[verdict.name] += 1
@@ -257,11 +248,9 @@ class _Watch:
 
     def _show(self, frame: Frame) -> None:
         if self._preview is not None:
+            last = self._watching.last
+            self._preview.tell("…" if last is None else last.shown)
             self._preview.show(frame)
-
-    def _progress(self, status: Status) -> None:
-        if self._preview is not None:
-            self._preview.update(status)
 
 
 def _as_text(facts: dict[str, Any]) -> str:

@@ -15,8 +15,10 @@ from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.labels.classes import names_of_labels
+from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
+from storage.sessions import WALL_CLOCK
 from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import measured_rate
@@ -71,6 +73,9 @@ class Info:
         The share of each class, by its directory or label, in order.
     names : dict
         The names of classes that were given one in the labeller, by their directory.
+    origins_of_labels : Counter
+        How many labels a person gave, and how many a model proposed (see `storage.labels.origins`); of those that wait
+        in the journal, too.
     unlabelled : Share
         Frames that have no class yet.
     sizes : dict
@@ -92,6 +97,7 @@ class Info:
     tracks: list[tuple[Track, Extent]] = field(default_factory=list)
     origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    origins_of_labels: Counter[str] = field(default_factory=Counter)
 
     @property
     def frames(self) -> int:
@@ -132,15 +138,8 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        names = names_of_labels(recording)
-    return replace(info, tracks=tracks, origins=origins, names=names)
-
-
-def _rate(track: Track, extent: Extent) -> float | None:
-    """Samples a second as the file states, pictures as they come."""
-    if track.kind != "pictures":
-        return track.rate
-    return round(extent.count / extent.seconds, 3) if extent.count and extent.seconds else None
+        names, given = names_of_labels(recording), count_origins(recording)
+    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given)
 
 
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
@@ -166,6 +165,7 @@ def as_json(info: Info) -> dict[str, Any]:
             for label, share in info.classes.items()
         },
         "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
+        "labels": dict(info.origins_of_labels),
         "sizes": info.sizes,
         "begun": _iso(info.begun),
         "ended": _iso(info.ended),
@@ -188,7 +188,7 @@ def as_json(info: Info) -> dict[str, Any]:
                 "kind": track.kind,
                 "name": track.name,
                 "codec": track.codec,
-                "rate": _rate(track, extent),
+                "rate": extent.rate(track),
                 "measured_rate": measured_rate(track),
                 "unit": tag_of(track.tags, "unit"),
                 "channels": track.channels,
@@ -258,7 +258,7 @@ def _describe_file(recording: Recording, backend: str) -> Info:
 
 def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
     first, last = span or (0, 0)
-    offset = facts.get("wall_minus_monotonic_ns") if facts.get("live") and span else None
+    offset = facts.get(WALL_CLOCK) if facts.get("live") and span else None
     begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
     return Session(id, frames, begun, ended, (last - first) / 1e9, facts)
 
@@ -307,6 +307,8 @@ def _lines(info: Info) -> Iterator[str]:
     for name, share in rows:
         percent = 100 * share.frames / info.frames
         yield f"  {name:{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
+    if set(info.origins_of_labels) - {PERSON}:
+        yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
@@ -340,15 +342,16 @@ def _track_lines(info: Info) -> Iterator[str]:
     )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
     for track, extent in info.tracks:
-        told = _rate(track, extent)
-        rate = f"{told:.6g}" if told else "-"
+        rate = extent.rate(track)
+        per_second = f"{rate:.6g}" if rate else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
         facts = origins.get(track.number)
         origin = f"  {_started(facts)}  {_camera(facts)}" if facts else ""
         yield (
-            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}"
-            f"  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}{origin}"
+            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}"
+            f"  {per_second:>10}  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}"
+            f"  {count:>10}{origin}"
         )
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import print_json, progress_line, seed
+from storage.commands.console import Command, print_json, progress_line, seed
 from storage.names import printable
 
 if TYPE_CHECKING:
@@ -115,3 +115,6 @@ def _facts(report: Report) -> dict[str, object]:
         "notes": report.notes,
         "seconds": round(report.seconds, 2),
     }
+
+
+COMMANDS = (Command("train", "a model from labelled recordings, in seconds", train_arguments, train, TRAIN),)

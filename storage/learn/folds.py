@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from storage.care.spans import TRAIN, count_classes, cut, find_fault, lengths, with_gaps
-from storage.convert.transfer import stretches
+from storage.convert.transfer import by_session
 from storage.learn.head import fit_head
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK
@@ -39,10 +39,10 @@ def common_seconds(recordings: Sequence[Recording]) -> Floats:
     groups: dict[object, list[Integers]] = {}
     begin = 0
     for recording in recordings:
-        for stretch in stretches(recording):
-            indices = begin + np.asarray(stretch.indices, np.int64)
-            offset = stretch.facts.get(WALL_CLOCK) if stretch.facts.get("live") else None
-            group: object = stretch.facts.get("id") or begin
+        for part in by_session(recording):
+            indices = begin + np.asarray(part.indices, np.int64)
+            offset = part.facts.get(WALL_CLOCK) if part.facts.get("live") else None
+            group: object = part.facts.get("id") or begin
             if isinstance(offset, int):
                 seconds[indices] += offset / 1e9
                 group = "wall clock"

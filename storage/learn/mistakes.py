@@ -102,7 +102,7 @@ def write_sheet(target: Path, mistakes: Sequence[Mistake]) -> None:
         said = f"{mistake.truth} → {mistake.guess} {mistake.certainty:.2f}"
         canvas.text((x, y + CELL + 2), canvas.fitting(said, 13, CELL), 13, INK)
         canvas.text((x, y + CELL + 20), canvas.fitting(Path(mistake.name).name, 11, CELL), 11, FAINT)
-    write_picture(target, canvas.finished(), "sheet")
+    write_picture(target, canvas.finished())
 
 
 def _picture(mistake: Mistake) -> Image.Image:

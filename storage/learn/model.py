@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from storage.durable.files import appearing, replace_file
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError, no_directory
 from storage.formats.features.weights import NETWORK, PREPROCESSING
 from storage.learn.describe import HOW_THUMBNAIL, NUMBERS, Kind
@@ -113,6 +113,8 @@ def load_model(path: Path | str) -> Model:
         There is none, it is damaged, or no such file, or of a newer version.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise StorageError(f"{path} is not a file")
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise _WrongError("it is larger than any model")
@@ -157,7 +159,7 @@ def _pack(model: Model) -> bytes:
 def _unpack(data: bytes) -> Model:
     members = _members(data)
     try:
-        about = parse_json(members["model.json"])
+        about = parse_object(members["model.json"])
         version, classes, kind, origin = about["version"], about["classes"], about["kind"], about["origin"]
         known = about["format"] == FORMAT and isinstance(version, int) and isinstance(origin, dict)
     except (KeyError, TypeError, ValueError):
@@ -166,7 +168,7 @@ def _unpack(data: bytes) -> Model:
         raise _WrongError("it is of another kind")
     if version != VERSION:
         raise _WrongError(f"it has version {version}, this program knows {VERSION}")
-    if kind not in NUMBERS:
+    if not isinstance(kind, str) or kind not in NUMBERS:
         raise _WrongError("its descriptions are of no known kind")
     network = None if kind == "thumbnail" else members.get("network.tflite")
     if kind != "thumbnail" and (network is None or hashlib.sha256(network).hexdigest() != about.get("network_sha256")):
@@ -180,7 +182,7 @@ def _members(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             found = [member for member in file.infolist() if member.filename in MOST_BYTES]
-            if any(member.file_size > MOST_BYTES[member.filename] for member in found):
+            if len(found) > len(MOST_BYTES) or any(member.file_size > MOST_BYTES[member.filename] for member in found):
                 raise _WrongError("a part of it is too large")
             return {member.filename: file.read(member) for member in found}
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:

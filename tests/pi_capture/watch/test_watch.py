@@ -134,7 +134,7 @@ def test_the_window_has_the_class_in_it(tmp_path: Path, screen: str) -> None:
     watching = here.start(sys.executable, "-m", "pi_capture", "watch", str(network), *options)
     try:
         here.wait_for(lambda: here.window("float.tflite"))
-        here.wait_for(lambda: "[red 0." in here.ask("xdotool", "getwindowname", here.window("float.tflite")))
+        here.wait_for(lambda: "- red 0." in here.ask("xdotool", "getwindowname", here.window("float.tflite")))
     finally:
         watching.send_signal(signal.SIGINT)
     assert watching.wait(30) == 0
