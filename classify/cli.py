@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import Version, fail, run_command, tell_left_out, tell_of_tracks, track_argument
+from storage.commands.console import Version, fail, report_left_out, report_tracks, run_command, track_argument
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def _label(args: argparse.Namespace) -> int:
 
 def _tell_opened(path: Path, track: str | None, work: Work) -> None:
     if path.is_file():
-        tell_of_tracks(path, track)
-    tell_left_out(path)
+        report_tracks(path, track)
+    report_left_out(path)
     if work.adopted:
         _say(f"{path}: {work.adopted:,} frames have labels from the recording, which had been interrupted")
     if work.finished:
@@ -241,7 +241,9 @@ def _classes(text: str) -> tuple[str, ...]:
     names = tuple(map(str, range(int(text)))) if text.isascii() and text.isdigit() else tuple(text.split(","))
     names = tuple(name.strip() for name in names)
     if not 1 <= len(names) <= MOST_CLASSES:
-        raise argparse.ArgumentTypeError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+        raise argparse.ArgumentTypeError(
+            f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to {MOST_CLASSES - 1}"
+        )
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
     return names

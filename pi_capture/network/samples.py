@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated
-from storage.matroska.stream import from_json
+from pi_capture.samples.clock import BESIDE_BYTES, SECOND, SLACK_SECONDS, Arrived, Dated
+from storage.durable.untrusted import parse_object
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
 from storage.tracks.sample_track import CODECS, Codec, SampleTrack
 from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WAITING_BYTES = 4_000_000  # 20 seconds of sound
-PIECE_BYTES = 500  # that a piece takes beside its samples
 BLOCK_SECONDS, BLOCK_BYTES = 0.2, 500_000
 MOST_NUMBERS = 4e6  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
@@ -84,9 +83,9 @@ class Outgoing:
             part = piece.samples[begin : begin + most]
             at_ns = piece.timestamp_ns + round(begin / rate * SECOND)
             self._waiting.append(Waiting(place, number + begin, at_ns, part))
-            self._bytes += part.nbytes + PIECE_BYTES
+            self._bytes += part.nbytes + BESIDE_BYTES
         while self._bytes > WAITING_BYTES:
-            self._bytes -= self._waiting.popleft().samples.nbytes + PIECE_BYTES
+            self._bytes -= self._waiting.popleft().samples.nbytes + BESIDE_BYTES
 
     @property
     def any(self) -> bool:
@@ -222,7 +221,7 @@ class _ArrivingTrack:
     def receive(self, block: Block, offset_ns: int) -> Arrived:
         import numpy as np
 
-        facts = from_json(block.facts)
+        facts = parse_object(block.facts)
         sent_ns, number = facts.get("timestamp_ns"), facts.get("number")
         if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or not 0 <= number < 1 << 62:
             raise ValueError("impossible numbers")

@@ -8,28 +8,28 @@ gate whether it passes (`pi_capture.recording.gate`), and puts it into the recor
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.accompaniment import Accompaniment
+from pi_capture.recording.around import Around
 from pi_capture.recording.gate import Gate
 from pi_capture.recording.motion import Motion, MotionWish
-from pi_capture.recording.observers import Observers, Watch, nothing
+from pi_capture.recording.observers import Lines, Observers, Watch, nothing
 from pi_capture.recording.options import RecordKeywords, RecordOptions
 from pi_capture.recording.recorder import Recorder
 from pi_capture.recording.retry import Retry
 from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
+from pi_capture.recording.verdicts import Watching
 from pi_capture.recording.watchdog import Watchdog
-from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
+from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, closing_streams, open_streams
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
 from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # for sensors to begin
+UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive, where there are no pictures
 REST_SECONDS = 1.5  # in which samples of another machine may come after the last frame
 GAPS_KEPT = 100  # in the facts; each is noted with the frame after it as well
 WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
@@ -73,7 +74,7 @@ def record(
     stop, say, progress, live_labels, watch, watch_samples : optional
         See `pi_capture.recording.observers.Observers`.
     camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
-    segment, keep, retry, between, on_motion, pre_roll, post_roll : optional
+    segment, keep, retry, between, on_motion, model, hold, on_class, pre_roll, post_roll : optional
         See `pi_capture.RecordOptions`, which has their defaults.
 
     Raises
@@ -97,26 +98,52 @@ def record(
 def capture(target: Path, seconds: float, options: RecordOptions, observers: Observers) -> Summary:
     """Record as `record` does, with the options and the callbacks in two objects."""
     schedule = Schedule.parse(options.between)
-    motion = None
-    if options.on_motion is not None:
-        motion = Motion(MotionWish(options.on_motion, options.pre_roll, options.post_roll))
-    gate = Gate(seconds, motion)
+    lines = Lines(observers.say)
+    watching = open_watching(options, lines.put) if options.model is not None else None
+    gate = Gate(seconds, _around(options, watching))
     if options.has_samples:
         check_target(target, options.backend)
     if options.segment and observers.live_labels is not None:
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    streams = open_streams(options.sensors, options.audio, options.audio_codec)
+    streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
     with closing_streams(streams):
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
-        tracks = LiveTracks(streams, recorder.samples, observers.watch_samples)
+        tracks = LocalTracks(streams, recorder.samples, observers.watch_samples, lines.put)
         if not options.has_pictures:
-            recorder.describe({"camera": "none", "live": True})
-            stop, say, progress = observers.stop, observers.say, observers.progress
-            problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
-            return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
-        recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
-        return recording.run()
+            return _record_tracks(tracks, recorder, seconds, observers, lines)
+        return _Recording(
+            recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines, watching=watching
+        ).run()
+
+
+def deliver(sink: FrameSink, seconds: float, options: RecordOptions, observers: Observers) -> Summary:
+    """Give the frames of a camera to a sink, as `capture` gives them to a recorder."""
+    schedule, lines = Schedule.parse(options.between), Lines(observers.say)
+    no_tracks = LocalTracks((), None, (), lines.put)
+    return _Recording(
+        sink, options, observers, gate=Gate(seconds), schedule=schedule, tracks=no_tracks, lines=lines
+    ).run()
+
+
+def open_watching(options: RecordOptions, say: Callable[[str], None]) -> Watching:
+    """Open the model that looks at the frames. Raises StorageError, and UsageError for a class that it doesn't know."""
+    from storage.learn.classifier import open_classifier
+
+    assert options.model is not None
+    classifier = open_classifier(options.model)
+    for name in options.on_class:
+        if name not in classifier.classes:
+            raise UsageError(f"--on-class {name}: {options.model} knows {', '.join(classifier.classes)}")
+    return Watching(classifier, options.hold, say=say)
+
+
+def _around(options: RecordOptions, watching: Watching | None) -> Around | None:
+    """What is kept, and what around it; None if all is."""
+    if options.on_motion is not None:
+        return Motion(MotionWish(options.on_motion, options.pre_roll, options.post_roll))
+    if watching is not None and options.on_class:
+        return Around(watching.holds(options.on_class), options.pre_roll, options.post_roll)
+    return None
 
 
 def open_recorder(
@@ -145,6 +172,35 @@ def open_recorder(
     )
 
 
+def _record_tracks(
+    tracks: LocalTracks, recorder: FrameSink, seconds: float, observers: Observers, lines: Lines
+) -> Summary:
+    """Record sensors and sound without pictures."""
+    recorder.describe({"camera": "none", "live": True})
+    stop, end_ns = observers.stop, None
+    try:
+        tracks.begin(None)  # before they start: one may have ended at once
+        tracks.start()
+        while not stop.is_set() and not recorder.failed and not tracks.ended:
+            if end_ns is None and seconds >= 0 and tracks.first_ns is not None:
+                end_ns = tracks.first_ns + round(seconds * 1e9)
+                tracks.begin(None, end_ns)
+            left = TICK_SECONDS if end_ns is None else (end_ns - time.monotonic_ns()) / 1e9 + UNDER_WAY_SECONDS
+            if left <= 0:
+                break
+            stop.wait(min(TICK_SECONDS, left))
+            lines.say_all()
+            observers.progress(recorder.status())
+    except KeyboardInterrupt:  # as in `_Recording.run`
+        pass
+    except BaseException:
+        recorder.close()
+        raise
+    problems = tracks.end(early_end_is_fine=seconds < 0)
+    lines.say_all()
+    return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
+
+
 class _Recording:
     """Takes, and the pauses between them."""
 
@@ -156,8 +212,9 @@ class _Recording:
         *,
         gate: Gate,
         schedule: Schedule,
-        tracks: LiveTracks,
-        lines: queue.SimpleQueue[str],
+        tracks: LocalTracks,
+        lines: Lines,
+        watching: Watching | None = None,
     ) -> None:
         self._recorder = recorder
         self._options = options
@@ -166,7 +223,8 @@ class _Recording:
         self._schedule = schedule
         self._tracks = tracks
         self._accompaniment = Accompaniment(tracks, recorder.samples)
-        self._lines = lines  # to say, from any thread
+        self._watching = watching
+        self._lines = lines
         self._retry = Retry(None if options.retry == -1 else options.retry or 0)
         self._watchdog = Watchdog(WEDGED_SECONDS) if self._retrying else None
         self._stop = observers.stop
@@ -194,6 +252,8 @@ class _Recording:
         finally:
             if self._watchdog is not None:
                 self._watchdog.close()
+            if self._watching is not None:
+                self._watching.close()
         return self._finish()
 
     def _record_take(self) -> bool:
@@ -221,7 +281,7 @@ class _Recording:
         live = source.info.live
         self._prepare(take, source)
         for frame in take.frames_to_record(paced=bool(self._tracks) and not live):
-            passing = self._gate.passing(frame)
+            passing = self._gate.passing(self._noted(frame, wait=not live))
             if self._gate.time_is_up:
                 self._recorder.miss(self._gate.lost_before_the_end)
                 self._accompaniment.wait_for_the_rest(take.pass_over(REST_SECONDS))
@@ -242,6 +302,8 @@ class _Recording:
         """In the take's thread, before its first frame to record: facts, samples, labels, exposure, packets."""
         recorder = self._recorder
         recorder.describe(self._facts_of(source))
+        if self._watching is not None:
+            recorder.describe({"watch": self._watching.facts})
         self._accompaniment.join(source, self._lines.put)
         self._begin_labels(source)
         for frame in take.settle(source):
@@ -263,6 +325,9 @@ class _Recording:
             "details": dict(info.details),
         }
 
+    def _noted(self, frame: Frame, *, wait: bool) -> Frame:
+        return frame if self._watching is None else self._watching.noted(frame, wait=wait)
+
     def _show(self, frame: Frame, *, recorded: bool) -> None:
         if self._observers.watch is not None:
             self._observers.watch(frame, recorded)
@@ -276,7 +341,8 @@ class _Recording:
         """Begin to keep labels: this machine's, or those that come with the frames."""
         if self._live_labels is not None and not self._labelling:
             recorder = self._in_one_piece()
-            self._live_labels.begin(recorder, None if source.info.live else lambda: recorder.next_timestamp_ns)
+            clock = None if source.info.live else lambda: recorder.next_timestamp_ns
+            self._live_labels.begin(recorder, self._lines.put, clock)
             self._labelling = True
         elif isinstance(source, Accompanied) and source.classes:
             self._keep_labels_of(source)
@@ -293,7 +359,7 @@ class _Recording:
         if self._live_labels is None:
             labels = LiveLabels(tuple(source.classes))
             try:
-                labels.begin(self._in_one_piece())
+                labels.begin(self._in_one_piece(), self._lines.put)
             except (UsageError, StorageError) as error:
                 self._lines.put(f"the sender's labels are not kept: {str(error).removeprefix('--live-labels: ')}")
                 return
@@ -346,20 +412,11 @@ class _Recording:
                 self._observers.progress(self.status())
 
     def _look_after(self, take: Take) -> None:
-        self._say_all()
+        self._lines.say_all()
         if take.frames and self._size is None and take.source is not None:
             self._size = take.source.info.size
         if take.keeping:
             self._observers.progress(self.status())
-
-    def _say_all(self) -> None:
-        """Say the waiting lines, from the calling thread."""
-        with suppress(queue.Empty):
-            while True:
-                self._observers.say(self._lines.get_nowait())
-        labels = self._live_labels.pop_lines() if self._live_labels is not None else ()
-        for line in (*self._tracks.pop_lines(), *labels):
-            self._observers.say(line)
 
     @property
     def _retrying(self) -> bool:
@@ -394,7 +451,7 @@ class _Recording:
             failure = failure or error
             raise RecordingError(str(error), self._complete(error.summary)) from error
         finally:
-            self._say_all()
+            self._lines.say_all()
             if self._live_labels is not None:
                 self._live_labels.end(in_order=failure is None)
         if failure is None:

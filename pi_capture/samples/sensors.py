@@ -1,7 +1,7 @@
 """Sensors: commands that print numbers, read as they come.
 
 A specification is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
-see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.live`.
+see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.local`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.guarded import start_guarded
 from pi_capture.redact import program_of
 
 if TYPE_CHECKING:
@@ -32,14 +33,6 @@ KEYS = ("rate", "channels", "format", "unit", "labels")
 READ_BYTES = 1 << 16
 IDLE_SECONDS = 0.5
 PATIENCE_SECONDS = 2.0  # for a command that was told to end
-GUARDED = """
-exec 3<&0 </dev/null
-((exec >/dev/null 2>&1; read -r _ <&3; trap '' TERM; kill -TERM 0; sleep 1; kill -KILL 0) &)
-exec 3<&- /bin/sh -c "$1"
-"""
-"""Runs a command, and a shell beside it in its group that ends all of it when standard input ends: the recorder, which
-holds the other end, is gone then, however it ended, and nobody else would free the serial port. (Linux's
-`PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
 SAID_LINES = 10  # of what a command complains, or of lines that are no numbers
 LARGEST = (2 - 2**-24) * 2.0**127  # from here on the nearest 32-bit float is infinite
@@ -112,24 +105,21 @@ class SampleSource(Protocol):
     def stop(self) -> None:
         """End it; `chunks` ends soon. May be called from any thread, and again."""
 
-    def pop_lines(self) -> list[str]:
-        """Remove and return the lines for the user."""
-
     @property
     def problems(self) -> list[str]:
         """The problems so far, for the end of the recording."""
 
 
 class Command:
-    """Runs a sensor's command and reads what it prints."""
+    """Runs a sensor's command and reads what it prints. `say` gets what it complains, and lines that are no numbers."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self.track = sensor.track
         self._sensor = sensor
-        self._parser = _Text(sensor) if sensor.form == "text" else _Numbers(sensor)
+        self._say = say
+        self._parser = _Text(sensor, say) if sensor.form == "text" else _Numbers(sensor)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
-        self._lines: list[str] = []
         self._complaints = 0
         self._last_complaint = ""
         self._end: list[str] = []  # what was wrong with it
@@ -143,10 +133,8 @@ class Command:
         if self.reads_standard_input:
             return
         try:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", GUARDED, "sh", self._sensor.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
-            )  # fmt: skip
+            shell = ["/bin/sh", "-c", self._sensor.command]
+            self._process = start_guarded(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as error:
             raise CameraError(f"{self._sensor.title}: {error.strerror}") from None
 
@@ -215,7 +203,7 @@ class Command:
                 self._last_complaint = line.strip()[:500]
                 self._complaints += 1
                 if self._complaints <= SAID_LINES:
-                    self._lines.append(f"{self._sensor.title}: {self._last_complaint}")
+                    self._say(f"{self._sensor.title}: {self._last_complaint}")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -236,10 +224,6 @@ class Command:
         assert self._process is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines + self._parser.pop_lines()
 
     @property
     def problems(self) -> list[str]:
@@ -289,9 +273,6 @@ class _Numbers:
     def problems(self) -> list[str]:
         return []
 
-    def pop_lines(self) -> list[str]:
-        return []
-
 
 def _fault(word: bytes) -> str | None:
     """Why a word can't be kept as a number; None if it can."""
@@ -311,12 +292,12 @@ def _shown(line: bytes) -> str:
 class _Text:
     """A line of numbers for each sample, with blanks, commas or semicolons between them."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self._title, self._channels = sensor.title, sensor.track.channels
+        self._say = say
         self._rest = b""
         self._first = True
         self._bad = 0
-        self._lines: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
@@ -339,11 +320,11 @@ class _Text:
             return [float(word) for word in words]
         shown = _shown(line)
         if first and strange:
-            self._lines.append(f"{self._title}: {shown!r} is taken for a heading")
+            self._say(f"{self._title}: {shown!r} is taken for a heading")
             return None
         self._bad += 1
         if self._bad == 1:
-            self._lines.append(
+            self._say(
                 f"{self._title} prints {shown!r}: {self._found(words, line)}, channels={self._channels}; kept as NaN"
             )
         return [float("nan")] * self._channels
@@ -371,7 +352,3 @@ class _Text:
         if not self._rest.strip():
             return None
         return f"ended within a line ({_shown(self._rest)!r}), which is not kept; end each line with a line break"
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines

@@ -121,12 +121,22 @@ class Descriptions:
     features: Floats | None
     thumbnails: Floats | None
 
+    def __len__(self) -> int:
+        column = self.thumbnails if self.features is None else self.features
+        return 0 if column is None else len(column)
+
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of descriptions that these allow."""
         if self.thumbnails is None:
             return ("features",)
         return ("thumbnail",) if self.features is None else KINDS
+
+    def some(self, numbers: NDArray[np.int64]) -> Descriptions:
+        """Those of some frames, by their numbers in order."""
+        if len(numbers) == len(self):
+            return self
+        return Descriptions(*(None if one is None else one[numbers] for one in (self.features, self.thumbnails)))
 
     def of(self, kind: Kind) -> Floats:
         """The descriptions of a kind: shape (N, D), float32."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from storage.care.spans import TRAIN, count_classes, cut, find_fault, lengths, with_gaps
-from storage.convert.transfer import stretches
+from storage.convert.transfer import by_session
 from storage.learn.head import fit_head
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
+    Booleans = NDArray[np.bool_]
 
 FOLDS = 5
 GAP_SECONDS = 2.0
@@ -38,10 +39,10 @@ def common_seconds(recordings: Sequence[Recording]) -> Floats:
     groups: dict[object, list[Integers]] = {}
     begin = 0
     for recording in recordings:
-        for stretch in stretches(recording):
-            indices = begin + np.asarray(stretch.indices, np.int64)
-            offset = stretch.facts.get(WALL_CLOCK) if stretch.facts.get("live") else None
-            group: object = stretch.facts.get("id") or begin
+        for part in by_session(recording):
+            indices = begin + np.asarray(part.indices, np.int64)
+            offset = part.facts.get(WALL_CLOCK) if part.facts.get("live") else None
+            group: object = part.facts.get("id") or begin
             if isinstance(offset, int):
                 seconds[indices] += offset / 1e9
                 group = "wall clock"
@@ -109,6 +110,14 @@ def _deal(counts: Integers, folds: int, random: np.random.Generator) -> Integers
     return found
 
 
+def far_from(held_out: Booleans, seconds: Floats, gap: float = GAP_SECONDS) -> Booleans:
+    """Which frames are not among some, nor within `gap` seconds of one of them: all of shape (N,), in any order."""
+    order = np.argsort(seconds, kind="stable")
+    far = np.empty(len(seconds), np.bool_)
+    far[order] = with_gaps(seconds[order], held_out[order], gap) == TRAIN
+    return far
+
+
 def held_out_certainties(
     descriptions: NDArray[np.float32],
     seconds: Floats,
@@ -140,12 +149,11 @@ def held_out_certainties(
     ndarray, shape (N, classes), float32
         All classes alike where nothing is left to fit.
     """
-    order = np.argsort(seconds, kind="stable")
     certainties = np.full((len(labels), classes), 1 / classes, np.float32)
     for fold in np.unique(of_fold):
         held_out = of_fold == fold
-        learnt_from = order[with_gaps(seconds[order], held_out[order], gap) == TRAIN]
-        if len(learnt_from):
+        learnt_from = far_from(held_out, seconds, gap)
+        if learnt_from.any():
             head = fit_head(descriptions[learnt_from], labels[learnt_from], classes)
             certainties[held_out] = head.certainties(descriptions[held_out])
         done()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -25,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from storage.durable.files import appearing, replace_file
-from storage.durable.untrusted import parse_json
-from storage.errors import StorageError
+from storage.durable.untrusted import parse_object
+from storage.errors import StorageError, no_directory
 from storage.formats.features.weights import NETWORK, PREPROCESSING
 from storage.learn.describe import HOW_THUMBNAIL, NUMBERS, Kind
 from storage.learn.head import Head
@@ -76,6 +77,14 @@ class Model:
         return hashlib.sha256(self.data).hexdigest()
 
 
+def check_target(path: Path, *, replace: bool = False) -> None:
+    """Raise StorageError if a file of that name must not be written: before the work, so that none is in vain."""
+    if not path.parent.is_dir():
+        raise no_directory(path.parent)
+    if os.path.lexists(path) and not (replace and path.is_file()):
+        raise StorageError(f"{path} exists; choose another name with -o, or replace it with --replace")
+
+
 def save_model(model: Model, path: Path, *, replace: bool = False) -> None:
     """Write a model file: whole, durable, or not at all.
 
@@ -84,7 +93,8 @@ def save_model(model: Model, path: Path, *, replace: bool = False) -> None:
     StorageError
         The file exists, unless `replace` is True; or it can't be written.
     """
-    if not replace or not path.exists():
+    check_target(path, replace=replace)
+    if not os.path.lexists(path):
         with appearing(path) as making:
             making.write_bytes(model.data)
         return
@@ -103,6 +113,8 @@ def load_model(path: Path | str) -> Model:
         There is none, it is damaged, or no such file, or of a newer version.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise StorageError(f"{path} is not a file")
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise _WrongError("it is larger than any model")
@@ -147,7 +159,7 @@ def _pack(model: Model) -> bytes:
 def _unpack(data: bytes) -> Model:
     members = _members(data)
     try:
-        about = parse_json(members["model.json"])
+        about = parse_object(members["model.json"])
         version, classes, kind, origin = about["version"], about["classes"], about["kind"], about["origin"]
         known = about["format"] == FORMAT and isinstance(version, int) and isinstance(origin, dict)
     except (KeyError, TypeError, ValueError):
@@ -156,7 +168,7 @@ def _unpack(data: bytes) -> Model:
         raise _WrongError("it is of another kind")
     if version != VERSION:
         raise _WrongError(f"it has version {version}, this program knows {VERSION}")
-    if kind not in NUMBERS:
+    if not isinstance(kind, str) or kind not in NUMBERS:
         raise _WrongError("its descriptions are of no known kind")
     network = None if kind == "thumbnail" else members.get("network.tflite")
     if kind != "thumbnail" and (network is None or hashlib.sha256(network).hexdigest() != about.get("network_sha256")):
@@ -170,7 +182,7 @@ def _members(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             found = [member for member in file.infolist() if member.filename in MOST_BYTES]
-            if any(member.file_size > MOST_BYTES[member.filename] for member in found):
+            if len(found) > len(MOST_BYTES) or any(member.file_size > MOST_BYTES[member.filename] for member in found):
                 raise _WrongError("a part of it is too large")
             return {member.filename: file.read(member) for member in found}
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:
