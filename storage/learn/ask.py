@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 20
 ROUNDS = 15  # of k-means
+CANDIDATES = 5  # for the next centre, of which the best is taken
 MOST = 2000  # frames that are looked at; of a longer recording, every so many
 COMPARED = 500  # frames of a cluster that distances are computed among
 
@@ -62,13 +63,14 @@ def _standardised(descriptions: Floats) -> Floats:
 
 
 def _clusters(points: Floats, count: int, random: np.random.Generator) -> Integers:
-    """The cluster of each point: k-means, whose first centres are drawn far from each other (k-means++)."""
+    """The cluster of each point: k-means, whose first centres are drawn far from each other (greedy k-means++)."""
     centres = points[[random.integers(len(points))]]
     nearest = _distances(points, centres)[:, 0]
     while len(centres) < count and nearest.sum() > 0:
-        new = points[[random.choice(len(points), p=nearest / nearest.sum())]]
-        centres = np.concatenate([centres, new])
-        nearest = np.minimum(nearest, _distances(points, new)[:, 0])
+        drawn = random.choice(len(points), CANDIDATES, p=nearest / nearest.sum())
+        then = np.minimum(nearest[:, None], _distances(points, points[drawn]))
+        best = int(then.sum(axis=0).argmin())
+        centres, nearest = np.concatenate([centres, points[drawn[[best]]]]), then[:, best]
     for _ in range(ROUNDS):
         clusters = _distances(points, centres).argmin(axis=1)
         for cluster in np.unique(clusters):
