@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from classify.assist import Assist
 from classify.pace import Pace
 from classify.pictures import Picture, Pictures
 from classify.player import SPEEDS, Player
