@@ -287,7 +287,7 @@ class Actions:
             if learner is not None:
                 learner.start()
                 told = f"the frames are being described: {learner.progress:.0%}; press A again later"
-                self.look.message = learner.note or told
+                self.look.message = learner.note if learner.has_failed else told
             return
         learner.questions = None
         learner.ask(bytes(self._session.labels))
@@ -403,7 +403,7 @@ class Actions:
     def doubt(self) -> None:
         """Show the labels that the model doubts, once they are found."""
         learner = self._learner
-        if learner is None or (learner.note and not learner.is_ready):
+        if learner is None or learner.has_failed:
             self.look.message = "" if learner is None else learner.note
             return
         learner.start()

@@ -28,6 +28,7 @@ QUESTIONS = 10  # typical frames that are asked for at a time
 MOST_LESSONS = 2000  # frames that a head learns from
 MOST_KNOWN = 200  # labelled frames that new questions are kept apart from
 LOWEST_PRIORITY = 19
+SWITCH_SECONDS = 0.0005  # a key waits no longer than this for the interpreter, and a few times while it is done
 NO_NETWORK = "!"  # begins the line that says why there is no network
 
 
@@ -49,8 +50,8 @@ class Learner:
 
     Attributes
     ----------
-    is_ready : bool
-        Whether the frames are described.
+    is_ready, has_failed : bool
+        Whether the frames are described, or can't be.
     progress : float
         How much of them is, 0 to 1.
     note : str
@@ -72,7 +73,7 @@ class Learner:
     ) -> None:
         self._path, self._track, self._weights = path, track, weights
         self._indices, self._classes = indices, classes
-        self.is_ready = False
+        self.is_ready = self.has_failed = False
         self.progress = 0.0
         self.note = ""
         self.damaged: list[int] = []
@@ -89,6 +90,7 @@ class Learner:
     def start(self) -> None:
         """Begin to describe the frames, unless that was done."""
         if self._thread.ident is None:
+            sys.setswitchinterval(SWITCH_SECONDS)
             self._thread.start()
 
     def ask(self, labels: bytes) -> None:
@@ -134,7 +136,7 @@ class Learner:
         try:
             descriptions = self._describe()
         except Exception as error:  # without descriptions, labelling goes on as without a model
-            self.note = self.note or f"the frames can't be described: {error}"
+            self.note, self.has_failed = f"the frames can't be described: {error}", True
             self.arrivals += 1
             return
         while True:

@@ -284,7 +284,7 @@ def _helped(person: Person, *, model: bool = True, gate: bool = False, bisecting
     person.looks = True
     if model:
         person.learner.start()
-        while not (person.learner.is_ready or person.learner.note):
+        while not (person.learner.is_ready or person.learner.has_failed):
             time.sleep(0.01)
             yield WAIT
     truth, assist = person.truth, person.labelling.assist
