@@ -71,13 +71,7 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(t
         person.press(str(TRUTH[person.frame()]))
         person.wait_for(lambda asked=asked: person.labelled() == asked, "the answer is not kept")
         person.wait_for(lambda: person.labels()[person.frame()] == NONE, "the next frame is not shown")
-    person.wait_for(lambda: person.frame() < 3, "no run is shown")
-    look = person.looks(tmp_path / "asked.png")
-    assert look.shape[:2] == (SIZE[1], SIZE[0])
-    left, top, width, _ = lay_out(*SIZE).whole
-    lane = look[top - LANE // 2 - 3, left : left + width]
-    for label in (0, 1, 2):  # each class is proposed somewhere, in its own colour, which certainty fades but little
-        assert np.abs(lane.astype(int) - CLASS_COLOURS[label]).max(axis=1).min() < 40
+    person.wait_for(lambda: proposed_in(person.looks(tmp_path / "asked.png")) == {0, 1, 2}, "nothing is proposed")
     while person.labelled() < len(TRUTH):
         person.press("Return")
     person.closes_the_window()
@@ -87,3 +81,29 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(t
     assert [n for n, label in enumerate(person.labels()) if label != TRUTH[n] and n not in excused] == []
     with open_recording(day) as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: 200 - QUESTIONS}
+
+
+def proposed_in(look: np.ndarray) -> set[int]:
+    """The classes whose colour, which certainty fades but little, is in the lane over the long timeline."""
+    left, top, width, _ = lay_out(*SIZE).whole
+    lane = look[top - LANE // 2 - 3, left : left + width].astype(int)
+    return {label for label in range(3) if np.abs(lane - CLASS_COLOURS[label]).max(axis=1).min() < 40}
+
+
+def test_labels_in_doubt_are_walked_through(tmp_path: Path, desktop: str) -> None:
+    day = tmp_path / "day"
+    record_scenes(day)
+    mistaken = range(115, 125)
+    given = [1 if number in mistaken else label for number, label in enumerate(TRUTH)]
+    for number, label in enumerate(given):
+        (day / str(label)).mkdir(exist_ok=True)
+        (day / f"{number:08d}.png").rename(day / str(label) / f"{number:08d}.png")
+    person = Helped(day, desktop, "--disagreements", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    person.wait_for(lambda: given[person.frame()] != TRUTH[person.frame()], "nothing is doubted")
+    person.looks(tmp_path / "doubted.png")
+    person.press("Return")
+    person.press("s")
+    person.ends()
+    assert [number for number in mistaken if (day / "0" / f"{number:08d}.png").exists()] == [*mistaken]
+    with open_recording(day) as recording:
+        assert count_origins(recording)[SEEN] == len(mistaken)
