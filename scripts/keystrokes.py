@@ -388,8 +388,8 @@ def _label(day: Path, truth: Truth, name: str, seed: int, weights: str) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recording", metavar="RECORDING", nargs="?", type=Path, help="labelled; default: demo scene")
-    parser.add_argument("--frames", type=int, default=2000, help="default: 2000")
-    parser.add_argument("--seeds", type=int, default=2, help="rooms of the demo scene (default: 2)")
+    parser.add_argument("--frames", type=int, default=5000, help="default: 5000")
+    parser.add_argument("--seeds", type=int, default=1, help="rooms of the demo scene (default: 1)")
     parser.add_argument(
         "--weights", default="imagenet", help="the network of the model; without it, small grey pictures"
     )
