@@ -69,7 +69,7 @@ class Recording(Sequence[Frame]):
 
     @property
     def class_names(self) -> list[str]:
-        """The classes of its labels, in the order of their numbers where it numbers them, else as directories come."""
+        """The classes of its labels: in the order of their numbers if they have some, else in that of directories."""
         return sorted({label for label in self.labels if label is not None}, key=natural_key)
 
     @property

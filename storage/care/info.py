@@ -149,7 +149,7 @@ def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[s
 
 
 def as_json(info: Info) -> dict[str, Any]:
-    """The same, for programs."""
+    """The facts as JSON content, for programs."""
     return {
         "path": str(info.path),
         "backend": info.backend,
@@ -198,7 +198,7 @@ def as_json(info: Info) -> dict[str, Any]:
 
 
 def as_text(info: Info) -> str:
-    """The same, for people."""
+    """The facts as lines of text, for people."""
     return "\n".join(_lines(info))
 
 

@@ -136,7 +136,7 @@ def _choose(
     start: float | None,
     end: float | None,
 ) -> list[int]:
-    """The numbers of the frames that `extract` takes; see there. `wanted` says for each frame whether it may be."""
+    """The numbers of the frames to extract, as `extract` describes it; `wanted` says which frames may be among them."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
         times = recording.shown_ns
@@ -160,7 +160,7 @@ def _thin(indices: Sequence[int], times: Sequence[int], fps: float) -> Iterator[
 
 
 def _identity(recording: Recording) -> str:
-    """What identifies a recording, also after it has grown: its first frame, and that frame's time."""
+    """A hash of a recording's first frame and its time, which stays the same when the recording grows."""
     first = first_whole(recording)
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
 

@@ -204,7 +204,7 @@ def to_labels(times_ns: Sequence[int], intervals: Sequence[Interval]) -> tuple[l
 
 
 def _end_ns(times_ns: Sequence[int]) -> int:
-    """When a recording ends: a frame's time after its last."""
+    """The end of a recording: a step after its last frame."""
     if len(times_ns) < 2:
         return (times_ns[-1] if times_ns else 0) + USUAL_STEP_NS
     return times_ns[-1] + max(1, min(times_ns[-1] - times_ns[-2], SECOND_NS))

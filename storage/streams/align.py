@@ -150,11 +150,11 @@ def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> 
 
 
 class _NothingFoundError(Exception):
-    """The two files can't be compared so: the reason."""
+    """Two files can't be compared in this way; the message is the reason."""
 
 
 def _by_event(path: Path, other: Path, sync_on: SyncEvent) -> tuple[int, int, str]:
-    """When the time 0 of a file is in another one's time, how far that may be off, and what it was found by."""
+    """A file's time 0 in another file's time, how far that may be off, and what it was found by."""
     kinds = ("pictures",) if sync_on == "flash" else ("sound", "sensor")
     mine, theirs = _first(path, kinds), _first(other, kinds)
     if sync_on == "cross-correlation":

@@ -188,7 +188,7 @@ def to_ns(ticks: int, base: Fraction) -> int:
 
 
 def zero_of(container: InputContainer) -> int:
-    """What the file's own clock shows where its time is taken to begin, in nanoseconds."""
+    """What the file's own clock shows where the file's time begins, in nanoseconds."""
     if container.format.name in CLOCKS_OF_THEIR_OWN and container.start_time is not None:
         return int(container.start_time) * 1000
     return 0
@@ -209,7 +209,7 @@ def stored_beside(packet: Packet[Any]) -> bytes:
 
 
 def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
-    """The same as a mapping."""
+    """What this program stored beside a packet, as a mapping; empty for other files."""
     try:
         return parse_object(stored_beside(packet))
     except ValueError:

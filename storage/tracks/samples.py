@@ -68,7 +68,7 @@ class Packer:
         self._count = 0
 
     def put(self, timestamp_ns: int, samples: NDArray[Any]) -> list[Packed]:
-        """Take samples, of `check_samples`, the first of which is of that time; returns the blocks that are full."""
+        """Add samples, as `check_samples` returns them, the first of that time; returns the blocks that are full."""
         if len(samples):
             self._parts.append((timestamp_ns, samples))
             self._count += len(samples)
@@ -91,7 +91,7 @@ class Packer:
             yield Packed(block.timestamp_ns, block.data, block.count, padding=True)
 
     def flush(self) -> list[Packed]:
-        """A shorter block, of the samples that wait; none of a codec that must go on without a seam."""
+        """Return the samples that wait as a shorter block; of a codec that can't make one, nothing."""
         if not self._count or self._codec.name == "opus":
             return []
         last = self._take(self._count)
@@ -100,7 +100,7 @@ class Packer:
         return [last]
 
     def finish(self) -> list[Packed]:
-        """The last blocks; no samples come any more."""
+        """Return the last blocks."""
         if self._codec.name != "opus" or self._end_ns is None:
             return self.flush()
         import numpy as np
@@ -156,7 +156,7 @@ class Packer:
 
 
 def entry_of(number: int, packer: Packer) -> Track:
-    """What a file's list of tracks has of a track."""
+    """The entry of a track in a file's list of tracks."""
     track, codec = packer.track, packer.track.kept_as
     delay_ns = roll_ns = 0
     if codec.name == "opus":
@@ -166,7 +166,7 @@ def entry_of(number: int, packer: Packer) -> Track:
 
 
 def opus_delay_ns(private: bytes) -> int:
-    """What a decoder hears before the sound."""
+    """How long an Opus decoder gives nothing before the first sample, in nanoseconds."""
     return int(struct.unpack_from("<H", private, 10)[0]) * 1_000_000_000 // 48000 if len(private) >= 12 else 0
 
 
@@ -383,7 +383,7 @@ def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:
-    """The mark of each block of a track: 1 for padding; one that is damaged is none."""
+    """The mark of each block of a track: 1 for padding, else 0, also where it is damaged."""
     fronts = (_front(fd, at) for at in found.blocks[number].positions.tolist())
     return [int(front is not None and is_padding(front)) for front in fronts]
 

@@ -30,7 +30,7 @@ ROUNDED_NS = 1_500_000  # what whole milliseconds are off, twice
 
 
 def true_rate(track: Track) -> float:
-    """Samples a second: as measured while recording, or else as the file states."""
+    """Samples a second: as measured while recording, else as the file states."""
     return measured_rate(track) or track.rate or 1.0
 
 

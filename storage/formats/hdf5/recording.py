@@ -354,7 +354,7 @@ def dataset_in(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
-    """Why a dataset is not to be read, in words that complete its name; None if nothing speaks against it."""
+    """Why a dataset must not be read, in words that follow its name; None if it may be."""
     creation = dataset.id.get_create_plist()
     if creation.get_layout() == h5py.h5d.VIRTUAL:
         return "is put together from other files (a virtual dataset), which is not followed"

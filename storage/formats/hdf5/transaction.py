@@ -242,7 +242,7 @@ class TransactionFile:
             os.ftruncate(self._fd, self.committed)
 
     def _runs(self, start: int, stop: int) -> Iterator[Run]:
-        """What is in the pages, as far as it lies from one address to before another; the superblock comes first."""
+        """The bytes in the pages from one address up to another, in order: the superblock comes first."""
         first, joined = 0, bytearray()
         for number in [*sorted(self._pages), -1]:
             if joined and number * PAGE != first + len(joined):
@@ -262,7 +262,7 @@ def _encode_log(runs: list[Run], start: int, end: int, came: int) -> bytes:
 
 
 def read_log(fd: int) -> Log | None:
-    """The log at the end of a file, if it is whole and so is everything that it speaks of."""
+    """The log at the end of a file, if it is whole, and what was appended before it is too."""
     size = os.fstat(fd).st_size
     trailer = os.pread(fd, _TRAILER.size, max(0, size - _TRAILER.size))
     if not trailer.startswith(LOG_SIGNATURE) or len(trailer) < _TRAILER.size:
@@ -322,7 +322,7 @@ def _crc_of(fd: int, start: int, stop: int) -> int:
 
 
 class LockedFile:
-    """A file that is there, and locked against other writers; beside it room for the last commit.
+    """A file that is locked against other writers, with room set aside for its last commit.
 
     Parameters
     ----------

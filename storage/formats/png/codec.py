@@ -97,7 +97,7 @@ def check_image(data: bytes) -> None:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture that is decoded when it is used. What is wrong with it is a ValueError."""
+    """Open a picture, which is decoded when it is used. Raises ValueError, also then, if anything is wrong with it."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -201,7 +201,7 @@ def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
 
 
 def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
-    """The timestamp and the metadata in the JSON that is stored beside a picture; None if there is nothing of that."""
+    """The timestamp and the metadata in the JSON that is stored beside a picture; None if it is not there."""
     try:
         content = parse_object(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
