@@ -223,7 +223,9 @@ def _classes(text: str) -> tuple[str, ...]:
     names = tuple(map(str, range(int(text)))) if text.isascii() and text.isdigit() else tuple(text.split(","))
     names = tuple(name.strip() for name in names)
     if not 1 <= len(names) <= MOST_CLASSES:
-        raise argparse.ArgumentTypeError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+        raise argparse.ArgumentTypeError(
+            f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to {MOST_CLASSES - 1}"
+        )
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
     return names

@@ -183,7 +183,7 @@ def _record(args: argparse.Namespace) -> int:
             if lines is not None:
                 lines.show()
             if preview is not None:
-                preview.update(status)
+                preview.tell(progress.counts)
 
         _warn(args, progress.say)
         if server is not None:
@@ -216,7 +216,7 @@ def _record(args: argparse.Namespace) -> int:
 
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
-    *("jitter", "backend", "metrics", "json-lines"),
+    *("jitter", "backend"),
 )
 
 

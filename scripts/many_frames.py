@@ -20,8 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -111,10 +109,11 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
     from storage.formats.png.directory import frame_name
     from storage.labels.classes import DEFAULT
     from storage.labels.journal import LabelJournal, Labelled, journal_path
+    from tests.support.labeller import desktop_of
 
     day = directory / "many"
     _make_many(day, frames)
-    with _screen() as display:
+    with desktop_of("1024x800") as display:
         environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
         opened = [_run(day, environment, ["s"])["first_picture"] for _ in range(5)]
         keys = _run(day, environment, [key for _ in range(16) for key in KEYS], quit=False)
@@ -165,17 +164,6 @@ def _make_many(day: Path, frames: int) -> None:
         (day / frame_name(number)).write_bytes(encode_png(draw(0, number, FPS, SIZE)[0], texts))
     for number in range(1000, frames):
         os.link(day / frame_name(number % 1000), day / frame_name(number))
-
-
-@contextmanager
-def _screen() -> Iterator[str]:
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1024x800x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield f":{server.stdout.readline().strip()}"
-        finally:
-            server.terminate()
 
 
 def _run(day: Path, environment: dict[str, str], keys: list[str], *, quit: bool = True) -> Any:

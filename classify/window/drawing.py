@@ -137,7 +137,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, height = box
     canvas.dim((x, y, width, height), 0.82)
     middle, centre = x + width // 2, y + height // 2
-    labelled, open_frames = view.count - view.labels.count(NONE), view.unlabelled
+    labelled, open_frames = view.count - view.labels.count(NONE), view.remaining
     colour, sign, word = (WARNING, "!", "The end") if open_frames else (GOOD, "✓", "Done")
     canvas.pill((middle - 30, centre - 118, 60, 60), colour, 30)
     canvas.text((middle, centre - 88), sign, DARK, Font(32, bold=True), align="middle")
@@ -169,7 +169,7 @@ def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
         at += 20
     at += 4
     canvas.text((x + 10, at + 8), "no label", FAINT)
-    canvas.text((x + width - 8, at + 8), f"{view.unlabelled:,}", FAINT, align="right")
+    canvas.text((x + width - 8, at + 8), f"{view.remaining:,}", FAINT, align="right")
     at += 26
     if view.near.unreadable:
         canvas.text((x + 10, at + 8), "unreadable", BAD)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from classify.window.xserver import FIRST_KEYCODE, KeyPress, Keys, XServer
 
-SHIFT = 1
-"""The state of Shift in the upper half of a key's code."""
+SHIFT, CONTROL, ALT, SUPER = 1, 4, 8, 64
+"""The states of these keys, in the upper half of another key's code."""
 
 MAIN_BLOCK = 62  # from here on: media keys and the like, some of which give a ( of their own
 _LETTERS = {24: "qwertyuiop", 38: "asdfghjkl", 52: "zxcvbnm"}  # by the keycode of the first in each row
@@ -20,8 +20,6 @@ _POSITIONS = {first + place: ord(char) for first, row in _LETTERS.items() for pl
 _DIGITS = range(ord("0"), ord("9") + 1)
 _OWN = set(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 +-,.[]?"))
 """Characters that mean the same wherever they stand."""
-
-_CONTROL, _ALT, _SUPER = 4, 8, 64
 
 
 class Keyboard:
@@ -33,10 +31,10 @@ class Keyboard:
     def meant(self, code: int) -> int | None:
         """As `meant`, with Ctrl and Alt in the code's upper half. None for a key with Super, which is the desktop's."""
         state = held(code, self._server.pressed(), self._server.keys)
-        if state & _SUPER:
+        if state & SUPER:
             return None
-        if state & (_CONTROL | _ALT):
-            return code & 0xFFFF | (state & (_CONTROL | _ALT)) << 16
+        if state & (CONTROL | ALT):
+            return code & 0xFFFF | (state & (CONTROL | ALT)) << 16
         return meant(code, self._server.keys)
 
 
@@ -45,7 +43,7 @@ def held(code: int, pressed: Sequence[KeyPress], keys: Callable[[], Keys]) -> in
 
     OpenCV tells fewer presses than there were; where none of them has modifiers, which one it was makes no difference.
     """
-    if not any(one.state & (_CONTROL | _ALT | _SUPER) for one in pressed):
+    if not any(one.state & (CONTROL | ALT | SUPER) for one in pressed):
         return 0
     carried, char = keys(), _small(code & 0xFF if code < 0 else code & 0xFFFF)
     for one in reversed(pressed):

@@ -77,6 +77,8 @@ class View:
         The cursor, the labels, and what is known about the frames. At the end, the cursor is their number.
     revision : int
         Another one whenever the labels are not the same.
+    remaining : int
+        How many frames have no label but could have one, as far as it is known.
     picture : Picture or None
         The frame's; None if it is not there yet. At the end, the last frame's.
     around : sequence of (int, Picture or None)
@@ -95,6 +97,7 @@ class View:
     timecode: str
     near: Near
     revision: int
+    remaining: int
     picture: Picture | None
     around: Sequence[tuple[int, Picture | None]]
     classes: Sequence[ClassRow]
@@ -113,11 +116,6 @@ class View:
     @property
     def count(self) -> int:
         return len(self.near.labels)
-
-    @property
-    def unlabelled(self) -> int:
-        """How many frames have no label but could have one, as far as it is known."""
-        return self.labels.count(NONE) - sum(self.labels[position] == NONE for position in self.near.unreadable)
 
     @property
     def current(self) -> int:
@@ -171,6 +169,7 @@ def view(session: Session, pictures: Pictures, player: Player, look: Look, legen
         timecode=timecode(pictures.times[at]) if at < len(pictures.times) else "",
         near=Near(cursor, session.labels, session.unreadable, nearby, changes.scores),
         revision=session.revision,
+        remaining=session.remaining,
         picture=pictures.peek(at),
         around=[(position, pictures.peek(position)) for position in around],
         classes=[ClassRow(label, name, session.counted(label), before) for label, name, before in legend.names],

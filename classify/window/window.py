@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from classify.window.keyboard import Keyboard
@@ -115,15 +114,14 @@ class Window:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
             self._checks, self._corrections = CHECKS, CORRECTIONS
-        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS and self.is_open:
+        pause = CHECK_SECONDS * (1 + CORRECTIONS - self._corrections)  # longer for a desktop that is slow to answer
+        if self._checks and time.monotonic() > self._checked + pause and self.is_open:
             self._checked = time.monotonic()
             if self._is_placed() or not self._corrections:
                 self._checks -= 1

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.recording.clocks import is_synchronised
+from pi_capture.recording.machine import directory_at
 from storage.errors import StorageError, library_advice
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ BLOCK = 4_000_000  # bytes, of the trial of the disk
 LOW_SPACE, NO_SPACE = 2_000_000_000, 50_000_000  # bytes
 HOT = 80.0  # °C; a Raspberry Pi slows down from there on
 NEEDED = ("numpy", "PIL", "isal", "av", "h5py", "tqdm")
-NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 THROTTLED = {  # bits of the Raspberry Pi's firmware
     0: "under-voltage now",
     1: "frequency capped now",
@@ -255,7 +256,7 @@ def _devices(question: Question) -> Iterator[Finding]:
 
 
 def space(question: Question) -> Iterator[Finding]:
-    place = _existing(question.target)
+    place = directory_at(question.target)
     free = shutil.disk_usage(place).free
     state = "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok"
     advice = "" if state == "ok" else "make room, or record to another disk"
@@ -264,7 +265,7 @@ def space(question: Question) -> Iterator[Finding]:
 
 def _speed(question: Question) -> Iterator[Finding]:
     """Measure the disk, and the rate of each format on it, by recordings beside the target."""
-    place = _existing(question.target)
+    place = directory_at(question.target)
     try:
         trial = Path(tempfile.mkdtemp(prefix=".pi-capture-doctor-", dir=place))
     except OSError as error:
@@ -358,21 +359,14 @@ def _for(seconds: float) -> Iterator[int]:
         n += 1
 
 
-def _existing(target: Path) -> Path:
-    absolute = target.absolute()
-    return next(path for path in (absolute, *absolute.parents) if path.is_dir())
-
-
 # ------------------------------------------------------------------------------------------------------------- machine
 
 
 def clock(question: Question) -> Iterator[Finding]:
-    import ctypes
-
-    if sys.platform != "linux":
+    synchronised = is_synchronised()
+    if synchronised is None:
         return
-    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # struct timex, modes = 0: only asks
-    if state == NOT_SYNCHRONISED:
+    if not synchronised:
         found = "not synchronised: dates may be wrong; the frames' order and distances are right all the same"
         yield Finding("clock", "warn", found, "sudo timedatectl set-ntp true; without a network, a real-time clock")
     else:
@@ -380,8 +374,9 @@ def clock(question: Question) -> Iterator[Finding]:
 
 
 def heat(question: Question) -> Iterator[Finding]:
-    zones = [(_read(zone / "type").strip(), _read(zone / "temp").strip()) for zone in _zones()]
-    celsius = [int(text) / 1000 for kind, text in zones if text.lstrip("-").isdigit() and "cpu" in kind]
+    zones = Path("/sys/class/thermal").glob("thermal_zone*")
+    read = [(_read(zone / "type").strip(), _read(zone / "temp").strip()) for zone in zones]
+    celsius = [int(text) / 1000 for kind, text in read if text.lstrip("-").isdigit() and "cpu" in kind]
     if celsius:
         hot = max(celsius) > HOT
         advice = "cool it: at this temperature it slows down, and frames are lost" if hot else ""
@@ -391,10 +386,6 @@ def heat(question: Question) -> Iterator[Finding]:
         found = [text for bit, text in THROTTLED.items() if bits >> bit & 1]
         advice = "use a power supply that is strong enough, and cool it" if found else ""
         yield Finding("power", "warn" if found else "ok", ", ".join(found) or "never throttled since the boot", advice)
-
-
-def _zones() -> list[Path]:
-    return sorted(Path("/sys/class/thermal").glob("thermal_zone*"))
 
 
 def _throttled() -> int | None:

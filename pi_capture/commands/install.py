@@ -16,10 +16,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pi_capture.config import configure
 from pi_capture.errors import UsageError
+from storage.commands.console import fail
 
 UNIT = "pi-capture@.service"
 MARK = "# A recording as a service."  # what each file that these commands write begins with
@@ -28,6 +30,8 @@ GROUPS = ("video", "render", "audio")
 WATCHDOG_SECONDS = 30  # the unit's; longer for a camera that takes its time
 PRIVATE = ("/tmp", "/var/tmp")  # a service sees others under these names, and loses what it writes there
 LOCAL_CAMERAS = ("auto", "picamera2", "v4l2", "demo")
+
+_fail = partial(fail, program="pi_capture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +329,3 @@ def _perform(step: Step) -> bool:
         return not step.command or subprocess.run(step.command, check=False).returncode == 0
     except FileNotFoundError:
         return False
-
-
-def _fail(reason: str) -> int:
-    print(f"pi_capture: {reason}", file=sys.stderr)
-    return 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pi_capture.errors import UsageError
 from storage.errors import StorageError
+from storage.labels.journal import MAX_LABEL
 from storage.names import check_class_name
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from storage.labels.journal import Classes
     from storage.labels.live import LiveJournal
 
-MOST_CLASSES = 9
 NO_LABEL_KEYS = ("-", "\x7f", "\b")
 
 
@@ -57,7 +57,7 @@ class LiveLabels:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._changes = Changes()
-        self._lines: list[str] = []
+        self._say: Callable[[str], None] = lambda line: None
         self._clock: Callable[[], int] | None = None
         self._target = Path()
         self._classes: Classes | None = None  # once a recording has begun
@@ -88,7 +88,7 @@ class LiveLabels:
                     self._keep(self._changes.starts[-1], label)
                 except (OSError, StorageError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
-                    self._lines.append(f"{self._target}: {reason}; this key may be lost if the power fails")
+                    self._say(f"{self._target}: {reason}; this key may be lost if the power fails")
 
     def _keep(self, start: int, label: int | None) -> None:
         from storage.labels.live import LiveJournal
@@ -118,19 +118,16 @@ class LiveLabels:
         """What each key means."""
         return ", ".join([*(f"{n} {name}" for n, name in enumerate(self.names)), "- or Backspace: no label"])
 
-    def pop_lines(self) -> list[str]:
-        """Remove and return the lines since the last call."""
-        lines, self._lines = self._lines, []
-        return lines
-
     # ----------------------------------------------------------------------------------------------------- a recording
 
-    def begin(self, recorder: Recorder, clock: Callable[[], int] | None = None) -> None:
+    def begin(self, recorder: Recorder, say: Callable[[str], None], clock: Callable[[], int] | None = None) -> None:
         """From here on keys label the frames of a recording that has none yet.
 
         Parameters
         ----------
         recorder : Recorder
+        say : callable
+            Called from any thread with a line about a label that may not be kept.
         clock : callable, optional
             The time of a frame that would be taken now, for frames that don't have the monotonic clock's.
 
@@ -144,7 +141,7 @@ class LiveLabels:
         from storage.formats.png.directory import locate
         from storage.formats.table import find_format
 
-        self._target, self._clock = recorder.target, clock
+        self._target, self._say, self._clock = recorder.target, say, clock
         row = find_format(self._target, recorder.backend)
         self._in_frames = row.takes_labels
         if not row.suffix and (place := locate(self._target)).class_name is not None:
@@ -200,8 +197,8 @@ def class_names(text: str) -> tuple[str, ...]:
 def checked_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """The classes, if they can be such. Raises ValueError with what is wrong."""
     text = ",".join(names)
-    if not 1 <= len(names) <= MOST_CLASSES:
-        raise ValueError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+    if not 1 <= len(names) <= MAX_LABEL + 1:
+        raise ValueError(f"{len(names)} classes; give 1 to {MAX_LABEL + 1}, for the keys 0 to {MAX_LABEL}")
     if len(set(names)) < len(names):
         raise ValueError(f"{text!r}: every class needs a name of its own")
     for name in names:

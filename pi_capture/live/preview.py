@@ -7,27 +7,23 @@ the recorder only stores a reference to that frame.
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from pi_capture.errors import PreviewError
+from pi_capture.live.packs import packed
 
 if TYPE_CHECKING:
-    from pi_capture.status import Status
     from storage.frame import Frame
 
 SHOWN_PER_SECOND = 15
 MOST_SHOWN = (960, 720)  # larger pictures are shown with every second pixel, or fewer
-RATE_SECONDS = 3.0
 PATIENCE_SECONDS = 30.0  # for the window to open, on a slow machine
 CLOSING_SECONDS = 2.0
 
@@ -50,8 +46,7 @@ class Preview:
         self._say, self._note, self._on_key = say, note, on_key
         self._process = _open_window(title)
         self._newest: Frame | None = None
-        self._status: Status | None = None
-        self._counted: deque[tuple[float, int]] = deque()
+        self._text = "not recording yet"
         self._wake = threading.Event()
         self._over = False
         self._threads = [
@@ -66,13 +61,9 @@ class Preview:
         self._newest = frame
         self._wake.set()
 
-    def update(self, status: Status) -> None:
-        """Show the counts of a status below the picture."""
-        now = time.monotonic()
-        self._counted.append((now, status.frames))
-        while now - self._counted[0][0] > RATE_SECONDS and len(self._counted) > 2:
-            self._counted.popleft()
-        self._status = status
+    def tell(self, text: str) -> None:
+        """Show a text below the pictures from now on."""
+        self._text = text
 
     def close(self) -> None:
         """Close the window."""
@@ -101,23 +92,13 @@ class Preview:
             width, height = frame.pixels.shape[1], frame.pixels.shape[0]
             step = max(1, -(-width // MOST_SHOWN[0]), -(-height // MOST_SHOWN[1]))
             pixels = frame.pixels[::step, ::step]
-            head = json.dumps({"size": [pixels.shape[1], pixels.shape[0]], "text": self._text()}).encode()
+            text = f"{self._note()} {self._text}" if self._note is not None else self._text
             try:
-                pipe.write(struct.pack(">I", len(head)) + head + pixels.tobytes())
+                pipe.write(packed({"shape": pixels.shape, "text": text}, pixels.tobytes()))
                 pipe.flush()
             except (OSError, ValueError):
                 break
             time.sleep(1 / SHOWN_PER_SECOND)
-
-    def _text(self) -> str:
-        note = f"{self._note()} " if self._note is not None else ""
-        status = self._status
-        if status is None:
-            return f"{note}not recording yet"
-        (then, before), (now, frames) = self._counted[0], self._counted[-1]
-        rate = (frames - before) / (now - then) if now > then else 0.0
-        dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
-        return f"{note}{status.frames} frames, {rate:.1f} a second, {dropped} dropped"
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -147,18 +128,17 @@ def _open_window(title: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "pi_capture.live.preview_window", title],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # Qt's own; what a person has to know is said on the output
         start_new_session=True,  # Ctrl-C is for the recording
     )
     timer = threading.Timer(PATIENCE_SECONDS, process.kill)
     timer.start()
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
     try:
         answer = process.stdout.readline().decode(errors="replace").strip()
     finally:
         timer.cancel()
     if answer == "open":
-        threading.Thread(target=process.stderr.read, name="preview errors", daemon=True).start()
         return process
     process.kill()
     process.communicate()

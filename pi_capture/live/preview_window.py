@@ -1,20 +1,20 @@
 """The process behind ``--preview``: reads frames from standard input, shows the newest, and writes keys to its output.
 
-A frame is four bytes of length, as many of JSON (``size``, ``text``), and the pixels, RGB. The process ends when its
-input ends, or its window is closed.
+A frame is a record (`pi_capture.live.packs`) of its pixels, RGB; its head has their ``shape`` and the ``text`` below.
+The process ends when its input ends, or its window is closed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import struct
 import sys
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pi_capture.live.packs import read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,13 +87,10 @@ class _Incoming:
     def _read(self) -> None:
         import numpy as np
 
-        while len(front := self._stream.read(4)) == 4:
-            head = json.loads(self._stream.read(struct.unpack(">I", front)[0]))
-            width, height = head["size"]
-            data = self._stream.read(width * height * 3)
-            if len(data) < width * height * 3:
-                break
-            self._newest = np.frombuffer(data, np.uint8).reshape(height, width, 3), head["text"]
+        with suppress(EOFError):
+            while True:
+                head, data = read_record(self._stream)
+                self._newest = np.frombuffer(data, np.uint8).reshape(head["shape"]), head["text"]
         self.ended = True
 
 

@@ -29,7 +29,7 @@ from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.recorder import Recorder
 from pi_capture.samples.received import ReceivedTracks
-from pi_capture.status import Status, Summary
+from pi_capture.status import Status, Summary, added_up
 from storage.errors import StorageError
 from storage.formats.table import VIDEO
 from storage.tracks.demux import free_name
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pi_capture.recording.options import RecordOptions
 
 LAST_SECONDS = 2.0  # for what is on its way when time is up
-COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk")
 
 
 def gather(
@@ -130,8 +129,8 @@ class _Gathering:
                 lanes = self.lanes
                 if any(lane.receiving for lane in lanes):
                     self.seen = time.monotonic()
-                if any(lane.recorder is not None for lane in lanes):
-                    progress(_status(lanes))
+                if each := [lane.recorder.status() for lane in lanes if lane.recorder is not None]:
+                    progress(Status.total(each))
             missing = self.place.senders - len(self.lanes)
             if missing and not stop.is_set() and not self._time_is_up():
                 problems.append(f"{self.place}: {missing} of {self.place.senders} senders never came")
@@ -354,21 +353,14 @@ def _slug(facts: Mapping[str, Any]) -> str:
     return "-".join(word for word in words if word) or "sender"
 
 
-def _status(lanes: Sequence[_Lane]) -> Status:
-    each = [lane.recorder.status() for lane in lanes if lane.recorder is not None]
-    counts = {name: sum(getattr(one, name) for one in each) for name in (*COUNTS, "durable", "bytes")}
-    return Status(**counts, queue_fill=max((one.queue_fill for one in each), default=0.0))
-
-
 def _total(each: Sequence[Summary], target: Path) -> Summary:
-    counts = {name: sum(getattr(one, name) for one in each) for name in COUNTS}
+    counts = added_up(each)
     seconds = max(one.seconds for one in each)
     sizes = {one.size for one in each}
     return Summary(
         **counts,
         seconds=seconds,
         fps=round(counts["frames"] / seconds, 3) if seconds else 0.0,
-        bytes=sum(one.bytes for one in each),
         path=str(target),
         backend=each[0].backend,
         size=sizes.pop() if len(sizes) == 1 else None,

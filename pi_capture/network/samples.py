@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated
+from pi_capture.samples.clock import BESIDE_BYTES, SECOND, SLACK_SECONDS, Arrived, Dated
 from storage.durable.untrusted import parse_object
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
 from storage.tracks.sample_track import CODECS, Codec, SampleTrack
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WAITING_BYTES = 4_000_000  # 20 seconds of sound
-PIECE_BYTES = 500  # that a piece takes beside its samples
 BLOCK_SECONDS, BLOCK_BYTES = 0.2, 500_000
 MOST_NUMBERS = 4e6  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
@@ -84,9 +83,9 @@ class Outgoing:
             part = piece.samples[begin : begin + most]
             at_ns = piece.timestamp_ns + round(begin / rate * SECOND)
             self._waiting.append(Waiting(place, number + begin, at_ns, part))
-            self._bytes += part.nbytes + PIECE_BYTES
+            self._bytes += part.nbytes + BESIDE_BYTES
         while self._bytes > WAITING_BYTES:
-            self._bytes -= self._waiting.popleft().samples.nbytes + PIECE_BYTES
+            self._bytes -= self._waiting.popleft().samples.nbytes + BESIDE_BYTES
 
     @property
     def any(self) -> bool:

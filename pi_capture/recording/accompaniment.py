@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from pi_capture.errors import CameraError
-from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.local import LocalTracks
 from pi_capture.samples.received import ReceivedTracks
 from pi_capture.samples.sink import SampleSink
 from pi_capture.sources import Accompanied, Source
@@ -20,7 +20,7 @@ class Accompaniment:
     `tracks` are those of this machine. Those of a source go into `samples`; without it they are not kept.
     """
 
-    def __init__(self, tracks: LiveTracks, samples: SampleSink | None) -> None:
+    def __init__(self, tracks: LocalTracks, samples: SampleSink | None) -> None:
         self.tracks = tracks
         self._samples = samples
         self._received: ReceivedTracks | None = None

@@ -22,7 +22,7 @@ from pi_capture.recording.images import copy_of_json, nanoseconds_of, pixels_of
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
-from pi_capture.status import Status, Summary
+from pi_capture.status import Status, Summary, added_up, measured_rate
 from storage.durable.files import check_in_place
 from storage.errors import GoneError
 from storage.formats.contract import KeepsSamples, MayBeLossy, TakesPackets, Writer
@@ -376,22 +376,17 @@ class Recorder(FrameSink):
 
     def summary(self) -> Summary:
         tracks = self._samples.summaries() if self._samples is not None else {}
-        frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
-        fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
+        frames = self._stored
+        fps = measured_rate(frames, self._span_ns) or self._fps or 0.0
         longest = max(((track.samples + track.padded) / track.rate for track in tracks.values()), default=0.0)
         return Summary(
-            frames=frames,
+            **added_up([self.status()]),
             seconds=round(frames / fps if frames and fps else longest, 3),
             fps=round(fps, 3),
-            dropped_queue=self._dropped_queue,
-            dropped_camera=self._dropped_camera,
-            dropped_disk=self._dropped_disk,
-            bytes=self._writer.bytes_written,
             path=str(self._target),
             backend=self._backend,
             size=size_text(self._shape) if self._shape else None,
             tracks=tracks,
-            captured=self._captured,
         )
 
     def close(self, end: str = "finished") -> Summary:

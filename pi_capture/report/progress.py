@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pi_capture.recording.machine import directory_at
 from pi_capture.report.systemd import WARNING, priority
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Progress:
         self._next_log = 0.0
         self._warned = False
         self._bar: Any = None
-        self.line = ""  # the last status in words
+        self.counts = ""  # the last status in words: the frames and their rate
+        self.line = ""  # all of it
         self.fps = 0.0  # frames stored a second, lately
         self.free_bytes = 0  # on the disk
         self.seconds_left: float | None = None  # until the recording ends, or the disk is full; None: unknown
@@ -67,15 +69,12 @@ class Progress:
         passed = max(now - then, 1e-6)
         bytes_a_second = (status.bytes - size) / passed
         self.fps = (count - frames) / passed
-        self.free_bytes = free = self._free_bytes()
+        self.free_bytes = free = shutil.disk_usage(directory_at(self._target)).free
         lasts = free / bytes_a_second if bytes_a_second > 0 else None
         self.seconds_left = max(0.0, self._seconds - (now - self._started)) if self._seconds > 0 else lasts
         self._warn(free, bytes_a_second)
-        dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
-        self.line = line = (
-            f"{count} {what}, {self.fps:.1f} a second, {dropped} dropped, "
-            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(free)}"
-        )
+        self.counts = f"{count} {what}, {self.fps:.1f} a second, {status.dropped} dropped"
+        self.line = line = f"{self.counts}, {bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(free)}"
         if self._quiet:
             return
         if self.note is not None:
@@ -97,10 +96,6 @@ class Progress:
             return f"{self.seconds_left:.0f} s left"
         hours = f" ({self.seconds_left / 3600:.0f} h)" if self.seconds_left is not None else ""
         return f"{free / 1e9:.1f} GB free{hours}"
-
-    def _free_bytes(self) -> int:
-        place = next(path for path in (self._target, *self._target.absolute().parents) if path.is_dir())
-        return shutil.disk_usage(place).free
 
     def _warn(self, free: int, bytes_a_second: float) -> None:
         if not self._warned and (free < LOW_SPACE_BYTES or free < bytes_a_second * self._low_seconds):

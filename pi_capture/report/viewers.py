@@ -1,6 +1,6 @@
 """Who looks at a recording from another program of the same user: status, live picture and labels, by a Unix socket.
 
-A client writes lines of JSON; each is answered with a record (`pi_capture.report.packs`), whose head is the status::
+A client writes lines of JSON; each is answered with a record (`pi_capture.live.packs`), whose head is the status::
 
     {"want": "status"}
     {"want": "pictures"}      from then on records come by themselves, with a JPEG each as long as there are new frames
@@ -24,10 +24,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pi_capture.report.packs import as_jpeg, packed
+from pi_capture.live.packs import as_jpeg, packed
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
@@ -133,9 +132,7 @@ class Viewers:
                 self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._ending)
         if self._thread.ident is not None:
             self._thread.join()

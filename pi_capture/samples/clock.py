@@ -26,6 +26,7 @@ LATE_NS, LATE_SAMPLES = 250_000_000, 3
 WINDOWS = 600  # seconds that the line goes through: it follows a clock that warms up
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
 KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
+BESIDE_BYTES = 500  # that samples take in memory beside their numbers
 KEPT_BACK_BYTES = 16_000_000
 KEPT_BACK_NS = 60 * SECOND  # of samples, until it is known when the recording begins
 TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
@@ -38,6 +39,11 @@ class Dated:
     timestamp_ns: int
     count: int
     samples: NDArray[Any] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        return BESIDE_BYTES + (self.samples.nbytes if self.samples is not None else 0)
 
     def within(self, begin_ns: int, end_ns: int | None, period: float) -> Dated | None:
         """What of it lies from one time up to another, if its samples are `period` nanoseconds apart."""
@@ -93,7 +99,7 @@ class Window:
         """What lies in it, of these and of those that were kept back."""
         for piece in dated:
             self._kept_back.append(piece)
-            self._bytes += _bytes(piece)
+            self._bytes += piece.bytes
         with self._lock:
             begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns
         if not begun:
@@ -102,7 +108,7 @@ class Window:
                 or self._bytes > KEPT_BACK_BYTES
             ):
                 dropped = self._kept_back.popleft()
-                self._bytes -= _bytes(dropped)
+                self._bytes -= dropped.bytes
                 self.came_before += dropped.count if dropped.samples is not None else 0
             return
         self._bytes = 0
@@ -114,9 +120,9 @@ class Window:
                 yield kept
 
 
-def _bytes(piece: Dated) -> int:
-    """About what it takes in memory."""
-    return 500 + (piece.samples.nbytes if piece.samples is not None else 0)
+def rate_facts(measured: float, stated: float) -> dict[str, float]:
+    """What a recording keeps of a track's rate, in samples a second."""
+    return {"measured_rate": round(measured, 6), "drift_ppm": round((measured / stated - 1) * 1e6, 1)}
 
 
 class SampleClock:

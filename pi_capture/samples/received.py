@@ -1,6 +1,6 @@
 """Store samples that come with the pictures of another machine.
 
-They are dated already (`pi_capture.network.samples`). For sensors of this machine see `live`.
+They are dated already (`pi_capture.network.samples`). For sensors of this machine see `local`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window
+from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window, rate_facts
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ class ReceivedTracks:
         self._reached[arrived.name] = last.timestamp_ns + round(last.count / arrived.rate * 1e9)
         self._rates[arrived.name] = arrived.rate
         for piece in self._windows[arrived.name].passed(pieces, 1e9 / arrived.rate):
-            if piece.samples is not None:
-                self._sink.put_samples(name, piece.timestamp_ns, piece.samples, wait=False)
-            else:
-                self._sink.pad_samples(name, piece.timestamp_ns, piece.count)
+            self._sink.put(name, piece)
 
     def _pause_before(self, arrived: Arrived) -> list[Dated]:
         """What is missing since the source before."""
@@ -87,5 +84,4 @@ class ReceivedTracks:
         """Note the measured rates in the recording."""
         for name, rate in self._rates.items():
             if rate != (stated := self._tracks[name].rate):
-                drift = round((rate / stated - 1) * 1e6, 1)
-                self._sink.describe_track(self._names[name], {"measured_rate": round(rate, 6), "drift_ppm": drift})
+                self._sink.describe_track(self._names[name], rate_facts(rate, stated))

@@ -1,7 +1,7 @@
 """Sensors: commands that print numbers, read as they come.
 
 A specification is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
-see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.live`.
+see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.local`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -112,24 +112,21 @@ class SampleSource(Protocol):
     def stop(self) -> None:
         """End it; `chunks` ends soon. May be called from any thread, and again."""
 
-    def pop_lines(self) -> list[str]:
-        """Remove and return the lines for the user."""
-
     @property
     def problems(self) -> list[str]:
         """The problems so far, for the end of the recording."""
 
 
 class Command:
-    """Runs a sensor's command and reads what it prints."""
+    """Runs a sensor's command and reads what it prints. `say` gets what it complains, and lines that are no numbers."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self.track = sensor.track
         self._sensor = sensor
-        self._parser = _Text(sensor) if sensor.form == "text" else _Numbers(sensor)
+        self._say = say
+        self._parser = _Text(sensor, say) if sensor.form == "text" else _Numbers(sensor)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
-        self._lines: list[str] = []
         self._complaints = 0
         self._last_complaint = ""
         self._end: list[str] = []  # what was wrong with it
@@ -215,7 +212,7 @@ class Command:
                 self._last_complaint = line.strip()[:500]
                 self._complaints += 1
                 if self._complaints <= SAID_LINES:
-                    self._lines.append(f"{self._sensor.title}: {self._last_complaint}")
+                    self._say(f"{self._sensor.title}: {self._last_complaint}")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -236,10 +233,6 @@ class Command:
         assert self._process is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines + self._parser.pop_lines()
 
     @property
     def problems(self) -> list[str]:
@@ -289,9 +282,6 @@ class _Numbers:
     def problems(self) -> list[str]:
         return []
 
-    def pop_lines(self) -> list[str]:
-        return []
-
 
 def _fault(word: bytes) -> str | None:
     """Why a word can't be kept as a number; None if it can."""
@@ -311,12 +301,12 @@ def _shown(line: bytes) -> str:
 class _Text:
     """A line of numbers for each sample, with blanks, commas or semicolons between them."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self._title, self._channels = sensor.title, sensor.track.channels
+        self._say = say
         self._rest = b""
         self._first = True
         self._bad = 0
-        self._lines: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
@@ -339,11 +329,11 @@ class _Text:
             return [float(word) for word in words]
         shown = _shown(line)
         if first and strange:
-            self._lines.append(f"{self._title}: {shown!r} is taken for a heading")
+            self._say(f"{self._title}: {shown!r} is taken for a heading")
             return None
         self._bad += 1
         if self._bad == 1:
-            self._lines.append(
+            self._say(
                 f"{self._title} prints {shown!r}: {self._found(words, line)}, channels={self._channels}; kept as NaN"
             )
         return [float("nan")] * self._channels
@@ -371,7 +361,3 @@ class _Text:
         if not self._rest.strip():
             return None
         return f"ended within a line ({_shown(self._rest)!r}), which is not kept; end each line with a line break"
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
@@ -33,7 +33,7 @@ LATENCY = {"pulse": " --latency-msec=20"}
 LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a graph that names files must not reach the network
 
 
-def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSource:
+def open_sound(spec: str, codec: str, name: str, say: Callable[[str], None]) -> SampleSource:
     """Open what sound is recorded from.
 
     Parameters
@@ -44,6 +44,8 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
         One of `CODECS`.
     name : str
         Of the track.
+    say : callable
+        Called from another thread with what a device's program complains.
 
     Raises
     ------
@@ -66,7 +68,8 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
     if kind == "pulse":
         address = {"default": "@DEFAULT_SOURCE@"}.get(address, address)
     track = SampleTrack(name, RATE, CHANNELS, CODECS[codec], source=without_secrets(spec))
-    return Command(Sensor(track, f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}", "s16le", title=spec))
+    read = f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}"
+    return Command(Sensor(track, read, "s16le", title=spec), say)
 
 
 class Graph:
@@ -113,9 +116,6 @@ class Graph:
 
     def stop(self) -> None:
         self._stopped.set()
-
-    def pop_lines(self) -> list[str]:
-        return []
 
     @property
     def problems(self) -> list[str]:

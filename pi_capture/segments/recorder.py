@@ -21,7 +21,7 @@ from pi_capture.recording.sink import FrameSink
 from pi_capture.segments.amounts import parse_amount, parse_size, parse_time
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
-from pi_capture.status import Status, Summary
+from pi_capture.status import Status, Summary, added_up, measured_rate
 from storage.durable.files import lock_file
 from storage.errors import StorageError
 from storage.formats.table import open_writer
@@ -29,7 +29,6 @@ from storage.frame import Frame
 
 SWITCH_SECONDS = 0.05  # a camera's buffers bridge this; if opening takes longer, the full segment goes on
 TIDY_SECONDS = 10.0
-COUNTS = ("frames", "dropped_queue", "dropped_camera", "dropped_disk", "bytes", "captured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class SegmentedRecorder(FrameSink):
         self._opening: threading.Thread | None = None
         self._old: Recorder | None = None
         self._closing: threading.Thread | None = None
-        self._done = dict.fromkeys((*COUNTS, "durable"), 0)  # in the segments that are closed
+        self._done = Status.total([])  # of the segments that are closed
         self._segments = 1
         self._failure: Exception | None = None
         self._summary: Summary | None = None
@@ -200,11 +199,10 @@ class SegmentedRecorder(FrameSink):
 
     def _close_old(self, old: Recorder) -> None:
         try:
-            summary = old.close("next segment")
+            old.close("next segment")
         except RecordingError as error:
-            self._failure, summary = error, error.summary
-        done = {name: self._done[name] + getattr(summary, name) for name in COUNTS}
-        self._done, self._old = {**done, "durable": self._done["durable"] + summary.frames}, None
+            self._failure = error
+        self._done, self._old = Status.total([self._done, old.status()]), None
         self._tidy_soon.set()
 
     def _repair(self, path: Path) -> None:
@@ -254,16 +252,14 @@ class SegmentedRecorder(FrameSink):
 
     def status(self) -> Status:
         """The counts of all segments together."""
-        done, old = self._done, self._old
-        each = [recorder.status() for recorder in (self._current, old) if recorder is not None]
-        counts = {name: count + sum(getattr(status, name) for status in each) for name, count in done.items()}
-        return Status(**counts, queue_fill=each[0].queue_fill)  # of the segment that frames come into
+        done, old, present = self._done, self._old, self._current.status()
+        total = Status.total([done, present, *([old.status()] if old is not None else [])])
+        return replace(total, queue_fill=present.queue_fill)  # of the segment that frames come into
 
     def summary(self) -> Summary:
         """The summary of all segments so far."""
-        counts = {name: getattr(self.status(), name) for name in COUNTS}
-        seconds = (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
-        fps = (counts["frames"] - 1) / seconds if seconds > 0 and counts["frames"] > 1 else 0.0
+        counts = added_up([self.status()])
+        fps = measured_rate(counts["frames"], self._span_ns)
         return replace(
             self._current.summary(),
             **counts,

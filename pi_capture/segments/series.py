@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -53,24 +54,23 @@ class Series:
 
     def segments(self) -> list[Segment]:
         """The finished segments, oldest first."""
-        found = [(re.fullmatch(self._pattern, path.name), path) for path in self.directory.iterdir()]
-        return sorted((Segment(int(match[1]), path) for match, path in found if match), key=lambda s: s.number)
+        return sorted((segment for segment, _ in self._find("", "")), key=lambda segment: segment.number)
 
     def begun(self) -> list[Segment]:
         """Segments that a crash left under a temporary name. Each has the path that it will get."""
-        suffix = r"\.(?:reserve\.)?part"
-        names = [re.sub(rf"{suffix}$", "", path.name[1:]) for path in self.hidden(suffix)]
-        found = [(re.fullmatch(self._pattern, name), name) for name in names]
-        return [Segment(int(match[1]), self.directory / name) for match, name in found if match]
+        return [segment for segment, _ in self._find(r"\.", r"\.(?:reserve\.)?part")]
 
     def hidden(self, suffix: str) -> list[Path]:
         """Files whose names are ``.``, a segment's name and what the regular expression `suffix` matches."""
-        pattern = re.compile(rf"\.{self._pattern}{suffix}")
-        return [path for path in self.directory.iterdir() if pattern.fullmatch(path.name)]
+        return [path for _, path in self._find(r"\.", suffix)]
 
-    @property
-    def _pattern(self) -> str:
-        return re.escape(self.stem) + r"-\d{8}T\d{6}-(\d{4,12})" + re.escape(self.suffix)
+    def _find(self, before: str, after: str) -> Iterator[tuple[Segment, Path]]:
+        """Segments by the names of files with something before and after it, two regular expressions; and the files."""
+        name = re.escape(self.stem) + r"-\d{8}T\d{6}-(\d{4,12})" + re.escape(self.suffix)
+        pattern = re.compile(f"{before}({name}){after}")
+        for path in self.directory.iterdir():
+            if match := pattern.fullmatch(path.name):
+                yield Segment(int(match[2]), self.directory / match[1]), path
 
     def new_path(self, number: int) -> Path:
         """The name of a segment that begins now."""

@@ -23,7 +23,8 @@ from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.decode import is_counted, is_untimed
-from storage.matroska.completion import Statistics, complete
+from storage.matroska.completion import complete
+from storage.matroska.statistics import Statistics
 from storage.names import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (

@@ -152,8 +152,7 @@ class Picamera2Source:
         self._encoder: PacketEncoder | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
-            yield frame
+        return iter(self._next, None)
 
     def close(self) -> None:
         """Stop the camera and give it back; a thread that waits for a frame gets none."""

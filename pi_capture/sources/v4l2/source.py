@@ -121,8 +121,7 @@ class V4l2Source:
         self._last_ns = 0
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
-            yield frame
+        return iter(self._next, None)
 
     def close(self) -> None:
         """Stop the camera and give it back; a thread that waits for a frame gets none."""

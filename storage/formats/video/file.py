@@ -20,6 +20,7 @@ from storage.formats.video.codecs import CODECS, Codec
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
+from storage.matroska.statistics import Statistics
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block
 from storage.sessions import close_interrupted, sessions_in, sessions_text
@@ -167,6 +168,8 @@ def muxer_for(
         date=found.head.date,
         end=found.end,
         duration=max(found.head.duration, int(rows["time"].max())) if len(rows) else 0,
+        tracks=found.tracks,
+        statistics={**found.statistics, **({LABELS: Statistics()} if without_labels else {})},
         tags_at=found.tags_at,
         keys=zip(indexed.times[indexed.keys].tolist(), indexed.positions[indexed.keys].tolist(), strict=True),
         main_track=main,

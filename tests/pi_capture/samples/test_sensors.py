@@ -210,7 +210,8 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
 def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) -> None:
     good = " ".join(["1"] * channels)
     prints = f"printf '%s\\n' '{good}' '{line}' '{line}'"
-    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"))
+    lines: list[str] = []
+    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"), lines.append)
     command.start()
     rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
     assert rows[0] == [1.0] * channels and len(rows) == 3
@@ -218,7 +219,7 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
         kept = np.array([float(number) for number in told.split(",")], "f4").tolist()
         assert rows[1:] == [kept] * 2 and not command.problems
         return
-    assert command.pop_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
+    assert lines == [f"sensor a prints {line!r}: {told}; kept as NaN"]
     assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
 
 
@@ -227,7 +228,7 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
     [("5 6", ["sensor a ended within a line ('5 6'), which is not kept; end each line with a line break"]), (" ", [])],
 )
 def test_a_last_line_without_its_end_is_told(end: str, told: list[str]) -> None:
-    command = Command(parse_sensor(f"a,rate=10,channels=2,format=text=printf '1 2\n3 4\n{end}'"))
+    command = Command(parse_sensor(f"a,rate=10,channels=2,format=text=printf '1 2\n3 4\n{end}'"), print)
     command.start()
     rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
     assert rows == [[1, 2], [3, 4]]
@@ -286,7 +287,7 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = Command(parse_sensor("a,rate=10,format=text=echo 1"))
+    command = Command(parse_sensor("a,rate=10,format=text=echo 1"), print)
     command.start()
     assert [samples.tolist() for samples in command.chunks() if samples is not None] == [[[1.0]]]
     signalled: list[int] = []

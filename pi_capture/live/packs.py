@@ -6,7 +6,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,19 @@ def packed(head: Mapping[str, Any], body: bytes = b"") -> bytes:
     """
     text = json.dumps({**head, "bytes": len(body)}).encode()
     return struct.pack(">I", len(text)) + text + body
+
+
+def read_record(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    """The head and the body of the next record. Raises EOFError at the end of the stream."""
+    (length,) = struct.unpack(">I", _read(stream, 4))
+    head = json.loads(_read(stream, length))
+    return head, _read(stream, head["bytes"])
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    if len(data := stream.read(count)) < count:
+        raise EOFError
+    return data
 
 
 def as_jpeg(pixels: NDArray[np.uint8], most: int, quality: int = QUALITY) -> bytes:
