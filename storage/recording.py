@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Recording(Sequence[Frame]):
     """A recording at rest: ``recording[i]``, slices, iteration; a frame is read when it is asked for.
 
-    A format's reader derives from it and gives `path`, `__len__`, `read`, `labels` and `timestamps_ns`.
+    A format's reader derives from it, hands on the path, and gives `__len__`, `read`, `labels` and `timestamps_ns`.
 
     Attributes
     ----------
@@ -53,10 +53,13 @@ class Recording(Sequence[Frame]):
     def independent(self) -> bool:
         return True
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
     @property
-    @abstractmethod
     def path(self) -> Path:
         """The file or directory."""
+        return self._path
 
     @abstractmethod
     def read(self, index: int) -> Frame:

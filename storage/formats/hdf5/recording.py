@@ -104,7 +104,7 @@ class Hdf5Recording(Recording):
     """
 
     def __init__(self, path: Path, content: str) -> None:
-        self._path = path
+        super().__init__(path)
         self._content = content
         self._times: NDArray[np.int64] | None = None
         self._texts: VariableTexts | h5py.Dataset | None = None
@@ -174,10 +174,6 @@ class Hdf5Recording(Recording):
                     self._texts = VariableTexts(texts, self._bytes.read_at)
                 except StorageError as error:
                     raise StorageError(f"{self._path} is refused: metadata {error}") from None
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     @property
     def interrupted(self) -> bool:

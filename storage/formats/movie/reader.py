@@ -68,7 +68,7 @@ class MovieReader(Recording):
     may_lack_pictures = True
 
     def __init__(self, path: Path, track: Wanted = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._container: InputContainer | None = (container := open_movie(path))
         try:
             tracks = tracks_of(container)
@@ -102,10 +102,6 @@ class MovieReader(Recording):
         self._container = None
         self._start()
         return given_up
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     def __reduce__(self) -> tuple[type[MovieReader], tuple[Any, ...]]:
         return type(self), (self._path, self.track.number)
