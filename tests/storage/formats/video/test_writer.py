@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, SampleTrack, StorageError, open_recording
-from storage.formats.video.codecs import CODECS, MAX_PIXELS
+from storage.formats.png.codec import MAX_PIXELS
+from storage.formats.video.codecs import CODECS
 from storage.formats.video.file import repair
 from storage.formats.video.labels import write_labels
 from storage.formats.video.writer import VideoReader, VideoWriter
