@@ -135,7 +135,7 @@ class Recording(Sequence[Frame]):
         try:
             classes = ", ".join(map(printable, self.class_names))
             facts = [*self._facts(), *([f"classes {classes}"] if classes else [])]
-        except Exception:  # it is closed: a debugger shows it nevertheless
+        except Exception:  # a debugger shows a closed one too
             return f"<{name}>"
         return f"<{name}: {', '.join(facts)}>"
 

@@ -327,7 +327,7 @@ def _track_lines(info: Info) -> Iterator[str]:
     if not info.tracks:
         return
     width = max(8, *(len(printable(track.name)) for track, _ in info.tracks))
-    # One track of pictures is from the sessions above.
+    # The sessions above are those of the only track of pictures.
     origins = info.origins if sum(track.kind == "pictures" for track, _ in info.tracks) != 1 else {}
     columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}" + (
         "  recorded" if origins else ""

@@ -48,7 +48,7 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
     for path in paths:
         with open_recording(path, track=track) as recording:
             if not recording.has_pictures:
-                recording.read(0)  # it says so
+                recording.read(0)  # raises, and says so
             part, too_large = _draw_part(recording)
             parts.append(part)
             empty += too_large

@@ -23,7 +23,7 @@ TRAIN, VAL, GAP = 0, 1, 2
 STRETCHES = (600.0, 300.0, 120.0, 60.0, 30.0, 15.0, 8.0, 4.0, 2.0, 1.0)
 """Lengths in seconds that are tried when none is asked for."""
 AT_LEAST = 4  # stretches to hold out, if possible: one alone has one light, one mood
-FAR_OFF = 0.25  # a class whose share of the held-out frames is off by more than this part of it is badly balanced
+FAR_OFF = 0.25  # a class is badly balanced if its share of held-out frames is off by more than this part of it
 GAP_SHARE = 0.15  # more frames than this lost in gaps are too many
 TRIES = 256  # stretches looked at before the best of them is taken
 ROUNDS = 8  # of exchanging stretches for better ones

@@ -196,7 +196,7 @@ def repair(path: Path) -> str | None:
         It is damaged.
     """
     if not path.exists():
-        return None  # its reader says so
+        return None  # opening it says so
     repair_format = find_repair(path)
     try:
         return None if repair_format is None else repair_format(path)

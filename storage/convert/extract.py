@@ -88,7 +88,7 @@ def extract(
         wanted = [label is not None for label in labels] if labelled else None
         chosen = _choose(recording, wanted, every=every, fps=fps, start=start, end=end)
         identity = _identity(recording)
-        _present(target, identity)  # refuses what is none of ours
+        _present(target, identity)  # refuses a directory of something else
         PngWriter(target).close()  # takes up what an interruption left
         present = _present(target, identity)
         missing = [index for index in chosen if index not in present]

@@ -99,7 +99,7 @@ VIDEO = Format(
     summary="one lossless video, or smaller with --codec h264; every frame with its own time",
 )
 FORMATS = (
-    # A label of a frame that is a file is its place, which a person gives it: there `takes_labels` is False.
+    # Where frames are files, the label is the directory, which a person chooses: `takes_labels` is False.
     Format(
         *("png", "", "storage.formats.png.writer:PngWriter", "storage.formats.png.reader:PngReader"),
         summary="a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is",

@@ -24,7 +24,7 @@ from storage.labels.live import adopt
 from storage.names import check_class_name
 
 MOST_BYTES = 50_000_000
-SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
+SLACK_NS = SECOND_NS // 10  # other programs are less exact about the length of a recording
 USUAL_STEP_NS = SECOND_NS // 30
 LEAST_HOLE_NS, HOLE_STEPS = 2 * SECOND_NS, 5  # so long without a frame, and so many times the usual step, is a hole
 MOST_TOLD = 5

@@ -33,7 +33,7 @@ LEAST_CORRELATION = 0.25
 LEAST_LEAD = 1.15  # over the next best place
 COARSE_RATE, FINE_RATE = 50, 1000  # values a second
 MOST_APART_NS = 86_400_000_000_000  # a Raspberry Pi without network begins at some day in the past
-COARSE_CLOCK_NS = 1_000_000_000  # what other programs write about the begin of a file
+COARSE_CLOCK_NS = 1_000_000_000  # how exact other programs are about the begin of a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from storage.names import check_class_name
 from storage.tracks.demux import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 
 SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of one label
-ROUNDED_NS = 1_000_000  # by so much the end of a label may be late, as Matroska files of other programs have it
+ROUNDED_NS = 1_000_000  # the end of a label may be that late in Matroska files of other programs
 MOST_CLASSES = 100  # a track with more different texts than that is a film's subtitles
 OUR_NAME = re.compile(r"labels(-\d+)?")
 LABELS_TAG, INPUT_TAG = "labels", "merged_input"

@@ -106,7 +106,9 @@ class Packer:
         import numpy as np
 
         missing = self._size - self._count
-        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # it hands out late
+        silence = np.zeros(
+            (missing + self._size, self.track.channels), self._codec.dtype
+        )  # the encoder is late
         return self.put(self._end_ns, silence)
 
     def _take(self, count: int) -> Packed:
@@ -292,7 +294,7 @@ class SampleReader:
                     samples = _decode(decoder, block.data, self.track.channels)
             except ValueError as error:
                 raise StorageError(f"samples of {self.name} are damaged: {error}") from None
-            late_ns = self._delay_ns if at > first else 0  # the first time, the decoder leaves that out
+            late_ns = self._delay_ns if at > first else 0  # before its first samples the decoder leaves the delay out
             yield SampleBlock(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
 
     def read(self, begin_ns: int | None = None, end_ns: int | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:

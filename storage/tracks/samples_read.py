@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ROUNDED_NS = 1_500_000  # what whole milliseconds are off, twice
+ROUNDED_NS = 1_500_000  # by so much, rounding to milliseconds twice may shift a time
 
 
 def true_rate(track: Track) -> float:

@@ -137,7 +137,7 @@ class TransactionFile:
     def readinto(self, buffer: bytearray | memoryview) -> int:
         view = memoryview(buffer).cast("B")
         size = self._read_into(view, self._position)
-        if view[:5] == HEAP_SIGNATURE + b"\1" and self._sizes_are_8:  # with the version of all heaps
+        if view[:5] == HEAP_SIGNATURE + b"\1" and self._sizes_are_8:  # signature and version
             read_heap(self.read_at, self._position)
         self._position += size
         return size
@@ -306,7 +306,7 @@ def recover(fd: int) -> int:
 
 def stored_end(fd: int) -> int | None:
     """Where an HDF5 file ends, by its superblock; None if there is none at the beginning of the file."""
-    head = os.pread(fd, 64, 0).ljust(64, b"\xff")  # of what is cut off within, the end is out of reach
+    head = os.pread(fd, 64, 0).ljust(64, b"\xff")  # of a file that is cut off within, the end is far too large
     if not head.startswith(SIGNATURE) or head[8] > 3:
         return None
     (end,) = struct.unpack_from("<Q", head, {0: 40, 1: 44}.get(head[8], 28))
