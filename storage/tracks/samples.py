@@ -106,9 +106,7 @@ class Packer:
         import numpy as np
 
         missing = self._size - self._count
-        silence = np.zeros(
-            (missing + self._size, self.track.channels), self._codec.dtype
-        )  # the encoder is late
+        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # the encoder is late
         return self.put(self._end_ns, silence)
 
     def _take(self, count: int) -> Packed:
