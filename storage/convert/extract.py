@@ -46,7 +46,6 @@ def extract(
     labelled: bool = False,
     times_from_fps: float | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> Extracted:
     """Write frames of a recording or a video into a data directory, under their numbers in it.
 
@@ -70,8 +69,6 @@ def extract(
         Give frame n the time n / `times_from_fps` instead of its own.
     progress : callable, optional
         Told how many of how many frames are done.
-    threads : int, optional
-        As many as there are cores, if not given.
 
     Raises
     ------
@@ -114,7 +111,6 @@ def extract(
                         progress=progress,
                         before=count,
                         total=len(chosen),
-                        threads=threads,
                         any_size=True,
                     )
                 )

@@ -51,7 +51,6 @@ def transfer(
     progress: Progress | None = None,
     before: int = 0,
     total: int | None = None,
-    threads: int | None = None,
     any_size: bool = False,
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
@@ -71,8 +70,6 @@ def transfer(
     progress, before, total : optional
         Told after each frame how many of `total` are done, with the `before` that were done earlier; by default these
         are all.
-    threads : int, optional
-        As many as there are cores, if not given.
     any_size : bool
         Whether frames may have other sizes than the first.
 
@@ -111,7 +108,7 @@ def transfer(
         return encode(read(index))
 
     size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
-    threads = threads or os.cpu_count() or 1
+    threads = os.cpu_count() or 1
     encoded: Iterable[Any]
     if recording.independent:
         encoded = in_order(read_and_encode, indices, threads)
