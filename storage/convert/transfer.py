@@ -67,9 +67,10 @@ def transfer(
         The class of each frame of the recording, for a writer that takes labels with the frames.
     timestamps_ns : sequence of int, optional
         Other times for the frames of the recording.
-    progress, before, total : optional
-        Told after each frame how many of `total` are done, with the `before` that were done earlier; by default these
-        are all.
+    progress : callable, optional
+        Called after each frame with the number of frames done, those `before` included, and the `total`.
+    before, total : int
+        Frames done earlier, and frames in all; by default none, and the number of `indices`.
     any_size : bool
         Whether frames may have other sizes than the first.
 
