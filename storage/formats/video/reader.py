@@ -24,8 +24,8 @@ from storage.formats.video.file import (
 )
 from storage.frame import Frame
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import are_tags_whole, no_blocks, read_block, read_contents, read_head
-from storage.matroska.track import Block
+from storage.matroska.reader import are_tags_whole, read_block, read_contents, read_head
+from storage.matroska.track import Block, no_blocks
 from storage.recording import Recording
 from storage.tracks.samples import SampleReader, clocks_of, tracks_of
 
