@@ -28,17 +28,13 @@ class PngReader(Recording):
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise StorageError(f"{path} is not a directory")
-        self._path = path
+        super().__init__(path)
         self._heads: dict[int, Head] = {}
         self._entries = [(name, "") for name in image_names(path)]
         if directories := class_directories(path):
             for directory in directories:
                 self._entries += [(name, directory.name) for name in image_names(directory)]
             self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     @property
     def labels(self) -> list[str | None]:

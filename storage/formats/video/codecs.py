@@ -128,7 +128,7 @@ class KeySchedule:
         self._frames, self._since = 0, 0
 
     def is_due(self, time: int) -> bool:
-        """Whether it is the one of that time, in microseconds."""
+        """Whether the picture of that time, in microseconds, has to be one."""
         due = self._frames % self._most_between == 0 or time - self._since >= KEY_SECONDS * 1e6
         if due:
             self._frames, self._since = 0, time
