@@ -1,7 +1,7 @@
 """``python -m classify``: the command line of the labeller.
 
-It opens the recording, its journal and the window, and applies the labels when the person asks for it. Failures are one
-line and an exit status: 0 fine, 1 failed with every label kept, 2 wrong usage.
+It opens the recording, its journal and the window, and applies the labels at S. Failures are one line and an exit
+status: 0 fine, 1 failed with every label kept, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ examples:
   python -m classify day1 --relabel                          look through what is sorted already
   python -m classify day1 --undo                             take the last S back
 
-Every label is kept the moment its key is pressed: closing the window or pulling the plug costs nothing, the next start
-goes on where you were.
+Every label is kept the moment its key is pressed. After the window was closed, or the power failed, the next start goes
+on where you were.
 
 exit status: 0 fine; 1 failed, with every label kept; 2 wrong usage
 """

@@ -1,14 +1,14 @@
-"""Who looks at a recording from another program of the same user: status, live picture and labels, by a Unix socket.
+"""A Unix socket by which other programs of the same user see the status and the live picture, and give labels.
 
 A client writes lines of JSON; each is answered with a record (`pi_capture.live.packs`), whose head is the status::
 
     {"want": "status"}
-    {"want": "pictures"}      from then on records come by themselves, with a JPEG each as long as there are new frames
-    {"label": 1}              frames from now on have that class; null: none
+    {"want": "pictures"}      from then on records come by themselves, with a JPEG each while there are new frames
+    {"label": 1}              give that class to the frames from now on; null: no class
     {"stop": true}            end the recording, as Ctrl-C does
 
-The recording only puts a frame down here, and only while somebody looks. One thread serves all clients; it encodes a
-picture once for all of them, and drops it for those that have not taken the last one.
+The recording only stores a reference to a frame here, and only while a client wants pictures. One thread serves all
+clients: it encodes a picture once for all of them, and drops it for those that have not taken the last one.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 PICTURES_PER_SECOND = 15
 LARGEST_SIDE = 640  # pixels
-LOOK_SECONDS = 0.02  # between looks for the next frame, while somebody waits for one
+LOOK_SECONDS = 0.02  # between looks for the next frame, while a client waits for one
 STATUS_SECONDS = 0.5  # between records while no frames come
-MOST_CLIENTS = 16  # the first goes when one more comes
+MOST_CLIENTS = 16  # one more closes the oldest
 MOST_ASKED = 4096  # bytes of a line
 MOST_UNREAD = 1 << 20  # bytes of answers that wait for a client
 
 
 def own_directory() -> Path | None:
-    """Where this process puts its socket; None if there is no place that only this user can enter."""
+    """Return the directory for this process's socket; None if there is none that only this user can enter."""
     for path in _directories():
         with suppress(OSError):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -52,7 +52,7 @@ def own_directory() -> Path | None:
 
 
 def all_sockets() -> list[Path]:
-    """The sockets of this user's recorders; of some the recorder may be gone."""
+    """Return the sockets of this user's recorders; some recorders may have ended."""
     with suppress(OSError):
         services = sorted(Path("/run/pi-capture").iterdir())
         return [path for place in (*_directories(), *services) for path in _sockets(place)]
@@ -60,7 +60,7 @@ def all_sockets() -> list[Path]:
 
 
 def _directories() -> Iterator[Path]:
-    """The best first. systemd names the first one; the last is for those who never logged in."""
+    """Yield the best first: the one that systemd names. The last is for a user who has not logged in."""
     if service := os.environ.get("RUNTIME_DIRECTORY"):
         yield Path(service)
     uid = os.getuid()
@@ -85,7 +85,7 @@ def _is_private(path: Path) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _Client:
-    """A connection, what it has asked, and what it has still to take."""
+    """A connection, the unfinished line it has sent, and the bytes it has still to take."""
 
     socket: socket.socket
     asked: bytes = b""
@@ -94,16 +94,16 @@ class _Client:
 
 
 class Viewers:
-    """Serves those who look, within this context; if there can be no socket, nobody.
+    """Serves clients within this context; none where no socket can be made.
 
     Parameters
     ----------
     status : callable
         Gives the status, JSON-serialisable.
     stop : threading.Event
-        Set when somebody asks for the end.
+        Set when a client asks for the end.
     labels : LiveLabels, optional
-        Given what is labelled.
+        Gets the labels that clients give.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class Viewers:
         self._thread = threading.Thread(target=self._run, name="viewers", daemon=True)
 
     def show(self, frame: Frame) -> None:
-        """Show a frame, if somebody looks. Returns at once."""
+        """Show a frame to the clients that want pictures. Returns at once."""
         if self._looked_at:
             self._newest = frame
 
     def __enter__(self) -> Self:
-        with suppress(OSError):  # a recording that nobody can look at is a recording all the same
+        with suppress(OSError):  # the recording goes on without a socket
             self._listen()
             if self._listener is not None:
                 self._thread.start()
@@ -148,7 +148,7 @@ class Viewers:
         if place is None:
             return
         path = place / f"{os.getpid()}.sock"
-        path.unlink(missing_ok=True)  # of a process that is gone: two have never the same number
+        path.unlink(missing_ok=True)  # that of an earlier process with this number
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         self._path, self._listener = path, listener
@@ -218,7 +218,7 @@ class Viewers:
             self._part(client)
 
     def _hear(self, client: _Client) -> None:
-        """Take what a client says. Raises OSError if it has gone, or says what it may not."""
+        """Read a client's lines. Raises OSError if it has gone, or sends something else."""
         data = client.socket.recv(MOST_ASKED)
         *lines, client.asked = (client.asked + data).split(b"\n")
         if not data or len(client.asked) > MOST_ASKED or len(client.unread) > MOST_UNREAD:
@@ -244,7 +244,7 @@ class Viewers:
                 pass
 
     def _send(self, client: _Client) -> None:
-        """Give a client what it can take now. Raises OSError if it has gone."""
+        """Send a client what it can take now. Raises OSError if it has gone."""
         if client.unread:
             with suppress(BlockingIOError):
                 sent = client.socket.send(client.unread)

@@ -52,6 +52,11 @@ class SourceInfo:
         for name in ("camera", "model", "details"):
             object.__setattr__(self, name, public(getattr(self, name)))
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a recording keeps of it, JSON-serialisable."""
+        known = {"camera": self.camera, "model": self.model, "fps": self.fps, "live": self.live}
+        return {**known, "details": dict(self.details)}
+
 
 class Source(Protocol):
     """A camera, a file or a screen, opened.
