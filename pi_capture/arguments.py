@@ -183,7 +183,7 @@ OPTIONS = (
     ),
     Option(
         "labels-from",
-        "who gives live labels: terminal (default, and the studio), or studio: that alone, no terminal is needed",
+        "where live labels come from: terminal (default; the studio can give them too), or studio, without a terminal",
         "PLACE",
         type=_labels_from,
         default="terminal",

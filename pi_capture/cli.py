@@ -183,7 +183,7 @@ def _record(args: argparse.Namespace) -> int:
             if lines is not None:
                 lines.show()
             if preview is not None:
-                preview.tell(progress.counts)
+                preview.show_text(progress.counts)
 
         _warn(args, progress.say)
         if server is not None:

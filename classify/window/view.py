@@ -78,7 +78,7 @@ class View:
     revision : int
         Changes whenever the labels do.
     remaining : int
-        How many frames have no label but could have one, as far as it is known.
+        How many frames have no label, without those known to be unreadable.
     picture : Picture or None
         The frame's; None if it is not there yet. At the end, the last frame's.
     around : sequence of (int, Picture or None)

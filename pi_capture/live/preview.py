@@ -61,7 +61,7 @@ class Preview:
         self._newest = frame
         self._wake.set()
 
-    def tell(self, text: str) -> None:
+    def show_text(self, text: str) -> None:
         """Show a text below the pictures from now on."""
         self._text = text
 

@@ -41,7 +41,7 @@ class TcpWay:
         if self._door is None:
             return _connect(self._place, seconds, closed)
         until = time.monotonic() + seconds
-        reason = "nobody connected"
+        reason = "no sender connected"
         while time.monotonic() < until and not closed.is_set():
             try:
                 if (visitor := self._door.next()) is not None:

@@ -90,7 +90,7 @@ class _Client:
     socket: socket.socket
     asked: bytes = b""
     unread: bytearray = field(default_factory=bytearray)
-    looks: bool = False
+    watches: bool = False
 
 
 class Viewers:
@@ -111,7 +111,7 @@ class Viewers:
     ) -> None:
         self._status, self._stop, self._labels = status, stop, labels
         self._newest: Frame | None = None
-        self._looked_at = False
+        self._watched = False
         self._next_picture = self._next_status = 0.0
         self._clients: list[_Client] = []
         self._path: Path | None = None
@@ -122,7 +122,7 @@ class Viewers:
 
     def show(self, frame: Frame) -> None:
         """Show a frame to the clients that want pictures. Returns at once."""
-        if self._looked_at:
+        if self._watched:
             self._newest = frame
 
     def __enter__(self) -> Self:
@@ -162,24 +162,25 @@ class Viewers:
 
     def _run(self) -> None:
         while True:
-            for key, mask in self._selector.select(self._patience()):
+            for key, mask in self._selector.select(self._timeout()):
                 if key.fileobj == self._end:
-                    self._tell_the_end()
+                    for client in list(self._clients):
+                        self._disconnect(client)
                     return
                 if key.fileobj is self._listener:
-                    self._meet()
+                    self._accept()
                 else:
                     self._serve(key.data, mask)
-            if self._looked_at:
+            if self._watched:
                 self._show_to_all()
 
-    def _patience(self) -> float | None:
-        if not self._looked_at:
+    def _timeout(self) -> float | None:
+        if not self._watched:
             return None
         until = self._next_picture - time.monotonic()
         return until if until > 0 else LOOK_SECONDS
 
-    def _meet(self) -> None:
+    def _accept(self) -> None:
         assert self._listener is not None
         try:
             connection, _ = self._listener.accept()
@@ -189,21 +190,21 @@ class Viewers:
         with suppress(OSError):
             connection.setblocking(False)
             if len(self._clients) >= MOST_CLIENTS:
-                self._part(self._clients[0])
+                self._disconnect(self._clients[0])
             client = _Client(connection)
             self._clients.append(client)
             self._selector.register(connection, selectors.EVENT_READ, client)
 
-    def _part(self, client: _Client) -> None:
+    def _disconnect(self, client: _Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
             self._selector.unregister(client.socket)
             client.socket.close()
-            self._look_around()
+            self._note_watching()
 
-    def _look_around(self) -> None:
-        self._looked_at = any(client.looks for client in self._clients)
-        if not self._looked_at:
+    def _note_watching(self) -> None:
+        self._watched = any(client.watches for client in self._clients)
+        if not self._watched:
             self._newest = None
 
     def _serve(self, client: _Client, mask: int) -> None:
@@ -213,11 +214,11 @@ class Viewers:
             if mask & selectors.EVENT_WRITE:
                 self._send(client)
             if mask & selectors.EVENT_READ:
-                self._hear(client)
+                self._receive(client)
         except OSError:
-            self._part(client)
+            self._disconnect(client)
 
-    def _hear(self, client: _Client) -> None:
+    def _receive(self, client: _Client) -> None:
         """Read a client's lines. Raises OSError if it has gone, or sends something else."""
         data = client.socket.recv(MOST_ASKED)
         *lines, client.asked = (client.asked + data).split(b"\n")
@@ -234,14 +235,12 @@ class Viewers:
     def _do(self, client: _Client, asked: object) -> None:
         match asked:
             case {"want": "pictures"}:
-                client.looks = True
-                self._look_around()
+                client.watches = True
+                self._note_watching()
             case {"label": None | int() as label} if self._labels is not None:
                 self._labels.press("-" if label is None else str(label), time.monotonic_ns())
             case {"stop": True}:
                 self._stop.set()
-            case _:
-                pass
 
     def _send(self, client: _Client) -> None:
         """Send a client what it can take now. Raises OSError if it has gone."""
@@ -262,20 +261,14 @@ class Viewers:
             return
         else:
             frame = None
-        waiting = [client for client in self._clients if client.looks and not client.unread]
+        waiting = [client for client in self._clients if client.watches and not client.unread]
         if not waiting:
             return
         self._next_status = now + STATUS_SECONDS
-        self._tell(waiting, packed(self._status(), b"" if frame is None else as_jpeg(frame.pixels, LARGEST_SIDE)))
-
-    def _tell(self, clients: list[_Client], record: bytes) -> None:
-        for client in clients:
+        record = packed(self._status(), b"" if frame is None else as_jpeg(frame.pixels, LARGEST_SIDE))
+        for client in waiting:
             client.unread += record
             try:
                 self._send(client)
             except OSError:
-                self._part(client)
-
-    def _tell_the_end(self) -> None:
-        for client in list(self._clients):
-            self._part(client)
+                self._disconnect(client)
