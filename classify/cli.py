@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import Version, fail, run_command, tell_left_out, tell_of_tracks, track_argument
+from storage.commands.console import Version, fail, report_left_out, report_tracks, run_command, track_argument
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def _label(args: argparse.Namespace) -> int:
 
 def _report_opened(path: Path, track: str | None, work: Work) -> None:
     if path.is_file():
-        tell_of_tracks(path, track)
-    tell_left_out(path)
+        report_tracks(path, track)
+    report_left_out(path)
     if work.adopted:
         _say(f"{path}: {work.adopted:,} frames have labels from the recording, which had been interrupted")
     if work.finished:

@@ -19,10 +19,10 @@ from classify.session import NONE, Session
 from storage.care.split import is_split
 from storage.durable.moves import complete, last_facts, move_files, undo
 from storage.errors import StorageError
+from storage.formats.png.directory import MOVES_NAME
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
-    MOVES_NAME,
     Classes,
     Entry,
     LabelJournal,

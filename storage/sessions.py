@@ -20,6 +20,8 @@ from storage.errors import StorageError
 SESSIONS_NAME = "recording.json"
 WALL_CLOCK = "wall_minus_monotonic_ns"
 """Of a session, and in the metadata of the first frame after the clock was set."""
+TIME_FACTS = (WALL_CLOCK, "anchors", "clock")
+"""What is known of a session that no longer holds for frames with other times than their own."""
 VERSION = 1
 _LARGEST = 1 << 62  # numbers that are reckoned with; a time and an offset together are a whole number of 64 bits
 
@@ -64,7 +66,7 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
 
 
 def checked_sessions(value: Any) -> list[dict[str, Any]]:
-    """The sessions that a file tells of, if all of them can be worked with.
+    """The sessions in a file, if all of them can be worked with.
 
     Raises
     ------
@@ -74,6 +76,19 @@ def checked_sessions(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(map(_is_session, value)):
         raise ValueError("a session without id or first_index, or with a number that can't be")
     return value
+
+
+def sessions_in(text: str) -> list[dict[str, Any]]:
+    """The sessions in a text that `sessions_text` made; none if it is empty or damaged."""
+    try:
+        return checked_sessions(parse_json(text or "[]"))
+    except ValueError:
+        return []
+
+
+def sessions_text(sessions: Sequence[dict[str, Any]]) -> str:
+    """Sessions as JSON, for a tag of a file."""
+    return json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":"))
 
 
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
@@ -90,7 +105,7 @@ def _is_session(value: Any) -> bool:
         and isinstance(value.get("id"), str)
         and is_number(value.get("first_index"), least=0)
         and is_number(value.get("frames") or 0, least=0)
-        and is_number(value.get("wall_minus_monotonic_ns") or 0)
+        and is_number(value.get(WALL_CLOCK) or 0)
         and isinstance(clock := value.get("clock") or {}, dict)
         and all(is_number(number or 0) for number in clock.values())
     )

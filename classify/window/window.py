@@ -120,7 +120,8 @@ class Window:
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
             self._checks, self._corrections = CHECKS, CORRECTIONS
-        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS and self.is_open:
+        pause = CHECK_SECONDS * (1 + CORRECTIONS - self._corrections)  # longer for a desktop that is slow to answer
+        if self._checks and time.monotonic() > self._checked + pause and self.is_open:
             self._checked = time.monotonic()
             if self._is_placed() or not self._corrections:
                 self._checks -= 1

@@ -26,9 +26,10 @@ from pi_capture.samples.clock import Arrived
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.pixels import RgbConverter
+from storage.durable.untrusted import parse_object
 from storage.formats.video.codecs import CODECS, Decoder
 from storage.frame import Frame
-from storage.matroska.stream import BrokenOffError, Incoming, Tracks, from_json
+from storage.matroska.stream import BrokenOffError, Incoming, Tracks
 from storage.matroska.track import Block
 from storage.tracks.sample_track import SampleTrack
 
@@ -366,7 +367,7 @@ class StreamSource:
         """Yield the frame of a packet, unless the wanted rate leaves it out."""
         try:
             picture = self._decoder.decode(block.data)
-            facts = from_json(block.facts)
+            facts = parse_object(block.facts)
             sent_ns, number, metadata = facts["timestamp_ns"], facts["number"], dict(facts["metadata"])
             label = facts.get("label") if self._labelled else None
             if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or number < 0:

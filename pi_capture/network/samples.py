@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.samples.clock import BESIDE_BYTES, SECOND, SLACK_SECONDS, Arrived, Dated
-from storage.matroska.stream import from_json
+from storage.durable.untrusted import parse_object
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
 from storage.tracks.sample_track import CODECS, Codec, SampleTrack
 from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS
@@ -221,7 +221,7 @@ class _ArrivingTrack:
     def receive(self, block: Block, offset_ns: int) -> Arrived:
         import numpy as np
 
-        facts = from_json(block.facts)
+        facts = parse_object(block.facts)
         sent_ns, number = facts.get("timestamp_ns"), facts.get("number")
         if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or not 0 <= number < 1 << 62:
             raise ValueError("impossible numbers")

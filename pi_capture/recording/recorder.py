@@ -27,7 +27,7 @@ from storage.durable.files import check_in_place
 from storage.errors import GoneError
 from storage.formats.contract import KeepsSamples, MayBeLossy, TakesPackets, Writer
 from storage.formats.table import find_format, open_writer
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -238,9 +238,11 @@ class Recorder(FrameSink):
     def _begin(self, frame: Frame) -> EncoderPool[Any]:
         """Fix the recording's size by its first frame, and start the threads."""
         if self._shape is not None:
-            raise ValueError(f"this frame is {_size(frame.pixels.shape)}, the recording's are {_size(self._shape)}")
+            raise ValueError(
+                f"this frame is {size_text(frame.pixels.shape)}, the recording's are {size_text(self._shape)}"
+            )
         self._shape = frame.pixels.shape
-        self.describe({"size": _size(self._shape)})
+        self.describe({"size": size_text(self._shape)})
         fewest, most = QUEUE_FRAMES
         capacity = max(fewest, min(most, QUEUE_BYTES // frame.pixels.nbytes))
         encoders: EncoderPool[Any] = EncoderPool(self._encode, capacity, os.cpu_count() or 1)
@@ -383,7 +385,7 @@ class Recorder(FrameSink):
             fps=round(fps, 3),
             path=str(self._target),
             backend=self._backend,
-            size=_size(self._shape) if self._shape else None,
+            size=size_text(self._shape) if self._shape else None,
             tracks=tracks,
         )
 
@@ -439,7 +441,3 @@ def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
     except BaseException:
         writer.close()
         raise
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

@@ -21,9 +21,9 @@ from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
-from storage.formats.png.directory import FRAME_NAME
+from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import open_recording
-from storage.labels.journal import JOURNAL_NAME, MOVES_NAME, journal_path
+from storage.labels.journal import JOURNAL_NAME, journal_path
 from storage.sessions import SESSIONS_NAME, read_sessions
 
 GOING = ".removing"

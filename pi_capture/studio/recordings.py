@@ -26,11 +26,11 @@ from storage.care.split import is_split
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
-from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES
+from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, MOVES_NAME
 from storage.formats.table import Format, all_formats, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
-from storage.labels.journal import MOVES_NAME, journal_path, read_journal
+from storage.labels.journal import journal_path, read_journal
 from storage.names import printable
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME

@@ -39,7 +39,7 @@ _TEMPORARY_NAME = re.compile(r"\.merge-\d+\.part")
 
 @dataclass(slots=True)
 class Merged:
-    """What a merge came to.
+    """The result of a merge.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ CELL = 96  # pixels, the longer side of a frame
 SPACE = 4
 MARGIN = 12
 TEXT_WIDTH = 128
-MAX_ROWS = 100  # classes beyond are told, not shown
+MAX_ROWS = 100  # further classes are counted, not drawn
 MAX_PIXELS = 40_000_000  # a larger picture takes more time and memory than its thumbnail is worth
 
 BAR = "#3b82f6"
@@ -52,7 +52,7 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
             part, too_large = _draw_part(recording)
             parts.append(part)
             empty += too_large
-    write_picture(target, _stack(parts), "sheet")
+    write_picture(target, _stack(parts))
     return empty
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.convert.extract import extract
-from storage.convert.transfer import Progress, stretches, transfer
+from storage.convert.transfer import Progress, by_session, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.formats.contract import BringsSound, Writer
@@ -115,26 +115,23 @@ class _Job:
     progress: Progress | None
     threads: int | None
 
-    def teller(self, before: int) -> Callable[[int], None] | None:
-        """The progress callback for `transfer`, for frames that follow `before` others."""
-        progress, total = self.progress, len(self.recording)
-        return None if progress is None else lambda count: progress(before + count, total)
-
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
     """Store a recording, session by session: each is one in the new recording too. Returns what was left out."""
     damaged: set[int] = set()
-    for stretch in stretches(job.recording, other_times=job.times is not None):
+    for part in by_session(job.recording, other_times=job.times is not None):
         writer = open_writer()
         try:
-            writer.describe({**stretch.facts, "converted_from": job.recording.path.name})
+            writer.describe({**part.facts, "converted_from": job.recording.path.name})
             damaged |= transfer(
                 job.recording,
-                stretch.indices,
+                part.indices,
                 writer,
                 labels=job.labels if labels_go_along else None,
                 timestamps_ns=job.times,
-                done=job.teller(stretch.indices.start),
+                progress=job.progress,
+                before=part.indices.start,
+                total=len(job.recording),
                 threads=job.threads,
             )
         finally:
@@ -158,8 +155,12 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]
     writer = MovieWriter(path, crf=crf, fps=fps, sound=sound)
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
-        indices = range(len(job.recording))
-        return transfer(job.recording, indices, writer, timestamps_ns=times, done=job.teller(0), threads=job.threads)
+        return transfer(
+            *(job.recording, range(len(times)), writer),
+            timestamps_ns=times,
+            progress=job.progress,
+            threads=job.threads,
+        )
     finally:
         writer.close()
 

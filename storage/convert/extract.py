@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.convert.transfer import Progress, Stretch, stretches, transfer
+from storage.convert.transfer import Progress, by_session, transfer
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
 from storage.formats.png.writer import PngWriter
@@ -98,18 +98,22 @@ def extract(
             target.mkdir(exist_ok=True)
             keep_classes(target, recorded_classes(recording))
         damaged = 0
-        for stretch, indices in _by_stretch(stretches(recording, other_times=times is not None), missing):
+        for part in by_session(recording, other_times=times is not None):
+            indices = [index for index in missing if index in part.indices]
+            if not indices:
+                continue
             writer = PngWriter(target)
             try:
-                writer.describe({**stretch.facts, "extracted": {"from": recording.path.name, "identity": identity}})
+                writer.describe({**part.facts, "extracted": {"from": recording.path.name, "identity": identity}})
                 writer.begin()  # so that it can be recognised, whenever it is interrupted
-                tell = None if progress is None else _teller(progress, count, len(chosen))
                 damaged += len(
                     transfer(
                         *(recording, indices, writer),
                         labels=labels,
                         timestamps_ns=times,
-                        done=tell,
+                        progress=progress,
+                        before=count,
+                        total=len(chosen),
                         threads=threads,
                         any_size=True,
                     )
@@ -155,13 +159,6 @@ def _thin(indices: Sequence[int], times: Sequence[int], fps: float) -> Iterator[
             yield index
 
 
-def _by_stretch(found: Sequence[Stretch], indices: Sequence[int]) -> Iterator[tuple[Stretch, list[int]]]:
-    for stretch in found:
-        mine = [index for index in indices if index in stretch.indices]
-        if mine:
-            yield stretch, mine
-
-
 def _identity(recording: Recording) -> str:
     """What identifies a recording, also after it has grown: its first frame, and that frame's time."""
     first = first_whole(recording)
@@ -190,7 +187,3 @@ def _present(target: Path, identity: str) -> set[int]:
 def _extracted_from(session: dict[str, Any]) -> str | None:
     extracted = session.get("extracted")
     return extracted.get("identity") if isinstance(extracted, dict) else None
-
-
-def _teller(progress: Progress, before: int, total: int) -> Any:
-    return lambda count: progress(before + count, total)

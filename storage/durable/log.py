@@ -23,7 +23,7 @@ from typing import Any
 
 from storage.durable.checked import check, sealed
 from storage.durable.files import lock_file, sync_directory, write_all
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_json, parse_object
 from storage.errors import StorageError
 
 _HOLE = b"\0\0"
@@ -192,7 +192,6 @@ def _value(line: bytes) -> dict[str, Any] | None:
     if check(line) is False:
         return None
     try:
-        value = parse_json(line)
+        return parse_object(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None

@@ -104,7 +104,7 @@ def write_plan(log: Log, batch: Batch) -> None:
 
 
 def ends_done(journal: Path) -> bool:
-    """A look at the journal's end, for the usual case: nothing to complete, and no need to read all of it."""
+    """Look at the journal's end only: usually there is nothing to complete, and no need to read all of it."""
     with journal.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - len(DONE) - 1))
         return file.read() == b"\n" + DONE

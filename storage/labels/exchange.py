@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from storage.durable.files import rename_new, sync_directory, write_new
+from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.table import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
@@ -95,7 +95,8 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
             f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks or line breaks, "
             f"or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
         )
-    _write(target, text)
+    with appearing(target) as part:
+        part.write_bytes(text.encode())
     return len(intervals)
 
 
@@ -293,20 +294,3 @@ def _decode(data: bytes) -> str:
     """The text of a file of labels, each line break as one ``\\n``. Raises UnicodeDecodeError."""
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _write(target: Path, text: str) -> None:
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        write_new(part, text.encode())
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        rename_new(part, target)
-        sync_directory(target.parent)
-    except FileExistsError:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"{target} exists; choose another name") from None
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"{target}: {error.strerror}; it was not written") from None

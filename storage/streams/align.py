@@ -50,7 +50,7 @@ class Alignment:
         whose times count from the first file's begin.
     residual_ns : int or None
         How far off it may be: the largest difference that remains between what was compared, and the steps of that;
-        None where there is nothing to tell it by.
+        None where nothing shows it.
     note : str
         What else to know, in words.
     """

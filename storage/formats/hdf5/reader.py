@@ -92,13 +92,13 @@ class Hdf5Reader(Hdf5Recording):
         return None if _are_pictures(dataset) else f"{FRAMES} is {described(dataset)}, and no pictures"
 
     def read(self, index: int) -> Frame:
-        with self._told_of(index):
+        with self._about_frame(index):
             pixels = self._pixels(index)
             timestamp = int(self._all_times()[index])
         return Frame(pixels, index, timestamp, self.metadata(index))
 
     def _check_frame(self, index: int) -> None:
-        with self._told_of(index):
+        with self._about_frame(index):
             self._pixels(index)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:

@@ -53,15 +53,7 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-from storage.durable.files import (
-    check_in_place,
-    lock_descriptor,
-    rename_new,
-    reserve,
-    sync_directory,
-    write_all,
-    write_new,
-)
+from storage.durable.files import check_in_place, create_file, lock_descriptor, reserve, write_all
 from storage.errors import GoneError, StorageError, no_directory
 from storage.formats.hdf5.heap import HEAP_SIGNATURE, read_heap
 
@@ -393,16 +385,8 @@ class LockedFile:
 
 def _create(path: Path, data: bytes) -> bool:
     """Make a file; False if there is something by that name meanwhile."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    write_new(part, data)
     try:
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        rename_new(part, path)
+        create_file(path, data)
     except FileExistsError:
         return False
-    finally:
-        part.unlink(missing_ok=True)
-    sync_directory(path.parent)
     return True

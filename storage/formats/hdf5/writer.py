@@ -35,13 +35,13 @@ from storage.formats.hdf5.recording import (
     VERSION,
     Hdf5Recording,
     Layout,
-    damage_told,
+    damage_reported,
     dataset_in,
     text_crc32,
 )
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 from storage.labels.journal import write_table
 from storage.names import natural_key
 from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
@@ -328,8 +328,8 @@ class Hdf5Writer(RecordingWriter):
         shape, row = encoded
         if self._shape and shape != self._shape:
             raise StorageError(
-                f"{self._target} holds frames of {_size(self._shape)}, these are {_size(shape)};"
-                f" record with --size {_size(self._shape)}, or to another name"
+                f"{self._target} holds frames of {size_text(self._shape)}, these are {size_text(shape)};"
+                f" record with --size {size_text(self._shape)}, or to another name"
             )
         with self._lock:
             if not self._shape:
@@ -348,16 +348,12 @@ class Hdf5Writer(RecordingWriter):
         return row._replace(content=None)
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
-
-
 # ------------------------------------------------------------------------------------------ changes at a standstill
 
 
 def _open_to_change(locked: LockedFile) -> tuple[TransactionFile, h5py.File]:
     """Open a recording of ours, after completing what a crash has cut off."""
-    with damage_told(locked.path):
+    with damage_reported(locked.path):
         recover(locked.fd)
         transaction = TransactionFile(locked.fd)
         return transaction, h5py.File(transaction, "r+", libver=NEWEST)
@@ -381,12 +377,9 @@ def _changing(path: Path) -> Iterator[h5py.File]:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a sync that a crash has cut off, and cut off what is behind the last one; tell of it.
+    """Complete a sync that a crash has cut off, and cut off what is behind the last one.
 
-    Raises
-    ------
-    StorageError
-        It is being recorded into, is damaged, or can't be written to.
+    It is a `storage.formats.contract.Repair`.
     """
     with open_recording(path) as recording:
         frames, cut = len(recording), recording.cut_bytes if isinstance(recording, Hdf5Recording) else 0
@@ -394,7 +387,7 @@ def repair(path: Path) -> str | None:
         return None
     locked = LockedFile(path)
     try:
-        with damage_told(path):
+        with damage_reported(path):
             recover(locked.fd)
     finally:
         locked.close()
@@ -406,18 +399,10 @@ def repair(path: Path) -> str | None:
 def write_labels(
     path: Path | str, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = ""
 ) -> None:
-    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+    """Give each frame of a recording its class: a `storage.formats.contract.WriteLabels`.
 
     The classes are numbered in the order of `classes`; after these come others that frames have. Labels of pictures
-    that another program made go into a table beside them (`storage.labels.journal.write_table`), which is called after
-    its dataset too (`storage.recording.Recording.of_track`).
-
-    Raises
-    ------
-    StorageError
-        The file is being recorded into, or can't be written to.
-    ValueError
-        There are not as many labels as frames.
+    that another program made go into a table beside them (`storage.labels.journal.write_table`).
     """
     path = Path(path)
     others = {label for label in labels if label is not None} - set(classes)

@@ -82,7 +82,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def check_image(data: bytes) -> None:
-    """Decode a picture that `decode_image` takes, and keep nothing of it; large ones one at a time, whoever asks.
+    """Decode a picture that `decode_image` takes, and keep nothing of it; only one large one at a time.
 
     Raises
     ------
@@ -126,15 +126,6 @@ def read_texts(data: bytes) -> dict[str, str]:
                 keyword, _, text = bytes(body).decode("latin-1").partition("\0")
                 texts[keyword] = text
     return texts
-
-
-def is_whole_png(data: bytes) -> bool:
-    """Whether every chunk up to IEND is there and unharmed. Stricter than Pillow, which accepts a missing IEND."""
-    try:
-        kinds = [kind for kind, _ in read_chunks(data)]
-    except ValueError:
-        return False
-    return kinds[0] == b"IHDR" and b"IDAT" in kinds
 
 
 def read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -17,6 +17,8 @@ from storage.errors import StorageError, no_directory
 from storage.names import check_class_name, natural_key
 from storage.sessions import SESSIONS_NAME
 
+MOVES_NAME = "moves.jsonl"
+"""The journal of the frames that were sorted, in the data directory (see `storage.durable.moves`)."""
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")

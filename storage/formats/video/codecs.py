@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from storage.errors import OptionError
+from storage.formats.png.codec import MAX_PIXELS
 
 if TYPE_CHECKING:
     import av
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Size = tuple[int, int]
-MAX_PIXELS = 100_000_000  # larger than any camera's: refused
 SMALL = (352, 288)  # FFV1 encodes pictures up to this size in one slice, which takes fewer bytes, larger ones in four
 MOST_BETWEEN_KEYS = 30
 KEY_SECONDS = 1.0
