@@ -1,6 +1,6 @@
 """From a camera's or decoder's picture to the pixels of a frame: cut to shape, scaled, RGB.
 
-Every picture that isn't RGB of the right size goes through here as an FFmpeg frame, so that all sources give the same.
+All pictures that aren't RGB of the right size go through here as FFmpeg frames, so that all sources give the same.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLANES: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 def crop_box(source: Size, wanted: Size) -> tuple[int, int, int, int]:
-    """The largest box of the wanted shape in the middle of a picture.
+    """Return the largest box of the wanted shape in the middle of a picture.
 
     Parameters
     ----------
@@ -78,22 +78,21 @@ class RgbConverter:
 
         self._size = size
         fine = Interpolation.BILINEAR | FULL_CHROMA
-        self._scaling = (
-            fine if isinstance(fine, Interpolation) else None
-        )  # PyAV 14 takes no flags; bilinear is its default
+        # PyAV 14 takes no flags; bilinear is its default.
+        self._scaling = fine if isinstance(fine, Interpolation) else None
         self._scaler = VideoReformatter()
         self._crop: Graph | None = None
         self._crop_for: tuple[int, int, str] | None = None
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Load the libraries now: a live camera doesn't wait for them at its first frame."""
+        """Load the libraries now: a live camera would not wait for them."""
         import av
 
         blank = av.VideoFrame(64, 48, "yuv420p")
         for plane in blank.planes:
             plane.update(bytes(plane.buffer_size))
-        with suppress(av.error.FFmpegError, ValueError):  # sizes that are too unlike: a real picture will tell
+        with suppress(av.error.FFmpegError, ValueError):  # extreme sizes, for which a real picture fails too
             self.to_rgb(blank)
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
@@ -112,7 +111,7 @@ class RgbConverter:
         scaling = self._scaling if (cut.width, cut.height) != (width, height) else None
         scaled = self._scaler.reformat(cut, width=width, height=height, format="rgb24", interpolation=scaling)
         pixels: NDArray[np.uint8] = np.ascontiguousarray(scaled.to_ndarray())
-        # A picture that is RGB already is passed through: its memory belongs to the decoder, and is used again.
+        # An RGB picture of the right size is passed through in memory of the decoder, which uses it again.
         return pixels.copy() if scaled is cut and pixels.base is not None else pixels
 
     def _cut(self, picture: av.VideoFrame, wanted: Size) -> av.VideoFrame:
@@ -132,7 +131,7 @@ class RgbConverter:
 
 
 def _crop_graph(picture: av.VideoFrame, box: tuple[int, int, int, int]) -> Graph:
-    """FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
+    """Return FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
     from fractions import Fraction
 
     from av.filter import Graph
@@ -208,12 +207,12 @@ class JpegDecoder:
 
         decoder: VideoCodecContext = av.CodecContext.create("mjpeg", "r")
         decoder.thread_count = 1  # more threads would hand each picture out some frames late
-        decoder.options = {"err_detect": "explode"}  # else a torn picture is patched up and passed on
+        decoder.options = {"err_detect": "explode"}  # else torn pictures are patched up and passed on
         self._decoder = decoder
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Open the codec now: a live camera doesn't wait for it at its first frame."""
+        """Open the codec now: a live camera would not wait for it."""
         import io
 
         from PIL import Image
@@ -223,7 +222,7 @@ class JpegDecoder:
         self.decode(blank.getvalue())
 
     def decode(self, data: bytes) -> av.VideoFrame | None:
-        """The picture; None if it is torn or no JPEG at all."""
+        """Return the picture; None if it is torn or no JPEG."""
         import av
 
         try:
