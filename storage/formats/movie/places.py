@@ -164,8 +164,8 @@ def _stands_alone(packet: av.Packet[Any], stream: VideoStream) -> bool:
 
 def _facts(packet: av.Packet[Any]) -> bytes:
     """What `storage.matroska.muxer` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
-    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
-        return b""  # PyAV before 16 can't tell
+    if not packet.has_sidedata("matroska_block_additional"):
+        return b""
     return bytes(packet.get_sidedata("matroska_block_additional"))[8:]
 
 
