@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from storage.errors import OptionError
-from storage.formats.colours import EXACT, to_rgb
+from storage.formats.colours import to_rgb
 from storage.formats.png.codec import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ MOST_BETWEEN_KEYS = 30
 KEY_SECONDS = 1.0
 NS_A_PICTURE = 500_000  # what decoding takes, however small the picture
 BT601 = (6, 1, 6, 1)  # matrix, primaries, transfer, range by their numbers in the standard: what PyAV converts to
-COLOUR_IN_CENTRE = "chromaloc=1"  # for x264: where conversion puts the samples of colour; H.264's own is the left
 
 _X264 = {"preset": "ultrafast", "tune": "zerolatency", "forced-idr": "1"}
-_X264_PARAMETERS = f"annexb=0:keyint=infinite:scenecut=0:stitchable=1:{COLOUR_IN_CENTRE}"
+_X264_PARAMETERS = "annexb=0:keyint=infinite:scenecut=0:stitchable=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +196,7 @@ class Encoder:
         from av.video.frame import PictureType
 
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        exact = None if self._codec.lossless else EXACT  # from RGB to RGB nothing is rounded
-        picture = self._scaler.reformat(picture, format=self._context.pix_fmt, interpolation=exact)
+        picture = self._scaler.reformat(picture, format=self._context.pix_fmt)
         picture.pts = self._count * 33_333  # for its rate control; the recording has its own
         picture.time_base = self._context.time_base
         picture.pict_type = PictureType.I if key else PictureType.NONE
