@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import UsageError
-from pi_capture.recording.around import Around
+from pi_capture.recording.around import Around, check_rolls
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class MotionWish:
             raise UsageError(
                 f"--on-motion {self.threshold:g}: give the percent of the picture that must change, as in 1"
             )
+        check_rolls(self.pre_roll, self.post_roll)
 
 
 class Motion(Around):
