@@ -2,8 +2,8 @@
 
     python scripts/four_rooms.py [--weights FILE] [--frames N]
 
-N frames in all are learnt from, ten a second. Seconds, on the clock and of the processor, and memory are those of ``python -m storage train``, first with
-all frames to describe, then with what its cache has kept.
+N frames in all are learnt from, ten a second. Seconds (of the clock, and of the processor) and memory are those of
+``python -m storage train``: first with all frames to describe, then with what its cache has kept.
 """
 
 from __future__ import annotations
