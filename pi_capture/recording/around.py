@@ -14,6 +14,12 @@ PRE_ROLL_BYTES = 64_000_000  # what the pre-roll may hold, however long it was a
 COUNTED = ("dropped_camera", "not_kept")
 
 
+def check_rolls(pre_roll: float, post_roll: float) -> None:
+    """Raise UsageError if these can't be seconds before and after."""
+    if pre_roll < 0 or post_roll < 0:
+        raise UsageError("--pre-roll and --post-roll are seconds, 0 or more")
+
+
 class Around:
     """Picks the frames to keep: those for which `happens` is true, and those so many seconds before and after.
 
@@ -27,8 +33,7 @@ class Around:
     """
 
     def __init__(self, happens: Callable[[Frame], bool], pre_roll: float, post_roll: float) -> None:
-        if pre_roll < 0 or post_roll < 0:
-            raise UsageError("--pre-roll and --post-roll are seconds, 0 or more")
+        check_rolls(pre_roll, post_roll)
         self._happens = happens
         self._pre_roll_ns, self._post_roll_ns = round(pre_roll * 1e9), round(post_roll * 1e9)
         self._before: deque[Frame] = deque()

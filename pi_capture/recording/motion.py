@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import UsageError
-from pi_capture.recording.around import Around
+from pi_capture.recording.around import Around, check_rolls
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ NOTICEABLE = (12.0, 40.0)  # grey levels of 255: in a picture without noise, and
 NOISE = 5.0  # times the standard deviation of the noise is noticeable
 DEVIATION = 1.4826  # a normal distribution's standard deviation, from the median of what it strays
 LEARNING = 0.08  # of each picture goes into the usual one
-THRESHOLD = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class MotionWish:
     """What counts as motion, and how much around it is kept."""
 
-    threshold: float = THRESHOLD  # percent of the small picture that must have changed
+    threshold: float = 1.0  # percent of the small picture that must have changed
     pre_roll: float = 2.0  # seconds kept before motion begins
     post_roll: float = 5.0  # seconds kept after it was last seen
 
@@ -37,6 +36,7 @@ class MotionWish:
             raise UsageError(
                 f"--on-motion {self.threshold:g}: give the percent of the picture that must change, as in 1"
             )
+        check_rolls(self.pre_roll, self.post_roll)
 
 
 class Motion(Around):

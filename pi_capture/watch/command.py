@@ -249,7 +249,7 @@ class _Watch:
     def _show(self, frame: Frame) -> None:
         if self._preview is not None:
             last = self._watching.last
-            self._preview.tell("…" if last is None else last.shown)
+            self._preview.show_text("…" if last is None else last.shown)
             self._preview.show(frame)
 
 

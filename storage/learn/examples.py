@@ -113,8 +113,11 @@ def labels_by_name(recording: Recording, *, seen_only: bool = False) -> list[str
     return [None if label is None else names.get(label, label) for label in labels]
 
 
-def beside(path: Path) -> Path | None:
-    """What is held out of a recording: ``val_day1`` for ``day1``, as ``python -m storage split`` names it, if it is
-    there."""
-    held_out = path.parent / f"val_{path.name}"
-    return held_out if path.name and held_out.exists() else None
+def held_out_beside(paths: Sequence[Path]) -> list[Path]:
+    """What is held out of recordings to test on: ``val_day1`` for ``day1``, as ``python -m storage split`` names it.
+
+    What is not there, and what is to be learnt from itself, is left out.
+    """
+    given = {path.resolve() for path in paths}
+    candidates = [path.parent / f"val_{path.name}" for path in paths if path.name]
+    return [path for path in candidates if path.exists() and path.resolve() not in given]
