@@ -100,9 +100,9 @@ class Actions:
             Do.CHANGE: self._to_change,
             Do.NUDGE: self._nudge,
             Do.CLEAR: lambda _: self._keep(session.clear()),
-            Do.UNDO: lambda _: self._take_back(),
-            Do.ERASE: lambda _: self._take_back(),
-            Do.REDO: lambda _: self._keep(session.redo(), "nothing to redo"),
+            Do.UNDO: lambda _: self._keep_and_ask_again(session.undo(), "nothing to undo"),
+            Do.ERASE: lambda _: self._keep_and_ask_again(session.undo(), "nothing to undo"),
+            Do.REDO: lambda _: self._keep_and_ask_again(session.redo(), "nothing to redo"),
             Do.PLAY: self._play,
             Do.SPEED: self._change_speed,
             Do.HOLD: self._toggle_hold,
@@ -337,8 +337,9 @@ class Actions:
             if assist.asking is Asking.NOTHING:
                 self.look.message = "every border between labelled frames is found"
             return
-        self._learn(then_show=asked is Asking.FRAMES and assist.asking is Asking.RUNS)
-        self._tell_done()
+        if asked is not Asking.DOUBTS:
+            self._learn(then_show=asked is Asking.FRAMES and assist.asking is Asking.RUNS)
+        self._tell_done(asked)
 
     def _accept(self) -> None:
         if self.assist.run is None or not self._is_readable(self._accept):
@@ -346,10 +347,12 @@ class Actions:
         if self.assist.run.label == NONE:
             self.look.message = "which class? press a digit"
             return
+        asked = self.assist.asking
         self.take_proposals()
         self._keep(self.assist.accept())
-        self._learn()
-        self._tell_done()
+        if asked is not Asking.DOUBTS:
+            self._learn()
+        self._tell_done(asked)
 
     def _accept_sure(self, _: int) -> None:
         gate, before = self.assist.gate, self._session.labelled
@@ -374,18 +377,18 @@ class Actions:
         first = "the least certain" if self.assist.least_certain_first else "the earliest"
         self.look.message = f"{first} run is shown first"
 
-    def _take_back(self) -> None:
-        asking = self.assist.asking
-        self._keep(self._session.undo(), "nothing to undo")
-        if asking is Asking.RUNS:
+    def _keep_and_ask_again(self, event: Event | None, otherwise: str) -> None:
+        """Labels came back: show the run that they belong to, and ask nothing else any more."""
+        self._keep(event, otherwise)
+        if self.assist.asking is Asking.RUNS:
             self.assist.next_run()
             self._learn()
-        elif asking is not Asking.NOTHING:
+        else:
             self.assist.stop()
 
-    def _tell_done(self) -> None:
+    def _tell_done(self, asked: Asking) -> None:
         if self.assist.asking is Asking.NOTHING:
-            self.look.message = "every frame has a label"
+            self.look.message = "no doubt is left" if asked is Asking.DOUBTS else "every frame has a label"
 
     def _is_readable(self, go_on: Callable[[], None]) -> bool:
         """Whether it is known which frames of the recording, or of the run that is shown, can't be read; else waits."""

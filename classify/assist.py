@@ -16,6 +16,7 @@ from storage.labels.journal import Proposed
 from storage.learn.proposals import Gate, Proposal, unseen
 
 INSIDE, BEHIND = 9, 3  # frames of a run that are shown, and frames behind its end
+HELD_OUT = "held out"  # in place of a model's hash: those that doubt labels are one for each stretch
 LEAST_APART = 5  # frames; of a run that is not sure, the frames shown are no farther apart than this or the tolerance
 
 
@@ -148,7 +149,7 @@ class Assist:
     def doubt(self, proposals: Sequence[Proposal]) -> None:
         """Show runs with labels that the model doubts; a digit or Enter gives them their label anew."""
         self.stop()
-        self.asking, self.proposals = Asking.DOUBTS, list(proposals)
+        self.asking, self.proposals, self.model = Asking.DOUBTS, list(proposals), HELD_OUT
         self._next_doubt()
 
     def next_run(self, position: int | None = None) -> bool:

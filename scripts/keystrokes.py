@@ -402,12 +402,12 @@ def main() -> None:
     if args.json:
         print(json.dumps(found, indent=1))
     else:
-        _tell(found)
+        _show(found)
     if dear := [name for name, way in found.items() if way["per_1000"] > 1000]:
         sys.exit(f"more than a key a frame: {', '.join(dear)}")
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     print("keystrokes per 1,000 frames, and frames wrong more than two frames from a border")
     for name, way in found.items():
         if name == "stretches":
