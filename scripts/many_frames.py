@@ -4,9 +4,9 @@
     python scripts/many_frames.py [--frames N] [--directory DIR] [--json]
 
 A data directory with many frames is opened in a real window on a screen that is not shown (Xvfb), and keys come from
-`xdotool`. What a key's time goes to is told as well: the journal's disk, decoding, drawing and the window (the first
-three overlap), and how long all threads together waited for a processor: where that is much, the machine was busy with
-something else.
+`xdotool`. The parts of a key's time are measured as well: the journal's disk, decoding, drawing and the window (the
+first three overlap), and how long all threads together waited for a processor: a long wait means that the machine was
+busy.
 """
 
 from __future__ import annotations
@@ -199,10 +199,10 @@ def main() -> None:
     if args.json:
         print(json.dumps(found, indent=1))
     else:
-        _tell(found)
+        _show(found)
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     print(f"{found['frames']:,} frames")
     print(f"  start to first picture    {found['first_picture']:.2f} s (median {found['first_picture_median']:.2f} s)")
     print(f"  with every frame labelled {found['first_picture_with_all_labelled']:.2f} s")

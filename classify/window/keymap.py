@@ -1,8 +1,7 @@
-"""Which key does what: from the code of a key press to an action.
+"""Which key does what: from the code of a key press to an action. `classify.actions` does the actions.
 
-Codes are those of OpenCV's `waitKeyEx`, taken whole, as its Qt and GTK windows give them: characters where there are
-some, X11 keysyms elsewhere. (`waitKey` keeps the lowest byte, and the right arrow, 0xFF53, would be an 'S'.) What an
-action does, `classify.actions` decides.
+Codes are those of OpenCV's `waitKeyEx`, as its Qt and GTK windows give them: characters, or X11 keysyms where a key has
+no character. (`waitKey` keeps the lowest byte: the right arrow, 0xFF53, would be an 'S'.)
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from classify.window.keyboard import ALT, CONTROL, SHIFT
 
 
 class Do(Enum):
-    """What a key asks for. The number that comes with some is told behind it."""
+    """What a key asks for. The comments describe the number in an `Action`."""
 
     LABEL = auto()  # the class
     LABEL_STRETCH = auto()  # the class
@@ -62,7 +61,7 @@ def action_of(code: int) -> Action | None:
     Parameters
     ----------
     code : int
-        As `classify.window.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper
+        As `classify.window.keyboard` gives it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper
         half.
     """
     key, state = code & 0xFFFF, code >> 16
@@ -70,7 +69,7 @@ def action_of(code: int) -> Action | None:
         return _WITH_CONTROL.get(key) if state & CONTROL and not state & ALT else None
     if state & SHIFT and 0 <= key - ord("0") < MOST_CLASSES:
         return Action(Do.LABEL_STRETCH, key - ord("0"))
-    if ord("A") <= key <= ord("Z"):  # Shift and CapsLock make no difference: Qt does not tell them
+    if ord("A") <= key <= ord("Z"):  # Shift and CapsLock make no difference: Qt does not report them
         key += 32
     return _ACTIONS.get(key)
 

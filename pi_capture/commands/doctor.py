@@ -52,7 +52,7 @@ THROTTLED = {  # bits of the Raspberry Pi's firmware
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found."""
+    """The result of a check."""
 
     check: str
     state: str  # ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't)
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be recorded: where to, from what, how large."""
+    """The recording that is asked about."""
 
     target: Path
     camera: str
@@ -132,7 +132,7 @@ def _versions(*names: str) -> str:
 
 
 def _picamera2(question: Question) -> Iterator[Finding]:
-    """Whether the Raspberry Pi's camera library loads beside the other libraries, in a process of its own."""
+    """Load the Raspberry Pi's camera library beside the other libraries, in another process."""
     model = _read(Path("/proc/device-tree/model")).rstrip("\0")
     if importlib.util.find_spec("picamera2") is None:
         if model.startswith("Raspberry Pi"):
@@ -197,7 +197,7 @@ def _features(question: Question) -> Iterator[Finding]:
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
-    """A library that crashes must not take the doctor with it."""
+    """Run code in another process: a library may crash."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -226,7 +226,7 @@ def _camera(question: Question) -> Iterator[Finding]:
 
 
 def _devices(question: Question) -> Iterator[Finding]:
-    """Whether this user may use the devices that cameras are made of."""
+    """Whether this user may use the devices of cameras."""
     import grp
     import pwd
 
@@ -307,7 +307,7 @@ def _disk(trial: Path) -> Finding:
 
 
 def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
-    """The rate that each format holds, until all is durable, with pictures as noisy as a camera's."""
+    """Measure the rate of each format, until all is durable, with pictures as noisy as a camera's."""
     from storage.formats.table import all_formats
 
     pictures = _noisy_pictures(size)
@@ -329,7 +329,7 @@ def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
 
 
 def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
-    """Frames a second, and bytes of one, by a real recording."""
+    """Return frames a second, and bytes a frame, of a real recording."""
     from pi_capture.recording.recorder import Recorder
 
     began = time.monotonic()
@@ -342,7 +342,7 @@ def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -
 
 
 def _noisy_pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Eight pictures, (height, width, 3) uint8: a slope of light, and a sensor's noise that no codec can foresee."""
+    """Return eight pictures, (height, width, 3) uint8: a slope of light with a sensor's noise."""
     import numpy as np
 
     width, height = size
@@ -352,7 +352,7 @@ def _noisy_pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
 
 
 def _for(seconds: float) -> Iterator[int]:
-    """0, 1, 2 … until the time is over."""
+    """Yield 0, 1, 2 … until the time is over."""
     until, n = time.monotonic() + seconds, 0
     while n == 0 or time.monotonic() < until:
         yield n
@@ -389,7 +389,7 @@ def heat(question: Question) -> Iterator[Finding]:
 
 
 def _throttled() -> int | None:
-    """What a Raspberry Pi's firmware says of its power; None elsewhere."""
+    """Return the power flags of a Raspberry Pi's firmware; None elsewhere."""
     text = _read(Path("/sys/devices/platform/soc/soc:firmware/get_throttled"))
     if not text and shutil.which("vcgencmd"):
         done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, check=False, timeout=10)

@@ -1,8 +1,8 @@
-"""The live picture in a window. It shows as many frames as it can and never slows the recording.
+"""The live picture in a window, which never slows the recording.
 
-The window lives in a process of its own (`preview_window`), since a display that goes away ends the program that shows
-something there. Between the two is a pipe that a thread fills with the newest frame, at most so many times a second;
-the recorder only stores a reference to that frame.
+The window has a process of its own (`pi_capture.live.preview_window`): when a display goes away, it ends each program
+with a window there. A thread writes the newest frame into a pipe to that process, `SHOWN_PER_SECOND` times a second at
+most; the recorder only stores a reference to the frame.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CLOSING_SECONDS = 2.0
 
 
 class Preview:
-    """A window with the frames that are being recorded. Raises PreviewError if there can be none.
+    """A window with the frames that are recorded. Raises PreviewError if none can be opened.
 
-    `say` is called from another thread when the window closes early. `note` is what to show beside the counts. `on_key`
-    is called with each character typed into the window, and its time in nanoseconds of the monotonic clock.
+    `say` is called from another thread when the window closes early. `note` gives a text to show before the counts.
+    `on_key` is called with each character typed into the window, and its time in nanoseconds of the monotonic clock.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Preview:
             thread.start()
 
     def show(self, frame: Frame) -> None:
-        """Show a frame, unless a newer one comes before there is time for it. Returns at once."""
+        """Show a frame, unless a newer one comes first. Returns at once."""
         self._newest = frame
         self._wake.set()
 
-    def tell(self, text: str) -> None:
+    def show_text(self, text: str) -> None:
         """Show a text below the pictures from now on."""
         self._text = text
 
@@ -128,7 +128,7 @@ def _open_window(title: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "pi_capture.live.preview_window", title],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # Qt's own; what a person has to know is said on the output
+        stderr=subprocess.DEVNULL,  # what Qt complains; the reason of a failure is on the output
         start_new_session=True,  # Ctrl-C is for the recording
     )
     timer = threading.Timer(PATIENCE_SECONDS, process.kill)

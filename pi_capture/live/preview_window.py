@@ -1,4 +1,4 @@
-"""The process behind ``--preview``: reads frames from standard input, shows the newest, and writes keys to its output.
+"""The process behind ``--preview``: it reads frames from standard input, shows the newest, and prints keys.
 
 A frame is a record (`pi_capture.live.packs`) of its pixels, RGB; its head has their ``shape`` and the ``text`` below.
 The process ends when its input ends, or its window is closed.
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _show(cv2: Any, incoming: _Incoming) -> None:
-    """Show what comes, until that ends or the window is closed."""
+    """Show frames until the input ends or the window is closed."""
     sized = False
     while not incoming.ended and _is_open(cv2):
         newest = incoming.pop_newest()
@@ -95,7 +95,7 @@ class _Incoming:
 
 
 def _compose(cv2: Any, pixels: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """The picture, enlarged if it is small, and below it the text: BGR."""
+    """Return the picture, enlarged if it is small, with the text below it: BGR."""
     import numpy as np
 
     picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -119,4 +119,4 @@ def _refuse(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # at once: a thread still waits for frames
+    os._exit(main())  # at once: a thread may still wait for frames

@@ -1,4 +1,4 @@
-"""Sensors and sound beside the pictures: those of this machine, and those that a source sends with its frames."""
+"""Sensors and sound beside the pictures: this machine's, and those that a source sends with its frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.frame import Frame
 class Accompaniment:
     """The samples of a whole recording, however often its camera is opened.
 
-    `tracks` are those of this machine. Those of a source go into `samples`; without it they are not kept.
+    `tracks` are this machine's. A source's samples go into `samples`; if that is None, they are not kept.
     """
 
     def __init__(self, tracks: LocalTracks, samples: SampleSink | None) -> None:

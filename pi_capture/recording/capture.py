@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -44,8 +44,8 @@ TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # for sensors to begin
 UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive, where there are no pictures
 REST_SECONDS = 1.5  # in which samples of another machine may come after the last frame
-GAPS_KEPT = 100  # in the facts; each is noted with the frame after it as well
-WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
+GAPS_KEPT = 100  # in the facts; the frame after a gap has it as well
+WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks is ended
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
 
 
@@ -197,7 +197,7 @@ class _Recording:
         self._stop = observers.stop
         self._live_labels = observers.live_labels
         self._labelling = False
-        self._size: Size | None = None  # the frames', once there are any
+        self._size: Size | None = None  # of the frames, once there are any
         self._gaps: list[dict[str, Any]] = []
         self._hung = False
         self._paused = ""
@@ -266,7 +266,7 @@ class _Recording:
     def _prepare(self, take: Take, source: Source) -> None:
         """In the take's thread, before its first frame to record: facts, samples, labels, exposure, packets."""
         recorder = self._recorder
-        recorder.describe(self._facts_of(source))
+        recorder.describe({**source.info.facts(), "live": source.info.live or bool(self._tracks)})
         self._accompaniment.join(source, self._lines.put)
         self._begin_labels(source)
         for frame in take.settle(source):
@@ -277,16 +277,6 @@ class _Recording:
 
     def _open(self) -> Source:
         return open_source(self._options.camera, self._options.size, self._options.fps)
-
-    def _facts_of(self, source: Source) -> Mapping[str, Any]:
-        info = source.info
-        return {
-            "camera": info.camera,
-            "model": info.model,
-            "fps": info.fps,
-            "live": info.live or bool(self._tracks),
-            "details": dict(info.details),
-        }
 
     def _show(self, frame: Frame, *, recorded: bool) -> None:
         if self._observers.watch is not None:

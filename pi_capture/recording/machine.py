@@ -12,7 +12,7 @@ from pi_capture.recording.clocks import boot_id
 
 
 def machine_token() -> str:
-    """Return a token of this machine: always the same, unique, and not to be traced back to its origin."""
+    """Return a token of this machine: always the same, unique, and not to be traced back."""
     secret = boot_id() or ""
     with suppress(OSError):
         secret = Path("/etc/machine-id").read_text().strip() or secret

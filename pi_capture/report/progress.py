@@ -27,8 +27,8 @@ class Progress:
     """Shows the status of a recording.
 
     The free space is that of the disk of `target`. `seconds` is the length of the recording, -1 if unknown. `quiet`
-    shows warnings only. `hurries` is for a file, which is read as fast as possible: no warning by how long the disk
-    would last.
+    shows warnings only. `hurries` is for a file, which is read as fast as possible: how long the disk would last is no
+    reason for a warning then.
     """
 
     def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False, hurries: bool = False) -> None:
@@ -50,14 +50,14 @@ class Progress:
         self.seconds_left: float | None = None  # until the recording ends, or the disk is full; None: unknown
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         else:
             print(line, file=sys.stderr)
 
     def show(self, status: Status) -> None:
-        """The status, as often as it comes."""
+        """Show a status; called a few times a second."""
         now = time.monotonic()
         if self._started is None:
             self._started, self._next_log = now, now + LOG_EVERY_SECONDS
@@ -83,7 +83,7 @@ class Progress:
             if self._bar is None:
                 from tqdm import tqdm
 
-                # A serial console says that it is 0 columns wide; tqdm would show nothing.
+                # A serial console may report 0 columns, for which tqdm shows nothing.
                 width = None if os.get_terminal_size(sys.stderr.fileno()).columns else 80
                 self._bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr, ncols=width)
             self._bar.set_description_str(line)

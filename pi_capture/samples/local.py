@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0
-BURST_NS = 2_000_000_000  # what a sensor had buffered before is through by then
-MEASURED_NS = 6_000_000_000  # an even rate is known by then
+BURST_NS = 2_000_000_000  # by then all has come that a sensor had buffered before
+MEASURED_NS = 6_000_000_000  # by then an even rate is known
 OFF_RATE = 0.02
 END_SECONDS = 5.0
 SAID_PAUSES = 5
 
 
 class SampleWatch(Protocol):
-    """Called with all samples that are recorded. Must return at once."""
+    """Gets all samples that are recorded. Must return at once."""
 
     def begin_samples(self, tracks: Sequence[SampleTrack]) -> None:
-        """Samples of these will come."""
+        """Expect samples of these tracks."""
 
     def offer_samples(self, name: str, piece: Dated) -> None:
-        """These came, or were missing; each track's are in order, and called from a thread of its own."""
+        """Take samples or a pause. Each track's come in order, from a thread of its own."""
 
 
 class LocalTracks:
-    """All sensors and sound of a recording. `say` is called from any thread, with a line about one of them."""
+    """All sensors and sound of a recording. `say` is called from any thread with a line about one of them."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class LocalTracks:
     def begin(self, begin_ns: int | None, end_ns: int | None = None) -> None:
         """Set the time from which and until which samples are kept; None keeps all.
 
-        Samples that a running program had given before are kept as well.
+        What standard input brings is kept from its first sample on, as its program may have begun long before.
         """
         kept_from = [track.kept_from_ns for track in self._tracks]
         if begin_ns is not None and self._sink is not None and self._tracks:
@@ -79,12 +79,12 @@ class LocalTracks:
 
     @property
     def under_way(self) -> bool:
-        """Whether something came of each, or never will; and whether it is known when that was, where it matters."""
+        """Whether something came of each, or never will; of standard input, whether its first sample is dated."""
         return all(track.ended or (track.came and not track.awaits_its_time) for track in self._tracks)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing comes any more."""
+        """Whether all have ended."""
         return all(track.ended for track in self._tracks)
 
     def end(self, *, early_end_is_fine: bool) -> list[str]:
@@ -109,7 +109,7 @@ def check_target(target: Path, backend: str | None) -> None:
 def open_streams(
     sensors: Sequence[Sensor | str], audio: Sequence[str], audio_codec: str, say: Callable[[str], None]
 ) -> list[SampleSource]:
-    """Open all sensors and sound without starting them. `say` is called from their threads, with what they complain.
+    """Open all sensors and sound without starting them. `say` is called from their threads with their complaints.
 
     Raises
     ------
@@ -179,12 +179,12 @@ class _LocalTrack:
 
     @property
     def awaits_its_time(self) -> bool:
-        """Whether it is to be kept from its first sample on, and that time is not known yet."""
+        """Whether it is kept from its first sample on, and the time of that is not known yet."""
         return self._ran_before and self.first_ns is None
 
     @property
     def kept_from_ns(self) -> int | None:
-        """The time of the first sample, if it is kept though it may be from before the recording."""
+        """The time of the first sample, if it is kept even from before the recording."""
         with self._storing:
             return self._window.first_ns if self._ran_before else None
 
@@ -217,7 +217,7 @@ class _LocalTrack:
                 if samples is not None:
                     self.came = True
                     self._store(self._clock.date(samples, now_ns))
-                    self._count += len(samples) if self._earliest_ns else 0  # the first may have been long in coming
+                    self._count += len(samples) if self._earliest_ns else 0  # the first may have come late
                     self._earliest_ns, self._latest_ns = self._earliest_ns or now_ns, now_ns
                     if not off_rate and (off := self._off_rate() or self._flood(MEASURED_NS)) is not None:
                         off_rate = True

@@ -1,7 +1,7 @@
-"""Samples on their way to the file: a bounded queue, and the thread that empties it.
+"""A bounded queue of samples on their way to the file, and the thread that writes them.
 
 Reading a sensor must never wait for the disk. Samples that find the queue full are lost and counted; padding of the
-same length replaces them, so that the track keeps its time.
+same length replaces them, so that later samples keep their times.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from storage.formats.contract import KeepsSamples
     from storage.tracks.sample_track import SampleTrack
 
-QUEUE_BYTES = 16_000_000  # a minute and more of sound
+QUEUE_BYTES = 16_000_000  # more than a minute of sound
 FLUSH = Dated(0, 0)
-"""Stands in the queue for a request to flush."""
+"""A request to flush, in the queue."""
 
 
 class SampleQueue(SampleSink):
@@ -47,7 +47,7 @@ class SampleQueue(SampleSink):
         self._padded: dict[str, int] = {}
         self._measured: dict[str, float] = {}
         self._came_before: dict[str, int] = {}
-        self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
+        self._due_ns: dict[str, int] = {}  # the time of the next sample, in a program's own time
         self._items: deque[tuple[str, Dated]] = deque()
         self._bytes = 0
         self._closed = self._failed = False
@@ -79,11 +79,11 @@ class SampleQueue(SampleSink):
 
     @property
     def stored(self) -> int:
-        """How many samples the writer has."""
+        """How many samples were written."""
         return sum(self._stored.values())
 
     def summaries(self) -> dict[str, TrackSummary]:
-        """The counts of each track so far."""
+        """Return the counts of each track so far."""
         return {
             name: TrackSummary(
                 self._stored[name],
@@ -153,7 +153,7 @@ class SampleQueue(SampleSink):
         self._changed.notify_all()
 
     def close(self) -> None:
-        """Write everything that waits. The writer may be closed after that."""
+        """Write all that waits. The writer may be closed after that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

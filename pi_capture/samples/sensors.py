@@ -1,6 +1,6 @@
-"""Sensors: commands that print numbers, read as they come.
+"""Sensors: commands that print numbers.
 
-A specification is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
+Their text form is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
 see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.local`.
 """
 
@@ -31,24 +31,24 @@ FORMATS = {"f32le": "f32", "s16le": "s16", "text": "f32"}
 KEYS = ("rate", "channels", "format", "unit", "labels")
 READ_BYTES = 1 << 16
 IDLE_SECONDS = 0.5
-PATIENCE_SECONDS = 2.0  # for a command that was told to end
+PATIENCE_SECONDS = 2.0  # for a command to end after SIGTERM
 GUARDED = """
 exec 3<&0 </dev/null
 ((exec >/dev/null 2>&1; read -r _ <&3; trap '' TERM; kill -TERM 0; sleep 1; kill -KILL 0) &)
 exec 3<&- /bin/sh -c "$1"
 """
-"""Runs a command, and a shell beside it in its group that ends all of it when standard input ends: the recorder, which
-holds the other end, is gone then, however it ended, and nobody else would free the serial port. (Linux's
-`PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
+"""Runs a command, and in the same group a shell that ends the whole group when its standard input ends. The recorder
+holds the other end: so a serial port becomes free, however the recorder ends. (Linux's `PR_SET_PDEATHSIG` sees the end
+of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
-SAID_LINES = 10  # of what a command complains, or of lines that are no numbers
+SAID_LINES = 10  # of what a command complains
 LARGEST = (2 - 2**-24) * 2.0**127  # from here on the nearest 32-bit float is infinite
-LEAST_TEXT = 64  # bytes that tell text from numbers
+LEAST_TEXT = 64  # bytes by which text is told from numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """What to record from a sensor.
+    """A sensor to record.
 
     Its command prints numbers in one of these forms: ``f32le`` and ``s16le``, numbers of all channels in turn, little
     endian; ``text``, a line of numbers for each sample.
@@ -61,7 +61,7 @@ class Sensor:
 
 
 def parse_sensor(text: str) -> Sensor:
-    """A sensor from its text form, ``NAME,rate=50,channels=2=COMMAND``.
+    """Parse the text form of a sensor, ``NAME,rate=50,channels=2=COMMAND``.
 
     Raises
     ------
@@ -104,13 +104,13 @@ class SampleSource(Protocol):
         """Begin. Raises CameraError if it can't."""
 
     def chunks(self) -> Iterator[NDArray[Any] | None]:
-        """Samples as `check_samples` of `storage.tracks.sample_track` returns them, as they come; None for a silence.
+        """Yield samples as `storage.tracks.sample_track.check_samples` returns them, as they come; None in a silence.
 
-        Raises CameraError where it ends before its time.
+        Raises CameraError if it fails.
         """
 
     def stop(self) -> None:
-        """End it; `chunks` ends soon. May be called from any thread, and again."""
+        """End it; `chunks` ends soon. May be called from any thread, and more than once."""
 
     @property
     def problems(self) -> list[str]:
@@ -129,7 +129,7 @@ class Command:
         self._stopped = threading.Event()
         self._complaints = 0
         self._last_complaint = ""
-        self._end: list[str] = []  # what was wrong with it
+        self._end: list[str] = []  # problems
 
     @property
     def reads_standard_input(self) -> bool:
@@ -187,14 +187,14 @@ class Command:
         self._ended()
 
     def _ended(self) -> None:
-        """Its output is closed. Raises CameraError unless it ended well, or was told to."""
+        """Wait for the command, whose output is closed. Raises CameraError if it failed without being stopped."""
         if (left := self._parser.left()) and not self._stopped.is_set():
             self._end.append(f"{self._sensor.title} {left}")
         if self._process is None:
             return
         try:
             status: int | None = self._process.wait(PATIENCE_SECONDS)
-            self._signal_group(signal.SIGTERM)  # to what it left running, while the number is surely still its own
+            self._signal_group(signal.SIGTERM)  # to what it left running; no other group can have the number yet
         except subprocess.TimeoutExpired:  # it closed its output and goes on
             status = None
             self._kill()
@@ -224,12 +224,12 @@ class Command:
             self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        """Unless it was waited for already: another process may have its number by now."""
+        """Signal the group, unless the command was waited for already: another may have its number by now."""
         if self._process is not None and self._process.returncode is None:
             self._signal_group(number)
 
     def _signal_group(self, number: signal.Signals) -> None:
-        """To the whole group: a shell may have started others."""
+        """Signal the whole group: a shell may have started other processes."""
         assert self._process is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
@@ -247,7 +247,7 @@ def _fileno(file: Any) -> int:
 
 
 class _Numbers:
-    """Binary numbers, all channels in turn."""
+    """Parses binary numbers, all channels in turn."""
 
     def __init__(self, sensor: Sensor) -> None:
         self._title, self._form, self._channels = sensor.title, sensor.form, sensor.track.channels
@@ -284,7 +284,7 @@ class _Numbers:
 
 
 def _fault(word: bytes) -> str | None:
-    """Why a word can't be kept as a number; None if it can."""
+    """Return why a word can't be kept as a number; None if it can."""
     try:
         number = float(word)
     except ValueError:
@@ -299,7 +299,7 @@ def _shown(line: bytes) -> str:
 
 
 class _Text:
-    """A line of numbers for each sample, with blanks, commas or semicolons between them."""
+    """Parses lines, one for each sample, of numbers with blanks, commas or semicolons between them."""
 
     def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self._title, self._channels = sensor.title, sensor.track.channels
@@ -339,7 +339,7 @@ class _Text:
         return [float("nan")] * self._channels
 
     def _found(self, words: list[bytes], line: bytes) -> str:
-        """What is in a line that is no sample."""
+        """Describe a line that is no sample."""
         strange = [(word, fault) for word in words if (fault := _fault(word))]
         if [fault for _, fault in strange] == ["is no number"] * len(words):
             return "no numbers"

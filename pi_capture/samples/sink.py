@@ -1,4 +1,4 @@
-"""Where samples go: what the tracks of a recording need of its recorder."""
+"""What the tracks of a recording need of its recorder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SampleSink(Protocol):
         """Add tracks before the first frame. Raises StorageError if the continued file has others, or a name twice."""
 
     def begin_at(self, timestamp_ns: int) -> None:
-        """Set the earliest time of all that comes, before the first frame."""
+        """Set the earliest time of all frames and samples, before the first frame."""
 
     def put(self, name: str, piece: Dated, *, wait: bool = False) -> None:
         """Add samples as `check_samples` of `storage.tracks.sample_track` returns them, or a pause, which is padded.
@@ -30,7 +30,7 @@ class SampleSink(Protocol):
         """
 
     def flush(self, name: str) -> None:
-        """Write the samples so far soon, though their block isn't full."""
+        """Write the samples so far, even if their block isn't full."""
 
     def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
         """Add facts about a track, JSON-serialisable: ``measured_rate``, ``came_before``."""

@@ -1,8 +1,8 @@
 """The names of the segments that one long recording is made of: ``day1-20261121T101500-0001`` and on.
 
 Each segment is a recording of its own, beside the others: ``day1-….mkv``, or a data directory ``day1-…`` (not one
-inside ``day1``: training frameworks take every directory in a data directory for a class). The number orders them; the
-time, when the segment was begun by the clock on the wall, is for people, and may be wrong.
+inside ``day1``: training frameworks take every directory in a data directory for a class). The number orders them. The
+time is for people, and may be wrong: it is when the segment began, by the wall clock.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """All segments of one target: where they lie, and what their names begin and end with."""
+    """All segments of one target: their directory, and what their names begin and end with."""
 
     directory: Path
     stem: str
@@ -37,7 +37,7 @@ class Series:
 
     @classmethod
     def of(cls, target: Path, backend: str | None = None) -> Self:
-        """The series that a recording into `target` makes, whether it has segments yet or not.
+        """Return the series of a target, which need not have segments yet.
 
         Raises
         ------
@@ -53,19 +53,19 @@ class Series:
         return cls(target.parent, stem, target.name[len(stem) :])
 
     def segments(self) -> list[Segment]:
-        """The finished segments, oldest first."""
+        """Return the finished segments, oldest first."""
         return sorted((segment for segment, _ in self._find("", "")), key=lambda segment: segment.number)
 
     def begun(self) -> list[Segment]:
-        """Segments that a crash left under a temporary name. Each has the path that it will get."""
+        """Return segments that a crash left under a temporary name, each with the path that it will get."""
         return [segment for segment, _ in self._find(r"\.", r"\.(?:reserve\.)?part")]
 
     def hidden(self, suffix: str) -> list[Path]:
-        """Files whose names are ``.``, a segment's name and what the regular expression `suffix` matches."""
+        """Return files named ``.``, a segment's name and what the regular expression `suffix` matches."""
         return [path for _, path in self._find(r"\.", suffix)]
 
     def _find(self, before: str, after: str) -> Iterator[tuple[Segment, Path]]:
-        """Segments by the names of files with something before and after it, two regular expressions; and the files."""
+        """Yield segments and their files: those whose names are a segment's between two regular expressions."""
         name = re.escape(self.stem) + r"-\d{8}T\d{6}-(\d{4,12})" + re.escape(self.suffix)
         pattern = re.compile(f"{before}({name}){after}")
         for path in self.directory.iterdir():
@@ -73,7 +73,7 @@ class Series:
                 yield Segment(int(match[2]), self.directory / match[1]), path
 
     def new_path(self, number: int) -> Path:
-        """The name of a segment that begins now."""
+        """Return the name of a segment that begins now."""
         return self.directory / f"{self.stem}-{time.strftime('%Y%m%dT%H%M%S')}-{number:04d}{self.suffix}"
 
     @property

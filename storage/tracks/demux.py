@@ -235,8 +235,7 @@ def tag_of(tags: Mapping[str, str], *names: str) -> str:
 
 def _kind(stream: Stream) -> Kind:
     if stream.type == "video":
-        disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
-        return "other" if getattr(disposition, "value", 0) & COVER_PICTURE else "pictures"
+        return "other" if stream.disposition.value & COVER_PICTURE else "pictures"
     if stream.type == "audio":
         rate = getattr(stream.codec_context, "sample_rate", 0) or 0
         codec = getattr(stream.codec_context, "name", "")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.formats.colours import to_rgb
 from storage.formats.png.whole import fault
 from tests.support import REPOSITORY
 
@@ -254,6 +255,7 @@ def test_footage_frame_by_frame(tmp_path: Path, footage: tuple[Path, int]) -> No
     """All frames, each with exactly the decoded video's pixels and its own time."""
     import av
     import cv2
+    from av.video.reformatter import VideoReformatter
     from PIL import Image
 
     film, count = footage
@@ -267,7 +269,7 @@ def test_footage_frame_by_frame(tmp_path: Path, footage: tuple[Path, int]) -> No
     timestamps_ns = open_recording(tmp_path / "out").timestamps_ns
     with av.open(str(film)) as container:
         for n, frame in enumerate(container.decode(video=0)):
-            expected = frame.to_ndarray(format="rgb24")
+            expected = to_rgb(frame, VideoReformatter())
             assert np.array_equal(np.asarray(Image.open(files[n])), expected), n
             assert np.array_equal(cv2.imread(str(files[n]))[..., ::-1], expected), n
             assert timestamps_ns[n] == n * 100_000_000

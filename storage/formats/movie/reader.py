@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import DamagedPictureError, StorageError
 from storage.forks import renew_after_fork
+from storage.formats.colours import to_rgb
 from storage.formats.movie.decode import decode
 from storage.formats.movie.places import find_places
 from storage.formats.png.codec import MAX_PIXELS
@@ -160,10 +161,8 @@ class MovieReader(Recording):
         """The pixels, turned as the file says: phones store how they were held."""
         import numpy as np
 
-        pixels: NDArray[np.uint8] = np.asarray(self._scaler.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
-        turns = round(getattr(picture, "rotation", 0) / 90) % 4  # PyAV 14.0 does not tell
-        upright = np.ascontiguousarray(np.rot90(pixels, turns))
-        return upright.copy() if upright.base is not None else upright  # the decoder uses its memory again
+        turns = round(picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(to_rgb(picture, self._scaler), turns))
 
     # ------------------------------------------------------------------------------------------------- finding a frame
 

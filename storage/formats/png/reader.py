@@ -97,7 +97,7 @@ class PngReader(Recording):
                 raise StorageError(f"{path}: is too large for a picture")
             return path, path.read_bytes()
         except OSError as error:
-            raise StorageError(f"{path}: can't be read: {error.strerror}") from None
+            raise StorageError(f"{path}: {error.strerror}") from None
 
 
 def _timestamp_ns(path: Path, head: Head) -> int:

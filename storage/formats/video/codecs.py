@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from storage.errors import OptionError
+from storage.formats.colours import EXACT, to_rgb
 from storage.formats.png.codec import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ MOST_BETWEEN_KEYS = 30
 KEY_SECONDS = 1.0
 NS_A_PICTURE = 500_000  # what decoding takes, however small the picture
 BT601 = (6, 1, 6, 1)  # matrix, primaries, transfer, range by their numbers in the standard: what PyAV converts to
+COLOUR_IN_CENTRE = "chromaloc=1"  # for x264: where conversion puts the samples of colour; H.264's own is the left
 
 _X264 = {"preset": "ultrafast", "tune": "zerolatency", "forced-idr": "1"}
-_X264_PARAMETERS = "annexb=0:keyint=infinite:scenecut=0:stitchable=1"
+_X264_PARAMETERS = f"annexb=0:keyint=infinite:scenecut=0:stitchable=1:{COLOUR_IN_CENTRE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,8 @@ class Encoder:
         from av.video.frame import PictureType
 
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        picture = self._scaler.reformat(picture, format=self._context.pix_fmt)
+        exact = None if self._codec.lossless else EXACT  # from RGB to RGB nothing is rounded
+        picture = self._scaler.reformat(picture, format=self._context.pix_fmt, interpolation=exact)
         picture.pts = self._count * 33_333  # for its rate control; the recording has its own
         picture.time_base = self._context.time_base
         picture.pict_type = PictureType.I if key else PictureType.NONE
@@ -252,10 +255,7 @@ class Decoder:
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
         """The pixels of a picture: shape (height, width, 3), uint8, RGB, C-contiguous."""
-        import numpy as np
-
-        pixels: NDArray[np.uint8] = np.ascontiguousarray(self._scaler.reformat(picture, format="rgb24").to_ndarray())
-        return pixels
+        return to_rgb(picture, self._scaler)
 
 
 def _pixel_format(codec: Codec, size: Size) -> str:

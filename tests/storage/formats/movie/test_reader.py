@@ -16,6 +16,7 @@ import pytest
 from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from storage.convert.extract import extract
+from storage.formats.colours import to_rgb
 from storage.formats.movie.reader import MovieReader
 from storage.formats.video.labels import write_labels
 from storage.labels.journal import write_table
@@ -42,9 +43,11 @@ MADE_BY = {
 def decoded(path: Path) -> list[np.ndarray]:
     """Every picture, as FFmpeg's own program decodes them one after the other."""
     import av
+    from av.video.reformatter import VideoReformatter
 
+    scaler = VideoReformatter()
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return [to_rgb(frame, scaler) for frame in container.decode(video=0)]
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.formats.colours import to_rgb
 from storage.formats.png.codec import MAX_PIXELS
 from storage.formats.video.codecs import CODECS
 from storage.formats.video.file import repair
@@ -109,7 +111,7 @@ def test_ffmpeg_sees_the_same_without_a_warning(tmp_path: Path, codec: str) -> N
     size = 160, 120  # FFmpeg warns of any JPEG much smaller
     path = recorded(tmp_path / "day1.mkv", 70, codec, [None] * 10 + ["door"] * 40 + [None] * 20, size)
     with av.open(str(path)) as container, open_recording(path) as recording:
-        decoded = [one.to_ndarray(format="rgb24") for one in container.decode(video=0)]
+        decoded = [to_rgb(one, VideoReformatter()) for one in container.decode(video=0)]
         assert len(decoded) == len(recording) == 70
         for found, mine in zip(decoded, recording, strict=True):
             assert np.array_equal(found, mine.pixels)
