@@ -1,4 +1,4 @@
-"""Where the frames of a foreign video are: the place and the time of each, found without decoding."""
+"""Where the frames of another program's video are: the place and the time of each, found without decoding."""
 
 from __future__ import annotations
 
