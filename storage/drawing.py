@@ -39,7 +39,7 @@ PLAINER = str.maketrans({"×": "x", "²": "^2", "³": "^3", "µ": "u"})
 
 
 def refuse_existing(target: Path, what: str) -> None:
-    """Raise `StorageError` if there is a file of that name; `what` the picture is called, for the message."""
+    """Raise `StorageError` if there is a file of that name; `what` is what the message calls the picture."""
     if target.exists() or target.is_symlink():
         raise StorageError(f"{target} exists; choose another name for the {what}, or remove it first")
 

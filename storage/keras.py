@@ -103,7 +103,7 @@ def dataset_from_recording(
             raise StorageError(f"{recording.path}: none of its frames can be decoded")
         independent, countable = recording.independent, not recording.may_lack_pictures
     shuffle_frames = max(1, shuffle_bytes // first.nbytes)
-    # A video is decoded from a keyframe on: there, small blocks would be decoded in vain.
+    # A video is decoded from a keyframe on: with small blocks, the same pictures would be decoded again and again.
     block = BLOCK if not independent else max(SMALLEST_BLOCK, min(BLOCK, shuffle_frames // 8))
     epochs = count()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Recording(Sequence[Frame]):
     """A recording at rest: ``recording[i]``, slices, iteration; a frame is read when it is asked for.
 
-    A format's reader derives from it and gives `path`, `__len__`, `read`, `labels` and `timestamps_ns`.
+    A format's reader derives from it, hands on the path, and gives `__len__`, `read`, `labels` and `timestamps_ns`.
 
     Attributes
     ----------
@@ -53,10 +53,13 @@ class Recording(Sequence[Frame]):
     def independent(self) -> bool:
         return True
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
     @property
-    @abstractmethod
     def path(self) -> Path:
         """The file or directory."""
+        return self._path
 
     @abstractmethod
     def read(self, index: int) -> Frame:
@@ -69,7 +72,7 @@ class Recording(Sequence[Frame]):
 
     @property
     def class_names(self) -> list[str]:
-        """The classes of its labels, in the order of their numbers where it numbers them, else as directories come."""
+        """The classes of its labels: in the order of their numbers if they have some, else in that of directories."""
         return sorted({label for label in self.labels if label is not None}, key=natural_key)
 
     @property
@@ -132,7 +135,7 @@ class Recording(Sequence[Frame]):
         try:
             classes = ", ".join(map(printable, self.class_names))
             facts = [*self._facts(), *([f"classes {classes}"] if classes else [])]
-        except Exception:  # it is closed: a debugger shows it nevertheless
+        except Exception:  # a debugger shows a closed one too
             return f"<{name}>"
         return f"<{name}: {', '.join(facts)}>"
 

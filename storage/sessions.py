@@ -23,7 +23,7 @@ WALL_CLOCK = "wall_minus_monotonic_ns"
 TIME_FACTS = (WALL_CLOCK, "anchors", "clock")
 """What is known of a session that no longer holds for frames with other times than their own."""
 VERSION = 1
-_LARGEST = 1 << 62  # numbers that are reckoned with; a time and an offset together are a whole number of 64 bits
+_LARGEST = 1 << 62  # of numbers that are added: a time and an offset together fit into 64 bits
 
 
 def new_session(first_index: int) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def sessions_text(sessions: Sequence[dict[str, Any]]) -> str:
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
     """Replace ``recording.json``; durable on return."""
     content = {"version": VERSION, "sessions": list(sessions)}
-    # The name of a file from elsewhere may be no UTF-8: then there are question marks in it.
+    # The name of a file from elsewhere may be no UTF-8: question marks stand for such bytes.
     data = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")
     replace_file(data_dir / SESSIONS_NAME, sealed(data) + b"\n")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from storage.formats.colours import to_rgb
 from storage.formats.movie.decode import is_torn_jpeg
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pi_capture.sources import Size
-
-FULL_CHROMA = 0x2000  # swscale's SWS_FULL_CHR_H_INT: without it, scaled RGB has colour for every second pixel only
 
 PLANES: dict[str, tuple[tuple[int, int], ...]] = {
     "rgb24": ((1, 1),),
@@ -74,12 +73,9 @@ class RgbConverter:
     """
 
     def __init__(self, size: Size | None = None) -> None:
-        from av.video.reformatter import Interpolation, VideoReformatter
+        from av.video.reformatter import VideoReformatter
 
         self._size = size
-        fine = Interpolation.BILINEAR | FULL_CHROMA
-        # PyAV 14 takes no flags; bilinear is its default.
-        self._scaling = fine if isinstance(fine, Interpolation) else None
         self._scaler = VideoReformatter()
         self._crop: Graph | None = None
         self._crop_for: tuple[int, int, str] | None = None
@@ -96,23 +92,9 @@ class RgbConverter:
             self.to_rgb(blank)
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
-        """Convert a picture.
-
-        Returns
-        -------
-        ndarray, shape (height, width, 3), uint8
-            Red, green, blue; C-contiguous; its own memory. Without cropping and scaling the values are those of
-            ``picture.to_ndarray(format="rgb24")``.
-        """
-        import numpy as np
-
-        width, height = self._size or (picture.width, picture.height)
-        cut = self._cut(picture, (width, height))
-        scaling = self._scaling if (cut.width, cut.height) != (width, height) else None
-        scaled = self._scaler.reformat(cut, width=width, height=height, format="rgb24", interpolation=scaling)
-        pixels: NDArray[np.uint8] = np.ascontiguousarray(scaled.to_ndarray())
-        # An RGB picture of the right size is passed through in memory of the decoder, which uses it again.
-        return pixels.copy() if scaled is cut and pixels.base is not None else pixels
+        """Convert a picture: see `storage.formats.colours.to_rgb`."""
+        size = self._size or (picture.width, picture.height)
+        return to_rgb(self._cut(picture, size), self._scaler, size)
 
     def _cut(self, picture: av.VideoFrame, wanted: Size) -> av.VideoFrame:
         import av

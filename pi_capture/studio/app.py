@@ -586,7 +586,7 @@ def build(folder: Path, keys: Keys, names: set[str]) -> Starlette:
     keys : Keys
         What opens it.
     names : set of str
-        What this machine is called in the network; empty if only itself may ask.
+        What this machine is called, as `Door` takes it.
     """
     routes: list[Route | Mount] = [Route(path, handler, methods=["GET"]) for path, handler in GETS.items()]
     routes += [Route(path, handler, methods=["POST"]) for path, handler in POSTS.items()]

@@ -149,7 +149,7 @@ def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[s
 
 
 def as_json(info: Info) -> dict[str, Any]:
-    """The same, for programs."""
+    """The facts as JSON content, for programs."""
     return {
         "path": str(info.path),
         "backend": info.backend,
@@ -198,7 +198,7 @@ def as_json(info: Info) -> dict[str, Any]:
 
 
 def as_text(info: Info) -> str:
-    """The same, for people."""
+    """The facts as lines of text, for people."""
     return "\n".join(_lines(info))
 
 
@@ -327,7 +327,7 @@ def _track_lines(info: Info) -> Iterator[str]:
     if not info.tracks:
         return
     width = max(8, *(len(printable(track.name)) for track, _ in info.tracks))
-    # One track of pictures is from the sessions above.
+    # The sessions above are those of the only track of pictures.
     origins = info.origins if sum(track.kind == "pictures" for track, _ in info.tracks) != 1 else {}
     columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}" + (
         "  recorded" if origins else ""

@@ -101,7 +101,7 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
 def _problems_of(
     directory: Path, entries: Iterable[os.DirEntry[str]], wrong: Callable[[os.DirEntry[str]], tuple[str, str] | None]
 ) -> Iterator[Problem]:
-    """What is wrong with the entries of a directory: each by itself, or, where many have the same, one and a count."""
+    """List what is wrong with entries of a directory: each, or one and a count where many have the same fault."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         if reason := wrong(entry):
@@ -160,7 +160,7 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
 
 
 def _other_picture(name: str) -> tuple[str, str] | None:
-    """What is wrong with a picture of a kind that is not read; each kind is a problem of its own."""
+    """What is wrong with a picture in a format that is not read; None for other files."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in OTHER_SUFFIXES:
         return None

@@ -86,7 +86,7 @@ def verify(args: argparse.Namespace) -> int:
         with progress_line(f"verifying {path}") as progress:
             frames, broken = find_broken(path, progress=progress)
         moved = []
-        if args.quarantine is not None:  # of what is damaged beside the frames, the rest is still of use where it is
+        if args.quarantine is not None:  # damaged files beside the frames stay: the rest of them is of use
             moved = quarantine([frame for frame in broken if frame.index < frames], path, args.quarantine)
         problems = _layout_problems(path)
         reports.append(

@@ -259,9 +259,10 @@ def export(args: argparse.Namespace) -> int:
     for one in done:
         there = "" if one.new else ", was there already"
         print(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
-    print(
-        f"{args.directory}: {len(done)} of {args.source}'s tracks as files" if done else f"{args.source}: nothing such"
-    )
+    if done:
+        print(f"{args.directory}: {len(done)} of {args.source}'s tracks as files")
+    else:
+        print(f"{args.source} has no such tracks")
     return 0
 
 

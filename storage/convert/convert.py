@@ -37,7 +37,6 @@ def convert(
     crf: int | None = None,
     weights: str | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> int:
     """Convert a recording; the names choose the formats.
 
@@ -58,8 +57,6 @@ def convert(
         Of a ``.features.h5``, as in `storage.formats.features.recording.FeaturesWriter`.
     progress : callable, optional
         Told how many of how many frames are done.
-    threads : int, optional
-        As many as there are cores, if not given.
 
     Returns
     -------
@@ -82,11 +79,11 @@ def convert(
             having += SUFFIXES if name in MOVIE_OPTIONS else ()
             raise OptionError(f"{target}: --{name} is for {', '.join(having)}")
     if not row.suffix:
-        done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
+        done = extract(source, target, track=track, times_from_fps=fps, progress=progress)
         return done.written + done.present
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
         classes = recorded_classes(recording)
-        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
+        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress)
         if movie:
             damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         else:
@@ -113,7 +110,6 @@ class _Job:
     times: Sequence[int] | None
     labels: Sequence[str | None]
     progress: Progress | None
-    threads: int | None
 
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
@@ -132,7 +128,6 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
                 progress=job.progress,
                 before=part.indices.start,
                 total=len(job.recording),
-                threads=job.threads,
             )
         finally:
             writer.close()
@@ -155,12 +150,8 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]
     writer = MovieWriter(path, crf=crf, fps=fps, sound=sound)
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
-        return transfer(
-            *(job.recording, range(len(times)), writer),
-            timestamps_ns=times,
-            progress=job.progress,
-            threads=job.threads,
-        )
+        indices = range(len(times))
+        return transfer(job.recording, indices, writer, timestamps_ns=times, progress=job.progress)
     finally:
         writer.close()
 

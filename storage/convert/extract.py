@@ -46,7 +46,6 @@ def extract(
     labelled: bool = False,
     times_from_fps: float | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> Extracted:
     """Write frames of a recording or a video into a data directory, under their numbers in it.
 
@@ -70,8 +69,6 @@ def extract(
         Give frame n the time n / `times_from_fps` instead of its own.
     progress : callable, optional
         Told how many of how many frames are done.
-    threads : int, optional
-        As many as there are cores, if not given.
 
     Raises
     ------
@@ -88,7 +85,7 @@ def extract(
         wanted = [label is not None for label in labels] if labelled else None
         chosen = _choose(recording, wanted, every=every, fps=fps, start=start, end=end)
         identity = _identity(recording)
-        _present(target, identity)  # refuses what is none of ours
+        _present(target, identity)  # refuses a directory of something else
         PngWriter(target).close()  # takes up what an interruption left
         present = _present(target, identity)
         missing = [index for index in chosen if index not in present]
@@ -114,7 +111,6 @@ def extract(
                         progress=progress,
                         before=count,
                         total=len(chosen),
-                        threads=threads,
                         any_size=True,
                     )
                 )
@@ -136,7 +132,7 @@ def _choose(
     start: float | None,
     end: float | None,
 ) -> list[int]:
-    """The numbers of the frames that `extract` takes; see there. `wanted` says for each frame whether it may be."""
+    """The numbers of the frames to extract, as `extract` describes it; `wanted` says which frames may be among them."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
         times = recording.shown_ns
@@ -160,7 +156,7 @@ def _thin(indices: Sequence[int], times: Sequence[int], fps: float) -> Iterator[
 
 
 def _identity(recording: Recording) -> str:
-    """What identifies a recording, also after it has grown: its first frame, and that frame's time."""
+    """A hash of a recording's first frame and its time, which stays the same when the recording grows."""
     first = first_whole(recording)
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
 

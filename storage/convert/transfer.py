@@ -51,7 +51,6 @@ def transfer(
     progress: Progress | None = None,
     before: int = 0,
     total: int | None = None,
-    threads: int | None = None,
     any_size: bool = False,
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
@@ -68,11 +67,10 @@ def transfer(
         The class of each frame of the recording, for a writer that takes labels with the frames.
     timestamps_ns : sequence of int, optional
         Other times for the frames of the recording.
-    progress, before, total : optional
-        Told after each frame how many of `total` are done, with the `before` that were done earlier; by default these
-        are all.
-    threads : int, optional
-        As many as there are cores, if not given.
+    progress : callable, optional
+        Called after each frame with the number of frames done, those `before` included, and the `total`.
+    before, total : int
+        Frames done earlier, and frames in all; by default none, and the number of `indices`.
     any_size : bool
         Whether frames may have other sizes than the first.
 
@@ -111,7 +109,7 @@ def transfer(
         return encode(read(index))
 
     size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
-    threads = threads or os.cpu_count() or 1
+    threads = os.cpu_count() or 1
     encoded: Iterable[Any]
     if recording.independent:
         encoded = in_order(read_and_encode, indices, threads)

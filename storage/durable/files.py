@@ -113,7 +113,8 @@ def reserve(path: Path) -> None:
 
 
 def reserve_unnamed(directory: Path) -> IO[bytes]:
-    """The same without a name, for a recording that is an open file itself: closing it gives the room back.
+    """Set the same room aside in a file without a name, for a recording that is one open file: closing it frees the
+    room.
 
     So does the end of the process, however it ends.
 
@@ -132,7 +133,7 @@ def reserve_unnamed(directory: Path) -> IO[bytes]:
 
 
 def alternatives(name: str) -> Iterator[str]:
-    """A name or path, and those to take instead, which keep its number: ``00000042.png``, ``00000042-2.png`` …"""
+    """A name or path, then others to try, which keep its number: ``00000042.png``, ``00000042-2.png`` …"""
     yield name
     stem, suffix = os.path.splitext(name)
     for attempt in count(2):
@@ -263,7 +264,7 @@ def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
 
 
 def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
-    """Take the lock that a file stands for; it is held as in `lock_directory`.
+    """Take the lock of a file; it is held as in `lock_directory`.
 
     The file is created if it is not there, unless `create` is False: then FileNotFoundError is raised.
 

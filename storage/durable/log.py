@@ -153,7 +153,7 @@ def read_lines(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 
 def damaged(path: Path, number: int) -> StorageError:
-    """The error for a line, counted from 1, that does not say what it was written to say."""
+    """The error for a damaged line; `number` counts from 1."""
     return StorageError(
         f"{path} is damaged in line {number}; delete that line in a text editor to go on without it, or move the file "
         "away to go on without all of it"

@@ -351,7 +351,7 @@ def _make_directory(path: str) -> None:
 
 
 def _remove_empty(base: str, directory: str) -> None:
-    """An empty directory would be a class without frames. The journal's own is never empty."""
+    """Remove a directory, and those above it, if empty: a class without frames. The journal's own is never empty."""
     while os.path.basename(directory) not in ("", ".", ".."):
         path = os.path.join(base, directory)
         try:

@@ -36,7 +36,7 @@ UNDOING = b'{"undoing":true}\n'
 
 @dataclass(slots=True)
 class Move:
-    """One file: where from, where to, and where to it was wanted."""
+    """One file: its source, its target, and the target that was asked for."""
 
     source: str
     target: str
@@ -55,7 +55,7 @@ class Batch:
 
 
 def rename_in(batch: Batch, number: int, path: str) -> None:
-    """One file of the batch went to another name, as the planned one was taken."""
+    """Note that one file of the batch went to another name, as the planned one was taken."""
     if batch.undoing:
         batch.moves[number].source = path
     else:
@@ -64,7 +64,7 @@ def rename_in(batch: Batch, number: int, path: str) -> None:
 
 @contextmanager
 def opened(journal: Path, *, create: bool = False) -> Iterator[Log]:
-    """The journal, locked; without a batch in it, it is not left behind."""
+    """Open the journal, locked; it is removed in the end if it holds no batch."""
     try:
         log = Log(
             journal, f"{journal.parent}: another program is moving files here; try again when it is done", create=create
@@ -120,7 +120,7 @@ def last_batch(log: Log) -> Batch | None:
 
 
 def parse(journal: Path, data: bytes) -> tuple[Batch | None, int]:
-    """The last whole batch in a journal, and where what can be believed of the journal ends."""
+    """The last whole batch in a journal, and the position where the whole part of the journal ends."""
     batch: Batch | None = None
     draft: Batch | None = None
     end = at = 0

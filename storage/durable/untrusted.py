@@ -7,7 +7,7 @@ from typing import Any
 
 
 def parse_json(data: str | bytes) -> Any:
-    """What a text in JSON says.
+    """The value of a text in JSON.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def parse_json(data: str | bytes) -> Any:
 
 
 def parse_object(data: str | bytes) -> dict[str, Any]:
-    """The same for a text that is one object. Raises ValueError if it is none."""
+    """The object that a text in JSON is. Raises ValueError if it is none."""
     value = parse_json(data)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")

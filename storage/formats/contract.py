@@ -97,7 +97,7 @@ class KeepsSamples(Protocol):
         """Take more tracks, before the first frame. Raises `StorageError` if the file that is continued has others."""
 
     def begin_at(self, timestamp_ns: int) -> None:
-        """Take this for the recording's begin: nothing older comes, though pictures may be stored before samples."""
+        """Set the recording's begin: nothing older comes, though pictures may be stored before older samples."""
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
         """Add samples to a track, as `storage.tracks.sample_track` checks them; the first one has that time."""

@@ -24,7 +24,7 @@ from storage.labels.live import adopt
 from storage.names import check_class_name
 
 MOST_BYTES = 50_000_000
-SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
+SLACK_NS = SECOND_NS // 10  # other programs are less exact about the length of a recording
 USUAL_STEP_NS = SECOND_NS // 30
 LEAST_HOLE_NS, HOLE_STEPS = 2 * SECOND_NS, 5  # so long without a frame, and so many times the usual step, is a hole
 MOST_TOLD = 5
@@ -204,7 +204,7 @@ def to_labels(times_ns: Sequence[int], intervals: Sequence[Interval]) -> tuple[l
 
 
 def _end_ns(times_ns: Sequence[int]) -> int:
-    """When a recording ends: a frame's time after its last."""
+    """The end of a recording: a step after its last frame."""
     if len(times_ns) < 2:
         return (times_ns[-1] if times_ns else 0) + USUAL_STEP_NS
     return times_ns[-1] + max(1, min(times_ns[-1] - times_ns[-2], SECOND_NS))

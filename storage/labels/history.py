@@ -223,14 +223,14 @@ def _one_by_one(entries: Sequence[Entry], first: int, names: Sequence[str], curs
 
 
 def _position(at: str | None, positions: dict[str, int], highest: int, otherwise: int) -> int:
-    """Where a frame is. Past the last one is after all that were labelled: what came since is still to do."""
+    """The position of a frame. Past the last one means after all that have labels: later frames are still to do."""
     if at is None:
         return otherwise
     return highest + 1 if at == "" else positions.get(at, otherwise)
 
 
 def _places(frames: Sequence[Run], positions: dict[str, int]) -> list[Stretch]:
-    """Where frames are, as far as they are there."""
+    """The positions of frames, as far as these are there."""
     if len(frames) == 1 and isinstance(frames[0], str):  # nearly every entry
         position = positions.get(frames[0])
         return [] if position is None else [(position, position + 1)]

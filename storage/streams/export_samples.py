@@ -1,4 +1,7 @@
-"""Samples of a sensor as CSV and as NPY, of sound as WAV: written as they are read, in memory that stays the same."""
+"""Samples of a sensor as CSV and as NPY, of sound as WAV: written as they are read, in memory that stays the same.
+
+Each function returns how many samples of each channel it wrote, and the time of the first one, in nanoseconds.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,6 @@ def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None
     """A line for each sample: its time, the wall clock's if that is known at the file's time 0, and a number a channel.
 
     A number has as many digits as it takes to get the same float back. What the recorder put into a pause is left out.
-
-    Returns
-    -------
-    int
-        The samples written.
-    int
-        The time of the first one, in nanoseconds.
     """
     rate, count, begin = true_rate(track), 0, 0
     columns = ["time_s", *(["unix_s"] if wall_zero_ns is not None else []), *channel_labels(track)]
@@ -50,15 +46,7 @@ def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None
 
 
 def write_npy(target: Path, source: Path, track: Track) -> tuple[int, int]:
-    """A structured array with ``time_ns`` and a field for each channel, of the type in which it is stored.
-
-    Returns
-    -------
-    int
-        The samples written.
-    int
-        The time of the first one, in nanoseconds.
-    """
+    """A structured array with ``time_ns`` and a field for each channel, of the type in which it is stored."""
     import numpy as np
 
     rate, count, begin = true_rate(track), 0, 0
@@ -91,13 +79,6 @@ def write_wav(target: Path, source: Path, track: Track) -> tuple[int, int]:
     """Sound without loss, in integers or floats as it is stored; of more than 4 GB as RF64, which FFmpeg and sox know.
 
     Pauses become silence, so that sample n is n / rate seconds after the first.
-
-    Returns
-    -------
-    int
-        The samples of each channel.
-    int
-        The time of the first one, in nanoseconds.
     """
     import av
     import numpy as np

@@ -256,7 +256,7 @@ class _Job:
         unmarked = {"pictures", "sound"}
         for source in self._sources:
             out = outs[source] = self._new_track(source.path, source.track, source.stream)
-            if source.track.kind in unmarked and hasattr(out, "disposition"):  # PyAV 14.0 can't tell
+            if source.track.kind in unmarked:
                 from av.stream import Disposition
 
                 out.disposition = Disposition.default

@@ -36,7 +36,7 @@ SOUND_FILES: tuple[tuple[str, Marks], ...] = (
 )
 LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
 """FFmpeg's names for the kinds of text that only the end of a file's name shows."""
-CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds whose times begin anywhere
+CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds of files whose times begin anywhere
 NO_TIMES, USUAL_RATE = 0x80, 25  # FFmpeg's AVFMT_NOTIMESTAMPS, and the rate that it takes such files to have
 COARSE_NS = 100_000  # times in coarser steps are rounded
 
@@ -188,7 +188,7 @@ def to_ns(ticks: int, base: Fraction) -> int:
 
 
 def zero_of(container: InputContainer) -> int:
-    """What the file's own clock shows where its time is taken to begin, in nanoseconds."""
+    """What the file's own clock shows where the file's time begins, in nanoseconds."""
     if container.format.name in CLOCKS_OF_THEIR_OWN and container.start_time is not None:
         return int(container.start_time) * 1000
     return 0
@@ -209,7 +209,7 @@ def stored_beside(packet: Packet[Any]) -> bytes:
 
 
 def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
-    """The same as a mapping."""
+    """What this program stored beside a packet, as a mapping; empty for other files."""
     try:
         return parse_object(stored_beside(packet))
     except ValueError:
@@ -235,8 +235,7 @@ def tag_of(tags: Mapping[str, str], *names: str) -> str:
 
 def _kind(stream: Stream) -> Kind:
     if stream.type == "video":
-        disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
-        return "other" if getattr(disposition, "value", 0) & COVER_PICTURE else "pictures"
+        return "other" if stream.disposition.value & COVER_PICTURE else "pictures"
     if stream.type == "audio":
         rate = getattr(stream.codec_context, "sample_rate", 0) or 0
         codec = getattr(stream.codec_context, "name", "")

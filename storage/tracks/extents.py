@@ -44,7 +44,7 @@ class Extent:
 
 
 def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """The extent of each track, by its number; of what this program records from the table, else by reading the file.
+    """The extent of each track, by its number: from the table of blocks if the file has one, else from all packets.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
 
 
 def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """The same from the table of blocks; nothing if the file has none, or was cut off."""
+    """The extents by the table of blocks alone; empty if the file has none, or was cut off."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         head = read_head(fd)
@@ -86,7 +86,7 @@ def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
 
 
 def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """From the packets of all tracks, in one pass."""
+    """The extents by the packets of all tracks, in one pass."""
     import av
 
     begins: dict[int, int] = {}

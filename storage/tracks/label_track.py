@@ -17,7 +17,7 @@ from storage.names import check_class_name
 from storage.tracks.demux import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 
 SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of one label
-ROUNDED_NS = 1_000_000  # by so much the end of a label may be late, as Matroska files of other programs have it
+ROUNDED_NS = 1_000_000  # the end of a label may be that late in Matroska files of other programs
 MOST_CLASSES = 100  # a track with more different texts than that is a film's subtitles
 OUR_NAME = re.compile(r"labels(-\d+)?")
 LABELS_TAG, INPUT_TAG = "labels", "merged_input"
@@ -34,7 +34,7 @@ class Cue:
 
 
 def read_intervals(path: Path, track: Track) -> list[Interval]:
-    """The labels of a track; what was written in parts, as it is while recording, is one. Raises StorageError."""
+    """The labels of a track; parts of one label, as a recorder writes them, are joined. Raises StorageError."""
     with open_media(path) as container:
         zero = zero_of(container)
         packets = packets_of(container, track.number)
@@ -42,7 +42,7 @@ def read_intervals(path: Path, track: Track) -> list[Interval]:
 
 
 def intervals_of(cues: Iterable[Cue], codec: str) -> list[Interval]:
-    """The same, of the subtitles of a track."""
+    """The labels in the subtitles of a track."""
     texts = ((cue, text_of(cue.data, codec)) for cue in cues)
     found = [Interval(cue.begin_ns, cue.begin_ns + cue.lasting_ns, text) for cue, text in texts if text]
     found.sort(key=lambda one: (one.start_ns, one.end_ns))

@@ -68,7 +68,7 @@ class Packer:
         self._count = 0
 
     def put(self, timestamp_ns: int, samples: NDArray[Any]) -> list[Packed]:
-        """Take samples, of `check_samples`, the first of which is of that time; returns the blocks that are full."""
+        """Add samples, as `check_samples` returns them, the first of that time; returns the blocks that are full."""
         if len(samples):
             self._parts.append((timestamp_ns, samples))
             self._count += len(samples)
@@ -91,7 +91,7 @@ class Packer:
             yield Packed(block.timestamp_ns, block.data, block.count, padding=True)
 
     def flush(self) -> list[Packed]:
-        """A shorter block, of the samples that wait; none of a codec that must go on without a seam."""
+        """Return the samples that wait as a shorter block; of a codec that can't make one, nothing."""
         if not self._count or self._codec.name == "opus":
             return []
         last = self._take(self._count)
@@ -100,13 +100,13 @@ class Packer:
         return [last]
 
     def finish(self) -> list[Packed]:
-        """The last blocks; no samples come any more."""
+        """Return the last blocks."""
         if self._codec.name != "opus" or self._end_ns is None:
             return self.flush()
         import numpy as np
 
         missing = self._size - self._count
-        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # it hands out late
+        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # the encoder is late
         return self.put(self._end_ns, silence)
 
     def _take(self, count: int) -> Packed:
@@ -156,7 +156,7 @@ class Packer:
 
 
 def entry_of(number: int, packer: Packer) -> Track:
-    """What a file's list of tracks has of a track."""
+    """The entry of a track in a file's list of tracks."""
     track, codec = packer.track, packer.track.kept_as
     delay_ns = roll_ns = 0
     if codec.name == "opus":
@@ -166,7 +166,7 @@ def entry_of(number: int, packer: Packer) -> Track:
 
 
 def opus_delay_ns(private: bytes) -> int:
-    """What a decoder hears before the sound."""
+    """How long an Opus decoder gives nothing before the first sample, in nanoseconds."""
     return int(struct.unpack_from("<H", private, 10)[0]) * 1_000_000_000 // 48000 if len(private) >= 12 else 0
 
 
@@ -292,7 +292,7 @@ class SampleReader:
                     samples = _decode(decoder, block.data, self.track.channels)
             except ValueError as error:
                 raise StorageError(f"samples of {self.name} are damaged: {error}") from None
-            late_ns = self._delay_ns if at > first else 0  # the first time, the decoder leaves that out
+            late_ns = self._delay_ns if at > first else 0  # before its first samples the decoder leaves the delay out
             yield SampleBlock(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
 
     def read(self, begin_ns: int | None = None, end_ns: int | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -383,7 +383,7 @@ def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:
-    """The mark of each block of a track: 1 for padding; one that is damaged is none."""
+    """The mark of each block of a track: 1 for padding, else 0, also where it is damaged."""
     fronts = (_front(fd, at) for at in found.blocks[number].positions.tolist())
     return [int(front is not None and is_padding(front)) for front in fronts]
 

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ROUNDED_NS = 1_500_000  # what whole milliseconds are off, twice
+ROUNDED_NS = 1_500_000  # by so much, rounding to milliseconds twice may shift a time
 
 
 def true_rate(track: Track) -> float:
-    """Samples a second: as measured while recording, or else as the file states."""
+    """Samples a second: as measured while recording, else as the file states."""
     return measured_rate(track) or track.rate or 1.0
 
 

@@ -72,7 +72,7 @@ def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str
 
 
 def moved_sessions(text: str, by_ns: int) -> str:
-    """The ``SESSIONS`` tag of a file for one in which everything is later by so much."""
+    """The ``SESSIONS`` tag of a file, for a copy in which everything is later by `by_ns`."""
     sessions = sessions_in(text)
     for session in sessions:
         clock = session.get("clock")

@@ -129,7 +129,7 @@ def _open(place: Place) -> InputContainer:
                 place.url,
                 mode="r",
                 format=place.form,
-                container_options=dict(options),  # PyAV 14 crashes on `options` for a format without header
+                container_options=dict(options),
                 metadata_errors="replace",
                 timeout=place.patience,
             )

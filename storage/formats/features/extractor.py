@@ -103,8 +103,7 @@ class Extractor:
 
 
 def find_model(weights: str | Path) -> Path:
-    """The ``.tflite`` file that stands for some weights: itself, or what was exported from them, which is done now if
-    it has not been.
+    """The ``.tflite`` file for some weights: the file itself, or the one exported from it, which is made if need be.
 
     Raises
     ------

@@ -129,7 +129,7 @@ def _are_pictures(dataset: h5py.Dataset) -> bool:
 
 
 def _datasets_of_pictures(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """Those that are in the file itself, by their names. Raises `StorageError` if the only ones can't be read."""
+    """The datasets of pictures in the file itself, by name. Raises `StorageError` if none of them can be read."""
     found: dict[str, h5py.Dataset] = {}
     unsafe: dict[str, str] = {}
     looked_at = 0

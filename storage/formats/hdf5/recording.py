@@ -104,7 +104,7 @@ class Hdf5Recording(Recording):
     """
 
     def __init__(self, path: Path, content: str) -> None:
-        self._path = path
+        super().__init__(path)
         self._content = content
         self._times: NDArray[np.int64] | None = None
         self._texts: VariableTexts | h5py.Dataset | None = None
@@ -174,10 +174,6 @@ class Hdf5Recording(Recording):
                     self._texts = VariableTexts(texts, self._bytes.read_at)
                 except StorageError as error:
                     raise StorageError(f"{self._path} is refused: metadata {error}") from None
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     @property
     def interrupted(self) -> bool:
@@ -354,7 +350,7 @@ def dataset_in(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
-    """Why a dataset is not to be read, in words that complete its name; None if nothing speaks against it."""
+    """Why a dataset must not be read, in words that follow its name; None if it may be."""
     creation = dataset.id.get_create_plist()
     if creation.get_layout() == h5py.h5d.VIRTUAL:
         return "is put together from other files (a virtual dataset), which is not followed"

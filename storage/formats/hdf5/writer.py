@@ -55,7 +55,7 @@ DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
 FORMAT = "pi_capture recording"
 ROWS = 1024  # rows in a chunk of a column whose rows are small
-FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
+FLUSH_BYTES = 64 * 1024  # at most, that wait before and in libhdf5: less than the reserve, should the disk be full
 BESIDE_BYTES = 40  # what a row takes in the columns beside the format's own, without its text
 TIMES = (  # columns, their units and meaning
     ("timestamp_ns", "ns", "time of capture on the recorder's clock, which nothing sets"),
@@ -115,7 +115,7 @@ class RecordingWriter(ABC):
         self._content = content
         self._locked = LockedFile(target, new=_empty_file())
         self._lock = threading.Lock()  # of the HDF5 file
-        self._columns: list[Row] = []  # stored, but for what is small
+        self._columns: list[Row] = []  # whose small columns are not stored yet
         self._clock_set_ns: int | None = None
         self._bytes = self._column_bytes = 0
         self._rows = self._first = self._durable = 0
@@ -180,7 +180,7 @@ class RecordingWriter(ABC):
 
     def _append(self, row: Row) -> None:
         """Hand a frame to libhdf5. Raises OSError, and the frame is not taken, if the disk has no room."""
-        if self._transaction.failure is not None:  # what waits has room in the reserve, but no more has
+        if self._transaction.failure is not None:  # the reserve has room for what waits, and for no more
             raise self._transaction.failure
         self._columns.append(self._store(row))
         self._rows += 1

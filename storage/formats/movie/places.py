@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 H264_IDR = 5
-KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes a picture for one if it has the full size
+KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes any picture of full size for a keyframe
 
 
 def mark_of(packet: av.Packet[Any], *, counted: bool, untimed: bool) -> int | None:
@@ -136,7 +136,7 @@ def find_places(
     of_packet = [-1] * count
     for place, shown in enumerate(found):
         of_packet[shown.number] = place
-    # Times that several parts have can't be sought.
+    # A time that occurs in several parts can't be sought.
     keys = [(place, shown) for place, shown in enumerate(found) if place and shown.key and not part]
     places = Places(
         begin_ns=times[0],

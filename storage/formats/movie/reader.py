@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import DamagedPictureError, StorageError
 from storage.forks import renew_after_fork
+from storage.formats.colours import to_rgb
 from storage.formats.movie.decode import decode
 from storage.formats.movie.places import find_places
 from storage.formats.png.codec import MAX_PIXELS
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: right up to the next keyframe is nothing
+INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: pictures are whole from the next keyframe on
 
 
 class MovieReader(Recording):
@@ -68,7 +69,7 @@ class MovieReader(Recording):
     may_lack_pictures = True
 
     def __init__(self, path: Path, track: Wanted = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._container: InputContainer | None = (container := open_movie(path))
         try:
             tracks = tracks_of(container)
@@ -103,10 +104,6 @@ class MovieReader(Recording):
         self._start()
         return given_up
 
-    @property
-    def path(self) -> Path:
-        return self._path
-
     def __reduce__(self) -> tuple[type[MovieReader], tuple[Any, ...]]:
         return type(self), (self._path, self.track.number)
 
@@ -123,7 +120,7 @@ class MovieReader(Recording):
     def sessions(self) -> list[dict[str, Any]]:
         """What our recorder noted of each session, if a copy or a merge has kept it and all the frames."""
         sessions = self._sessions
-        if not self._places.exact:  # the file's times, and not those that the offset is for
+        if not self._places.exact:  # the times are the file's, and the offset is for others
             sessions = [{name: fact for name, fact in one.items() if name not in TIME_FACTS} for one in sessions]
         if len(sessions) == 1:
             return [{"id": None, **sessions[0], "first_index": 0, "frames": len(self)}]
@@ -164,10 +161,8 @@ class MovieReader(Recording):
         """The pixels, turned as the file says: phones store how they were held."""
         import numpy as np
 
-        pixels: NDArray[np.uint8] = np.asarray(self._scaler.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
-        turns = round(getattr(picture, "rotation", 0) / 90) % 4  # PyAV 14.0 does not tell
-        upright = np.ascontiguousarray(np.rot90(pixels, turns))
-        return upright.copy() if upright.base is not None else upright  # the decoder uses its memory again
+        turns = round(picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(to_rgb(picture, self._scaler), turns))
 
     # ------------------------------------------------------------------------------------------------- finding a frame
 

@@ -28,17 +28,13 @@ class PngReader(Recording):
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise StorageError(f"{path} is not a directory")
-        self._path = path
+        super().__init__(path)
         self._heads: dict[int, Head] = {}
         self._entries = [(name, "") for name in image_names(path)]
         if directories := class_directories(path):
             for directory in directories:
                 self._entries += [(name, directory.name) for name in image_names(directory)]
             self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     @property
     def labels(self) -> list[str | None]:
@@ -101,7 +97,7 @@ class PngReader(Recording):
                 raise StorageError(f"{path}: is too large for a picture")
             return path, path.read_bytes()
         except OSError as error:
-            raise StorageError(f"{path}: can't be read: {error.strerror}") from None
+            raise StorageError(f"{path}: {error.strerror}") from None
 
 
 def _timestamp_ns(path: Path, head: Head) -> int:

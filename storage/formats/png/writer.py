@@ -30,7 +30,7 @@ from storage.frame import Frame
 from storage.names import check_class_name
 from storage.sessions import SESSIONS_NAME, close_interrupted, new_session, read_sessions, write_sessions
 
-TAKEN_UP_AT_ONCE = 64  # frames that a crash left: each needs room for a copy, and each time a sync
+TAKEN_UP_AT_ONCE = 64  # frames that a crash left: copying them takes room, and each batch a sync
 
 _TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
 

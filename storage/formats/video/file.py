@@ -19,10 +19,10 @@ from storage.formats.png.codec import MAX_PIXELS
 from storage.formats.video.codecs import CODECS, Codec
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
-from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
+from storage.matroska.reader import Contents, begins_element, read_contents, read_front, read_head
 from storage.matroska.statistics import Statistics
 from storage.matroska.table import BlockTable, rows_of
-from storage.matroska.track import VIDEO_TRACK, Block
+from storage.matroska.track import VIDEO_TRACK, Block, Blocks
 from storage.sessions import close_interrupted, sessions_in, sessions_text
 from storage.tracks.samples import marks_of, tracks_of
 
@@ -204,7 +204,7 @@ def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
 
 
 def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
-    """The timestamp and the metadata in the JSON that is stored beside a picture; None if there is nothing of that."""
+    """The timestamp and the metadata in the JSON that is stored beside a picture; None if it is not there."""
     try:
         content = parse_object(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})

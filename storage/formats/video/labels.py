@@ -28,7 +28,7 @@ class LabelTrack:
         self._since = 0
 
     def place(self, time: int, label: str | None) -> list[Block]:
-        """The blocks that end where a frame with that label comes."""
+        """The subtitles that end where a frame with that label comes."""
         if label == self._label and (label is None or self._once or time - self._since < LABEL_SECONDS * 1e6):
             return []
         ended = self._label

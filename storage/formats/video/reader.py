@@ -24,8 +24,8 @@ from storage.formats.video.file import (
 )
 from storage.frame import Frame
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import are_tags_whole, no_blocks, read_block, read_contents, read_head
-from storage.matroska.track import Block
+from storage.matroska.reader import are_tags_whole, read_block, read_contents, read_head
+from storage.matroska.track import Block, no_blocks
 from storage.recording import Recording
 from storage.tracks.samples import SampleReader, clocks_of, tracks_of
 
@@ -60,7 +60,7 @@ class VideoReader(Recording):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -93,10 +93,6 @@ class VideoReader(Recording):
         self._decoder: Decoder | None = None  # the only one, where they don't
         self._next = -1  # the frame that it can decode next
         return given_up
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     @property
     def sessions(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.files import reserve_unnamed
 from storage.errors import StorageError
-from storage.formats.video.clock import FileClock
+from storage.formats.video.clock import RecordingClock
 from storage.formats.video.codecs import (
     CODECS,
     Encoder,
@@ -156,7 +156,7 @@ class VideoWriter:
         self._encoder: Encoder | None = None  # the only one, where they don't
         self._keys: KeySchedule | None = None
         self._chain: PacketChain | None = None  # of packets that are stored as the camera made them
-        self._clock = FileClock(self._found)
+        self._clock = RecordingClock(self._found)
         self._labels = LabelTrack()
         self._appended = self._durable = self._bytes = 0
         self._blocks = self._durable_blocks = 0
