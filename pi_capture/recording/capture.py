@@ -27,7 +27,7 @@ from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
 from pi_capture.recording.watchdog import Watchdog
-from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, closing_streams, open_streams
+from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, open_streams
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
 from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
@@ -106,13 +106,16 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
     lines = Lines(observers.say)
     streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
-    with closing_streams(streams):
+    try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
         tracks = LocalTracks(streams, recorder.samples, observers.watch_samples, lines.put)
         if not options.has_pictures:
             return _record_tracks(tracks, recorder, seconds, observers, lines)
         recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
         return recording.run()
+    finally:
+        for stream in streams:
+            stream.stop()
 
 
 def open_recorder(
