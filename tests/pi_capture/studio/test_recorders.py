@@ -21,7 +21,7 @@ from storage import open_recording
 from storage.labels.current import labels_as_they_stand
 from tests.support.studio import Running, records, until
 
-DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 60, "options": {"jitter": False}}
+DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 600, "options": {"jitter": False}}
 
 
 @pytest.fixture
@@ -76,11 +76,12 @@ def test_the_command_shown_is_the_one_that_runs(running: tuple[Running, dict[str
     assert told["command"] == recorder["command"] and told["exists"]
 
 
-def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]], kills: int) -> None:
     """A studio that is started again finds the recorder, and goes on with it."""
     studio, recorder = running
     studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 0})
-    for _ in range(3):
+    for _ in range(kills):
         with studio.browser.stream("GET", f"/api/recorders/{recorder['id']}/live") as answer:
             next(records(answer.iter_raw()))
             studio.kill()
