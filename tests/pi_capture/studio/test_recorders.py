@@ -216,9 +216,9 @@ def children(studio: Running) -> list[str]:
 
 
 def test_a_talkative_camera_does_not_stop_the_preview(studio: Running) -> None:
-    """What its library prints, as libcamera does, is taken from the pipe, which has room for 64 kB."""
+    """What its library prints, as libcamera does, is taken from the pipe, which has room for little."""
     (studio.place / "sitecustomize.py").write_text(
-        "import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n    sys.stderr.write('x' * 200_000)\n"
+        "import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n    sys.stderr.write('x' * 1_000_000)\n"
     )
     studio.kill()
     studio.environment["PYTHONPATH"] = f"{studio.place}:{os.environ.get('PYTHONPATH', '')}"
