@@ -1,6 +1,6 @@
 """From a camera's or decoder's picture to the pixels of a frame: cut to shape, scaled, RGB.
 
-Every picture that isn't RGB of the right size goes through here as an FFmpeg frame, so that all sources give the same.
+All pictures that aren't RGB of the right size go through here as FFmpeg frames, so that all sources give the same.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PLANES: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 def crop_box(source: Size, wanted: Size) -> tuple[int, int, int, int]:
-    """The largest box of the wanted shape in the middle of a picture.
+    """Return the largest box of the wanted shape in the middle of a picture.
 
     Parameters
     ----------
@@ -82,13 +82,13 @@ class RgbConverter:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Load the libraries now: a live camera doesn't wait for them at its first frame."""
+        """Load the libraries now: a live camera would not wait for them."""
         import av
 
         blank = av.VideoFrame(64, 48, "yuv420p")
         for plane in blank.planes:
             plane.update(bytes(plane.buffer_size))
-        with suppress(av.error.FFmpegError, ValueError):  # sizes that are too unlike: a real picture will tell
+        with suppress(av.error.FFmpegError, ValueError):  # extreme sizes, for which a real picture fails too
             self.to_rgb(blank)
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
@@ -113,7 +113,7 @@ class RgbConverter:
 
 
 def _crop_graph(picture: av.VideoFrame, box: tuple[int, int, int, int]) -> Graph:
-    """FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
+    """Return FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
     from fractions import Fraction
 
     from av.filter import Graph
@@ -189,12 +189,12 @@ class JpegDecoder:
 
         decoder: VideoCodecContext = av.CodecContext.create("mjpeg", "r")
         decoder.thread_count = 1  # more threads would hand each picture out some frames late
-        decoder.options = {"err_detect": "explode"}  # else a torn picture is patched up and passed on
+        decoder.options = {"err_detect": "explode"}  # else torn pictures are patched up and passed on
         self._decoder = decoder
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Open the codec now: a live camera doesn't wait for it at its first frame."""
+        """Open the codec now: a live camera would not wait for it."""
         import io
 
         from PIL import Image
@@ -204,7 +204,7 @@ class JpegDecoder:
         self.decode(blank.getvalue())
 
     def decode(self, data: bytes) -> av.VideoFrame | None:
-        """The picture; None if it is torn or no JPEG at all."""
+        """Return the picture; None if it is torn or no JPEG."""
         import av
 
         try:

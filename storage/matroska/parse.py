@@ -5,6 +5,7 @@ Every length is checked against the bytes that are there; what is wrong raises V
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 
@@ -96,7 +97,7 @@ def _sound(audio: dict[int, bytes]) -> Sound:
         found = Sound(rate, parse_number(audio[Id.CHANNELS]), parse_number(audio.get(Id.BIT_DEPTH, b"")))
     except (KeyError, struct.error):
         raise ValueError("its list of tracks is") from None
-    if not (found.rate > 0 and 0 < found.channels < 256):
+    if not (0 < found.rate < math.inf and 0 < found.channels < 256):
         raise ValueError("its list of tracks is")
     return found
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.formats.colours import EXACT
-from storage.formats.video.codecs import BT601, COLOUR_IN_CENTRE
+from storage.formats.video.codecs import BT601
 from storage.frame import Frame
 from storage.tracks.containers import open_movie
 from storage.tracks.demux import tracks_of
@@ -83,7 +82,7 @@ class MovieWriter:
         if height < 2 or width < 2:
             raise StorageError(f"pictures of {width}x{height} are too small for H.264")
         pixels = frame.pixels[: height // 2 * 2, : width // 2 * 2]
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", interpolation=EXACT)
+        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
         return frame.timestamp_ns, picture
 
     def append(self, encoded: tuple[int, av.VideoFrame]) -> None:
@@ -118,7 +117,7 @@ class MovieWriter:
         stream.codec_context.thread_count = os.cpu_count() or 1
         context = stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = BT601
-        stream.options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": COLOUR_IN_CENTRE}
+        stream.options = {"crf": str(self._crf), "preset": "veryfast"}
         if self._source is not None:
             self._sound = _sound_packets(self._source, self._container, self._sound_from)
             self._ahead = next(self._sound, None)

@@ -12,7 +12,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from storage.errors import OptionError
-from storage.formats.colours import EXACT, to_rgb
+from storage.formats.colours import to_rgb
+from storage.formats.png.codec import MAX_PIXELS
 
 if TYPE_CHECKING:
     import av
@@ -21,16 +22,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Size = tuple[int, int]
-MAX_PIXELS = 100_000_000  # larger than any camera's: refused
 SMALL = (352, 288)  # FFV1 encodes pictures up to this size in one slice, which takes fewer bytes, larger ones in four
 MOST_BETWEEN_KEYS = 30
 KEY_SECONDS = 1.0
 NS_A_PICTURE = 500_000  # what decoding takes, however small the picture
 BT601 = (6, 1, 6, 1)  # matrix, primaries, transfer, range by their numbers in the standard: what PyAV converts to
-COLOUR_IN_CENTRE = "chromaloc=1"  # for x264: where conversion puts the samples of colour; H.264's own is the left
 
 _X264 = {"preset": "ultrafast", "tune": "zerolatency", "forced-idr": "1"}
-_X264_PARAMETERS = f"annexb=0:keyint=infinite:scenecut=0:stitchable=1:{COLOUR_IN_CENTRE}"
+_X264_PARAMETERS = "annexb=0:keyint=infinite:scenecut=0:stitchable=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class KeySchedule:
         self._frames, self._since = 0, 0
 
     def is_due(self, time: int) -> bool:
-        """Whether it is the one of that time, in microseconds."""
+        """Whether the picture of that time, in microseconds, has to be one."""
         due = self._frames % self._most_between == 0 or time - self._since >= KEY_SECONDS * 1e6
         if due:
             self._frames, self._since = 0, time
@@ -197,8 +196,7 @@ class Encoder:
         from av.video.frame import PictureType
 
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        exact = None if self._codec.lossless else EXACT  # from RGB to RGB nothing is rounded
-        picture = self._scaler.reformat(picture, format=self._context.pix_fmt, interpolation=exact)
+        picture = self._scaler.reformat(picture, format=self._context.pix_fmt)
         picture.pts = self._count * 33_333  # for its rate control; the recording has its own
         picture.time_base = self._context.time_base
         picture.pict_type = PictureType.I if key else PictureType.NONE

@@ -1,7 +1,9 @@
-"""Colours of videos: right by the standards' arithmetic, for both readers, and the same on every processor."""
+"""Colours of videos: the standards', for both readers, as FFmpeg has them on a PC, and the same on every processor."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,12 +15,10 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image
+from numpy.typing import NDArray
 
 from pi_capture.sources import open_source
 from storage import Frame, open_recording
-from storage.convert.convert import convert
-from tests.support.colours import exact_rgb
 
 SIZE = 64, 48
 COLOURS = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
@@ -38,7 +38,7 @@ def painted(pixel_format: str) -> av.VideoFrame:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of video: how it is stored, what its colours mean, and where its samples of colour lie."""
+    """A kind of video: how it is stored, and what its colours mean."""
 
     pixel_format: str
     matrix: str = "bt601"
@@ -46,7 +46,6 @@ class Kind:
     name: str = "clip.mkv"
     codec: str = "ffv1"
     options: tuple[tuple[str, str], ...] = (("g", "1"),)
-    siting: str = "centre"
 
     def write(self, directory: Path) -> Path:
         path = directory / self.name
@@ -79,32 +78,62 @@ def by_recording(path: Path) -> Frame:
 
 
 def kinds() -> Iterator[Kind]:
-    h264 = Kind("yuv420p", name="clip.mp4", codec="libx264", options=(("qp", "0"),), siting="left")
+    h264 = Kind("yuv420p", name="clip.mp4", codec="libx264", options=(("qp", "0"),))
     for matrix, levels in product(COLOURS, RANGES):
         for pixel_format in ("yuv420p", "yuv422p", "yuv444p"):
             yield Kind(pixel_format, matrix, levels)
         yield replace(h264, matrix=matrix, levels=levels)
-    yield replace(h264, options=(("qp", "0"), ("x264-params", "chromaloc=1")), siting="centre")
     for pixel_format in ("yuvj420p", "yuvj422p", "yuvj444p"):
         yield Kind(pixel_format, levels="full", name="clip.avi", codec="mjpeg", options=())
+
+
+RAW = Kind("nv12", name="clip.nut", codec="rawvideo")
 
 
 @pytest.mark.parametrize("kind", list(kinds()), ids=str)
 def test_both_readers_follow_the_standards_arithmetic(tmp_path: Path, kind: Kind) -> None:
     path = kind.write(tmp_path)
     with av.open(str(path)) as container:
-        expected = exact_rgb(next(container.decode(video=0)), kind.siting)
+        expected = by_the_standard(next(container.decode(video=0)))
 
     seen, read = by_camera(path), by_recording(path)
 
     np.testing.assert_array_equal(seen.pixels, read.pixels)
-    assert abs(read.pixels - expected).max() <= 0.6  # rounded to whole levels
+    assert abs(read.pixels - expected).max() <= 3
+
+
+def by_the_standard(picture: av.VideoFrame) -> NDArray[np.float64]:
+    """What a planar 8-bit YUV picture shows, a sample of colour on all its pixels: (height, width, 3), not rounded."""
+    luma, *chroma = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].astype(float)
+        for plane in picture.planes
+    )
+    full = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj")
+    red, blue = (0.2126, 0.0722) if picture.colorspace == Colorspace.ITU709 else (0.299, 0.114)
+    y = luma / 255 if full else (luma - 16) / 219
+    times = [whole // part for whole, part in zip(luma.shape, chroma[0].shape, strict=True)]
+    cb, cr = ((np.kron(plane, np.ones(times)) - 128) / (255 if full else 224) for plane in chroma)
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    return np.clip(255 * np.stack([r, g, b], axis=-1), 0, 255)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere the program's own colours are others")
+@pytest.mark.parametrize("kind", [*kinds(), *map(Kind, ("yuv420p10le", "gray")), RAW], ids=str)
+def test_they_are_those_of_ffmpeg_on_a_pc(tmp_path: Path, kind: Kind) -> None:
+    path = kind.write(tmp_path)
+    asked = ["ffmpeg", "-v", "error", "-i", path, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    expected = subprocess.run(asked, check=True, capture_output=True).stdout
+    assert by_recording(path).pixels.tobytes() == expected
 
 
 PINNED = {
-    (Kind("yuv420p", "bt601", "limited"), None): "1b206e8a",
-    (Kind("yuv420p", "bt709", "full"), None): "f9e8a446",
-    (Kind("yuv422p", "bt709", "limited"), None): "3e52a5dd",
+    (Kind("yuv420p", "bt601", "limited"), None): "9d3954f5",
+    (Kind("yuv420p", "bt709", "full"), None): "f3e49dbe",
+    (Kind("yuv422p", "bt709", "limited"), None): "1b6d1e4f",
+    (Kind("yuv420p10le"), None): "06a44364",
+    (RAW, None): "678cc03b",
+    (replace(RAW, pixel_format="yuyv422"), None): "42201de6",
     (Kind("yuv420p", "bt601", "limited"), (24, 24)): "fd69f45c",
     (Kind("yuv422p", "bt601", "full"), (90, 60)): "294ebcdc",
     (Kind("yuv444p", "bt709", "limited"), (32, 18)): "636d07df",
@@ -126,16 +155,3 @@ def test_rgb_and_grey_are_passed_on_bit_by_bit(tmp_path: Path, pixel_format: str
     expected = painted(pixel_format).to_ndarray(format="rgb24")
     np.testing.assert_array_equal(by_camera(path).pixels, expected)
     np.testing.assert_array_equal(by_recording(path).pixels, expected)
-
-
-@pytest.mark.parametrize(("name", "codec"), [("day1.mkv", "h264"), ("day1.mkv", "mjpeg"), ("day1.mp4", None)])
-def test_encoding_moves_no_colour(tmp_path: Path, name: str, codec: str | None) -> None:
-    """Where red falls and blue rises by 4 levels a pixel, half a pixel to the side is 2 levels of both."""
-    slope = np.broadcast_to(np.arange(0, 4 * SIZE[0], 4, np.uint8), SIZE[::-1])
-    pixels = np.stack([slope[:, ::-1], np.full_like(slope, 90), slope], axis=-1)
-    (tmp_path / "day0").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "day0" / "0.png")
-    convert(tmp_path / "day0", tmp_path / name, codec=codec, crf=2, fps=10)
-    for found in (by_camera(tmp_path / name), by_recording(tmp_path / name)):
-        difference = (found.pixels.astype(int) - pixels)[4:-4, 8:-8].mean(axis=(0, 1))
-        assert abs(difference).max() < 0.8, difference

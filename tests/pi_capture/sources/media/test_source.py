@@ -22,14 +22,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from pi_capture import CameraError, UsageError, record
 from pi_capture.sources import Source, open_source
 from pi_capture.sources.media import source as media
 from storage import Frame, open_recording
-from storage.formats.colours import to_rgb
 from tests.conftest import picture, write_video
 from tests.support import REPOSITORY
 from tests.support.rtsp import rtsp_camera
@@ -102,7 +100,7 @@ def test_footage_is_the_same_as_by_pyav_and_opencv(footage: tuple[Path, int]) ->
     by_opencv = cv2.VideoCapture(str(film))
     with av.open(str(film)) as container:
         for frame, by_pyav in zip(frames, container.decode(video=0), strict=True):
-            assert np.array_equal(frame.pixels, to_rgb(by_pyav, VideoReformatter()))
+            assert np.array_equal(frame.pixels, by_pyav.to_ndarray(format="rgb24"))
             difference = frame.pixels.astype(int) - by_opencv.read()[1][..., ::-1]
             assert abs(difference).max() <= 16  # OpenCV has an FFmpeg of its own, which may round in another way
         del by_pyav

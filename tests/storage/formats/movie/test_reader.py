@@ -16,7 +16,6 @@ import pytest
 from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from storage.convert.extract import extract
-from storage.formats.colours import to_rgb
 from storage.formats.movie.reader import MovieReader
 from storage.formats.video.labels import write_labels
 from storage.labels.journal import write_table
@@ -43,11 +42,9 @@ MADE_BY = {
 def decoded(path: Path) -> list[np.ndarray]:
     """Every picture, as FFmpeg's own program decodes them one after the other."""
     import av
-    from av.video.reformatter import VideoReformatter
 
-    scaler = VideoReformatter()
     with av.open(str(path)) as container:
-        return [to_rgb(frame, scaler) for frame in container.decode(video=0)]
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +86,12 @@ def test_phones_hold_their_cameras_anyhow(tmp_path: Path, turn: int) -> None:
     if subprocess.run(rotate, check=False, capture_output=True).returncode:  # FFmpeg before 6 has no such option
         metadata = ["-metadata:s:v:0", f"rotate={360 - turn}"]
         subprocess.run(["ffmpeg", "-v", "error", "-i", plain, "-c", "copy", *metadata, turned], check=True)
-    shown = ["ffmpeg", "-v", "error", "-i", turned, "-f", "rawvideo", "-pix_fmt", "gray", "-"]  # it turns them
-    grey = np.frombuffer(subprocess.run(shown, check=True, capture_output=True).stdout, np.uint8)
+    shown = ["ffmpeg", "-v", "error", "-i", turned, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]  # it turns them
+    pixels = np.frombuffer(subprocess.run(shown, check=True, capture_output=True).stdout, np.uint8)
     with open_recording(turned) as recording:
         upright = recording[3].pixels
         assert upright.shape == ((48, 64, 3) if turn == 180 else (64, 48, 3))
-        luma = upright @ (0.299, 0.587, 0.114)
-        assert np.abs(grey.reshape(-1, *luma.shape)[3] - luma).mean() < 8
-    with open_recording(plain) as recording:
-        assert any(np.array_equal(recording[3].pixels, np.rot90(upright, turns)) for turns in (1, 2, 3))
+        assert np.abs(pixels.reshape(-1, *upright.shape)[3].astype(int) - upright).mean() < 8
 
 
 def test_cut_off_it_has_what_is_there(tmp_path: Path, scene: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,9 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
 from pi_capture import Recorder
 from storage import Frame, StorageError, open_recording
-from storage.formats.colours import to_rgb
 from storage.formats.video.file import repair
 from storage.formats.video.h264 import packet_from_annex_b
 from storage.formats.video.writer import VideoWriter
@@ -98,7 +96,7 @@ def test_packets_are_stored_as_the_camera_made_them(tmp_path: Path, options: dic
     assert stored(path) == [frame.packet.data for frame in frames if frame.packet]
     (tmp_path / "raw.h264").write_bytes(b"".join(raw))
     with av.open(str(tmp_path / "raw.h264")) as container:
-        pictures = [to_rgb(one, VideoReformatter()) for one in container.decode(video=0)]
+        pictures = [one.to_ndarray(format="rgb24") for one in container.decode(video=0)]
     with open_recording(path) as recording:
         assert len(recording) == len(pictures) == 35
         assert list(recording.timestamps_ns) == [frame.timestamp_ns for frame in frames]

@@ -17,14 +17,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import VideoReformatter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, SampleTrack, StorageError, open_recording
-from storage.formats.colours import to_rgb
-from storage.formats.video.codecs import CODECS, MAX_PIXELS
+from storage.formats.png.codec import MAX_PIXELS
+from storage.formats.video.codecs import CODECS
 from storage.formats.video.file import repair
 from storage.formats.video.labels import write_labels
 from storage.formats.video.writer import VideoReader, VideoWriter
@@ -110,7 +109,7 @@ def test_ffmpeg_sees_the_same_without_a_warning(tmp_path: Path, codec: str) -> N
     size = 160, 120  # FFmpeg warns of any JPEG much smaller
     path = recorded(tmp_path / "day1.mkv", 70, codec, [None] * 10 + ["door"] * 40 + [None] * 20, size)
     with av.open(str(path)) as container, open_recording(path) as recording:
-        decoded = [to_rgb(one, VideoReformatter()) for one in container.decode(video=0)]
+        decoded = [one.to_ndarray(format="rgb24") for one in container.decode(video=0)]
         assert len(decoded) == len(recording) == 70
         for found, mine in zip(decoded, recording, strict=True):
             assert np.array_equal(found, mine.pixels)
@@ -166,7 +165,7 @@ def test_recorder_records_to_it(tmp_path: Path) -> None:
         assert recorder.close().frames == 50
     assert numbers(path) == list(range(100))
     with VideoReader(path) as recording:
-        assert recording.finished
+        assert not recording.interrupted
         sessions = recording.sessions
     assert [(session["first_index"], session["frames"], session["end"]) for session in sessions] == [
         (0, 50, "finished"),
@@ -261,7 +260,7 @@ def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
                 with pytest.raises(StorageError, match="being recorded into"):
                     repair(path)
         with VideoReader(path) as recording:
-            assert not recording.finished
+            assert recording.interrupted
     assert numbers(path) == list(range(30))
 
 
@@ -281,7 +280,7 @@ def test_repair_completes_what_was_cut_off(tmp_path: Path) -> None:
     assert repair(killed) is None
     assert numbers(killed) == list(range(59))
     with VideoReader(killed) as recording:
-        assert recording.finished and recording.sessions[0] == sessions[0]
+        assert not recording.interrupted and recording.sessions[0] == sessions[0]
         assert recording.sessions[1]["frames"] == 19 and recording.sessions[1]["end"] == "interrupted"
     for content in (data[:100], b"text", b""):  # not ours, or not to be told from that
         killed.write_bytes(content)
