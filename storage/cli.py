@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from storage.commands.console import Version, fail, run_command
+from storage.commands.console import Parser, Version, fail, run_command
 from storage.commands.datasets import (
     SPLIT,
     info,
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m storage",
         description="Look after recordings: see what they hold, check, merge and split them.",
         epilog=EXAMPLES,

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.report.systemd import WARNING, priority
+from storage.commands.console import tell
+from storage.names import printable
 
 if TYPE_CHECKING:
     from pi_capture.status import Status
@@ -50,9 +52,9 @@ class Progress:
     def say(self, line: str) -> None:
         """A line of its own."""
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(printable(line), file=sys.stderr)
         else:
-            print(line, file=sys.stderr)
+            tell(line, sys.stderr)
 
     def show(self, status: Status) -> None:
         """The status, as often as it comes."""

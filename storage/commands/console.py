@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
@@ -24,7 +24,7 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit, leave=False, file=sys.stderr) as bar:
+    with tqdm(desc=printable(what), unit=unit, leave=False, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total or None
@@ -48,7 +48,7 @@ def tell_of_tracks(path: Path, track: str | None) -> None:
 
     note = note_of_several(path, "--track NAME") if track is None else None
     if note is not None:
-        print(printable(note), file=sys.stderr)
+        tell(note, sys.stderr)
 
 
 def tell_left_out(data_dir: Path) -> None:
@@ -56,7 +56,19 @@ def tell_left_out(data_dir: Path) -> None:
     from storage.formats.png.directory import note_of_left_out
 
     if (note := note_of_left_out(data_dir)) is not None:
-        print(printable(note), file=sys.stderr)
+        tell(note, sys.stderr)
+
+
+def tell(line: str, file: TextIO | None = None) -> None:
+    """Print a line. Names in it may come from anywhere: they neither break it nor reach the terminal as commands."""
+    print(printable(line), file=file)
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose complaints about arguments are printed like any line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -64,7 +76,7 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def fail(reason: object, status: int = 1, program: str = "storage") -> int:
-    print(f"{program}: {printable(str(reason))}", file=sys.stderr)
+    tell(f"{program}: {reason}", sys.stderr)
     return status
 
 

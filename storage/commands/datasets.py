@@ -16,6 +16,7 @@ from storage.commands.console import (
     progress_line,
     seed,
     share,
+    tell,
     tell_left_out,
     tell_of_tracks,
     track_argument,
@@ -47,7 +48,7 @@ def info(args: argparse.Namespace) -> int:
 
         if empty := write_sheet(args.sheet, args.paths, track=args.track):
             too_large = f"{empty} of its frames are empty, as they have more than {MAX_PIXELS // 10**6} megapixels"
-            print(f"{printable(str(args.sheet))}: {too_large}", file=sys.stderr)
+            tell(f"{args.sheet}: {too_large}", file=sys.stderr)
     if args.plot is not None:
         from storage.streams.plot import write_plot
 
@@ -119,14 +120,14 @@ def _layout_problems(path: Path) -> list[Any]:
 def _tell_verified(report: dict[str, Any]) -> None:
     path, broken = report["path"], report["broken"]
     if report["interrupted"]:
-        print(f"{path}: {report['interrupted']}")
+        tell(f"{path}: {report['interrupted']}")
     for frame in broken:
         where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
-        moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""
-        print(f"{printable(where)}: {printable(frame['reason'])}{moved}")
+        moved = f", moved to {frame['moved_to']}" if "moved_to" in frame else ""
+        tell(f"{where}: {frame['reason']}{moved}")
     for problem in report["layout"]:
-        print(f"warning: {printable(problem['path'])} {problem['what']}: {problem['breaks']}")
-    print(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
+        tell(f"warning: {problem['path']} {problem['what']}: {problem['breaks']}")
+    tell(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
 
 
 # ---------------------------------------------------------------------------------------------------------------- merge
@@ -150,7 +151,7 @@ def merge(args: argparse.Namespace) -> int:
     from storage.labels.current import labels_wait_beside
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
-        print(
+        tell(
             f"{name}: labels that wait there don't go along; S in 'python -m classify {name}' applies them first",
             file=sys.stderr,
         )
@@ -172,15 +173,15 @@ def merge(args: argparse.Namespace) -> int:
         )
         return 3 if merged.conflicts else 0
     for path, reason in merged.conflicts:
-        print(f"{printable(str(path))} was left out: it {reason}")
+        tell(f"{path} was left out: it {reason}")
     for directory, count in merged.left_out.items():
         if count:
-            print(
+            tell(
                 f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
                 file=sys.stderr,
             )
     added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
-    print(
+    tell(
         f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
         f"{merged.copied} copied, {merged.present} were there already"
     )
@@ -228,7 +229,7 @@ def split(args: argparse.Namespace) -> int:
         if args.json:
             print_json({"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing})
         else:
-            print(f"{args.directory}: {moved.count} frames are back")
+            tell(f"{args.directory}: {moved.count} frames are back")
         return _tell_missing(moved.missing)
     completed = None if args.dry_run else complete_split(args.directory)
     if completed is not None:
@@ -236,7 +237,7 @@ def split(args: argparse.Namespace) -> int:
             print_json({"path": str(args.directory), "completed": completed.count, "missing": completed.missing})
         else:
             what = "split" if is_split(args.directory) else "undoing"
-            print(f"{args.directory}: the {what} that was interrupted is complete now")
+            tell(f"{args.directory}: the {what} that was interrupted is complete now")
         return _tell_missing(completed.missing)
     tell_left_out(args.directory)
     result = split(
@@ -272,22 +273,22 @@ def split(args: argparse.Namespace) -> int:
 def _tell_split(result: Split, args: argparse.Namespace) -> None:
     totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
     width = max(8, *(len(printable(name)) for name in result.counts))
-    print(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
+    tell(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
     for name, counts in [*result.counts.items(), ("all", totals)]:
         share = 100 * counts[1] / max(1, sum(counts))
-        print(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+        tell(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
-    print(
+    tell(
         f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
         + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
     )
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}", file=sys.stderr)
     if args.dry_run:
-        print("nothing was moved")
+        tell("nothing was moved")
 
 
 def _tell_missing(missing: Sequence[str]) -> int:
     for path in missing:
-        print(f"{printable(path)} is not there any more", file=sys.stderr)
+        tell(f"{path} is not there any more", file=sys.stderr)
     return 3 if missing else 0

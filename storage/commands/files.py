@@ -14,6 +14,7 @@ from storage.commands.console import (
     positive,
     print_json,
     progress_line,
+    tell,
     tell_left_out,
     tell_of_tracks,
     track_argument,
@@ -65,7 +66,7 @@ def extract(args: argparse.Namespace) -> int:
         print_json({"path": str(args.directory), "written": done.written, "present": done.present})
     else:
         there = f", {done.present} were there already" if done.present else ""
-        print(f"{args.directory}: {done.written} frames written{there}")
+        tell(f"{args.directory}: {done.written} frames written{there}")
     return 0
 
 
@@ -106,10 +107,10 @@ def convert(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"path": str(args.target), "frames": frames})
     else:
-        print(f"{args.target}: {frames} frames")
+        tell(f"{args.target}: {frames} frames")
     if left_out := _sample_tracks(args.source):
         of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
-        print(f"{printable(of_source)}; python -m storage export makes files of sensors and sound", file=sys.stderr)
+        tell(f"{of_source}; python -m storage export makes files of sensors and sound", file=sys.stderr)
     return 0
 
 
@@ -149,7 +150,7 @@ def features(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"path": str(args.target), "frames": frames})
     else:
-        print(f"{args.target}: {frames} frames")
+        tell(f"{args.target}: {frames} frames")
     return 0
 
 
@@ -217,14 +218,14 @@ def merge_streams(args: argparse.Namespace) -> int:
     width = max(len(printable(one.path.name)) for one in merged.alignments)
     for one in merged.alignments:
         off = "" if one.residual_ns is None else f", to within {one.residual_ns / 1e6:.1f} ms"
-        note = f" ({printable(one.note)})" if one.note else ""
-        print(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
+        note = f" ({one.note})" if one.note else ""
+        tell(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
     for path, track in merged.left_out:
-        print(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
+        tell(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
     if merged.begin_seconds:
-        print(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
+        tell(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
     names = ", ".join(printable(name) for _, _, name in merged.tracks)
-    print(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
+    tell(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
     return 0
 
 
@@ -264,8 +265,8 @@ def export(args: argparse.Namespace) -> int:
     width = max((len(printable(one.file)) for one in done), default=0)
     for one in done:
         there = "" if one.new else ", was there already"
-        print(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
-    print(
+        tell(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
+    tell(
         f"{args.directory}: {len(done)} of {args.source}'s tracks as files" if done else f"{args.source}: nothing such"
     )
     return 0

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from storage.commands.console import tell_of_tracks, track_argument
+from storage.commands.console import tell, tell_of_tracks, track_argument
 
 LABELS = """\
 Show the labels of a recording as intervals, write them to a file, or take them from one.
@@ -32,7 +32,6 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
 def labels(args: argparse.Namespace) -> int:
     from storage.errors import StorageError
     from storage.labels.exchange import export_labels, find_intervals, import_labels
-    from storage.names import printable
 
     path: Path = args.recording
     if args.replace and args.source is None:
@@ -45,16 +44,16 @@ def labels(args: argparse.Namespace) -> int:
                               "empty_lines": done.empty, "waiting": done.waiting}))  # fmt: skip
             return 0
         for line in done.empty:
-            print(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
-        print(f"{path}: {done.changed} frames have other labels now, {done.labelled} have one", end="")
-        print(f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else "")
+            tell(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
+        sort = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""
+        tell(f"{path}: {done.changed} frames have other labels now, {done.labelled} have one{sort}")
         return 0
     if args.export is not None:
         count = export_labels(path, args.export, track=args.track)
         if args.json:
             print(json.dumps({"version": 1, "path": str(args.export), "intervals": count}))
         else:
-            print(f"{args.export}: {count} intervals")
+            tell(f"{args.export}: {count} intervals")
         return 0
     found = find_intervals(path, track=args.track)
     if args.json:
@@ -62,5 +61,5 @@ def labels(args: argparse.Namespace) -> int:
         print(json.dumps({"version": 1, "path": str(path), "intervals": rows}))
         return 0
     for each in found:
-        print(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {printable(each.label)}")
+        tell(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {each.label}")
     return 0
