@@ -107,7 +107,8 @@ sys.meta_path.insert(0, Lost())
 
 
 def test_ctrl_c_while_it_is_loaded_is_not_lost(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(LOST)
+    (tmp_path / "sitecustomize").mkdir()  # Python imports it before anything else
+    (tmp_path / "sitecustomize/__init__.py").write_text(LOST)
     command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "1", *DEMO]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
