@@ -1,7 +1,7 @@
 """``python -m classify``: the command line of the labeller.
 
-It opens the recording, its journal and the window, and applies the labels when the person asks for it. Failures are one
-line and an exit status: 0 fine, 1 failed with every label kept, 2 wrong usage.
+It opens the recording, its journal and the window, and applies the labels at S. Failures are one line and an exit
+status: 0 fine, 1 failed with every label kept, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from storage.commands.console import (
     Parser,
     Version,
     fail,
+    print_line,
+    report_left_out,
+    report_tracks,
     run_command,
-    tell,
-    tell_left_out,
-    tell_of_tracks,
     track_argument,
 )
 from storage.commands.standard_streams import open_standard_streams
@@ -40,8 +40,8 @@ examples:
   python -m classify day1 --relabel                          look through what is sorted already
   python -m classify day1 --undo                             take the last S back
 
-Every label is kept the moment its key is pressed: closing the window or pulling the plug costs nothing, the next start
-goes on where you were.
+Every label is kept the moment its key is pressed. After the window was closed, or the power failed, the next start goes
+on where you were.
 
 exit status: 0 fine; 1 failed, with every label kept; 2 wrong usage
 """
@@ -108,7 +108,7 @@ def _label(args: argparse.Namespace) -> int:
             names, by_name = args.classes or (), None if args.class_dirs is None else args.class_dirs == "names"
             with open_work(path, track=args.track, classes=names, by_name=by_name, relabel=args.relabel) as work:
                 if window is None:
-                    _tell_opened(path, args.track, work)
+                    _report_opened(path, args.track, work)
                 if not work.opened.names:
                     total = work.opened.sorted.total()
                     _say(f"{path}: all {total:,} frames are in class directories; --relabel shows them")
@@ -119,7 +119,7 @@ def _label(args: argparse.Namespace) -> int:
                 window.close()
                 window = None
                 if ended is Ended.SAVE:
-                    _tell_saved(path, work, save(work.opened, work.session, work.journal))
+                    _report_saved(path, work, save(work.opened, work.session, work.journal))
                 elif work.session.labels != work.session.came_with:
                     _say(f"{path}: nothing was moved; the labels are kept, the same command goes on")
                 return 0
@@ -128,10 +128,10 @@ def _label(args: argparse.Namespace) -> int:
             window.close()
 
 
-def _tell_opened(path: Path, track: str | None, work: Work) -> None:
+def _report_opened(path: Path, track: str | None, work: Work) -> None:
     if path.is_file():
-        tell_of_tracks(path, track)
-    tell_left_out(path)
+        report_tracks(path, track)
+    report_left_out(path)
     if work.adopted:
         _say(f"{path}: {work.adopted:,} frames have labels from the recording, which had been interrupted")
     if work.finished:
@@ -176,7 +176,7 @@ def _legend(work: Work, relabel: bool) -> Legend:
 # --------------------------------------------------------------------------------------------------- applying, and back
 
 
-def _tell_saved(path: Path, work: Work, applied: Applied) -> None:
+def _report_saved(path: Path, work: Work, applied: Applied) -> None:
     from classify.session import NONE
     from storage.names import natural_key, printable
 
@@ -231,11 +231,13 @@ def _classes(text: str) -> tuple[str, ...]:
     names = tuple(map(str, range(int(text)))) if text.isascii() and text.isdigit() else tuple(text.split(","))
     names = tuple(name.strip() for name in names)
     if not 1 <= len(names) <= MOST_CLASSES:
-        raise argparse.ArgumentTypeError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+        raise argparse.ArgumentTypeError(
+            f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to {MOST_CLASSES - 1}"
+        )
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
     return names
 
 
 def _say(text: str) -> None:
-    tell(text, sys.stderr)
+    print_line(text, sys.stderr)

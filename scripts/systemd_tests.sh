@@ -1,6 +1,6 @@
 #!/bin/bash
-# The tests of the recorder as a service, in a Debian system that systemd boots. As root, on Debian with systemd-container
-# and mmdebstrap:
+# The tests of the recorder and the studio as services, in a Debian system that systemd boots. As root, on Debian with
+# systemd-container and mmdebstrap:
 #
 #     scripts/systemd_tests.sh [--vm] [PYTEST ARGUMENTS]
 #
@@ -87,7 +87,7 @@ in_container() {
     # The project itself is installed as anybody installs it.
     git -C "$here" ls-files -z --cached --others --exclude-standard | (cd "$here" && tar --null --ignore-failed-read -cf - -T -) |
         tar -xf - --one-top-level="$work/root/repo"
-    inside "/opt/venv/bin/pip install -q /repo pytest"
+    inside "/opt/venv/bin/pip install -q /repo[studio] httpx pytest"
     inside "mount --bind / /mnt && $(declare -f prepare) && prepare /mnt 6"
 
     printf '%q ' "${command[@]}" >"$work/job/command"

@@ -1,8 +1,8 @@
-"""TLS between two machines that hold one same certificate, and how such an identity is made.
+"""TLS between two machines that hold the same certificate, and how such an identity is made.
 
-Both present it, and accept no other: names and dates in it mean nothing, so that a Pi without a clock and behind any
-address is let in. A thread carries the bytes between the encrypted connection and a plain socket of ours, which others
-use as they use a connection without TLS.
+Both present it, and accept no other. Names and dates in it are not checked: a Pi may have no clock, and any address. A
+thread carries the bytes between the encrypted connection and a plain socket, which is used like a connection without
+TLS.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from functools import cache
 from pathlib import Path
 
 from pi_capture.errors import CameraError
-from storage.commands.console import Parser, tell
+from storage.commands.console import Parser, print_line
 from storage.durable.files import appearing
 
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL: the certificate is known byte by byte
 MOST_BYTES = 1 << 20  # of an identity
 CHUNK_BYTES = 1 << 18
-BUFFER_BYTES = 512 * 1024  # what waits in the system is late
+BUFFER_BYTES = 512 * 1024  # more would be late
 LINGER_SECONDS = 8.0  # for the other side, when ours has ended
 
 
@@ -55,7 +55,7 @@ def secure(connection: socket.socket, identity: str, *, server: bool, seconds: f
     Raises
     ------
     OSError
-        It did not, or has another identity. `connection` is closed then.
+        There is no TLS, or the other side has another identity. `connection` is closed then.
     """
     known = _load(identity)
     connection.settimeout(seconds)
@@ -107,10 +107,7 @@ def _context(identity: str, *, server: bool) -> ssl.SSLContext:
 
 
 def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
-    """Carry bytes both ways until both sides have ended, or one is gone.
-
-    A side that sends to the last waits, as `Sender` does, until the other side hangs up.
-    """
+    """Carry bytes both ways until both sides have ended, or one is gone."""
     sending, receiving = True, True  # as seen from here
     outgoing = incoming = memoryview(b"")
     with encrypted, inner, suppress(OSError):
@@ -119,7 +116,9 @@ def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
         while sending or receiving:
             reads = [inner] * (sending and not outgoing) + [encrypted] * (receiving and not incoming)
             writes = [encrypted] * bool(outgoing) + [inner] * bool(incoming)
-            waiting = receiving and not incoming and encrypted.pending()  # decrypted already: no select shows it
+            waiting = (
+                receiving and not incoming and encrypted.pending()
+            )  # decrypted already, which select does not show
             ready = select.select(reads, writes, [], 0 if waiting else None if sending else LINGER_SECONDS)
             if not any(ready) and not waiting:
                 return
@@ -136,7 +135,7 @@ def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
                 if sending and not outgoing:
                     outgoing = memoryview(inner.recv(CHUNK_BYTES))
                     sending = bool(outgoing)
-                    if not sending:  # that of SSLSocket would end both directions
+                    if not sending:  # SSLSocket.shutdown would end both directions
                         socket.socket.shutdown(encrypted, socket.SHUT_WR)
             with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 if outgoing:
@@ -166,7 +165,7 @@ def make_identity(arguments: Sequence[str]) -> int:
     )
     with appearing(path) as made, open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(key + certificate)
-    tell(f"{path}: copy it to the other machine, and give --identity {path} on both")
+    print_line(f"{path}: copy it to the other machine, and give --identity {path} on both")
     return 0
 
 

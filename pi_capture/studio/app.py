@@ -29,7 +29,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pi_capture.report.packs import packed
+from pi_capture.live.packs import packed
 from pi_capture.sources import list_cameras
 from pi_capture.studio.answers import FAILURES, Fields, RefusedError, body_of, event, events, failure, number_of, pack
 from pi_capture.studio.auth import Door, Keys
@@ -586,7 +586,7 @@ def build(folder: Path, keys: Keys, names: set[str]) -> Starlette:
     keys : Keys
         What opens it.
     names : set of str
-        What this machine is called in the network; empty if only itself may ask.
+        What this machine is called, as `Door` takes it.
     """
     routes: list[Route | Mount] = [Route(path, handler, methods=["GET"]) for path, handler in GETS.items()]
     routes += [Route(path, handler, methods=["POST"]) for path, handler in POSTS.items()]

@@ -117,8 +117,8 @@ class Door:
     app : ASGI application
     keys : Keys
     names : collection of str
-        What this machine is called in the network; empty if it listens to itself alone. The address that a connection
-        came to is always one of its names.
+        What this machine is called, lower-case; ``*.school.example`` is all that is one level below. The address that a
+        connection came to is always one of its names, and so are those of the loopback.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, names: set[str]) -> None:
@@ -163,16 +163,17 @@ class Door:
 
     def _is_ours(self, host: str, scope: Scope) -> bool:
         """Whether a request calls this machine by one of its names; through `ssh -L`, a loopback name has any port."""
-        match = re.fullmatch(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::(\d{1,5}))?", host)
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?", host)
         if match is None:
             return False
         name = match[1].lower()
         if name in LOOPBACK:
             return True
         server: tuple[str, int | None] = scope.get("server") or ("", None)
-        address = f"[{server[0]}]" if ":" in server[0] else server[0]
+        address = server[0].removeprefix("::ffff:")  # so does a socket for both kinds of addresses call one of IPv4
         port = int(match[2]) if match[2] else 443 if scope["scheme"] == "https" else 80
-        return port == server[1] and bool(self._names) and name in {*self._names, address}
+        known = {*self._names, f"[{address}]" if ":" in address else address}
+        return port == server[1] and (name in known or f"*.{name.partition('.')[2]}" in known)
 
     def _let_in(self, scope: Scope) -> Response | None:
         """With the right token: the cookie, and the same page without the token."""

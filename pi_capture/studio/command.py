@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     from pi_capture.studio.server import serve
 
     certificate = None if args.tls_cert is None else (args.tls_cert, args.tls_key)
-    return serve(args.folder, _listen(*args.listen), new_token=args.new_token, certificate=certificate)
+    host, port = args.listen
+    return serve(args.folder, _listen(host, port), host, new_token=args.new_token, certificate=certificate)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,15 +66,18 @@ def address(text: str) -> tuple[str, int]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises UsageError if the name is unknown, OSError if the port is taken."""
+    """A socket that listens. Raises UsageError if the name is unknown, OSError if the port is taken."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror:
-        raise UsageError(f"--listen: there is no {host!r}; give an address of this machine") from None
+    except (socket.gaierror, UnicodeError):
+        raise UsageError(f"--listen: there is no {host[:60]!r}; give an address of this machine") from None
     listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is told
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] is all addresses, on any system
     try:
         listener.bind(place)
+        listener.listen()  # who opens the address as soon as it is shown waits, and is not turned away
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"{error.strerror}; another --listen", f"--listen {host}:{port}") from None

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from pi_capture.studio.app import build
 from pi_capture.studio.auth import Keys, kept_token, names_of_this_machine
+from pi_capture.studio.certificate import checked_names
 from pi_capture.studio.connections import BoundedProtocol
 
+READ_ALONG = "who reads the network can read along; --tls-cert and --tls-key, or ssh -L, keep it private"
 
-def serve(folder: Path, listener: socket.socket, *, new_token: bool, certificate: tuple[Path, Path] | None) -> int:
-    """Serve until a signal comes; returns the exit status."""
+
+def serve(
+    folder: Path, listener: socket.socket, host: str, *, new_token: bool, certificate: tuple[Path, Path] | None
+) -> int:
+    """Serve until a signal comes; returns the exit status. `host` is what the listener was asked to listen to."""
     import uvicorn
 
-    host = listener.getsockname()[0]
-    keys = Keys(kept_token(new=new_token), f"studio_{listener.getsockname()[1]}", certificate is not None)
-    names = set() if is_loopback(host) else names_of_this_machine()
+    address, port = listener.getsockname()[:2]
+    certified = checked_names(*certificate) if certificate is not None else set()
+    typed = set() if _is_address(host) else {host.lower()}
+    alone = ip_address(address).is_loopback
+    names = typed | certified | (set() if alone else names_of_this_machine())
+    keys = Keys(kept_token(new=new_token), f"studio_{port}", certificate is not None)
     config = uvicorn.Config(
         build(folder, keys, names),
         http=BoundedProtocol,
@@ -34,38 +44,52 @@ def serve(folder: Path, listener: socket.socket, *, new_token: bool, certificate
         ssl_certfile=certificate and certificate[0],
         ssl_keyfile=certificate and certificate[1],
     )
-    for line in addresses(listener, names, keys.token, "http" if certificate is None else "https"):
+    openable = {name for name in certified if "*" not in name and (name == "localhost") == alone}
+    for line in addresses(listener, sorted(typed | openable), keys):
         say(line)
     uvicorn.Server(config).run([listener])
     return 0
 
 
-def addresses(listener: socket.socket, names: set[str], token: str, scheme: str) -> list[str]:
-    """The lines that say how to reach the studio."""
-    host, port = listener.getsockname()[:2]
-    query = f"/?token={token}"
-    if is_loopback(host):
-        shown = "127.0.0.1" if ":" not in host else "[::1]"
-        user = f"{socket.gethostname().partition('.')[0]}.local"
-        return [
-            f"studio: {scheme}://{shown}:{port}{query}",
-            f"from another machine: ssh -L {port}:localhost:{port} {user}, then {scheme}://localhost:{port}{query}",
-        ]
-    local = sorted(name for name in names if name.endswith(".local"))
-    hosts = [*local, f"[{host}]" if ":" in host else host] if not _is_any(host) else local
-    return [f"studio: {scheme}://{name}:{port}{query}" for name in hosts] + (
-        ["who reads the network can read along; --tls-cert and --tls-key, or ssh -L, keep it private"]
-        if scheme == "http"
-        else []
-    )
+def addresses(listener: socket.socket, names: Sequence[str], keys: Keys) -> list[str]:
+    """The lines that say how to reach the studio; `names` of this machine were typed, or are in its certificate."""
+    address, port = listener.getsockname()[:2]
+    scheme, query = "https" if keys.secure else "http", f"/?token={keys.token}"
+    local = sorted(name for name in names_of_this_machine() if name.endswith(".local"))
+    if ip_address(address).is_loopback:
+        hosts = [*names, _in_a_url(address)]
+        tunnel = f"{port}:{'localhost' if address == '127.0.0.1' else _in_a_url(address)}:{port}"
+        there = f"{scheme}://localhost:{port}{query}"
+        more = f"from another machine: ssh -L {tunnel} {(local or ['NAME'])[0]}, then {there}"
+    elif ip_address(address).is_unspecified:
+        hosts = [*(names or local), *map(_in_a_url, own_addresses(listener.family))]
+        more = "" if keys.secure else READ_ALONG
+    else:
+        hosts = [*names, _in_a_url(address)]
+        more = "" if keys.secure else READ_ALONG
+    return [*(f"studio: {scheme}://{host}:{port}{query}" for host in hosts), *filter(None, [more])]
 
 
-def is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback
+def own_addresses(family: socket.AddressFamily) -> list[str]:
+    """The addresses by which others of the network reach this machine; an IPv6 socket has both kinds."""
+    found = []
+    for kind, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(kind, socket.SOCK_DGRAM) as asked:
+            if kind in (socket.AF_INET, family):
+                asked.connect((anywhere, 9))  # which asks the routing table, and sends nothing
+                found.append(asked.getsockname()[0])
+    return found
 
 
-def _is_any(host: str) -> bool:
-    return ipaddress.ip_address(host).is_unspecified
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        ip_address(host)
+        return True
+    return False
+
+
+def _in_a_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def say(line: str) -> None:

@@ -12,7 +12,6 @@ import struct
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from storage.matroska.checkpoint import Checkpoint, last_checkpoint
 from storage.matroska.elements import (
@@ -38,11 +37,7 @@ from storage.matroska.parse import (
 )
 from storage.matroska.statistics import Statistics, parse_statistics
 from storage.matroska.table import read_table
-from storage.matroska.track import SUBTITLE_TRACK, Block, Track
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from storage.matroska.track import SUBTITLE_TRACK, Block, Blocks, Track, no_blocks
 
 MAX_TRACKS_BYTES = 1 << 20
 SEARCH_BYTES = 1 << 16  # read at once, in search of the next cluster
@@ -68,23 +63,6 @@ class Head:
     duration: int
     index_at: int | None
     tags_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """The blocks of a track, in the file's order.
-
-    `times` are int64, in microseconds of the file's own time; `positions` int64, those of their clusters, in bytes;
-    `keys` bool, which are decoded on their own; `marks` int64, the muxer's, None if only the blocks themselves tell.
-    """
-
-    times: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    keys: NDArray[np.bool_]
-    marks: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,10 +446,3 @@ def element_at(fd: int, at: int, size: int) -> tuple[int, int, int]:
     if at + end > size:
         raise ValueError("an element is cut off")
     return kind, at + start, at + end
-
-
-def no_blocks() -> Blocks:
-    """Those of a track that has none."""
-    import numpy as np
-
-    return Blocks(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))

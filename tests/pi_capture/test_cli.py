@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
-from storage.formats.png.codec import is_whole_png
+from storage.formats.png.whole import fault
 from tests.support import REPOSITORY
 
 DEMO = ["--camera", "demo", "--fps", "60"]
@@ -86,7 +86,7 @@ def test_a_signal_is_a_normal_end(tmp_path: Path, number: signal.Signals) -> Non
     assert process.returncode == 0, err
     files = list((tmp_path / "day1").glob("*.png"))
     assert json.loads(out)["frames"] == len(files) > 0
-    assert all(is_whole_png(file.read_bytes()) for file in files)
+    assert all(fault(file.read_bytes()) is None for file in files)
     assert not list((tmp_path / "day1").glob(".*"))
     (session,) = json.loads((tmp_path / "day1/recording.json").read_text())["sessions"]
     assert session["end"] == "stopped" and session["frames"] == len(files) and session["camera"] == "demo:0"
@@ -148,7 +148,7 @@ def test_a_second_ctrl_c_aborts_and_loses_nothing_that_showed(tmp_path: Path) ->
     assert run(tmp_path / "day1", 0.2, *DEMO).returncode == 0
     files = list((tmp_path / "day1").glob("*.png"))
     assert shown < {file.name for file in files}
-    assert all(is_whole_png(file.read_bytes()) for file in files)
+    assert all(fault(file.read_bytes()) is None for file in files)
 
 
 BAD_USAGE = [

@@ -100,7 +100,7 @@ def decode(
 def _to_the_end(
     packets: Iterable[tuple[int, Packet[Any]]], stream: VideoStream
 ) -> Iterator[tuple[int, Packet[Any] | None]]:
-    """The packets that have something in them, then what makes the decoder hand out all that it holds.
+    """The packets with data, then packets that make the decoder hand out all that it holds.
 
     A decoder with several threads loses the pictures that it still holds if one of them fails while it is drained.
     So each is pushed out by a packet first.

@@ -31,9 +31,10 @@ main() {
         mv "$tree.part" "$tree"
     fi
     # shellcheck disable=SC2016 # $1 is the inner shell's
-    in_tree "$tree" sh -euc 'python -c "$1" <pyproject.toml | xargs -d "\n" pip install --quiet pytest' sh '
+    in_tree "$tree" sh -euc 'python -c "$1" <pyproject.toml | xargs -d "\n" pip install --quiet httpx pytest' sh '
 import sys, tomllib
-print(*tomllib.load(sys.stdin.buffer)["project"]["dependencies"], sep="\n")' ||
+project = tomllib.load(sys.stdin.buffer)["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["studio"], sep="\n")' ||
         fail "pip can't install what the project needs into $tree (above)"
 }
 
