@@ -15,6 +15,7 @@ from storage.formats.contract import FramesAreFiles
 from storage.labels.classes import names_of_labels
 from storage.labels.current import replay
 from storage.labels.journal import journal_path, read_journal
+from storage.labels.origins import UNSEEN, origins
 from storage.learn.folds import common_seconds
 from storage.names import natural_key
 from storage.recording import Recording
@@ -66,8 +67,10 @@ class Examples:
         return f"{recording.path} frame {index}"
 
 
-def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = ()) -> Examples:
+def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = (), *, seen_only: bool = False) -> Examples:
     """The frames of open recordings, and after them those of others to test on, which are asked for no other classes.
+
+    With `seen_only`, labels that a model gave, and that no person has seen, don't count.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = ()) -> 
         A recording has no label; or its label journal is damaged.
     """
     everything = (*recordings, *tests)
-    names = [labels_by_name(recording) for recording in everything]
+    names = [labels_by_name(recording, seen_only=seen_only) for recording in everything]
     for recording, own in zip(everything, names, strict=True):
         if not any(own):
             way = f"python -m classify {quote(str(recording.path))}"
@@ -88,7 +91,7 @@ def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = ()) -> 
         tuple(name for name in _sorted(names) if name not in numbers),
         np.array([numbers.get(name or "", NO_CLASS) for own in names for name in own], np.int64),
         common_seconds(everything),
-        np.repeat(np.arange(len(recordings)), [len(own) for own in names]),
+        np.repeat(np.arange(len(everything)), [len(own) for own in names]),
     )
 
 
@@ -96,19 +99,25 @@ def _sorted(labels: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
     return tuple(sorted({name for own in labels for name in own if name is not None}, key=natural_key))
 
 
-def labels_by_name(recording: Recording) -> list[str | None]:
+def labels_by_name(recording: Recording, *, seen_only: bool = False) -> list[str | None]:
     """The name of each frame's class, as it stands, also while a window labels it; None where it has none."""
     path = journal_path(recording.path, recording.of_track)
     try:
         labels = replay(recording, read_journal(path))
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from None
+    if seen_only:
+        unseen = (origin == UNSEEN for origin in origins(recording))
+        labels = [None if left_out else label for label, left_out in zip(labels, unseen, strict=True)]
     names = names_of_labels(recording)
     return [None if label is None else names.get(label, label) for label in labels]
 
 
-def beside(path: Path) -> Path | None:
-    """What is held out of a recording: ``val_day1`` for ``day1``, as ``python -m storage split`` names it, if it is
-    there."""
-    held_out = path.parent / f"val_{path.name}"
-    return held_out if path.name and held_out.exists() else None
+def held_out_beside(paths: Sequence[Path]) -> list[Path]:
+    """What is held out of recordings to test on: ``val_day1`` for ``day1``, as ``python -m storage split`` names it.
+
+    What is not there, and what is to be learnt from itself, is left out.
+    """
+    given = {path.resolve() for path in paths}
+    candidates = [path.parent / f"val_{path.name}" for path in paths if path.name]
+    return [path for path in candidates if path.exists() and path.resolve() not in given]

@@ -93,13 +93,18 @@ def save_model(model: Model, path: Path, *, replace: bool = False) -> None:
     StorageError
         The file exists, unless `replace` is True; or it can't be written.
     """
+    write_model(path, model.data, replace=replace)
+
+
+def write_model(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """The same for what any model file holds."""
     check_target(path, replace=replace)
     if not os.path.lexists(path):
         with appearing(path) as making:
-            making.write_bytes(model.data)
+            making.write_bytes(data)
         return
     try:
-        replace_file(path, model.data)
+        replace_file(path, data)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; the file that was there is unchanged") from None
 
