@@ -165,10 +165,9 @@ class Trash:
                 found.append({"id": place.name, "name": printable(recording.name), "bytes": size, "since": since})
         return sorted(found, key=lambda item: -item["since"])
 
-    def total(self) -> dict[str, int]:
-        """How many recordings are in it, and their bytes."""
-        items = self.items()
-        return {"count": len(items), "bytes": sum(item["bytes"] for item in items)}
+    def count(self) -> int:
+        """How many recordings are in it."""
+        return sum(_recording_in(place) is not None for place in self._places())
 
     def put(self, path: Path) -> None:
         """Move a recording there. Raises StorageError if it is in use."""
