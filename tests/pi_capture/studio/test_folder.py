@@ -224,7 +224,7 @@ def test_what_is_a_recording(studio: Running) -> None:
     frame = studio.folder / "day1" / "00000000.png"
     for name in (
         *("photos/IMG 1.jpg", "pets/cat/a.JPG", "pets/dog/b.png", "sorted/door/00000007.png", "begun/.00000000.part"),
-        *("labelled/labels.jsonl", "docs/studio.md", "docs/images/page.png", "empty/x", "loading/film.iso.part"),
+        *("labelled/labels.jsonl", "docs/studio.md", "docs/images/demo.png", "empty/x", "loading/film.iso.part"),
         *("apple/._IMG 1.jpg", "code/src/a.py", ".hidden/a.png", "tools/icons/.a.png", "tools/pictures/a.png"),
     ):
         path = studio.folder / name
