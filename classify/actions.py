@@ -1,6 +1,6 @@
-"""What each key does: to the session, to playing, and to what is shown. `classify.desk` tells which keys come.
+"""What each key does: to the session, to playing, and to what is shown. `classify.desk` reads the keys.
 
-An action that needs to know more of the frames waits for it, and goes on when it is known; another key ends that.
+An action that needs frames which have not been examined yet waits for them; another key ends the waiting.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Actions:
     clock : callable
         The time in seconds.
     keep : callable
-        Given what was done, writes it down.
+        Writes an event down.
     load : callable
         Waits until the pictures of some frames are there.
 
@@ -49,7 +49,7 @@ class Actions:
     ended : Ended or None
         Why labelling is to end, if it is.
     waiting : callable or None
-        Goes on when more is known of the frames.
+        What goes on when more frames have been examined.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Actions:
         self.look = Look()
         self.ended: Ended | None = None
         self.waiting: Callable[[], None] | None = None
-        self._nudged_from = 0  # where the border was that is being moved back
+        self._nudged_from = 0  # where the border was before it was moved back
         self._deeds: dict[Do, Callable[[int], None]] = {
             Do.LABEL: self._label,
             Do.LABEL_STRETCH: self._label_stretch,
@@ -130,7 +130,7 @@ class Actions:
     def _label_stretch(self, label: int) -> None:
         """Label from here up to the next visible change, and go there.
 
-        The change whose border was just moved back is not the next one: it is where this stretch was seen to begin.
+        The change whose border was just moved back does not count: this stretch begins there.
         """
         if not self._has_class(label) or self._session.at_end:
             return
@@ -164,7 +164,7 @@ class Actions:
             self._pass_to(target)
 
     def _pass_to(self, target: int) -> None:
-        """Jump; with a label held, only once every frame on the way is known to be readable or not."""
+        """Jump; with a label held, not before each frame on the way has been found readable or unreadable."""
         if self._session.held is not None and not self._is_known(target):
             self._wait_for(lambda: self._pass_to(target))
             return
@@ -202,7 +202,7 @@ class Actions:
         self.look.typed = ""
 
     def _type(self, action: Action) -> bool:
-        """A key while a frame's number or a time is asked for. False if it is none for that."""
+        """Take a key while a frame's number or a time is typed. Returns False if it has no use there."""
         typed, self.look.typed = self.look.typed or "", None
         match action.do:
             case Do.LABEL | Do.BATCH:
@@ -263,7 +263,7 @@ class Actions:
         self.look.message = "" if self.player.way else f"plays at {speed_text(self.player.speed)}"
 
     def _switch(self, label: int) -> None:
-        """A label while playing: hold it from now on, and since the change that it is meant for."""
+        """Label while playing: hold the label from now on, beginning at the change that it is meant for."""
         held, cursor = self._session.held, self._session.cursor
         since = self.player.meant_since(
             cursor, self._pictures.fps, self._pictures.changes.strongest, first=held is None, again=held == label
@@ -276,7 +276,7 @@ class Actions:
         self._keep(self._session.switch(label, since))
 
     def play_on(self) -> int:
-        """Show the frames that are due; returns how many, negative back. 0 if some of them are not known yet."""
+        """Show the frames that are due. Returns how many, negative back; 0 if some have not been examined yet."""
         frames = self.player.advance(self._pictures.fps, self._clock())
         target = max(0, min(self._session.cursor + frames, self._session.count))
         if self._session.held is not None and not self._is_known(target):
@@ -296,7 +296,7 @@ class Actions:
     # ---------------------------------------------------------------------------------------------------------- waiting
 
     def go_on(self) -> None:
-        """More is known of the frames: do what waited for it."""
+        """Do what waited for more frames to be examined."""
         go_on, self.waiting = self.waiting, None
         if go_on is not None:
             self.look.message = ""
@@ -307,7 +307,7 @@ class Actions:
         self.look.message = "looking ahead …"
 
     def _is_known(self, target: int) -> bool:
-        """Whether every frame from the current one to another is known to be readable or not."""
+        """Whether each frame from the current one to another has been found readable or unreadable."""
         first, last = sorted((self._session.cursor, target))
         last = min(last, self._session.count - 1)
         if last - first <= AROUND and all(self._pictures.peek(n) is not None for n in range(first, last + 1)):
@@ -319,7 +319,7 @@ class Actions:
             self._session.mark_unreadable(position)
 
     def _keep(self, event: Event | None, otherwise: str = "") -> None:
-        """Write an event down; say something else if there is none."""
+        """Write an event down; without one, show `otherwise`."""
         if event is None:
             self.look.message = otherwise
         else:

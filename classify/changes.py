@@ -1,4 +1,4 @@
-"""Where something visibly changes between frames, from small signatures of them.
+"""Where frames visibly change, by small signatures of them.
 
 A change is a frame that differs from those before it more than its surroundings do: a gesture begins, a door is open.
 A change of light all over the picture does not count: exposure and white balance may vary from frame to frame.
@@ -18,16 +18,16 @@ BLOCK = 128
 """Frames are examined in blocks of so many."""
 SIDE = 8  # of a signature, in cells
 STEP = 2  # frames on either side that are compared
-APART = 3  # of two changes so near, the stronger counts
+APART = 3  # of two changes nearer than this, the stronger counts
 STRONGEST_CELLS = 4  # of SIDE * SIDE: what moves is often small
-FACTOR = 1.5  # a change is so much stronger than the median of its block
+FACTOR = 1.5  # a change is so many times stronger than the median of its block
 FAINTEST = 0.04  # of the picture's contrast
 
 UNKNOWN = -1
 
 
 def signature(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A small picture of a picture, the same for any brightness, contrast and colour of the light.
+    """Return a small picture of a picture, the same for any brightness, contrast and colour of the light.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def reach(block: int, count: int) -> range:
 
 
 class Changes:
-    """What is known so far of a recording of `count` frames.
+    """The changes found so far among `count` frames.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class Changes:
             cells = np.sqrt((step * step).mean(-1)).ravel()
             scores[n] = np.partition(cells, -STRONGEST_CELLS)[-STRONGEST_CELLS:].mean()
         if frames[0] > 0:
-            scores[0] = scores[1]  # has nothing before it to be compared with
+            scores[0] = scores[1]  # there is nothing before it to compare with
         own = scores[first - frames[0] : stop - frames[0]]
         least = max(FAINTEST, FACTOR * float(np.median(own)))
         self.scores[first:stop] = own

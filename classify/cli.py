@@ -1,7 +1,7 @@
 """``python -m classify``: the command line of the labeller.
 
-It opens the recording, its journal and the window, and applies the labels when the person asks for it. Failures are one
-line and an exit status: 0 fine, 1 failed with every label kept, 2 wrong usage.
+It opens the recording, its journal and the window, and applies the labels at S. Failures are one line and an exit
+status: 0 fine, 1 failed with every label kept, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import Version, fail, run_command, tell_left_out, tell_of_tracks, track_argument
+from storage.commands.console import (
+    Parser,
+    Version,
+    fail,
+    print_line,
+    report_left_out,
+    report_tracks,
+    run_command,
+    track_argument,
+)
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
@@ -31,15 +40,15 @@ examples:
   python -m classify day1 --relabel                          look through what is sorted already
   python -m classify day1 --undo                             take the last S back
 
-Every label is kept the moment its key is pressed: closing the window or pulling the plug costs nothing, the next start
-goes on where you were.
+Every label is kept the moment its key is pressed. After the window was closed, or the power failed, the next start goes
+on where you were.
 
 exit status: 0 fine; 1 failed, with every label kept; 2 wrong usage
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m classify",
         usage="%(prog)s DIRECTORY [options]",
         description="Label the frames of a recording with the keyboard, and sort them into class directories.",
@@ -99,7 +108,7 @@ def _label(args: argparse.Namespace) -> int:
             names, by_name = args.classes or (), None if args.class_dirs is None else args.class_dirs == "names"
             with open_work(path, track=args.track, classes=names, by_name=by_name, relabel=args.relabel) as work:
                 if window is None:
-                    _tell_opened(path, args.track, work)
+                    _report_opened(path, args.track, work)
                 if not work.opened.names:
                     total = work.opened.sorted.total()
                     _say(f"{path}: all {total:,} frames are in class directories; --relabel shows them")
@@ -110,7 +119,7 @@ def _label(args: argparse.Namespace) -> int:
                 window.close()
                 window = None
                 if ended is Ended.SAVE:
-                    _tell_saved(path, work, save(work.opened, work.session, work.journal))
+                    _report_saved(path, work, save(work.opened, work.session, work.journal))
                 elif work.session.labels != work.session.came_with:
                     _say(f"{path}: nothing was moved; the labels are kept, the same command goes on")
                 return 0
@@ -119,10 +128,10 @@ def _label(args: argparse.Namespace) -> int:
             window.close()
 
 
-def _tell_opened(path: Path, track: str | None, work: Work) -> None:
+def _report_opened(path: Path, track: str | None, work: Work) -> None:
     if path.is_file():
-        tell_of_tracks(path, track)
-    tell_left_out(path)
+        report_tracks(path, track)
+    report_left_out(path)
     if work.adopted:
         _say(f"{path}: {work.adopted:,} frames have labels from the recording, which had been interrupted")
     if work.finished:
@@ -167,7 +176,7 @@ def _legend(work: Work, relabel: bool) -> Legend:
 # --------------------------------------------------------------------------------------------------- applying, and back
 
 
-def _tell_saved(path: Path, work: Work, applied: Applied) -> None:
+def _report_saved(path: Path, work: Work, applied: Applied) -> None:
     from classify.session import NONE
     from storage.names import natural_key, printable
 
@@ -183,9 +192,9 @@ def _tell_saved(path: Path, work: Work, applied: Applied) -> None:
         parts.append(f"without a class again {applied.counts['']:,}")
     _say(f"{path}: {applied.counts.total():,} frames {where}: {', '.join(parts) or 'none'}")
     for wanted, given in sorted(applied.renamed.items()):
-        _say(f"{printable(wanted)} was there already; the frame is {printable(given)} now")
+        _say(f"{wanted} was there already; the frame is {given} now")
     for name in applied.missing:
-        _say(f"{printable(name)} is not there any more")
+        _say(f"{name} is not there any more")
     rest = session.labels.count(NONE)
     if rest:
         unreadable = len(session.unreadable)
@@ -201,15 +210,14 @@ def _undo(path: Path) -> int:
     from classify.commit import take_back
     from classify.work import check
     from storage.labels.journal import LabelJournal, journal_path
-    from storage.names import printable
 
     check(path)
     with LabelJournal(journal_path(path)) as journal:
         count, missing, renamed = take_back(path, journal)
     for wanted, given in sorted(renamed.items()):
-        _say(f"{printable(wanted)} is taken by now; the frame is {printable(given)}, without its label")
+        _say(f"{wanted} is taken by now; the frame is {given}, without its label")
     for name in missing:
-        _say(f"{printable(name)} is not there any more")
+        _say(f"{name} is not there any more")
     _say(f"{path}: {count:,} frames are back where they were; their labels are kept for the next start")
     return 0
 
@@ -223,11 +231,13 @@ def _classes(text: str) -> tuple[str, ...]:
     names = tuple(map(str, range(int(text)))) if text.isascii() and text.isdigit() else tuple(text.split(","))
     names = tuple(name.strip() for name in names)
     if not 1 <= len(names) <= MOST_CLASSES:
-        raise argparse.ArgumentTypeError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+        raise argparse.ArgumentTypeError(
+            f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to {MOST_CLASSES - 1}"
+        )
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
     return names
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print_line(text, sys.stderr)

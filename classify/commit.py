@@ -1,8 +1,7 @@
-"""Applying the labels, which is what S does: frames of a data directory move into their class directories, and back.
+"""What S does: frames of a data directory move into their class directories, and back.
 
-Other recordings get the labels written into their file, if their format can (`Format.write_labels`), or into
-a table beside it. For how moves survive a crash see `storage.durable.moves`; here the label journal is tied to
-them, so that labels are forgotten when, and only when, their frames have moved.
+Labels of other recordings are written into the file, if the format can (`Format.write_labels`), or into a table beside
+it. For how moves survive a crash see `storage.durable.moves`. Labels are forgotten only when their frames have moved.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from classify.session import NONE, Session
 from storage.care.split import is_split
 from storage.durable.moves import complete, last_facts, move_files, undo
 from storage.errors import StorageError
+from storage.formats.png.directory import MOVES_NAME
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
 from storage.labels.journal import (
@@ -32,12 +32,10 @@ from storage.labels.journal import (
     write_table,
 )
 
-MOVES_NAME = "moves.jsonl"
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A frame by name, its label, and the class directory that it belongs to; None for both if it lost its label."""
+    """A frame's name, its label, and its class directory; both are None for a frame that lost its label."""
 
     name: str
     label: int | None
@@ -46,14 +44,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying the labels came to.
+    """What became of the labels.
 
     Attributes
     ----------
     counts : Counter
         Frames by class directory; "" for those that went back to the ones without a class.
     renamed : dict
-        Frames whose name was taken there: where they were to go, and where they are.
+        Frames that got another name, as theirs was taken: where they were to go, and where they are.
     missing : list of str
         Frames that are not there any more.
     table : path or None
@@ -67,7 +65,7 @@ class Applied:
 
 
 def save(opened: Opened, session: Session, journal: LabelJournal) -> Applied:
-    """Apply what was labelled: all that S does. Then the frames have other names: open the recording again to go on.
+    """Apply the labels. Then frames have other names: open the recording again to go on.
 
     Raises
     ------
@@ -147,7 +145,7 @@ def write_labels(
     """
     counts = Counter(label for label in labels if label is not None)
     write = label_writer(path, of_track)
-    if write is None:  # the journal goes on being the place that the labels are read from
+    if write is None:  # labels are still read from the journal
         return Applied(counts, table=write_table(path, labels, of_track))
     try:
         write(labels, list(dict.fromkeys([*classes.directories, *(label for label in labels if label is not None)])))
@@ -161,7 +159,7 @@ def write_labels(
 
 
 def finish(data_dir: Path, journal: LabelJournal) -> bool:
-    """Complete what was interrupted: a move into class directories, or one back. Whether anything was.
+    """Complete an interrupted move into class directories, or back. Returns whether there was one.
 
     Raises
     ------
@@ -201,7 +199,7 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
     facts = last_facts(data_dir / MOVES_NAME)
     if facts is None:
         raise StorageError(f"{data_dir}: there is nothing to undo")
-    # First the labels, then the frames: labels of frames that are not there do no harm.
+    # Labels first: labels of frames that are not there do no harm.
     journal.append(*_restored(facts, journal))
     journal.sync()
     moved = undo(data_dir / MOVES_NAME)
@@ -209,12 +207,12 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
 
 
 def _forget(journal: LabelJournal, classes: Classes) -> None:
-    """All labels are applied; names that a person gave to classes stay known."""
+    """Forget the labels, which are applied. Names that a person gave to classes stay known."""
     journal.clear(*([classes] if classes != DEFAULT else []))
 
 
 def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:
-    """The labels of a move, as entries for the journal; their numbers are those of the classes in use then."""
+    """Return the labels of a move as entries for the journal, with the numbers that classes had then."""
     then, now = _classes_then(facts), known_classes(journal.entries)
     entries: list[Entry] = [then]
     for label, runs in facts.get("given", ()):
@@ -224,5 +222,5 @@ def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:
 
 
 def _classes_then(facts: dict[str, Any]) -> Classes:
-    """What labels stood for when their frames moved."""
+    """Return the classes of the labels when their frames moved."""
     return Classes(tuple(map(str, facts.get("classes", ()))), tuple(map(str, facts.get("directories", ()))))

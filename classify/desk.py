@@ -1,8 +1,7 @@
-"""The labelling loop: a key is an action of `classify.actions`; the journal keeps what it did, the window shows it.
+"""The labelling loop: a key is an action of `classify.actions`; the journal keeps its event, the window shows it.
 
-What was done is durable before anything else is shown: the next picture is drawn while the disk works, and shown when
-it has finished. Meanwhile, and while pictures are decoded, the window goes on taking keys: OpenCV keeps only one key
-between two polls.
+An event is durable before anything else is shown: the next picture is drawn while the disk works, and shown when it has
+finished. Meanwhile, and while pictures are decoded, the window takes keys: OpenCV keeps only one key between two polls.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class WindowLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What was drawn, when, how large, and how much had arrived by then."""
+    """What was drawn, how much had arrived by then, the size and the time."""
 
     view: View | None = None
     arrivals: int = -1
@@ -72,8 +71,8 @@ class Labelling:
         self._pictures, self._legend, self._window = pictures, legend, window
         self._clock = clock
         self._actions = Actions(self._session, pictures, legend, clock, keep=self._keep, load=self._load)
-        self._aside = ThreadPoolExecutor(2, "aside")  # what takes time, while the window is listened to
-        self._unsynced = False  # whether something was done that is not on its way to the disk yet
+        self._aside = ThreadPoolExecutor(2, "aside")  # for work that takes time; the window is listened to meanwhile
+        self._unsynced = False  # whether there are events that are not on their way to the disk
         self._drawing = Drawing()
         self._pace = Pace()
         self._shown = _Shown()
@@ -111,9 +110,9 @@ class Labelling:
     # --------------------------------------------------------------------------------------------------------- the keys
 
     def _press_all(self, code: int | None) -> None:
-        """Do what a key asks for, and the keys that wait behind it: all of them take one sync, and one drawing.
+        """Do what a key and those waiting behind it ask for, with one sync and one drawing for all.
 
-        Else a key that is held would go on labelling on a slow disk, long after it was let go.
+        Else, on a slow disk, a key that is held would go on labelling long after it was let go.
         """
         pressed = False
         while code is not None:
@@ -166,7 +165,7 @@ class Labelling:
         return min(IDLE_MS, int(1000 * player.waits(self._clock()))) if player.way else IDLE_MS
 
     def _idle(self) -> None:
-        """No key came: go on with what had to wait, write down the frame looked at, show what has arrived."""
+        """Without a key, go on with a waiting action, write down the current frame, show what has arrived."""
         news = self._pictures.arrivals != self._shown.arrivals
         if news and self._actions.waiting is not None:
             self._actions.go_on()
@@ -188,19 +187,19 @@ class Labelling:
         return work.result()
 
     def _keep(self, event: Event) -> None:
-        """Write an event down, to be durable before anything else is shown."""
+        """Write an event down; `_show` makes it durable first."""
         self._keeper.keep(event, self._session.cursor)
         self._unsynced = True
 
     def _sync(self) -> Future[None] | None:
-        """Begin to make durable what was done; None if nothing was."""
+        """Begin to make the events durable; None if there are none."""
         unsynced, self._unsynced = self._unsynced, False
         return self._aside.submit(self._journal.sync) if unsynced else None
 
     # ---------------------------------------------------------------------------------------------------------- showing
 
     def _show(self, step: int = 1) -> None:
-        """Show the frame looked at, and make ready what comes next in steps of `step` frames."""
+        """Show the current frame, and make ready what comes next in steps of `step` frames."""
         syncing = self._sync()
         session, legend = self._session, self._legend
         self._keeper.look(session.cursor)
@@ -215,7 +214,7 @@ class Labelling:
         self._shown = _Shown(shown, arrivals, size, self._clock())
 
     def _picture(self, step: int = 1) -> Picture:
-        """The picture of the frame looked at; with it, it is known whether the frame can be labelled."""
+        """Return the current frame's picture; then it is known whether the frame can be labelled."""
         looked_at = min(self._session.cursor, self._session.count - 1)
         self._pictures.look_at(looked_at, step)
         picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))

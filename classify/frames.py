@@ -1,6 +1,6 @@
-"""A recording opened for labelling: which of its frames are shown, what they are called, which labels they come with.
+"""A recording opened for labelling: the frames to show, their names and their labels.
 
-In a data directory the frames without a class are shown, or all of them to relabel; of other recordings all are.
+Of a data directory these are the frames without a class, or all to relabel; of another recording all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Opened:
     ----------
     recording : Recording
     classes : Classes
-        What the labels of the keys mean.
+        What the labels mean.
     indices : sequence of int
         Their index in the recording, by position.
     names : list of str
@@ -53,13 +53,13 @@ class Opened:
     directory: os.stat_result | None = None
 
     def read(self, position: int) -> Frame:
-        """A frame. Raises `StorageError` or OSError if it is unreadable."""
+        """Return a frame. Raises `StorageError` or OSError if it is unreadable."""
         return self.recording.read(self.indices[position])
 
     def elapsed_ns(self) -> Iterator[int]:
-        """When each frame is shown, as `Recording.shown_ns` tells it; none if the frames have no times of their own.
+        """Yield when each frame is shown (`Recording.shown_ns`); nothing if the frames have no times.
 
-        One by one, since the files of a large data directory are opened for it.
+        One by one, as each file of a large data directory is opened for it.
         """
         position = 0
         for index, shown in enumerate(_shown_ns(self.recording)):
@@ -68,7 +68,7 @@ class Opened:
                 yield shown
 
     def class_of(self, label: int) -> str | None:
-        """What a label is called outside: its directory, in a data directory."""
+        """Return the class of a label as the recording names it: its directory, in a data directory."""
         if label == NONE:
             return None
         return self.classes.directories[label] if label < FIRST_FOREIGN else self.foreign[label - FIRST_FOREIGN]
@@ -77,8 +77,8 @@ class Opened:
 def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry], *, relabel: bool) -> Opened:
     """Choose the frames to show.
 
-    Frames in class directories are shown with `relabel`. Without it they are shown, too, if the journal still has
-    labels for some of them: a start with `relabel` gave these, and they are not applied yet.
+    Frames in class directories are shown with `relabel`, and also if the journal has labels for some of them: these
+    were given with `relabel`, and are not applied yet.
     """
     given = recording.labels
     names = recording.names
@@ -104,7 +104,7 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
 
 
 def classes_of_file(recording: Recording, most: int) -> Classes:
-    """The classes that a recording in one file came with, for its labels to be corrected; the usual ones if not so."""
+    """Return the classes of the labels in a file; the default ones if there are none, or keys can't have them."""
     if isinstance(recording, FramesAreFiles):
         return DEFAULT
     found = recording.class_names
@@ -133,7 +133,7 @@ def _shown_ns(recording: Recording) -> Iterator[int]:
 
 
 def _is_sorted(entry: Entry) -> bool:
-    """Whether it is about frames in a class directory."""
+    """Whether an entry is about frames in a class directory."""
     if not isinstance(entry, Labelled):
         return False
     return any("/" in (run if isinstance(run, str) else run[0]) for run in entry.frames)

@@ -1,6 +1,6 @@
-"""Writes what happens in a session, which knows frames by position, to the label journal, which knows them by name.
+"""Writes the events of a session, which knows frames by position, to the label journal, which knows them by name.
 
-`storage.labels.history.replay` reads it back.
+`storage.labels.history.replay` reads them back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looke
 
 
 class Keeper:
-    """Adds to a journal what happens in a session.
+    """Adds the events of a session to a journal.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class Keeper:
         self._first: list[Entry] = [] if told and told[-1] == classes else [classes]
 
     def look(self, cursor: int) -> None:
-        """Another frame is looked at; `flush`, or what happens next, writes it down."""
+        """Note the frame that is looked at now; `flush` or the next event writes it down."""
         self._looked = cursor
 
     def flush(self) -> None:
-        """Write down which frame is looked at. Not synced: a power cut may cost it, but no label."""
+        """Write down which frame is looked at. It is not synced: a power cut may cost this, but no label."""
         if self._looked != self._written:
             self._journal.append(*self._first, Looked(self._name(self._looked)))
             self._first = []
@@ -46,7 +46,7 @@ class Keeper:
     def keep(self, event: Event, cursor: int, by: Request | None = None) -> None:
         """Write an event down, and where the cursor is after it; `LabelJournal.sync` makes it durable.
 
-        `by` is the request that it was, if it was one.
+        `by` is the request that asked for it, if one did.
         """
         at = self._name(cursor)
         entry: Entry

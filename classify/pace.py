@@ -1,15 +1,15 @@
-"""How long the rest will take, from the time spent at work only: pauses and steps back don't distort it."""
+"""How long the rest will take, by the time spent at work: pauses don't count."""
 
 from __future__ import annotations
 
 from collections import deque
 
-LONGEST_THOUGHT = 5.0  # seconds between two keys; what is longer is a pause, and only counts so much
-MEMORY = 300.0  # seconds at work that are looked back upon
+LONGEST_THOUGHT = 5.0  # seconds between two keys; of a longer pause only so much counts
+MEMORY = 300.0  # seconds at work that count
 
 
 class Pace:
-    """Told at every key what the time is and how much is done, it tells how long the rest takes."""
+    """Estimates how long the rest takes, from the time and the number of done frames at each key."""
 
     def __init__(self) -> None:
         self._last: float | None = None
@@ -17,7 +17,7 @@ class Pace:
         self._marks: deque[tuple[float, int]] = deque()
 
     def mark(self, now: float, done: int) -> None:
-        """A key was pressed, or something was played, at `now` seconds; `done` frames are done by now."""
+        """Note a key, or that something was played, at `now` seconds; `done` frames are done by then."""
         if self._last is not None:
             self._worked += min(LONGEST_THOUGHT, max(0.0, now - self._last))
         self._last = now
@@ -26,7 +26,7 @@ class Pace:
             self._marks.popleft()
 
     def minutes(self, remaining: int) -> float | None:
-        """Minutes at work for the remaining frames; None as long as nothing is known."""
+        """Return the minutes at work for the remaining frames; None while unknown."""
         if not remaining:
             return 0.0
         if not self._marks:

@@ -1,7 +1,6 @@
-"""Pictures ready before they are asked for: one thread decodes ahead of the cursor, and looks for changes when idle.
+"""Pictures that are ready before they are needed: a thread decodes ahead of the cursor, and examines frames when idle.
 
-Only that thread reads the recording, so recordings need not be fit for several. A bounded number of pictures is kept.
-How they are drawn, and what a key does, is not known here.
+Only that thread reads the recording. A bounded number of pictures is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEPT_BYTES = 64_000_000
-LARGEST_SIDE = 1280  # of a kept picture; no window shows more
+LARGEST_SIDE = 1280  # of a kept picture
 AHEAD = 24  # frames decoded in the direction of travel
 QUIET_SECONDS = 0.015  # after a frame is looked at, no changes are looked for: it is being drawn
 TIMES_AT_ONCE = 32
@@ -33,14 +32,14 @@ SLOWEST, FASTEST, ASSUMED = 1.0, 60.0, 10.0  # frames a second
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there is to see of a frame.
+    """The picture of a frame.
 
     Attributes
     ----------
     pixels : ndarray, shape (height, width, 3), uint8, RGB, or None
         None if it is unreadable.
     error : str
-        Why it is unreadable, and which file it is.
+        Why it is unreadable, with the file.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -60,7 +59,7 @@ class Pictures:
     times : iterable of int
         When each frame is shown, in nanoseconds; advanced by that thread.
     kept_bytes : int
-        How much of pictures is kept.
+        What the kept pictures may take.
 
     Attributes
     ----------
@@ -120,7 +119,7 @@ class Pictures:
         return self._kept.get(position)
 
     def look_at(self, cursor: int, step: int = 1) -> None:
-        """Make ready what is seen at a frame, and what comes when it is left in steps of `step` frames."""
+        """Make ready the pictures around a frame, and ahead of it in steps of `step` frames."""
         room = max(4, self._most_bytes // self._picture_bytes)
         ahead = [cursor + step * n for n in range(1, AHEAD + 1)]
         around = [cursor + by * way for by in range(1, AROUND + 1) for way in (1, -1)]
@@ -131,7 +130,7 @@ class Pictures:
             wanted = [n for n in dict.fromkeys(wanted) if 0 <= n < self._count][:room]
             for n in reversed(wanted):
                 if n in self._kept:
-                    self._kept.move_to_end(n)  # these are the last to go
+                    self._kept.move_to_end(n)  # so that these go last
             self._wanted = [n for n in wanted if n not in self._kept]
             self._changed.notify_all()
 
@@ -176,7 +175,7 @@ class Pictures:
                         self._changed.wait()
 
     def _learn_times(self) -> Iterator[int]:
-        """Learn when the frames are shown; gives way after some."""
+        """Learn when frames are shown, some at a time."""
         while not self.knows_times:
             known = len(self.times)
             try:
@@ -195,7 +194,9 @@ class Pictures:
             picture = Picture(_fit(frame.pixels))
         except OSError as error:
             picture = Picture(None, f"{error.filename}: {error.strerror}")
-        except Exception as error:  # a library may raise anything; without this thread, the window would wait
+        except (
+            Exception
+        ) as error:  # a library may raise anything, and the window would wait for ever without this thread
             picture = Picture(None, str(error) or type(error).__name__)
         with self._changed:
             self._keep(position, picture)
@@ -216,7 +217,7 @@ class Pictures:
             self._kept_bytes -= _size(self._kept.pop(oldest))
 
     def _examine(self) -> Iterator[int]:
-        """Examine block after block, beginning where the cursor is; gives way after every frame."""
+        """Examine block after block, beginning at the cursor, a frame at a time."""
         while (block := self._next_block()) is not None:
             signatures: list[NDArray[np.float32]] = []
             unreadable: list[int] = []

@@ -1,16 +1,13 @@
-"""Playing frames like a film: when the next one is due, and what a key that is pressed meanwhile is meant for.
-
-It knows positions and times, and neither session nor window.
-"""
+"""Playing frames like a film: when the next one is due, and which frames a label given meanwhile is meant for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-PICTURES_PER_SECOND = 30.0  # shown at most; faster play leaves frames out
-REACTION = (0.1, 0.7)  # seconds after a change is seen within which a key for it is pressed
-FIRST_LABEL_SECONDS = 2.0  # a first label pressed so soon means all that was played
+PICTURES_PER_SECOND = 30.0  # at most; faster play leaves frames out
+REACTION = (0.1, 0.7)  # seconds from a change to its key: the shortest, the longest
+FIRST_LABEL_SECONDS = 2.0  # a first label given so soon is for all that was played
 
 
 class Player:
@@ -47,7 +44,7 @@ class Player:
         return max(0.0, self._due - now)
 
     def advance(self, fps: float, now: float) -> int:
-        """How many frames on to go now, negative back. What could not be shown in time is not made up for."""
+        """Return how many frames to go on now, negative back. Late frames are not made up for."""
         rate = fps * self.speed
         frames = max(1, round(rate / PICTURES_PER_SECOND))
         self._due = max(self._due + frames / rate, now)
@@ -56,10 +53,10 @@ class Player:
     def meant_since(
         self, cursor: int, fps: float, strongest: Callable[[int, int], int], *, first: bool, again: bool
     ) -> int:
-        """Since which frame a label is meant that is pressed while playing.
+        """Return the frame from which on a label holds that is given while playing.
 
-        It is for what was just seen, not for the frame that is there by now: for the strongest change of the moments
-        before. The first label, soon after play began, is for all that was played.
+        It is meant for the strongest change of the last moments, not for the frame that is there by now. The first
+        label, soon after play began, is meant for all that was played.
 
         Parameters
         ----------

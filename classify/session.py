@@ -1,6 +1,6 @@
-"""The state of labelling: which frame is looked at, which class each frame was given, and what undo takes back.
+"""The state of labelling: the current frame, the label of each frame, and what undo takes back.
 
-It knows frames by position only, and neither windows nor files. Every method that changes a label returns an `Event` to
+It knows frames by position, and neither windows nor files. Every method that changes a label returns an `Event` to
 be stored before anything else is shown; replaying the events on a new session gives the same session.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["BATCH", "FIRST_FOREIGN", "MOST_CLASSES", "NONE", "Change", "Event", 
 
 MOST_CLASSES = MAX_LABEL + 1
 FIRST_FOREIGN = MOST_CLASSES
-"""Labels from here on stand for classes that have no key; frames come with them but are not given them."""
+"""Labels from here on are of classes that have no key: frames may come with them, but keys don't give them."""
 BATCH = 10
 
 
@@ -62,16 +62,16 @@ class Session(LabelHistory):
         self.hold = False
         self.held: int | None = None
         self.unreadable: list[int] = []
-        self._flowing = False  # whether what is passed over next belongs to the last action
+        self._flowing = False  # whether frames passed over next belong to the last change
 
     # ------------------------------------------------------------------------------------------------------- labelling
 
     def label(self, label: int) -> Change | None:
-        """Label the current frame and step on. None if it can't be labelled; it steps on all the same."""
+        """Label the current frame and step on. Returns None if it can't be labelled; it steps on all the same."""
         return self.label_until(self.cursor + 1, label)
 
     def label_until(self, stop: int, label: int) -> Change | None:
-        """Label from the current frame up to, but without, `stop`, and go there; the end is as far as it goes."""
+        """Label from the current frame up to, but without, `stop`, and go there, or to the end."""
         if self.hold:
             self.held = label
         return self._change([(self.cursor, min(stop, self.count))], label, min(stop, self.count))
@@ -99,7 +99,7 @@ class Session(LabelHistory):
         return self._change([(self._within(start), self._within(stop))], label, self.cursor)
 
     def switch(self, label: int, since: int) -> Change | None:
-        """Hold a label from here on, and give it to the frames that were passed over since a position as well."""
+        """Hold a label from here on, and give it also to the frames passed over since a position."""
         self.hold, self.held = True, label
         self._flowing = False
         change = self._change([(since, self.cursor)], label, self.cursor)
@@ -107,12 +107,12 @@ class Session(LabelHistory):
         return change
 
     def hold_on(self, on: bool) -> None:
-        """Begin or end holding a label; the next label tells which one."""
+        """Begin or end holding a label; the next label is the one."""
         self.pause()
         self.hold, self.held = on, None
 
     def pause(self) -> None:
-        """End the present change: what is passed over next is another one."""
+        """End the present change: frames passed over next belong to another."""
         self._flowing = False
 
     def nudge(self, by: int) -> Change | None:
@@ -134,7 +134,7 @@ class Session(LabelHistory):
         return self._change([(taker, taker + 1)], label, taker if by < 0 else taker + 1)
 
     def undo(self) -> Undo | None:
-        """Take the last change back, cursor and all."""
+        """Take the last change back, and the cursor with it."""
         self.pause()
         return Undo() if self.take_back() else None
 
@@ -151,18 +151,18 @@ class Session(LabelHistory):
         self.cursor = self._within(position)
 
     def next_border(self) -> int:
-        """Where the next frame is that is labelled differently from the one before it; the end if none is."""
+        """Return the next frame whose label differs from the one before it; the end if there is none."""
         if self.cursor >= self.count:
             return self.count
         rest = self.labels[self.cursor :]
         return self.count - len(rest.lstrip(rest[:1]))
 
     def previous_border(self) -> int:
-        """The same backwards; the beginning if there is none."""
+        """Return the same backwards; the beginning if there is none."""
         return self._border_before(self.cursor) or 0
 
     def next_unlabelled(self) -> int | None:
-        """The next frame that has no label but could have one, going on at the beginning after the end."""
+        """Return the next frame that has no label but could have one; after the end, from the beginning on."""
         for start, stop in ((self.cursor + 1, self.count), (0, self.cursor + 1)):
             found = self.labels.find(NONE, start, stop)
             while found >= 0 and self.is_unreadable(found):
@@ -172,18 +172,18 @@ class Session(LabelHistory):
         return None
 
     def next_alike(self) -> int | None:
-        """The first frame of the next stretch that has the current frame's label."""
+        """Return the first frame of the next stretch that has the current frame's label."""
         found = self.labels.find(self.current, self.next_border())
         return None if found < 0 else found
 
     def previous_alike(self) -> int | None:
-        """The last frame of the stretch before this one that has the current frame's label."""
+        """Return the last frame of the stretch before this one that has the current frame's label."""
         own = self._border_before(self.cursor + 1) or 0
         found = self.labels.rfind(self.current, 0, own)
         return None if found < 0 else found
 
     def next_unreadable(self) -> int | None:
-        """The next frame that is known to be unreadable, going on at the beginning after the end."""
+        """Return the next frame that is known to be unreadable; after the end, from the beginning on."""
         if not self.unreadable:
             return None
         following = bisect_left(self.unreadable, self.cursor + 1)
@@ -207,7 +207,7 @@ class Session(LabelHistory):
 
     @property
     def remaining(self) -> int:
-        """How many frames have no label but could have one, as far as it is known."""
+        """How many frames have no label, without those known to be unreadable."""
         return self._counts[NONE] - sum(self.labels[position] == NONE for position in self.unreadable)
 
     def is_unreadable(self, position: int) -> bool:
@@ -215,13 +215,13 @@ class Session(LabelHistory):
         return found < len(self.unreadable) and self.unreadable[found] == position
 
     def mark_unreadable(self, position: int) -> None:
-        """From now on the frame can't be labelled."""
+        """Note that a frame can't be labelled."""
         if not self.is_unreadable(position):
             insort(self.unreadable, position)
             self.revision += 1
 
     def changes(self) -> Iterator[tuple[int, int]]:
-        """Position and label of every frame whose label is not what it came with. Unreadable frames are left out."""
+        """Yield position and label of every readable frame whose label is not the one it came with."""
         for position, (label, before) in enumerate(zip(self.labels, self.came_with, strict=True)):
             if label != before and not self.is_unreadable(position):
                 yield position, label
@@ -238,7 +238,7 @@ class Session(LabelHistory):
         return Change(changed, label, self.change(changed, label, after, joined=joined))
 
     def _readable(self, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-        """The stretches without the unreadable frames in them."""
+        """Yield the stretches without the unreadable frames in them."""
         for start, stop in stretches:
             gaps = self.unreadable[bisect_left(self.unreadable, start) : bisect_left(self.unreadable, stop)]
             for after, before in pairwise([start - 1, *gaps, stop]):
@@ -246,7 +246,7 @@ class Session(LabelHistory):
                     yield after + 1, before
 
     def _border_before(self, position: int) -> int | None:
-        """The last border before a position: a frame labelled differently from the one before it."""
+        """Return the last border before a position: a frame whose label differs from the one before it."""
         at = position - 1
         if at < 1:
             return None

@@ -1,8 +1,7 @@
 """A recording that is being labelled: its frames, its labels and their journal. It needs no window.
 
-What shows it, a window or a page in a browser, calls the methods of `Work.session`, hands the event of each to
-`Work.keeper`, and syncs `Work.journal` before the next frame shows. `classify.commit.save` is S, and
-`classify.commit.take_back` takes it back.
+A window or a page calls the methods of `Work.session`, gives the event of each to `Work.keeper`, and syncs
+`Work.journal` before the next frame shows. `classify.commit.save` is S; `classify.commit.take_back` undoes it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from storage.recording import Recording
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is being labelled. No other program can label it before `close`.
+    """A recording that is being labelled. No other program can label it before `close`.
 
     Attributes
     ----------
@@ -40,11 +39,11 @@ class Work:
     session : Session
     journal : LabelJournal
     keeper : Keeper
-        Writes what happens in the session to the journal.
+        Writes the events of the session to the journal.
     adopted : int
-        Frames that got labels from a recording that had been interrupted.
+        How many frames got live labels of an interrupted recording.
     finished : bool
-        Whether sorting had been interrupted, and is complete now.
+        Whether interrupted sorting was completed.
     """
 
     opened: Opened
@@ -128,23 +127,23 @@ def check(path: Path) -> None:
 
 
 def _check_pictures(path: Path, track: str | None) -> str:
-    """Refuse a file without pictures, or without that track of them; returns its `Recording.of_track`."""
+    """Refuse a file without pictures, or without that track of them. Returns its `Recording.of_track`."""
     if path.is_dir() and track is None:
         return ""
     with open_recording(path, track=track) as recording:
         if not recording.has_pictures:
-            recording.read(0)  # it says so
+            recording.read(0)  # raises the reason
         return recording.of_track
 
 
 @contextmanager
 def _long_lived() -> Iterator[None]:
-    """Turn Python's garbage collector off meanwhile; later it ignores all objects that were made here.
+    """Turn Python's garbage collector off meanwhile; later it ignores all objects made here.
 
-    A hundred thousand labels are no garbage. To look through them again and again takes as long as to read them, and
-    later it would come between a key and its picture.
+    A hundred thousand labels are no garbage. To examine them again and again takes as long as reading them, and later
+    it would delay the picture after a key.
     """
-    gc.collect()  # or what is left from before would stay, too
+    gc.collect()  # else earlier garbage would stay, too
     gc.disable()
     try:
         yield
@@ -156,7 +155,7 @@ def _long_lived() -> Iterator[None]:
 def _choose_classes(
     recording: Recording, journal: LabelJournal, wanted: Sequence[str], by_name: bool | None
 ) -> Classes:
-    """The classes that are wanted, else those used here before, else those that the file came with."""
+    """Return the classes that are wanted, else those used here before, else those that the file came with."""
     names = wanted or known_classes(journal.entries).names or classes_of_file(recording, MOST_CLASSES).names
     if len(names) > MOST_CLASSES:
         raise OptionError(f"--classes: {recording.path} has labels of {len(names)} classes, more than there are keys")

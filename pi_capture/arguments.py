@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
-from storage.commands.console import finite, not_negative, positive
+from storage.commands.console import Parser, finite, not_negative, positive
 
 MAX_SIDE = 16384
 ORDERS = {
@@ -50,9 +50,9 @@ exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def format_help(self) -> str:
-        """Add the tables of targets and cameras. Only here, as looking for installed ones takes a moment."""
+        """Add the tables of targets and cameras; only here, as it takes a moment to look for installed ones."""
         from pi_capture.sources.table import URL, all_sources
         from storage.formats.table import all_formats
 
@@ -75,7 +75,7 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the command line; it only collects the texts of `OPTIONS` (see `pi_capture.config.configure`)."""
+    """Return the parser of the command line, which only collects texts (see `pi_capture.config.configure`)."""
     parser = _Parser(
         prog="python -m pi_capture",
         usage="%(prog)s DIRECTORY SECONDS [options]",  # the generated one would hide the error
@@ -183,7 +183,7 @@ OPTIONS = (
     ),
     Option(
         "labels-from",
-        "who gives live labels: terminal (default, and the studio), or studio: that alone, no terminal is needed",
+        "where live labels come from: terminal (default; the studio can give them too), or studio, without a terminal",
         "PLACE",
         type=_labels_from,
         default="terminal",

@@ -25,7 +25,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
-from storage.commands.console import fail, run_command
+from storage.commands.console import Parser, fail, print_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
 
@@ -49,14 +49,14 @@ COMMANDS: dict[str, str] = {
     "make-identity": "pi_capture.network.tls:make_identity",
     "studio": "pi_capture.studio.command:main",
 }
-"""What the first word may be instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
+"""The words that may come instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
 
 The function takes the words that follow, and returns the exit status.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the recorder's command line; returns the exit status. Without arguments it is that of this process."""
+    """Run the recorder's command line, by default that of this process. Returns the exit status."""
     open_standard_streams()
     if arguments is not None:
         return _status_of(list(arguments))
@@ -104,7 +104,7 @@ OF_ANOTHER = {
     **{"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"},
     "labels-from": "live-labels",
 }
-"""Options that say how another one is done."""
+"""Options that have an effect only with another one."""
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
@@ -127,10 +127,10 @@ def _identify(args: argparse.Namespace) -> None:
 
 
 def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
-    from pi_capture.network.address import in_the_clear
+    from pi_capture.network.address import exposed
 
     for url in [args.camera, *args.stream_to]:
-        if (line := in_the_clear(url)) is not None:
+        if (line := exposed(url)) is not None:
             say(line)
 
 
@@ -183,7 +183,7 @@ def _record(args: argparse.Namespace) -> int:
             if lines is not None:
                 lines.show()
             if preview is not None:
-                preview.update(status)
+                preview.show_text(progress.counts)
 
         _warn(args, progress.say)
         if server is not None:
@@ -216,7 +216,7 @@ def _record(args: argparse.Namespace) -> int:
 
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
-    *("jitter", "backend", "metrics", "json-lines"),
+    *("jitter", "backend"),
 )
 
 
@@ -236,7 +236,7 @@ Take the file along: python -m pi_capture day1.features.h5 -1 --weights FILE.tfl
 
 def export_model(arguments: Sequence[str]) -> int:
     """``export-model``; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture export-model",
         description=EXPORT_MODEL,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -329,7 +329,7 @@ def _watch(viewers: Viewers, preview: Preview | None, senders: Sequence[Sender])
 def _status_for_viewers(
     args: argparse.Namespace, progress: Progress, meter: Meter, labels: LiveLabels | None, stop: threading.Event
 ) -> Callable[[], dict[str, Any]]:
-    """What those who look are told: what is recorded, how it stands, and the class of this moment."""
+    """Return the function that gives viewers the status: the command, the numbers, and the class of this moment."""
     fixed = {
         "pid": os.getpid(),
         "target": os.path.abspath(args.directory),
@@ -345,7 +345,7 @@ def _status_for_viewers(
         left = progress.seconds_left
         return {
             **fixed,
-            **asdict(meter.read()),
+            **meter.read(),
             "seconds_left": None if left is None else round(left, 1),
             "label": None if labels is None else labels.label,
             "line": progress.line,
@@ -359,7 +359,7 @@ def _print_counts(summary: Summary, *, whole: bool) -> None:
     counts = (
         f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _counts_of_pictures(summary, whole)
     )
-    print(f"{printable(summary.path)}: {counts}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
+    print_line(f"{summary.path}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
@@ -367,15 +367,15 @@ def _print_counts(summary: Summary, *, whole: bool) -> None:
         count = f"{track.samples} samples" if track.samples else "no samples came"
         if track.samples and not missing:
             missing = ["none missing"]
-        print(f"  {name}: {', '.join([count + rate, *missing])}{before}", file=sys.stderr)
+        print_line(f"  {name}: {', '.join([count + rate, *missing])}{before}", sys.stderr)
 
 
 def _print_summary(summary: Summary) -> None:
-    """Raises OSError, which names standard output and not the recording, if that takes nothing."""
+    """Print a summary. Raises OSError, which names standard output instead of the recording."""
     try:
         print(json.dumps(asdict(summary)), flush=True)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
         error.filename = "standard output"
         raise
 
@@ -402,7 +402,7 @@ def _list_cameras() -> int:
 
     cameras = list_cameras()
     for camera in cameras:
-        print(f"{camera.spec}\t{camera.model}")
+        print(f"{printable(camera.spec)}\t{printable(camera.model)}")
     return 0 if cameras else _fail("no camera found; check the cable, or try --camera demo", 1)
 
 

@@ -1,8 +1,8 @@
-"""Options from the command line, the environment and a file, all by one table.
+"""Options from the command line, the environment and a file, by one table.
 
 An `Option` called ``sync-interval`` is ``--sync-interval`` on the command line, ``PI_CAPTURE_SYNC_INTERVAL`` in the
-environment and ``sync-interval`` in the TOML file that ``--config`` names. A flag goes before the environment, that
-before the file, that before the default. Which options there are: see `pi_capture.arguments`.
+environment and ``sync-interval`` in the TOML file that ``--config`` names. A flag overrides the environment, which
+overrides the file, which overrides the default. For the options see `pi_capture.arguments`.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ class Option:
             add_argument(f"--{self.name}", dest=self.attribute, **how)
 
     def as_written(self, typed: Any) -> Any:
-        """What argparse collected, as a file would write it."""
+        """Return what argparse collected, as a file would write it."""
         return _number(typed) if self.number and isinstance(typed, str) else typed
 
     def from_text(self, text: str, where: str) -> Any:
-        """The value that a text in the environment writes. Raises UsageError if it is none for a switch."""
+        """Return the value of a text in the environment. Raises UsageError if a switch can't have it."""
         if self.is_switch and text.lower() not in YES_OR_NO:
             raise UsageError(f"{where} takes 1 or 0, not {text!r}")
         if self.is_switch or (self.kind is Kind.MAYBE_VALUE and text.lower() in ("true", "false")):
@@ -109,7 +109,7 @@ class Option:
             raise UsageError(f"{where} takes {wanted}, not {_toml(value)}")
 
     def convert(self, value: Any, where: str) -> Any:
-        """What a value means that was written in the right type. Raises UsageError."""
+        """Return what a value of the right type means. Raises UsageError."""
         if self.kind is Kind.LIST:
             return [self._convert_one(str(one), where) for one in value or ()]
         if self.kind is Kind.SWITCH:
@@ -137,7 +137,7 @@ class Setting:
     origin: str  # ``flag``, ``environment PI_CAPTURE_SIZE``, ``corner.toml:3`` or ``default``
 
     def convert(self) -> Any:
-        """What it means. Raises UsageError."""
+        """Return what it means. Raises UsageError."""
         named = self.option.metavar if self.option.kind is Kind.POSITIONAL else f"--{self.option.name}"
         where = named if self.origin == "flag" else f"{self.origin}: {self.option.name}"
         return self.option.convert(self.value, where)
@@ -183,7 +183,7 @@ def configure(
 
 
 def as_toml(settings: Sequence[Setting]) -> str:
-    """The settings as a file for ``--config``, with where each value came from; what isn't set stands as a comment."""
+    """Return the settings as a file for ``--config``, each with its origin; those not set are comments."""
     lines = []
     for one in settings:
         if one.option.name != "config":
@@ -194,9 +194,9 @@ def as_toml(settings: Sequence[Setting]) -> str:
 
 
 def line_of(text: str, key: str) -> int:
-    """The line, counted from 1, on which a TOML document's top-level key is set (for a table: first named)."""
+    """Return the line, from 1, on which a top-level key of a TOML document is set (for a table: first named)."""
     lines = text.split("\n")
-    begin = 0  # where the statement begins whose end is looked for
+    begin = 0  # where the present statement begins
     for end in range(1, len(lines) + 1):
         try:
             document = tomllib.loads("\n".join(lines[:end]))
@@ -209,7 +209,7 @@ def line_of(text: str, key: str) -> int:
 
 
 def _from_environment(environment: Mapping[str, str], options: Mapping[str, Option]) -> dict[str, Setting]:
-    """Only what is set to something: ``PI_CAPTURE_FPS=`` counts as not set."""
+    """Return the settings of variables that aren't empty: ``PI_CAPTURE_FPS=`` counts as not set."""
     found = {}
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and text:
@@ -240,7 +240,7 @@ def _from_file(path: Path, options: Mapping[str, Option]) -> dict[str, Setting]:
 
 
 def _number(text: str) -> int | float | str:
-    """The number that a text is, as TOML would have it; the text if it is none, for the option's type to refuse."""
+    """Return a text as TOML's number; or the text itself, for the option's type to refuse."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -255,5 +255,5 @@ def _did_you_mean(name: str, options: Mapping[str, Option]) -> str:
 
 
 def _toml(value: object) -> str:
-    """A value as TOML writes it. TOML's texts, numbers, truths and lists are JSON's, but for one character."""
+    """Return a value as TOML writes it: as JSON does, but for one character."""
     return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")

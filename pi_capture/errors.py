@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 class CameraError(Exception):
     """A camera, file or screen can't be opened, or stopped delivering.
 
-    The message is one line for the person at the keyboard: what failed, on which device, and what to do.
+    The message is one line for the user: what failed, on which device, and what to do.
     """
 
 
 class PreviewError(Exception):
-    """There can be no window with the live picture; the message is one line and says what to do."""
+    """No window with the live picture can be opened; the message is one line and says what to do."""
 
 
 class UsageError(ValueError):
@@ -42,7 +42,7 @@ class RecordingError(Exception):
 
 
 def explain(error: Exception | None, target: Path) -> str:
-    """Why a recording into `target` ended, in one line for the user."""
+    """Return why a recording into `target` ended, in one line for the user."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{target}: the disk is full; what was recorded is safe. Make room, or record to another disk"
     if isinstance(error, OSError):

@@ -1,7 +1,7 @@
 """Remove passwords, keys and user names from the text form of a source.
 
-All that leaves this machine or goes into a file passes through here: `pi_capture.sources.SourceInfo` for recordings and
-messages, `pi_capture.network.sender.Sender` for what goes over a wire, `pi_capture.samples.sensors` for commands.
+All that leaves this machine or is written passes through here: from `pi_capture.sources.SourceInfo` for recordings and
+messages, from `pi_capture.network.sender` for the network, from `pi_capture.samples.sensors` for commands.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ PLAIN_VALUE = re.compile(
     r"\d{1,4}|\d+x\d+|true|false|yes|no|on|off|main|sub|high|low|listen|caller|listener|live|file"
     r"|tcp|udp|unicast|multicast"
 )
-"""A secret may have any name. A parameter of a URL is shown only if its value can be no secret."""
+"""A secret may have any name. So a parameter of a URL is shown only if its value can't be a secret."""
 PATH_PARAMETER = re.compile(r"([A-Za-z]+)=(.*?)(?=[/&;]|_[A-Za-z]+=|$)")
 """In a path, as some cameras have it: ``/user=admin_password=x_channel=1.sdp``."""
 
 
 def without_secrets(text: str) -> str:
-    """A source's text form with its URLs cut down to what may be shown: host, path and harmless parameters.
+    """Return a source's text form with no more of its URLs than may be shown: host, path, harmless parameters.
 
     >>> without_secrets("rtsp://admin:pa@ss@camera/live?token=x&channel=1")
     'rtsp://camera/live?token=…&channel=1'
@@ -41,7 +41,7 @@ def without_secrets(text: str) -> str:
 
 
 def public(facts: Any) -> Any:
-    """Facts that are JSON, with `without_secrets` for each text in them."""
+    """Return JSON facts, each text in them as `without_secrets` shows it."""
     if isinstance(facts, str):
         return without_secrets(facts)
     if isinstance(facts, Mapping):
@@ -52,7 +52,7 @@ def public(facts: Any) -> Any:
 
 
 def program_of(command: str) -> str:
-    """The program that a shell's command calls; what it is given, and its environment, may be secret.
+    """Return the program that a shell's command calls; its arguments and its environment may be secret.
 
     >>> program_of("TOKEN=x python3 imu.py --password y")
     'python3 …'
@@ -67,7 +67,7 @@ def program_of(command: str) -> str:
 
 
 def _without_parameters(rest: str) -> str:
-    """What follows the user's name in a URL."""
+    """Return what follows the user's name in a URL, without secret parameters."""
     end = next((at for at, sign in enumerate(rest) if sign in "?#"), len(rest))
     path = PATH_PARAMETER.sub(_shown_in_path, rest[:end])
     return path + re.sub(r"[^?&#]+", _shown_parameter, rest[end:])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Self
+
+COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk", "bytes")
+"""The counts that a `Status` and a `Summary` share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,17 @@ class Status:
     captured: int = 0
     not_kept: int = 0
     paused: str = ""
+
+    @property
+    def dropped(self) -> int:
+        """All frames that were lost."""
+        return self.dropped_queue + self.dropped_camera + self.dropped_disk
+
+    @classmethod
+    def total(cls, each: Sequence[Status]) -> Self:
+        """The status of several recorders together; the fullest queue counts."""
+        fill = max((one.queue_fill for one in each), default=0.0)
+        return cls(**added_up(each), durable=sum(one.durable for one in each), queue_fill=fill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +87,14 @@ class Summary:
     not_kept: int = 0
     reopened: int = 0
     segments: int = 1
+
+
+def added_up(each: Sequence[Status | Summary]) -> dict[str, Any]:
+    """The `COUNTS` of several recordings together."""
+    return {name: sum(getattr(one, name) for one in each) for name in COUNTS}
+
+
+def measured_rate(frames: int, span_ns: tuple[int, int] | None) -> float:
+    """Frames a second, from the first and the last timestamp; 0 if they don't tell."""
+    span = (span_ns[1] - span_ns[0]) / 1e9 if span_ns else 0.0
+    return (frames - 1) / span if frames > 1 and span > 0 else 0.0

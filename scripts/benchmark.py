@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 SIZES = ((128, 128), (640, 480))
 SMALL = SIZES[:1]
 NOISE = 4.0
+STEP_NS = 33_333_333  # from one frame to the next
 DISTINCT = {(128, 128): 256, (640, 480): 64}  # frames kept in memory, used again and again
 VIDEO = ROOT.parent / "shared" / "data" / "pedestrians.avi"
 WEIGHTS = ROOT.parent / "shared" / "data" / "mobilenet_025_128.pb"
@@ -108,7 +109,7 @@ def ours(**options: Any) -> Callable[[Frames, int, Path], None]:
 
         with Recorder(path, options=options) as recorder:
             for n in range(number):
-                recorder.put(Frame(frames[n % len(frames)], n, n * 33_333_333), wait=True)
+                recorder.put(Frame(frames[n % len(frames)], n, n * STEP_NS), wait=True)
 
     return keep
 

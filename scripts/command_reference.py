@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/commands.md: what each command says of itself with --help.
+"""Write docs/commands.md: the --help of each command.
 
     python scripts/command_reference.py [--check]
 

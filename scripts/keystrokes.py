@@ -34,7 +34,7 @@ FPS = 30.0
 SIZE = (128, 128)
 REACTION = (0.35, 0.08)  # seconds from a change on the screen to the key: mean and standard deviation
 SHORTEST = 10  # frames in a stretch on average; if there are fewer, playing is too fast
-NEAR = 2  # frames; a gesture takes nine to form, and where in that its label begins is anybody's choice
+NEAR = 2  # frames; a gesture takes nine to form, and its label may begin anywhere in them
 PAGE_UP, PAGE_DOWN, HOME = 0xFF55, 0xFF56, 0xFF50
 
 SHIFT = 1  # its bit in the upper half of a key's code
@@ -103,7 +103,7 @@ def _make(day: Path, frames: Iterable[tuple[Frame, int]]) -> Truth:
 
 
 class Person:
-    """Stands in for the window: presses the keys that a way of labelling wants, in a time of its own."""
+    """Replaces the window: presses the keys of a way of labelling, in simulated time."""
 
     size = (240, 200)
 
@@ -141,7 +141,7 @@ class Person:
         return self.now
 
     def note(self) -> None:
-        """The first pass is over: what comes now are corrections."""
+        """Note the result of the first pass; corrections follow."""
         labels, truth = self.session.labels, self.truth
         right = sum(a == b for a, b in zip(labels, truth, strict=True))
         borders = [n for n in range(1, len(truth)) if truth[n] != truth[n - 1]]
@@ -293,12 +293,12 @@ def main() -> None:
     if args.json:
         print(json.dumps(found, indent=1))
     else:
-        _tell(found)
+        _show(found)
     if dear := [name for name, way in found.items() if way["per_1000"] > 1000]:
         sys.exit(f"more than a key a frame: {', '.join(dear)}")
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     print("keystrokes per 1,000 frames, until every frame is labelled as the truth has it")
     for name, way in found.items():
         if name == "stretches":

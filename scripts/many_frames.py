@@ -4,9 +4,9 @@
     python scripts/many_frames.py [--frames N] [--directory DIR] [--json]
 
 A data directory with many frames is opened in a real window on a screen that is not shown (Xvfb), and keys come from
-`xdotool`. What a key's time goes to is told as well: the journal's disk, decoding, drawing and the window (the first
-three overlap), and how long all threads together waited for a processor: where that is much, the machine was busy with
-something else.
+`xdotool`. The parts of a key's time are measured as well: the journal's disk, decoding, drawing and the window (the
+first three overlap), and how long all threads together waited for a processor: a long wait means that the machine was
+busy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -111,10 +109,11 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
     from storage.formats.png.directory import frame_name
     from storage.labels.classes import DEFAULT
     from storage.labels.journal import LabelJournal, Labelled, journal_path
+    from tests.support.labeller import desktop_of
 
     day = directory / "many"
     _make_many(day, frames)
-    with _screen() as display:
+    with desktop_of("1024x800") as display:
         environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": str(ROOT)}
         opened = [_run(day, environment, ["s"])["first_picture"] for _ in range(5)]
         keys = _run(day, environment, [key for _ in range(16) for key in KEYS], quit=False)
@@ -167,17 +166,6 @@ def _make_many(day: Path, frames: int) -> None:
         os.link(day / frame_name(number % 1000), day / frame_name(number))
 
 
-@contextmanager
-def _screen() -> Iterator[str]:
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1024x800x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield f":{server.stdout.readline().strip()}"
-        finally:
-            server.terminate()
-
-
 def _run(day: Path, environment: dict[str, str], keys: list[str], *, quit: bool = True) -> Any:
     """Run the labeller, press keys, six a second; it ends by the last of them, or by being closed."""
     with tempfile.NamedTemporaryFile() as out:
@@ -211,10 +199,10 @@ def main() -> None:
     if args.json:
         print(json.dumps(found, indent=1))
     else:
-        _tell(found)
+        _show(found)
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     print(f"{found['frames']:,} frames")
     print(f"  start to first picture    {found['first_picture']:.2f} s (median {found['first_picture_median']:.2f} s)")
     print(f"  with every frame labelled {found['first_picture_with_all_labelled']:.2f} s")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark import VIDEO, Frames, load_frames
+from benchmark import STEP_NS, VIDEO, Frames, load_frames, ours
 
 TARGETS: dict[str, dict[str, str]] = {
     "png": {},
@@ -30,15 +30,6 @@ TARGETS: dict[str, dict[str, str]] = {
     "h264.mkv": {"codec": "h264"},
 }
 READS = 200
-
-
-def record(path: Path, frames: Frames, number: int, options: dict[str, str]) -> None:
-    from pi_capture import Recorder
-    from storage import Frame
-
-    with Recorder(path, options=options) as recorder:
-        for n in range(number):
-            recorder.put(Frame(frames[n % len(frames)], n, n * 33_333_333), wait=True)
 
 
 def measure(path: Path, frames: Frames, number: int, *, exact: bool) -> dict[str, Any]:
@@ -53,7 +44,7 @@ def measure(path: Path, frames: Frames, number: int, *, exact: bool) -> dict[str
         started = time.perf_counter()
         frame = recording[index]
         times.append(time.perf_counter() - started)
-        assert frame.timestamp_ns == index * 33_333_333
+        assert frame.timestamp_ns == index * STEP_NS
         assert not exact or np.array_equal(frame.pixels, frames[index % len(frames)])
     recording.close()
     return {
@@ -78,7 +69,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=args.directory, prefix="random-access-") as parent:
         for name, options in TARGETS.items():
             path = Path(parent, name)
-            record(path, frames, args.frames, options)
+            ours(**options)(frames, args.frames, path)
             rows.append(measure(path, frames, args.frames, exact=name != "h264.mkv"))
             if not args.json:
                 print(

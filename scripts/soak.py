@@ -35,7 +35,7 @@ EARLY_SECONDS, LATE_SECONDS = (8, 20), 40  # of each run, for the comparison of 
 
 @dataclass(slots=True)
 class Soak:
-    """One recorder and what was seen of it.
+    """One recorder, and the observations of it.
 
     Attributes
     ----------

@@ -1,45 +1,16 @@
 """``python -m storage``: the command line for recordings at rest.
 
 Failures are one line and an exit status: 0 done, 1 failed, 2 wrong usage, 3 done but problems were found.
-Each command is a row in `COMMANDS`; see `storage.commands` for what it takes and does.
+Each command is a row in a module of `storage.commands`, beside what it takes and does.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from storage.commands.console import Version, fail, run_command
-from storage.commands.datasets import (
-    SPLIT,
-    info,
-    info_arguments,
-    merge,
-    merge_arguments,
-    split,
-    split_arguments,
-    verify,
-    verify_arguments,
-)
-from storage.commands.files import (
-    CONVERT,
-    EXPORT,
-    EXTRACT,
-    FEATURES,
-    MERGE_STREAMS,
-    convert,
-    convert_arguments,
-    export,
-    export_arguments,
-    extract,
-    extract_arguments,
-    features,
-    features_arguments,
-    merge_streams,
-    merge_streams_arguments,
-)
-from storage.commands.labels import LABELS, labels, labels_arguments
+from storage.commands import datasets, files, labels
+from storage.commands.console import Parser, Version, fail, run_command
 from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
 
 EXAMPLES = """\
@@ -64,6 +35,8 @@ examples:
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
 """
 
+COMMANDS = (*datasets.COMMANDS, *files.COMMANDS, *labels.COMMANDS)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -81,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m storage",
         description="Look after recordings: see what they hold, check, merge and split them.",
         epilog=EXAMPLES,
@@ -97,28 +70,3 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print one object on stdout")
         command.set_defaults(run=row.run)
     return parser
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    """A command: its name, what ``--help`` says, and the functions that take its arguments and run it."""
-
-    name: str
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
-    description: str | None = None
-
-
-COMMANDS = (
-    _Command("info", "what is there: classes, counts, sizes, times", info_arguments, info),
-    _Command("verify", "is every frame whole, and the layout right?", verify_arguments, verify),
-    _Command("merge", "bring labelled directories together in one", merge_arguments, merge),
-    _Command("split", "hold out whole stretches of time for validation", split_arguments, split, SPLIT),
-    _Command("extract", "frames of a recording or any video as PNG files", extract_arguments, extract, EXTRACT),
-    _Command("convert", "a recording into another format", convert_arguments, convert, CONVERT),
-    _Command("features", "256 numbers of each frame, by MobileNet", features_arguments, features, FEATURES),
-    _Command("export", "the tracks of a file as PNG, CSV, NPY and WAV files", export_arguments, export, EXPORT),
-    _Command("merge-streams", "several files into one, aligned", merge_streams_arguments, merge_streams, MERGE_STREAMS),
-    _Command("labels", "labels as intervals: subtitles, ELAN, Audacity", labels_arguments, labels, LABELS),
-)

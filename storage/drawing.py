@@ -6,13 +6,12 @@ of their own, which is drawn on at every key, and take their fonts from here.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.durable.files import write_new
+from storage.durable.files import appearing
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -40,28 +39,15 @@ PLAINER = str.maketrans({"×": "x", "²": "^2", "³": "^3", "µ": "u"})
 
 
 def refuse_existing(target: Path, what: str) -> None:
-    """Raise `StorageError` if there is a file of that name; `what` the picture is called, for the message."""
+    """Raise `StorageError` if there is a file of that name; `what` is what the message calls the picture."""
     if target.exists() or target.is_symlink():
         raise StorageError(f"{target} exists; choose another name for the {what}, or remove it first")
 
 
-def write_picture(target: Path, image: Image.Image, what: str) -> None:
-    """Write a picture as a PNG file that must not exist yet; `what` it is called, for the message.
-
-    Raises
-    ------
-    StorageError
-        The file exists, or can't be written.
-    """
-    data = io.BytesIO()
-    image.save(data, "PNG", optimize=True)
-    try:
-        write_new(target, data.getvalue())
-    except FileExistsError:
-        refuse_existing(target, what)
-        raise
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror}; choose a place that you may write to") from None
+def write_picture(target: Path, image: Image.Image) -> None:
+    """Write a picture as a PNG file that must not exist yet. Raises StorageError if it does, or can't be written."""
+    with appearing(target) as part:
+        image.save(part, "PNG", optimize=True)
 
 
 class Canvas:

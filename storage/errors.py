@@ -37,6 +37,12 @@ def no_directory(directory: Path) -> StorageError:
     return StorageError(f"{directory} does not exist; create it first: mkdir -p {quote(str(directory))}")
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says about its failure, as far as it fits into one line."""
+    lines = str(error.args[0] if error.args else "").strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
 def missing_library(error: ModuleNotFoundError) -> str:
     """Say which library this Python lacks, and what to do.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,11 +68,19 @@ class Frame:
     packet: Packet | None = None
 
     def __repr__(self) -> str:
-        height, width, _ = self.pixels.shape
-        return f"<Frame {self.index}: {width}x{height}, timestamp_ns={self.timestamp_ns}>"
+        return f"<Frame {self.index}: {size_text(self.pixels.shape)}, timestamp_ns={self.timestamp_ns}>"
 
     def _repr_png_(self) -> bytes:
         """The picture, where a notebook shows the frame."""
         from storage.formats.png.codec import encode_png
 
         return encode_png(self.pixels, {})
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """The size of a picture, as people write it, from its shape (height, width, 3).
+
+    >>> size_text((480, 640, 3))
+    '640x480'
+    """
+    return f"{shape[1]}x{shape[0]}"

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, groupby, islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -19,10 +19,10 @@ import numpy as np
 
 from storage.convert.transfer import in_order, in_words
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats.contract import BringsSound, KeepsFeatures
+from storage.formats.contract import KeepsFeatures
 from storage.formats.png.directory import note_of_left_out
 from storage.formats.table import open_recording
-from storage.recording import Recording
+from storage.recording import Recording, ranges_of
 from storage.tracks.picture_tracks import note_of_several
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def dataset_from_recording(
         first = next((kept for index in selection.indices if (kept := reader.read(recording, index)) is not None), None)
         if first is None:
             raise StorageError(f"{recording.path}: none of its frames can be decoded")
-        independent, countable = recording.independent, not isinstance(recording, BringsSound)
+        independent, countable = recording.independent, not recording.may_lack_pictures
     shuffle_frames = max(1, shuffle_bytes // first.nbytes)
-    # A video is decoded from a keyframe on: there, small blocks would be decoded in vain.
+    # A video is decoded from a keyframe on: with small blocks, the same pictures would be decoded again and again.
     block = BLOCK if not independent else max(SMALLEST_BLOCK, min(BLOCK, shuffle_frames // 8))
     epochs = count()
 
@@ -123,8 +123,8 @@ def dataset_from_recording(
                     stacked = np.stack([row for row in kept if row is not None])
                     yield stacked if labels is None else (stacked, selection.numbers[part][whole])
         if reader.damaged and epoch == 0:
-            told = in_words(sorted(reader.damaged))
-            warnings.warn(f"{path}: left out, as they can't be decoded: frames {told}", stacklevel=2)
+            left_out = in_words(sorted(reader.damaged))
+            warnings.warn(f"{path}: left out, as they can't be decoded: frames {left_out}", stacklevel=2)
 
     spec = tf.TensorSpec((None, *first.shape), first.dtype)
     dataset = tf.data.Dataset.from_generator(
@@ -136,7 +136,7 @@ def dataset_from_recording(
     if batch_size is not None:
         dataset, batches = dataset.batch(batch_size), -(-batches // batch_size)
     dataset = dataset.map(_as_floats(tf))
-    if countable:  # in a video of another program, only decoding shows which pictures are damaged
+    if countable:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
     dataset = dataset.prefetch(2)
     dataset.class_names = selection.class_names
@@ -234,9 +234,5 @@ class _Reader:
 
 
 def _rows(recording: KeepsFeatures, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Features of frames in ascending order, stretch by stretch."""
-    stretches = []
-    for _, group in groupby(enumerate(indices.tolist()), key=lambda item: item[1] - item[0]):
-        stretch = [index for _, index in group]
-        stretches.append(recording.features[stretch[0] : stretch[-1] + 1])
-    return np.concatenate(stretches)
+    """Features of frames in ascending order; those that follow each other are read at once."""
+    return np.concatenate([recording.features[run.start : run.stop] for run in ranges_of(indices.tolist())])

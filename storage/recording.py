@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from storage.errors import StorageError
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 from storage.names import natural_key, printable
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 class Recording(Sequence[Frame]):
     """A recording at rest: ``recording[i]``, slices, iteration; a frame is read when it is asked for.
 
-    A format's reader derives from it and gives `path`, `__len__`, `read`, `labels` and `timestamps_ns`.
+    A format's reader derives from it, hands on the path, and gives `__len__`, `read`, `labels` and `timestamps_ns`.
 
     Attributes
     ----------
     has_pictures : bool
         Whether there are pictures to read; what keeps none raises `StorageError` from `read`, and says so.
+    may_lack_pictures : bool
+        Whether pictures of some frames may be lost without harm to the others, which only decoding shows: `read` raises
+        `storage.errors.DamagedPictureError` for these.
     has_times : bool
         Whether it is known when each frame was taken; if not, they count as 30 a second, or as their files do.
     independent : bool
@@ -39,6 +42,7 @@ class Recording(Sequence[Frame]):
     """
 
     has_pictures = True
+    may_lack_pictures = False
     of_track = ""
 
     @cached_property
@@ -49,10 +53,13 @@ class Recording(Sequence[Frame]):
     def independent(self) -> bool:
         return True
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
     @property
-    @abstractmethod
     def path(self) -> Path:
         """The file or directory."""
+        return self._path
 
     @abstractmethod
     def read(self, index: int) -> Frame:
@@ -65,7 +72,7 @@ class Recording(Sequence[Frame]):
 
     @property
     def class_names(self) -> list[str]:
-        """The classes of its labels, in the order of their numbers where it numbers them, else as directories come."""
+        """The classes of its labels: in the order of their numbers if they have some, else in that of directories."""
         return sorted({label for label in self.labels if label is not None}, key=natural_key)
 
     @property
@@ -114,8 +121,7 @@ class Recording(Sequence[Frame]):
     @property
     def size(self) -> str:
         """The size of a frame: ``128x128`` pixels. Raises `StorageError` if the first one is damaged."""
-        height, width, _ = self[0].pixels.shape
-        return f"{width}x{height}"
+        return size_text(self[0].pixels.shape)
 
     def close(self) -> None:
         """Close open files; no frame can be read afterwards."""
@@ -129,7 +135,7 @@ class Recording(Sequence[Frame]):
         try:
             classes = ", ".join(map(printable, self.class_names))
             facts = [*self._facts(), *([f"classes {classes}"] if classes else [])]
-        except Exception:  # it is closed: a debugger shows it nevertheless
+        except Exception:  # a debugger shows a closed one too
             return f"<{name}>"
         return f"<{name}: {', '.join(facts)}>"
 
@@ -173,12 +179,12 @@ class Recording(Sequence[Frame]):
     def __getitem__(self, index: slice) -> Sequence[Frame]: ...
     def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
         if isinstance(index, slice):
-            return _Stretch(self, range(*index.indices(len(self))))
+            return _Slice(self, range(*index.indices(len(self))))
         position = range(len(self))[index]  # negative indices, and IndexError past the end
         return self.read(position)
 
 
-class _Stretch(Sequence[Frame]):
+class _Slice(Sequence[Frame]):
     """Some frames of a recording, in order, still unread."""
 
     def __init__(self, recording: Recording, indices: range) -> None:
@@ -194,7 +200,7 @@ class _Stretch(Sequence[Frame]):
     def __getitem__(self, index: slice) -> Sequence[Frame]: ...
     def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
         if isinstance(index, slice):
-            return _Stretch(self._recording, self._indices[index])
+            return _Slice(self._recording, self._indices[index])
         return self._recording.read(self._indices[index])
 
     def __repr__(self) -> str:
@@ -204,4 +210,15 @@ class _Stretch(Sequence[Frame]):
 def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
     """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
     passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
-    return list(accumulate(passed, initial=0))
+    return list(accumulate(passed, initial=0))[: len(timestamps_ns)]
+
+
+def ranges_of(numbers: Iterable[int]) -> Iterator[range]:
+    """Ascending numbers of frames, as ranges of those that follow each other.
+
+    >>> list(ranges_of([1, 5, 6, 7]))
+    [range(1, 2), range(5, 8)]
+    """
+    for _, group in groupby(enumerate(numbers), lambda item: item[1] - item[0]):
+        run = [number for _, number in group]
+        yield range(run[0], run[-1] + 1)

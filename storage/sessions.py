@@ -20,8 +20,10 @@ from storage.errors import StorageError
 SESSIONS_NAME = "recording.json"
 WALL_CLOCK = "wall_minus_monotonic_ns"
 """Of a session, and in the metadata of the first frame after the clock was set."""
+TIME_FACTS = (WALL_CLOCK, "anchors", "clock")
+"""What is known of a session that no longer holds for frames with other times than their own."""
 VERSION = 1
-_LARGEST = 1 << 62  # numbers that are reckoned with; a time and an offset together are a whole number of 64 bits
+_LARGEST = 1 << 62  # of numbers that are added: a time and an offset together fit into 64 bits
 
 
 def new_session(first_index: int) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
 
 
 def checked_sessions(value: Any) -> list[dict[str, Any]]:
-    """The sessions that a file tells of, if all of them can be worked with.
+    """The sessions in a file, if all of them can be worked with.
 
     Raises
     ------
@@ -76,10 +78,23 @@ def checked_sessions(value: Any) -> list[dict[str, Any]]:
     return value
 
 
+def sessions_in(text: str) -> list[dict[str, Any]]:
+    """The sessions in a text that `sessions_text` made; none if it is empty or damaged."""
+    try:
+        return checked_sessions(parse_json(text or "[]"))
+    except ValueError:
+        return []
+
+
+def sessions_text(sessions: Sequence[dict[str, Any]]) -> str:
+    """Sessions as JSON, for a tag of a file."""
+    return json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":"))
+
+
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:
     """Replace ``recording.json``; durable on return."""
     content = {"version": VERSION, "sessions": list(sessions)}
-    # The name of a file from elsewhere may be no UTF-8: then there are question marks in it.
+    # The name of a file from elsewhere may be no UTF-8: question marks stand for such bytes.
     data = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")
     replace_file(data_dir / SESSIONS_NAME, sealed(data) + b"\n")
 
@@ -90,7 +105,7 @@ def _is_session(value: Any) -> bool:
         and isinstance(value.get("id"), str)
         and is_number(value.get("first_index"), least=0)
         and is_number(value.get("frames") or 0, least=0)
-        and is_number(value.get("wall_minus_monotonic_ns") or 0)
+        and is_number(value.get(WALL_CLOCK) or 0)
         and isinstance(clock := value.get("clock") or {}, dict)
         and all(is_number(number or 0) for number in clock.values())
     )

@@ -80,10 +80,13 @@ class FormatTests:
     def writer(self, path: Path, **more: Any) -> Writer[Any]:
         return open_writer(path, self.backend, self.options, **more)
 
-    def record(self, path: Path, count: int, labels: Sequence[str | None] | None = None) -> None:
-        """Record so many frames, or add them to what is there."""
+    def skip_without_pictures(self) -> None:
         if not self.row.takes_pictures:
             pytest.skip("for formats that take pictures: this one takes none")
+
+    def record(self, path: Path, count: int, labels: Sequence[str | None] | None = None) -> None:
+        """Record so many frames, or add them to what is there."""
+        self.skip_without_pictures()
         writer = self.writer(path)
         try:
             writer.describe({"host": "conformance", "camera": "none"})
@@ -142,8 +145,7 @@ class FormatTests:
             assert all(session["host"] == "conformance" for session in sessions)
 
     def test_encode_runs_in_several_threads(self, path: Path) -> None:
-        if not self.row.takes_pictures:
-            pytest.skip("for formats that take pictures: this one takes none")
+        self.skip_without_pictures()
         writer = self.writer(path)
         with ThreadPoolExecutor(4) as pool:
             for encoded in pool.map(writer.encode, map(make_frame, range(40))):
@@ -175,8 +177,7 @@ class FormatTests:
 
     def test_one_that_was_only_just_begun(self, path: Path) -> None:
         """Before its first frame a recording does not exist, or opens and has none; then that frame may be seen."""
-        if not self.row.takes_pictures:
-            pytest.skip("for formats that take pictures: this one takes none")
+        self.skip_without_pictures()
         writer = self.writer(path)
         try:
             if path.exists():
@@ -240,8 +241,7 @@ class FormatTests:
 
     def test_killed_while_it_records(self, path: Path) -> None:
         """Frames that `sync` reported survive kill -9, whole, and the recording continues after them."""
-        if not self.row.takes_pictures:
-            pytest.skip("for formats that take pictures: this one takes none")
+        self.skip_without_pictures()
         code = f"import storage.testing as t; t.record_until_killed({str(path)!r}, {self.backend!r}, {self.options!r})"
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -312,8 +312,7 @@ class FormatTests:
 
     def test_the_commands(self, path: Path) -> None:
         self.record(path, 5)
-        told = self.command("info", str(path), "--json")
-        (info,) = json.loads(told)["recordings"]
+        (info,) = json.loads(self.command("info", str(path), "--json"))["recordings"]
         assert (info["backend"], info["frames"], info["bytes"] > 0) == (self.backend, 5, True)
         assert str(path) in self.command("info", str(path))
         assert "5" in self.command("verify", str(path), "--repair")

@@ -1,7 +1,8 @@
 """A picture to draw on: filled shapes, smooth text and other pictures, in RGB, in window coordinates.
 
-OpenCV's own text knows no letters beyond ASCII and is ugly; this one is Pillow's, rendered once per word and kept.
-It is an array, unlike `storage.drawing.Canvas`: it is drawn at every key, and needs no conversion from an image.
+Text is Pillow's, as OpenCV's has no letters beyond ASCII. All is drawn anew at every key: so, unlike
+`storage.drawing.Canvas`, this is an array for OpenCV, and keeps the masks of words and smooth shapes, which takes a
+fifteenth of the time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Box = tuple[int, int, int, int]
 Place = tuple[int, int]
 """x, y."""
 
-SMOOTH = 4  # times as large as shown, shapes are drawn first
+SMOOTH = 4  # times as large as shown, when shapes are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Canvas:
     def text(self, place: Place, text: str, colour: Colour, font: Font = PLAIN, align: str = "left") -> int:
         """Write a line of text; returns its width.
 
-        `place` is its left, right or middle end, as `align` says, at half its height.
+        `place` is its left or right end, or its middle, as `align` says; at half its height.
         """
         mask = _text_mask(text, font)
         x = place[0] - {"left": 0, "right": mask.shape[1], "middle": mask.shape[1] // 2}[align]
@@ -100,7 +101,7 @@ class Canvas:
         part[:] = (part * (1 - share)).astype(part.dtype)
 
     def _stain(self, x: int, y: int, mask: NDArray[np.uint8], colour: Colour) -> None:
-        """Colour the pixels where the mask is 255, and those between as much as it tells."""
+        """Colour pixels by the share of the mask: 0 leaves them, 255 covers them."""
         import numpy as np
 
         mask = mask[max(0, -y) : max(0, self.height - y), max(0, -x) : max(0, self.width - x)]
@@ -112,13 +113,13 @@ class Canvas:
 
 
 def text_width(text: str, font: Font = PLAIN) -> int:
-    """How wide a text is written, in pixels."""
+    """Return the width of a text, in pixels."""
     return int(_text_mask(text, font).shape[1])
 
 
 @lru_cache(maxsize=512)
 def shortened(text: str, width: int, font: Font = PLAIN) -> str:
-    """As much of a text as fits into a width."""
+    """Return as much of a text as fits into a width."""
     if text_width(text, font) <= width:
         return text
     while text and text_width(f"{text}…", font) > width:
@@ -152,7 +153,7 @@ def _triangle_mask(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _drawn(width: int, height: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> NDArray[np.uint8]:
-    """A mask drawn several times as large and reduced, which makes its edges smooth."""
+    """Draw a mask several times as large and reduce it, which makes its edges smooth."""
     import numpy as np
     from PIL import Image, ImageDraw
 

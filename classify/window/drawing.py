@@ -1,7 +1,4 @@
-"""What the window shows: the frame, the classes, the frames around it, the timelines and the help, as one picture.
-
-It draws what a `View` says, at any size, and keeps no state but what makes it quick.
-"""
+"""Draws a `View`, at any size: the frame, the classes, the frames around it, the timelines and the help."""
 
 from __future__ import annotations
 
@@ -31,14 +28,14 @@ BAD: Colour = (240, 104, 104)
 
 
 class Drawing:
-    """Draws views, one after the other, each over the one before it."""
+    """Draws views one after the other."""
 
     def __init__(self) -> None:
         self._timeline = WholeTimeline()
         self._canvas = Canvas(*SMALLEST)
 
     def draw(self, view: View, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The window's picture, shape (height, width, 3), uint8, RGB; good until the next one is drawn."""
+        """Return the window's picture, shape (height, width, 3), uint8, RGB; good until the next one is drawn."""
         width, height = (max(least, given) for least, given in zip(SMALLEST, size, strict=True))
         canvas = self._canvas = self._canvas if self._canvas.size == (width, height) else Canvas(width, height)
         canvas.fill((0, 0, width, height), BACKGROUND)
@@ -92,7 +89,7 @@ def _draw_frame(canvas: Canvas, box: Box, view: View) -> None:
 
 
 def _scaled(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """As large as fits: pixels stay pixels when it grows, and are averaged when it shrinks."""
+    """Scale a picture to what fits. Pixels stay visible when it grows, and are averaged when it shrinks."""
     import cv2
     import numpy as np
 
@@ -103,7 +100,7 @@ def _scaled(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
 
 
 def _brightening() -> NDArray[np.uint8]:
-    """What each value becomes: the dark ones are lifted, and the bright ones stay apart from each other."""
+    """Return what each value becomes: dark ones are lifted, bright ones stay different."""
     import numpy as np
 
     return np.asarray(np.rint(255 * (np.arange(256) / 255) ** 0.45), np.uint8)
@@ -120,7 +117,7 @@ def _draw_unreadable(canvas: Canvas, box: Box, error: str) -> None:
 
 
 def _wrapped(text: str, width: int, lines: int) -> list[str]:
-    """A text in lines of at most a width, broken at spaces where there are some: paths may have none."""
+    """Break a text into lines of at most a width; at spaces, if there are any."""
     found: list[str] = []
     while text and len(found) < lines:
         end = len(text)
@@ -137,7 +134,7 @@ def _draw_done(canvas: Canvas, box: Box, view: View) -> None:
     x, y, width, height = box
     canvas.dim((x, y, width, height), 0.82)
     middle, centre = x + width // 2, y + height // 2
-    labelled, open_frames = view.count - view.labels.count(NONE), view.unlabelled
+    labelled, open_frames = view.count - view.labels.count(NONE), view.remaining
     colour, sign, word = (WARNING, "!", "The end") if open_frames else (GOOD, "✓", "Done")
     canvas.pill((middle - 30, centre - 118, 60, 60), colour, 30)
     canvas.text((middle, centre - 88), sign, DARK, Font(32, bold=True), align="middle")
@@ -169,7 +166,7 @@ def _draw_panel(canvas: Canvas, box: Box, view: View) -> None:
         at += 20
     at += 4
     canvas.text((x + 10, at + 8), "no label", FAINT)
-    canvas.text((x + width - 8, at + 8), f"{view.unlabelled:,}", FAINT, align="right")
+    canvas.text((x + width - 8, at + 8), f"{view.remaining:,}", FAINT, align="right")
     at += 26
     if view.near.unreadable:
         canvas.text((x + 10, at + 8), "unreadable", BAD)

@@ -1,8 +1,8 @@
-"""What stands on the keys of the keyboard, as the X server tells it: which of them are digits, and which letters.
+"""The digit or the letter on a key of the keyboard, by the X server's layout.
 
-A character alone does not tell its key: ``"`` is Shift and 2 on a British keyboard, and the 3 without Shift on a French
-one. So each that can be meant as a digit or a letter is looked for among the keys, at the moment it is pressed: the
-layout may change meanwhile. One that two layouts in use explain in two ways does nothing.
+A character alone does not determine its key: ``"`` is Shift and 2 on a British keyboard, and 3 without Shift on a
+French one. So a character that may mean a digit or a letter is looked up when it is pressed, as the layout may change.
+One that two layouts in use explain in two ways does nothing.
 """
 
 from __future__ import annotations
@@ -11,41 +11,39 @@ from collections.abc import Callable, Sequence
 
 from classify.window.xserver import FIRST_KEYCODE, KeyPress, Keys, XServer
 
-SHIFT = 1
-"""The state of Shift in the upper half of a key's code."""
+SHIFT, CONTROL, ALT, SUPER = 1, 4, 8, 64
+"""The states of these keys, in the upper half of another key's code."""
 
-MAIN_BLOCK = 62  # from here on: media keys and the like, some of which give a ( of their own
+MAIN_BLOCK = 62  # from here on there are media keys and the like; some give a (
 _LETTERS = {24: "qwertyuiop", 38: "asdfghjkl", 52: "zxcvbnm"}  # by the keycode of the first in each row
 _POSITIONS = {first + place: ord(char) for first, row in _LETTERS.items() for place, char in enumerate(row)}
 _DIGITS = range(ord("0"), ord("9") + 1)
 _OWN = set(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 +-,.[]?"))
-"""Characters that mean the same wherever they stand."""
-
-_CONTROL, _ALT, _SUPER = 4, 8, 64
+"""Characters that mean the same on any key."""
 
 
 class Keyboard:
-    """Tells from the code of a key press what is meant, on the keyboard of an X server."""
+    """Finds what the code of a key press means, on the keyboard of an X server."""
 
     def __init__(self, server: XServer) -> None:
         self._server = server
 
     def meant(self, code: int) -> int | None:
-        """As `meant`, with Ctrl and Alt in the code's upper half. None for a key with Super, which is the desktop's."""
+        """Call `meant`; Ctrl and Alt go into the upper half of the code. None with Super, which is for the desktop."""
         state = held(code, self._server.pressed(), self._server.keys)
-        if state & _SUPER:
+        if state & SUPER:
             return None
-        if state & (_CONTROL | _ALT):
-            return code & 0xFFFF | (state & (_CONTROL | _ALT)) << 16
+        if state & (CONTROL | ALT):
+            return code & 0xFFFF | (state & (CONTROL | ALT)) << 16
         return meant(code, self._server.keys)
 
 
 def held(code: int, pressed: Sequence[KeyPress], keys: Callable[[], Keys]) -> int:
-    """Which modifiers were held with a key: those of the last key press that can have given its code.
+    """Return the modifiers that were held with a key: those of the last press that can have given its code.
 
-    OpenCV tells fewer presses than there were; where none of them has modifiers, which one it was makes no difference.
+    OpenCV reports fewer presses than there were. Where none of them had modifiers, it makes no difference which it was.
     """
-    if not any(one.state & (_CONTROL | _ALT | _SUPER) for one in pressed):
+    if not any(one.state & (CONTROL | ALT | SUPER) for one in pressed):
         return 0
     carried, char = keys(), _small(code & 0xFF if code < 0 else code & 0xFFFF)
     for one in reversed(pressed):
@@ -56,24 +54,24 @@ def held(code: int, pressed: Sequence[KeyPress], keys: Callable[[], Keys]) -> in
 
 
 def _small(keysym: int) -> int:
-    """The small letter for a capital one; Qt tells one for the other."""
+    """Return the small letter of a capital one: Qt gives one for the other."""
     return keysym + 32 if ord("A") <= keysym <= ord("Z") or 0xC0 <= keysym <= 0xDE else keysym
 
 
 def meant(code: int, keys: Callable[[], Keys]) -> int | None:
-    """The code of the digit or the letter on a key; other codes as they are.
+    """Return the code of the digit or the letter on a key; other codes as they are.
 
     Parameters
     ----------
     code : int
         What `cv2.waitKeyEx` returned.
     keys : callable
-        Tells what the keys carry; asked only if the code leaves it open.
+        Gives the layout; called only if the code leaves it open.
 
     Returns
     -------
     int or None
-        The code; with `SHIFT` in its upper half if a digit was pressed with Shift. None if it can't be told.
+        The code; with `SHIFT` in its upper half if a digit was pressed with Shift. None if it is not clear.
     """
     if code < 0:  # Qt gives characters beyond ASCII as a signed byte
         code += 256
@@ -91,6 +89,6 @@ def meant(code: int, keys: Callable[[], Keys]) -> int | None:
                 found.add(plain | SHIFT << 16)
             elif key == plain and shifted in _DIGITS:
                 found.add(shifted)
-            else:  # letters of another alphabet: what stands there on a US keyboard
+            else:  # letters of another alphabet: those of a US keyboard
                 found.add(_POSITIONS.get(place + FIRST_KEYCODE, key) if key > 0xFF else key)
     return found.pop() if len(found) == 1 else None

@@ -1,8 +1,7 @@
-"""Which key does what: from the code of a key press to an action.
+"""Which key does what: from the code of a key press to an action. `classify.actions` does the actions.
 
-Codes are those of OpenCV's `waitKeyEx`, taken whole, as its Qt and GTK windows give them: characters where there are
-some, X11 keysyms elsewhere. (`waitKey` keeps the lowest byte, and the right arrow, 0xFF53, would be an 'S'.) What an
-action does, `classify.actions` decides.
+Codes are those of OpenCV's `waitKeyEx`, as its Qt and GTK windows give them: characters, or X11 keysyms where a key has
+no character. (`waitKey` keeps the lowest byte: the right arrow, 0xFF53, would be an 'S'.)
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from classify.window.keyboard import SHIFT
+from classify.session import BATCH, MOST_CLASSES
+from classify.window.keyboard import ALT, CONTROL, SHIFT
 
 
 class Do(Enum):
-    """What a key asks for. The number that comes with some is told behind it."""
+    """What a key asks for. The comments describe the number in an `Action`."""
 
     LABEL = auto()  # the class
     LABEL_STRETCH = auto()  # the class
@@ -61,20 +61,18 @@ def action_of(code: int) -> Action | None:
     Parameters
     ----------
     code : int
-        As `classify.window.keyboard` tells it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper
+        As `classify.window.keyboard` gives it. The state of Shift, and with GTK of Ctrl, NumLock …, is in the upper
         half.
     """
     key, state = code & 0xFFFF, code >> 16
-    if state & (_CONTROL | _ALT):
-        return _WITH_CONTROL.get(key) if state & _CONTROL and not state & _ALT else None
-    if state & SHIFT and ord("0") <= key <= ord("8"):
+    if state & (CONTROL | ALT):
+        return _WITH_CONTROL.get(key) if state & CONTROL and not state & ALT else None
+    if state & SHIFT and 0 <= key - ord("0") < MOST_CLASSES:
         return Action(Do.LABEL_STRETCH, key - ord("0"))
-    if ord("A") <= key <= ord("Z"):  # Shift and CapsLock make no difference: Qt does not tell them
+    if ord("A") <= key <= ord("Z"):  # Shift and CapsLock make no difference: Qt does not report them
         key += 32
     return _ACTIONS.get(key)
 
-
-_CONTROL, _ALT = 4, 8
 
 _LETTERS = {
     "s": Action(Do.SAVE),
@@ -136,7 +134,7 @@ _KEYPAD_WITH_NUMLOCK = range(0xFFB0, 0xFFBA)
 
 
 def _digit(number: int) -> Action:
-    return Action(Do.BATCH) if number == 9 else Action(Do.LABEL, number)
+    return Action(Do.LABEL, number) if number < MOST_CLASSES else Action(Do.BATCH)
 
 
 _ACTIONS = (
@@ -155,7 +153,7 @@ _WITH_CONTROL = {
 
 HELP = (
     ("0 … 8", "label this frame and step on"),
-    ("9", "label ten frames as 0"),
+    ("9", f"label {BATCH} frames as 0"),
     ("Esc", "back one frame"),
     ("Space", "brighter view, and back"),
     ("S", "save: sort into class directories, and quit"),

@@ -1,4 +1,4 @@
-"""Where things are in the window, and what a click means there."""
+"""The places of things in the window, and what a click there means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES_TOP, CLASSES_BELOW, LEAST_PITCH = 52, 78, 18  # of the list of classes i
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things are in a window; None for what there is no room for."""
+    """The places of things in a window; None for those without room."""
 
     picture: Box
     panel: Box | None
@@ -29,7 +29,7 @@ class Layout:
 
 
 def lay_out(width: int, height: int) -> Layout:
-    """Share a window's room out: the frame gets most, and all of it in a small one."""
+    """Divide a window: the frame gets most of it, and in a small window all."""
     inner = width - 2 * MARGIN
     y = height - 30
     footer = (MARGIN, y, inner, 26)
@@ -51,7 +51,7 @@ def lay_out(width: int, height: int) -> Layout:
 
 
 def frame_at(place: Place, size: tuple[int, int], view: View) -> int | None:
-    """The frame that a click on one of the timelines means."""
+    """Return the frame that a click on one of the timelines means."""
     x, y = place
     layout, cursor, count = lay_out(*size), view.cursor, view.count
     left, top, width, height = layout.whole
@@ -68,7 +68,7 @@ def frame_at(place: Place, size: tuple[int, int], view: View) -> int | None:
 
 
 def class_at(place: Place, size: tuple[int, int], view: View) -> int | None:
-    """The label of the class that a click means, if it has a key."""
+    """Return the label of the class that a click means, if it has a key."""
     panel = lay_out(*size).panel
     if panel is None:
         return None
@@ -79,7 +79,7 @@ def class_at(place: Place, size: tuple[int, int], view: View) -> int | None:
 
 
 def class_rows(panel: Box, view: View) -> list[tuple[Box, ClassRow]]:
-    """Where the classes are listed: as many as there is room for, and always the current frame's."""
+    """Return the places of the listed classes: as many as fit, and always the current frame's."""
     x, y, width, height = panel
     room = height - CLASSES_TOP - CLASSES_BELOW
     pitch = max(LEAST_PITCH, min(34, room // max(1, len(view.classes))))

@@ -25,7 +25,7 @@ CLASS_COLOURS: tuple[Colour, ...] = (
     (189, 81, 123),
     (135, 108, 78),
 )
-"""Colours that stay apart for people who see no red, no green or no blue; see the test for how far."""
+"""Colours that people tell apart who see no red, no green or no blue; the test measures how well."""
 FOREIGN = (210, 212, 218)
 UNLABELLED = (40, 44, 54)
 UNREADABLE = (120, 28, 40)
@@ -36,7 +36,7 @@ PITCH = 5  # pixels of a frame in the row about the cursor
 
 
 def label_colour(label: int) -> Colour:
-    """The colour of a label, `NONE` included."""
+    """Return the colour of a label, `NONE` included."""
     if label == NONE:
         return UNLABELLED
     return CLASS_COLOURS[label] if label < len(CLASS_COLOURS) else FOREIGN
@@ -44,7 +44,7 @@ def label_colour(label: int) -> Colour:
 
 @cache
 def palette() -> NDArray[np.uint8]:
-    """The colours of all labels, shape (256, 3)."""
+    """Return the colours of all labels, shape (256, 3)."""
     import numpy as np
 
     return np.array([label_colour(label) for label in range(256)], np.uint8)
@@ -52,7 +52,7 @@ def palette() -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """What there is to know of the frames about the cursor.
+    """The labels of all frames, and what is known of those about the cursor.
 
     Attributes
     ----------
@@ -73,14 +73,14 @@ class Near:
 
 
 class WholeTimeline:
-    """All labels in one row; what it drew last is kept, since most keys change little."""
+    """All labels in one row. What it drew last is kept, as most keys change little."""
 
     def __init__(self) -> None:
         self._key: tuple[int, int, int, int] | None = None
         self._columns: NDArray[np.uint8] | None = None
 
     def draw(self, canvas: Canvas, box: Box, near: Near, revision: int, zoom: int = 1) -> None:
-        """Draw into a box. `revision` is another one whenever the labels are not the same."""
+        """Draw into a box. `revision` changes whenever the labels do."""
         x, y, width, height = box
         count, cursor = len(near.labels), near.cursor
         first, stop = zoomed_stretch(cursor, count, zoom)
@@ -98,7 +98,7 @@ class WholeTimeline:
 
 
 def zoomed_stretch(cursor: int, count: int, zoom: int) -> tuple[int, int]:
-    """The frames that the long timeline shows: all, or a part of them, which goes on when the cursor nears its end."""
+    """Return the frames that the long timeline shows: all, or a part that moves on when the cursor nears its end."""
     shown = -(-count // zoom)
     step = max(1, shown // 2)
     first = max(0, min(cursor // step * step - step // 2, count - shown))
@@ -106,7 +106,7 @@ def zoomed_stretch(cursor: int, count: int, zoom: int) -> tuple[int, int]:
 
 
 def _in_columns(labels: bytearray, width: int) -> NDArray[np.uint8]:
-    """The commonest label of each of `width` equal parts."""
+    """Return the commonest label of each of `width` equal parts."""
     import numpy as np
 
     values = np.frombuffer(bytes(labels), np.uint8)
@@ -118,7 +118,7 @@ def _in_columns(labels: bytearray, width: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=1)
 def _first_bins(count: int, width: int) -> NDArray[np.intp]:
-    """Where the counters of all 256 labels begin that a frame is counted in: 256 for each column."""
+    """Return for each frame the first of the 256 counters of its column."""
     import numpy as np
 
     return np.arange(count, dtype=np.intp) * width // count * 256
@@ -157,11 +157,11 @@ def _within(positions: list[int], first: int, stop: int) -> list[int]:
 
 
 def near_stretch(width: int, cursor: int, count: int) -> tuple[int, int]:
-    """The frames that `draw_near` shows."""
+    """Return the frames that `draw_near` shows."""
     half = width // PITCH // 2
     return max(0, cursor - half), min(count, cursor + half)
 
 
 def near_left(x: int, width: int, cursor: int, first: int) -> int:
-    """Where `draw_near` puts the first frame it shows."""
+    """Return where `draw_near` puts its first frame."""
     return x + width // 2 - PITCH // 2 - (cursor - first) * PITCH

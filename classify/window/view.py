@@ -1,4 +1,4 @@
-"""From the state of labelling to what is shown: the window's title and its view."""
+"""From the state of labelling to the window's title and its view."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from storage.names import printable
 
 @dataclass(frozen=True, slots=True)
 class Legend:
-    """What there is to say beside the frames.
+    """The texts beside the frames.
 
     Attributes
     ----------
     title : str
         The recording's name.
     names : sequence of (int, str, int)
-        Each label, its name, and how many frames of it are sorted already and not shown.
+        Each label, its name, and how many of its frames are sorted already and not shown.
     keys : int
         How many of them have a key.
     reviewing : bool
-        Whether frames with labels are looked through, so that what is left counts from the cursor.
+        Whether frames with labels are looked through: then those after the cursor remain.
     saving : str
         What S does.
     """
@@ -43,14 +43,14 @@ class Legend:
 
 @dataclass(slots=True)
 class Look:
-    """What only matters to the eye, and the modes that the session does not know."""
+    """The modes and texts that the session does not have."""
 
     bright: bool = False
     help: bool = False
     stretches: bool = False  # whether digits label up to the next change
     zoom: int = 1  # the long timeline shows this part of the recording: all, a quarter, a sixteenth …
     typed: str | None = None  # the place typed so far, while one is asked for
-    message: str = ""  # what there is to say, in one line
+    message: str = ""  # in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,16 @@ class View:
     near : Near
         The cursor, the labels, and what is known about the frames. At the end, the cursor is their number.
     revision : int
-        Another one whenever the labels are not the same.
+        Changes whenever the labels do.
+    remaining : int
+        How many frames have no label, without those known to be unreadable.
     picture : Picture or None
         The frame's; None if it is not there yet. At the end, the last frame's.
     around : sequence of (int, Picture or None)
         The frames shown small, by position.
     classes : sequence of ClassRow
     mode : str
-        What digits do, if it is not the usual; "" else.
+        What digits do, if not the usual; else "".
     mode_label : int
         The label that this mode gives, for its colour; `NONE` for none.
     speed : float
@@ -95,6 +97,7 @@ class View:
     timecode: str
     near: Near
     revision: int
+    remaining: int
     picture: Picture | None
     around: Sequence[tuple[int, Picture | None]]
     classes: Sequence[ClassRow]
@@ -115,18 +118,13 @@ class View:
         return len(self.near.labels)
 
     @property
-    def unlabelled(self) -> int:
-        """How many frames have no label but could have one, as far as it is known."""
-        return self.labels.count(NONE) - sum(self.labels[position] == NONE for position in self.near.unreadable)
-
-    @property
     def current(self) -> int:
         """The current frame's label; `NONE` at the end."""
         return self.labels[self.cursor] if self.cursor < self.count else NONE
 
 
 def title(session: Session, picture: Picture, pace: Pace, legend: Legend) -> str:
-    """The window's title: position, total, per cent and time remaining; or what can't be read."""
+    """Return the window's title: position, total, per cent and time remaining; or what can't be read."""
     place = min(session.cursor + 1, session.count)
     start = f"{place:4d} / {session.count:4d} - "
     if picture.error and not session.at_end:
@@ -143,7 +141,7 @@ def _duration(minutes: float | None) -> str:
 
 
 def timecode(time_ns: int) -> str:
-    """A time as it is typed after G: ``1:23.45``, ``1:02:03.45``."""
+    """Return a time as it is typed after G: ``1:23.45``, ``1:02:03.45``."""
     minutes, rest = divmod(time_ns // 10**7, 6000)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{rest // 100:02d}.{rest % 100:02d}"
@@ -154,12 +152,12 @@ def speed_text(speed: float) -> str:
 
 
 def done(session: Session, legend: Legend) -> int:
-    """How many frames are done, for the pace."""
+    """Return how many frames are done, for the pace."""
     return session.cursor if legend.reviewing else session.labelled
 
 
 def view(session: Session, pictures: Pictures, player: Player, look: Look, legend: Legend, *, width: int) -> View:
-    """What to draw in a window of a width."""
+    """Return what to draw in a window of a width."""
     cursor = session.cursor
     around = range(max(0, cursor - AROUND), min(session.count, cursor + AROUND + 1))
     changes = pictures.changes
@@ -171,6 +169,7 @@ def view(session: Session, pictures: Pictures, player: Player, look: Look, legen
         timecode=timecode(pictures.times[at]) if at < len(pictures.times) else "",
         near=Near(cursor, session.labels, session.unreadable, nearby, changes.scores),
         revision=session.revision,
+        remaining=session.remaining,
         picture=pictures.peek(at),
         around=[(position, pictures.peek(position)) for position in around],
         classes=[ClassRow(label, name, session.counted(label), before) for label, name, before in legend.names],

@@ -1,7 +1,7 @@
-"""The window, through OpenCV: it shows pictures and a title, and tells keys, clicks and its end. It knows no files.
+"""The window, through OpenCV: it shows pictures and a title, and gives keys, clicks and its end.
 
-What can go wrong before there is a window (no display, an OpenCV without windows, Wayland, a missing library) is found
-here and told in one line: Qt would end the whole program.
+Whatever prevents a window (no display, an OpenCV without windows, Wayland, a missing library) is found here first, and
+explained in one line: Qt would end the whole program.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from classify.window.keyboard import Keyboard
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "classify"
-FRAME = (12, 48)  # so wide and high are a window's frame and title at most
+FRAME = (12, 48)  # the most that a window's frame and title take
 CHECKS, CHECK_SECONDS = 8, 0.15  # of the place of a new window: so often it has to be right
-CORRECTIONS = 20  # at most: some desktops give all windows places of their own
+CORRECTIONS = 20  # at most: some desktops choose the place of all windows
 WITHOUT_A_SCREEN = ("offscreen", "minimal", "minimalegl", "vnc", "linuxfb", "eglfs")
 
 
 class WindowError(Exception):
-    """There can be no window; the message says what to do."""
+    """No window can be opened; the message says what to do."""
 
 
 class Window:
@@ -55,7 +54,7 @@ class Window:
         self._area = self._server.work_area()
         self._wanted, self._corner = fitting(size, self._area)
         self._size = self._wanted
-        self._checks = self._corrections = 0  # of its place that are still to come
+        self._checks = self._corrections = 0  # of its place, still to come
         self._checked = 0.0
         try:
             cv2.namedWindow(NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
@@ -66,7 +65,7 @@ class Window:
 
     def show(self, picture: NDArray[np.uint8]) -> None:
         """Show a picture, (height, width, 3) uint8 RGB. It is on the screen after the next `key` or `listen`."""
-        if self.is_open:  # OpenCV would open a window that was closed anew
+        if self.is_open:  # OpenCV would open a closed window anew
             self._cv2.imshow(NAME, self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2BGR))
 
     def set_title(self, title: str) -> None:
@@ -75,22 +74,22 @@ class Window:
             self._cv2.setWindowTitle(NAME, title)
 
     def listen(self) -> None:
-        """Let the window live, and take note of keys. Of keys that come between two calls, only the last is kept."""
+        """Let the window live, and note keys. Of keys that come between two calls, only the last is kept."""
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
-        """The code of the next key, as `classify.window.keyboard` tells it; None if none comes in time."""
+        """Return the code of the next key (`classify.window.keyboard`); None if none comes in time."""
         if not self._keys:
             self._wait(max(1, milliseconds))
         return self._keys.popleft() if self._keys else None
 
     def click(self) -> tuple[int, int, bool] | None:
-        """Where the picture was clicked on (x, y), and whether the mouse was dragged there; None if it wasn't."""
+        """Return where the picture was clicked on (x, y), and whether the mouse was dragged there; None for none."""
         return self._clicks.popleft() if self._clicks else None
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not been closed by the person."""
+        """Whether it is open: a person may close it."""
         try:
             return bool(self._cv2.getWindowProperty(NAME, self._cv2.WND_PROP_VISIBLE) >= 1)
         except self._cv2.error:
@@ -98,7 +97,7 @@ class Window:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the room for the picture, which the person can change."""
+        """Width and height of the room for the picture, which a person can change."""
         try:
             _, _, width, height = self._cv2.getWindowImageRect(NAME)
         except self._cv2.error:
@@ -115,15 +114,14 @@ class Window:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _wait(self, milliseconds: int) -> None:
         if self._server.watch_keys():
             self._checks, self._corrections = CHECKS, CORRECTIONS
-        if self._checks and time.monotonic() > self._checked + CHECK_SECONDS and self.is_open:
+        pause = CHECK_SECONDS * (1 + CORRECTIONS - self._corrections)  # longer for a desktop that is slow to answer
+        if self._checks and time.monotonic() > self._checked + pause and self.is_open:
             self._checked = time.monotonic()
             if self._is_placed() or not self._corrections:
                 self._checks -= 1
@@ -150,7 +148,7 @@ class Window:
         )
 
     def _place(self, beside: int = 0) -> None:
-        """Ask for its size and place, or for those beside them: Qt leaves out what it believes to be so already."""
+        """Ask for its size and place, or for those `beside`: Qt does nothing if it believes to have them already."""
         width, height = self._wanted
         self._cv2.resizeWindow(NAME, width - beside, height - beside)
         if self._corner is not None:
@@ -166,9 +164,9 @@ class Window:
 def fitting(
     size: tuple[int, int], area: tuple[int, int, int, int] | None
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
-    """How large a window is opened in an area of the screen (x, y, width, height), and where; None if it can't be told.
+    """Return how large to open a window in an area of the screen (x, y, width, height), and where; None if unknown.
 
-    In the middle if there is room; else in the corner, where its frame keeps away from the screen's edges.
+    In the middle if there is room; else in the corner, with its frame on the screen.
     """
     if area is None:
         return size, None
@@ -183,12 +181,12 @@ def fitting(
 
 
 def prepare() -> None:
-    """Set what OpenCV and Qt must find when they are imported, and make sure that there can be a window.
+    """Set what OpenCV and Qt must find when they are imported, and check that a window can be opened.
 
     Raises
     ------
     WindowError
-        There can't be one.
+        None can be opened.
     """
     if sys.platform.startswith("linux"):
         _choose_platform()
@@ -208,9 +206,8 @@ def prepare() -> None:
 def load_opencv() -> None:
     """Import OpenCV and what its window needs; to be done before anything reads a video.
 
-    Both its wheels and PyAV's bring parts of X's library, under the same names. Qt hangs at its first window if it is
-    given PyAV's, which came first. And Qt aborts at its first window if a library of the system is missing, so its
-    plugin is loaded here.
+    Both its wheels and PyAV's bring parts of X's library, under the same names. Qt hangs at its first window if PyAV's
+    were loaded first. It aborts there if a library of the system is missing: so its plugin is loaded here.
 
     Raises
     ------
@@ -231,14 +228,14 @@ def load_opencv() -> None:
 
 
 def _remedy(error: str) -> str:
-    """What to do about an OpenCV that can't be imported."""
+    """Return what to do about an OpenCV that can't be imported."""
     if ".so" in error:
         return "install what it needs: sudo apt install libgl1 libglib2.0-0 libsm6"
     return "install it: pip install opencv-python"
 
 
 def _choose_platform() -> None:
-    """Have Qt talk to X: the one in OpenCV's wheels knows nothing else, and ends the program when told otherwise."""
+    """Have Qt talk to X: the one in OpenCV's wheels has nothing else, and would end the program."""
     platform = os.environ.get("QT_QPA_PLATFORM", "")
     if platform.split(":")[0] in WITHOUT_A_SCREEN:
         raise WindowError(f"QT_QPA_PLATFORM is {platform!r}, which shows no window; unset it")
@@ -268,7 +265,7 @@ def _answers(display: str) -> bool:
 
 
 def _toolkit(build: str) -> str:
-    """What an OpenCV draws its windows with, as it tells in its build information."""
+    """Return what an OpenCV draws its windows with, by its build information."""
     for line in build.splitlines():
         name, _, value = line.strip().partition(":")
         if name == "GUI":
@@ -279,7 +276,7 @@ def _toolkit(build: str) -> str:
 
 
 def _set_fonts() -> None:
-    """Show Qt where fonts are, if OpenCV's own are missing: else it complains about that on every start."""
+    """Show Qt where fonts are if OpenCV's own are missing: else it complains at every start."""
     own = os.environ.get("QT_QPA_FONTDIR")
     system = "/usr/share/fonts/truetype/dejavu"
     if own and not os.path.isdir(own) and os.path.isdir(system):

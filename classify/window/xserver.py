@@ -1,6 +1,6 @@
-"""The X server of the display, on a connection of our own: its screen, its keyboard, and keys with their modifiers.
+"""The X server of the display, on a second connection: its screen, its keyboard, and keys with their modifiers.
 
-OpenCV's window tells the character of a key and no more. Where X's library is missing, nothing is known.
+OpenCV's window gives only the character of a key. Where X's library is missing, nothing is known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_KEYCODE, KEYCODES = 8, 248  # as X numbers them, on every machine
 
 _KEY_PRESS, _SENT = 2, 0x80  # the type of an event; the mark of one that a program sent
 _EVENT_MASK, _KEY_PRESS_MASK = 1 << 11, ctypes.c_uint32(1)
-_CARDINAL = 6  # an atom that every server has
+_CARDINAL = 6  # the same atom on every server
 
 Keys = Sequence[Sequence[int]]
 """For each keycode from `FIRST_KEYCODE` on, its keysyms: plain and with Shift of one layout, then of the next."""
@@ -84,7 +84,7 @@ class XServer:
 
     @property
     def refuses(self) -> bool:
-        """Whether the display does not answer; where X's library is missing, it is taken for granted."""
+        """Whether the display does not answer; False where X's library is missing."""
         return self._xcb is not None and bool(self._xcb.xcb_connection_has_error(self._connection))
 
     def work_area(self) -> tuple[int, int, int, int] | None:
@@ -98,7 +98,7 @@ class XServer:
         return (area[0], area[1], area[2], area[3]) if len(area) == 4 else (0, 0, screen.width, screen.height)
 
     def keys(self) -> Keys:
-        """What the keys carry now; nothing if the server does not say."""
+        """Return the present layout; nothing if the server does not answer."""
         xcb = self._open()
         if xcb is None:
             return ()
@@ -110,9 +110,9 @@ class XServer:
         return [keysyms[at : at + width] for at in range(0, KEYCODES * width, width)]
 
     def watch_keys(self) -> bool:
-        """From now on `pressed` tells the keys of the window that has the focus, if it is one of this program's.
+        """Have `pressed` return the keys of the window with the focus from now on, if it is one of this program's.
 
-        Returns whether that begins now: not again, and not before a window has the focus.
+        Returns whether that begins with this call: not again, and not before a window has the focus.
         """
         xcb = self._open()
         if xcb is None or self._watched:
@@ -124,17 +124,17 @@ class XServer:
         return self._watched != 0
 
     def frame(self) -> tuple[int, int, int, int]:
-        """How wide the frame is that a desktop put around the watched window: left, right, top, bottom."""
+        """Return the width of the frame around the watched window: left, right, top, bottom."""
         found = self._numbers(self._watched, b"_NET_FRAME_EXTENTS", 4) if self._open() and self._watched else []
         return (found[0], found[1], found[2], found[3]) if len(found) == 4 else (0, 0, 0, 0)
 
     def pressed(self) -> list[KeyPress]:
-        """The keys that were pressed since it was asked last."""
+        """Return the keys pressed since the last call."""
         xcb = self._open()
         found: list[KeyPress] = []
         if xcb is None or not self._watched:
             return found
-        self._word("get_input_focus")  # with its answer comes all that happened before
+        self._word("get_input_focus")  # the answer brings all earlier events
         while event := xcb.xcb_poll_for_event(self._connection):
             key = _Event.from_address(event)
             if key.type & ~_SENT == _KEY_PRESS:
@@ -151,7 +151,7 @@ class XServer:
         return None if self.refuses else self._xcb
 
     def _numbers(self, window: int, name: bytes, count: int) -> list[int]:
-        """A property of a window, of up to `count` numbers; none if it is not there."""
+        """Return a property of a window, of up to `count` numbers; none if it is not there."""
         assert self._xcb is not None
         atom = self._word("intern_atom", 1, len(name), name)
         with self._reply("get_property", 0, window, atom, _CARDINAL, 0, count) as reply:
@@ -166,7 +166,7 @@ class XServer:
 
     @contextmanager
     def _reply(self, request: str, *arguments: object) -> Iterator[Any]:
-        """The address of the server's answer, None if it gives none; good until the block ends."""
+        """Yield the address of the server's answer, None without one; good until the block ends."""
         cookie = getattr(self._xcb, f"xcb_{request}")(self._connection, *arguments)
         reply = getattr(self._xcb, f"xcb_{request}_reply")(self._connection, cookie, None)
         try:
@@ -176,7 +176,7 @@ class XServer:
 
 
 def _load(library: str) -> ctypes.CDLL:
-    """X's library with the types of what is called here. Raises OSError if it is missing."""
+    """Load X's library, with the types of what is called here. Raises OSError if it is missing."""
     xcb = ctypes.CDLL(library)
     address, u8, u16, u32 = ctypes.c_void_p, ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32
     requests: dict[str, tuple[Any, ...]] = {

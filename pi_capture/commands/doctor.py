@@ -6,7 +6,6 @@ target are removed again.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -23,6 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
+from pi_capture.recording.clocks import is_synchronised
+from pi_capture.recording.machine import directory_at
+from storage.commands.console import Parser, print_line
 from storage.errors import StorageError, library_advice
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ BLOCK = 4_000_000  # bytes, of the trial of the disk
 LOW_SPACE, NO_SPACE = 2_000_000_000, 50_000_000  # bytes
 HOT = 80.0  # °C; a Raspberry Pi slows down from there on
 NEEDED = ("numpy", "PIL", "isal", "av", "h5py", "tqdm")
-NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 THROTTLED = {  # bits of the Raspberry Pi's firmware
     0: "under-voltage now",
     1: "frequency capped now",
@@ -51,7 +52,7 @@ THROTTLED = {  # bits of the Raspberry Pi's firmware
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found."""
+    """The result of a check."""
 
     check: str
     state: str  # ``ok``, ``warn`` (it will record, but …) or ``fail`` (it won't)
@@ -61,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be recorded: where to, from what, how large."""
+    """The recording that is asked about."""
 
     target: Path
     camera: str
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the checks; returns the exit status, 1 if something would stop a recording."""
     from pi_capture.arguments import size
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture doctor",
         description="Check what a recording needs: the camera, the disk, the clock, the libraries. Takes some seconds.",
         epilog="exit status: 0 it will record; 1 something would stop a recording",
@@ -88,9 +89,10 @@ def main(arguments: Sequence[str]) -> int:
     for finding in examine(Question(args.directory, args.camera, args.size)):
         findings.append(finding)
         if not args.json:
-            print(f"{finding.state:4}  {finding.check:12}  {finding.found}")
+            print_line(f"{finding.state:4}  {finding.check:12}  {finding.found}")
             if finding.advice:
-                print(f"{'':18}  → {finding.advice}", flush=True)
+                print_line(f"{'':18}  → {finding.advice}")
+            sys.stdout.flush()
     failed = any(finding.state == "fail" for finding in findings)
     if args.json:
         print(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))
@@ -131,7 +133,7 @@ def _versions(*names: str) -> str:
 
 
 def _picamera2(question: Question) -> Iterator[Finding]:
-    """Whether the Raspberry Pi's camera library loads beside the other libraries, in a process of its own."""
+    """Load the Raspberry Pi's camera library beside the other libraries, in another process."""
     model = _read(Path("/proc/device-tree/model")).rstrip("\0")
     if importlib.util.find_spec("picamera2") is None:
         if model.startswith("Raspberry Pi"):
@@ -196,7 +198,7 @@ def _features(question: Question) -> Iterator[Finding]:
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
-    """A library that crashes must not take the doctor with it."""
+    """Run code in another process: a library may crash."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -225,7 +227,7 @@ def _camera(question: Question) -> Iterator[Finding]:
 
 
 def _devices(question: Question) -> Iterator[Finding]:
-    """Whether this user may use the devices that cameras are made of."""
+    """Whether this user may use the devices of cameras."""
     import grp
     import pwd
 
@@ -255,7 +257,7 @@ def _devices(question: Question) -> Iterator[Finding]:
 
 
 def space(question: Question) -> Iterator[Finding]:
-    place = _existing(question.target)
+    place = directory_at(question.target)
     free = shutil.disk_usage(place).free
     state = "fail" if free < NO_SPACE else "warn" if free < LOW_SPACE else "ok"
     advice = "" if state == "ok" else "make room, or record to another disk"
@@ -264,7 +266,7 @@ def space(question: Question) -> Iterator[Finding]:
 
 def _speed(question: Question) -> Iterator[Finding]:
     """Measure the disk, and the rate of each format on it, by recordings beside the target."""
-    place = _existing(question.target)
+    place = directory_at(question.target)
     try:
         trial = Path(tempfile.mkdtemp(prefix=".pi-capture-doctor-", dir=place))
     except OSError as error:
@@ -306,7 +308,7 @@ def _disk(trial: Path) -> Finding:
 
 
 def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
-    """The rate that each format holds, until all is durable, with pictures as noisy as a camera's."""
+    """Measure the rate of each format, until all is durable, with pictures as noisy as a camera's."""
     from storage.formats.table import all_formats
 
     pictures = _noisy_pictures(size)
@@ -328,7 +330,7 @@ def _formats(trial: Path, size: tuple[int, int]) -> Iterator[Finding]:
 
 
 def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
-    """Frames a second, and bytes of one, by a real recording."""
+    """Return frames a second, and bytes a frame, of a real recording."""
     from pi_capture.recording.recorder import Recorder
 
     began = time.monotonic()
@@ -341,7 +343,7 @@ def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -
 
 
 def _noisy_pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Eight pictures, (height, width, 3) uint8: a slope of light, and a sensor's noise that no codec can foresee."""
+    """Return eight pictures, (height, width, 3) uint8: a slope of light with a sensor's noise."""
     import numpy as np
 
     width, height = size
@@ -351,28 +353,21 @@ def _noisy_pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
 
 
 def _for(seconds: float) -> Iterator[int]:
-    """0, 1, 2 … until the time is over."""
+    """Yield 0, 1, 2 … until the time is over."""
     until, n = time.monotonic() + seconds, 0
     while n == 0 or time.monotonic() < until:
         yield n
         n += 1
 
 
-def _existing(target: Path) -> Path:
-    absolute = target.absolute()
-    return next(path for path in (absolute, *absolute.parents) if path.is_dir())
-
-
 # ------------------------------------------------------------------------------------------------------------- machine
 
 
 def clock(question: Question) -> Iterator[Finding]:
-    import ctypes
-
-    if sys.platform != "linux":
+    synchronised = is_synchronised()
+    if synchronised is None:
         return
-    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024))  # struct timex, modes = 0: only asks
-    if state == NOT_SYNCHRONISED:
+    if not synchronised:
         found = "not synchronised: dates may be wrong; the frames' order and distances are right all the same"
         yield Finding("clock", "warn", found, "sudo timedatectl set-ntp true; without a network, a real-time clock")
     else:
@@ -380,8 +375,9 @@ def clock(question: Question) -> Iterator[Finding]:
 
 
 def heat(question: Question) -> Iterator[Finding]:
-    zones = [(_read(zone / "type").strip(), _read(zone / "temp").strip()) for zone in _zones()]
-    celsius = [int(text) / 1000 for kind, text in zones if text.lstrip("-").isdigit() and "cpu" in kind]
+    zones = Path("/sys/class/thermal").glob("thermal_zone*")
+    read = [(_read(zone / "type").strip(), _read(zone / "temp").strip()) for zone in zones]
+    celsius = [int(text) / 1000 for kind, text in read if text.lstrip("-").isdigit() and "cpu" in kind]
     if celsius:
         hot = max(celsius) > HOT
         advice = "cool it: at this temperature it slows down, and frames are lost" if hot else ""
@@ -393,12 +389,8 @@ def heat(question: Question) -> Iterator[Finding]:
         yield Finding("power", "warn" if found else "ok", ", ".join(found) or "never throttled since the boot", advice)
 
 
-def _zones() -> list[Path]:
-    return sorted(Path("/sys/class/thermal").glob("thermal_zone*"))
-
-
 def _throttled() -> int | None:
-    """What a Raspberry Pi's firmware says of its power; None elsewhere."""
+    """Return the power flags of a Raspberry Pi's firmware; None elsewhere."""
     text = _read(Path("/sys/devices/platform/soc/soc:firmware/get_throttled"))
     if not text and shutil.which("vcgencmd"):
         done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, check=False, timeout=10)

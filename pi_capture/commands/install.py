@@ -1,7 +1,7 @@
 """``install-service`` and ``uninstall-service``: a recording that systemd starts at boot and restarts.
 
-The unit itself is ``pi-capture@.service`` beside this file; here it is put into place, with what differs from one
-recording to the next in a file beside it. Only files that these two commands wrote are changed or removed.
+The unit ``pi-capture@.service`` beside this file is put into place; what differs from one recording to the next goes
+into a file beside it. Only files that these two commands wrote are changed or removed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pi_capture.config import configure
 from pi_capture.errors import UsageError
+from storage.commands.console import Parser, fail
 
 UNIT = "pi-capture@.service"
 MARK = "# A recording as a service."  # what each file that these commands write begins with
@@ -29,10 +31,12 @@ WATCHDOG_SECONDS = 30  # the unit's; longer for a camera that takes its time
 PRIVATE = ("/tmp", "/var/tmp")  # a service sees others under these names, and loses what it writes there
 LOCAL_CAMERAS = ("auto", "picamera2", "v4l2", "demo")
 
+_fail = partial(fail, program="pi_capture")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something to do to the system: a file to write, a link to make, paths to remove, or a command to run."""
+    """A change of the system: a file to write, a link to make, paths to remove, or a command to run."""
 
     text: str
     write: tuple[Path, str] | None = None
@@ -81,7 +85,7 @@ def install(arguments: Sequence[str]) -> int:
 
 
 def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
-    """The steps that only a recording needs, and what its service has beside the shared unit."""
+    """Return the steps that only a recording needs, and its settings beside the shared unit."""
     config = args.config.absolute()
     settings = _read_settings(config)
     room = _room(Path(settings.directory), args.root)
@@ -97,7 +101,7 @@ def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
 
 
 def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
-    """The same for a studio. The recordings that it starts go on when it ends."""
+    """Return the same for a studio. The recordings that it starts go on when it ends."""
     folder = args.studio.absolute()
     listen = args.listen or "127.0.0.1:8765"
     if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+:\d{1,5}", listen):
@@ -135,12 +139,15 @@ def uninstall(arguments: Sequence[str]) -> int:
         steps = [_run("systemctl", "--root", str(args.root), "disable", service)]
     else:
         steps = [_run("systemctl", "disable", "--now", service)]
-        if _has_failed(service):  # or systemd would show it among what failed until the next boot
+        if _has_failed(service):  # else systemd would list it as failed until the next boot
             steps.append(_run("systemctl", "reset-failed", service))
     gone = [own, *_with_its_directory(own.parent, own.name)] if own.is_symlink() else []
     if not [other for other in units.glob("pi-capture@*.service.d/recording.conf") if other.parent != extra]:
         gone.append(units / UNIT)
-    gone += [extra / "recording.conf", *_with_its_directory(extra, "recording.conf")]  # last: the sign that it is there
+    gone += [
+        extra / "recording.conf",
+        *_with_its_directory(extra, "recording.conf"),
+    ]  # last, as it shows that the service exists
     steps.append(Step("remove " + ", ".join(map(str, gone)), remove=tuple(gone)))
     if args.root == Path("/"):
         steps.append(_run("systemctl", "daemon-reload"))
@@ -155,7 +162,7 @@ def _has_failed(service: str) -> bool:
 
 
 def _with_its_directory(directory: Path, name: str) -> list[Path]:
-    """The directory, if the file of that name is all that it holds: there may be settings of the user."""
+    """Return the directory if it holds only that file: the user may have settings there."""
     return [directory] if [path.name for path in directory.iterdir()] == [name] else []
 
 
@@ -163,7 +170,7 @@ def _with_its_directory(directory: Path, name: str) -> list[Path]:
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m pi_capture {command}", description=description)
+    parser = Parser(prog=f"python -m pi_capture {command}", description=description)
     parser.add_argument("name", metavar="NAME", help="of the recording: the service is pi-capture@NAME")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
     parser.add_argument(
@@ -190,7 +197,7 @@ def _checked_name(name: str) -> str:
 
 
 def _read_settings(config: Path) -> argparse.Namespace:
-    """The recording's settings, which must be complete: a service has no command line and no current directory."""
+    """Return the settings, which must be complete: a service has no command line and no current directory."""
     from pi_capture.arguments import OPTIONS, build_parser
 
     settings = configure(build_parser(), OPTIONS, ["--config", str(config)], {}).arguments
@@ -215,7 +222,7 @@ def _checked_user(user: str | None, config: Path, root: Path) -> str:
 
 
 def _room(target: Path, root: Path) -> Path:
-    """The directory that the service must be able to write to: the one that holds the recording, or will."""
+    """Return the directory of the recording, which the service must be able to write to."""
     room = next(path for path in target.parents if (root / path.relative_to("/")).is_dir())
     if room == Path("/"):
         raise UsageError(f"{target}: make the directory that it goes into first: sudo mkdir -p {target.parent}")
@@ -223,7 +230,7 @@ def _room(target: Path, root: Path) -> Path:
 
 
 def _seen_from(root: Path, path: Path) -> Path:
-    """The path of a file as the system in `root` has it."""
+    """Return the path of a file in the system at `root`."""
     if not path.is_relative_to(root):
         raise UsageError(f"{path} is not in {root}: a service can only use what its own system has")
     return Path("/") / path.relative_to(root)
@@ -237,7 +244,7 @@ def _refuse_private(path: Path, root: Path) -> None:
 
 
 def _check_importable(python: str) -> None:
-    """A service starts in /, not beside the source code."""
+    """Raise UsageError if pi_capture is not installed: a service does not start beside the source code."""
     done = subprocess.run([python, "-c", "import pi_capture, storage"], cwd="/", capture_output=True, check=False)
     if done.returncode:
         raise UsageError(f"pi_capture is not installed for {python}; in its directory: pip install .")
@@ -269,13 +276,13 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
 
 
 def _groups() -> list[str]:
-    """The groups of devices that this system has: a unit with one that is unknown does not start."""
+    """Return the groups of devices that this system has: with an unknown group a unit does not start."""
     known = {entry.gr_name for entry in grp.getgrall()}
     return [group for group in GROUPS if group in known]
 
 
 def _quoted(text: str) -> str:
-    """A path as a unit file takes it."""
+    """Return a path as a unit file takes it."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"' if re.search(r"[\s'\"\\;]", text) else text
 
@@ -325,8 +332,3 @@ def _perform(step: Step) -> bool:
         return not step.command or subprocess.run(step.command, check=False).returncode == 0
     except FileNotFoundError:
         return False
-
-
-def _fail(reason: str) -> int:
-    print(f"pi_capture: {reason}", file=sys.stderr)
-    return 1

@@ -1,1 +1,1 @@
-"""The live picture in a window, and labels from keys while recording."""
+"""The live picture, and labels from keys while it records."""

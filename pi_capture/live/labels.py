@@ -1,7 +1,7 @@
-"""Labels for what is being recorded, by digits on the terminal: a frame has the label of the time it was taken at.
+"""Live labels: a digit begins a class while the recording runs, and each frame gets the class of its timestamp.
 
-Video files take the labels with the frames; whatever the format, each key is written down at once, so that a crash
-keeps them all (`storage.labels.live`). `terminal` reads the keys.
+A video file stores them with the frames. Whatever the format, each key is also written to a journal at once, so that a
+crash keeps them all (`storage.labels.live`). `pi_capture.live.terminal` reads the keys.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pi_capture.errors import UsageError
 from storage.errors import StorageError
+from storage.labels.journal import MAX_LABEL
 from storage.names import check_class_name
 
 if TYPE_CHECKING:
@@ -22,27 +23,26 @@ if TYPE_CHECKING:
     from storage.labels.journal import Classes
     from storage.labels.live import LiveJournal
 
-MOST_CLASSES = 9
 NO_LABEL_KEYS = ("-", "\x7f", "\b")
 
 
 class Changes:
-    """Which label holds from when on: a class by its number, or none. One thread changes it, others look."""
+    """The times at which labels begin: a class by its number, or none. One thread adds to them, others read."""
 
     def __init__(self) -> None:
         self.starts: list[int] = []  # ascending
         self.labels: list[int | None] = []
 
     def start(self, label: int | None, at_ns: int) -> None:
-        """A label begins, no sooner than the one before."""
-        if self.starts and at_ns <= self.starts[-1]:  # of a file's frames, one may get two keys: the last counts
+        """Begin a label, no sooner than the one before."""
+        if self.starts and at_ns <= self.starts[-1]:  # a frame of a file may get two keys: the last counts
             self.labels[-1] = label
         else:
-            self.labels.append(label)  # first, as another thread looks the time up
+            self.labels.append(label)  # before the time, by which another thread looks
             self.starts.append(at_ns)
 
     def at(self, timestamp_ns: int) -> int | None:
-        """The label of a frame of that time."""
+        """Return the label of a frame of that time."""
         place = bisect_right(self.starts, timestamp_ns) - 1
         return self.labels[place] if place >= 0 else None
 
@@ -52,12 +52,12 @@ class Changes:
 
 
 class LiveLabels:
-    """The labels of a recording while they are given; `names` are its classes, by the digits of their keys."""
+    """The live labels of a recording; `names` are its classes, by the digits of their keys."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._changes = Changes()
-        self._lines: list[str] = []
+        self._say: Callable[[str], None] = lambda line: None
         self._clock: Callable[[], int] | None = None
         self._target = Path()
         self._classes: Classes | None = None  # once a recording has begun
@@ -69,7 +69,7 @@ class LiveLabels:
     # ------------------------------------------------------------------------------------------------- keys coming in
 
     def press(self, key: str, now_ns: int) -> None:
-        """A key: a digit begins its class, ``-`` and Backspace end it; others mean nothing."""
+        """Take a key: a digit begins its class, ``-`` and Backspace end it; other keys do nothing."""
         if key in NO_LABEL_KEYS:
             label = None
         elif key.isascii() and key.isdigit() and int(key) < len(self.names):
@@ -80,7 +80,7 @@ class LiveLabels:
             self.start(label, now_ns if self._clock is None else self._clock())
 
     def start(self, label: int | None, at_ns: int) -> None:
-        """A label begins with the frame of that time, or the next one."""
+        """Begin a label with the frame of that time, or the next frame."""
         with self._keeping:
             self._changes.start(label, at_ns)
             if self._classes is not None:
@@ -88,7 +88,7 @@ class LiveLabels:
                     self._keep(self._changes.starts[-1], label)
                 except (OSError, StorageError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
-                    self._lines.append(f"{self._target}: {reason}; this key may be lost if the power fails")
+                    self._say(f"{self._target}: {reason}; this key may be lost if the power fails")
 
     def _keep(self, start: int, label: int | None) -> None:
         from storage.labels.live import LiveJournal
@@ -104,12 +104,12 @@ class LiveLabels:
 
     @property
     def label(self) -> int | None:
-        """The number of the class of this moment."""
+        """The class of this moment, as its number."""
         return self._changes.last
 
     @property
     def shown(self) -> str:
-        """The class of this moment, for the person who gives it."""
+        """The class of this moment, as the progress line shows it."""
         label = self.label
         return "[no label]" if label is None else f"[{label} {self.names[label]}]"
 
@@ -118,33 +118,30 @@ class LiveLabels:
         """What each key means."""
         return ", ".join([*(f"{n} {name}" for n, name in enumerate(self.names)), "- or Backspace: no label"])
 
-    def pop_lines(self) -> list[str]:
-        """Remove and return the lines since the last call."""
-        lines, self._lines = self._lines, []
-        return lines
-
     # ----------------------------------------------------------------------------------------------------- a recording
 
-    def begin(self, recorder: Recorder, clock: Callable[[], int] | None = None) -> None:
-        """From here on keys label the frames of a recording that has none yet.
+    def begin(self, recorder: Recorder, say: Callable[[str], None], clock: Callable[[], int] | None = None) -> None:
+        """Begin to label a recording, before its first frame.
 
         Parameters
         ----------
         recorder : Recorder
+        say : callable
+            Called from any thread with a line about a label that may not be kept.
         clock : callable, optional
-            The time of a frame that would be taken now, for frames that don't have the monotonic clock's.
+            Gives the time of a frame that is taken now, where frames have another clock than the monotonic one.
 
         Raises
         ------
         UsageError
-            The recording has other classes, or a class already.
+            The recording has other classes, or the target is a class directory.
         StorageError
             The labels can't be kept.
         """
         from storage.formats.png.directory import locate
         from storage.formats.table import find_format
 
-        self._target, self._clock = recorder.target, clock
+        self._target, self._say, self._clock = recorder.target, say, clock
         row = find_format(self._target, recorder.backend)
         self._in_frames = row.takes_labels
         if not row.suffix and (place := locate(self._target)).class_name is not None:
@@ -162,7 +159,7 @@ class LiveLabels:
             recorder.label_by(self._label_at)
 
     def end(self, *, in_order: bool) -> None:
-        """The recording is closed: its labels go where `classify` finds them. Raises StorageError if they can't."""
+        """Put the labels of a closed recording where `classify` finds them. Raises StorageError if that fails."""
         from storage.labels.live import adopt
 
         with self._keeping:
@@ -177,7 +174,7 @@ class LiveLabels:
         return None if label is None or self._classes is None else self._classes.directories[label]
 
     def _choose_classes(self) -> Classes:
-        """These classes, in the directories that they have already."""
+        """Return these classes, in the directories that they already have."""
         from storage.labels.classes import choose_classes, known_classes, labels_in_use
         from storage.labels.journal import LabelJournal, journal_path
 
@@ -193,15 +190,15 @@ class LiveLabels:
 
 
 def class_names(text: str) -> tuple[str, ...]:
-    """The classes in a text like ``none,door``. Raises ValueError with what is wrong."""
+    """Return the classes in a text like ``none,door``. Raises ValueError with what is wrong."""
     return checked_names(tuple(name.strip() for name in text.split(",")))
 
 
 def checked_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The classes, if they can be such. Raises ValueError with what is wrong."""
+    """Return the names if classes can have them. Raises ValueError with what is wrong."""
     text = ",".join(names)
-    if not 1 <= len(names) <= MOST_CLASSES:
-        raise ValueError(f"{len(names)} classes; give 1 to {MOST_CLASSES}, for the keys 0 to 8")
+    if not 1 <= len(names) <= MAX_LABEL + 1:
+        raise ValueError(f"{len(names)} classes; give 1 to {MAX_LABEL + 1}, for the keys 0 to {MAX_LABEL}")
     if len(set(names)) < len(names):
         raise ValueError(f"{text!r}: every class needs a name of its own")
     for name in names:

@@ -1,42 +1,38 @@
-"""The live picture in a window. It shows as many frames as it can and never slows the recording.
+"""The live picture in a window, which never slows the recording.
 
-The window lives in a process of its own (`preview_window`), since a display that goes away ends the program that shows
-something there. Between the two is a pipe that a thread fills with the newest frame, at most so many times a second;
-the recorder only stores a reference to that frame.
+The window has a process of its own (`pi_capture.live.preview_window`): when a display goes away, it ends each program
+with a window there. A thread writes the newest frame into a pipe to that process, `SHOWN_PER_SECOND` times a second at
+most; the recorder only stores a reference to the frame.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from pi_capture.errors import PreviewError
+from pi_capture.live.packs import packed
 
 if TYPE_CHECKING:
-    from pi_capture.status import Status
     from storage.frame import Frame
 
 SHOWN_PER_SECOND = 15
 MOST_SHOWN = (960, 720)  # larger pictures are shown with every second pixel, or fewer
-RATE_SECONDS = 3.0
 PATIENCE_SECONDS = 30.0  # for the window to open, on a slow machine
 CLOSING_SECONDS = 2.0
 
 
 class Preview:
-    """A window with the frames that are being recorded. Raises PreviewError if there can be none.
+    """A window with the frames that are recorded. Raises PreviewError if none can be opened.
 
-    `say` is called from another thread when the window closes early. `note` is what to show beside the counts. `on_key`
-    is called with each character typed into the window, and its time in nanoseconds of the monotonic clock.
+    `say` is called from another thread when the window closes early. `note` gives a text to show before the counts.
+    `on_key` is called with each character typed into the window, and its time in nanoseconds of the monotonic clock.
     """
 
     def __init__(
@@ -50,8 +46,7 @@ class Preview:
         self._say, self._note, self._on_key = say, note, on_key
         self._process = _open_window(title)
         self._newest: Frame | None = None
-        self._status: Status | None = None
-        self._counted: deque[tuple[float, int]] = deque()
+        self._text = "not recording yet"
         self._wake = threading.Event()
         self._over = False
         self._threads = [
@@ -62,17 +57,13 @@ class Preview:
             thread.start()
 
     def show(self, frame: Frame) -> None:
-        """Show a frame, unless a newer one comes before there is time for it. Returns at once."""
+        """Show a frame, unless a newer one comes first. Returns at once."""
         self._newest = frame
         self._wake.set()
 
-    def update(self, status: Status) -> None:
-        """Show the counts of a status below the picture."""
-        now = time.monotonic()
-        self._counted.append((now, status.frames))
-        while now - self._counted[0][0] > RATE_SECONDS and len(self._counted) > 2:
-            self._counted.popleft()
-        self._status = status
+    def show_text(self, text: str) -> None:
+        """Show a text below the pictures from now on."""
+        self._text = text
 
     def close(self) -> None:
         """Close the window."""
@@ -101,23 +92,13 @@ class Preview:
             width, height = frame.pixels.shape[1], frame.pixels.shape[0]
             step = max(1, -(-width // MOST_SHOWN[0]), -(-height // MOST_SHOWN[1]))
             pixels = frame.pixels[::step, ::step]
-            head = json.dumps({"size": [pixels.shape[1], pixels.shape[0]], "text": self._text()}).encode()
+            text = f"{self._note()} {self._text}" if self._note is not None else self._text
             try:
-                pipe.write(struct.pack(">I", len(head)) + head + pixels.tobytes())
+                pipe.write(packed({"shape": pixels.shape, "text": text}, pixels.tobytes()))
                 pipe.flush()
             except (OSError, ValueError):
                 break
             time.sleep(1 / SHOWN_PER_SECOND)
-
-    def _text(self) -> str:
-        note = f"{self._note()} " if self._note is not None else ""
-        status = self._status
-        if status is None:
-            return f"{note}not recording yet"
-        (then, before), (now, frames) = self._counted[0], self._counted[-1]
-        rate = (frames - before) / (now - then) if now > then else 0.0
-        dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
-        return f"{note}{status.frames} frames, {rate:.1f} a second, {dropped} dropped"
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -147,18 +128,17 @@ def _open_window(title: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "pi_capture.live.preview_window", title],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # what Qt complains; the reason of a failure is on the output
         start_new_session=True,  # Ctrl-C is for the recording
     )
     timer = threading.Timer(PATIENCE_SECONDS, process.kill)
     timer.start()
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
     try:
         answer = process.stdout.readline().decode(errors="replace").strip()
     finally:
         timer.cancel()
     if answer == "open":
-        threading.Thread(target=process.stderr.read, name="preview errors", daemon=True).start()
         return process
     process.kill()
     process.communicate()

@@ -1,20 +1,20 @@
-"""The process behind ``--preview``: reads frames from standard input, shows the newest, and writes keys to its output.
+"""The process behind ``--preview``: it reads frames from standard input, shows the newest, and prints keys.
 
-A frame is four bytes of length, as many of JSON (``size``, ``text``), and the pixels, RGB. The process ends when its
-input ends, or its window is closed.
+A frame is a record (`pi_capture.live.packs`) of its pixels, RGB; its head has their ``shape`` and the ``text`` below.
+The process ends when its input ends, or its window is closed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import struct
 import sys
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pi_capture.live.packs import read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _show(cv2: Any, incoming: _Incoming) -> None:
-    """Show what comes, until that ends or the window is closed."""
+    """Show frames until the input ends or the window is closed."""
     sized = False
     while not incoming.ended and _is_open(cv2):
         newest = incoming.pop_newest()
@@ -87,18 +87,15 @@ class _Incoming:
     def _read(self) -> None:
         import numpy as np
 
-        while len(front := self._stream.read(4)) == 4:
-            head = json.loads(self._stream.read(struct.unpack(">I", front)[0]))
-            width, height = head["size"]
-            data = self._stream.read(width * height * 3)
-            if len(data) < width * height * 3:
-                break
-            self._newest = np.frombuffer(data, np.uint8).reshape(height, width, 3), head["text"]
+        with suppress(EOFError):
+            while True:
+                head, data = read_record(self._stream)
+                self._newest = np.frombuffer(data, np.uint8).reshape(head["shape"]), head["text"]
         self.ended = True
 
 
 def _compose(cv2: Any, pixels: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """The picture, enlarged if it is small, and below it the text: BGR."""
+    """Return the picture, enlarged if it is small, with the text below it: BGR."""
     import numpy as np
 
     picture = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -122,4 +119,4 @@ def _refuse(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # at once: a thread still waits for frames
+    os._exit(main())  # at once: a thread may still wait for frames

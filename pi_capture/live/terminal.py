@@ -1,7 +1,7 @@
-"""Keys from a terminal, each the moment it is pressed, and the terminal as it was afterwards.
+"""Keys from a terminal, at the moment they are pressed. Afterwards the terminal is as it was.
 
-The terminal keeps its signals: Ctrl-C, Ctrl-Z and a closed window do what they always do, and while this program is
-stopped or in the background the terminal is the shell's. For the meaning of a key see `pi_capture.live.labels`.
+Ctrl-C, Ctrl-Z and a closed window do what they always do. While this program is stopped or in the background, the shell
+has the terminal. For the meaning of a key see `pi_capture.live.labels`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from typing import Any, Self
 from pi_capture.errors import UsageError
 
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^\[O])?")
-"""What keys like F5 and the arrows send; there are digits among it."""
-
+"""What keys like F5 and the arrows send; it may contain digits."""
 
 LOOK_SECONDS = 0.2
 
 
 class Terminal:
-    """Within this context `on_key` is called, in a thread of its own, for each key that stands for one character.
+    """Calls `on_key` within this context, from a thread of its own, for each key that gives one character.
 
-    It gets the character, and its time in nanoseconds of the monotonic clock. Raises UsageError without a terminal.
+    It gets the character and its time, in nanoseconds of the monotonic clock. Raises UsageError without a terminal.
     """
 
     def __init__(self, on_key: Callable[[str, int], None]) -> None:
@@ -61,7 +60,7 @@ class Terminal:
             os.close(self._fd)
 
     def restore(self) -> None:
-        """Give the terminal back as it was, for good. May be called at any time, and again."""
+        """Give the terminal back as it was, for good. May be called at any time, and more than once."""
         self._wanted = False
         self._give_back()
 
@@ -75,7 +74,7 @@ class Terminal:
                 self._before = None
 
     def _set_terminal(self) -> None:
-        """Keys without Return, and none of them shown; also if the shell has set it back meanwhile."""
+        """Have keys come without Return, and not be shown; done again where the shell has undone it."""
         import termios
 
         with self._setting, suppress(termios.error):
@@ -102,14 +101,14 @@ class Terminal:
         self._wanted = wanted
 
     def _read(self) -> None:
-        # In the background a read would stop the whole program; like this it fails instead.
+        # Without this, a read in the background would stop the whole program; now it fails.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
         while True:
             ready, _, _ = select.select([self._fd, self._end], [], [], LOOK_SECONDS)
             now = time.monotonic_ns()
             if self._end in ready:
                 return
-            self._set_terminal()  # the shell does not tell a program that it comes to the foreground
+            self._set_terminal()  # no signal says that the program has come to the foreground
             if not ready:
                 continue
             try:
@@ -126,7 +125,7 @@ class Terminal:
 
 
 def _find_terminal() -> tuple[int, bool]:
-    """The terminal, and whether it was opened here: standard input may be something else."""
+    """Return the terminal, and whether it was opened here because standard input is something else."""
     if sys.platform == "win32":
         raise UsageError("--live-labels reads keys from a Linux or macOS terminal only")
     if sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty():

@@ -1,1 +1,1 @@
-"""Recordings from one machine to another while they are made. `receiver` is the source that receives them."""
+"""Recordings that go from one machine to another while they are made."""

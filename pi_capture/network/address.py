@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,17 +14,17 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.redact import without_secrets
 
-SILENCE_SECONDS = 8.0  # of a peer that takes nothing: then the connection counts as lost
+SILENCE_SECONDS = 8.0  # after which a connection that takes nothing counts as lost
 BACKLOG = 16  # connections that wait in the kernel
-MOST_SENDERS = 8  # into one file; each may keep 64 MB waiting for the disk
+MOST_SENDERS = 8  # into one file; for each, 64 MB may wait for the disk
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait at; ``codec=`` is how the pictures are sent.
+    """``tcp://HOST:PORT`` to connect to, or with ``?listen`` to wait for connections at.
 
-    ``senders=`` is the number of senders to wait for. ``tls://`` is the same, encrypted, between machines with the
-    same `identity`, a file with a certificate and its key (`pi_capture.network.tls`).
+    ``codec=`` is how pictures are sent, ``senders=`` how many senders are waited for. ``tls://`` is encrypted, between
+    machines with the same `identity`, a file with a certificate and its key (`pi_capture.network.tls`).
     """
 
     host: str
@@ -70,7 +72,7 @@ class Address:
 
 
 def several_senders(camera: str) -> Address | None:
-    """The address of ``--camera``, if more than one sender is waited for at it. Raises UsageError."""
+    """Return the address of ``--camera`` if it waits for more than one sender. Raises UsageError."""
     if not camera.startswith(("tcp://", "tls://")) or "senders=" not in camera:
         return None
     place = Address.parse(camera, "--camera")
@@ -78,17 +80,19 @@ def several_senders(camera: str) -> Address | None:
 
 
 def with_identity(url: str, identity: str | None) -> str:
-    """The text form of a source or receiver, with the identity it is to use if it is a ``tls://`` one without any."""
+    """Return an address with the identity added if it is ``tls://`` and has none."""
     if identity is None or not url.startswith("tls://") or "identity=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}identity={quote(identity)}"
 
 
-def in_the_clear(url: str) -> str | None:
-    """Return a warning if the network can read what is sent; None if it can't."""
-    if not url.startswith("tcp://"):
+def exposed(url: str) -> str | None:
+    """Return a warning if others can read what is sent, or the key that keeps it secret; None if they can't."""
+    if not url.startswith(("tcp://", "tls://")):
         return None
     place = Address.parse(url, "--camera")
+    if place.identity:
+        return _open_to_others(place.identity)
     with suppress(ValueError):
         if ipaddress.ip_address(place.host).is_loopback:
             return None
@@ -97,8 +101,18 @@ def in_the_clear(url: str) -> str | None:
     return f"{place}: not encrypted, and open to all on that network; tls:// admits only machines with your --identity"
 
 
+def _open_to_others(identity: str) -> str | None:
+    from pi_capture.network.tls import check_identity
+
+    with suppress(OSError, CameraError):  # who opens it tells that
+        check_identity(identity)
+        if os.stat(identity).st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            return f"--identity {identity}: other users of this machine can read its key; chmod 600 {identity}"
+    return None
+
+
 def listen_at(address: Address) -> socket.socket:
-    """A socket that waits for connections. Raises CameraError if that address is taken, or not this machine's."""
+    """Return a socket that waits for connections. Raises CameraError if the address is taken, or not this machine's."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -113,7 +127,7 @@ def listen_at(address: Address) -> socket.socket:
 
 
 def connect_to(address: Address, seconds: float) -> socket.socket:
-    """A connection. Raises OSError."""
+    """Return a connection. Raises OSError."""
     from pi_capture.network.tls import secure
 
     connection = socket.create_connection((address.host, address.port), timeout=seconds)
@@ -122,7 +136,7 @@ def connect_to(address: Address, seconds: float) -> socket.socket:
 
 
 def prepare(connection: socket.socket) -> None:
-    """Small messages at once, and a peer that has vanished is noticed."""
+    """Have small messages sent at once, and a peer that has vanished noticed."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":

@@ -1,7 +1,7 @@
 """A sender's clock compared with ours.
 
-They are compared as NTP does it: of the recent answers, the quickest tells most. Where the stream ended before an
-answer came, the frame that arrived quickest counts as if it had taken no time.
+They are compared as NTP does it: of the recent answers, the quickest is the most exact. If the stream ends before an
+answer comes, the frame that arrived quickest counts as if it had taken no time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Offset:
 
 
 def measured(asked: int, came: int, answered: int, back: int) -> Offset:
-    """What one exchange tells: `asked` and `back` by our clock, `came` and `answered` by the sender's.
+    """Return the offset by one exchange: `asked` and `back` are by our clock, `came` and `answered` by the sender's.
 
     >>> measured(asked=100, came=1150, answered=1160, back=210)
     Offset(ns=1000, uncertainty_ns=50, at_ns=210)
@@ -37,14 +37,14 @@ class SenderClock:
     """The offset of a sender's clock over one connection."""
 
     def __init__(self) -> None:
-        self.compared: Offset | None = None  # by the answers; stays from one connection to the next
+        self.compared: Offset | None = None  # by the answers; kept for the next connection
         self.begin()
 
     def begin(self) -> None:
         """Forget the answers: after a break the sender may be another one."""
         self.answers = 0  # how many have come
         self._offsets: list[Offset] = []
-        self._arrival: tuple[int, int] | None = None  # the sender's clock minus ours, and when that was so
+        self._arrival: tuple[int, int] | None = None  # the sender's clock minus ours, and when
 
     @property
     def offset_ns(self) -> int | None:
@@ -64,7 +64,7 @@ class SenderClock:
         self.compared = min(self._offsets, key=lambda one: one.uncertainty_ns + DRIFT * (back - one.at_ns))
 
     def add_arrival(self, sent_ns: int) -> int:
-        """Use a frame that has just arrived; returns the offset by the quickest frame of late."""
+        """Use a frame that has just arrived. Returns the offset by the quickest of the latest frames."""
         now = time.monotonic_ns()
         seen, at_ns = self._arrival or (sent_ns - now, now)
         offset = max(sent_ns - now, seen - round(DRIFT * (now - at_ns)))

@@ -20,7 +20,7 @@ from pi_capture.network.tls import secure
 from pi_capture.redact import public
 from storage.matroska.stream import BrokenOffError, Incoming, Tracks, is_ours
 
-FRONT_BYTES = 64 * 1024  # more than a stream's first words take
+FRONT_BYTES = 64 * 1024  # more than the introduction of a stream takes
 OPENING_BYTES = 512  # by which our stream is recognised
 MOST_UNCHECKED = 8  # connections that are checked at a time; one more closes the oldest
 REPORT_SECONDS = 10.0  # between lines about refused connections
@@ -29,7 +29,7 @@ ACCEPT_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A client: its connection, from which nothing was consumed yet, and the facts in a sender's introduction.
+    """A client: its connection, of which nothing has been read, and the facts in a sender's introduction.
 
     `facts` is None for a stream of another program, and empty if no introduction was asked for.
     """
@@ -41,8 +41,8 @@ class Visitor:
 class Door:
     """Accepts connections at an address. Raises CameraError if it can't.
 
-    `say` is called with a line about a refused connection, not too often. With `asks` a client has to introduce itself,
-    as a sender does and a receiver doesn't.
+    `say` is called now and then with a line about a refused connection. With `asks`, a client must introduce itself: a
+    sender does, a receiver doesn't.
     """
 
     def __init__(self, place: Address, say: Callable[[str], None] = lambda line: None, *, asks: bool = True) -> None:
@@ -115,7 +115,7 @@ class Door:
 
 
 def introduction(connection: socket.socket) -> dict[str, Any] | None:
-    """Return the facts of a sender, None for another stream. Nothing is consumed from the connection.
+    """Return the facts of a sender, None for another stream. Nothing is taken from the connection.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Several senders into one Matroska file: each is a recording of its own until the end, and then a track of that file.
 
-The recordings are kept in a directory beside it, each as safe from a crash as any. All are dated by this machine's
-clock, so that they fit together to the nanosecond: `storage.streams.merge` does that, and they go only when every
-packet has been found again in the new file. See `receiver` for one sender alone.
+The recordings are in a directory beside it, each as safe from a crash as any. This machine's clock dates all, so that
+they fit together to the nanosecond. `storage.streams.merge` makes one file of them; they are removed when every packet
+has been found again in that file. For one sender see `pi_capture.network.receiver`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.recorder import Recorder
 from pi_capture.samples.received import ReceivedTracks
-from pi_capture.status import Status, Summary
+from pi_capture.status import Status, Summary, added_up
 from storage.errors import StorageError
 from storage.formats.table import VIDEO
 from storage.tracks.demux import free_name
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pi_capture.recording.options import RecordOptions
 
 LAST_SECONDS = 2.0  # for what is on its way when time is up
-COUNTS = ("frames", "captured", "dropped_queue", "dropped_camera", "dropped_disk")
 
 
 def gather(
@@ -54,15 +53,15 @@ def gather(
     Parameters
     ----------
     target : path
-        A ``.mkv`` that does not exist yet. Until it does, what comes is in ``NAME.parts`` beside it.
+        A ``.mkv`` that does not exist yet. The recordings are in ``NAME.parts`` beside it until it does.
     seconds : float
         How long, from the first frame of any sender; -1 until `stop` is set, or all of them have ended.
     place : Address
-        Where they are waited for.
+        Where to wait for them.
     options : RecordOptions
-        Of which `size`, `fps`, `sync_interval` and those of the format hold.
+        `size`, `fps`, `sync_interval` and those of the format are used.
     observers : Observers
-        Of which `stop`, `say` and `progress` hold.
+        `stop`, `say` and `progress` are used.
 
     Raises
     ------
@@ -122,7 +121,7 @@ class _Gathering:
             return list(self._lanes)
 
     def run(self, stop: threading.Event, progress: Callable[[Status], None]) -> list[str]:
-        """Receive; returns what went wrong."""
+        """Receive until the end. Returns what went wrong."""
         problems: list[str] = []
         try:
             while not stop.is_set() and not self._over():
@@ -130,8 +129,8 @@ class _Gathering:
                 lanes = self.lanes
                 if any(lane.receiving for lane in lanes):
                     self.seen = time.monotonic()
-                if any(lane.recorder is not None for lane in lanes):
-                    progress(_status(lanes))
+                if each := [lane.recorder.status() for lane in lanes if lane.recorder is not None]:
+                    progress(Status.total(each))
             missing = self.place.senders - len(self.lanes)
             if missing and not stop.is_set() and not self._time_is_up():
                 problems.append(f"{self.place}: {missing} of {self.place.senders} senders never came")
@@ -143,9 +142,9 @@ class _Gathering:
         return problems + [f"{lane.name}: {lane.failure}" for lane in self.lanes if lane.failure]
 
     def begin(self, timestamp_ns: int) -> int | None:
-        """A frame has come; returns when the recording ends, None for never.
+        """Note a frame. Returns when the recording ends, None for never.
 
-        Time runs from the frame that was captured first, which may not be the first that came.
+        Time runs from the frame that was captured first, which may not be the first to arrive.
         """
         until_ns = float("inf") if self._seconds < 0 else timestamp_ns + self._seconds * 1e9
         with self._lock:
@@ -171,7 +170,7 @@ class _Gathering:
     def _accept(self) -> None:
         try:
             visitor = self._door.next()
-        except OSError as error:  # too many open files, say: those that are connected go on
+        except OSError as error:  # such as too many open files: those that are connected go on
             self.say(f"{self.place}: {error.strerror}")
             time.sleep(1)
             return
@@ -199,7 +198,7 @@ class _Gathering:
         lane.arrived(connection)
 
     def _started_again(self, facts: Mapping[str, Any]) -> _Lane | None:
-        """The lane of a sender that broke off, if this may be that one after a crash or a power cut."""
+        """Return the lane of a sender that broke off, if this may be that sender after a crash or a power cut."""
         identity = _slug(facts), facts.get("machine")
         waiting = (one for one in self._lanes if one.alive and one.broke_off and one.identity == identity)
         return next(waiting, None)
@@ -240,7 +239,7 @@ class _Lane:
         self._hang_up()
 
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:
-        """The next connection. It is waited for as long as others are connected, and `seconds` longer."""
+        """Return the next connection. Waits for it while others are connected, and `seconds` longer."""
         first = self._current is None
         self.receiving = False
         since = time.monotonic()
@@ -260,7 +259,7 @@ class _Lane:
         raise CameraError("gone")
 
     def close(self) -> None:
-        """Nothing: the lanes share the door."""
+        """Do nothing: the lanes share the door."""
 
     def _hang_up(self) -> None:
         if self._current is not None:
@@ -276,7 +275,7 @@ class _Lane:
                 self.failure = str(error)
         except RecordingError:
             pass  # raised again when it is closed
-        except Exception as error:  # of one sender; it must not end the others
+        except Exception as error:  # one sender must not end the others
             self.failure = repr(error)
         finally:
             self.receiving = False
@@ -299,12 +298,8 @@ class _Lane:
         connection = self.meet(SILENCE_SECONDS, self._stop)
         source = self._source = StreamSource(gathering.place, self, connection, options.size, options.fps)
         try:
-            info = source.info
-            facts = {
-                "camera": info.camera, "model": info.model, "fps": info.fps, "live": True,
-                "details": dict(info.details), "track_name": self.name,
-                "wall_minus_monotonic_ns": gathering.offset_ns,
-            }  # fmt: skip
+            clock = {"wall_minus_monotonic_ns": gathering.offset_ns}
+            facts = {**source.info.facts(), "track_name": self.name, **clock}
             labels = Changes()
             source.give_labels_to(labels.start)
             begun: tuple[int, Recorder, ReceivedTracks] | None = None
@@ -319,7 +314,7 @@ class _Lane:
                     begun = frame.timestamp_ns, *self._begin_recording(source, facts, labels)
                 first_ns, recorder, received = begun
                 received.begin(first_ns, until_ns)
-                if late and received.complete:  # until then samples from before are on their way
+                if late and received.complete:  # until then earlier samples may still come
                     return
                 if not late:
                     recorder.put(frame, wait=False)
@@ -331,7 +326,7 @@ class _Lane:
     def _begin_recording(
         self, source: StreamSource, facts: Mapping[str, Any], labels: Changes
     ) -> tuple[Recorder, ReceivedTracks]:
-        """The first frame has come: make the file, with all tracks that the sender has."""
+        """Make the file, with all tracks that the sender has, when its first frame has come."""
         options = self._gathering.options
         self.recorder = Recorder(
             self.path, sync_interval=options.sync_interval, facts=facts, options=options.options, more_tracks=True
@@ -349,26 +344,19 @@ class _Lane:
 
 
 def _slug(facts: Mapping[str, Any]) -> str:
-    """``HOST-CAMERA``, for the name of a file and a track."""
+    """Return ``HOST-CAMERA``, for the name of a file and a track."""
     words = [re.sub(r"[^A-Za-z0-9_]+", "-", str(facts.get(name) or "")).strip("-")[:40] for name in ("host", "camera")]
     return "-".join(word for word in words if word) or "sender"
 
 
-def _status(lanes: Sequence[_Lane]) -> Status:
-    each = [lane.recorder.status() for lane in lanes if lane.recorder is not None]
-    counts = {name: sum(getattr(one, name) for one in each) for name in (*COUNTS, "durable", "bytes")}
-    return Status(**counts, queue_fill=max((one.queue_fill for one in each), default=0.0))
-
-
 def _total(each: Sequence[Summary], target: Path) -> Summary:
-    counts = {name: sum(getattr(one, name) for one in each) for name in COUNTS}
+    counts = added_up(each)
     seconds = max(one.seconds for one in each)
     sizes = {one.size for one in each}
     return Summary(
         **counts,
         seconds=seconds,
         fps=round(counts["frames"] / seconds, 3) if seconds else 0.0,
-        bytes=sum(one.bytes for one in each),
         path=str(target),
         backend=each[0].backend,
         size=sizes.pop() if len(sizes) == 1 else None,

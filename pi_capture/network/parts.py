@@ -15,7 +15,7 @@ from storage.formats.table import VIDEO
 
 
 def prepare(target: Path) -> Path:
-    """The directory of the recordings, made now. Raises UsageError or StorageError if there can't be one."""
+    """Make the directory of the recordings, and return it. Raises UsageError or StorageError if that fails."""
     if target.suffix.lower() != VIDEO.suffix:
         raise UsageError(f"{target}: several senders are recorded into a {VIDEO.suffix}")
     if target.exists():
@@ -31,7 +31,7 @@ def prepare(target: Path) -> Path:
 
 
 def parts_of(target: Path) -> Path:
-    """Where the recordings of the senders are until they are brought together."""
+    """Return the directory of the senders' recordings."""
     return target.with_suffix(".parts")
 
 

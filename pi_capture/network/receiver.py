@@ -1,13 +1,12 @@
-"""Frames that another machine sends while it records them (`pi_capture.network.sender`), as a source on our own clock.
+"""Frames that another machine sends while it records them (`pi_capture.network.sender`), as a source.
 
 A frame's timestamp is on our monotonic clock (see `pi_capture.network.clock`); the sender's own is in its metadata.
-For samples see `pi_capture.network.samples`. Streams of FFmpeg tools are handed on to `sources.media.source`.
+For samples see `pi_capture.network.samples`. `pi_capture.sources.media.source` receives streams of FFmpeg tools.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from pi_capture.errors import CameraError
 from pi_capture.live.labels import checked_names
 from pi_capture.network.address import SILENCE_SECONDS, Address
 from pi_capture.network.clock import SenderClock
+from pi_capture.network.door import introduction
 from pi_capture.network.samples import Arrivals
 from pi_capture.network.sender import PING
 from pi_capture.network.transport import AGAIN_SECONDS, FIRST_SECONDS, TcpWay, Way
@@ -26,18 +26,18 @@ from pi_capture.samples.clock import Arrived
 from pi_capture.sources import Size, Source, SourceInfo
 from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.pixels import RgbConverter
+from storage.durable.untrusted import parse_object
 from storage.formats.video.codecs import CODECS, Decoder
 from storage.frame import Frame
-from storage.matroska.stream import BrokenOffError, Incoming, Tracks, from_json, is_ours
+from storage.matroska.stream import BrokenOffError, Incoming, Tracks
 from storage.matroska.track import Block
 from storage.tracks.sample_track import SampleTrack
 
 PICTURES = 1  # the number of their track
-FRONT_BYTES = 512
 PINGS_AT_FIRST, PING_SECONDS = 8, 1.0
-MOST_LOST = 1_000_000  # frames at once, as a sender says
-MOST_PIXELS = 64_000_000  # of a picture; more than that, no camera module has
-BEGIN_SECONDS = 16.0  # for all that a connection begins with
+MOST_LOST = 1_000_000  # frames at once; a sender may say anything
+MOST_PIXELS = 64_000_000  # of a picture; no camera module has more
+BEGIN_SECONDS = 16.0  # for the introduction and the comparison of clocks
 EARLY_BYTES = 256_000_000  # of pictures that wait until the clocks are compared
 
 
@@ -76,7 +76,7 @@ def _open_first(place: Address, way: TcpWay, size: Size | None, fps: float | Non
         except CameraError as error:
             raise refused or error from None
         try:
-            if not is_ours(_peek(connection, place)):
+            if _is_foreign(connection, place):
                 return _open_foreign(connection, place, way, size, fps)
             return StreamSource(place, way, connection, size, fps)
         except CameraError as error:  # any program may have connected
@@ -86,21 +86,14 @@ def _open_first(place: Address, way: TcpWay, size: Size | None, fps: float | Non
             refused = error
 
 
-def _peek(connection: socket.socket, place: Address) -> bytes:
-    """Return the first bytes of a stream without consuming them."""
-    until = time.monotonic() + SILENCE_SECONDS
-    front = b""
-    while len(front) < FRONT_BYTES and time.monotonic() < until:
-        if select.select([connection], [], [], 0.25)[0]:
-            before, front = len(front), connection.recv(FRONT_BYTES, socket.MSG_PEEK)
-            if not front or len(front) == before:
-                time.sleep(0.05)
-            if not front or (front[:4] != b"\x1a\x45\xdf\xa3"[: len(front[:4])]):
-                break
-    if not front:
+def _is_foreign(connection: socket.socket, place: Address) -> bool:
+    """Whether the stream is another program's. Raises CameraError if nothing comes that can be received."""
+    try:
+        return introduction(connection) is None
+    except (OSError, ValueError) as error:
         connection.close()
-        raise CameraError(f"{place}: nothing came for {SILENCE_SECONDS:.0f} s; check the address, and the sender")
-    return front
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CameraError(f"{place}: {reason}; check the address, and the sender") from None
 
 
 def _open_foreign(
@@ -123,7 +116,7 @@ def _open_foreign(
                 Place("fd:", str(place), tries=(options,), live=True), str(place), str(place), size, fps
             )
         except BaseException:
-            _hang_up(connection)  # else a thread of FFmpeg would wait as long as the other side is silent
+            _hang_up(connection)  # else a thread of FFmpeg would wait until the other side sends
             raise
         finally:
             opened.set()
@@ -146,7 +139,7 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 class StreamSource:
-    """A sender, as a camera. If its connection breaks it has half a minute to come back."""
+    """A sender as a camera. If the connection breaks, the sender has half a minute to come back."""
 
     def __init__(
         self,
@@ -164,7 +157,7 @@ class StreamSource:
         self._index = self._lost = self._number = 0
         self._last_ns = -1
         self._connection = connection
-        self._end: object = None  # the number that the sender's next frame would have had
+        self._end: object = None  # the number of the frame that the sender would have sent next
         self._early: list[Block] = []  # came while the clocks were compared
         self._arrivals = Arrivals()
         self.heard_at = time.monotonic()
@@ -244,7 +237,7 @@ class StreamSource:
         Raises CameraError if none has come in time.
         """
         until = time.monotonic() + AGAIN_SECONDS
-        self.heard_at = until  # it is not silent as long as it may come back
+        self.heard_at = until  # a sender that may come back does not count as silent
         while True:
             self._connection.close()
             try:
@@ -258,7 +251,7 @@ class StreamSource:
                     raise CameraError(f"{self._place}: the sender has vanished; what came before is safe") from None
 
     def _begin(self) -> None:
-        """Read what a connection begins with, and compare the clocks. Raises CameraError and _BrokenConnectionError."""
+        """Read a sender's introduction, and compare the clocks. Raises CameraError and _BrokenConnectionError."""
         self._connection.settimeout(SILENCE_SECONDS)
         self._until = time.monotonic() + BEGIN_SECONDS
         self._incoming = Incoming(self._receive)
@@ -294,7 +287,7 @@ class StreamSource:
             raise CameraError(f"{self._place} is no stream that can be received ({error})") from None
 
     def _connect_labels(self, hello: Mapping[str, Any], *, first: bool) -> None:
-        """Which classes the labels of this connection stand for. Raises ValueError."""
+        """Take the classes of this connection's labels. Raises ValueError."""
         names = hello.get("classes")
         classes = checked_names(tuple(map(str, names))) if isinstance(names, list) and names else ()
         self.classes = classes if first else self.classes
@@ -337,7 +330,7 @@ class StreamSource:
         return "end" not in note
 
     def _count_lost(self, number: object) -> None:
-        """A frame of that number comes next, or none does: those between were lost on their way."""
+        """Count the frames as lost that should have come before that number."""
         if type(number) is int and self._index:
             self._lost += max(0, min(number - self._number, MOST_LOST))
 
@@ -371,10 +364,10 @@ class StreamSource:
                 self._store_samples(arrived)
 
     def _frame(self, block: Block) -> Iterator[Frame]:
-        """The frame of a packet, unless there are to be fewer."""
+        """Yield the frame of a packet, unless the wanted rate leaves it out."""
         try:
             picture = self._decoder.decode(block.data)
-            facts = from_json(block.facts)
+            facts = parse_object(block.facts)
             sent_ns, number, metadata = facts["timestamp_ns"], facts["number"], dict(facts["metadata"])
             label = facts.get("label") if self._labelled else None
             if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or number < 0:
@@ -435,7 +428,7 @@ class StreamSource:
 
 
 def machine_of(hello: Mapping[str, Any]) -> object:
-    """Return what identifies the machine of a sender; other programs don't know it."""
+    """Return the token of a sender's machine."""
     facts = hello.get("facts")
     return facts.get("machine") if isinstance(facts, dict) else None
 

@@ -1,8 +1,8 @@
-"""Samples on their way from one machine to another, as further tracks of the stream that has the pictures.
+"""Samples that go from one machine to another, as further tracks of the stream that has the pictures.
 
-A block has samples as they are, the time of the first by the sender's clock, and its number in its track. Numbers
-count pauses too, so whatever is missing, because the sensor was silent or the connection could not take it, shows in
-them, and the receiver pads it. Connections and clocks are in `sender` and `receiver`.
+A block has samples, not encoded, with the time of the first by the sender's clock, and its number in the track. Numbers
+count pauses too. So they show what is missing, because a sensor was silent or the connection was too slow, and the
+receiver pads it. For connections see `pi_capture.network.sender` and `pi_capture.network.receiver`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated
-from storage.matroska.stream import from_json
+from pi_capture.samples.clock import BESIDE_BYTES, SECOND, SLACK_SECONDS, Arrived, Dated
+from storage.durable.untrusted import parse_object
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
 from storage.tracks.sample_track import CODECS, Codec, SampleTrack
 from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WAITING_BYTES = 4_000_000  # 20 seconds of sound
-PIECE_BYTES = 500  # that a piece takes beside its samples
 BLOCK_SECONDS, BLOCK_BYTES = 0.2, 500_000
 MOST_NUMBERS = 4e6  # a second, of all channels
 MOST_NAME, MOST_TEXT = 200, 1000  # characters
-ALL_TEXT = 8000  # of where samples come from: an introduction is short (`gather`)
-RATE_SECONDS = 4.0  # less than that, and the rate counts as unknown
+ALL_TEXT = 8000  # of all sources together: an introduction is short (`pi_capture.network.door`)
+RATE_SECONDS = 4.0  # with less the rate counts as unknown
 RAW = {codec.track: codec for codec in CODECS if codec.encoder is None}
-"""What goes over the wire; a codec is for the file that the samples come into."""
+"""The forms that go over the wire: samples are encoded only in the file that they come into."""
 
 
 def _raw(track: SampleTrack) -> Codec:
@@ -43,7 +42,7 @@ def _raw(track: SampleTrack) -> Codec:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Samples that wait: of which track, by its place, and the number of the first."""
+    """Samples that wait: their track, by its place, and the number of the first."""
 
     track: int
     number: int
@@ -70,7 +69,7 @@ class Outgoing:
         self._most = [_most_in_a_block(track) for track in tracks]
 
     def put(self, name: str, piece: Dated, *, connected: bool) -> None:
-        """Add samples, or a pause; where it gets too much, the oldest go."""
+        """Add samples or a pause. If too much waits, the oldest samples go."""
         place = self._places[name]
         number = self._next[place]
         self._next[place] += piece.count
@@ -84,9 +83,9 @@ class Outgoing:
             part = piece.samples[begin : begin + most]
             at_ns = piece.timestamp_ns + round(begin / rate * SECOND)
             self._waiting.append(Waiting(place, number + begin, at_ns, part))
-            self._bytes += part.nbytes + PIECE_BYTES
+            self._bytes += part.nbytes + BESIDE_BYTES
         while self._bytes > WAITING_BYTES:
-            self._bytes -= self._waiting.popleft().samples.nbytes + PIECE_BYTES
+            self._bytes -= self._waiting.popleft().samples.nbytes + BESIDE_BYTES
 
     @property
     def any(self) -> bool:
@@ -107,7 +106,7 @@ class Outgoing:
     # ----------------------------------------------------------------------------------------- from the sender's thread
 
     def entries(self) -> list[Track]:
-        """What the stream's list of tracks has of them."""
+        """Return the tracks for the opening of the stream."""
         raws = [_raw(track) for track in self.tracks]
         return [
             Track(number, AUDIO_TRACK, raw.track, b"", track.name, sound=Sound(track.rate, track.channels, raw.bits))
@@ -115,7 +114,7 @@ class Outgoing:
         ]
 
     def described(self) -> dict[str, dict[str, Any]]:
-        """What else there is to know of each, by its number."""
+        """Return the other facts of each track, by its number."""
         most = min(MOST_TEXT, ALL_TEXT // max(1, len(self.tracks)))
         return {
             str(number): {
@@ -151,7 +150,7 @@ def _most_in_a_block(track: SampleTrack) -> int:
 
 
 def _joined(pieces: Sequence[Waiting], most: int) -> Sequence[Waiting]:
-    """The first of them that follow each other, and are not too many for a block."""
+    """Return the first pieces that follow each other and fit into a block together."""
     count = len(pieces[0].samples)
     for at, piece in enumerate(pieces[1:], 1):
         count += len(piece.samples)
@@ -174,7 +173,7 @@ class Arrivals:
         self._begun = False
 
     def connect(self, entries: Mapping[int, Track], hello: Mapping[str, Any]) -> list[str]:
-        """A connection with these tracks; returns the names of those that are left out. Raises ValueError."""
+        """Begin a connection with these tracks. Returns the names of those that are left out. Raises ValueError."""
         found = _tracks_in(entries, hello)
         facts = hello.get("facts")
         sender = facts.get("sender") if isinstance(facts, dict) else None
@@ -193,7 +192,7 @@ class Arrivals:
         return [track.name for number, track in found.items() if number not in self._by_number]
 
     def receive(self, block: Block, offset_ns: int) -> Arrived | None:
-        """What a block brings, if it is of a track that is kept; `offset_ns` is the sender's clock minus ours.
+        """Return the samples of a block, if its track is kept; `offset_ns` is the sender's clock minus ours.
 
         Raises ValueError if it is damaged.
         """
@@ -202,11 +201,11 @@ class Arrivals:
 
 
 class _ArrivingTrack:
-    """A track of the sender: which of its samples have come, and when they were."""
+    """A track of the sender, and how far its samples have come."""
 
     def __init__(self, track: SampleTrack) -> None:
         self.track = track
-        self._began: int | None = None  # by our clock, whatever the sender says
+        self._began: int | None = None  # by our clock
         self._padded = 0
         self._due: int | None = None  # the number of the sample that follows
         self._due_ns = 0
@@ -214,7 +213,7 @@ class _ArrivingTrack:
         self._rate = track.rate
 
     def begin_anew(self) -> None:
-        """The sender has begun again: its numbers tell nothing about those before."""
+        """Go on with a sender that was started again: its numbers begin anew."""
         if self._due is not None:
             self._due = -1
         self._anchor, self._rate = None, self.track.rate
@@ -222,7 +221,7 @@ class _ArrivingTrack:
     def receive(self, block: Block, offset_ns: int) -> Arrived:
         import numpy as np
 
-        facts = from_json(block.facts)
+        facts = parse_object(block.facts)
         sent_ns, number = facts.get("timestamp_ns"), facts.get("number")
         if type(sent_ns) is not int or type(number) is not int or abs(sent_ns) >= 1 << 62 or not 0 <= number < 1 << 62:
             raise ValueError("impossible numbers")
@@ -240,7 +239,7 @@ class _ArrivingTrack:
         return Arrived(self.track.name, pieces, self._rate)
 
     def _missing(self, number: int, at_ns: int) -> int:
-        """How many samples are missing before the one of that number, or as many of them as there was time for."""
+        """Count the samples missing before that number; no more of them than there was time for."""
         now = time.monotonic_ns()
         if self._began is None or self._due is None:
             self._began = now
@@ -263,7 +262,7 @@ class _ArrivingTrack:
 
 
 def _tracks_in(entries: Mapping[int, Track], hello: Mapping[str, Any]) -> dict[int, SampleTrack]:
-    """The tracks of samples in a stream, by their numbers. Raises ValueError if one can't be."""
+    """Return the tracks of samples in a stream, by their numbers. Raises ValueError if one is impossible."""
     described = hello.get("tracks")
     described = described if isinstance(described, dict) else {}
     found: dict[int, SampleTrack] = {}

@@ -1,8 +1,8 @@
-"""Send frames to another machine while they are recorded here. What the connection can't carry is dropped and counted.
+"""Send frames to another machine while they are recorded here. The recording never waits for that.
 
-Samples of sensors and sound go along (`pi_capture.network.samples`), and live labels with their frames. The recording
-never waits for it. A broken connection is made again. `receiver` reads the stream, or any FFmpeg tool.
-What goes over the wire is in `storage.matroska.stream`.
+Live labels go with their frames, samples of sensors and sound beside them (`pi_capture.network.samples`). Frames that
+the connection can't take are dropped and counted. A broken connection is made again. The stream, which any FFmpeg tool
+reads as well, is described in `storage.matroska.stream`; for its receiver see `pi_capture.network.receiver`.
 """
 
 from __future__ import annotations
@@ -36,27 +36,22 @@ if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
-SEND_BUFFER_BYTES = 512 * 1024  # what the system holds back is late, and makes the clocks' exchange less exact
+SEND_BUFFER_BYTES = 512 * 1024  # more would be late, and make the comparison of clocks less exact
 BACKOFF_SECONDS = (0.5, 8.0)
 FLUSH_SECONDS = 3.0  # for the last frames, at the end
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
-SENT_FACTS = (
-    "host",
-    "camera",
-    "boot_id",
-    "started",
-    "wall_minus_monotonic_ns",
-)  # of this recording; the rest stays here
+SENT_FACTS = ("host", "camera", "boot_id", "started", "wall_minus_monotonic_ns")
+"""The facts of the recording that are sent."""
 PING = struct.Struct(">4sQ")
-"""What a receiver sends to ask for the time: ``PING`` and its own, in nanoseconds."""
+"""A receiver's question for the time: ``PING``, and its own time in nanoseconds."""
 
 
 class Sender:
     """Sends frames to an address.
 
     Those of `facts` that `SENT_FACTS` names go to the receiver, without secrets. `say` is called from another thread
-    when a connection begins and ends. `labels` are what the frames are labelled by while they are recorded.
+    when a connection begins and ends. `labels` are the live labels of the recording.
 
     Raises
     ------
@@ -82,7 +77,7 @@ class Sender:
             raise UsageError(f"--stream-to: {error}") from None
         self._address, self._say, self._labels = address, say, labels
         sent = public({name: facts[name] for name in SENT_FACTS if name in facts})
-        # A sender that comes back is recognised by this, and its machine when it was started again.
+        # By these a receiver recognises a sender that comes back, and one that was started again.
         self._facts = {**sent, "sender": secrets.token_hex(8), "machine": machine_token()}
         if address.identity:
             check_identity(address.identity)
@@ -108,17 +103,17 @@ class Sender:
             self._ready.notify()
 
     def begin_samples(self, tracks: Sequence[SampleTrack]) -> None:
-        """Samples of these will come; before the first frame."""
+        """Expect samples of these tracks; called before the first frame."""
         with self._ready:
             self.samples.begin(tracks)
 
     def offer_samples(self, name: str, piece: Dated) -> None:
-        """Send samples as `offer` sends frames; a pause has none, and its place is kept."""
+        """Send samples as `offer` sends frames. A pause only moves the number of the next sample."""
         with self._ready:
             self.samples.put(name, piece, connected=self._connected)
 
     def close(self) -> None:
-        """Send what is waiting still, if that does not take long, and end."""
+        """Send what still waits, if that does not take long, and end."""
         with self._ready:
             self._over = True
             self._ready.notify()
@@ -167,7 +162,7 @@ class Sender:
                 with self._ready:
                     self._connected = False
                     self._queue.clear()
-                    self.dropped = self._offered - self.sent  # the one that broke off included
+                    self.dropped = self._offered - self.sent  # with the frame that broke off
                     self.samples.clear()
                 self._connection = None
             self._pause(wait)
@@ -213,8 +208,8 @@ class Sender:
         with writing, suppress(OSError):
             connection.sendall(note({"end": self._offered}))
             connection.shutdown(socket.SHUT_WR)
-            # The receiver hangs up when it has read all. Before that, to close resets a connection on which a question
-            # for the time is unread: what has not gone out is lost. TLS holds it in a thread of ours.
+            # The receiver hangs up when it has read all. To close before that resets the connection if a question for
+            # the time is unread, and what has not gone out is lost.
             while connection.recv(4096):
                 pass
 
@@ -233,7 +228,7 @@ class Sender:
 
 
 class _Stream:
-    """What goes over one connection, as bytes. Its time begins with the first frame."""
+    """The bytes that go over one connection. Their time begins with the first frame."""
 
     def __init__(self, codec: Codec, first: Frame, samples: Outgoing, labels: LiveLabels | None) -> None:
         from storage.formats.video.codecs import Encoder
@@ -245,7 +240,7 @@ class _Stream:
         self._last_samples: dict[int, int] = {}
 
     def opening(self, hello: Mapping[str, Any]) -> bytes:
-        """What comes first; known when the first picture is encoded."""
+        """Return what a stream begins with; to be called when the first picture is encoded."""
         from storage.matroska.stream import note, opening
         from storage.matroska.track import VIDEO_TRACK, Track
 
@@ -271,7 +266,7 @@ class _Stream:
         return cluster_bytes(Block(1, time_us, packet, json.dumps(facts).encode(), since_reference=since))
 
     def samples_bytes(self, waiting: Sequence[Waiting]) -> tuple[bytes, int]:
-        """And how many samples they are."""
+        """Return samples as bytes, and how many they are."""
         from storage.matroska.elements import cluster_bytes
 
         found = list(self._samples.blocks(waiting, self._origin_ns, self._last_samples))
@@ -279,7 +274,7 @@ class _Stream:
 
 
 def answer(connection: socket.socket, writing: threading.Lock) -> None:
-    """Tell the time to a receiver that asks for it, and hang up on one that says anything else."""
+    """Answer a receiver that asks for the time. Hang up if it sends anything else."""
     from storage.matroska.stream import note
 
     data = b""

@@ -41,7 +41,7 @@ class TcpWay:
         if self._door is None:
             return _connect(self._place, seconds, closed)
         until = time.monotonic() + seconds
-        reason = "nobody connected"
+        reason = "no sender connected"
         while time.monotonic() < until and not closed.is_set():
             try:
                 if (visitor := self._door.next()) is not None:
@@ -58,7 +58,7 @@ class TcpWay:
         raise CameraError(f"{self._place}: {reason}; start the sender: {start}")
 
     def sender_waits(self) -> bool:
-        """Whether a `--stream-to` has connected since; `meet` returns its connection before any other."""
+        """Whether a sender has connected meanwhile; `meet` returns its connection before any other."""
         with suppress(OSError):
             if self._door is not None and (visitor := self._door.next()) is not None:
                 self._waiting.append(visitor)
@@ -72,7 +72,7 @@ class TcpWay:
 
 
 def _connect(place: Address, seconds: float, closed: threading.Event) -> socket.socket:
-    """A connection to a sender that waits. Raises CameraError."""
+    """Return a connection to a sender that waits. Raises CameraError."""
     until = time.monotonic() + seconds
     reason = "no answer"
     while time.monotonic() < until and not closed.is_set():

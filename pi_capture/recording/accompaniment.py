@@ -1,4 +1,4 @@
-"""Sensors and sound beside the pictures: those of this machine, and those that a source sends with its frames."""
+"""Sensors and sound beside the pictures: this machine's, and those that a source sends with its frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from pi_capture.errors import CameraError
-from pi_capture.samples.live import LiveTracks
+from pi_capture.samples.local import LocalTracks
 from pi_capture.samples.received import ReceivedTracks
 from pi_capture.samples.sink import SampleSink
 from pi_capture.sources import Accompanied, Source
@@ -17,10 +17,10 @@ from storage.frame import Frame
 class Accompaniment:
     """The samples of a whole recording, however often its camera is opened.
 
-    `tracks` are those of this machine. Those of a source go into `samples`; without it they are not kept.
+    `tracks` are this machine's. A source's samples go into `samples`; if that is None, they are not kept.
     """
 
-    def __init__(self, tracks: LiveTracks, samples: SampleSink | None) -> None:
+    def __init__(self, tracks: LocalTracks, samples: SampleSink | None) -> None:
         self.tracks = tracks
         self._samples = samples
         self._received: ReceivedTracks | None = None

@@ -8,11 +8,9 @@ gate whether it passes (`pi_capture.recording.gate`), and puts it into the recor
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -21,7 +19,7 @@ from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.accompaniment import Accompaniment
 from pi_capture.recording.gate import Gate
 from pi_capture.recording.motion import Motion, MotionWish
-from pi_capture.recording.observers import Observers, Watch, nothing
+from pi_capture.recording.observers import Lines, Observers, Watch, nothing
 from pi_capture.recording.options import RecordKeywords, RecordOptions
 from pi_capture.recording.recorder import Recorder
 from pi_capture.recording.retry import Retry
@@ -29,7 +27,7 @@ from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
 from pi_capture.recording.watchdog import Watchdog
-from pi_capture.samples.live import LiveTracks, SampleWatch, check_target, closing_streams, open_streams, record_tracks
+from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, open_streams
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
 from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
@@ -44,9 +42,10 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # for sensors to begin
+UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive, where there are no pictures
 REST_SECONDS = 1.5  # in which samples of another machine may come after the last frame
-GAPS_KEPT = 100  # in the facts; each is noted with the frame after it as well
-WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks as a whole is given up
+GAPS_KEPT = 100  # in the facts; the frame after a gap has it as well
+WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks is ended
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
 
 
@@ -105,18 +104,18 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
         check_target(target, options.backend)
     if options.segment and observers.live_labels is not None:
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    streams = open_streams(options.sensors, options.audio, options.audio_codec)
-    with closing_streams(streams):
+    lines = Lines(observers.say)
+    streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
+    try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
-        tracks = LiveTracks(streams, recorder.samples, observers.watch_samples)
+        tracks = LocalTracks(streams, recorder.samples, observers.watch_samples, lines.put)
         if not options.has_pictures:
-            recorder.describe({"camera": "none", "live": True})
-            stop, say, progress = observers.stop, observers.say, observers.progress
-            problems = record_tracks(tracks, recorder, seconds, stop=stop, say=say, progress=progress)
-            return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
+            return _record_tracks(tracks, recorder, seconds, observers, lines)
         recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
         return recording.run()
+    finally:
+        for stream in streams:
+            stream.stop()
 
 
 def open_recorder(
@@ -145,6 +144,35 @@ def open_recorder(
     )
 
 
+def _record_tracks(
+    tracks: LocalTracks, recorder: FrameSink, seconds: float, observers: Observers, lines: Lines
+) -> Summary:
+    """Record sensors and sound without pictures."""
+    recorder.describe({"camera": "none", "live": True})
+    stop, end_ns = observers.stop, None
+    try:
+        tracks.begin(None)  # before they start: one may have ended at once
+        tracks.start()
+        while not stop.is_set() and not recorder.failed and not tracks.ended:
+            if end_ns is None and seconds >= 0 and tracks.first_ns is not None:
+                end_ns = tracks.first_ns + round(seconds * 1e9)
+                tracks.begin(None, end_ns)
+            left = TICK_SECONDS if end_ns is None else (end_ns - time.monotonic_ns()) / 1e9 + UNDER_WAY_SECONDS
+            if left <= 0:
+                break
+            stop.wait(min(TICK_SECONDS, left))
+            lines.say_all()
+            observers.progress(recorder.status())
+    except KeyboardInterrupt:  # as in `_Recording.run`
+        pass
+    except BaseException:
+        recorder.close()
+        raise
+    problems = tracks.end(early_end_is_fine=seconds < 0)
+    lines.say_all()
+    return _unless(problems, recorder.close("stopped" if stop.is_set() else "finished"))
+
+
 class _Recording:
     """Takes, and the pauses between them."""
 
@@ -156,8 +184,8 @@ class _Recording:
         *,
         gate: Gate,
         schedule: Schedule,
-        tracks: LiveTracks,
-        lines: queue.SimpleQueue[str],
+        tracks: LocalTracks,
+        lines: Lines,
     ) -> None:
         self._recorder = recorder
         self._options = options
@@ -166,13 +194,13 @@ class _Recording:
         self._schedule = schedule
         self._tracks = tracks
         self._accompaniment = Accompaniment(tracks, recorder.samples)
-        self._lines = lines  # to say, from any thread
+        self._lines = lines
         self._retry = Retry(None if options.retry == -1 else options.retry or 0)
         self._watchdog = Watchdog(WEDGED_SECONDS) if self._retrying else None
         self._stop = observers.stop
         self._live_labels = observers.live_labels
         self._labelling = False
-        self._size: Size | None = None  # the frames', once there are any
+        self._size: Size | None = None  # of the frames, once there are any
         self._gaps: list[dict[str, Any]] = []
         self._hung = False
         self._paused = ""
@@ -241,7 +269,7 @@ class _Recording:
     def _prepare(self, take: Take, source: Source) -> None:
         """In the take's thread, before its first frame to record: facts, samples, labels, exposure, packets."""
         recorder = self._recorder
-        recorder.describe(self._facts_of(source))
+        recorder.describe({**source.info.facts(), "live": source.info.live or bool(self._tracks)})
         self._accompaniment.join(source, self._lines.put)
         self._begin_labels(source)
         for frame in take.settle(source):
@@ -252,16 +280,6 @@ class _Recording:
 
     def _open(self) -> Source:
         return open_source(self._options.camera, self._options.size, self._options.fps)
-
-    def _facts_of(self, source: Source) -> Mapping[str, Any]:
-        info = source.info
-        return {
-            "camera": info.camera,
-            "model": info.model,
-            "fps": info.fps,
-            "live": info.live or bool(self._tracks),
-            "details": dict(info.details),
-        }
 
     def _show(self, frame: Frame, *, recorded: bool) -> None:
         if self._observers.watch is not None:
@@ -276,7 +294,8 @@ class _Recording:
         """Begin to keep labels: this machine's, or those that come with the frames."""
         if self._live_labels is not None and not self._labelling:
             recorder = self._in_one_piece()
-            self._live_labels.begin(recorder, None if source.info.live else lambda: recorder.next_timestamp_ns)
+            clock = None if source.info.live else lambda: recorder.next_timestamp_ns
+            self._live_labels.begin(recorder, self._lines.put, clock)
             self._labelling = True
         elif isinstance(source, Accompanied) and source.classes:
             self._keep_labels_of(source)
@@ -293,7 +312,7 @@ class _Recording:
         if self._live_labels is None:
             labels = LiveLabels(tuple(source.classes))
             try:
-                labels.begin(self._in_one_piece())
+                labels.begin(self._in_one_piece(), self._lines.put)
             except (UsageError, StorageError) as error:
                 self._lines.put(f"the sender's labels are not kept: {str(error).removeprefix('--live-labels: ')}")
                 return
@@ -346,20 +365,11 @@ class _Recording:
                 self._observers.progress(self.status())
 
     def _look_after(self, take: Take) -> None:
-        self._say_all()
+        self._lines.say_all()
         if take.frames and self._size is None and take.source is not None:
             self._size = take.source.info.size
         if take.keeping:
             self._observers.progress(self.status())
-
-    def _say_all(self) -> None:
-        """Say the waiting lines, from the calling thread."""
-        with suppress(queue.Empty):
-            while True:
-                self._observers.say(self._lines.get_nowait())
-        labels = self._live_labels.pop_lines() if self._live_labels is not None else ()
-        for line in (*self._tracks.pop_lines(), *labels):
-            self._observers.say(line)
 
     @property
     def _retrying(self) -> bool:
@@ -394,7 +404,7 @@ class _Recording:
             failure = failure or error
             raise RecordingError(str(error), self._complete(error.summary)) from error
         finally:
-            self._say_all()
+            self._lines.say_all()
             if self._live_labels is not None:
                 self._live_labels.end(in_order=failure is None)
         if failure is None:

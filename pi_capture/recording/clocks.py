@@ -1,4 +1,4 @@
-"""Pairs of monotonic and wall-clock time, noted again and again, because the wall clock may be set.
+"""Pairs of monotonic and wall-clock time, noted regularly, because the wall clock may be set.
 
 Frames carry the monotonic clock's time, which no setting of the clock disturbs. An anchor pairs it with the wall
 clock's at one moment, and says whether that was synchronised then; wall-clock times follow from the anchors nearby.
@@ -15,12 +15,12 @@ from typing import Any
 
 MOST_ANCHORS = 64
 FIRST_INTERVAL_NS = 60 * 10**9
-JUMP_NS = 50_000_000  # no clock is slewed as fast between two looks at it
+JUMP_NS = 50_000_000  # between two looks; a slewed clock moves less
 TIME_ERROR = 5  # linux/timex.h
 
 
 def anchor() -> dict[str, Any]:
-    """The clocks at this moment: ``monotonic_ns``, ``wall_ns``, ``boot_id``, ``synchronised`` (None: unknown)."""
+    """Return the clocks of now: ``monotonic_ns``, ``wall_ns``, ``boot_id``, ``synchronised`` (None: unknown)."""
     before = time.monotonic_ns()
     wall_ns = time.time_ns()
     return {
@@ -33,7 +33,7 @@ def anchor() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def boot_id() -> str | None:
-    """The id of this boot: with each boot the monotonic clock begins anew."""
+    """Return the id of this boot. With each boot the monotonic clock begins anew."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -49,7 +49,7 @@ def is_synchronised() -> bool | None:
 
 
 class Anchors:
-    """The anchors of a recording: a minute apart at first, then further, so that there are never many."""
+    """The anchors of a recording: a minute apart at first, later further, so that there are never many."""
 
     def __init__(self) -> None:
         self.all = [anchor()]  # oldest first

@@ -1,7 +1,7 @@
-"""A pool of threads that encode frames and hand them on in the order in which they came.
+"""A pool of threads that encode frames, and hand them on in the order in which they came.
 
-The number of frames inside is bounded. While frames come slowly each is encoded at once; while they come faster than
-that, a thread takes several at a time, which costs fewer hand-overs. The libraries that encode release the GIL.
+The number of frames inside is bounded. While frames come slowly, each is encoded at once. While they come faster than
+that, a thread takes several at a time, to save hand-overs. The libraries that encode release the GIL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures, times and facts that a program hands over: checked; and copied, as the program may change them later."""
+"""Check the pictures, times and facts that a program hands over, and copy what the program may change later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pixels_of(image: NDArray[np.uint8] | bytes) -> NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        It is something else.
+        It is neither.
     """
     import numpy as np
 

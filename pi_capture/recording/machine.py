@@ -1,4 +1,4 @@
-"""Facts of this machine that every recording keeps."""
+"""This machine: the facts that every recording keeps, and where a recording comes to lie."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pi_capture.recording.clocks import boot_id
 
 
 def machine_token() -> str:
-    """Return a token of this machine: always the same, unique, and not to be traced back to its origin."""
+    """Return a token of this machine: always the same, unique, and not to be traced back."""
     secret = boot_id() or ""
     with suppress(OSError):
         secret = Path("/etc/machine-id").read_text().strip() or secret
@@ -37,3 +37,9 @@ def facts_of_this_machine() -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         },
     }
+
+
+def directory_at(target: Path) -> Path:
+    """Return the nearest directory that exists: the target itself, or the one that it will be made in."""
+    absolute = target.absolute()
+    return next(path for path in (absolute, *absolute.parents) if path.is_dir())

@@ -25,14 +25,13 @@ DEVIATION = 1.4826  # a normal distribution's standard deviation, from the media
 LEARNING = 0.08  # of each picture goes into the usual one
 PRE_ROLL_BYTES = 64_000_000  # what the pre-roll may hold, however long it was asked to be
 COUNTED = ("dropped_camera", "not_kept")
-THRESHOLD = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class MotionWish:
     """What counts as motion, and how much around it is kept."""
 
-    threshold: float = THRESHOLD  # percent of the small picture that must have changed
+    threshold: float = 1.0  # percent of the small picture that must have changed
     pre_roll: float = 2.0  # seconds kept before motion begins
     post_roll: float = 5.0  # seconds kept after it was last seen
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from storage.frame import Frame
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
-    from pi_capture.samples.live import SampleWatch
+    from pi_capture.samples.local import SampleWatch
 
 Watch = Callable[[Frame, bool], None]
 """Called with a frame and whether it was recorded."""
@@ -47,3 +49,18 @@ class Observers:
     live_labels: LiveLabels | None = None
     watch: Watch | None = None
     watch_samples: Sequence[SampleWatch] = ()
+
+
+class Lines:
+    """Lines for the user: any thread may `put` one; the calling thread says them."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.put: Callable[[str], None] = self._waiting.put
+
+    def say_all(self) -> None:
+        """Say those that wait."""
+        with suppress(queue.Empty):
+            while True:
+                self._say(self._waiting.get_nowait())

@@ -22,12 +22,12 @@ from pi_capture.recording.images import copy_of_json, nanoseconds_of, pixels_of
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.sink import FrameSink
 from pi_capture.samples.queue import SampleQueue
-from pi_capture.status import Status, Summary
+from pi_capture.status import Status, Summary, added_up, measured_rate
 from storage.durable.files import check_in_place
 from storage.errors import GoneError
 from storage.formats.contract import KeepsSamples, MayBeLossy, TakesPackets, Writer
 from storage.formats.table import find_format, open_writer
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -238,9 +238,11 @@ class Recorder(FrameSink):
     def _begin(self, frame: Frame) -> EncoderPool[Any]:
         """Fix the recording's size by its first frame, and start the threads."""
         if self._shape is not None:
-            raise ValueError(f"this frame is {_size(frame.pixels.shape)}, the recording's are {_size(self._shape)}")
+            raise ValueError(
+                f"this frame is {size_text(frame.pixels.shape)}, the recording's are {size_text(self._shape)}"
+            )
         self._shape = frame.pixels.shape
-        self.describe({"size": _size(self._shape)})
+        self.describe({"size": size_text(self._shape)})
         fewest, most = QUEUE_FRAMES
         capacity = max(fewest, min(most, QUEUE_BYTES // frame.pixels.nbytes))
         encoders: EncoderPool[Any] = EncoderPool(self._encode, capacity, os.cpu_count() or 1)
@@ -374,22 +376,17 @@ class Recorder(FrameSink):
 
     def summary(self) -> Summary:
         tracks = self._samples.summaries() if self._samples is not None else {}
-        frames, span = self._stored, (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
-        fps = (frames - 1) / span if frames > 1 and span > 0 else self._fps or 0.0
+        frames = self._stored
+        fps = measured_rate(frames, self._span_ns) or self._fps or 0.0
         longest = max(((track.samples + track.padded) / track.rate for track in tracks.values()), default=0.0)
         return Summary(
-            frames=frames,
+            **added_up([self.status()]),
             seconds=round(frames / fps if frames and fps else longest, 3),
             fps=round(fps, 3),
-            dropped_queue=self._dropped_queue,
-            dropped_camera=self._dropped_camera,
-            dropped_disk=self._dropped_disk,
-            bytes=self._writer.bytes_written,
             path=str(self._target),
             backend=self._backend,
-            size=_size(self._shape) if self._shape else None,
+            size=size_text(self._shape) if self._shape else None,
             tracks=tracks,
-            captured=self._captured,
         )
 
     def close(self, end: str = "finished") -> Summary:
@@ -444,7 +441,3 @@ def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
     except BaseException:
         writer.close()
         raise
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

@@ -1,8 +1,7 @@
 """Ends this process when no Python code can run any more, because a camera's library blocks the whole interpreter.
 
-Only time in which the process runs counts. While it is stopped (Ctrl-Z, a frozen container) the system's clocks go on,
-so a single time-out would end it as soon as it goes on. Therefore a small process of its own counts short ticks in
-which no sign of life came though this process was not stopped.
+While this process is stopped (Ctrl-Z, a frozen container), the system's clocks go on: a single time-out would end it as
+it continues. So a small process counts short ticks without a sign of life, in which this one was not stopped.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ os.write(2, {BLOCKED.encode()!r})
 class Watchdog:
     """Aborts this process when its interpreter was blocked for so many seconds.
 
-    Before that the places where all threads are go to standard error. It does nothing where no Python can be started,
-    as in some programs that embed one.
+    The places where all threads are go to standard error first. It does nothing where no Python can be started, as in
+    some programs that embed one.
     """
 
     def __init__(self, seconds: float) -> None:

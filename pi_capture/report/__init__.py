@@ -1,1 +1,1 @@
-"""What persons, programs and systemd see of a recording."""
+"""The state of a recording, for people, programs and systemd."""

@@ -16,22 +16,26 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
+
+from pi_capture.status import Status
 
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
-    from pi_capture.status import Status, Summary
+    from pi_capture.status import Summary
 
 HOST = "127.0.0.1"
 LINE_SECONDS = 1.0
-CLIENT_SECONDS = 10.0  # what a client may take to say what it wants
-MOST_CLIENTS = 16  # at a time, so that the recorder's descriptors are its own
+CLIENT_SECONDS = 10.0  # that a client may take to send its request
+MOST_CLIENTS = 16  # at a time: the recorder needs its descriptors itself
 OUR_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.I)
-"""The hosts that a request may name. Any other is that of a web page whose domain points at this machine."""
+"""The hosts that a request may name. Another one comes from a web page whose domain points at this machine."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-METRICS = (  # attribute of Reading, name, type, help
+COUNTED = ("frames", "durable", "dropped_queue", "dropped_camera", "dropped_disk", "bytes")
+"""The numbers of a `Status` that are shown as they are."""
+METRICS = (  # number of a `Meter`, name, type, help
     ("frames", "pi_capture_frames_total", "counter", "Frames stored."),
     ("durable", "pi_capture_durable_frames_total", "counter", "Frames stored that survive a power cut."),
     ("bytes", "pi_capture_written_bytes_total", "counter", "Bytes stored."),
@@ -43,42 +47,25 @@ METRICS = (  # attribute of Reading, name, type, help
 DROPPED = "pi_capture_dropped_frames_total"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A recording's numbers at one moment. ``queue_fill`` is 0 to 1; the others are those of `Status`, `Progress`."""
-
-    frames: int = 0
-    durable: int = 0
-    dropped_queue: int = 0
-    dropped_camera: int = 0
-    dropped_disk: int = 0
-    bytes: int = 0
-    fps: float = 0.0
-    queue_fill: float = 0.0
-    free_bytes: int = 0
-    seconds_since_durable: float = 0.0
-
-
 class Meter:
-    """Keeps the last status; any thread may read it."""
+    """Keeps the numbers of the last status; any thread may read them."""
 
     def __init__(self) -> None:
-        self._last = Reading()
+        self._last: dict[str, float] = {}
         self._durable_at = time.monotonic()
+        self.show(Status.total([]), 0.0, 0)
 
     def show(self, status: Status, fps: float, free_bytes: int) -> None:
-        """The status, as often as it comes."""
-        if status.durable > self._last.durable:
+        """Take a status; called a few times a second."""
+        if status.durable > self._last.get("durable", 0):
             self._durable_at = time.monotonic()
-        self._last = Reading(
-            status.frames, status.durable, status.dropped_queue, status.dropped_camera, status.dropped_disk,
-            status.bytes, round(fps, 3), round(status.queue_fill, 3), free_bytes,
-        )  # fmt: skip
+        counts = {name: getattr(status, name) for name in COUNTED}
+        rest = {"fps": round(fps, 3), "queue_fill": round(status.queue_fill, 3), "free_bytes": free_bytes}
+        self._last = {**counts, **rest}
 
-    def read(self) -> Reading:
-        """The last status, and how long ago a frame became durable, or the recorder started."""
-        since = round(time.monotonic() - self._durable_at, 3)
-        return Reading(**{**asdict(self._last), "seconds_since_durable": since})
+    def read(self) -> dict[str, float]:
+        """Return the last numbers, and how long ago a frame became durable, or the recorder started."""
+        return {**self._last, "seconds_since_durable": round(time.monotonic() - self._durable_at, 3)}
 
 
 class MetricsServer:
@@ -115,7 +102,7 @@ class MetricsServer:
 class JsonLines:
     """Prints a status a second on stdout, and the summary at the end, a line of JSON each.
 
-    A slow reader misses lines. A reader that is gone, or a full disk, does not end the recording.
+    A slow reader misses lines. A reader that has gone, or a full disk, does not end the recording.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -123,11 +110,11 @@ class JsonLines:
         self._due = 0.0
 
     def show(self) -> None:
-        """Print a line if it is time to."""
+        """Print a line if one is due."""
         now = time.monotonic()
         if now >= self._due:
             self._due = now + LINE_SECONDS
-            self._print({"event": "status", **asdict(self._meter.read())}, wait=False)
+            self._print({"event": "status", **self._meter.read()}, wait=False)
 
     def end(self, summary: Summary) -> None:
         """Print the summary."""
@@ -135,21 +122,21 @@ class JsonLines:
 
     def _print(self, line: Mapping[str, Any], *, wait: bool) -> None:
         try:
-            # What can be written at all can take a line this short at once.
+            # A pipe that is ready takes a line as short as this at once.
             if wait or select.select([], [sys.stdout], [], 0)[1]:
                 print(json.dumps(line), flush=True)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def as_prometheus(reading: Reading) -> str:
-    """A reading in Prometheus' text format."""
+def as_prometheus(numbers: Mapping[str, float]) -> str:
+    """Return the numbers of a `Meter` in Prometheus' text format."""
     lines = []
-    for attribute, name, kind, text in METRICS:
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {getattr(reading, attribute)}"]
+    for number, name, kind, text in METRICS:
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {numbers[number]}"]
     lines += [f"# HELP {DROPPED} Frames lost, by what lost them.", f"# TYPE {DROPPED} counter"]
     for cause in ("queue", "camera", "disk"):
-        lines.append(f'{DROPPED}{{cause="{cause}"}} {getattr(reading, f"dropped_{cause}")}')
+        lines.append(f'{DROPPED}{{cause="{cause}"}} {numbers[f"dropped_{cause}"]}')
     return "\n".join(lines) + "\n"
 
 
@@ -174,12 +161,12 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Requests are not logged."""
+            """Log no requests."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
-        request_queue_size = 128  # in a crowd of idle clients a new one waits in the kernel
+        request_queue_size = 128  # while idle clients take all places, a new one waits in the kernel
 
         def __init__(self) -> None:
             super().__init__((HOST, port), Handler)
@@ -188,7 +175,7 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
 
         def process_request(self, request: Any, client_address: Any) -> None:
             with self._gone:
-                while len(self._clients) >= MOST_CLIENTS:  # the oldest has had the most time to ask
+                while len(self._clients) >= MOST_CLIENTS:  # the oldest has had the most time for its request
                     with suppress(OSError):
                         self._clients[0].shutdown(socket.SHUT_RDWR)
                     self._gone.wait(CLIENT_SECONDS)
@@ -202,6 +189,6 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
                 self._gone.notify()
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """A client that went away is no failure of ours."""
+            """Ignore clients that went away."""
 
     return Server()

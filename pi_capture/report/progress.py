@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pi_capture.recording.machine import directory_at
 from pi_capture.report.systemd import WARNING, priority
+from storage.commands.console import print_line
+from storage.names import printable
 
 if TYPE_CHECKING:
     from pi_capture.status import Status
@@ -26,8 +29,8 @@ class Progress:
     """Shows the status of a recording.
 
     The free space is that of the disk of `target`. `seconds` is the length of the recording, -1 if unknown. `quiet`
-    shows warnings only. `hurries` is for a file, which is read as fast as possible: no warning by how long the disk
-    would last.
+    shows warnings only. `hurries` is for a file, which is read as fast as possible: how long the disk would last is no
+    reason for a warning then.
     """
 
     def __init__(self, target: Path | str, seconds: float, *, quiet: bool = False, hurries: bool = False) -> None:
@@ -42,20 +45,21 @@ class Progress:
         self._next_log = 0.0
         self._warned = False
         self._bar: Any = None
-        self.line = ""  # the last status in words
+        self.counts = ""  # the last status in words: the frames and their rate
+        self.line = ""  # all of it
         self.fps = 0.0  # frames stored a second, lately
         self.free_bytes = 0  # on the disk
         self.seconds_left: float | None = None  # until the recording ends, or the disk is full; None: unknown
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(printable(line), file=sys.stderr)
         else:
-            print(line, file=sys.stderr)
+            print_line(line, sys.stderr)
 
     def show(self, status: Status) -> None:
-        """The status, as often as it comes."""
+        """Show a status; called a few times a second."""
         now = time.monotonic()
         if self._started is None:
             self._started, self._next_log = now, now + LOG_EVERY_SECONDS
@@ -67,15 +71,12 @@ class Progress:
         passed = max(now - then, 1e-6)
         bytes_a_second = (status.bytes - size) / passed
         self.fps = (count - frames) / passed
-        self.free_bytes = free = self._free_bytes()
+        self.free_bytes = free = shutil.disk_usage(directory_at(self._target)).free
         lasts = free / bytes_a_second if bytes_a_second > 0 else None
         self.seconds_left = max(0.0, self._seconds - (now - self._started)) if self._seconds > 0 else lasts
         self._warn(free, bytes_a_second)
-        dropped = status.dropped_queue + status.dropped_camera + status.dropped_disk
-        self.line = line = (
-            f"{count} {what}, {self.fps:.1f} a second, {dropped} dropped, "
-            f"{bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(free)}"
-        )
+        self.counts = f"{count} {what}, {self.fps:.1f} a second, {status.dropped} dropped"
+        self.line = line = f"{self.counts}, {bytes_a_second * 3600 / 1e6:.0f} MB/hour, {self._left(free)}"
         if self._quiet:
             return
         if self.note is not None:
@@ -84,7 +85,7 @@ class Progress:
             if self._bar is None:
                 from tqdm import tqdm
 
-                # A serial console says that it is 0 columns wide; tqdm would show nothing.
+                # A serial console may report 0 columns, for which tqdm shows nothing.
                 width = None if os.get_terminal_size(sys.stderr.fileno()).columns else 80
                 self._bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr, ncols=width)
             self._bar.set_description_str(line)
@@ -97,10 +98,6 @@ class Progress:
             return f"{self.seconds_left:.0f} s left"
         hours = f" ({self.seconds_left / 3600:.0f} h)" if self.seconds_left is not None else ""
         return f"{free / 1e9:.1f} GB free{hours}"
-
-    def _free_bytes(self) -> int:
-        place = next(path for path in (self._target, *self._target.absolute().parents) if path.is_dir())
-        return shutil.disk_usage(place).free
 
     def _warn(self, free: int, bytes_a_second: float) -> None:
         if not self._warned and (free < LOW_SPACE_BYTES or free < bytes_a_second * self._low_seconds):

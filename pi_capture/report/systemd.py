@@ -1,4 +1,4 @@
-"""Signals that end a recording, an exit that waits for no thread, and notifications to systemd.
+"""The signals that end a recording, an exit that does not wait for threads, and notifications to systemd.
 
 See `pi_capture.commands.install` for how a service is installed.
 """
@@ -28,9 +28,8 @@ ERROR, WARNING = 3, 4  # the journal's priorities
 class StopSignals:
     """Within this context Ctrl-C, SIGTERM and a closed terminal set `event`; a second Ctrl-C ends the program at once.
 
-    Under ``nohup`` a closed terminal does nothing.
-
-    The next recording into the same place completes what was not durable by then.
+    The next recording into the same place completes what was not durable then. Under ``nohup`` a closed terminal does
+    nothing.
     """
 
     def __init__(self, event: threading.Event) -> None:
@@ -38,8 +37,8 @@ class StopSignals:
         self._event = event
         self._before: dict[signal.Signals, object] = {}
         self._asked = False
-        # A signal comes between any two steps of the main thread, which may hold the event's own lock just then: to set
-        # it from there would wait for ever. So another thread sets it.
+        # A handler runs between two steps of the main thread, which may hold the event's lock just then: to set the
+        # event there would wait for ever. So another thread sets it.
         self._ask, self._asking = os.pipe()
         self._thread = threading.Thread(target=self._pass_on, name="signals", daemon=True)
 
@@ -60,7 +59,7 @@ class StopSignals:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and (self._asked or self._event.is_set()):
-            with suppress(OSError):  # and not print(), which may be at work just then
+            with suppress(OSError):  # not print(): the signal may have interrupted one
                 os.write(2, b"\naborted; the next recording into this place takes up what was not stored yet\n")
             if self.before_abort is not None:
                 self.before_abort()
@@ -77,19 +76,17 @@ class StopSignals:
 class Notifier:
     """Reports the state of a recording to systemd within this context (``sd_notify``). Without systemd it does nothing.
 
-    It is ready when the first frame is durable. Its watchdog is fed by frames that became durable only: if the camera,
-    the disk or the program hangs, the feeding stops. While no frames are wanted, because nothing moves or the schedule
-    says so, each status feeds it.
+    The service is ready when the first frame is durable. Only frames that become durable feed its watchdog: if the
+    camera, the disk or the program hangs, the feeding stops. While no frames are wanted, because nothing moves or the
+    schedule says so, each status feeds it.
 
-    `stop` is set when the recording is asked to end, and by this when it has ended by itself. `say` is called with a
-    line for the journal when the first frame is durable.
+    `stop` is the event that ends the recording; it is set here when the recording has ended by itself. `say` is called
+    with a line for the journal when the first frame is durable.
     """
 
     def __init__(self, environment: Mapping[str, str], stop: threading.Event, say: Callable[[str], None]) -> None:
         path = environment.get("NOTIFY_SOCKET", "")
-        self._address = (
-            "\0" + path[1:] if path.startswith("@") else path
-        )  # the first is how an abstract socket is named
+        self._address = "\0" + path[1:] if path.startswith("@") else path  # with a 0: an abstract socket
         self._say = say
         self._durable = self._done = 0
         self._ready = False
@@ -100,7 +97,7 @@ class Notifier:
             self._ending.start()
 
     def show(self, status: Status, line: str) -> None:
-        """The status, as often as it comes, and the line that a person reads in ``systemctl status``."""
+        """Report a status, and the line that ``systemctl status`` shows; called a few times a second."""
         if not self._address:
             return
         message = []
@@ -152,10 +149,10 @@ def priority(level: int) -> str:
 
 
 def leave_running_threads(status: int) -> None:
-    """End the program at once if threads still run, as one that waits in FFmpeg for a network's next picture.
+    """End the program at once if threads still run, such as one that waits in FFmpeg for a network's next picture.
 
-    An orderly end takes the interpreter down under them, on which they crash, or waits for ever for one that hangs in a
-    camera's library. Call it after everything is stored and printed.
+    On an orderly end such a thread crashes, as the interpreter goes away under it, or one that hangs in a camera's
+    library is waited for for ever. Call it after everything is stored and printed.
     """
     if threading.active_count() == 1:
         return

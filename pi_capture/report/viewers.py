@@ -1,14 +1,14 @@
-"""Who looks at a recording from another program of the same user: status, live picture and labels, by a Unix socket.
+"""A Unix socket by which other programs of the same user see the status and the live picture, and give labels.
 
-A client writes lines of JSON; each is answered with a record (`pi_capture.report.packs`), whose head is the status::
+A client writes lines of JSON; each is answered with a record (`pi_capture.live.packs`), whose head is the status::
 
     {"want": "status"}
-    {"want": "pictures"}      from then on records come by themselves, with a JPEG each as long as there are new frames
-    {"label": 1}              frames from now on have that class; null: none
+    {"want": "pictures"}      from then on records come by themselves, with a JPEG each while there are new frames
+    {"label": 1}              give that class to the frames from now on; null: no class
     {"stop": true}            end the recording, as Ctrl-C does
 
-The recording only puts a frame down here, and only while somebody looks. One thread serves all clients; it encodes a
-picture once for all of them, and drops it for those that have not taken the last one.
+The recording only stores a reference to a frame here, and only while a client wants pictures. One thread serves all
+clients: it encodes a picture once for all of them, and drops it for those that have not taken the last one.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from pi_capture.report.packs import as_jpeg, packed
+from pi_capture.live.packs import as_jpeg, packed
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
@@ -35,15 +34,15 @@ if TYPE_CHECKING:
 
 PICTURES_PER_SECOND = 15
 LARGEST_SIDE = 640  # pixels
-LOOK_SECONDS = 0.02  # between looks for the next frame, while somebody waits for one
+LOOK_SECONDS = 0.02  # between looks for the next frame, while a client waits for one
 STATUS_SECONDS = 0.5  # between records while no frames come
-MOST_CLIENTS = 16  # the first goes when one more comes
+MOST_CLIENTS = 16  # one more closes the oldest
 MOST_ASKED = 4096  # bytes of a line
 MOST_UNREAD = 1 << 20  # bytes of answers that wait for a client
 
 
 def own_directory() -> Path | None:
-    """Where this process puts its socket; None if there is no place that only this user can enter."""
+    """Return the directory for this process's socket; None if there is none that only this user can enter."""
     for path in _directories():
         with suppress(OSError):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -53,7 +52,7 @@ def own_directory() -> Path | None:
 
 
 def all_sockets() -> list[Path]:
-    """The sockets of this user's recorders; of some the recorder may be gone."""
+    """Return the sockets of this user's recorders; some recorders may have ended."""
     with suppress(OSError):
         services = sorted(Path("/run/pi-capture").iterdir())
         return [path for place in (*_directories(), *services) for path in _sockets(place)]
@@ -61,7 +60,7 @@ def all_sockets() -> list[Path]:
 
 
 def _directories() -> Iterator[Path]:
-    """The best first. systemd names the first one; the last is for those who never logged in."""
+    """Yield the best first: the one that systemd names. The last is for a user who has not logged in."""
     if service := os.environ.get("RUNTIME_DIRECTORY"):
         yield Path(service)
     uid = os.getuid()
@@ -86,25 +85,25 @@ def _is_private(path: Path) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _Client:
-    """A connection, what it has asked, and what it has still to take."""
+    """A connection, the unfinished line it has sent, and the bytes it has still to take."""
 
     socket: socket.socket
     asked: bytes = b""
     unread: bytearray = field(default_factory=bytearray)
-    looks: bool = False
+    watches: bool = False
 
 
 class Viewers:
-    """Serves those who look, within this context; if there can be no socket, nobody.
+    """Serves clients within this context; none where no socket can be made.
 
     Parameters
     ----------
     status : callable
         Gives the status, JSON-serialisable.
     stop : threading.Event
-        Set when somebody asks for the end.
+        Set when a client asks for the end.
     labels : LiveLabels, optional
-        Given what is labelled.
+        Gets the labels that clients give.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Viewers:
     ) -> None:
         self._status, self._stop, self._labels = status, stop, labels
         self._newest: Frame | None = None
-        self._looked_at = False
+        self._watched = False
         self._next_picture = self._next_status = 0.0
         self._clients: list[_Client] = []
         self._path: Path | None = None
@@ -122,20 +121,18 @@ class Viewers:
         self._thread = threading.Thread(target=self._run, name="viewers", daemon=True)
 
     def show(self, frame: Frame) -> None:
-        """Show a frame, if somebody looks. Returns at once."""
-        if self._looked_at:
+        """Show a frame to the clients that want pictures. Returns at once."""
+        if self._watched:
             self._newest = frame
 
     def __enter__(self) -> Self:
-        with suppress(OSError):  # a recording that nobody can look at is a recording all the same
+        with suppress(OSError):  # the recording goes on without a socket
             self._listen()
             if self._listener is not None:
                 self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._ending)
         if self._thread.ident is not None:
             self._thread.join()
@@ -151,7 +148,7 @@ class Viewers:
         if place is None:
             return
         path = place / f"{os.getpid()}.sock"
-        path.unlink(missing_ok=True)  # of a process that is gone: two have never the same number
+        path.unlink(missing_ok=True)  # that of an earlier process with this number
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         self._path, self._listener = path, listener
@@ -165,24 +162,25 @@ class Viewers:
 
     def _run(self) -> None:
         while True:
-            for key, mask in self._selector.select(self._patience()):
+            for key, mask in self._selector.select(self._timeout()):
                 if key.fileobj == self._end:
-                    self._tell_the_end()
+                    for client in list(self._clients):
+                        self._disconnect(client)
                     return
                 if key.fileobj is self._listener:
-                    self._meet()
+                    self._accept()
                 else:
                     self._serve(key.data, mask)
-            if self._looked_at:
+            if self._watched:
                 self._show_to_all()
 
-    def _patience(self) -> float | None:
-        if not self._looked_at:
+    def _timeout(self) -> float | None:
+        if not self._watched:
             return None
         until = self._next_picture - time.monotonic()
         return until if until > 0 else LOOK_SECONDS
 
-    def _meet(self) -> None:
+    def _accept(self) -> None:
         assert self._listener is not None
         try:
             connection, _ = self._listener.accept()
@@ -192,21 +190,21 @@ class Viewers:
         with suppress(OSError):
             connection.setblocking(False)
             if len(self._clients) >= MOST_CLIENTS:
-                self._part(self._clients[0])
+                self._disconnect(self._clients[0])
             client = _Client(connection)
             self._clients.append(client)
             self._selector.register(connection, selectors.EVENT_READ, client)
 
-    def _part(self, client: _Client) -> None:
+    def _disconnect(self, client: _Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
             self._selector.unregister(client.socket)
             client.socket.close()
-            self._look_around()
+            self._note_watching()
 
-    def _look_around(self) -> None:
-        self._looked_at = any(client.looks for client in self._clients)
-        if not self._looked_at:
+    def _note_watching(self) -> None:
+        self._watched = any(client.watches for client in self._clients)
+        if not self._watched:
             self._newest = None
 
     def _serve(self, client: _Client, mask: int) -> None:
@@ -216,12 +214,12 @@ class Viewers:
             if mask & selectors.EVENT_WRITE:
                 self._send(client)
             if mask & selectors.EVENT_READ:
-                self._hear(client)
+                self._receive(client)
         except OSError:
-            self._part(client)
+            self._disconnect(client)
 
-    def _hear(self, client: _Client) -> None:
-        """Take what a client says. Raises OSError if it has gone, or says what it may not."""
+    def _receive(self, client: _Client) -> None:
+        """Read a client's lines. Raises OSError if it has gone, or sends something else."""
         data = client.socket.recv(MOST_ASKED)
         *lines, client.asked = (client.asked + data).split(b"\n")
         if not data or len(client.asked) > MOST_ASKED or len(client.unread) > MOST_UNREAD:
@@ -237,17 +235,15 @@ class Viewers:
     def _do(self, client: _Client, asked: object) -> None:
         match asked:
             case {"want": "pictures"}:
-                client.looks = True
-                self._look_around()
+                client.watches = True
+                self._note_watching()
             case {"label": None | int() as label} if self._labels is not None:
                 self._labels.press("-" if label is None else str(label), time.monotonic_ns())
             case {"stop": True}:
                 self._stop.set()
-            case _:
-                pass
 
     def _send(self, client: _Client) -> None:
-        """Give a client what it can take now. Raises OSError if it has gone."""
+        """Send a client what it can take now. Raises OSError if it has gone."""
         if client.unread:
             with suppress(BlockingIOError):
                 sent = client.socket.send(client.unread)
@@ -265,20 +261,14 @@ class Viewers:
             return
         else:
             frame = None
-        waiting = [client for client in self._clients if client.looks and not client.unread]
+        waiting = [client for client in self._clients if client.watches and not client.unread]
         if not waiting:
             return
         self._next_status = now + STATUS_SECONDS
-        self._tell(waiting, packed(self._status(), b"" if frame is None else as_jpeg(frame.pixels, LARGEST_SIDE)))
-
-    def _tell(self, clients: list[_Client], record: bytes) -> None:
-        for client in clients:
+        record = packed(self._status(), b"" if frame is None else as_jpeg(frame.pixels, LARGEST_SIDE))
+        for client in waiting:
             client.unread += record
             try:
                 self._send(client)
             except OSError:
-                self._part(client)
-
-    def _tell_the_end(self) -> None:
-        for client in list(self._clients):
-            self._part(client)
+                self._disconnect(client)

@@ -1,1 +1,1 @@
-"""Sensors and sound beside the pictures: where samples come from, when each was taken, and their way to the file."""
+"""Sensors and sound: where samples come from, when each was taken, and how they get into the file."""

@@ -1,9 +1,8 @@
-"""The time of each sample of a live sensor, from the arrival times of chunks.
+"""The time of each sample of a sensor, from the times at which chunks of samples arrived.
 
-Plain arithmetic: a chunk can only arrive after its last sample was taken, sooner or later as pipes and schedulers like.
-Through the earliest arrivals of each second goes a line over the count of samples; what is read off that line has
-neither the jitter nor, over hours, any drift. Samples that never came are told apart from samples that come late: after
-a delay the count catches up, after a pause it doesn't.
+A chunk arrives after its last sample was taken; how long after depends on pipes and schedulers. A line is drawn through
+the earliest arrival of each second, over the count of samples. Times that are read off that line have no jitter and,
+over hours, no drift. After a delay the count catches up with the line; after a pause it doesn't: samples are missing.
 """
 
 from __future__ import annotations
@@ -19,28 +18,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECOND = 1_000_000_000
-SLACK_SECONDS = 10.0  # of padding that a stream may ask for beyond the time that has passed
-START_NS = SECOND  # samples are kept back so long until there is a line at all
-DECIDE_NS = SECOND  # what comes late may catch up for so long before it counts as a pause
+SLACK_SECONDS = 10.0  # that a stream may pad beyond the time that has passed
+START_NS = SECOND  # samples are kept back so long, for the first line
+DECIDE_NS = SECOND  # late samples may catch up for so long before they count as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
-WINDOWS = 600  # seconds that the line goes through: it follows a clock that warms up
-LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # less than that, and the stated rate is the better guess
-KNOWN_SPAN_NS = 4 * SECOND  # less than that, and the rate counts as unknown
+WINDOWS = 600  # seconds that the line goes through: few enough to follow a clock that warms up
+LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # with less the stated rate is the better guess
+KNOWN_SPAN_NS = 4 * SECOND  # with less the rate counts as unknown
+BESIDE_BYTES = 500  # that samples take in memory beside their numbers
 KEPT_BACK_BYTES = 16_000_000
-KEPT_BACK_NS = 60 * SECOND  # of samples, until it is known when the recording begins
-TRUSTED = 0.05  # how far the stated rate may be off and still count before there is a line
+KEPT_BACK_NS = 60 * SECOND  # of samples, until the recording begins
+TRUSTED = 0.05  # how far the stated rate may be off and still be used for the first line
 
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """Samples and the time of the first; or, without any, a pause of so many samples."""
+    """Samples and the time of the first. Without samples it is a pause, as long as `count` samples."""
 
     timestamp_ns: int
     count: int
     samples: NDArray[Any] | None = None
 
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        return BESIDE_BYTES + (self.samples.nbytes if self.samples is not None else 0)
+
     def within(self, begin_ns: int, end_ns: int | None, period: float) -> Dated | None:
-        """What of it lies from one time up to another, if its samples are `period` nanoseconds apart."""
+        """Return the part from one time up to another; the samples are `period` nanoseconds apart."""
         first = self.before(begin_ns, period)
         last = self.count
         if end_ns is not None:
@@ -53,7 +58,7 @@ class Dated:
         return Dated(self.timestamp_ns + round(first * period), last - first, samples)
 
     def before(self, begin_ns: int, period: float) -> int:
-        """How many of them are from before a time."""
+        """Count the samples from before a time."""
         return min(self.count, max(0, -int((self.timestamp_ns - begin_ns) // period)))
 
 
@@ -67,7 +72,7 @@ class Arrived:
 
 
 class Window:
-    """Which samples of a track lie in the recording: they are kept back until it is known when that begins."""
+    """Passes on the samples of a track that lie in the recording, and keeps them back until it begins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,21 +84,21 @@ class Window:
 
     @property
     def first_ns(self) -> int | None:
-        """When the first sample that is kept back was taken."""
+        """The time of the first sample that is kept back."""
         return self._kept_back[0].timestamp_ns if self._kept_back else None
 
     def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
-        """The recording begins, and ends, at these times; None keeps all that come. From any thread."""
+        """Set the times at which the recording begins and ends; None keeps all samples. Any thread may call it."""
         with self._lock:
             self._begin_ns = -(1 << 62) if begin_ns is None else begin_ns
             self._end_ns = end_ns
             self._begun = True
 
     def passed(self, dated: Iterable[Dated], period: float) -> Iterator[Dated]:
-        """What lies in it, of these and of those that were kept back."""
+        """Yield what lies in the recording, of these and of those that were kept back."""
         for piece in dated:
             self._kept_back.append(piece)
-            self._bytes += _bytes(piece)
+            self._bytes += piece.bytes
         with self._lock:
             begun, begin_ns, end_ns = self._begun, self._begin_ns, self._end_ns
         if not begun:
@@ -102,7 +107,7 @@ class Window:
                 or self._bytes > KEPT_BACK_BYTES
             ):
                 dropped = self._kept_back.popleft()
-                self._bytes -= _bytes(dropped)
+                self._bytes -= dropped.bytes
                 self.came_before += dropped.count if dropped.samples is not None else 0
             return
         self._bytes = 0
@@ -114,9 +119,9 @@ class Window:
                 yield kept
 
 
-def _bytes(piece: Dated) -> int:
-    """About what it takes in memory."""
-    return 500 + (piece.samples.nbytes if piece.samples is not None else 0)
+def rate_facts(measured: float, stated: float) -> dict[str, float]:
+    """Return what a recording keeps of a track's rate, in samples a second."""
+    return {"measured_rate": round(measured, 6), "drift_ppm": round((measured / stated - 1) * 1e6, 1)}
 
 
 class SampleClock:
@@ -127,21 +132,23 @@ class SampleClock:
         self._period = 1e9 / rate  # the line: its slope in nanoseconds a sample, …
         self._offset = 0.0  # … and where it begins, after the first arrival
         self._first_ns: int | None = None
-        self._count = 0  # of samples handed out, those of pauses too
+        self._count = 0  # of samples handed out and missing
         self._held: list[tuple[NDArray[Any], int]] = []
         self._held_count = 0
         self._starting = True
         self._late_since: int | None = None
         self._least_late = math.inf
         self._last_arrival = self._silence = 0.0
-        self._window: tuple[int, float, float] | None = None  # its second, and index and arrival of its earliest chunk
+        self._window: tuple[int, float, float] | None = (
+            None  # a second, and the index and the arrival of its earliest chunk
+        )
         self._window_late = math.inf
         self._points: deque[tuple[float, float]] = deque(maxlen=WINDOWS)
         self._fitted = False
 
     @property
     def measured_rate(self) -> float | None:
-        """Samples a second as they came; None while too few have."""
+        """Samples a second, as they came; None while too few have come."""
         return 1e9 / self._period if self._fitted else None
 
     def date(self, samples: NDArray[Any], arrival_ns: int) -> list[Dated]:
@@ -172,7 +179,7 @@ class SampleClock:
         return self._release()
 
     def finish(self) -> list[Dated]:
-        """Return what was kept back, after the last chunk."""
+        """Return the samples that are held, after the last chunk."""
         if not self._held:
             return []
         if self._starting:
@@ -183,7 +190,7 @@ class SampleClock:
     # ------------------------------------------------------------------------------------------------------- the parts
 
     def _at(self, index: int) -> float:
-        """The time of a sample, in nanoseconds since the first arrival."""
+        """Return the time of a sample, in nanoseconds since the first arrival."""
         return self._offset + index * self._period
 
     def _release(self) -> list[Dated]:
@@ -196,10 +203,10 @@ class SampleClock:
         return dated
 
     def _decide(self) -> list[Dated]:
-        """What comes late does not catch up."""
+        """Decide what late samples mean that did not catch up: a pause, or a wrong first line."""
         if self._fitted or self._silence > self._least_late / 2:
             return [*self._pause(), *self._release()]
-        self._points.clear()  # it never was silent: the first line was wrong
+        self._points.clear()  # the sensor was never silent: the first line was wrong
         self._late_since, self._least_late, self._window = None, math.inf, None
         self._start()
         return self._release()
@@ -265,7 +272,7 @@ class SampleClock:
 
 
 def _fit(indices: NDArray[Any], arrivals: NDArray[Any]) -> tuple[float, float]:
-    """Slope and offset of the line through points, without those far from it."""
+    """Return slope and offset of the line through points, leaving out those far from it."""
     import numpy as np
 
     kept = np.ones(len(indices), np.bool_)

@@ -1,7 +1,7 @@
-"""Samples on their way to the file: a bounded queue, and the thread that empties it.
+"""A bounded queue of samples on their way to the file, and the thread that writes them.
 
 Reading a sensor must never wait for the disk. Samples that find the queue full are lost and counted; padding of the
-same length replaces them, so that the track keeps its time.
+same length replaces them, so that later samples keep their times.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pi_capture.samples.clock import Dated
 from pi_capture.samples.sink import SampleSink
 from pi_capture.status import TrackSummary
 
@@ -21,23 +22,9 @@ if TYPE_CHECKING:
     from storage.formats.contract import KeepsSamples
     from storage.tracks.sample_track import SampleTrack
 
-QUEUE_BYTES = 16_000_000  # a minute and more of sound
-ITEM_BYTES = 500  # beside the samples
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """Samples to store. Without samples: `count` samples of padding, or with a count of 0 a request to flush."""
-
-    name: str
-    timestamp_ns: int
-    count: int
-    samples: NDArray[Any] | None = None
-
-    @property
-    def bytes(self) -> int:
-        """About what it takes in memory."""
-        return ITEM_BYTES + (self.samples.nbytes if self.samples is not None else 0)
+QUEUE_BYTES = 16_000_000  # more than a minute of sound
+FLUSH = Dated(0, 0)
+"""A request to flush, in the queue."""
 
 
 class SampleQueue(SampleSink):
@@ -60,12 +47,12 @@ class SampleQueue(SampleSink):
         self._padded: dict[str, int] = {}
         self._measured: dict[str, float] = {}
         self._came_before: dict[str, int] = {}
-        self._due_ns: dict[str, int] = {}  # the time of the sample that follows, in a program's own time
-        self._items: deque[_Item] = deque()
+        self._due_ns: dict[str, int] = {}  # the time of the next sample, in a program's own time
+        self._items: deque[tuple[str, Dated]] = deque()
         self._bytes = 0
         self._closed = self._failed = False
         self._changed = threading.Condition()
-        self._missing: dict[str, _Item] = {}  # padding for what was lost since the last samples that were queued
+        self._missing: dict[str, Dated] = {}  # padding for what was lost since the last samples that were queued
         self._thread: threading.Thread | None = None
         self._begin(tracks)
 
@@ -92,11 +79,11 @@ class SampleQueue(SampleSink):
 
     @property
     def stored(self) -> int:
-        """How many samples the writer has."""
+        """How many samples were written."""
         return sum(self._stored.values())
 
     def summaries(self) -> dict[str, TrackSummary]:
-        """The counts of each track so far."""
+        """Return the counts of each track so far."""
         return {
             name: TrackSummary(
                 self._stored[name],
@@ -133,45 +120,40 @@ class SampleQueue(SampleSink):
                     f"samples of {name} for {timestamp_ns / 1e9:g} s come when {due_ns / 1e9:g} s is reached"
                 )
             if apart > 0:
-                self.pad_samples(name, due_ns, apart)
+                self.put(name, Dated(due_ns, apart))
             else:
                 timestamp_ns = due_ns
-        self.put_samples(name, timestamp_ns, array, wait=True)
+        self.put(name, Dated(timestamp_ns, len(array), array), wait=True)
         self._due_ns[name] = timestamp_ns + round(len(array) / track.rate * 1e9)
 
-    def put_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any], *, wait: bool) -> bool:
+    def put(self, name: str, piece: Dated, *, wait: bool = False) -> None:
         self._check()
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._bytes < QUEUE_BYTES or self._failed or self._closed)
-            added = self._add(_Item(name, timestamp_ns, len(samples), samples))
-            self._lost[name] += 0 if added else len(samples)
-            return added
+            self._add(name, piece)
 
-    def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
+    def flush(self, name: str) -> None:
         with self._changed:
-            self._add(_Item(name, timestamp_ns, count))
+            self._add(name, FLUSH)
 
-    def _add(self, item: _Item) -> bool:
-        """Queue an item behind the padding for earlier losses; if the queue is full, replace it by padding."""
-        missing = self._missing.pop(item.name, None)
+    def _add(self, name: str, piece: Dated) -> None:
+        """Queue a piece behind the padding for earlier losses; if the queue is full, replace it by padding."""
+        missing = self._missing.pop(name, None)
         if self._failed or self._closed or self._bytes >= QUEUE_BYTES:
-            before = missing or _Item(item.name, item.timestamp_ns, 0)
-            if before.count + item.count:
-                self._missing[item.name] = replace(before, count=before.count + item.count)
-            return False
-        for one in (missing, item):
+            self._lost[name] += piece.count if piece.samples is not None else 0
+            before = missing or Dated(piece.timestamp_ns, 0)
+            if before.count + piece.count:
+                self._missing[name] = replace(before, count=before.count + piece.count)
+            return
+        for one in (missing, piece):
             if one is not None:
-                self._items.append(one)
+                self._items.append((name, one))
                 self._bytes += one.bytes
         self._changed.notify_all()
-        return True
-
-    def flush_samples(self, name: str) -> None:
-        self.pad_samples(name, 0, 0)
 
     def close(self) -> None:
-        """Write everything that waits. The writer may be closed after that."""
+        """Write all that waits. The writer may be closed after that."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -183,34 +165,35 @@ class SampleQueue(SampleSink):
 
     def _run(self) -> None:
         while (item := self._next_item()) is not None:
+            name, piece = item
             try:
                 if not self._failed:
-                    self._write(item)
+                    self._write(name, piece)
             except Exception as error:
                 self._failed = True
                 self._fail(error)
-            if self._failed and item.samples is not None:
+            if self._failed and piece.samples is not None:
                 with self._changed:
-                    self._lost[item.name] += item.count
+                    self._lost[name] += piece.count
 
-    def _next_item(self) -> _Item | None:
+    def _next_item(self) -> tuple[str, Dated] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed)
             if not self._items:
                 return None
             item = self._items.popleft()
-            self._bytes -= item.bytes
+            self._bytes -= item[1].bytes
             self._changed.notify_all()
             return item
 
-    def _write(self, item: _Item) -> None:
-        if item.samples is not None:
-            self._writer.append_samples(item.name, item.timestamp_ns, item.samples)
-            with self._changed:
-                self._stored[item.name] += item.count
-        elif item.count:
-            self._writer.pad_samples(item.name, item.timestamp_ns, item.count)
-            with self._changed:
-                self._padded[item.name] += item.count
+    def _write(self, name: str, piece: Dated) -> None:
+        if piece is FLUSH:
+            self._writer.flush_samples(name)
+            return
+        if piece.samples is not None:
+            self._writer.append_samples(name, piece.timestamp_ns, piece.samples)
         else:
-            self._writer.flush_samples(item.name)
+            self._writer.pad_samples(name, piece.timestamp_ns, piece.count)
+        with self._changed:
+            counts = self._stored if piece.samples is not None else self._padded
+            counts[name] += piece.count

@@ -1,6 +1,6 @@
-"""Store samples that come with the pictures of another machine.
+"""Samples that come with the pictures of another machine, on their way to the recorder.
 
-They are dated already (`pi_capture.network.samples`). For sensors of this machine see `live`.
+They are dated already (`pi_capture.network.samples`). For this machine's sensors see `pi_capture.samples.local`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window
+from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window, rate_facts
 from storage.tracks.demux import free_name
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class ReceivedTracks:
     """Tracks of a recording whose samples a source brings.
 
     `sink` is that of a recorder without frames yet, made with ``more_tracks=True``. The tracks' names get the `prefix`,
-    and a number behind them if they exist already. Raises StorageError if a continued recording has other tracks.
+    and a number if there is such a track already. Raises StorageError if a continued recording has other tracks.
     """
 
     def __init__(self, sink: SampleSink, tracks: Sequence[SampleTrack], prefix: str = "") -> None:
@@ -33,14 +33,14 @@ class ReceivedTracks:
         self._windows = {track.name: Window() for track in tracks}
         self._tracks = {track.name: track for track in tracks}
         self._open = set(self._tracks)
-        self._seen: dict[str, float] = {}  # when something came last, by our clock
+        self._seen: dict[str, float] = {}  # when the last samples came, by our clock
         self._interrupted: set[str] = set()
         self._rates: dict[str, float] = {}
         self._reached = dict.fromkeys(self._windows, -(1 << 62))
         self._end_ns: int | None = None
 
     def go_on(self, tracks: Sequence[SampleTrack]) -> list[str]:
-        """Another source goes on where one ended; returns the names of its tracks that can't."""
+        """Go on with another source where one ended. Returns the names of its tracks that are left out."""
         new = {track.name: track for track in tracks}
         self._open = {name for name, track in self._tracks.items() if name in new and new[name].fits(track)}
         self._interrupted = set(self._seen)
@@ -58,7 +58,7 @@ class ReceivedTracks:
         return self._end_ns is None or all(reached >= self._end_ns for reached in self._reached.values())
 
     def store(self, arrived: Arrived) -> None:
-        """Store what came. Raises RecordingError as the recorder does."""
+        """Store samples. Raises RecordingError if the recording has failed."""
         if arrived.name not in self._open:
             return
         name, last = self._names[arrived.name], arrived.pieces[-1]
@@ -67,13 +67,10 @@ class ReceivedTracks:
         self._reached[arrived.name] = last.timestamp_ns + round(last.count / arrived.rate * 1e9)
         self._rates[arrived.name] = arrived.rate
         for piece in self._windows[arrived.name].passed(pieces, 1e9 / arrived.rate):
-            if piece.samples is not None:
-                self._sink.put_samples(name, piece.timestamp_ns, piece.samples, wait=False)
-            else:
-                self._sink.pad_samples(name, piece.timestamp_ns, piece.count)
+            self._sink.put(name, piece)
 
     def _pause_before(self, arrived: Arrived) -> list[Dated]:
-        """What is missing since the source before."""
+        """Return the pause since the source before, if it is to be padded."""
         if arrived.name not in self._interrupted:
             return []
         self._interrupted.discard(arrived.name)
@@ -87,5 +84,4 @@ class ReceivedTracks:
         """Note the measured rates in the recording."""
         for name, rate in self._rates.items():
             if rate != (stated := self._tracks[name].rate):
-                drift = round((rate / stated - 1) * 1e6, 1)
-                self._sink.describe_track(self._names[name], {"measured_rate": round(rate, 6), "drift_ppm": drift})
+                self._sink.describe_track(self._names[name], rate_facts(rate, stated))

@@ -1,7 +1,7 @@
-"""Sensors: commands that print numbers, read as they come.
+"""Sensors: commands that print numbers.
 
-A specification is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
-see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.live`.
+Their text form is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
+see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.local`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,24 +31,24 @@ FORMATS = {"f32le": "f32", "s16le": "s16", "text": "f32"}
 KEYS = ("rate", "channels", "format", "unit", "labels")
 READ_BYTES = 1 << 16
 IDLE_SECONDS = 0.5
-PATIENCE_SECONDS = 2.0  # for a command that was told to end
+PATIENCE_SECONDS = 2.0  # for a command to end after SIGTERM
 GUARDED = """
 exec 3<&0 </dev/null
 ((exec >/dev/null 2>&1; read -r _ <&3; trap '' TERM; kill -TERM 0; sleep 1; kill -KILL 0) &)
 exec 3<&- /bin/sh -c "$1"
 """
-"""Runs a command, and a shell beside it in its group that ends all of it when standard input ends: the recorder, which
-holds the other end, is gone then, however it ended, and nobody else would free the serial port. (Linux's
-`PR_SET_PDEATHSIG` sees the end of a thread, not of the recorder, and reaches only the shell.)"""
+"""Runs a command, and in the same group a shell that ends the whole group when its standard input ends. The recorder
+holds the other end: so a serial port becomes free, however the recorder ends. (Linux's `PR_SET_PDEATHSIG` sees the end
+of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
-SAID_LINES = 10  # of what a command complains, or of lines that are no numbers
+SAID_LINES = 10  # of what a command complains
 LARGEST = (2 - 2**-24) * 2.0**127  # from here on the nearest 32-bit float is infinite
-LEAST_TEXT = 64  # bytes that tell text from numbers
+LEAST_TEXT = 64  # bytes by which text is told from numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """What to record from a sensor.
+    """A sensor to record.
 
     Its command prints numbers in one of these forms: ``f32le`` and ``s16le``, numbers of all channels in turn, little
     endian; ``text``, a line of numbers for each sample.
@@ -61,7 +61,7 @@ class Sensor:
 
 
 def parse_sensor(text: str) -> Sensor:
-    """A sensor from its text form, ``NAME,rate=50,channels=2=COMMAND``.
+    """Parse the text form of a sensor, ``NAME,rate=50,channels=2=COMMAND``.
 
     Raises
     ------
@@ -104,16 +104,13 @@ class SampleSource(Protocol):
         """Begin. Raises CameraError if it can't."""
 
     def chunks(self) -> Iterator[NDArray[Any] | None]:
-        """Samples as `check_samples` of `storage.tracks.sample_track` returns them, as they come; None for a silence.
+        """Yield samples as `storage.tracks.sample_track.check_samples` returns them, as they come; None in a silence.
 
-        Raises CameraError where it ends before its time.
+        Raises CameraError if it fails.
         """
 
     def stop(self) -> None:
-        """End it; `chunks` ends soon. May be called from any thread, and again."""
-
-    def pop_lines(self) -> list[str]:
-        """Remove and return the lines for the user."""
+        """End it; `chunks` ends soon. May be called from any thread, and more than once."""
 
     @property
     def problems(self) -> list[str]:
@@ -121,18 +118,18 @@ class SampleSource(Protocol):
 
 
 class Command:
-    """Runs a sensor's command and reads what it prints."""
+    """Runs a sensor's command and reads what it prints. `say` gets what it complains, and lines that are no numbers."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self.track = sensor.track
         self._sensor = sensor
-        self._parser = _Text(sensor) if sensor.form == "text" else _Numbers(sensor)
+        self._say = say
+        self._parser = _Text(sensor, say) if sensor.form == "text" else _Numbers(sensor)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
-        self._lines: list[str] = []
         self._complaints = 0
         self._last_complaint = ""
-        self._end: list[str] = []  # what was wrong with it
+        self._end: list[str] = []  # problems
 
     @property
     def reads_standard_input(self) -> bool:
@@ -190,14 +187,14 @@ class Command:
         self._ended()
 
     def _ended(self) -> None:
-        """Its output is closed. Raises CameraError unless it ended well, or was told to."""
+        """Wait for the command, whose output is closed. Raises CameraError if it failed without being stopped."""
         if (left := self._parser.left()) and not self._stopped.is_set():
             self._end.append(f"{self._sensor.title} {left}")
         if self._process is None:
             return
         try:
             status: int | None = self._process.wait(PATIENCE_SECONDS)
-            self._signal_group(signal.SIGTERM)  # to what it left running, while the number is surely still its own
+            self._signal_group(signal.SIGTERM)  # to what it left running; no other group can have the number yet
         except subprocess.TimeoutExpired:  # it closed its output and goes on
             status = None
             self._kill()
@@ -215,7 +212,7 @@ class Command:
                 self._last_complaint = line.strip()[:500]
                 self._complaints += 1
                 if self._complaints <= SAID_LINES:
-                    self._lines.append(f"{self._sensor.title}: {self._last_complaint}")
+                    self._say(f"{self._sensor.title}: {self._last_complaint}")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -227,19 +224,15 @@ class Command:
             self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
-        """Unless it was waited for already: another process may have its number by now."""
+        """Signal the group, unless the command was waited for already: another may have its number by now."""
         if self._process is not None and self._process.returncode is None:
             self._signal_group(number)
 
     def _signal_group(self, number: signal.Signals) -> None:
-        """To the whole group: a shell may have started others."""
+        """Signal the whole group: a shell may have started other processes."""
         assert self._process is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines + self._parser.pop_lines()
 
     @property
     def problems(self) -> list[str]:
@@ -254,7 +247,7 @@ def _fileno(file: Any) -> int:
 
 
 class _Numbers:
-    """Binary numbers, all channels in turn."""
+    """Parses binary numbers, all channels in turn."""
 
     def __init__(self, sensor: Sensor) -> None:
         self._title, self._form, self._channels = sensor.title, sensor.form, sensor.track.channels
@@ -289,12 +282,9 @@ class _Numbers:
     def problems(self) -> list[str]:
         return []
 
-    def pop_lines(self) -> list[str]:
-        return []
-
 
 def _fault(word: bytes) -> str | None:
-    """Why a word can't be kept as a number; None if it can."""
+    """Return why a word can't be kept as a number; None if it can."""
     try:
         number = float(word)
     except ValueError:
@@ -309,14 +299,14 @@ def _shown(line: bytes) -> str:
 
 
 class _Text:
-    """A line of numbers for each sample, with blanks, commas or semicolons between them."""
+    """Parses lines, one for each sample, of numbers with blanks, commas or semicolons between them."""
 
-    def __init__(self, sensor: Sensor) -> None:
+    def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
         self._title, self._channels = sensor.title, sensor.track.channels
+        self._say = say
         self._rest = b""
         self._first = True
         self._bad = 0
-        self._lines: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
@@ -339,17 +329,17 @@ class _Text:
             return [float(word) for word in words]
         shown = _shown(line)
         if first and strange:
-            self._lines.append(f"{self._title}: {shown!r} is taken for a heading")
+            self._say(f"{self._title}: {shown!r} is taken for a heading")
             return None
         self._bad += 1
         if self._bad == 1:
-            self._lines.append(
+            self._say(
                 f"{self._title} prints {shown!r}: {self._found(words, line)}, channels={self._channels}; kept as NaN"
             )
         return [float("nan")] * self._channels
 
     def _found(self, words: list[bytes], line: bytes) -> str:
-        """What is in a line that is no sample."""
+        """Describe a line that is no sample."""
         strange = [(word, fault) for word in words if (fault := _fault(word))]
         if [fault for _, fault in strange] == ["is no number"] * len(words):
             return "no numbers"
@@ -371,7 +361,3 @@ class _Text:
         if not self._rest.strip():
             return None
         return f"ended within a line ({_shown(self._rest)!r}), which is not kept; end each line with a line break"
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return lines

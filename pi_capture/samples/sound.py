@@ -1,8 +1,7 @@
-"""Sound, from a device, a sound server or a filter graph.
+"""Sound from a device, a sound server or a filter graph.
 
-As `pi_capture.samples.sensors` has it, this module says what is recorded and hands out samples as they come. Devices
-are read by the system's own ``arecord`` and ``parec``: the ALSA in PyAV's wheels finds neither the system's
-configuration nor its plugins, and there is no PulseAudio in them. Graphs are FFmpeg's.
+The system's own ``arecord`` and ``parec`` read devices: the ALSA in PyAV's wheels finds neither the system's
+configuration nor its plugins, and the wheels have no PulseAudio. FFmpeg makes the sound of graphs.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CODECS = {"flac": "flac", "opus": "opus", "pcm": "s16"}
-"""What the command line calls them, and `storage.tracks.samples`."""
+"""The names on the command line, and those in `storage.tracks.samples`."""
 RATE, CHANNELS = 48000, 2  # what devices are asked for
 PROGRAMS = {
     "alsa": (f"arecord -q -t raw -f S16_LE -r {RATE} -c {CHANNELS} --buffer-time=1000000 -D", "alsa-utils"),
@@ -33,8 +32,8 @@ LATENCY = {"pulse": " --latency-msec=20"}
 LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a graph that names files must not reach the network
 
 
-def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSource:
-    """Open what sound is recorded from.
+def open_sound(spec: str, codec: str, name: str, say: Callable[[str], None]) -> SampleSource:
+    """Open a source of sound.
 
     Parameters
     ----------
@@ -44,11 +43,13 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
         One of `CODECS`.
     name : str
         Of the track.
+    say : callable
+        Called from another thread with the complaints of a device's program.
 
     Raises
     ------
     UsageError
-        The text form is none that is known.
+        The text form is unknown.
     CameraError
         There is no such graph, or no program to read such a device.
     """
@@ -66,11 +67,12 @@ def open_sound(spec: str, codec: str = "flac", name: str = "sound") -> SampleSou
     if kind == "pulse":
         address = {"default": "@DEFAULT_SOURCE@"}.get(address, address)
     track = SampleTrack(name, RATE, CHANNELS, CODECS[codec], source=without_secrets(spec))
-    return Command(Sensor(track, f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}", "s16le", title=spec))
+    read = f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}"
+    return Command(Sensor(track, read, "s16le", title=spec), say)
 
 
 class Graph:
-    """The sound of a filter graph, held to its own rate: FFmpeg would run ahead of time."""
+    """The sound of a filter graph, slowed down to its own rate: FFmpeg would run ahead."""
 
     def __init__(self, graph: str, codec: str, name: str) -> None:
         self._spec = f"lavfi:{graph}"
@@ -113,9 +115,6 @@ class Graph:
 
     def stop(self) -> None:
         self._stopped.set()
-
-    def pop_lines(self) -> list[str]:
-        return []
 
     @property
     def problems(self) -> list[str]:

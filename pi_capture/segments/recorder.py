@@ -1,8 +1,8 @@
-"""A recording cut into segments while it goes on, each a recording of its own; no frame is lost or doubled between.
+"""A recording that is cut into segments, each a recording of its own. No frame is lost or doubled between them.
 
-One camera delivers all the time: the next segment is opened in the background when the present one is full, frames are
-switched over between two of them, and the full one is closed in the background. For their names
-see `pi_capture.segments.series`, for which are removed `pi_capture.segments.retention`.
+When the present segment is full, the next one is opened in the background, frames go there from one frame to the next,
+and the full one is closed in the background. For the segments' names see `pi_capture.segments.series`, for their
+removal `pi_capture.segments.retention`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from pi_capture.recording.sink import FrameSink
 from pi_capture.segments.amounts import parse_amount, parse_size, parse_time
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
-from pi_capture.status import Status, Summary
+from pi_capture.status import Status, Summary, added_up, measured_rate
 from storage.durable.files import lock_file
 from storage.errors import StorageError
 from storage.formats.table import open_writer
 from storage.frame import Frame
 
-SWITCH_SECONDS = 0.05  # a camera's buffers bridge this; if opening takes longer, the full segment goes on
+SWITCH_SECONDS = 0.05  # a camera's buffers last so long; if opening takes longer, the full segment goes on
 TIDY_SECONDS = 10.0
-COUNTS = ("frames", "dropped_queue", "dropped_camera", "dropped_disk", "bytes", "captured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class SegmentedRecorder(FrameSink):
         self._opening: threading.Thread | None = None
         self._old: Recorder | None = None
         self._closing: threading.Thread | None = None
-        self._done = dict.fromkeys((*COUNTS, "durable"), 0)  # in the segments that are closed
+        self._done = Status.total([])  # of the segments that are closed
         self._segments = 1
         self._failure: Exception | None = None
         self._summary: Summary | None = None
@@ -124,7 +123,6 @@ class SegmentedRecorder(FrameSink):
             self._tidying.start()
 
     def put(self, frame: Frame, *, wait: bool) -> bool:
-        """Add a frame, to the present segment or to the next: see `Recorder.put`."""
         if self._is_full(frame) and self._may_begin_with(frame):
             self._switch(wait)
         if self._failure is not None:
@@ -140,7 +138,6 @@ class SegmentedRecorder(FrameSink):
         """None: sensors and sound are not cut into segments."""
 
     def miss(self, count: int) -> None:
-        """Count frames that the camera lost after the last one: see `Recorder.miss`."""
         self._current.miss(count)
 
     # ----------------------------------------------------------------------------------------- from segment to segment
@@ -174,7 +171,7 @@ class SegmentedRecorder(FrameSink):
             return
         self._opening.join()
         self._next.take_losses_from(self._current)
-        self._next.describe(self._facts)  # some came while it was being opened
+        self._next.describe(self._facts)  # some facts came while it was being opened
         self._old, self._current, self._next, self._opening = self._current, self._next, None, None
         self._frames, self._first_ns = 0, None
         self._segments += 1
@@ -200,11 +197,10 @@ class SegmentedRecorder(FrameSink):
 
     def _close_old(self, old: Recorder) -> None:
         try:
-            summary = old.close("next segment")
+            old.close("next segment")
         except RecordingError as error:
-            self._failure, summary = error, error.summary
-        done = {name: self._done[name] + getattr(summary, name) for name in COUNTS}
-        self._done, self._old = {**done, "durable": self._done["durable"] + summary.frames}, None
+            self._failure = error
+        self._done, self._old = Status.total([self._done, old.status()]), None
         self._tidy_soon.set()
 
     def _repair(self, path: Path) -> None:
@@ -226,7 +222,7 @@ class SegmentedRecorder(FrameSink):
         if self._retention is not None:
             recorders = (self._current, self._old)
             in_use = {recorder.target for recorder in recorders if recorder is not None}
-            for line in self._retention.tidy({*in_use, self._newest}):  # the newest may be being opened just now
+            for line in self._retention.tidy({*in_use, self._newest}):  # which may not be the current one yet
                 self._say(line)
 
     # --------------------------------------------------------------------------------------------------- state and end
@@ -253,17 +249,13 @@ class SegmentedRecorder(FrameSink):
         self._current.describe(facts)
 
     def status(self) -> Status:
-        """The counts of all segments together."""
-        done, old = self._done, self._old
-        each = [recorder.status() for recorder in (self._current, old) if recorder is not None]
-        counts = {name: count + sum(getattr(status, name) for status in each) for name, count in done.items()}
-        return Status(**counts, queue_fill=each[0].queue_fill)  # of the segment that frames come into
+        done, old, present = self._done, self._old, self._current.status()
+        total = Status.total([done, present, *([old.status()] if old is not None else [])])
+        return replace(total, queue_fill=present.queue_fill)  # of the segment that frames come into
 
     def summary(self) -> Summary:
-        """The summary of all segments so far."""
-        counts = {name: getattr(self.status(), name) for name in COUNTS}
-        seconds = (self._span_ns[1] - self._span_ns[0]) / 1e9 if self._span_ns else 0.0
-        fps = (counts["frames"] - 1) / seconds if seconds > 0 and counts["frames"] > 1 else 0.0
+        counts = added_up([self.status()])
+        fps = measured_rate(counts["frames"], self._span_ns)
         return replace(
             self._current.summary(),
             **counts,
@@ -274,14 +266,13 @@ class SegmentedRecorder(FrameSink):
         )
 
     def close(self, end: str = "finished") -> Summary:
-        """Store all frames durably; returns the summary of all segments. See `Recorder.close`."""
         if self._summary is not None:
             return self._summary
         for thread in (self._opening, self._closing):
             if thread is not None:
                 thread.join()
         if self._next is not None:
-            with suppress(RecordingError):  # what was recorded is in the other
+            with suppress(RecordingError):  # all frames are in the other
                 self._next.close()  # it is empty: closing removes it
         failure: Exception | None = self._failure
         try:

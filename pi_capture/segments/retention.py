@@ -21,7 +21,7 @@ from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
-from storage.formats.png.directory import FRAME_NAME
+from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import open_recording
 from storage.labels.journal import JOURNAL_NAME, journal_path
 from storage.sessions import SESSIONS_NAME, read_sessions
@@ -195,7 +195,7 @@ def _why_labels_keep(path: Path, lies_at: Path) -> str | None:
 def _why_directory_stays(directory: Path) -> str | None:
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False) or entry.name in (JOURNAL_NAME, "moves.jsonl"):
+            if entry.is_dir(follow_symlinks=False) or entry.name in (JOURNAL_NAME, MOVES_NAME):
                 return "it is labelled"
             ours = FRAME_NAME.fullmatch(entry.name) or entry.name == SESSIONS_NAME or _is_temporary(entry.name)
             if not ours or not entry.is_file(follow_symlinks=False):

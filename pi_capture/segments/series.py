@@ -1,14 +1,15 @@
 """The names of the segments that one long recording is made of: ``day1-20261121T101500-0001`` and on.
 
 Each segment is a recording of its own, beside the others: ``day1-….mkv``, or a data directory ``day1-…`` (not one
-inside ``day1``: training frameworks take every directory in a data directory for a class). The number orders them; the
-time, when the segment was begun by the clock on the wall, is for people, and may be wrong.
+inside ``day1``: training frameworks take every directory in a data directory for a class). The number orders them. The
+time is for people, and may be wrong: it is when the segment began, by the wall clock.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,7 +29,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """All segments of one target: where they lie, and what their names begin and end with."""
+    """All segments of one target: their directory, and what their names begin and end with."""
 
     directory: Path
     stem: str
@@ -36,7 +37,7 @@ class Series:
 
     @classmethod
     def of(cls, target: Path, backend: str | None = None) -> Self:
-        """The series that a recording into `target` makes, whether it has segments yet or not.
+        """Return the series of a target, which need not have segments yet.
 
         Raises
         ------
@@ -52,28 +53,27 @@ class Series:
         return cls(target.parent, stem, target.name[len(stem) :])
 
     def segments(self) -> list[Segment]:
-        """The finished segments, oldest first."""
-        found = [(re.fullmatch(self._pattern, path.name), path) for path in self.directory.iterdir()]
-        return sorted((Segment(int(match[1]), path) for match, path in found if match), key=lambda s: s.number)
+        """Return the finished segments, oldest first."""
+        return sorted((segment for segment, _ in self._find("", "")), key=lambda segment: segment.number)
 
     def begun(self) -> list[Segment]:
-        """Segments that a crash left under a temporary name. Each has the path that it will get."""
-        suffix = r"\.(?:reserve\.)?part"
-        names = [re.sub(rf"{suffix}$", "", path.name[1:]) for path in self.hidden(suffix)]
-        found = [(re.fullmatch(self._pattern, name), name) for name in names]
-        return [Segment(int(match[1]), self.directory / name) for match, name in found if match]
+        """Return segments that a crash left under a temporary name, each with the path that it will get."""
+        return [segment for segment, _ in self._find(r"\.", r"\.(?:reserve\.)?part")]
 
     def hidden(self, suffix: str) -> list[Path]:
-        """Files whose names are ``.``, a segment's name and what the regular expression `suffix` matches."""
-        pattern = re.compile(rf"\.{self._pattern}{suffix}")
-        return [path for path in self.directory.iterdir() if pattern.fullmatch(path.name)]
+        """Return files named ``.``, a segment's name and what the regular expression `suffix` matches."""
+        return [path for _, path in self._find(r"\.", suffix)]
 
-    @property
-    def _pattern(self) -> str:
-        return re.escape(self.stem) + r"-\d{8}T\d{6}-(\d{4,12})" + re.escape(self.suffix)
+    def _find(self, before: str, after: str) -> Iterator[tuple[Segment, Path]]:
+        """Yield segments and their files: those whose names are a segment's between two regular expressions."""
+        name = re.escape(self.stem) + r"-\d{8}T\d{6}-(\d{4,12})" + re.escape(self.suffix)
+        pattern = re.compile(f"{before}({name}){after}")
+        for path in self.directory.iterdir():
+            if match := pattern.fullmatch(path.name):
+                yield Segment(int(match[2]), self.directory / match[1]), path
 
     def new_path(self, number: int) -> Path:
-        """The name of a segment that begins now."""
+        """Return the name of a segment that begins now."""
         return self.directory / f"{self.stem}-{time.strftime('%Y%m%dT%H%M%S')}-{number:04d}{self.suffix}"
 
     @property

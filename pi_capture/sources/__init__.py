@@ -1,4 +1,4 @@
-"""Where frames come from: the contract of a camera, the table of all, and a package for each."""
+"""Cameras, files and screens: the contract of a source, the table of all, and a package for each."""
 
 from pi_capture.sources.contract import (
     Accompanied,

@@ -1,4 +1,4 @@
-"""The contract of a camera: what every source delivers, and what only some can do.
+"""The contract of a camera: what every source does, and what only some can do.
 
 Abilities are optional: ``isinstance(source, Controllable)`` tells whether a source has one. The conformance
 suite is `pi_capture.sources.testing.SourceTests`.
@@ -23,20 +23,20 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a source is and delivers. Secrets in its texts are cut out when it is made (`pi_capture.redact`).
+    """The facts of a source. Secrets are cut out of its texts (`pi_capture.redact`).
 
     Attributes
     ----------
     camera : str
-        The text form that opens it again, such as ``v4l2:/dev/video0``, but for its secrets.
+        The text form that opens it again, such as ``v4l2:/dev/video0``, without secrets.
     model : str
-        What it calls itself.
+        Its own name.
     size : (int, int)
         Width and height of the frames it delivers, in pixels.
     fps : float or None
         Nominal frames per second; None where there is none.
     live : bool
-        A live source can't wait: frames that don't fit the queue are dropped and counted. Others wait.
+        Whether it can't wait: then frames that don't fit the queue are dropped and counted.
     details : mapping
         Anything worth keeping with the recording, JSON-serialisable: pixel format, locked exposure …
     """
@@ -51,6 +51,11 @@ class SourceInfo:
     def __post_init__(self) -> None:
         for name in ("camera", "model", "details"):
             object.__setattr__(self, name, public(getattr(self, name)))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a recording keeps of it, JSON-serialisable."""
+        known = {"camera": self.camera, "model": self.model, "fps": self.fps, "live": self.live}
+        return {**known, "details": dict(self.details)}
 
 
 class Source(Protocol):
@@ -103,24 +108,24 @@ class Encoding(Protocol):
 class Accompanied(Protocol):
     """A source that brings sensors, sound and labels with its pictures, dated by the same clock.
 
-    It may block as long as it hears of its sender: `heard_at` is when it last did, by ``time.monotonic``.
+    It may block while its sender is alive: `heard_at` is when it last heard of it, by ``time.monotonic``.
     """
 
     heard_at: float
 
     @property
     def missing(self) -> int:
-        """How many frames were lost since the last one that came."""
+        """How many frames were lost since the last one."""
 
     @property
     def tracks(self) -> Sequence[SampleTrack]: ...
 
     @property
     def classes(self) -> Sequence[str]:
-        """Of the frames' labels, which are given while it records; empty if none are."""
+        """The classes of the frames' live labels; empty without labels."""
 
     def give_labels_to(self, start: Callable[[int | None, int], None]) -> None:
-        """Tell `start` when another label begins, by its number, and at which frame's time: before that frame comes."""
+        """Call `start` with the number of a label and the time of its first frame, before that frame comes."""
 
     def give_samples_to(self, take: Callable[[Arrived], None], say: Callable[[str], None]) -> None:
         """Hand samples to `take`, in the thread that asks for frames; earlier ones are dropped.
@@ -131,14 +136,14 @@ class Accompanied(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera that is plugged in: the text form that opens it, and what it calls itself."""
+    """A camera that is plugged in: the text form that opens it, and its name."""
 
     spec: str
     model: str
 
 
 class OpenSource(Protocol):
-    """The function that opens a kind of source: what a row of the table, or an entry point, names."""
+    """The function that opens a kind of source; a row of the table, or an entry point, names it."""
 
     def __call__(self, address: str, size: Size | None, fps: float | None) -> Source:
         """Open a source.
@@ -158,11 +163,11 @@ class OpenSource(Protocol):
         UsageError
             The address makes no sense.
         CameraError
-            It can't be opened: one line that a person can act on.
+            It can't be opened; the message is one line and says what to do.
         """
 
 
 class ListCameras(Protocol):
-    """The function that lists the cameras of a kind that are plugged in, the one to take first ahead."""
+    """The function that lists the plugged-in cameras of a kind, the preferred one first."""
 
     def __call__(self) -> Sequence[Camera]: ...

@@ -1,4 +1,4 @@
-"""Frames that the camera itself lost, seen as gaps in its timestamps."""
+"""Frames that the camera itself lost, which show as gaps in its timestamps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FADING = 0.9  # a frame
 class GapCounter:
     """Counts the frames missing between one frame and the next.
 
-    Only for cameras that tell how long each frame took: a camera that slows down in the dark has lost nothing.
+    Only for cameras that report how long each frame took: a camera that slows down in the dark has lost nothing.
     """
 
     def __init__(self) -> None:
@@ -21,8 +21,8 @@ class GapCounter:
     def missing_before(self, timestamp_ns: int, duration_ns: int) -> int:
         """Frames lost between the last timestamp and this one, at `duration_ns` a frame (0: unknown, none lost).
 
-        A timestamp that is late is no loss if the next one makes up for it: what counts is the lateness that adds up.
-        It fades, so that a duration that is a little off never adds up to a frame.
+        A late timestamp is no loss if the next one makes up for it: only lateness that adds up counts. It fades, so
+        that a duration that is a little off never adds up to a frame.
         """
         last, self._last_ns = self._last_ns, timestamp_ns
         if last is None or duration_ns <= 0:

@@ -1,6 +1,6 @@
 """From a camera's or decoder's picture to the pixels of a frame: cut to shape, scaled, RGB.
 
-Every picture that isn't RGB of the right size goes through here as an FFmpeg frame, so that all sources give the same.
+All pictures that aren't RGB of the right size go through here as FFmpeg frames, so that all sources give the same.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from storage.formats.colours import to_rgb
 from storage.formats.movie.decode import is_torn_jpeg
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pi_capture.sources import Size
-
-FULL_CHROMA = 0x2000  # swscale's SWS_FULL_CHR_H_INT: without it, scaled RGB has colour for every second pixel only
 
 PLANES: dict[str, tuple[tuple[int, int], ...]] = {
     "rgb24": ((1, 1),),
@@ -39,7 +38,7 @@ PLANES: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 def crop_box(source: Size, wanted: Size) -> tuple[int, int, int, int]:
-    """The largest box of the wanted shape in the middle of a picture.
+    """Return the largest box of the wanted shape in the middle of a picture.
 
     Parameters
     ----------
@@ -74,46 +73,28 @@ class RgbConverter:
     """
 
     def __init__(self, size: Size | None = None) -> None:
-        from av.video.reformatter import Interpolation, VideoReformatter
+        from av.video.reformatter import VideoReformatter
 
         self._size = size
-        fine = Interpolation.BILINEAR | FULL_CHROMA
-        self._scaling = (
-            fine if isinstance(fine, Interpolation) else None
-        )  # PyAV 14 takes no flags; bilinear is its default
         self._scaler = VideoReformatter()
         self._crop: Graph | None = None
         self._crop_for: tuple[int, int, str] | None = None
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Load the libraries now: a live camera doesn't wait for them at its first frame."""
+        """Load the libraries now: a live camera would not wait for them."""
         import av
 
         blank = av.VideoFrame(64, 48, "yuv420p")
         for plane in blank.planes:
             plane.update(bytes(plane.buffer_size))
-        with suppress(av.error.FFmpegError, ValueError):  # sizes that are too unlike: a real picture will tell
+        with suppress(av.error.FFmpegError, ValueError):  # extreme sizes, for which a real picture fails too
             self.to_rgb(blank)
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
-        """Convert a picture.
-
-        Returns
-        -------
-        ndarray, shape (height, width, 3), uint8
-            Red, green, blue; C-contiguous; its own memory. Without cropping and scaling the values are those of
-            ``picture.to_ndarray(format="rgb24")``.
-        """
-        import numpy as np
-
-        width, height = self._size or (picture.width, picture.height)
-        cut = self._cut(picture, (width, height))
-        scaling = self._scaling if (cut.width, cut.height) != (width, height) else None
-        scaled = self._scaler.reformat(cut, width=width, height=height, format="rgb24", interpolation=scaling)
-        pixels: NDArray[np.uint8] = np.ascontiguousarray(scaled.to_ndarray())
-        # A picture that is RGB already is passed through: its memory belongs to the decoder, and is used again.
-        return pixels.copy() if scaled is cut and pixels.base is not None else pixels
+        """Convert a picture: see `storage.formats.colours.to_rgb`."""
+        size = self._size or (picture.width, picture.height)
+        return to_rgb(self._cut(picture, size), self._scaler, size)
 
     def _cut(self, picture: av.VideoFrame, wanted: Size) -> av.VideoFrame:
         import av
@@ -132,7 +113,7 @@ class RgbConverter:
 
 
 def _crop_graph(picture: av.VideoFrame, box: tuple[int, int, int, int]) -> Graph:
-    """FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
+    """Return FFmpeg's crop filter; it keeps to whole chroma samples, so the box may shift by a pixel."""
     from fractions import Fraction
 
     from av.filter import Graph
@@ -208,12 +189,12 @@ class JpegDecoder:
 
         decoder: VideoCodecContext = av.CodecContext.create("mjpeg", "r")
         decoder.thread_count = 1  # more threads would hand each picture out some frames late
-        decoder.options = {"err_detect": "explode"}  # else a torn picture is patched up and passed on
+        decoder.options = {"err_detect": "explode"}  # else torn pictures are patched up and passed on
         self._decoder = decoder
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Open the codec now: a live camera doesn't wait for it at its first frame."""
+        """Open the codec now: a live camera would not wait for it."""
         import io
 
         from PIL import Image
@@ -223,7 +204,7 @@ class JpegDecoder:
         self.decode(blank.getvalue())
 
     def decode(self, data: bytes) -> av.VideoFrame | None:
-        """The picture; None if it is torn or no JPEG at all."""
+        """Return the picture; None if it is torn or no JPEG."""
         import av
 
         try:

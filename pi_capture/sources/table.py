@@ -46,8 +46,7 @@ class SourceKind:
     open : str
         A `pi_capture.sources.contract.OpenSource`, as ``module:function``.
     list_cameras : str
-        A `pi_capture.sources.contract.ListCameras`; empty if there is nothing to list. What has one is tried by
-        ``auto``.
+        A `pi_capture.sources.contract.ListCameras`, which ``auto`` uses; empty if there is nothing to list.
     schemes : tuple of str
         The URLs that it opens, by their schemes.
     brings_tracks : bool
@@ -102,14 +101,14 @@ URL = SourceKind(
 
 
 def all_sources() -> Iterator[SourceKind]:
-    """The kinds of this distribution and those that others have installed."""
+    """Yield the kinds of this distribution, and of others that are installed."""
     yield from SOURCES
     for point in entry_points(group="pi_capture.sources"):
         yield SourceKind(point.name, f"{point.name}[:ADDRESS]", f"from {point.module}", point.value)
 
 
 def find_source(spec: str) -> tuple[SourceKind, str]:
-    """The kind that a text form asks for, and the address that its function is given.
+    """Return the kind that a text form asks for, and the address for its function.
 
     Raises
     ------
@@ -125,7 +124,7 @@ def find_source(spec: str) -> tuple[SourceKind, str]:
     if "://" in spec:
         return URL, spec
     known = ", ".join(["auto", *(kind.form for kind in SOURCES if not kind.schemes), URL.form])
-    raise UsageError(f"unknown camera {name!r}; known are {known}")  # what follows may hold a password
+    raise UsageError(f"unknown camera {name!r}; known are {known}")  # the address may hold a password
 
 
 def brings_tracks(spec: str) -> bool:
@@ -150,7 +149,7 @@ def open_source(spec: str, size: Size | None = (128, 128), fps: float | None = N
     Raises
     ------
     UsageError
-        The text form is none that is known.
+        The text form is unknown.
     CameraError
         There is no such camera, it is busy, or it isn't a video.
     """
@@ -162,7 +161,7 @@ def open_source(spec: str, size: Size | None = (128, 128), fps: float | None = N
 
 
 def list_cameras() -> list[Camera]:
-    """The cameras plugged into this machine, the one that ``auto`` takes first."""
+    """Return the cameras plugged into this machine, the one that ``auto`` opens first."""
     found: list[Camera] = []
     for kind in SOURCES:
         if kind.list_cameras:
@@ -184,7 +183,7 @@ def _open_first(size: Size | None, fps: float | None) -> Source:
 if TYPE_CHECKING:
 
     def _proof() -> tuple[list[OpenSource], list[ListCameras], type[Controllable], type[Encoding], type[Accompanied]]:
-        """Let mypy hold what the rows name against the contract."""
+        """Let mypy check the functions of the rows against the contract."""
         of_media: list[OpenSource] = [media.open_screen, media.open_file, media.open_device, media.open_url]
         return (
             [picamera2.open, v4l2.open, demo.open, receiver.open, *of_media],

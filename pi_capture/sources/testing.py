@@ -28,11 +28,11 @@ from pi_capture.sources.table import find_source, open_source
 from storage.formats.table import open_recording
 from storage.frame import Frame
 
-PATIENCE_SECONDS = 5.0  # that `close` may take to end a wait for a frame
+PATIENCE_SECONDS = 5.0  # for `close` to end a wait for a frame
 
 
 class SourceTests:
-    """What every camera promises. It needs the camera, or what stands for it, for as long as the tests run.
+    """What every camera promises. The camera, or a substitute, must be there while the tests run.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pi_capture.report.packs import packed
+from pi_capture.live.packs import packed
 from pi_capture.sources import list_cameras
 from pi_capture.studio.answers import (
     FAILURES,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pi_capture.errors import UsageError
+from storage.commands.console import Parser
 
 PORT = 8765
 EXAMPLES = """\
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture studio",
         description="See, record and label from a browser, also from another machine's.",
         epilog=EXAMPLES,

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from pi_capture.report.packs import as_jpeg, packed
+from pi_capture.live.packs import as_jpeg, packed
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.codec import MAX_BYTES, SIGNATURE

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 
 from pi_capture.errors import CameraError, UsageError
-from pi_capture.report.packs import as_jpeg, packed
+from pi_capture.live.packs import as_jpeg, packed
 from pi_capture.report.viewers import LARGEST_SIDE, PICTURES_PER_SECOND
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.recorders import GONE, Record, last_line, read_record

@@ -26,7 +26,7 @@ from storage.care.split import is_split
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
-from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES
+from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, MOVES_NAME
 from storage.formats.table import Format, all_formats, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
@@ -35,7 +35,6 @@ from storage.names import printable
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME
 
-MOVES_NAME = "moves.jsonl"
 PART_NAME = re.compile(r"\.(.*-)?\d{8,}\.part")  # a frame on its way to the disk
 LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept

@@ -17,6 +17,7 @@ from storage.formats.table import find_format, open_recording
 from storage.labels.classes import names_of_labels
 from storage.names import natural_key, printable
 from storage.recording import Recording
+from storage.sessions import WALL_CLOCK
 from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import measured_rate
@@ -136,13 +137,6 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     return replace(info, tracks=tracks, origins=origins, names=names)
 
 
-def _rate(track: Track, extent: Extent) -> float | None:
-    """Samples a second as the file states, pictures as they come."""
-    if track.kind != "pictures":
-        return track.rate
-    return round(extent.count / extent.seconds, 3) if extent.count and extent.seconds else None
-
-
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
     """A file's tracks, and what is known of the first session that each is from."""
     with open_media(path) as container:
@@ -155,7 +149,7 @@ def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[s
 
 
 def as_json(info: Info) -> dict[str, Any]:
-    """The same, for programs."""
+    """The facts as JSON content, for programs."""
     return {
         "path": str(info.path),
         "backend": info.backend,
@@ -188,7 +182,7 @@ def as_json(info: Info) -> dict[str, Any]:
                 "kind": track.kind,
                 "name": track.name,
                 "codec": track.codec,
-                "rate": _rate(track, extent),
+                "rate": extent.rate(track),
                 "measured_rate": measured_rate(track),
                 "unit": tag_of(track.tags, "unit"),
                 "channels": track.channels,
@@ -204,8 +198,8 @@ def as_json(info: Info) -> dict[str, Any]:
 
 
 def as_text(info: Info) -> str:
-    """The same, for people."""
-    return "\n".join(_lines(info))
+    """The facts as lines of text, for people."""
+    return "\n".join(map(printable, _lines(info)))
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -258,7 +252,7 @@ def _describe_file(recording: Recording, backend: str) -> Info:
 
 def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
     first, last = span or (0, 0)
-    offset = facts.get("wall_minus_monotonic_ns") if facts.get("live") and span else None
+    offset = facts.get(WALL_CLOCK) if facts.get("live") and span else None
     begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
     return Session(id, frames, begun, ended, (last - first) / 1e9, facts)
 
@@ -333,22 +327,23 @@ def _track_lines(info: Info) -> Iterator[str]:
     if not info.tracks:
         return
     width = max(8, *(len(printable(track.name)) for track, _ in info.tracks))
-    # One track of pictures is from the sessions above.
+    # The sessions above are those of the only track of pictures.
     origins = info.origins if sum(track.kind == "pictures" for track, _ in info.tracks) != 1 else {}
     columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}" + (
         "  recorded" if origins else ""
     )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
     for track, extent in info.tracks:
-        told = _rate(track, extent)
-        rate = f"{told:.6g}" if told else "-"
+        rate = extent.rate(track)
+        per_second = f"{rate:.6g}" if rate else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
         facts = origins.get(track.number)
         origin = f"  {_started(facts)}  {_camera(facts)}" if facts else ""
         yield (
-            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}  {rate:>10}"
-            f"  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}  {count:>10}{origin}"
+            f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}"
+            f"  {per_second:>10}  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}"
+            f"  {count:>10}{origin}"
         )
 
 

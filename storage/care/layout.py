@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
 )
 """What Hugging Face datasets takes, in a path, for the name of a split."""
-MANY = 5  # problems of one kind in one directory are told one by one up to here, then counted
+MANY = 5  # problems of one kind in one directory are listed one by one up to here, then counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,18 @@ class Problem:
 
 
 def find_problems(data_dir: Path) -> list[Problem]:
-    """Everything in a data directory that a training framework would stumble over."""
+    """Find everything in a data directory that a training framework would stumble over."""
+    classes = {directory: image_names(directory) for directory in class_directories(data_dir)}
+    pictures = {data_dir: image_names(data_dir), **classes}
     problems = list(_in_root(data_dir))
-    classes = class_directories(data_dir)
-    for directory in classes:
-        problems += _in_class(directory)
+    for directory, names in classes.items():
+        problems += _in_class(directory, names)
     problems += _in_classes_together(data_dir, classes)
-    problems += _in_pictures(data_dir, classes)
+    if pictures[data_dir] and classes:
+        count = len(pictures[data_dir])
+        breaks = "Hugging Face drops all labels; Keras leaves them out"
+        problems.append(Problem(data_dir, f"has {count} frames without a class", breaks))
+    problems += _in_pictures(data_dir, pictures)
     return problems
 
 
@@ -60,7 +65,7 @@ def _in_root(data_dir: Path) -> Iterator[Problem]:
     with os.scandir(data_dir) as scan:
         entries = list(scan)
     in_use = any(entry.name.endswith(".part") for entry in entries) and _is_in_use(data_dir)
-    return _told(data_dir, entries, lambda entry: _wrong_in_root(entry, in_use=in_use))
+    return _problems_of(data_dir, entries, lambda entry: _wrong_in_root(entry, in_use=in_use))
 
 
 def _wrong_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, str] | None:
@@ -84,8 +89,8 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
             "is a temporary file of a program that was interrupted",
             "none; recording or merging here again clears up",
         )
-    if told := _other_picture(entry.name):
-        return told
+    if wrong := _other_picture(entry.name):
+        return wrong
     if entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
         return "is a hidden image", "Keras reads it when it reads without labels"
     if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
@@ -93,10 +98,10 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
     return None
 
 
-def _told(
+def _problems_of(
     directory: Path, entries: Iterable[os.DirEntry[str]], wrong: Callable[[os.DirEntry[str]], tuple[str, str] | None]
 ) -> Iterator[Problem]:
-    """What is wrong with the entries of a directory: each by itself, or, where many have the same, one and a count."""
+    """List what is wrong with entries of a directory: each, or one and a count where many have the same fault."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         if reason := wrong(entry):
@@ -118,13 +123,13 @@ def _is_in_use(data_dir: Path) -> bool:
     return False
 
 
-def _in_class(directory: Path) -> Iterator[Problem]:
-    if not image_names(directory):
+def _in_class(directory: Path, pictures: Sequence[str]) -> Iterator[Problem]:
+    if not pictures:
         yield Problem(directory, "is a class without frames", "torchvision fails; Keras counts it as a class")
     if SPLIT_WORDS.fullmatch(directory.name):
         yield Problem(directory, "has the name of a split", "Hugging Face and Ultralytics take it for one, not a class")
     with os.scandir(directory) as entries:
-        yield from _told(directory, entries, _wrong_in_class)
+        yield from _problems_of(directory, entries, _wrong_in_class)
 
 
 def _wrong_in_class(entry: os.DirEntry[str]) -> tuple[str, str] | None:
@@ -145,8 +150,8 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
     if name.startswith("."):
         breaks = "Keras and torchvision read it" if image else "it keeps the class alive when its frames have left"
         return f"is a hidden {'image' if image else 'file'}", breaks
-    if told := _other_picture(name):
-        return told
+    if wrong := _other_picture(name):
+        return wrong
     if not image:
         return "is no image", "FiftyOne takes it for a sample"
     if SPLIT_WORDS.search(os.path.splitext(name)[0]):
@@ -155,7 +160,7 @@ def _wrong_file_in_class(name: str) -> tuple[str, str] | None:
 
 
 def _other_picture(name: str) -> tuple[str, str] | None:
-    """What is wrong with a picture of a kind that is not read; each kind is told by itself."""
+    """What is wrong with a picture in a format that is not read; None for other files."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in OTHER_SUFFIXES:
         return None
@@ -165,7 +170,7 @@ def _other_picture(name: str) -> tuple[str, str] | None:
     )
 
 
-def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Problem]:
+def _in_classes_together(data_dir: Path, classes: Mapping[Path, Sequence[str]]) -> Iterator[Problem]:
     names = [directory.name for directory in classes]
     if sorted(names) != names:
         yield Problem(
@@ -181,30 +186,20 @@ def _in_classes_together(data_dir: Path, classes: list[Path]) -> Iterator[Proble
                 f"differs from class {other!r} only in case",
                 "one class on Windows and macOS; two in Keras",
             )
-    seen: dict[str, str] = {}
-    doubles = 0
-    for directory in classes:
-        for name in image_names(directory):
-            if seen.setdefault(name, directory.name) != directory.name:
-                doubles += 1
-    if doubles:
+    all_names = [name for pictures in classes.values() for name in pictures]
+    if doubles := len(all_names) - len(set(all_names)):
         yield Problem(data_dir, f"has {doubles} names in two classes", "programs that put all files in one directory")
-    unlabelled = len(image_names(data_dir))
-    if unlabelled and classes:
-        yield Problem(
-            data_dir, f"has {unlabelled} frames without a class", "Hugging Face drops all labels; Keras leaves them out"
-        )
 
 
-def _in_pictures(data_dir: Path, classes: Iterable[Path]) -> Iterator[Problem]:
+def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iterator[Problem]:
     turned: list[Path] = []
     sizes: Counter[tuple[int, int]] = Counter()
-    for directory in (data_dir, *classes):
-        for name in image_names(directory):
+    for directory, names in pictures.items():
+        for name in names:
             try:
                 head = read_head(directory / name)
             except StorageError:
-                continue  # `verify` tells of it
+                continue  # `verify` reports it
             if head.turned:
                 turned.append(directory / name)
             if head.size is not None:

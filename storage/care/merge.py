@@ -39,7 +39,7 @@ _TEMPORARY_NAME = re.compile(r"\.merge-\d+\.part")
 
 @dataclass(slots=True)
 class Merged:
-    """What a merge came to.
+    """The result of a merge.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
 
 
 def _classes_together(directories: Sequence[Path]) -> Classes:
-    """The classes of all of them by name, each in the directory that it has where it comes first.
+    """The classes of all directories by name; each goes where the first of them has it.
 
     A directory that is a number, and has got no name in its data directory, joins the class that has that number.
     """
@@ -214,7 +214,7 @@ def _frames(inputs: Sequence[Path], unlabelled: bool, classes: Classes) -> list[
 
 
 def _blocks(out: Path, inputs: Sequence[Path], frames: Sequence[_Frame]) -> dict[str, tuple[int, int]]:
-    """For each session the number that its first frame has in `out`, and the one that it was recorded with.
+    """For each session, the number of its first frame in `out`, and the number that this frame was recorded with.
 
     New sessions get the next free numbers; that is written down, durably, before any frame has one of them.
     """

@@ -22,7 +22,7 @@ CELL = 96  # pixels, the longer side of a frame
 SPACE = 4
 MARGIN = 12
 TEXT_WIDTH = 128
-MAX_ROWS = 100  # classes beyond are told, not shown
+MAX_ROWS = 100  # further classes are counted, not drawn
 MAX_PIXELS = 40_000_000  # a larger picture takes more time and memory than its thumbnail is worth
 
 BAR = "#3b82f6"
@@ -48,16 +48,16 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
     for path in paths:
         with open_recording(path, track=track) as recording:
             if not recording.has_pictures:
-                recording.read(0)  # it says so
+                recording.read(0)  # raises, and says so
             part, too_large = _draw_part(recording)
             parts.append(part)
             empty += too_large
-    write_picture(target, _stack(parts), "sheet")
+    write_picture(target, _stack(parts))
     return empty
 
 
 def _draw_part(recording: Recording) -> tuple[Image.Image, int]:
-    """The part of a recording, and how many frames are too large to be in it."""
+    """Draw the part of a recording; returns it, and how many frames are too large to be in it."""
     by_class: dict[str | None, list[int]] = {}
     for index, label in enumerate(recording.labels):
         by_class.setdefault(label, []).append(index)
@@ -115,7 +115,7 @@ def _thumbnail(recording: Recording, index: int, size: tuple[int, int]) -> Image
 
 
 def _first_size(recording: Recording) -> tuple[int, int]:
-    """Width and height of the first frame that can be read, and whose file does not say that it is too large."""
+    """Width and height of the first frame that can be read and, by its file, is not too large."""
     for index in _evenly(list(range(len(recording))), COLUMNS):
         if _is_too_large(recording, index, (0, 0)):
             continue

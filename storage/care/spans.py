@@ -1,7 +1,7 @@
 """Which frames to hold out for validation: whole stretches of time, and a gap around them that is on neither side.
 
 Frames next to each other are near copies. A network that has seen one of them knows the other, so a random choice of
-frames measures memory. This module only decides; it knows no files (`storage.care.split` moves them).
+frames measures memory. This module only decides; `storage.care.split` moves the files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRAIN, VAL, GAP = 0, 1, 2
 STRETCHES = (600.0, 300.0, 120.0, 60.0, 30.0, 15.0, 8.0, 4.0, 2.0, 1.0)
 """Lengths in seconds that are tried when none is asked for."""
 AT_LEAST = 4  # stretches to hold out, if possible: one alone has one light, one mood
-FAR_OFF = 0.25  # a class whose share of the held-out frames is off by more than this part of it is badly balanced
+FAR_OFF = 0.25  # a class is badly balanced if its share of held-out frames is off by more than this part of it
 GAP_SHARE = 0.15  # more frames than this lost in gaps are too many
 TRIES = 256  # stretches looked at before the best of them is taken
 ROUNDS = 8  # of exchanging stretches for better ones
@@ -31,7 +31,7 @@ ROUNDS = 8  # of exchanging stretches for better ones
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """What goes where.
+    """The result of `divide`: the side of each frame.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def divide(
 
 
 def _lengths(seconds: Floats, val: float) -> list[float]:
-    """The lengths to try, best first: from the longest of which enough are held out down, then the longer ones."""
+    """The lengths to try, best first: those that hold out enough stretches, longest first; then longer ones."""
     import numpy as np
 
     recorded = float(np.minimum(np.diff(seconds), 10.0).sum())
@@ -131,7 +131,7 @@ def _counts(starts: list[int], codes: Integers) -> Integers:
 
 
 def _choose(counts: Integers, val: float, random: np.random.Generator) -> Booleans:
-    """The stretches to hold out: the best of some are added until none helps, then exchanged while that helps."""
+    """Choose the stretches to hold out: add the best of some until none helps, then exchange them while that helps."""
     import numpy as np
 
     total = counts.sum(axis=0)
@@ -161,7 +161,7 @@ def _choose(counts: Integers, val: float, random: np.random.Generator) -> Boolea
 
 
 def _cost(have: Integers, total: Integers, val: float) -> Floats:
-    """How far what is held out is from what is wanted, class by class; much worse if a class is missing on a side."""
+    """How far the held-out shares are from the wanted one, over all classes; a class missing on a side adds much."""
     missing = (have == 0) | (have == total)
     cost: Floats = ((have / (val * total) - 1) ** 2 + 10 * missing).sum(axis=-1)
     return cost
@@ -179,7 +179,7 @@ def _with_gaps(seconds: Floats, held_out: Booleans, gap: float) -> Integers:
 
 
 def _fault(sides: Integers, codes: Integers, val: float) -> float:
-    """What is wrong with a division; 0 if it is good."""
+    """How bad a division is; 0 if it is good."""
     import numpy as np
 
     total = np.bincount(codes)

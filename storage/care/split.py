@@ -26,7 +26,7 @@ from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Classes
 from storage.names import natural_key
-from storage.sessions import SESSIONS_NAME, close_interrupted, read_sessions, write_sessions
+from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +128,7 @@ def split(
 
 
 def _ended_sessions(data_dir: Path) -> list[dict[str, Any]]:
-    """The sessions of a data directory. A killed one gets its length: its numbers stay used, whichever frames move."""
+    """The sessions of a data directory. A killed one gets its length first: its numbers stay used when frames move."""
     sessions = read_sessions(data_dir)
     if sessions and sessions[-1].get("frames") is None:
         close_interrupted(sessions, next_number(data_dir))
@@ -163,6 +163,7 @@ def undo_split(data_dir: Path) -> Moved:
     beside = _Sides.of(data_dir)
     facts = last_facts(data_dir / JOURNAL_NAME)
     if facts is None:
+        beside.clear()  # what an undoing left that was killed at its end
         raise StorageError(f"{data_dir} is not split: there is nothing to undo")
     if facts.get("val_dir") != beside.val_dir.name:
         raise StorageError(
@@ -286,7 +287,7 @@ def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) ->
     """
     import numpy as np
 
-    offsets = {s.get("id"): s.get("wall_minus_monotonic_ns") for s in sessions if s.get("live")}
+    offsets = {s.get("id"): s.get(WALL_CLOCK) for s in sessions if s.get("live")}
     seconds = np.zeros(len(heads))
     groups: dict[object, list[int]] = {}
     for number, head in enumerate(heads):

@@ -29,7 +29,8 @@ FRAMES_A_TASK = 32
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A frame that is not whole, or a copy of another: its number in the recording, its file (or all's), and why.
+    """A frame that is not whole, or a copy of another: its number in the recording, its file or the recording's, and
+    why.
 
     Tracks of samples, what is damaged beside the frames, and copies with another class are numbered behind the last
     frame: they are not put in quarantine.
@@ -140,7 +141,7 @@ def _copies(recording: Recording, damaged: Container[int]) -> tuple[dict[int, st
 
 
 def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
-    """The files beside the frames that are damaged: what is known of the sessions, and labels that wait."""
+    """The damaged files beside the frames: the facts of the sessions, and labels that wait."""
     labels = journal_path(recording.path, recording.of_track)
     readers: dict[Path, Callable[[], object]] = {labels: lambda: read_journal(labels)}
     if recording.path.is_dir():
@@ -195,7 +196,7 @@ def repair(path: Path) -> str | None:
         It is damaged.
     """
     if not path.exists():
-        return None  # its reader says so
+        return None  # opening it says so
     repair_format = find_repair(path)
     try:
         return None if repair_format is None else repair_format(path)

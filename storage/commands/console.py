@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
@@ -24,13 +25,24 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit, leave=False, file=sys.stderr) as bar:
+    with tqdm(desc=printable(what), unit=unit, leave=False, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total or None
             bar.update(done - bar.n)
 
         yield show
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its name, what ``--help`` says, and the functions that take its arguments and run it."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    description: str | None = None
 
 
 def track_argument(parser: argparse.ArgumentParser) -> None:
@@ -42,29 +54,49 @@ def track_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def tell_of_tracks(path: Path, track: str | None) -> None:
-    """List a file's tracks of pictures, if it has several and the user chose none."""
+def report_tracks(path: Path, track: str | None) -> None:
+    """List a file's tracks of pictures on stderr, if it has several and the user chose none."""
     from storage.tracks.picture_tracks import note_of_several
 
     note = note_of_several(path, "--track NAME") if track is None else None
     if note is not None:
-        print(printable(note), file=sys.stderr)
+        print_line(note, sys.stderr)
 
 
-def tell_left_out(data_dir: Path) -> None:
+def report_left_out(data_dir: Path) -> None:
     """Report pictures in a data directory that no command takes."""
     from storage.formats.png.directory import note_of_left_out
 
     if (note := note_of_left_out(data_dir)) is not None:
-        print(printable(note), file=sys.stderr)
+        print_line(note, sys.stderr)
+
+
+def print_line(line: str, file: TextIO | None = None) -> None:
+    """Print a line. Names in it may come from anywhere: they neither break it nor reach the terminal as commands."""
+    print(printable(line), file=file)
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose complaints about arguments are printed like any line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def print_json(content: dict[str, Any]) -> None:
     print(json.dumps({"version": 1, **content}))
 
 
+def report_done(args: argparse.Namespace, content: dict[str, Any], text: str) -> None:
+    """Print what was done: with ``--json`` as an object, else as a line."""
+    if args.json:
+        print_json(content)
+    else:
+        print_line(text)
+
+
 def fail(reason: object, status: int = 1, program: str = "storage") -> int:
-    print(f"{program}: {printable(str(reason))}", file=sys.stderr)
+    print_line(f"{program}: {reason}", sys.stderr)
     return status
 
 
@@ -84,7 +116,7 @@ def run_command(
     run : callable
         Does what is asked for, and returns the exit status.
     fail : callable
-        Tells a reason, and returns the status that it is given.
+        Prints a reason, and returns the status that it is given.
     about : object
         What an error of the system is about, if it names no file.
     interrupted : str
@@ -103,7 +135,7 @@ def run_command(
         status = fail(error, 1)
     except ModuleNotFoundError as error:
         status = fail(missing_library(error), 1)
-    except BrokenPipeError:  # whoever read our output has enough
+    except BrokenPipeError:  # the program that read our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 1
     except OSError as error:
@@ -156,14 +188,16 @@ def not_negative(text: str) -> float:
 
 
 def count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
+    return _whole(text, 1)
 
 
 def seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, {least} or more")
     return int(text)
 
 

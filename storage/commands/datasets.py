@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.commands.console import (
+    Command,
     fail,
     not_negative,
     positive,
     print_json,
+    print_line,
     progress_line,
+    report_done,
+    report_left_out,
+    report_tracks,
     seed,
     share,
-    tell_left_out,
-    tell_of_tracks,
     track_argument,
 )
 from storage.names import printable
@@ -39,15 +42,15 @@ def info(args: argparse.Namespace) -> int:
     from storage.care.info import as_json, as_text, describe
 
     for path in args.paths:
-        tell_of_tracks(path, args.track)
-        tell_left_out(path)
+        report_tracks(path, args.track)
+        report_left_out(path)
     infos = [describe(path, track=args.track) for path in args.paths]
     if args.sheet is not None:
         from storage.care.sheet import MAX_PIXELS, write_sheet
 
         if empty := write_sheet(args.sheet, args.paths, track=args.track):
             too_large = f"{empty} of its frames are empty, as they have more than {MAX_PIXELS // 10**6} megapixels"
-            print(f"{printable(str(args.sheet))}: {too_large}", file=sys.stderr)
+            print_line(f"{args.sheet}: {too_large}", file=sys.stderr)
     if args.plot is not None:
         from storage.streams.plot import write_plot
 
@@ -80,18 +83,18 @@ def verify(args: argparse.Namespace) -> int:
             check_quarantine(path, args.quarantine)
     reports = []
     for path in args.paths:
-        told = repair(path) if args.repair else interruption(path)
+        interrupted = repair(path) if args.repair else interruption(path)
         with progress_line(f"verifying {path}") as progress:
             frames, broken = find_broken(path, progress=progress)
         moved = []
-        if args.quarantine is not None:  # of what is damaged beside the frames, the rest is still of use where it is
+        if args.quarantine is not None:  # damaged files beside the frames stay: the rest of them is of use
             moved = quarantine([frame for frame in broken if frame.index < frames], path, args.quarantine)
         problems = _layout_problems(path)
         reports.append(
             {
                 "path": str(path),
                 "frames": frames,
-                "interrupted": told,
+                "interrupted": interrupted,
                 "broken": [
                     {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
                     | ({"moved_to": str(moved[number])} if number < len(moved) else {})
@@ -106,7 +109,7 @@ def verify(args: argparse.Namespace) -> int:
         print_json({"recordings": reports})
     else:
         for report in reports:
-            _tell_verified(report)
+            _report_verified(report)
     return 3 if any(report["broken"] for report in reports) else 0
 
 
@@ -116,17 +119,17 @@ def _layout_problems(path: Path) -> list[Any]:
     return find_problems(path) if path.is_dir() else []
 
 
-def _tell_verified(report: dict[str, Any]) -> None:
+def _report_verified(report: dict[str, Any]) -> None:
     path, broken = report["path"], report["broken"]
     if report["interrupted"]:
-        print(f"{path}: {report['interrupted']}")
+        print_line(f"{path}: {report['interrupted']}")
     for frame in broken:
         where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
-        moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""
-        print(f"{printable(where)}: {printable(frame['reason'])}{moved}")
+        moved = f", moved to {frame['moved_to']}" if "moved_to" in frame else ""
+        print_line(f"{where}: {frame['reason']}{moved}")
     for problem in report["layout"]:
-        print(f"warning: {printable(problem['path'])} {problem['what']}: {problem['breaks']}")
-    print(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
+        print_line(f"warning: {problem['path']} {problem['what']}: {problem['breaks']}")
+    print_line(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
 
 
 # ---------------------------------------------------------------------------------------------------------------- merge
@@ -150,12 +153,12 @@ def merge(args: argparse.Namespace) -> int:
     from storage.labels.current import labels_wait_beside
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
-        print(
+        print_line(
             f"{name}: labels that wait there don't go along; S in 'python -m classify {name}' applies them first",
             file=sys.stderr,
         )
     for directory in args.inputs:
-        tell_left_out(directory)
+        report_left_out(directory)
     with progress_line(f"merging into {args.out}") as progress:
         merged = merge(args.out, args.inputs, link=args.link == "hard", unlabelled=args.unlabelled, progress=progress)
     if args.json:
@@ -172,15 +175,15 @@ def merge(args: argparse.Namespace) -> int:
         )
         return 3 if merged.conflicts else 0
     for path, reason in merged.conflicts:
-        print(f"{printable(str(path))} was left out: it {reason}")
+        print_line(f"{path} was left out: it {reason}")
     for directory, count in merged.left_out.items():
         if count:
-            print(
+            print_line(
                 f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
                 file=sys.stderr,
             )
     added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
-    print(
+    print_line(
         f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
         f"{merged.copied} copied, {merged.present} were there already"
     )
@@ -225,20 +228,16 @@ def split(args: argparse.Namespace) -> int:
 
     if args.undo:
         moved = undo_split(args.directory)
-        if args.json:
-            print_json({"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing})
-        else:
-            print(f"{args.directory}: {moved.count} frames are back")
-        return _tell_missing(moved.missing)
+        content = {"path": str(args.directory), "moved_back": moved.count, "missing": moved.missing}
+        report_done(args, content, f"{args.directory}: {moved.count} frames are back")
+        return _report_missing(moved.missing)
     completed = None if args.dry_run else complete_split(args.directory)
     if completed is not None:
-        if args.json:
-            print_json({"path": str(args.directory), "completed": completed.count, "missing": completed.missing})
-        else:
-            what = "split" if is_split(args.directory) else "undoing"
-            print(f"{args.directory}: the {what} that was interrupted is complete now")
-        return _tell_missing(completed.missing)
-    tell_left_out(args.directory)
+        what = "split" if is_split(args.directory) else "undoing"
+        content = {"path": str(args.directory), "completed": completed.count, "missing": completed.missing}
+        report_done(args, content, f"{args.directory}: the {what} that was interrupted is complete now")
+        return _report_missing(completed.missing)
+    report_left_out(args.directory)
     result = split(
         args.directory,
         val=args.val,
@@ -265,29 +264,37 @@ def split(args: argparse.Namespace) -> int:
             }
         )
     else:
-        _tell_split(result, args)
+        _report_split(result, args)
     return 0
 
 
-def _tell_split(result: Split, args: argparse.Namespace) -> None:
+def _report_split(result: Split, args: argparse.Namespace) -> None:
     totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
     width = max(8, *(len(printable(name)) for name in result.counts))
-    print(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
+    print_line(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
     for name, counts in [*result.counts.items(), ("all", totals)]:
         share = 100 * counts[1] / max(1, sum(counts))
-        print(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+        print_line(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
-    print(
+    print_line(
         f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
         + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
     )
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print_line(f"note: {note}", file=sys.stderr)
     if args.dry_run:
-        print("nothing was moved")
+        print_line("nothing was moved")
 
 
-def _tell_missing(missing: Sequence[str]) -> int:
+def _report_missing(missing: Sequence[str]) -> int:
     for path in missing:
-        print(f"{printable(path)} is not there any more", file=sys.stderr)
+        print_line(f"{path} is not there any more", file=sys.stderr)
     return 3 if missing else 0
+
+
+COMMANDS = (
+    Command("info", "what is there: classes, counts, sizes, times", info_arguments, info),
+    Command("verify", "is every frame whole, and the layout right?", verify_arguments, verify),
+    Command("merge", "bring labelled directories together in one", merge_arguments, merge),
+    Command("split", "hold out whole stretches of time for validation", split_arguments, split, SPLIT),
+)

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 from storage.commands.console import (
+    Command,
     count,
     fail,
     not_negative,
     offset,
     positive,
     print_json,
+    print_line,
     progress_line,
-    tell_left_out,
-    tell_of_tracks,
+    report_done,
+    report_left_out,
+    report_tracks,
     track_argument,
 )
 from storage.names import printable
@@ -47,8 +50,8 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
 def extract(args: argparse.Namespace) -> int:
     from storage.convert.extract import extract
 
-    tell_of_tracks(args.source, args.track)
-    tell_left_out(args.source)
+    report_tracks(args.source, args.track)
+    report_left_out(args.source)
     with progress_line(f"extracting {args.source}") as progress:
         done = extract(
             args.source,
@@ -61,11 +64,9 @@ def extract(args: argparse.Namespace) -> int:
             labelled=args.labelled,
             progress=progress,
         )
-    if args.json:
-        print_json({"path": str(args.directory), "written": done.written, "present": done.present})
-    else:
-        there = f", {done.present} were there already" if done.present else ""
-        print(f"{args.directory}: {done.written} frames written{there}")
+    there = f", {done.present} were there already" if done.present else ""
+    content = {"path": str(args.directory), "written": done.written, "present": done.present}
+    report_done(args, content, f"{args.directory}: {done.written} frames written{there}")
     return 0
 
 
@@ -91,8 +92,8 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 def convert(args: argparse.Namespace) -> int:
     from storage.convert.convert import convert
 
-    tell_of_tracks(args.source, args.track)
-    tell_left_out(args.source)
+    report_tracks(args.source, args.track)
+    report_left_out(args.source)
     with progress_line(f"converting {args.source}") as progress:
         frames = convert(
             args.source,
@@ -103,13 +104,10 @@ def convert(args: argparse.Namespace) -> int:
             crf=args.crf,
             progress=progress,
         )
-    if args.json:
-        print_json({"path": str(args.target), "frames": frames})
-    else:
-        print(f"{args.target}: {frames} frames")
+    report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     if left_out := _sample_tracks(args.source):
         of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
-        print(f"{printable(of_source)}; python -m storage export makes files of sensors and sound", file=sys.stderr)
+        print_line(f"{of_source}; python -m storage export makes files of sensors and sound", file=sys.stderr)
     return 0
 
 
@@ -143,13 +141,10 @@ def features(args: argparse.Namespace) -> int:
 
     if not args.target.name.lower().endswith(".features.h5"):
         return fail(f"{args.target}: features go into a .features.h5 file, such as {args.source.stem}.features.h5", 2)
-    tell_of_tracks(args.source, args.track)
+    report_tracks(args.source, args.track)
     with progress_line(f"computing features of {args.source}") as progress:
         frames = convert(args.source, args.target, track=args.track, weights=args.weights, progress=progress)
-    if args.json:
-        print_json({"path": str(args.target), "frames": frames})
-    else:
-        print(f"{args.target}: {frames} frames")
+    report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     return 0
 
 
@@ -217,14 +212,14 @@ def merge_streams(args: argparse.Namespace) -> int:
     width = max(len(printable(one.path.name)) for one in merged.alignments)
     for one in merged.alignments:
         off = "" if one.residual_ns is None else f", to within {one.residual_ns / 1e6:.1f} ms"
-        note = f" ({printable(one.note)})" if one.note else ""
-        print(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
+        note = f" ({one.note})" if one.note else ""
+        print_line(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
     for path, track in merged.left_out:
-        print(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
+        print_line(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
     if merged.begin_seconds:
-        print(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
+        print_line(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
     names = ", ".join(printable(name) for _, _, name in merged.tracks)
-    print(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
+    print_line(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
     return 0
 
 
@@ -264,8 +259,18 @@ def export(args: argparse.Namespace) -> int:
     width = max((len(printable(one.file)) for one in done), default=0)
     for one in done:
         there = "" if one.new else ", was there already"
-        print(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
-    print(
-        f"{args.directory}: {len(done)} of {args.source}'s tracks as files" if done else f"{args.source}: nothing such"
-    )
+        print_line(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
+    if done:
+        print_line(f"{args.directory}: {len(done)} of {args.source}'s tracks as files")
+    else:
+        print_line(f"{args.source} has no such tracks")
     return 0
+
+
+COMMANDS = (
+    Command("extract", "frames of a recording or any video as PNG files", extract_arguments, extract, EXTRACT),
+    Command("convert", "a recording into another format", convert_arguments, convert, CONVERT),
+    Command("features", "256 numbers of each frame, by MobileNet", features_arguments, features, FEATURES),
+    Command("export", "the tracks of a file as PNG, CSV, NPY and WAV files", export_arguments, export, EXPORT),
+    Command("merge-streams", "several files into one, aligned", merge_streams_arguments, merge_streams, MERGE_STREAMS),
+)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from storage.commands.console import tell_of_tracks, track_argument
+from storage.commands.console import Command, print_json, print_line, report_done, report_tracks, track_argument
 
 LABELS = """\
 Show the labels of a recording as intervals, write them to a file, or take them from one.
@@ -32,35 +31,34 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
 def labels(args: argparse.Namespace) -> int:
     from storage.errors import StorageError
     from storage.labels.exchange import export_labels, find_intervals, import_labels
-    from storage.names import printable
 
     path: Path = args.recording
     if args.replace and args.source is None:
         raise StorageError("--replace goes with --import")
-    tell_of_tracks(path, args.track)
+    report_tracks(path, args.track)
     if args.source is not None:
         done = import_labels(path, args.source, replace=args.replace, track=args.track)
-        if args.json:
-            print(json.dumps({"version": 1, "path": str(path), "labelled": done.labelled, "changed": done.changed,
-                              "empty_lines": done.empty, "waiting": done.waiting}))  # fmt: skip
-            return 0
-        for line in done.empty:
-            print(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
-        print(f"{path}: {done.changed} frames have other labels now, {done.labelled} have one", end="")
-        print(f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else "")
+        if not args.json:
+            for line in done.empty:
+                print_line(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
+        content = {"path": str(path), "labelled": done.labelled, "changed": done.changed}
+        content |= {"empty_lines": done.empty, "waiting": done.waiting}
+        next_step = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""
+        changed = f"{done.changed} frames have other labels now, {done.labelled} have one"
+        report_done(args, content, f"{path}: {changed}{next_step}")
         return 0
     if args.export is not None:
         count = export_labels(path, args.export, track=args.track)
-        if args.json:
-            print(json.dumps({"version": 1, "path": str(args.export), "intervals": count}))
-        else:
-            print(f"{args.export}: {count} intervals")
+        report_done(args, {"path": str(args.export), "intervals": count}, f"{args.export}: {count} intervals")
         return 0
     found = find_intervals(path, track=args.track)
     if args.json:
         rows = [{"start": each.start_ns / 1e9, "end": each.end_ns / 1e9, "class": each.label} for each in found]
-        print(json.dumps({"version": 1, "path": str(path), "intervals": rows}))
+        print_json({"path": str(path), "intervals": rows})
         return 0
     for each in found:
-        print(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {printable(each.label)}")
+        print_line(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {each.label}")
     return 0
+
+
+COMMANDS = (Command("labels", "labels as intervals: subtitles, ELAN, Audacity", labels_arguments, labels, LABELS),)

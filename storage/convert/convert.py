@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.convert.extract import extract
-from storage.convert.transfer import Progress, stretches, transfer
+from storage.convert.transfer import Progress, by_session, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
 from storage.formats.contract import BringsSound, Writer
@@ -37,7 +37,6 @@ def convert(
     crf: int | None = None,
     weights: str | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> int:
     """Convert a recording; the names choose the formats.
 
@@ -58,8 +57,6 @@ def convert(
         Of a ``.features.h5``, as in `storage.formats.features.recording.FeaturesWriter`.
     progress : callable, optional
         Told how many of how many frames are done.
-    threads : int, optional
-        As many as there are cores, if not given.
 
     Returns
     -------
@@ -82,11 +79,11 @@ def convert(
             having += SUFFIXES if name in MOVIE_OPTIONS else ()
             raise OptionError(f"{target}: --{name} is for {', '.join(having)}")
     if not row.suffix:
-        done = extract(source, target, track=track, times_from_fps=fps, progress=progress, threads=threads)
+        done = extract(source, target, track=track, times_from_fps=fps, progress=progress)
         return done.written + done.present
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
         classes = recorded_classes(recording)
-        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
+        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress)
         if movie:
             damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         else:
@@ -113,29 +110,24 @@ class _Job:
     times: Sequence[int] | None
     labels: Sequence[str | None]
     progress: Progress | None
-    threads: int | None
-
-    def teller(self, before: int) -> Callable[[int], None] | None:
-        """The progress callback for `transfer`, for frames that follow `before` others."""
-        progress, total = self.progress, len(self.recording)
-        return None if progress is None else lambda count: progress(before + count, total)
 
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
     """Store a recording, session by session: each is one in the new recording too. Returns what was left out."""
     damaged: set[int] = set()
-    for stretch in stretches(job.recording, other_times=job.times is not None):
+    for part in by_session(job.recording, other_times=job.times is not None):
         writer = open_writer()
         try:
-            writer.describe({**stretch.facts, "converted_from": job.recording.path.name})
+            writer.describe({**part.facts, "converted_from": job.recording.path.name})
             damaged |= transfer(
                 job.recording,
-                stretch.indices,
+                part.indices,
                 writer,
                 labels=job.labels if labels_go_along else None,
                 timestamps_ns=job.times,
-                done=job.teller(stretch.indices.start),
-                threads=job.threads,
+                progress=job.progress,
+                before=part.indices.start,
+                total=len(job.recording),
             )
         finally:
             writer.close()
@@ -158,8 +150,8 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]
     writer = MovieWriter(path, crf=crf, fps=fps, sound=sound)
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
-        indices = range(len(job.recording))
-        return transfer(job.recording, indices, writer, timestamps_ns=times, done=job.teller(0), threads=job.threads)
+        indices = range(len(times))
+        return transfer(job.recording, indices, writer, timestamps_ns=times, progress=job.progress)
     finally:
         writer.close()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.convert.transfer import Progress, Stretch, stretches, transfer
+from storage.convert.transfer import Progress, by_session, transfer
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
 from storage.formats.png.writer import PngWriter
@@ -46,7 +46,6 @@ def extract(
     labelled: bool = False,
     times_from_fps: float | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> Extracted:
     """Write frames of a recording or a video into a data directory, under their numbers in it.
 
@@ -70,8 +69,6 @@ def extract(
         Give frame n the time n / `times_from_fps` instead of its own.
     progress : callable, optional
         Told how many of how many frames are done.
-    threads : int, optional
-        As many as there are cores, if not given.
 
     Raises
     ------
@@ -88,7 +85,7 @@ def extract(
         wanted = [label is not None for label in labels] if labelled else None
         chosen = _choose(recording, wanted, every=every, fps=fps, start=start, end=end)
         identity = _identity(recording)
-        _present(target, identity)  # refuses what is none of ours
+        _present(target, identity)  # refuses a directory of something else
         PngWriter(target).close()  # takes up what an interruption left
         present = _present(target, identity)
         missing = [index for index in chosen if index not in present]
@@ -98,19 +95,22 @@ def extract(
             target.mkdir(exist_ok=True)
             keep_classes(target, recorded_classes(recording))
         damaged = 0
-        for stretch, indices in _by_stretch(stretches(recording, other_times=times is not None), missing):
+        for part in by_session(recording, other_times=times is not None):
+            indices = [index for index in missing if index in part.indices]
+            if not indices:
+                continue
             writer = PngWriter(target)
             try:
-                writer.describe({**stretch.facts, "extracted": {"from": recording.path.name, "identity": identity}})
+                writer.describe({**part.facts, "extracted": {"from": recording.path.name, "identity": identity}})
                 writer.begin()  # so that it can be recognised, whenever it is interrupted
-                tell = None if progress is None else _teller(progress, count, len(chosen))
                 damaged += len(
                     transfer(
                         *(recording, indices, writer),
                         labels=labels,
                         timestamps_ns=times,
-                        done=tell,
-                        threads=threads,
+                        progress=progress,
+                        before=count,
+                        total=len(chosen),
                         any_size=True,
                     )
                 )
@@ -132,7 +132,7 @@ def _choose(
     start: float | None,
     end: float | None,
 ) -> list[int]:
-    """The numbers of the frames that `extract` takes; see there. `wanted` says for each frame whether it may be."""
+    """The numbers of the frames to extract, as `extract` describes it; `wanted` says which frames may be among them."""
     indices: Iterable[int] = range(len(recording))
     if fps is not None or start is not None or end is not None:
         times = recording.shown_ns
@@ -155,15 +155,8 @@ def _thin(indices: Sequence[int], times: Sequence[int], fps: float) -> Iterator[
             yield index
 
 
-def _by_stretch(found: Sequence[Stretch], indices: Sequence[int]) -> Iterator[tuple[Stretch, list[int]]]:
-    for stretch in found:
-        mine = [index for index in indices if index in stretch.indices]
-        if mine:
-            yield stretch, mine
-
-
 def _identity(recording: Recording) -> str:
-    """What identifies a recording, also after it has grown: its first frame, and that frame's time."""
+    """A hash of a recording's first frame and its time, which stays the same when the recording grows."""
     first = first_whole(recording)
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
 
@@ -190,7 +183,3 @@ def _present(target: Path, identity: str) -> set[int]:
 def _extracted_from(session: dict[str, Any]) -> str | None:
     extracted = session.get("extracted")
     return extracted.get("identity") if isinstance(extracted, dict) else None
-
-
-def _teller(progress: Progress, before: int, total: int) -> Any:
-    return lambda count: progress(before + count, total)

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import FramesAreFiles, FrameWriter
-from storage.frame import Frame
-from storage.recording import Recording
-from storage.sessions import WALL_CLOCK
+from storage.frame import Frame, size_text
+from storage.recording import Recording, ranges_of
+from storage.sessions import TIME_FACTS, WALL_CLOCK
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,14 +29,13 @@ log = logging.getLogger(__name__)
 
 AHEAD_PER_THREAD = 4
 SYNC_BYTES, SYNC_FRAMES = 64_000_000, 2000
-MOST_STRETCHES = 100  # sessions that alternate more often than that are not kept apart
-OF_THE_OTHER_TIMES = ("id", WALL_CLOCK, "anchors", "clock")
+MOST_PARTS = 100  # sessions that alternate more often than that are not kept apart
 OF_THE_OTHER_FILE = ("first_index", "frames", "codec", "crf", "backend")
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Frames of one session that follow each other, and what is known of it."""
+class SessionPart:
+    """Frames of one session that follow each other, and what is known of the session."""
 
     indices: range
     facts: Mapping[str, Any]
@@ -49,8 +48,9 @@ def transfer(
     *,
     labels: Sequence[str | None] | None = None,
     timestamps_ns: Sequence[int] | None = None,
-    done: Callable[[int], None] | None = None,
-    threads: int | None = None,
+    progress: Progress | None = None,
+    before: int = 0,
+    total: int | None = None,
     any_size: bool = False,
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
@@ -67,10 +67,10 @@ def transfer(
         The class of each frame of the recording, for a writer that takes labels with the frames.
     timestamps_ns : sequence of int, optional
         Other times for the frames of the recording.
-    done : callable, optional
-        Called after each frame with the number of frames stored.
-    threads : int, optional
-        As many as there are cores, if not given.
+    progress : callable, optional
+        Called after each frame with the number of frames done, those `before` included, and the `total`.
+    before, total : int
+        Frames done earlier, and frames in all; by default none, and the number of `indices`.
     any_size : bool
         Whether frames may have other sizes than the first.
 
@@ -98,7 +98,7 @@ def transfer(
         if frame is None:
             return None
         if frame.pixels.shape != size and not any_size:
-            what = f"{_size(frame.pixels.shape)}, and those before it {_size(size)}"
+            what = f"{size_text(frame.pixels.shape)}, and those before it {size_text(size)}"
             raise StorageError(f"{recording.path}: frame {frame.index} is {what}; a recording has one size")
         if timestamps_ns is not None:
             metadata = {name: value for name, value in frame.metadata.items() if name != WALL_CLOCK}
@@ -109,7 +109,7 @@ def transfer(
         return encode(read(index))
 
     size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
-    threads = threads or os.cpu_count() or 1
+    threads = os.cpu_count() or 1
     encoded: Iterable[Any]
     if recording.independent:
         encoded = in_order(read_and_encode, indices, threads)
@@ -122,8 +122,8 @@ def transfer(
         if writer.bytes_written - synced_bytes > SYNC_BYTES or count - synced >= SYNC_FRAMES:
             writer.sync()
             synced_bytes, synced = writer.bytes_written, count
-        if done is not None:
-            done(count)
+        if progress is not None:
+            progress(before + count, len(indices) if total is None else total)
     if damaged:
         log.warning("%s: left out, as they can't be decoded: frames %s", recording.path, in_words(sorted(damaged)))
     return damaged
@@ -135,8 +135,7 @@ def in_words(numbers: Sequence[int]) -> str:
     >>> in_words([1, 5, 6, 7])
     '1, 5-7'
     """
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges_of(numbers))
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
@@ -162,12 +161,12 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
 # ---------------------------------------------------------------------------------------------- sessions and their time
 
 
-def stretches(recording: Recording, *, other_times: bool = False) -> list[Stretch]:
-    """The frames by session, in order; all in one stretch where nothing is known, or too much alternates.
+def by_session(recording: Recording, *, other_times: bool = False) -> list[SessionPart]:
+    """The frames by session, in order; all in one part where nothing is known, or too much alternates.
 
     With `other_times` the frames get times that are not their own: then what is known of these is left out.
     """
-    left_out = OF_THE_OTHER_FILE + (OF_THE_OTHER_TIMES if other_times else ())
+    left_out = OF_THE_OTHER_FILE + (("id", *TIME_FACTS) if other_times else ())
     if isinstance(recording, FramesAreFiles):
         known: dict[str | None, Mapping[str, Any]] = {None: {}}
         known |= {str(session.get("id")): session for session in recording.sessions}
@@ -175,33 +174,31 @@ def stretches(recording: Recording, *, other_times: bool = False) -> list[Stretc
         found = _runs([known.get(id, known[None]) for id in ids])
     else:
         found = _sessions_of_a_file(recording)
-    if len(found) > MOST_STRETCHES:
-        found = [Stretch(range(len(recording)), {})]
+    if len(found) > MOST_PARTS:
+        found = [SessionPart(range(len(recording)), {})]
     return [
-        Stretch(stretch.indices, {name: fact for name, fact in stretch.facts.items() if name not in left_out})
-        for stretch in found
+        SessionPart(part.indices, {name: fact for name, fact in part.facts.items() if name not in left_out})
+        for part in found
     ]
 
 
-def _sessions_of_a_file(recording: Recording) -> list[Stretch]:
+def _sessions_of_a_file(recording: Recording) -> list[SessionPart]:
     sessions = recording.sessions
     begins = [int(session.get("first_index") or 0) for session in sessions]
     if begins[:1] != [0] or begins != sorted(begins):
-        return [Stretch(range(len(recording)), sessions[0] if len(sessions) == 1 else {})]
+        return [SessionPart(range(len(recording)), sessions[0] if len(sessions) == 1 else {})]
     ends = [*begins[1:], len(recording)]
     return [
-        Stretch(range(*span), facts) for *span, facts in zip(begins, ends, sessions, strict=True) if span[0] < span[1]
+        SessionPart(range(*span), facts)
+        for *span, facts in zip(begins, ends, sessions, strict=True)
+        if span[0] < span[1]
     ]
 
 
-def _runs(facts: Sequence[Mapping[str, Any]]) -> list[Stretch]:
+def _runs(facts: Sequence[Mapping[str, Any]]) -> list[SessionPart]:
     found, start = [], 0
     for _, group in groupby(facts, key=id):
         run = list(group)
-        found.append(Stretch(range(start, start + len(run)), run[0]))
+        found.append(SessionPart(range(start, start + len(run)), run[0]))
         start += len(run)
     return found
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and survive a power cut once they appear.
 
 Nothing here knows what the files hold. On Linux these are system calls; where a call is missing (macOS, Windows, some
-network file systems) the next best is used and said so in the function.
+network file systems) the function uses the next best, and says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 import struct
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -52,6 +52,12 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_file(path: Path | str) -> None:
+    """Return when the content of a file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def rename_new(source: Path | str, target: Path | str) -> None:
@@ -107,7 +113,8 @@ def reserve(path: Path) -> None:
 
 
 def reserve_unnamed(directory: Path) -> IO[bytes]:
-    """The same without a name, for a recording that is an open file itself: closing it gives the room back.
+    """Set the same room aside in a file without a name, for a recording that is one open file: closing it frees the
+    room.
 
     So does the end of the process, however it ends.
 
@@ -126,7 +133,7 @@ def reserve_unnamed(directory: Path) -> IO[bytes]:
 
 
 def alternatives(name: str) -> Iterator[str]:
-    """A name or path, and those to take instead, which keep its number: ``00000042.png``, ``00000042-2.png`` …"""
+    """A name or path, then others to try, which keep its number: ``00000042.png``, ``00000042-2.png`` …"""
     yield name
     stem, suffix = os.path.splitext(name)
     for attempt in count(2):
@@ -161,12 +168,24 @@ def write_new(path: Path | str, data: bytes) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Replace a file's whole content: a reader, or the next boot, sees the old or the new, never a mix."""
+    _name_when_durable(path, data, os.replace)
+
+
+def create_file(path: Path, data: bytes) -> None:
+    """Make a file that appears whole; durable on return. Raises FileExistsError if the name is taken."""
+    _name_when_durable(path, data, rename_new)
+
+
+def _name_when_durable(path: Path, data: bytes, rename: Callable[[Path, Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)
     write_new(temporary, data)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        sync_file(temporary)
+        rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 
@@ -198,7 +217,7 @@ def appearing(target: Path) -> Iterator[Path]:
         raise
     try:
         yield directory / target.name
-        _make_durable(directory / target.name)
+        sync_file(directory / target.name)
         rename_new(directory / target.name, target)
         sync_directory(target.parent)
     except StorageError as error:
@@ -220,14 +239,6 @@ def _clear_making(directory: Path, name: str) -> None:
             raise StorageError(f"{directory} holds {path.name}, which is not of {name}; move it away")
     for path in left_over:
         path.unlink()
-
-
-def _make_durable(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
@@ -253,11 +264,11 @@ def lock_directory(path: Path, taken: str, *, follow: bool = True) -> int:
 
 
 def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
-    """Take the lock that a file stands for; it is held as in `lock_directory`.
+    """Take the lock of a file; it is held as in `lock_directory`.
 
     The file is created if it is not there, unless `create` is False: then FileNotFoundError is raised.
 
-    Who removes the file does so before closing the returned file descriptor.
+    To remove the file, unlink it before the returned file descriptor is closed.
 
     Raises
     ------
@@ -282,10 +293,10 @@ def lock_file(path: Path, taken: str, *, create: bool = True) -> int:
 def lock_descriptor(fd: int, taken: str) -> None:
     """Lock an open file or directory against all other writers until it is closed, if the file system has locks.
 
-    The lock belongs to what is open and not to its name: who opens it by a hard link, or after it was moved, finds it
-    locked. A file must be open for writing. On Linux its readers are let in, and programs that use HDF5's own locks
-    can read but not write: HDF5 sees the shared `flock`, while our writers keep each other out by a lock of the open
-    file description, which HDF5 does not ask for. Elsewhere there is one exclusive lock for all.
+    The lock belongs to what is open and not to its name: it holds for hard links, and after a move. A file must be open
+    for writing. On Linux its readers are let in, and programs that use HDF5's own locks can read but not write: HDF5
+    sees the shared `flock`, while our writers keep each other out by a lock of the open file description, which HDF5
+    does not ask for. Elsewhere there is one exclusive lock for all.
 
     Raises
     ------

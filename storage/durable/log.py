@@ -23,7 +23,7 @@ from typing import Any
 
 from storage.durable.checked import check, sealed
 from storage.durable.files import lock_file, sync_directory, write_all
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_json, parse_object
 from storage.errors import StorageError
 
 _HOLE = b"\0\0"
@@ -153,7 +153,7 @@ def read_lines(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 
 def damaged(path: Path, number: int) -> StorageError:
-    """The error for a line, counted from 1, that does not say what it was written to say."""
+    """The error for a damaged line; `number` counts from 1."""
     return StorageError(
         f"{path} is damaged in line {number}; delete that line in a text editor to go on without it, or move the file "
         "away to go on without all of it"
@@ -192,7 +192,6 @@ def _value(line: bytes) -> dict[str, Any] | None:
     if check(line) is False:
         return None
     try:
-        value = parse_json(line)
+        return parse_object(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None

@@ -1,8 +1,8 @@
 """Moving many files at once so that a crash, a kill or a power cut anywhere is completed or taken back later.
 
 `move_files` writes its plan to a journal, makes it durable, and only then renames; `complete` finishes what was
-interrupted, `undo` takes the last batch back. Nothing is ever overwritten. Who moves what where, and where the journal
-lies, the caller decides: labelling and `storage.care.split` are the callers.
+interrupted, `undo` takes the last batch back. Nothing is ever overwritten. The caller decides which files move where,
+and where the journal lies: labelling and `storage.care.split` call this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import free_name, rename_new, sync_directory
+from storage.durable.files import free_name, rename_new, sync_directory, sync_file
 from storage.durable.log import Log
 from storage.durable.moves_journal import (
     DONE,
@@ -39,7 +39,7 @@ from storage.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a batch came to. All paths are relative to the journal's directory.
+    """The result of a batch. All paths are relative to the journal's directory.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def move_files(
         The journal's file; made if it is not there.
     pairs : iterable of (str, str)
         From and to, relative to the journal's directory, with ``/``. A target whose name is taken gets the next free
-        one: ``00000042-2.png``. A source that is not there is skipped and told.
+        one: ``00000042-2.png``. A source that is not there is skipped, and is in `Moved.missing`.
     roots : sequence of path
         The directories that files may be moved within; the journal's own if none is given.
     facts : mapping, optional
@@ -208,7 +208,7 @@ def _names(directory: Path, *, regular: bool = False) -> set[str]:
 
 
 def _check(journal: Path, roots: Sequence[Path], batch: Batch) -> None:
-    """Refuse, before anything moves, what would fail or leads out of the roots (journals may come from strangers)."""
+    """Refuse, before anything moves, what would fail or leads out of the roots: a journal may come from elsewhere."""
     inside = [os.path.realpath(root) for root in roots or (journal.parent,)]
     for directory in sorted(_source_directories(batch) | _target_directories(batch)):
         path = os.path.realpath(journal.parent / directory)
@@ -292,7 +292,7 @@ def _move_all(log: Log, batch: Batch) -> Moved:
 
 
 def _move(source: str, target: str) -> bool | None:
-    """Whether the file is at `target` now. False: it is nowhere. None: another file is there."""
+    """Rename; returns whether the file is at `target` now. False: it is nowhere. None: another file is there."""
     try:
         rename_new(source, target)
     except FileNotFoundError:
@@ -321,8 +321,7 @@ def _move_across(source: str, target: str) -> bool | None:
             os.unlink(temporary)
         try:
             shutil.copy2(source, temporary, follow_symlinks=False)
-            with open(temporary, "rb") as copy:
-                os.fsync(copy.fileno())
+            sync_file(temporary)
             rename_new(temporary, target)
         except FileExistsError:
             os.unlink(temporary)
@@ -352,7 +351,7 @@ def _make_directory(path: str) -> None:
 
 
 def _remove_empty(base: str, directory: str) -> None:
-    """An empty directory would be a class without frames. The journal's own is never empty."""
+    """Remove a directory, and those above it, if empty: a class without frames. The journal's own is never empty."""
     while os.path.basename(directory) not in ("", ".", ".."):
         path = os.path.join(base, directory)
         try:

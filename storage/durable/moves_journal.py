@@ -36,7 +36,7 @@ UNDOING = b'{"undoing":true}\n'
 
 @dataclass(slots=True)
 class Move:
-    """One file: where from, where to, and where to it was wanted."""
+    """One file: its source, its target, and the target that was asked for."""
 
     source: str
     target: str
@@ -55,7 +55,7 @@ class Batch:
 
 
 def rename_in(batch: Batch, number: int, path: str) -> None:
-    """One file of the batch went to another name, as the planned one was taken."""
+    """Note that one file of the batch went to another name, as the planned one was taken."""
     if batch.undoing:
         batch.moves[number].source = path
     else:
@@ -64,7 +64,7 @@ def rename_in(batch: Batch, number: int, path: str) -> None:
 
 @contextmanager
 def opened(journal: Path, *, create: bool = False) -> Iterator[Log]:
-    """The journal, locked; without a batch in it, it is not left behind."""
+    """Open the journal, locked; it is removed in the end if it holds no batch."""
     try:
         log = Log(
             journal, f"{journal.parent}: another program is moving files here; try again when it is done", create=create
@@ -104,7 +104,7 @@ def write_plan(log: Log, batch: Batch) -> None:
 
 
 def ends_done(journal: Path) -> bool:
-    """A look at the journal's end, for the usual case: nothing to complete, and no need to read all of it."""
+    """Look at the journal's end only: usually there is nothing to complete, and no need to read all of it."""
     with journal.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - len(DONE) - 1))
         return file.read() == b"\n" + DONE
@@ -120,7 +120,7 @@ def last_batch(log: Log) -> Batch | None:
 
 
 def parse(journal: Path, data: bytes) -> tuple[Batch | None, int]:
-    """The last whole batch in a journal, and where what can be believed of the journal ends."""
+    """The last whole batch in a journal, and the position where the whole part of the journal ends."""
     batch: Batch | None = None
     draft: Batch | None = None
     end = at = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def parse_json(data: str | bytes) -> Any:
-    """What a text in JSON says.
+    """The value of a text in JSON.
 
     Raises
     ------
@@ -18,3 +18,11 @@ def parse_json(data: str | bytes) -> Any:
         return json.loads(data)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def parse_object(data: str | bytes) -> dict[str, Any]:
+    """The object that a text in JSON is. Raises ValueError if it is none."""
+    value = parse_json(data)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value

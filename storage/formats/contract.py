@@ -1,9 +1,9 @@
 """The contract of a format: what its writer does, and what only some writers, recordings and formats can do.
 
 Every format has a `Writer` and a reader derived from `storage.recording.Recording`. The other protocols here are
-abilities. A format without one works all the same: who wants an ability asks ``isinstance(writer, KeepsSamples)``, or
-looks into the format's row of the table (`storage.formats.table.Format`), which names the functions. The conformance
-suite is `storage.testing.FormatTests`.
+abilities. A format without one works all the same. To find out, ask ``isinstance(writer, KeepsSamples)``, or look into
+the format's row of the table (`storage.formats.table.Format`), which names the functions. The conformance suite is
+`storage.testing.FormatTests`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class KeepsSamples(Protocol):
         """Take more tracks, before the first frame. Raises `StorageError` if the file that is continued has others."""
 
     def begin_at(self, timestamp_ns: int) -> None:
-        """Take this for the recording's begin: nothing older comes, though pictures may be stored before samples."""
+        """Set the recording's begin: nothing older comes, though pictures may be stored before older samples."""
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
         """Add samples to a track, as `storage.tracks.sample_track` checks them; the first one has that time."""
@@ -141,7 +141,7 @@ class FramesAreFiles(Protocol):
         """The file of a frame."""
 
     def head(self, index: int) -> Head:
-        """What the frame's file tells without its picture."""
+        """The frame's facts, without its picture."""
 
 
 @runtime_checkable
@@ -203,7 +203,12 @@ class Repair(Protocol):
     """The function that `Format.repair` names."""
 
     def __call__(self, path: Path) -> str | None:
-        """Complete a recording that a crash has cut off, and tell of it in words that follow its name; None if whole.
+        """Complete a recording that a crash has cut off.
+
+        Returns
+        -------
+        str or None
+            What was done, in words that follow the recording's name; None if it was whole.
 
         Raises
         ------

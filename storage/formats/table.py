@@ -99,7 +99,7 @@ VIDEO = Format(
     summary="one lossless video, or smaller with --codec h264; every frame with its own time",
 )
 FORMATS = (
-    # A label of a frame that is a file is its place, which a person gives it: there `takes_labels` is False.
+    # Where frames are files, the label is the directory, which a person chooses: `takes_labels` is False.
     Format(
         *("png", "", "storage.formats.png.writer:PngWriter", "storage.formats.png.reader:PngReader"),
         summary="a PNG file per frame, day1/0 a class directory; for labelling and for Keras as it is",
@@ -278,14 +278,14 @@ def open_recording(path: Path | str, backend: str | None = None, *, track: str |
 
 
 def find_repair(path: Path) -> Repair | None:
-    """How a recording that a crash has cut off is completed; None if its format needs no repair."""
+    """The function that completes a recording after a crash; None if its format needs none."""
     row = find_format(path)
     repair: Repair | None = _load(row.repair) if row.repair else None
     return repair
 
 
 def label_writer(path: Path, of_track: str = "") -> Callable[[Sequence[str | None], Sequence[str]], None] | None:
-    """How a recording that is one file takes the class of each frame; None if its format has no way to, as a directory.
+    """The function that writes the class of each frame into a recording; None if its format has none, as a directory.
 
     It is given the label of each frame and the classes in their order.
     `of_track` is `Recording.of_track`. For Raises, see `storage.formats.contract.WriteLabels`.

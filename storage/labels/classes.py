@@ -43,7 +43,7 @@ def known_classes(entries: Sequence[Entry]) -> Classes:
 
 
 def renumbered(entries: Sequence[Entry], classes: Classes) -> Sequence[Entry]:
-    """What a journal says, with the numbers that the classes of its labels have in `classes`; None for one it lacks."""
+    """A journal's entries, with labels renumbered as in `classes`; None for a class that it lacks."""
     numbers = {name: number for number, name in enumerate(classes.names)}
     tables = iter([[numbers.get(name) for name, _ in line] for line in _meanings([*_lines(entries), classes])])
     table = next(tables)
@@ -195,7 +195,7 @@ def names_of_labels(recording: Recording) -> dict[str, str]:
 
 
 def classes_of_directory(data_dir: Path) -> Classes:
-    """The same for a data directory, without opening it."""
+    """As `recorded_classes`, for a data directory, without opening it."""
     return _with_labels(journal_path(data_dir), labels_in_use(data_dir))
 
 

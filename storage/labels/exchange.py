@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from storage.durable.files import rename_new, sync_directory, write_new
+from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.table import label_writer, open_recording
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
@@ -24,7 +24,7 @@ from storage.labels.live import adopt
 from storage.names import check_class_name
 
 MOST_BYTES = 50_000_000
-SLACK_NS = SECOND_NS // 10  # other programs know the length of a recording less well
+SLACK_NS = SECOND_NS // 10  # other programs are less exact about the length of a recording
 USUAL_STEP_NS = SECOND_NS // 30
 LEAST_HOLE_NS, HOLE_STEPS = 2 * SECOND_NS, 5  # so long without a frame, and so many times the usual step, is a hole
 MOST_TOLD = 5
@@ -95,7 +95,8 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
             f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks or line breaks, "
             f"or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
         )
-    _write(target, text)
+    with appearing(target) as part:
+        part.write_bytes(text.encode())
     return len(intervals)
 
 
@@ -203,7 +204,7 @@ def to_labels(times_ns: Sequence[int], intervals: Sequence[Interval]) -> tuple[l
 
 
 def _end_ns(times_ns: Sequence[int]) -> int:
-    """When a recording ends: a frame's time after its last."""
+    """The end of a recording: a step after its last frame."""
     if len(times_ns) < 2:
         return (times_ns[-1] if times_ns else 0) + USUAL_STEP_NS
     return times_ns[-1] + max(1, min(times_ns[-1] - times_ns[-2], SECOND_NS))
@@ -293,20 +294,3 @@ def _decode(data: bytes) -> str:
     """The text of a file of labels, each line break as one ``\\n``. Raises UnicodeDecodeError."""
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _write(target: Path, text: str) -> None:
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        write_new(part, text.encode())
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        rename_new(part, target)
-        sync_directory(target.parent)
-    except FileExistsError:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"{target} exists; choose another name") from None
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"{target}: {error.strerror}; it was not written") from None

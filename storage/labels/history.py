@@ -6,10 +6,11 @@ ask what a journal says (`storage.labels.current`) share this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from storage.labels.journal import Classes, Entry, Labelled, Looked, Moving, Redone, Run, Undone, from_runs
+from storage.recording import ranges_of
 
 NONE = 255
 """The label of a frame that has none."""
@@ -168,17 +169,17 @@ def replay(history: LabelHistory, names: Sequence[str], entries: Sequence[Entry]
     Returns
     -------
     bool
-        Whether the entries tell which frame was looked at last.
+        Whether the entries say which frame was looked at last.
     """
     positions = {name: position for position, name in enumerate(names)}
     highest = -1
-    told = False
+    is_known = False
     at_entry = 0
     while at_entry < len(entries):
         if keys := _one_by_one(entries, at_entry, names, history.cursor):
             history.change_one_by_one(keys)
             at_entry += len(keys)
-            highest, told = max(highest, history.cursor - 1), True
+            highest, is_known = max(highest, history.cursor - 1), True
             continue
         entry = entries[at_entry]
         at_entry += 1
@@ -201,8 +202,8 @@ def replay(history: LabelHistory, names: Sequence[str], entries: Sequence[Entry]
                 pass
         there = _position(entry.at, positions, highest, -1)
         if there >= 0:
-            history.cursor, told = min(there, history.count), True
-    return told
+            history.cursor, is_known = min(there, history.count), True
+    return is_known
 
 
 def _one_by_one(entries: Sequence[Entry], first: int, names: Sequence[str], cursor: int) -> bytes:
@@ -222,28 +223,16 @@ def _one_by_one(entries: Sequence[Entry], first: int, names: Sequence[str], curs
 
 
 def _position(at: str | None, positions: dict[str, int], highest: int, otherwise: int) -> int:
-    """Where a frame is. Past the last one is after all that were labelled: what came since is still to do."""
+    """The position of a frame. Past the last one means after all that have labels: later frames are still to do."""
     if at is None:
         return otherwise
     return highest + 1 if at == "" else positions.get(at, otherwise)
 
 
 def _places(frames: Sequence[Run], positions: dict[str, int]) -> list[Stretch]:
-    """Where frames are, as far as they are there."""
+    """The positions of frames, as far as these are there."""
     if len(frames) == 1 and isinstance(frames[0], str):  # nearly every entry
         position = positions.get(frames[0])
         return [] if position is None else [(position, position + 1)]
-    return list(_stretches(sorted(positions[name] for name in from_runs(frames) if name in positions)))
-
-
-def _stretches(positions: Iterable[int]) -> Iterator[Stretch]:
-    """Ascending positions as stretches."""
-    start = previous = None
-    for position in positions:
-        if previous is None or position > previous + 1:
-            if start is not None and previous is not None:
-                yield start, previous + 1
-            start = position
-        previous = position
-    if start is not None and previous is not None:
-        yield start, previous + 1
+    found = sorted(positions[name] for name in from_runs(frames) if name in positions)
+    return [(run.start, run.stop) for run in ranges_of(found)]

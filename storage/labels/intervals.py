@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 SECOND_NS = 1_000_000_000
 
@@ -165,6 +165,7 @@ def _clock(time_ns: int, point: str, digits: int = 3) -> str:
 OUR_HEADER = ["start", "end", "class"]
 _CLOCK_CELL = re.compile(_CLOCK)
 _NUMBER_CELL = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)")
+LONGEST_TIME = 30  # characters; a longer number is no time
 _LABEL_COLUMNS = ("class", "label", "annotation", "text", "value", "name", "behavior", "behaviour")
 _UNITS_NS = {
     "s": SECOND_NS, "sec": SECOND_NS, "secs": SECOND_NS, "second": SECOND_NS, "seconds": SECOND_NS,
@@ -210,7 +211,7 @@ def parse_table(text: str) -> list[Interval]:
         return []
     if rows[0][1] == OUR_HEADER:
         return [_interval(number, row, _Columns(0, 1, (2,), exact=True, width=3)) for number, row in rows[1:]]
-    if sum(map(_is_time, rows[0][1])) >= 2:
+    if sum(map(_looks_like_a_time, rows[0][1])) >= 2:
         return [_interval(number, row, _shape(number, row)) for number, row in rows]
     columns = _named_columns(*rows[0])
     return [_interval(number, row, columns) for number, row in rows[1:]]
@@ -253,8 +254,7 @@ def _named_columns(number: int, header: Sequence[str]) -> _Columns:
 def _shape(number: int, row: Sequence[str]) -> _Columns:
     """Columns without names: the first times of one kind are start and end, the last cell that is none is the label."""
     clocks = [at for at, cell in enumerate(row) if _CLOCK_CELL.fullmatch(cell.strip())]
-    numbers = [at for at, cell in enumerate(row) if _NUMBER_CELL.fullmatch(cell.strip())]
-    times = clocks if len(clocks) >= 2 else numbers
+    times = clocks if len(clocks) >= 2 else [at for at, cell in enumerate(row) if at not in clocks and _is_time(cell)]
     if len(times) < 2:
         raise IntervalError(number, f"{_short(' '.join(row))} has no start and end")
     label = len(row) - 1  # a label may look like a number
@@ -300,8 +300,11 @@ def _interval(number: int, row: Sequence[str], columns: _Columns) -> Interval:
 
 
 def _is_time(cell: str) -> bool:
-    cell = cell.strip()
-    return len(cell) <= 30 and bool(_CLOCK_CELL.fullmatch(cell) or _NUMBER_CELL.fullmatch(cell))
+    return len(cell.strip()) <= LONGEST_TIME and _looks_like_a_time(cell)
+
+
+def _looks_like_a_time(cell: str) -> bool:
+    return bool(_CLOCK_CELL.fullmatch(cell.strip()) or _NUMBER_CELL.fullmatch(cell.strip()))
 
 
 def _time_ns(cell: str, unit_ns: int) -> int:
@@ -310,10 +313,7 @@ def _time_ns(cell: str, unit_ns: int) -> int:
         raise ValueError(cell)
     if match := _CLOCK_CELL.fullmatch(cell):
         return _clock_ns(match.groups())
-    try:
-        return round(Decimal(cell.replace(",", ".")) * unit_ns)
-    except InvalidOperation:
-        raise ValueError(cell) from None
+    return round(Decimal(cell.replace(",", ".")) * unit_ns)
 
 
 def write_csv(intervals: Sequence[Interval]) -> str:

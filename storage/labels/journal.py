@@ -2,8 +2,8 @@
 
 It is a `storage.durable.log` beside the frames: a crash costs only a torn last line. The journal names frames, and runs
 of frames by the first frame's name and a count: labels stay right when a recording grows. This module stores and
-returns events, in order; the labeller knows what a label means, and what undo takes back. The check at the end of each
-line is left out here::
+returns events, in order. For what a label means see `storage.labels.classes`, for undo `storage.labels.history`. The
+check at the end of each line is left out here::
 
     {"labels":1,"journal":"5f3a09c2"}                             version of the format, and this journal's own name
     {"classes":["none","door"],"directories":["0","1"]}           what the numbers below stand for
@@ -43,7 +43,7 @@ _MAGIC = b'{"labels":'
 Run = str | tuple[str, int]
 """A frame's name; or the first of a number of names that count up."""
 Request = tuple[str, int]
-"""Who asked for a change, and the number of that request."""
+"""The client that asked for a change, and the number of that request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +113,18 @@ Entry = Classes | Labelled | Undone | Redone | Looked | Moving
 
 
 def journal_path(recording: Path, of_track: str = "") -> Path:
-    """Where a recording's label journal lies: in the data directory, or beside the file.
+    """Where a recording's label journal lies; `of_track` is `storage.recording.Recording.of_track`."""
+    return path_beside(recording, JOURNAL_NAME, of_track)
 
-    `of_track` is `storage.recording.Recording.of_track`.
+
+def path_beside(recording: Path, name: str, of_track: str = "") -> Path:
+    """Where a file about a recording lies: in a data directory; beside a file, whose name comes before its own.
+
+    ``day1/labels.csv``, ``day1.mp4.labels.csv``; of a further track of pictures: ``all.mkv.B.labels.csv``.
     """
     if recording.is_dir():
-        return recording / JOURNAL_NAME
-    return _beside(recording, of_track, JOURNAL_NAME)
-
-
-def _beside(recording: Path, of_track: str, kind: str) -> Path:
-    """A file beside a recording that is one: ``day1.mp4.labels.csv``; of a further track: ``all.mkv.B.labels.csv``."""
-    return recording.with_name(".".join(filter(None, (recording.name, of_track, kind))))
+        return recording / name
+    return recording.with_name(".".join(filter(None, (recording.name, of_track, name))))
 
 
 class LabelJournal:
@@ -395,7 +395,7 @@ def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") ->
     """
     import csv
 
-    target = _beside(path, of_track, TABLE_NAME)
+    target = path_beside(path, TABLE_NAME, of_track)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("frame", "class"))
@@ -421,7 +421,7 @@ def read_table(path: Path, frames: int, of_track: str = "") -> list[str | None] 
     """
     import csv
 
-    table = _beside(path, of_track, TABLE_NAME)
+    table = path_beside(path, TABLE_NAME, of_track)
     labels: list[str | None] = [None] * frames
     try:
         rows = csv.reader(io.StringIO(table.read_text("utf-8")))

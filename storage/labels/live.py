@@ -22,7 +22,7 @@ from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
 from storage.formats.table import complete, open_recording
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, to_runs
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, path_beside, to_runs
 from storage.recording import Recording
 
 VERSION = 1
@@ -30,10 +30,8 @@ LIVE_NAME = "live.jsonl"
 
 
 def live_path(recording: Path) -> Path:
-    """Where a recording's live labels lie until they are adopted: in the data directory, or beside the file."""
-    if recording.is_dir():
-        return recording / LIVE_NAME
-    return recording.with_name(f"{recording.name}.{LIVE_NAME}")
+    """Where a recording's live labels lie until they are adopted."""
+    return path_beside(recording, LIVE_NAME)
 
 
 class LiveJournal:
@@ -190,11 +188,8 @@ def _read(log: Log) -> _Kept | None:
                 and isinstance(key.get("from"), int)
                 and (key.get("label", "") is None or key.get("label") in range(len(names)))
             ]
-            return _Kept(first, Classes(tuple(map(str, names)), tuple(map(str, places))), sorted(starts, key=_when))
+            starts.sort(key=lambda start: start[0])
+            return _Kept(first, Classes(tuple(map(str, names)), tuple(map(str, places))), starts)
         case []:
             return None
     raise StorageError(f"{log.path} is damaged, or from a newer version; move it away to go on without it")
-
-
-def _when(start: tuple[int, int | None]) -> int:
-    return start[0]

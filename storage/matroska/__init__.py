@@ -1,2 +1,2 @@
-"""Matroska files that only grow: `muxer` writes them, `reader` reads them, whole or cut off. What is in the blocks is
-nobody's business in here."""
+"""Matroska files that only grow: `muxer` writes them, `reader` reads them, whole or cut off. For what the
+blocks contain see `storage.formats.video`."""

@@ -8,49 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from storage.durable.files import write_all
 from storage.matroska.elements import Id, checksum, codec_fields, element, encode_size, seek_entry, tag_entry, void
 from storage.matroska.parse import children, elements_in, parse_number
 from storage.matroska.reader import element_at
+from storage.matroska.statistics import FLAC, Statistics, parse_total, with_total
 
 LAYOUT = (Id.SEEK_HEAD, Id.INFO, Id.TRACKS, Id.TAGS)
 """What FFmpeg begins a file with, with empty space between."""
 
 CHANGED = (Id.SEEK_HEAD, Id.TRACKS, Id.TAGS)
-FLAC, FLAC_TOTAL = "A_FLAC", slice(21, 26)
-"""The last 36 bits there, in what a FLAC decoder needs first, are the number of samples; 0 if unknown (RFC 9639)."""
-
-
-@dataclass(slots=True)
-class Statistics:
-    """What a track holds; times are in nanoseconds, `samples` those of each channel."""
-
-    packets: int = 0
-    size: int = 0
-    begin_ns: int = 1 << 63
-    end_ns: int = 0
-    samples: int = 0
-
-    def add(self, size: int, begin_ns: int, end_ns: int, samples: int) -> None:
-        """Count a packet of `size` bytes."""
-        self.packets += 1
-        self.size += size
-        self.begin_ns, self.end_ns = min(self.begin_ns, begin_ns), max(self.end_ns, end_ns)
-        self.samples += samples
-
-    def tags(self) -> dict[str, str]:
-        """The tags that mkvmerge writes."""
-        lasting_ns = max(0, self.end_ns - self.begin_ns)
-        seconds, ns = divmod(lasting_ns, 1_000_000_000)
-        return {
-            "BPS": str(self.size * 8_000_000_000 // lasting_ns if lasting_ns else 0),
-            "DURATION": f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ns:09}",
-            "NUMBER_OF_FRAMES": str(self.packets),
-            "NUMBER_OF_BYTES": str(self.size),
-        }
 
 
 def complete(path: Path, statistics: Sequence[Statistics]) -> None:
@@ -114,20 +83,12 @@ def _entry(content: bytes, statistics: Statistics) -> bytes:
     video = children(fields.get(Id.VIDEO, b""))
     size = (parse_number(video[Id.PIXEL_WIDTH]), parse_number(video[Id.PIXEL_HEIGHT])) if video else None
     codec, private = codec_fields(codec, private, size)
-    if codec == FLAC:
-        private = _with_total(private, statistics.samples)
+    if codec == FLAC and not parse_total(private):
+        private = with_total(private, statistics.samples)
     changed = (Id.CODEC_ID, Id.CODEC_PRIVATE, Id.VOID)
     kept = [element(kind, body) for kind, body in elements_in(content) if kind not in changed]
     decoder = [element(Id.CODEC_PRIVATE, private)] if private else []
     return element(Id.TRACK_ENTRY, *kept, element(Id.CODEC_ID, codec.encode()), *decoder)
-
-
-def _with_total(private: bytes, samples: int) -> bytes:
-    """What a FLAC decoder needs first, with the number of samples if it had none."""
-    fields = int.from_bytes(private[FLAC_TOTAL], "big")
-    if fields % (1 << 36) or samples >= 1 << 36:
-        return private
-    return private[: FLAC_TOTAL.start] + (fields + samples).to_bytes(5, "big") + private[FLAC_TOTAL.stop :]
 
 
 def _without_duration(tag: bytes) -> bytes:

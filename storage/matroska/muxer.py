@@ -15,7 +15,7 @@ import os
 import secrets
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from storage.durable.files import write_all
@@ -36,6 +36,8 @@ from storage.matroska.elements import (
     void,
     void_front,
 )
+from storage.matroska.parse import parse_element
+from storage.matroska.statistics import Statistics, with_totals
 from storage.matroska.table import BlockTable
 from storage.matroska.track import Block, Tags, Track
 
@@ -62,6 +64,10 @@ class Muxer:
         Where to append: the length of its whole part; 0 for a new file.
     duration : int
         Microseconds of what is there already.
+    tracks : mapping of Track
+        Those that are there, by number.
+    statistics : mapping of Statistics
+        What is there of each track; a track that is left out gets none.
     tags_at : sequence of int
         Where its tags are.
     keys : iterable of (int, int)
@@ -81,6 +87,8 @@ class Muxer:
         date: int | None = None,
         end: int = 0,
         duration: int = 0,
+        tracks: Mapping[int, Track] | None = None,
+        statistics: Mapping[int, Statistics] | None = None,
         tags_at: Sequence[int] = (),
         keys: Iterable[tuple[int, int]] = (),
         main_track: int = 1,
@@ -92,6 +100,8 @@ class Muxer:
         self._date = time.time_ns() if date is None else date
         self._end = end
         self._duration = duration
+        self._tracks = dict(tracks or {})
+        self._statistics = dict(statistics or {})
         self._tags_at = list(tags_at)
         self._main_track = main_track
         self._main_blocks = main_blocks
@@ -120,6 +130,8 @@ class Muxer:
 
     def begin(self, tracks: Sequence[Track], tags: Tags) -> None:
         """Write what comes before the first block."""
+        self._tracks = {track.number: track for track in tracks}
+        self._statistics = {track.number: Statistics() for track in tracks}
         entries = b"".join(track_entry(track, self._uuid) for track in tracks)
         self._append(head(self._uuid, self._date) + element(Id.TRACKS, checksum(entries), entries))
         self._append_tags(tags)
@@ -128,6 +140,7 @@ class Muxer:
         """Go on where a file ends: it is unfinished from now on, and its index becomes empty space."""
         positions = {Id.TAGS: self._tags_at[-1]} if self._tags_at else {}
         write_all(self._fd, head(self._uuid, self._date, positions), 0)
+        self._write_totals(dict.fromkeys(self._tracks, 0))
         os.fsync(self._fd)  # before anything is appended: a finished file that is too long would look like damage
         if index_at is not None:
             self.make_void(Id.CUES, index_at)
@@ -163,6 +176,8 @@ class Muxer:
         self._duration = max(self._duration, block.time + (block.duration or 0))
         key = not block.since_reference
         self._table.add(block.track, block.time, at, key=key, mark=mark)
+        if block.track in self._statistics:
+            self._statistics[block.track].add_block(self._tracks[block.track], block, len(block.data))
         if block.track == self._main_track:
             self._main_blocks += 1
             if key:
@@ -175,6 +190,7 @@ class Muxer:
         Without room for the table and the index they are left out: readers do without.
         """
         tags = {**tags, None: {name: text for name, text in tags[None].items() if name != TABLE_TAG}}
+        tags |= {track: {**tags.get(track, {}), **found.tags()} for track, found in self._statistics.items()}
         with suppress(OSError):
             if self._table.is_complete():
                 at = self._append_to_void_later(Id.VOID, self._table.size, self._table.content())
@@ -184,11 +200,25 @@ class Muxer:
         with suppress(OSError):
             positions[Id.CUES] = self._append_index()
         os.fsync(self._fd)
+        self._write_totals({track: found.samples for track, found in self._statistics.items()})
         write_all(self._fd, head(self._uuid, self._date, positions, self._end, self._duration), 0)
         os.fsync(self._fd)
         for at in self._tags_at[:-1]:
             self.make_void(Id.TAGS, at)
         os.fsync(self._fd)
+
+    def _write_totals(self, samples: Mapping[int, int]) -> None:
+        """Put the number of samples into the list of tracks, for FLAC, if one sector has all that changes.
+
+        More sectors could be a mix after a power cut, and the file would have no tracks.
+        """
+        front = os.pread(self._fd, 12, HEAD_BYTES)
+        _, start, end = parse_element(front, 0)
+        body = os.pread(self._fd, end - start, HEAD_BYTES + start)
+        changed = with_totals(body[len(checksum()) :], samples)
+        old, new = front[:start] + body, front[:start] + checksum(changed) + changed
+        if new != old and new[HEAD_BYTES:] == old[HEAD_BYTES:]:
+            write_all(self._fd, new[:HEAD_BYTES], HEAD_BYTES)
 
     def _append_checkpoint(self) -> None:
         durable = self._durable  # read once: another thread syncs

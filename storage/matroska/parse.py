@@ -5,6 +5,7 @@ Every length is checked against the bytes that are there; what is wrong raises V
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 
@@ -72,6 +73,8 @@ def parse_tracks(data: bytes) -> dict[int, Track]:
             size = parse_number(video.get(Id.PIXEL_WIDTH, b"")), parse_number(video.get(Id.PIXEL_HEIGHT, b""))
             audio = children(entry.get(Id.AUDIO, b""))
             number = parse_number(entry.get(Id.TRACK_NUMBER, b""))
+            if not 0 < number < 127:
+                raise ValueError("its list of tracks is")
             tracks[number] = Track(
                 number,
                 parse_number(entry.get(Id.TRACK_TYPE, b"")),
@@ -96,7 +99,7 @@ def _sound(audio: dict[int, bytes]) -> Sound:
         found = Sound(rate, parse_number(audio[Id.CHANNELS]), parse_number(audio.get(Id.BIT_DEPTH, b"")))
     except (KeyError, struct.error):
         raise ValueError("its list of tracks is") from None
-    if not (found.rate > 0 and 0 < found.channels < 256):
+    if not (0 < found.rate < math.inf and 0 < found.channels < 256):
         raise ValueError("its list of tracks is")
     return found
 

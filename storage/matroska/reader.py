@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from storage.matroska.checkpoint import Checkpoint, last_checkpoint
 from storage.matroska.elements import (
@@ -35,16 +35,14 @@ from storage.matroska.parse import (
     parse_number,
     parse_tracks,
 )
+from storage.matroska.statistics import Statistics, parse_statistics
 from storage.matroska.table import read_table
-from storage.matroska.track import SUBTITLE_TRACK, Block, Track
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from storage.matroska.track import SUBTITLE_TRACK, Block, Blocks, Track, no_blocks
 
 MAX_TRACKS_BYTES = 1 << 20
 SEARCH_BYTES = 1 << 16  # read at once, in search of the next cluster
 LEAST_EFFORT = 64_000_000  # bytes that all searches in a file may look at, beside twice its size
+SMALL_EFFORT = 4096  # what an element counts as that is smaller than any block: a crafted file could have millions
 MAX_TAGS_BYTES = 1 << 26
 SECTOR_BYTES = 512
 LEAST_BLOCK_BYTES = 32  # less than any cluster takes: no file can claim millions of blocks in a few bytes
@@ -68,23 +66,6 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """The blocks of a track, in the file's order.
-
-    `times` are int64, in microseconds of the file's own time; `positions` int64, those of their clusters, in bytes;
-    `keys` bool, which are decoded on their own; `marks` int64, the muxer's, None if only the blocks themselves tell.
-    """
-
-    times: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    keys: NDArray[np.bool_]
-    marks: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-
-@dataclass(frozen=True, slots=True)
 class Contents:
     """What a file holds.
 
@@ -103,6 +84,8 @@ class Contents:
         By the number of their track; of every track, even without blocks.
     gaps : list of (int, int)
         Begin and end of what is damaged, or can't be decoded because of that, with something whole behind it.
+    statistics : dict of Statistics
+        By the number of their track; a finished file of an older version tells none.
     end : int
         Where the last whole cluster, index or tags end.
     size : int
@@ -116,6 +99,7 @@ class Contents:
     tags_at: list[int]
     blocks: dict[int, Blocks]
     gaps: list[tuple[int, int]]
+    statistics: dict[int, Statistics]
     end: int
     size: int
 
@@ -180,7 +164,8 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
         found = _read_table(fd, head, tags[None])
         if found is not None:
             blocks = {number: found.get(number) or no_blocks() for number in tracks}
-            return Contents(head, tracks, tags.pop(None), tags, [head.tags_at], blocks, [], head.end, size)
+            of_file, statistics = tags.pop(None), _statistics(tracks, tags, blocks)
+            return Contents(head, tracks, of_file, tags, [head.tags_at], blocks, [], statistics, head.end, size)
     return _walk(fd, head, tracks, end, checked_from=checked_from)
 
 
@@ -215,7 +200,7 @@ def read_front(fd: int, at: int) -> Block:
     kind, start, end = parse_element(front, 0)
     if kind != Id.CLUSTER:
         raise ValueError("there is no block where the index says so")
-    return _parse_front(fd, front[start:], at + start, end - start)
+    return _parse_front(fd, front[start:], at + start, end - start)[0]
 
 
 # -------------------------------------------------------------------------------------------------------- without index
@@ -238,6 +223,10 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
     while at < end:
         try:
             kind, behind = found.take(fd, at, end, check=at >= check_at)
+            if behind - at < LEAST_BLOCK_BYTES:
+                effort -= SMALL_EFFORT
+                if effort < 0:
+                    break
             sure = behind if kind == Id.CLUSTER else at
             at = behind
         except (ValueError, KeyError):
@@ -251,7 +240,8 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
     found.place_lost(checkpoint)
     tags = dict(found.tags)
     blocks = found.blocks()
-    return Contents(head, tracks, tags.pop(None), tags, found.tags_at, blocks, sorted(found.gaps), at, length)
+    of_file, gaps = tags.pop(None), sorted(found.gaps)
+    return Contents(head, tracks, of_file, tags, found.tags_at, blocks, gaps, found.statistics, at, length)
 
 
 class _Found:
@@ -261,6 +251,8 @@ class _Found:
         self.tags: dict[int | None, dict[str, str]] = {None: {}}
         self.tags_at: list[int] = []
         self.gaps: list[tuple[int, int]] = []
+        self.statistics = {number: Statistics() for number in tracks}
+        self._tracks = tracks
         self._blocks: dict[int, tuple[list[int], list[int], list[bool]]] = {number: ([], [], []) for number in tracks}
         self._main = min((number for number in tracks if tracks[number].kind != SUBTITLE_TRACK), default=0)
         self._durable = durable
@@ -283,7 +275,7 @@ class _Found:
             intact = not check or is_intact(os.pread(fd, stop - start, at + start))
             if not intact and at >= self._durable:
                 raise ValueError("a cluster is damaged")
-            block = _parse_front(fd, front[start:], at + start, stop - start)
+            block, size = _parse_front(fd, front[start:], at + start, stop - start)
             times, positions, keys = self._blocks[block.track]
             key = not block.since_reference
             if key or block.track not in self._waiting or times[-1:] == [block.time - block.since_reference]:
@@ -291,6 +283,7 @@ class _Found:
                 times.append(block.time if intact else _just_after(times))
                 positions.append(at)
                 keys.append(key)
+                self.statistics[block.track].add_block(self._tracks[block.track], block, size)
             else:
                 self.gaps.append((at, at + stop))
         elif kind == Id.TAGS:
@@ -371,11 +364,14 @@ def _next_cluster(fd: int, at: int, end: int, effort: int) -> tuple[int | None, 
     return None, effort
 
 
-def _parse_front(fd: int, front: bytes, at: int, length: int) -> Block:
+def _parse_front(fd: int, front: bytes, at: int, length: int) -> tuple[Block, int]:
+    """The block of a cluster, perhaps without the end of its packet, and how many bytes the packet has."""
     try:
-        return parse_cluster(front, length)
+        block = parse_cluster(front, length)
     except ValueError:
-        return parse_cluster(os.pread(fd, length, at), length)
+        front = os.pread(fd, length, at)
+        block = parse_cluster(front, length)
+    return block, len(block.data) + max(0, length - len(front))
 
 
 # ------------------------------------------------------------------------------------------------------ tags and table
@@ -430,16 +426,23 @@ def _read_table(fd: int, head: Head, tags: dict[str, str]) -> dict[int, Blocks] 
     }
 
 
+def _statistics(
+    tracks: Mapping[int, Track], tags: Mapping[int | None, Mapping[str, str]], blocks: Mapping[int, Blocks]
+) -> dict[int, Statistics]:
+    """What the tags of a finished file tell of its tracks."""
+    found = {}
+    for number, track in tracks.items():
+        times = blocks[number].times
+        begin_ns = int(times.min()) * TICK_NS if len(times) else 0
+        one = parse_statistics(track, tags.get(number, {}), len(times), begin_ns)
+        if one is not None:
+            found[number] = one
+    return found
+
+
 def element_at(fd: int, at: int, size: int) -> tuple[int, int, int]:
     """Identifier, start and end of the content of the element there, in a file of `size` bytes."""
     kind, start, end = parse_element(os.pread(fd, 12, at), 0)
     if at + end > size:
         raise ValueError("an element is cut off")
     return kind, at + start, at + end
-
-
-def no_blocks() -> Blocks:
-    """Those of a track that has none."""
-    import numpy as np
-
-    return Blocks(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.matroska.elements import MUXER, Id, checksum, element, head, track_entry
 from storage.matroska.parse import elements_in, is_intact, parse_cluster, parse_tracks
 from storage.matroska.track import Block, Track
@@ -37,14 +37,6 @@ def note(content: Mapping[str, Any]) -> bytes:
 def is_ours(front: bytes) -> bool:
     """Whether the first bytes of a stream, `len(opening)` of them or fewer, are those of `opening`."""
     return front.startswith(b"\x1a\x45\xdf\xa3") and MUXER.encode() in front[:512]
-
-
-def from_json(data: bytes) -> dict[str, Any]:
-    """What a note says. Raises ValueError if that is no JSON object."""
-    told = parse_json(data)
-    if not isinstance(told, dict):
-        raise ValueError("a damaged note")
-    return told
 
 
 class BrokenOffError(ValueError):
@@ -107,7 +99,10 @@ class Incoming:
                 except ValueError:
                     raise ValueError("a damaged list of tracks") from None
             if kind == Id.VOID and content.startswith(NOTE_MARK):
-                return from_json(content[len(NOTE_MARK) :])
+                try:
+                    return parse_object(content[len(NOTE_MARK) :])
+                except ValueError:
+                    raise ValueError("a damaged note") from None
             if kind == Id.EBML and (Id.DOC_TYPE, b"matroska") not in list(elements_in(content)):
                 raise ValueError("no Matroska")
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 VIDEO_TRACK, AUDIO_TRACK, SUBTITLE_TRACK = 1, 2, 17
 
@@ -93,3 +98,27 @@ class Block:
     facts: bytes = b""
     duration: int | None = None
     since_reference: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The blocks of a track, in the file's order.
+
+    `times` are int64, in microseconds of the file's own time; `positions` int64, those of their clusters, in bytes;
+    `keys` bool, which are decoded on their own; `marks` int64, the muxer's, None if only the blocks themselves tell.
+    """
+
+    times: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    keys: NDArray[np.bool_]
+    marks: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def no_blocks() -> Blocks:
+    """The blocks of a track that has none."""
+    import numpy as np
+
+    return Blocks(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))

@@ -33,7 +33,7 @@ LEAST_CORRELATION = 0.25
 LEAST_LEAD = 1.15  # over the next best place
 COARSE_RATE, FINE_RATE = 50, 1000  # values a second
 MOST_APART_NS = 86_400_000_000_000  # a Raspberry Pi without network begins at some day in the past
-COARSE_CLOCK_NS = 1_000_000_000  # what other programs write about the begin of a file
+COARSE_CLOCK_NS = 1_000_000_000  # how exact other programs are about the begin of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Alignment:
         whose times count from the first file's begin.
     residual_ns : int or None
         How far off it may be: the largest difference that remains between what was compared, and the steps of that;
-        None where there is nothing to tell it by.
+        None where nothing shows it.
     note : str
         What else to know, in words.
     """
@@ -150,11 +150,11 @@ def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> 
 
 
 class _NothingFoundError(Exception):
-    """The two files can't be compared so: the reason."""
+    """Two files can't be compared in this way; the message is the reason."""
 
 
 def _by_event(path: Path, other: Path, sync_on: SyncEvent) -> tuple[int, int, str]:
-    """When the time 0 of a file is in another one's time, how far that may be off, and what it was found by."""
+    """A file's time 0 in another file's time, how far that may be off, and what it was found by."""
     kinds = ("pictures",) if sync_on == "flash" else ("sound", "sensor")
     mine, theirs = _first(path, kinds), _first(other, kinds)
     if sync_on == "cross-correlation":

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,23 +20,14 @@ from storage.durable.files import appearing, replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.formats.video.reader import open_video
-from storage.recording import Recording
+from storage.labels.exchange import to_intervals
+from storage.labels.intervals import Interval
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
-from storage.tracks.demux import (
-    Track,
-    file_names,
-    is_media,
-    open_media,
-    packets_of,
-    read_tracks,
-    tag_of,
-    time_of,
-    zero_of,
-)
-from storage.tracks.label_track import Interval, joined, read_intervals
+from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
+from storage.tracks.label_track import read_intervals
 from storage.tracks.wall_clock import wall_clock
 
-Part = Literal["frames", "sensors", "sound", "labels"]
+TrackKind = Literal["frames", "sensors", "sound", "labels"]
 MANIFEST = "export.json"
 IDENTIFYING_BYTES = 1 << 16
 
@@ -71,7 +61,7 @@ class Exported:
 
 
 def export(
-    source: Path, directory: Path, *, only: Sequence[Part] = (), progress: Progress | None = None
+    source: Path, directory: Path, *, only: Sequence[TrackKind] = (), progress: Progress | None = None
 ) -> list[Exported]:
     """Write the tracks of a Matroska or other media file into a directory.
 
@@ -163,7 +153,7 @@ class _Job:
             name = "frames" if len(tracks) == 1 else f"frames-{self._names[track.number]}"
             with open_video(self._source, track.number) as recording:
                 result = extract(recording, self._directory / name, progress=self._progress)
-                times = _shown_at(self._source, track, recording)
+                times = recording.shown_ns
                 facts = zip(times, recording.timestamps_ns, recording.labels, strict=True)
                 rows = ((time, (n, stamp, label or "")) for n, (time, stamp, label) in enumerate(facts))
                 table = self._table(f"{name}.csv", ("frame", "timestamp_ns", "class"), rows)
@@ -192,8 +182,7 @@ class _Job:
             pictures = next((track for track in read_tracks(self._source) if track.kind == "pictures"), None)
             if pictures is not None and _has_packets(self._source, pictures):
                 with open_video(self._source) as recording:
-                    times = _shown_at(self._source, pictures, recording)
-                    found = list(_runs(times, recording.labels))
+                    found = to_intervals(recording.shown_ns, recording.labels, 1)
                 if found:
                     done.append(self._label_table("labels", "labels", found))
         return done
@@ -202,9 +191,9 @@ class _Job:
 
     def _label_table(self, stem: str, track: str, intervals: Sequence[Interval]) -> Exported:
         name = f"{stem}.csv"
-        rows = ((one.begin_ns, (f"{one.end_ns / 1e9:.6f}", one.label)) for one in intervals)
+        rows = ((one.start_ns, (f"{one.end_ns / 1e9:.6f}", one.label)) for one in intervals)
         new = self._table(name, ("end_s", "class"), rows)
-        return Exported(name, track, len(intervals), intervals[0].begin_ns / 1e9 if intervals else 0.0, new)
+        return Exported(name, track, len(intervals), intervals[0].start_ns / 1e9 if intervals else 0.0, new)
 
     def _table(self, name: str, columns: Sequence[str], rows: Iterator[tuple[int, tuple[Any, ...]]]) -> bool:
         """Write a CSV file of rows with a time; False if it is there."""
@@ -258,22 +247,3 @@ def _identity(path: Path) -> str:
 def _has_packets(source: Path, track: Track) -> bool:
     with open_media(source) as container:
         return next(packets_of(container, track.number), None) is not None
-
-
-def _shown_at(source: Path, track: Track, recording: Recording) -> list[int]:
-    """When each frame is shown, in nanoseconds of the file's time."""
-    with open_media(source) as container:
-        zero = zero_of(container)
-        times = sorted(time_of(packet, zero) for packet in packets_of(container, track.number) if not packet.is_discard)
-    if len(times) == len(recording):
-        return times
-    stamps = recording.timestamps_ns  # which are the file's, where no recorder knew better
-    return [stamp - stamps[0] + (times[0] if times else 0) for stamp in stamps]
-
-
-def _runs(times: Sequence[int], labels: Sequence[str | None]) -> Iterator[Interval]:
-    """The labels of frames as stretches of time."""
-    steps = [after - before for before, after in pairwise(times)]
-    ends = [*times[1:], times[-1] + (min(steps) if steps else 0)]
-    of_frames = zip(times, ends, labels, strict=True)
-    yield from joined(Interval(begin, end, label) for begin, end, label in of_frames if label is not None)

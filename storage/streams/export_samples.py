@@ -1,4 +1,7 @@
-"""Samples of a sensor as CSV and as NPY, of sound as WAV: written as they are read, in memory that stays the same."""
+"""Samples of a sensor as CSV and as NPY, of sound as WAV: written as they are read, in memory that stays the same.
+
+Each function returns how many samples of each channel it wrote, and the time of the first one, in nanoseconds.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.tracks.demux import Track, channel_labels
-from storage.tracks.samples_read import Part, decode_samples, times_ns, true_rate
+from storage.tracks.sample_track import SampleBlock
+from storage.tracks.samples_read import decode_samples, times_ns, true_rate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,59 +28,45 @@ def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None
     """A line for each sample: its time, the wall clock's if that is known at the file's time 0, and a number a channel.
 
     A number has as many digits as it takes to get the same float back. What the recorder put into a pause is left out.
-
-    Returns
-    -------
-    int
-        The samples written.
-    int
-        The time of the first one, in nanoseconds.
     """
     rate, count, begin = true_rate(track), 0, 0
     columns = ["time_s", *(["unix_s"] if wall_zero_ns is not None else []), *channel_labels(track)]
     with target.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(map(_quoted, columns)) + "\n")
-        for part in decode_samples(source, track):
-            if part.padding:
+        for block in decode_samples(source, track):
+            if block.padding:
                 continue
-            begin = begin if count else part.begin_ns
-            count += len(part.samples)
-            numbers = part.samples.astype("U32").tolist()
-            for time, row in zip(times_ns(part, rate).tolist(), numbers, strict=True):
+            begin = begin if count else block.begin_ns
+            count += len(block.samples)
+            numbers = block.samples.astype("U32").tolist()
+            for time, row in zip(times_ns(block, rate).tolist(), numbers, strict=True):
                 wall = [] if wall_zero_ns is None else [unix_text(time + wall_zero_ns)]
                 file.write(",".join([f"{time / 1e9:.6f}", *wall, *row]) + "\n")
     return count, begin
 
 
 def write_npy(target: Path, source: Path, track: Track) -> tuple[int, int]:
-    """A structured array with ``time_ns`` and a field for each channel, of the type in which it is stored.
-
-    Returns
-    -------
-    int
-        The samples written.
-    int
-        The time of the first one, in nanoseconds.
-    """
+    """A structured array with ``time_ns`` and a field for each channel, of the type in which it is stored."""
     import numpy as np
 
     rate, count, begin = true_rate(track), 0, 0
     kind: np.dtype[Any] | None = None
     with target.open("wb") as file:
         file.write(_npy_head(np.dtype([("time_ns", "<i8")]), 0))
-        for part in decode_samples(source, track):
-            if part.padding:
+        for block in decode_samples(source, track):
+            if block.padding:
                 continue
             if kind is None:
-                begin = part.begin_ns
+                begin = block.begin_ns
                 names = [f"{name}_" if name == "time_ns" else name for name in channel_labels(track)]
-                kind = np.dtype([("time_ns", "<i8"), *((name, part.samples.dtype.newbyteorder("<")) for name in names)])
+                stored = block.samples.dtype.newbyteorder("<")
+                kind = np.dtype([("time_ns", "<i8"), *((name, stored) for name in names)])
                 file.seek(0)
                 file.write(_npy_head(kind, 0))
-            rows = np.empty(len(part.samples), kind)
-            rows["time_ns"] = times_ns(part, rate)
+            rows = np.empty(len(block.samples), kind)
+            rows["time_ns"] = times_ns(block, rate)
             for number, name in enumerate(kind.names[1:] if kind.names else ()):
-                rows[name] = part.samples[:, number]
+                rows[name] = block.samples[:, number]
             file.write(rows.tobytes())
             count += len(rows)
         if kind is not None:
@@ -89,13 +79,6 @@ def write_wav(target: Path, source: Path, track: Track) -> tuple[int, int]:
     """Sound without loss, in integers or floats as it is stored; of more than 4 GB as RF64, which FFmpeg and sox know.
 
     Pauses become silence, so that sample n is n / rate seconds after the first.
-
-    Returns
-    -------
-    int
-        The samples of each channel.
-    int
-        The time of the first one, in nanoseconds.
     """
     import av
     import numpy as np
@@ -104,19 +87,19 @@ def write_wav(target: Path, source: Path, track: Track) -> tuple[int, int]:
     wav: _Wav | None = None
     count, begin, end = 0, 0, 0
     try:
-        for part in decode_samples(source, track):
+        for block in decode_samples(source, track):
             if wav is None:
-                wav = _Wav(target, track, part)
-                begin = end = part.begin_ns
-            if part.begin_ns - end > LONGEST_SOUND_GAP_NS:
-                missing = round((part.begin_ns - end) * stated / 1e9)
+                wav = _Wav(target, track, block)
+                begin = end = block.begin_ns
+            if block.begin_ns - end > LONGEST_SOUND_GAP_NS:
+                missing = round((block.begin_ns - end) * stated / 1e9)
                 for done in range(0, missing, round(SILENT_SECONDS * stated)):
                     silent = min(round(SILENT_SECONDS * stated), missing - done)
-                    wav.write(np.zeros((silent, part.samples.shape[1]), part.samples.dtype))
+                    wav.write(np.zeros((silent, block.samples.shape[1]), block.samples.dtype))
                 count += missing
-            wav.write(part.samples)
-            count += len(part.samples)
-            end = part.begin_ns + round(len(part.samples) * 1e9 / stated)
+            wav.write(block.samples)
+            count += len(block.samples)
+            end = block.begin_ns + round(len(block.samples) * 1e9 / stated)
         if wav is None:
             raise StorageError(f"{source}: its track {track.name} holds no sample")
         wav.close()
@@ -128,12 +111,12 @@ def write_wav(target: Path, source: Path, track: Track) -> tuple[int, int]:
 class _Wav:
     """A .wav being written, by FFmpeg's muxer."""
 
-    def __init__(self, path: Path, track: Track, part: Part) -> None:
+    def __init__(self, path: Path, track: Track, first: SampleBlock) -> None:
         import av
 
         self._container = av.open(str(path), "w", format="wav", options={"rf64": "auto"})
-        codec = PCM[part.samples.dtype.name]
-        channels = part.samples.shape[1]
+        codec = PCM[first.samples.dtype.name]
+        channels = first.samples.shape[1]
         layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels}C")  # which speaker is which is not known
         rate = round(track.rate or 1)
         self._stream = self._container.add_stream(codec, rate=rate, layout=layout)

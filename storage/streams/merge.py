@@ -1,7 +1,7 @@
 """Several media files into one Matroska file, track by track, as they are: nothing is decoded or encoded again.
 
 Where each file lies in time is found by `storage.streams.align`. The packets are put in order here, from one reader a
-track, so that the muxer never waits for a track that has nothing to say for minutes, and memory holds one packet a
+track, so that the muxer never waits for a track that has no packet for minutes, and memory holds one packet a
 track.
 """
 
@@ -23,7 +23,8 @@ from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.decode import is_counted, is_untimed
-from storage.matroska.completion import Statistics, complete
+from storage.matroska.completion import complete
+from storage.matroska.statistics import Statistics
 from storage.names import printable
 from storage.streams.align import Alignment, SyncEvent, align
 from storage.tracks.demux import (
@@ -63,14 +64,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a merge came to.
+    """The result of a merge.
 
     Attributes
     ----------
     alignments : list of Alignment
         One for each input, in their order.
     tracks : list of (path, Track, str)
-        Whence each track came, what it is, and its name now.
+        The file that each track is from, the track there, and its name now.
     left_out : list of (path, Track)
         Tracks that no Matroska file holds: attachments, data of cameras.
     begin_seconds : float
@@ -255,7 +256,7 @@ class _Job:
         unmarked = {"pictures", "sound"}
         for source in self._sources:
             out = outs[source] = self._new_track(source.path, source.track, source.stream)
-            if source.track.kind in unmarked and hasattr(out, "disposition"):  # PyAV 14.0 can't tell
+            if source.track.kind in unmarked:
                 from av.stream import Disposition
 
                 out.disposition = Disposition.default

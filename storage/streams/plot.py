@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from storage.drawing import FAINT, GRID, INK, MISSING, Canvas, refuse_existing, write_picture
 from storage.errors import StorageError
 from storage.formats.video.reader import open_video
+from storage.labels.intervals import Interval
 from storage.names import natural_key
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
-from storage.tracks.label_track import Interval, read_intervals
+from storage.tracks.label_track import read_intervals
 from storage.tracks.samples_read import decode_samples, scaled, true_rate
 from storage.tracks.wall_clock import wall_clock
 
@@ -56,7 +57,7 @@ def write_plot(target: Path, path: Path) -> None:
     refuse_existing(target, "picture")
     if path.exists() and not (path.is_file() and is_media(path)):
         raise StorageError(f"{path} has no tracks to draw; --plot is for .mkv and other media files")
-    write_picture(target, _draw(path), "picture")
+    write_picture(target, _draw(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def _draw_name(canvas: Canvas, y: int, track: Track, extent: Extent) -> None:
     )
     if track.kind == "labels":
         return
-    rate = extent.count / extent.seconds if track.kind == "pictures" and extent.count and extent.seconds else track.rate
+    rate = extent.rate(track)
     facts = [f"{rate:.5g} a second" if rate == round(rate) else f"{rate:.1f} a second"] if rate else []
     if track.kind == "pictures" and track.size:
         facts.append(f"{track.size[0]}x{track.size[1]}")
@@ -242,17 +243,17 @@ def _reach(path: Path, track: Track, axis: _Axis) -> _Reach:
     low = np.full((_columns(), channels), np.inf, np.float32)
     high = np.full((_columns(), channels), -np.inf, np.float32)
     step = 1e9 / true_rate(track)
-    for part in decode_samples(path, track):
-        if part.padding or not len(part.samples):
+    for block in decode_samples(path, track):
+        if block.padding or not len(block.samples):
             continue
-        values = scaled(part.samples[:, :channels]) if track.kind == "sound" else part.samples[:, :channels]
+        values = scaled(block.samples[:, :channels]) if track.kind == "sound" else block.samples[:, :channels]
         if not np.isfinite(values).all():
             values = np.where(np.isfinite(values), values, np.nan)
-        columns = axis.column(part.begin_ns + np.array([0, (len(values) - 1) * step], np.int64))
+        columns = axis.column(block.begin_ns + np.array([0, (len(values) - 1) * step], np.int64))
         if columns[0] == columns[1]:  # as nearly always, in a long recording
             at, starts = columns[:1], [0]
         else:
-            columns = axis.column(part.begin_ns + (np.arange(len(values)) * step).astype(np.int64))
+            columns = axis.column(block.begin_ns + (np.arange(len(values)) * step).astype(np.int64))
             starts = np.flatnonzero(np.diff(columns, prepend=-1)).tolist()
             at = columns[starts]
         low[at] = np.fmin(low[at], np.fmin.reduceat(values, starts))
@@ -305,7 +306,7 @@ def _draw_wave(row: _Row, path: Path, track: Track) -> None:
 
 def _draw_labels(row: _Row, intervals: Sequence[Interval], colours: Mapping[str, str]) -> None:
     for one in intervals:
-        left, right = row.axis.x(one.begin_ns), row.axis.x(one.end_ns)
+        left, right = row.axis.x(one.start_ns), row.axis.x(one.end_ns)
         right = max(right, left + 1.5)
         row.canvas.bar((left, row.y + 3, right, row.y + row.height - 3), colours[one.label])
         text = row.canvas.fitting(one.label, 13, right - left - 10)

@@ -29,7 +29,7 @@ class Signal:
         Seconds of the file's time.
     values : ndarray, float32
     step_seconds : float
-        How exactly a moment can be told.
+        How exactly a moment is known.
     least_rise : float
         Smaller ones are noise.
     """
@@ -94,8 +94,8 @@ def envelope(path: Path, track: Track, rate: int) -> Signal:
     kept, kept_at = np.empty(0, np.float32), 0.0
     last: NDArray[np.float32] | None = None
     own_rate = track.rate or float(rate)
-    for part in decode_samples(path, track):
-        begin_ns, samples = part.begin_ns, scaled(part.samples)
+    for block in decode_samples(path, track):
+        begin_ns, samples = block.begin_ns, scaled(block.samples)
         first = samples[:1] if last is None else last
         moved = np.abs(np.diff(samples, axis=0, prepend=first))
         moved = np.nan_to_num(moved, posinf=0.0).max(axis=1)  # a pause is filled with NaN: nothing moved there

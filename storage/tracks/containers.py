@@ -38,18 +38,19 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
     ("h264", ((0, b"\0\0\0\1"),)),
     ("h264", ((0, b"\0\0\1"),)),
 )
-"""What each kind of file that is opened has at which places. FFmpeg is told the kind, and does not choose among its own
-hundreds: some of those are texts that name other files and hosts."""
+"""The marks of each kind of file that is opened, and where they stand. FFmpeg gets the kind, and does not choose among
+its own hundreds: some of those are texts that name other files and hosts."""
+FRONT_BYTES = 512
 COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 
 
 def open_movie(path: Path) -> InputContainer:
-    """Open a stranger's file: none but itself is read for it. Raises StorageError if it is no video."""
+    """Open a video of any program; no other file is read for it. Raises StorageError if it is none."""
     return open_container(path, CONTAINERS, "a video")
 
 
 def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) -> InputContainer:
-    """Open a stranger's file if it is of one of the known kinds, by their marks as in `CONTAINERS`.
+    """Open a file of any program if it is of one of the known kinds, by their marks as in `CONTAINERS`.
 
     Raises
     ------
@@ -60,9 +61,8 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
 
     try:
         with path.open("rb") as file:
-            front = file.read(512)
-        kinds = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
-        kind = next(kinds, None)
+            front = file.read(FRONT_BYTES)
+        kind = kind_of(front, known)
         if kind is None:
             raise StorageError(f"{path} is not {what} that can be read" + ("" if front else " (it is empty)"))
         # No options: up to version 17, PyAV corrupts memory with them for files whose head does not list the streams.
@@ -71,6 +71,12 @@ def open_container(path: Path, known: Sequence[tuple[str, Marks]], what: str) ->
         if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise StorageError(f"{path}: {error.strerror}") from None
         raise StorageError(f"{path} is not {what} that can be read ({reason_of(error)})") from None
+
+
+def kind_of(front: bytes, known: Sequence[tuple[str, Marks]]) -> str | None:
+    """The first kind whose marks are in the first `FRONT_BYTES` of a file; None if there is none."""
+    fitting = (kind for kind, marks in known if all(front.startswith(mark, at) for at, mark in marks))
+    return next(fitting, None)
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,15 +7,15 @@ own order. So a track with an entry every few minutes neither waits for the othe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
-from storage.tracks.containers import CONTAINERS, COVER_PICTURE, Marks, open_container
+from storage.tracks.containers import CONTAINERS, COVER_PICTURE, FRONT_BYTES, Marks, kind_of, open_container, reason_of
 from storage.tracks.sample_track import LOWEST_SOUND_RATE
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ SOUND_FILES: tuple[tuple[str, Marks], ...] = (
     *(("aac", ((0, b"\xff" + second),)) for second in (b"\xf1", b"\xf9")),
 )
 LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
-"""What FFmpeg calls the kinds of text that are only told by their names."""
-CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds whose times begin anywhere
+"""FFmpeg's names for the kinds of text that only the end of a file's name shows."""
+CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds of files whose times begin anywhere
 NO_TIMES, USUAL_RATE = 0x80, 25  # FFmpeg's AVFMT_NOTIMESTAMPS, and the rate that it takes such files to have
 COARSE_NS = 100_000  # times in coarser steps are rounded
 
@@ -78,15 +78,14 @@ def is_media(path: Path) -> bool:
     """Whether FFmpeg takes a file apart, by its first bytes or, for labels, its name."""
     try:
         with path.open("rb") as file:
-            front = file.read(512)
+            front = file.read(FRONT_BYTES)
     except OSError:
         return False
-    known = any(all(front.startswith(mark, at) for at, mark in marks) for _, marks in (*CONTAINERS, *SOUND_FILES))
-    return known or path.suffix.lower() in LABEL_FILES
+    return kind_of(front, (*CONTAINERS, *SOUND_FILES)) is not None or path.suffix.lower() in LABEL_FILES
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a file with pictures, sound, sensors or labels; none but itself is read for it.
+    """Open a file with pictures, sound, sensors or labels; no other file is read for it.
 
     Raises
     ------
@@ -133,13 +132,13 @@ def tracks_of(container: InputContainer) -> list[Track]:
     return tracks
 
 
-def free_name(wanted: str, taken: set[str]) -> str:
-    """The name, or the first of name-2, name-3 … that is not taken; it is from now on."""
+def free_name(wanted: str, taken: set[str], key: Callable[[str], str] = str) -> str:
+    """The name, or the first of name-2, name-3 … whose `key` is not taken yet; then it is taken."""
     name, number = wanted, 1
-    while name in taken:
+    while key(name) in taken:
         number += 1
         name = f"{wanted}-{number}"
-    taken.add(name)
+    taken.add(key(name))
     return name
 
 
@@ -148,12 +147,7 @@ def file_names(tracks: Sequence[Track], reserved: Iterable[str] = ()) -> dict[in
     taken, names = set(reserved), {}
     for track in tracks:
         plain = re.sub(r"[^\w.+-]+", "_", track.name).strip("._")[:80] or "track"
-        name, number = plain, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{plain}-{number}"
-        taken.add(name.lower())
-        names[track.number] = name
+        names[track.number] = free_name(plain, taken, str.lower)
     return names
 
 
@@ -174,28 +168,27 @@ def packets_of(container: InputContainer, number: int) -> Iterator[Packet[Any]]:
     except av.error.EOFError:
         return
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StorageError(f"{container.name.removeprefix('file:')} is damaged: {reason}") from None
+        raise StorageError(f"{container.name.removeprefix('file:')} is damaged: {reason_of(error)}") from None
 
 
 def time_of(packet: Packet[Any], zero_ns: int = 0) -> int:
     """When a packet is shown or heard, in nanoseconds of the file's time."""
     ticks = packet.dts if packet.pts is None else packet.pts
-    return _ns(ticks or 0, packet.time_base) - zero_ns
+    return to_ns(ticks or 0, packet.time_base) - zero_ns
 
 
 def duration_of(packet: Packet[Any]) -> int:
     """How long a packet goes on, in nanoseconds; 0 if unknown."""
-    return _ns(packet.duration or 0, packet.time_base)
+    return to_ns(packet.duration or 0, packet.time_base)
 
 
-def _ns(ticks: int, base: Fraction) -> int:
+def to_ns(ticks: int, base: Fraction) -> int:
     """Ticks in whole nanoseconds; without making a Fraction, as it is done for every packet."""
     return (2 * ticks * base.numerator * 1_000_000_000 + base.denominator) // (2 * base.denominator)
 
 
 def zero_of(container: InputContainer) -> int:
-    """What the file's own clock shows where its time is taken to begin, in nanoseconds."""
+    """What the file's own clock shows where the file's time begins, in nanoseconds."""
     if container.format.name in CLOCKS_OF_THEIR_OWN and container.start_time is not None:
         return int(container.start_time) * 1000
     return 0
@@ -208,15 +201,19 @@ def frame_period_of(container: InputContainer) -> int:
     return round(1_000_000_000 / (container.streams.video[0].guessed_rate or USUAL_RATE))
 
 
-def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
-    """What this program stored beside a packet; nothing for other files."""
+def stored_beside(packet: Packet[Any]) -> bytes:
+    """What this program stored beside a packet, in JSON; FFmpeg and mkvmerge carry it along. Empty for other files."""
     if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
-        return {}
+        return b""  # PyAV before 16 can't tell
+    return bytes(packet.get_sidedata("matroska_block_additional"))[8:]
+
+
+def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
+    """What this program stored beside a packet, as a mapping; empty for other files."""
     try:
-        facts = parse_json(bytes(packet.get_sidedata("matroska_block_additional"))[8:])
+        return parse_object(stored_beside(packet))
     except ValueError:
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def channel_labels(track: Track) -> list[str]:
@@ -238,8 +235,7 @@ def tag_of(tags: Mapping[str, str], *names: str) -> str:
 
 def _kind(stream: Stream) -> Kind:
     if stream.type == "video":
-        disposition = getattr(stream, "disposition", None)  # PyAV 14.0 does not tell
-        return "other" if getattr(disposition, "value", 0) & COVER_PICTURE else "pictures"
+        return "other" if stream.disposition.value & COVER_PICTURE else "pictures"
     if stream.type == "audio":
         rate = getattr(stream.codec_context, "sample_rate", 0) or 0
         codec = getattr(stream.codec_context, "name", "")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import read_block, read_contents, read_head
+from storage.tracks.containers import reason_of
 from storage.tracks.demux import Track, duration_of, frame_period_of, open_media, tag_of, time_of, zero_of
 from storage.tracks.label_track import Cue, intervals_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Extent:
     """Begin and end of a track in nanoseconds of the file's time, and how much it holds.
 
-    `count` is pictures, samples of each channel, or labels; None where only decoding would tell.
+    `count` is pictures, samples of each channel, or labels; None where only decoding would show it.
     """
 
     begin_ns: int
@@ -35,9 +36,15 @@ class Extent:
     def seconds(self) -> float:
         return (self.end_ns - self.begin_ns) / 1e9
 
+    def rate(self, track: Track) -> float | None:
+        """Samples a second as the file states, pictures as they come."""
+        if track.kind != "pictures":
+            return track.rate
+        return round(self.count / self.seconds, 3) if self.count and self.seconds else None
+
 
 def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """The extent of each track, by its number; of what this program records from the table, else by reading the file.
+    """The extent of each track, by its number: from the table of blocks if the file has one, else from all packets.
 
     Raises
     ------
@@ -48,7 +55,7 @@ def read_extents(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
 
 
 def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """The same from the table of blocks; nothing if the file has none, or was cut off."""
+    """The extents by the table of blocks alone; empty if the file has none, or was cut off."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         head = read_head(fd)
@@ -67,8 +74,8 @@ def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
                 extents[track.number] = _of_labels(track, cues)
             else:
                 end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0) if times else 0
-                told = [tag_of(track.tags, name) for name in ("samples", "padded")]
-                samples = sum(map(int, told)) if all(text.isdigit() for text in told) else None
+                counts = [tag_of(track.tags, name) for name in ("samples", "padded")]
+                samples = sum(map(int, counts)) if all(text.isdigit() for text in counts) else None
                 count = len(times) if track.kind == "pictures" else samples
                 extents[track.number] = Extent(times[0] if times else 0, end, count)
         return extents
@@ -79,7 +86,7 @@ def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
 
 
 def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
-    """From the packets of all tracks, in one pass."""
+    """The extents by the packets of all tracks, in one pass."""
     import av
 
     begins: dict[int, int] = {}
@@ -108,13 +115,13 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
         except av.error.EOFError:
             pass
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise StorageError(f"{path} is damaged: {getattr(error, 'strerror', None) or error}") from None
+            raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
     extents = {number: Extent(begins.get(number, 0), ends.get(number, 0), count) for number, count in counts.items()}
     return extents | {number: _of_labels(by_number[number], found) for number, found in cues.items()}
 
 
 def _counted(track: Track, packet: Packet[Any]) -> int | None:
-    """The pictures or samples of a packet; None where its duration is too coarse to tell."""
+    """The pictures or samples of a packet; None where its duration is too coarse for that."""
     if track.kind not in ("sensor", "sound"):
         return 1
     plain = re.fullmatch(r"pcm_[suf](\d+)\w*", track.codec)
@@ -127,4 +134,4 @@ def _counted(track: Track, packet: Packet[Any]) -> int | None:
 def _of_labels(track: Track, cues: Sequence[Cue]) -> Extent:
     found = intervals_of(cues, track.codec)
     ends = [one.end_ns for one in found]
-    return Extent(found[0].begin_ns if found else 0, max(ends, default=0), len(found))
+    return Extent(found[0].start_ns if found else 0, max(ends, default=0), len(found))

@@ -1,4 +1,4 @@
-"""Labels in a track of subtitles: stretches of time with a class each, whichever program wrote them.
+"""Labels in a track of subtitles: intervals of time with a class each, whichever program wrote them.
 
 It also decides which such tracks are labels of a recording's frames: subtitles of a film are not.
 """
@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.labels.intervals import MARKUP
+from storage.labels.intervals import MARKUP, Interval
 from storage.names import check_class_name
 from storage.tracks.demux import Track, duration_of, open_media, packets_of, tag_of, time_of, zero_of
 
 SEAM_NS = 2_000_000  # what rounding to milliseconds leaves between two parts of one label
-ROUNDED_NS = 1_000_000  # by so much the end of a label may be late, as Matroska files of other programs have it
+ROUNDED_NS = 1_000_000  # the end of a label may be that late in Matroska files of other programs
 MOST_CLASSES = 100  # a track with more different texts than that is a film's subtitles
 OUR_NAME = re.compile(r"labels(-\d+)?")
 LABELS_TAG, INPUT_TAG = "labels", "merged_input"
 """Tags by `storage.streams.merge`: of a track of labels; and of any track, from which of the files it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """From one time up to another, in nanoseconds of the file's time, this label holds."""
-
-    begin_ns: int
-    end_ns: int
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,7 @@ class Cue:
 
 
 def read_intervals(path: Path, track: Track) -> list[Interval]:
-    """The labels of a track; what was written in parts, as it is while recording, is one. Raises StorageError."""
+    """The labels of a track; parts of one label, as a recorder writes them, are joined. Raises StorageError."""
     with open_media(path) as container:
         zero = zero_of(container)
         packets = packets_of(container, track.number)
@@ -51,26 +42,26 @@ def read_intervals(path: Path, track: Track) -> list[Interval]:
 
 
 def intervals_of(cues: Iterable[Cue], codec: str) -> list[Interval]:
-    """The same, of the subtitles of a track."""
+    """The labels in the subtitles of a track."""
     texts = ((cue, text_of(cue.data, codec)) for cue in cues)
     found = [Interval(cue.begin_ns, cue.begin_ns + cue.lasting_ns, text) for cue, text in texts if text]
-    found.sort(key=lambda one: (one.begin_ns, one.end_ns))
-    return list(joined(found))
+    found.sort(key=lambda one: (one.start_ns, one.end_ns))
+    return _joined(found)
 
 
-def joined(intervals: Iterable[Interval]) -> Iterator[Interval]:
-    """The same with parts of one label, which follow each other without a gap, as one."""
-    open_ones: dict[str, Interval] = {}
+def _joined(intervals: Iterable[Interval]) -> list[Interval]:
+    """Intervals in order; those of one label that follow each other without a gap become one."""
+    last: dict[str, Interval] = {}
     done: list[Interval] = []
     for one in intervals:
-        before = open_ones.get(one.label)
-        if before is not None and one.begin_ns <= before.end_ns + SEAM_NS:
-            open_ones[one.label] = Interval(before.begin_ns, max(before.end_ns, one.end_ns), one.label)
+        before = last.get(one.label)
+        if before is not None and one.start_ns <= before.end_ns + SEAM_NS:
+            last[one.label] = Interval(before.start_ns, max(before.end_ns, one.end_ns), one.label)
             continue
         if before is not None:
             done.append(before)
-        open_ones[one.label] = one
-    return iter(sorted([*done, *open_ones.values()], key=lambda one: (one.begin_ns, one.end_ns)))
+        last[one.label] = one
+    return sorted([*done, *last.values()], key=lambda one: (one.start_ns, one.end_ns))
 
 
 def text_of(data: bytes, codec: str) -> str:
@@ -126,8 +117,8 @@ def labels_of_frames(found: Iterable[tuple[Track, Sequence[Cue]]], shown_ns: Seq
         if not cues or not _are_classes(track, cues):
             continue
         for one in intervals_of(cues, track.codec):
-            first = bisect_left(shown_ns, one.begin_ns)
-            end = bisect_left(shown_ns, max(one.end_ns - ROUNDED_NS, one.begin_ns + 1))
+            first = bisect_left(shown_ns, one.start_ns)
+            end = bisect_left(shown_ns, max(one.end_ns - ROUNDED_NS, one.start_ns + 1))
             labels[first:end] = [one.label] * (end - first)
         break
     return labels

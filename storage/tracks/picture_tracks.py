@@ -1,7 +1,7 @@
 """The tracks of pictures in a file that has several: which one is meant, and what the files beside it are called.
 
-Labels that a person gives to a stranger's video lie beside it. Those of its first track of pictures are called after
-the file alone, as if there were no other; those of a further one after the track too, so that they are never mixed up.
+Labels of another program's video lie beside it. Those of its first track of pictures are called after the file alone,
+as if there were no other; those of a further one after the track too. So they are never mixed up.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def listed(pictures: Sequence[Track]) -> str:
 
 
 def of_track(pictures: Sequence[Track], chosen: Track) -> str:
-    """What the files beside a video are called after, besides itself; nothing for its first track of pictures."""
+    """The track, in the names of files beside a video; empty for its first track of pictures."""
     return "" if chosen == pictures[0] else file_names(pictures)[chosen.number]
 
 

@@ -116,6 +116,26 @@ class SampleTrack:
         return {"STATED_RATE": f"{self.rate:.12g}", **{name: text for name, text in facts.items() if text}}
 
 
+@dataclass(frozen=True, slots=True)
+class SampleBlock:
+    """Samples of a track that follow each other without a gap, as they are stored together.
+
+    Attributes
+    ----------
+    begin_ns : int
+        When the first one was taken, in nanoseconds: of the file's time, or, where `Recording.tracks` gives the block,
+        on the clock of the pictures' timestamps.
+    samples : ndarray, shape (n, channels)
+        As they are stored: int16, int32, float32 or float64.
+    padding : bool
+        Whether they were not measured: the recorder filled a pause with NaN, or with zeros.
+    """
+
+    begin_ns: int
+    samples: NDArray[Any]
+    padding: bool = False
+
+
 def check_samples(track: SampleTrack, samples: Any) -> NDArray[Any]:
     """Samples as an array of shape (n, channels) and the track's type, a copy.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.matroska.reader import Contents, read_block, read_front
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
-from storage.tracks.sample_track import CODECS, SampleTrack
+from storage.tracks.sample_track import CODECS, SampleBlock, SampleTrack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class Packer:
         self._count = 0
 
     def put(self, timestamp_ns: int, samples: NDArray[Any]) -> list[Packed]:
-        """Take samples, of `check_samples`, the first of which is of that time; returns the blocks that are full."""
+        """Add samples, as `check_samples` returns them, the first of that time; returns the blocks that are full."""
         if len(samples):
             self._parts.append((timestamp_ns, samples))
             self._count += len(samples)
@@ -91,7 +91,7 @@ class Packer:
             yield Packed(block.timestamp_ns, block.data, block.count, padding=True)
 
     def flush(self) -> list[Packed]:
-        """A shorter block, of the samples that wait; none of a codec that must go on without a seam."""
+        """Return the samples that wait as a shorter block; of a codec that can't make one, nothing."""
         if not self._count or self._codec.name == "opus":
             return []
         last = self._take(self._count)
@@ -100,13 +100,13 @@ class Packer:
         return [last]
 
     def finish(self) -> list[Packed]:
-        """The last blocks; no samples come any more."""
+        """Return the last blocks."""
         if self._codec.name != "opus" or self._end_ns is None:
             return self.flush()
         import numpy as np
 
         missing = self._size - self._count
-        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # it hands out late
+        silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # the encoder is late
         return self.put(self._end_ns, silence)
 
     def _take(self, count: int) -> Packed:
@@ -156,7 +156,7 @@ class Packer:
 
 
 def entry_of(number: int, packer: Packer) -> Track:
-    """What a file's list of tracks has of a track."""
+    """The entry of a track in a file's list of tracks."""
     track, codec = packer.track, packer.track.kept_as
     delay_ns = roll_ns = 0
     if codec.name == "opus":
@@ -166,7 +166,7 @@ def entry_of(number: int, packer: Packer) -> Track:
 
 
 def opus_delay_ns(private: bytes) -> int:
-    """What a decoder hears before the sound."""
+    """How long an Opus decoder gives nothing before the first sample, in nanoseconds."""
     return int(struct.unpack_from("<H", private, 10)[0]) * 1_000_000_000 // 48000 if len(private) >= 12 else 0
 
 
@@ -209,8 +209,8 @@ def why_not_continued(found: Sequence[SampleTrack], wanted: Sequence[SampleTrack
     has, gets = ({_kind(track) for track in tracks} for tracks in (found, wanted))
     if has == gets:
         return None
-    there = ", ".join(_told(track) for track in found) or "no sensors and no sound"
-    new = ", ".join(_told(track) for track in wanted) or "none"
+    there = ", ".join(_described(track) for track in found) or "no sensors and no sound"
+    new = ", ".join(_described(track) for track in wanted) or "none"
     return f"has {there}; this recording has {new}"
 
 
@@ -218,27 +218,8 @@ def _kind(track: SampleTrack) -> tuple[Any, ...]:
     return track.name, track.rate, track.channels, track.codec, track.unit, track.labels
 
 
-def _told(track: SampleTrack) -> str:
+def _described(track: SampleTrack) -> str:
     return f"{track.name} ({track.rate:g} a second, {track.channels} channels, {track.codec})"
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """A stretch of a track without a seam.
-
-    Attributes
-    ----------
-    timestamp_ns : int
-        Of the first sample, on the clock that the pictures' timestamps have.
-    samples : ndarray, shape (n, channels)
-        float32 or int16.
-    padding : bool
-        Whether it fills a pause: NaN, or zeros.
-    """
-
-    timestamp_ns: int
-    samples: NDArray[Any]
-    padding: bool
 
 
 class SampleReader:
@@ -296,7 +277,7 @@ class SampleReader:
         """How many blocks there are."""
         return len(self._blocks)
 
-    def blocks(self, first: int = 0, end: int | None = None) -> Iterator[Samples]:
+    def blocks(self, first: int = 0, end: int | None = None) -> Iterator[SampleBlock]:
         """The blocks from `first` up to `end`, in order. Raises StorageError where one is damaged."""
         import numpy as np
 
@@ -311,11 +292,11 @@ class SampleReader:
                     samples = _decode(decoder, block.data, self.track.channels)
             except ValueError as error:
                 raise StorageError(f"samples of {self.name} are damaged: {error}") from None
-            late_ns = self._delay_ns if at > first else 0  # the first time, the decoder leaves that out
-            yield Samples(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
+            late_ns = self._delay_ns if at > first else 0  # before its first samples the decoder leaves the delay out
+            yield SampleBlock(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
 
     def read(self, begin_ns: int | None = None, end_ns: int | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """The samples from one time up to another, all of them unless told.
+        """The samples from one time up to another, all of them by default.
 
         Returns
         -------
@@ -338,7 +319,7 @@ class SampleReader:
         for at, block in enumerate(self.blocks(first, last), first):
             parts.append(block.samples)
             stamps.append(
-                block.timestamp_ns
+                block.begin_ns
                 + np.rint(np.arange(len(block.samples)) * self._step_ns(at, len(block.samples))).astype(np.int64)
             )
         if not parts:
@@ -376,11 +357,14 @@ def _decode(decoder: Any, data: bytes, channels: int) -> NDArray[Any]:
         frames = decoder.decode(av.Packet(data))
     except av.error.FFmpegError as error:
         raise ValueError(str(error)) from None
-    parts = []
-    for frame in frames:
-        array = frame.to_ndarray()
-        parts.append(array.reshape(-1, channels) if not frame.format.is_planar else array.T)
+    parts = [interleaved(frame, channels) for frame in frames]
     return np.concatenate(parts).astype("<i2") if parts else np.zeros((0, channels), "<i2")
+
+
+def interleaved(frame: Any, channels: int) -> NDArray[Any]:
+    """The samples of a decoded frame of sound: shape (n, channels)."""
+    samples: NDArray[Any] = frame.to_ndarray()
+    return samples.T if frame.format.is_planar else samples.reshape(-1, channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +383,7 @@ def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:
-    """The mark of each block of a track: 1 for padding; one that is damaged is none."""
+    """The mark of each block of a track: 1 for padding, else 0, also where it is damaged."""
     fronts = (_front(fd, at) for at in found.blocks[number].positions.tolist())
     return [int(front is not None and is_padding(front)) for front in fronts]
 

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.tracks.demux import COARSE_NS, Track, facts_of_packet, open_media, packets_of, tag_of, time_of, zero_of
+from storage.errors import StorageError
+from storage.tracks.demux import (
+    COARSE_NS,
+    Track,
+    facts_of_packet,
+    open_media,
+    packets_of,
+    tag_of,
+    time_of,
+    to_ns,
+    zero_of,
+)
+from storage.tracks.sample_track import SampleBlock
+from storage.tracks.samples import interleaved
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ROUNDED_NS = 1_500_000  # what whole milliseconds are off, twice
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Samples that follow each other.
-
-    Attributes
-    ----------
-    begin_ns : int
-        When the first one was taken, in nanoseconds of the file's time.
-    samples : ndarray, shape (n, channels)
-        As they are stored: int16, int32, float32 or float64.
-    padding : bool
-        Whether they were not measured: the recorder filled a pause.
-    """
-
-    begin_ns: int
-    samples: NDArray[Any]
-    padding: bool = False
+ROUNDED_NS = 1_500_000  # by so much, rounding to milliseconds twice may shift a time
 
 
 def true_rate(track: Track) -> float:
-    """Samples a second: as measured while recording, or else as the file states."""
+    """Samples a second: as measured while recording, else as the file states."""
     return measured_rate(track) or track.rate or 1.0
 
 
@@ -50,8 +43,8 @@ def measured_rate(track: Track) -> float | None:
     return rate if 0 < rate < float("inf") else None
 
 
-def decode_samples(path: Path, track: Track) -> Iterator[Part]:
-    """The samples of a track, in order and in parts as large as its packets.
+def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
+    """The samples of a track, in order: a block for each packet, timed in the file's time.
 
     Where a file knows only whole milliseconds, as those of FFmpeg do, samples are counted from the begin on, until
     there is a gap.
@@ -62,11 +55,10 @@ def decode_samples(path: Path, track: Track) -> Iterator[Part]:
         The file is damaged, or FFmpeg can't decode it.
     """
     import av
-
-    from storage.errors import StorageError
+    import numpy as np
 
     step_ns = 1e9 / true_rate(track)
-    begin_ns, counted = 0, -1  # of a stretch without a gap
+    begin_ns, counted = 0, -1  # since the last gap
     with open_media(path) as container:
         zero = zero_of(container)
         rounded = Fraction(container.streams[track.number].time_base or 1) * 1_000_000_000 > COARSE_NS
@@ -78,21 +70,23 @@ def decode_samples(path: Path, track: Track) -> Iterator[Part]:
                 at = time_of(packet, zero) / 1e9
                 raise StorageError(f"{path}: track {track.name} is damaged at {at:.3f} s: {error.strerror}") from None
             for frame in decoded:
-                samples = _interleaved(frame, track.channels or 1)
-                own_ns = time_of(packet, zero) if frame.pts is None else _ns(frame) - zero
+                samples = np.ascontiguousarray(interleaved(frame, track.channels or 1))
+                if samples.dtype == np.uint8:
+                    samples = (samples.astype(np.int16) - 128) * 256
+                own_ns = time_of(packet, zero) if frame.pts is None else to_ns(frame.pts, frame.time_base) - zero
                 expected_ns = begin_ns + round(counted * step_ns)
                 if counted < 0 or not rounded or abs(own_ns - expected_ns) > ROUNDED_NS + step_ns / 2:
                     begin_ns, counted, expected_ns = own_ns, 0, own_ns
                 counted += len(samples)
-                yield Part(expected_ns, samples, padding)
+                yield SampleBlock(expected_ns, samples, padding)
 
 
-def times_ns(part: Part, rate: float) -> NDArray[np.int64]:
-    """When each sample of a part was taken."""
+def times_ns(block: SampleBlock, rate: float) -> NDArray[np.int64]:
+    """When each sample of a block was taken."""
     import numpy as np
 
-    steps: NDArray[np.int64] = np.rint(np.arange(len(part.samples)) * (1e9 / rate)).astype(np.int64)
-    return steps + part.begin_ns
+    steps: NDArray[np.int64] = np.rint(np.arange(len(block.samples)) * (1e9 / rate)).astype(np.int64)
+    return steps + block.begin_ns
 
 
 def scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
@@ -100,16 +94,3 @@ def scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
     if samples.dtype.kind == "i":
         samples = samples / float(1 << (samples.itemsize * 8 - 1))
     return samples.astype("float32", copy=False)
-
-
-def _interleaved(frame: Any, channels: int) -> NDArray[Any]:
-    import numpy as np
-
-    samples: NDArray[Any] = frame.to_ndarray()
-    samples = np.ascontiguousarray(samples.T) if frame.format.is_planar else samples.reshape(-1, channels)
-    return (samples.astype(np.int16) - 128) * 256 if samples.dtype == np.uint8 else samples
-
-
-def _ns(frame: Any) -> int:
-    ticks: int = frame.pts
-    return round(ticks * Fraction(frame.time_base) * 1_000_000_000)

@@ -6,15 +6,13 @@ clock. Other programs note a date at best; so do ours if nothing else is left.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.durable.untrusted import parse_json
-from storage.sessions import checked_sessions
+from storage.sessions import WALL_CLOCK, sessions_in, sessions_text
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 from storage.tracks.label_track import INPUT_TAG
 
@@ -36,7 +34,7 @@ class WallClock:
 
 
 def wall_clock(path: Path) -> WallClock | None:
-    """When a file's time 0 was; None if it does not tell. Raises StorageError if it can't be read."""
+    """When a file's time 0 was; None if that is not known. Raises StorageError if it can't be read."""
     with open_media(path) as container:
         of_file = dict(container.metadata)
         tracks = tracks_of(container)
@@ -44,7 +42,7 @@ def wall_clock(path: Path) -> WallClock | None:
     for track in tracks:
         sessions = sessions_of(track, tracks, of_file)
         session = next((one for one in sessions if one.get("live", True)), {})
-        offset = session.get("wall_minus_monotonic_ns")
+        offset = session.get(WALL_CLOCK)
         if not isinstance(offset, int):
             continue
         clock = session.get("clock")
@@ -69,19 +67,19 @@ def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str
     came_from = tag_of(track.tags, INPUT_TAG)
     together = [one for one in tracks if tag_of(one.tags, INPUT_TAG) == came_from]
     main = next((one for one in tracks if one.kind == "pictures"), tracks[0])
-    told = [*(one.tags for one in (track, *together)), *([of_file] if main in together else [])]
-    return _sessions(next((text for tags in told if (text := tag_of(tags, "sessions"))), ""))
+    noted = [*(one.tags for one in (track, *together)), *([of_file] if main in together else [])]
+    return sessions_in(next((text for tags in noted if (text := tag_of(tags, "sessions"))), ""))
 
 
 def moved_sessions(text: str, by_ns: int) -> str:
-    """The ``SESSIONS`` tag of a file for one in which everything is later by so much."""
-    sessions = _sessions(text)
+    """The ``SESSIONS`` tag of a file, for a copy in which everything is later by `by_ns`."""
+    sessions = sessions_in(text)
     for session in sessions:
         clock = session.get("clock")
         if isinstance(clock, dict) and all(isinstance(clock.get(name), int) for name in ("begins_us", "origin_ns")):
             moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
             session["clock"] = {**clock, **moved}
-    return json.dumps(sessions, ensure_ascii=False, separators=(",", ":")) if sessions else text
+    return sessions_text(sessions) if sessions else text
 
 
 def _zero_by_frame(path: Path, track: Track) -> int | None:
@@ -92,10 +90,3 @@ def _zero_by_frame(path: Path, track: Track) -> int | None:
         if packet is None or not isinstance(timestamp, int):
             return None
         return timestamp - time_of(packet, zero_of(container))
-
-
-def _sessions(text: str) -> list[dict[str, Any]]:
-    try:
-        return checked_sessions(parse_json(text or "[]"))
-    except ValueError:
-        return []

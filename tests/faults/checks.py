@@ -15,7 +15,8 @@ from PIL import Image
 from storage import open_recording
 from storage.formats.features.extractor import Extractor
 from storage.formats.hdf5.writer import repair
-from storage.formats.png.codec import is_whole_png, read_texts
+from storage.formats.png.codec import read_texts
+from storage.formats.png.whole import fault
 from tests.faults.writer import picture
 
 TARGETS = ("day1", "day1.h5", "day1.features.h5", "day1.mkv")
@@ -62,7 +63,7 @@ def _frames(target: Path) -> Iterator[tuple[str, int, np.ndarray]]:
 def _frames_in_directory(directory: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     for file in directory.rglob("*.png"):
         data = file.read_bytes()
-        assert is_whole_png(data), f"{file} is damaged"
+        assert fault(data) is None, f"{file} is damaged"
         yield str(file), json.loads(read_texts(data)["Metadata"])["seed"], np.asarray(Image.open(file))
 
 

@@ -149,13 +149,15 @@ FAST_SENSOR = """
 import sys, time
 import numpy as np
 from pi_capture import Recorder
+from pi_capture.samples.clock import Dated
 from storage import SampleTrack
 
 RATE, CHUNK, CHUNKS = 1_000_000, 100_000, 150  # 60 MB: several times what may wait
 recorder = Recorder(sys.argv[1], tracks=[SampleTrack("fast", RATE, 1)], pictures=False)
 values = np.arange(CHUNK, dtype=np.float32)[:, None]
 for chunk in range(CHUNKS):
-    recorder.samples.put_samples("fast", chunk * CHUNK * 1000, values + (chunk * CHUNK) % (1 << 23), wait=False)
+    chunk_values = values + (chunk * CHUNK) % (1 << 23)
+    recorder.samples.put("fast", Dated(chunk * CHUNK * 1000, CHUNK, chunk_values))
     if chunk == CHUNKS - 2:
         time.sleep(2)  # the last one comes when there is room again: it ends the gap
 track = recorder.close().tracks["fast"]

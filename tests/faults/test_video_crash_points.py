@@ -95,7 +95,7 @@ def test_every_crash_leaves_all_that_was_acknowledged(
         again = frames_in(crashed)
         assert again[:promised] == list(range(promised)) and again[-2:] == [10**6, 10**6 + 1]
         with VideoReader(crashed) as recording:
-            assert recording.finished
+            assert not recording.interrupted
             if done in labelled:
                 assert recording.labels[: len(labels)] == labels
     assert path.read_bytes() == after(synced, unsynced, lambda: True)  # the notes were complete

@@ -63,12 +63,8 @@ class NpzReader(Recording):
     """A recording in one file: arrays frames, labels and times. A frame that is all 13 counts as damaged."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         self._arrays = np.load(path)
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     def __len__(self) -> int:
         return len(self._arrays["frames"])

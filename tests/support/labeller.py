@@ -50,12 +50,23 @@ def desktop_of(size: str, *, layout: str = "us", manager: str = "") -> Iterator[
         subprocess.run(["setxkbmap", layout], env=environment, check=True)
         managing = subprocess.Popen([manager], env=environment, stderr=subprocess.DEVNULL) if manager else None
         try:
+            if managing is not None:
+                _wait_until_it_manages(environment)
             yield display
         finally:
             if managing is not None:
                 managing.terminate()
                 managing.wait()
             server.terminate()
+
+
+def _wait_until_it_manages(environment: dict[str, str]) -> None:
+    """Wait for the property that a window manager sets when it has begun."""
+    asking = ["xprop", "-root", "_NET_SUPPORTING_WM_CHECK"]
+    until = time.monotonic() + 60
+    while b"window id" not in subprocess.run(asking, env=environment, capture_output=True, check=False).stdout:
+        assert time.monotonic() < until, "the window manager does not begin"
+        time.sleep(0.05)
 
 
 class Person:

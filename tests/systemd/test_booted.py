@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from storage import open_recording
-from storage.formats.png.codec import is_whole_png
+from storage.formats.png.whole import fault
 
 pytestmark = pytest.mark.systemd
 
@@ -97,7 +97,7 @@ def test_stop_and_start() -> None:
     assert show("ActiveState") == "inactive" and show("Result") == "success"
     sessions = json.loads((DAY / "recording.json").read_text())["sessions"]
     assert sessions[-1]["end"] == "stopped" and sum(one["frames"] for one in sessions) == frames()
-    assert all(is_whole_png(path.read_bytes()) for path in DAY.glob("*.png"))
+    assert all(fault(path.read_bytes()) is None for path in DAY.glob("*.png"))
     there = frames()
     time.sleep(1.5)
     assert frames() == there
@@ -226,7 +226,7 @@ def test_it_can_write_nowhere_else() -> None:
 def test_all_that_is_there_is_whole_and_in_order() -> None:
     call("systemctl", "stop", CORNER)
     names = sorted(path.name for path in DAY.glob("*.png"))
-    assert all(is_whole_png((DAY / name).read_bytes()) for name in names)
+    assert all(fault((DAY / name).read_bytes()) is None for name in names)
     assert not list(DAY.glob(".*.part"))
     assert len(open_recording(DAY)) == len(names) == len(set(names))
     print(call("journalctl", "-u", CORNER, "--no-pager", "--no-hostname"))

@@ -1,7 +1,7 @@
-"""What happens in the drawn room: who does what when, and how the figure holds itself meanwhile.
+"""What happens in the drawn room: the gestures, their times, and the pose of the figure.
 
-Everything here is a function of the seed and of scene time in seconds, so that any moment can be asked for without the
-moments before it. See `scene` for how it looks.
+All is a function of the seed and of scene time in seconds: any moment can be computed without those before it. For how
+it looks see `pi_capture.sources.demo.scene`.
 
 Lengths are in heights of the picture's largest centred square, x to the right and y down, (0, 0) its upper left corner.
 """
@@ -210,7 +210,7 @@ def _weight(act: _Act, time: float) -> float:
 def _aftermath(
     kind: int, before: _Act, now: _Act | None, time: float, *, delay: float, rise: float, fall: float
 ) -> float:
-    """What a gesture brings about comes `delay` seconds late, in `rise` seconds, and goes when the gesture is over."""
+    """Return how far the effect of a gesture is there: it rises after `delay` seconds, and falls after the gesture."""
     if now is not None and now.kind == kind:
         return _smooth((time - now.start - delay) / rise)
     if before.kind == kind:

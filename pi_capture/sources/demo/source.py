@@ -1,7 +1,7 @@
 """A drawn room as a camera: a figure performs the gestures of the five classes.
 
-Frames come at a camera's times, and are lost if they are not taken in time. Each has its true class. `play` has what
-happens in the room, `scene` how it looks.
+Frames come at a camera's times, and are lost if they are not read in time. Each has its true class. For what happens in
+the room see `pi_capture.sources.demo.play`, for how it looks `pi_capture.sources.demo.scene`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def open(address: str, size: Size | None = None, fps: float | None = None) -> De
 
 
 def draw(seed: int, number: int, fps: float, size: Size) -> tuple[NDArray[np.uint8], int]:
-    """Draw one frame, any frame: frame `number` shows the room at scene time ``number / fps`` seconds.
+    """Draw any frame: frame `number` shows the room at scene time ``number / fps`` seconds.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _room(seed: int, size: Size) -> Room:
 
 
 def _picture_of(number: int, fps: float) -> int:
-    """The first frame that shows the same picture as this one."""
+    """Return the first frame that shows the same picture as this one."""
     return number - number % math.ceil(fps / PICTURES_PER_SECOND)
 
 
@@ -136,7 +136,7 @@ class DemoSource:
 
     def __next__(self) -> Frame:
         if self._start_ns is None:
-            self._take(0)  # the first picture takes longest; no camera loses frames while it is being switched on
+            self._take(0)  # the first picture takes longest, and a camera that is switched on loses no frames
             self._start_ns = time.monotonic_ns()
         newest = math.floor((time.monotonic_ns() - self._start_ns) * self._fps / 1e9)
         late = newest - self._number

@@ -1,1 +1,1 @@
-"""Whatever FFmpeg opens: files, URLs, screens and devices."""
+"""Files, URLs, screens and devices, through FFmpeg."""

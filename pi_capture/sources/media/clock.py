@@ -1,7 +1,7 @@
 """When a decoded picture was taken, and which pictures to keep of a stream that is faster than wanted.
 
-Arithmetic in nanoseconds, without FFmpeg: `pi_capture.sources.media.read` gives each picture's own time, if it has one,
-and the time of its arrival.
+Plain arithmetic in nanoseconds: `pi_capture.sources.media.read` gives each picture's own time, if it has one, and the
+time of its arrival.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Protocol
 
 from storage.formats.movie.clock import SLIP_NS
 
-LATEST_NS = 15_000_000_000  # a picture older than this on arrival was not under way: its clock was set anew
-DRIFT = 1e-4  # how much faster than ours a sender's clock may run: quartz is better than 100 ppm
+LATEST_NS = 15_000_000_000  # older on arrival, a picture is not late: its clock was set anew
+DRIFT = 1e-4  # how much faster than ours a sender's clock may run; quartz is better than 100 ppm
 TRIES = 3  # a stream that lost its time this often is dated by arrival
 
 
@@ -20,14 +20,14 @@ class Clock(Protocol):
     """Dates pictures in the order in which they are shown."""
 
     def date(self, own_ns: int | None, arrival_ns: int) -> int:
-        """The picture's timestamp, later than the one before; `own_ns` is its own time, None if it has none."""
+        """Return a picture's timestamp, later than the one before; `own_ns` is its own time, None if it has none."""
 
 
 class LiveClock:
     """Puts a stream's own times on this machine's monotonic clock.
 
-    A picture arrives after it was taken; the one that was under way for the shortest time shows best how far the two
-    clocks are apart. So their distance is the smallest seen. It may grow by `DRIFT`, as clocks run at unequal speeds.
+    A picture arrives after it was taken; the one that travelled for the shortest time shows best how far the two clocks
+    are apart. So their distance is the smallest seen. It may grow by `DRIFT`, as clocks run at unequal speeds.
 
     If a time runs back, stands still, falls far behind or runs ahead of its arrival, the picture is dated by its
     arrival. If the next picture's time goes on from there, the camera's clock was set anew, and
@@ -50,7 +50,7 @@ class LiveClock:
     def __init__(self, period_ns: int, *, same_machine: bool = False) -> None:
         self.jumped = False
         self._period_ns = period_ns
-        self._ahead_ns = max(SLIP_NS, 2 * period_ns)  # that a time may run ahead: earlier ones were late by as much
+        self._ahead_ns = max(SLIP_NS, 2 * period_ns)  # that a time may run ahead: earlier ones may be late by that
         self._same_machine = same_machine
         self._drift = DRIFT
         self._distance_ns: int | None = None  # to be added to a time of the stream's own
@@ -60,11 +60,11 @@ class LiveClock:
         self._last_ns: int | None = None
         self._step_ns = period_ns  # from one picture to the next, by the last two
         self._late_ns = 0  # how long after its time the last picture arrived
-        self._other: tuple[int, int] | None = None  # a time of another clock, and the distance of that
+        self._other: tuple[int, int] | None = None  # a time of another clock, and its distance
         self._tries = TRIES
 
     def hear(self, own_ns: int, arrival_ns: int) -> None:
-        """Something of the stream's time `own_ns` arrived; it need not have been decoded yet."""
+        """Note that a packet of the stream's time `own_ns` arrived; it may be decoded later."""
         distance = arrival_ns - own_ns
         if self._distance_ns is None:
             if self._same_machine and (known := _known_distance(own_ns, arrival_ns)) is not None:
@@ -100,7 +100,7 @@ class LiveClock:
             self.hear(own_ns, arrival_ns)
         found = own_ns + self._distance_ns
         if self._last_own_ns is not None and self._last_ns is not None:
-            # When the distance turns out to be smaller, time goes at half speed until it is made up for.
+            # If the distance turns out to be smaller, time goes at half speed until that is made up for.
             found = max(found, self._last_ns + (own_ns - self._last_own_ns) // 2)
         self._other = None
         if self._last_own_ns is not None:
@@ -109,12 +109,12 @@ class LiveClock:
         return found
 
     def _fits(self, own_ns: int, last_own_ns: int | None, distance_ns: int, arrival_ns: int) -> bool:
-        """Whether a time goes on from the last one, on a clock of that distance."""
+        """Whether a time goes on from the last one, on a clock at that distance."""
         on_the_way_ns = arrival_ns - own_ns - distance_ns
         return (last_own_ns is None or own_ns > last_own_ns) and -self._ahead_ns <= on_the_way_ns <= LATEST_NS
 
     def _by_arrival(self, own_ns: int, arrival_ns: int) -> int:
-        """The arrival, less the last picture's delay: a decoder may hand pictures out late.
+        """Return the arrival, less the last picture's delay: a decoder may hand pictures out late.
 
         If it arrived about when the next picture was due, it is that one: arrivals jitter, the camera does not.
         """

@@ -1,4 +1,4 @@
-"""Handing out the pictures that FFmpeg reads, from a thread of its own where reading may take long."""
+"""Hands out the pictures that FFmpeg reads; where reading may take long, a thread of its own reads them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pi_capture.sources.media.read import Picture, Place, read
 class Feed(Protocol):
     """Hands out pictures one by one, to one thread; `close` may be called from another."""
 
-    def take(self) -> Picture | None:
-        """The next picture; None at the end, and once it was closed."""
+    def next(self) -> Picture | None:
+        """Return the next picture; None at the end, and after `close`."""
 
     def close(self) -> None: ...
 
 
 def open_feed(place: Place) -> Feed:
-    """Begin to read what is in a place. It is opened at the latest when the first picture is taken.
+    """Begin to read a place. It is opened at the latest for the first picture.
 
-    Taking a picture raises CameraError if the place can't be opened or read.
+    `next` raises CameraError if the place can't be opened or read.
     """
-    return _Here(place) if place.patience is None else _Elsewhere(place, place.patience)
+    return _OnDemand(place) if place.patience is None else _InThread(place, place.patience)
 
 
-class _Here:
+class _OnDemand:
     """Reads on demand: for files, which can always be read."""
 
     def __init__(self, place: Place) -> None:
         self._pictures = read(place)
         self._lock = threading.Lock()  # FFmpeg does not survive being closed while it reads
 
-    def take(self) -> Picture | None:
+    def next(self) -> Picture | None:
         with self._lock:
             return next(self._pictures, None)
 
@@ -43,10 +43,10 @@ class _Here:
             self._pictures.close()
 
 
-class _Elsewhere:
+class _InThread:
     """Reads in a thread of its own: FFmpeg may wait long for a network."""
 
-    AHEAD = 2  # what waits longer waits in the recorder's queue
+    AHEAD = 2  # others wait in the recorder's queue
 
     def __init__(self, place: Place, patience: float) -> None:
         self._name = place.name
@@ -59,7 +59,7 @@ class _Elsewhere:
         self._changed = threading.Condition()
         threading.Thread(target=self._run, args=(place,), name="media", daemon=True).start()
 
-    def take(self) -> Picture | None:
+    def next(self) -> Picture | None:
         with self._changed:
             if not self._changed.wait_for(lambda: self._pictures or self._ended or self._closed, self._longest):
                 raise CameraError(f"{self._name}: no picture came for {self._longest:g} s")

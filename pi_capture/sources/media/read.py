@@ -1,7 +1,7 @@
-"""Reading the pictures of a video, stream or device through FFmpeg.
+"""Reads the pictures of a video, stream or device through FFmpeg.
 
-It opens what a `Place` describes, decodes it, leaves damaged pictures out and dates the others by `clock`; `source`
-makes frames of them.
+It opens a `Place`, decodes it, leaves damaged pictures out and dates the others (`pi_capture.sources.media.clock`).
+`pi_capture.sources.media.source` makes frames of them.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 5.0
 DEFAULT_FPS = 30.0
-HIGHEST_FPS = 10_000  # a stream that claims more has told the unit of its clock
+HIGHEST_FPS = 10_000  # what claims more is the unit of a clock
 LONGEST_DELAY = 1024  # packets that a decoder may hold
-PILED_UP_PACKETS, PILED_UP_BYTES = 600, 32 << 20  # as much as is read ahead of a stream that was just opened
+PILED_UP_PACKETS, PILED_UP_BYTES = 600, 32 << 20  # as much as FFmpeg reads ahead when it opens a stream
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where FFmpeg finds something, and what is known of it before it is opened.
+    """Where FFmpeg finds pictures, and what is known before they are opened.
 
     Attributes
     ----------
@@ -48,13 +48,13 @@ class Place:
     form : str or None
         FFmpeg's name of the format; None to find out.
     tries : sequence of mappings
-        Options to open it with; where they are refused, the next.
+        Options to open it with; if they are refused, the next are tried.
     live : bool or None
-        Whether it goes on without us; None: if it has no known end.
+        Whether it goes on without us; with None, it does if it has no known end.
     device : bool
         Its timestamps may be of this machine's clocks.
     patience : float or None
-        Seconds to wait for it; None for what is always there to be read.
+        Seconds to wait for it; None for files, which can always be read.
     """
 
     url: str
@@ -68,7 +68,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a stream once it is open.
+    """The facts of an open stream.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Picture:
 
 
 def read(place: Place) -> Generator[Picture]:
-    """Open it and read to its end. The container lives and dies in here, after its pictures."""
+    """Open a place and read to its end. The container is closed here, after its pictures."""
     container = _open(place)
     try:
         pictures = _Reader(container, place).pictures()
@@ -129,7 +129,7 @@ def _open(place: Place) -> InputContainer:
                 place.url,
                 mode="r",
                 format=place.form,
-                container_options=dict(options),  # PyAV 14 crashes on `options` for a format without header
+                container_options=dict(options),
                 metadata_errors="replace",
                 timeout=place.patience,
             )
@@ -155,7 +155,7 @@ def _why_not_opened(place: Place, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Without the address that PyAV's own text has in it: there may be a password in it."""
+    """Return the reason without the address, as PyAV's own text has it: it may hold a password."""
     return getattr(error, "strerror", None) or type(error).__name__
 
 
@@ -174,7 +174,7 @@ class _Reader:
         self._facts = Facts(stream.codec_context.name, fps, live)
         period_ns = round(1e9 / (fps or DEFAULT_FPS))
         self._live_clock = LiveClock(period_ns, same_machine=place.device) if live else None
-        self._told = False
+        self._warned = False
         self._clock: Clock = self._live_clock or FileClock(period_ns)
         # Several threads decode as many pictures at once, and hand each out as many pictures late.
         stream.thread_type = "AUTO" if not live or (fps or 0) >= DEFAULT_FPS / 2 else "SLICE"
@@ -183,7 +183,7 @@ class _Reader:
         self._own_ns: list[int | None] = [None] * LONGEST_DELAY  # of the latest packets, by their numbers
         self._arrival_ns = 0  # of the latest packet
         self._end = 0  # of all packets so far, in the stream's unit
-        self._latest_packet_ns = self._latest_image_ns = -1  # of what came, and of what could be decoded
+        self._latest_packet_ns = self._latest_image_ns = -1  # of what arrived, and of what could be decoded
 
     def pictures(self) -> Generator[Picture]:
         import av
@@ -198,7 +198,7 @@ class _Reader:
                 own_ns = self._own_ns[number % LONGEST_DELAY]
                 self._latest_image_ns = max(self._latest_image_ns, own_ns or 0)
                 timestamp_ns = self._clock.date(own_ns, self._arrival_ns)
-                self._tell_of_a_jump()
+                self._warn_of_a_jump()
                 yield Picture(image, timestamp_ns, lost, self._facts)
                 del image  # else the traceback of a failure would keep it
                 lost = 0
@@ -211,15 +211,15 @@ class _Reader:
         if self._facts.live:
             raise CameraError(f"{self._place.name} ended: the other side closed it")
         if self._latest_image_ns >= 0:
-            self._tell_what_is_missing(lost)
+            self._warn_of_what_is_missing(lost)
 
-    def _tell_of_a_jump(self) -> None:
-        if not self._told and self._live_clock is not None and self._live_clock.jumped:
-            self._told = True
+    def _warn_of_a_jump(self) -> None:
+        if not self._warned and self._live_clock is not None and self._live_clock.jumped:
+            self._warned = True
             log.warning("%s: its clock jumped; the times of the frames go on without a jump", self._place.name)
 
     def _numbered(self) -> Iterator[tuple[int, Packet[VideoStream]]]:
-        """Packets and their numbers; the own time of each is kept for its picture."""
+        """Yield packets and their numbers; the own time of each is kept for its picture."""
         number = 0
         for packet, arrival_ns in self._packets():
             if not packet.size:
@@ -232,7 +232,7 @@ class _Reader:
             number += 1
 
     def _packets(self) -> Iterator[tuple[Packet[VideoStream], int]]:
-        """Packets, and when they arrived."""
+        """Yield packets, and when they arrived."""
         arriving = self._arriving()
         if self._live_clock is not None and not self._place.device and not self._untimed:
             yield from self._piled_up(arriving)
@@ -247,10 +247,9 @@ class _Reader:
     def _piled_up(
         self, arriving: Iterator[tuple[Packet[VideoStream], int]]
     ) -> Iterator[tuple[Packet[VideoStream], int]]:
-        """The packets that FFmpeg read to find out what a stream is, and the first that had to be waited for.
+        """Yield the packets that FFmpeg read to examine a stream, and the first that had to be waited for.
 
-        They come at once, long after their time. So the clock gets the times of all, up to the newest, before the first
-        is decoded.
+        They come at once, long after their time. So the clock gets all their times before the first is decoded.
         """
         import av
 
@@ -304,8 +303,8 @@ class _Reader:
             return f"{name} can't be read any further: {_reason(error)}"
         return f"{name} stopped delivering: {_reason(error)}"
 
-    def _tell_what_is_missing(self, lost: int) -> None:
-        """At the end of a file, where no frame follows that could tell of it."""
+    def _warn_of_what_is_missing(self, lost: int) -> None:
+        """Warn at the end of a file, as no frame follows that could count the loss."""
         container, stream, name = self._container, self._stream, self._place.name
         missing_ns = 0
         if stream.duration:
@@ -319,7 +318,7 @@ class _Reader:
 
 
 def _has_an_end(container: InputContainer) -> bool:
-    """Of what came over a network: whether it lies there as a whole."""
+    """Whether a network has it as a whole, such as a file."""
     if container.format.name in ("hls", "dash"):  # a playlist
         return container.duration is not None
     return container.size > 0

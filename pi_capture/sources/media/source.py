@@ -1,7 +1,7 @@
-"""Everything that FFmpeg opens: video files, network streams, screens, and the devices of any system.
+"""Video files, network streams, screens and the devices of any system, through FFmpeg.
 
 Files and generated pictures wait to be read and keep their own timestamps; streams, screens and devices are live.
-`read` reads them and dates them by `clock`; `pi_capture.sources.pixels` makes RGB of them.
+`pi_capture.sources.media.read` reads and dates pictures; `pi_capture.sources.pixels` makes RGB of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIVE_DEVICES = (
 )
 """FFmpeg's input devices that deliver pictures as they happen; its other formats wait to be read."""
 
-PLAYLIST_PATIENCE = 4  # a playlist brings pictures for some seconds at once
+PLAYLIST_PATIENCE = 4  # in a playlist, pictures of some seconds come at once
 LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a file that names others must not reach the network
 DEVICE_OPTIONS = {
     "fpsprobesize": "0",  # a device knows its rate; else FFmpeg takes 20 pictures to measure it
@@ -43,7 +43,7 @@ DEVICE_OPTIONS = {
 }
 PROTOCOL_OPTIONS = {
     "rtsp": {"rtsp_flags": "prefer_tcp"},  # many cameras' UDP loses packets
-    "udp": {"overrun_nonfatal": "1"},  # losing some is better than ending
+    "udp": {"overrun_nonfatal": "1"},  # else a loss ends it
 }
 
 
@@ -92,7 +92,7 @@ def open_url(address: str, size: Size | None, fps: float | None, *, patience: fl
     ----------
     address : str
         ``rtsp://…``, ``http://…``, ``udp://…``, ``tcp://…`` or another that FFmpeg knows. User names, passwords and
-        keys in it are not told to anyone else.
+        keys in it stay secret.
     size, fps
         As for a file.
     patience : float
@@ -142,7 +142,7 @@ def open_screen(address: str, size: Size | None, fps: float | None) -> MediaSour
     try:
         return _open_part(display, (left, top), size, fps)
     except CameraError:
-        width, height = _screen_size(display)  # which tells if there is no such display
+        width, height = _screen_size(display)  # which fails if there is no such display
         if size is None or (left + size[0] <= width and top + size[1] <= height):
             raise
         part = f"{size[0]}x{size[1]} at {left},{top}"
@@ -211,7 +211,7 @@ def _device_options(size: Size | None, fps: float | None) -> tuple[Mapping[str, 
 
 
 def _device_rate(fps: float) -> str:
-    """At least one picture a second, else it looks like a device that hangs; `Thinner` keeps what is due."""
+    """Ask for one picture a second or more, else the device seems to hang; `Thinner` keeps what is due."""
     return str(fps * max(1, ceil(1 / fps)))
 
 
@@ -251,7 +251,7 @@ class MediaSource:
         self._name = place.name
         self._feed = open_feed(place)
         try:
-            first = self._feed.take()
+            first = self._feed.next()
             if first is None:
                 raise CameraError(f"{place.name} holds no picture that can be decoded")
         except BaseException:
@@ -261,7 +261,7 @@ class MediaSource:
         self._turn = Turn.of(first.image)
         wanted = size or self._turn.size(own)
         self._converter = RgbConverter(self._turn.size(wanted))
-        # A live stream that is as slow as wanted anyway is not thinned: a frame that came early would be lost.
+        # A live stream that is slow enough is not thinned: a frame that came early would be lost.
         slower = fps is not None and not (facts.live and facts.fps is not None and facts.fps < 1.01 * fps)
         self._thinner = Thinner(fps) if fps is not None and slower else None
         rates = [rate for rate in (fps if slower else None, facts.fps) if rate is not None]
@@ -288,7 +288,7 @@ class MediaSource:
             if self._thinner is not None and not self._thinner.takes(timestamp_ns):
                 continue
             pixels = self._upright(picture.image)
-            del picture  # while the frame is looked at, FFmpeg can use its memory again
+            del picture  # so that FFmpeg can use its memory again meanwhile
             metadata = {"dropped_camera": self._lost} if self._lost else {}
             frame = Frame(pixels, self._index, timestamp_ns, metadata)
             self._index, self._lost = self._index + 1, 0
@@ -301,20 +301,20 @@ class MediaSource:
 
     def _next(self) -> Picture | None:
         first, self._first = self._first, None
-        return first or self._feed.take()
+        return first or self._feed.next()
 
     def _upright(self, image: av.VideoFrame) -> NDArray[np.uint8]:
         import av
 
         try:
             return self._turn.upright(self._converter.to_rgb(image))
-        except (av.error.FFmpegError, ValueError):  # what is in the memory of a graphics card, for example
+        except (av.error.FFmpegError, ValueError):  # such as pictures in the memory of a graphics card
             raise CameraError(f"{self._name}: its pictures ({image.format.name}) can't be converted to RGB") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How to put a phone's picture upright, as its display matrix has it.
+    """How to turn a phone's picture upright, by its display matrix.
 
     Attributes
     ----------
@@ -336,7 +336,7 @@ class Turn:
         return Turn(False, mirror=a < 0, flip=d < 0)
 
     def size(self, size: Size) -> Size:
-        """The size of a picture after turning, or before."""
+        """Return the size of a picture after turning, or before."""
         return (size[1], size[0]) if self.swap else size
 
     def upright(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -353,15 +353,15 @@ class Turn:
 
 
 def _display_matrix(image: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Where x and y of the picture go on the screen: x' = a x + c y, y' = b x + d y."""
+    """Return where x and y of the picture go on the screen: x' = a x + c y, y' = b x + d y."""
     import numpy as np
     from av.sidedata.sidedata import Type
 
     try:
-        # Asked of a small copy: a picture that was asked for its side data is not freed before garbage is collected.
+        # From a small copy: a picture whose side data was read is not freed before garbage is collected.
         copy = image.reformat(width=16, height=16, format="gray")
         matrix = copy.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # its stubs lack this key
-    except ValueError:  # PyAV doesn't know all kinds of side data; then it tells the rotation only
+    except ValueError:  # PyAV doesn't know all kinds of side data; then it has the rotation only
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(image.rotation / 90) % 4]
     if matrix is None:
         return 1, 0, 0, 1

@@ -22,13 +22,13 @@ from storage.frame import Frame
 NODE = Path("/sys/class/video4linux/video11/name")  # the one that picamera2 opens
 DRIVER = "bcm2835-codec"
 LEAST_SIDE, MOST_SIDE, MOST_MACROBLOCKS = 32, 1920, 8192  # macroblocks of 16x16 pixels, as H.264's level 4.0 has it
-BYTES_A_PIXEL = {"BGR888": 3, "RGB888": 3}  # what is YUV already could be in another range or matrix than BT.601's
+BYTES_A_PIXEL = {"BGR888": 3, "RGB888": 3}  # YUV may be in another range or matrix than BT.601's
 AHEAD = 2  # frames that may be in the encoder while the next is taken; the camera has buffers for them
 PATIENCE_SECONDS = 5.0
 
 
 def open_encoder(stream: Mapping[str, Any], fps: float | None, crf: int) -> PacketEncoder | None:
-    """Start the Pi's encoder; None if there is none, or not for such pictures.
+    """Start the Pi's encoder. Returns None if there is none, or none for such pictures.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ def open_encoder(stream: Mapping[str, Any], fps: float | None, crf: int) -> Pack
     try:
         encoder.output = _output(packets.put)
         encoder.start()
-    except (OSError, RuntimeError):  # it is in use, or not ours to use, or takes no such pictures after all
-        with suppress(Exception):  # whatever of it has been started
+    except (OSError, RuntimeError):  # it is in use, or not permitted, or takes no such pictures after all
+        with suppress(Exception):  # of what has been started
             encoder.stop()
         return None
     return packets
 
 
 def find_encoder() -> Any:
-    """picamera2's class for the encoder in hardware; None where there is no such encoder."""
+    """Return picamera2's class for the encoder in hardware; None where there is no such encoder."""
     try:
         if not NODE.read_text().startswith(DRIVER):
             return None
@@ -80,7 +80,7 @@ def _can_take(stream: Mapping[str, Any]) -> bool:
 
 
 def _output(put: Callable[[bytes, int], None]) -> Any:
-    """What picamera2 hands packets to."""
+    """Return the object that picamera2 hands packets to."""
     from picamera2.outputs import Output
 
     class Packets(Output):  # type: ignore[misc]  # picamera2 has no types
@@ -93,9 +93,9 @@ def _output(put: Callable[[bytes, int], None]) -> Any:
 
 
 class PacketEncoder:
-    """Gives frames their packets: `encode` its request, `add` the frame, `take` frames that are complete.
+    """Gives frames their packets: `encode` a request, `add` its frame, `take` frames that are complete.
 
-    One thread does all that. Packets may come from another (`put`), and `close` be called from any.
+    One thread does that. Packets may come from another one (`put`); any thread may call `close`.
 
     Parameters
     ----------
@@ -136,17 +136,17 @@ class PacketEncoder:
             ) from error
 
     def add(self, frame: Frame, sensor_ns: int) -> None:
-        """The frame of the request that was encoded last."""
+        """Add the frame of the request that was encoded last."""
         self._frames.append((sensor_ns // 1000, frame))
 
     def put(self, data: bytes, timestamp_us: int) -> None:
-        """A packet from picamera2, which counts microseconds from the first picture it encoded."""
+        """Put a packet from picamera2, which counts microseconds from the first picture it encoded."""
         with self._arrived:
             self._packets.append((self._encoder.firsttimestamp + timestamp_us, data))
             self._arrived.notify()
 
     def take(self) -> Frame | None:
-        """The oldest frame, with its packet; None if that has not come yet, and the encoder has room for the next.
+        """Return the oldest frame, with its packet; None if that has not come, and the encoder has room for another.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class PacketEncoder:
             self._lost = 0
         try:
             packet = packet_from_annex_b(data, number)
-        except ValueError:  # the writer decides what becomes of a frame that has none
+        except ValueError:  # the writer encodes the pixels of a frame without packet
             packet = None
         return replace(frame, metadata=metadata, packet=packet)
 

@@ -1,4 +1,4 @@
-"""Which of its modes a Raspberry Pi's sensor is asked for."""
+"""The mode that a Raspberry Pi's sensor is asked for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pi_capture.sources import Size
 
 
 def choose_sensor_mode(modes: Sequence[Mapping[str, Any]], size: Size | None, fps: float) -> Mapping[str, Any] | None:
-    """The sensor mode that sees the whole picture, at the wanted rate, with the fewest pixels that are enough.
+    """Return the sensor mode that sees the whole picture, at the wanted rate, with the fewest pixels that are enough.
 
     Left to itself, a sensor asked for small frames takes a mode that shows only the middle of what the lens sees.
-    Without a wanted size: the one with the most pixels at the wanted rate. None if the modes don't tell.
+    Without a wanted size: the one with the most pixels at the wanted rate. None if the modes lack facts.
 
     Parameters
     ----------

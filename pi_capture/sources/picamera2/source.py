@@ -1,8 +1,7 @@
 """Raspberry Pi cameras, through picamera2 and libcamera.
 
-The Pi's image processor delivers frames at their final size in RGB, so nothing is scaled here; a camera stack that
-delivers something else instead goes through `pi_capture.sources.pixels`. Controls and metadata that only a Pi camera
-has are used where the camera advertises them.
+The Pi's image processor delivers frames at their final size in RGB; `pi_capture.sources.pixels` converts what another
+camera delivers. Controls and metadata that only a Pi camera has are used where the camera advertises them.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ METADATA = {
     "LensPosition": "lens_position",
     "FrameDuration": "duration_us",
 }
-"""What is kept of libcamera's metadata, and what it is called in a frame's."""
+"""The metadata of libcamera that is kept, and its names in a frame's metadata."""
 
 USB_ID = re.compile(r"/usb|-[0-9a-f]{4}:[0-9a-f]{4}$")  # the bus, or the maker's and the product's number
 BUFFERS = 6
@@ -112,7 +111,7 @@ def open(address: str, size: Size | None, fps: float | None) -> Picamera2Source:
 
 
 def list_cameras() -> list[Camera]:
-    """The Raspberry Pi cameras connected; none without picamera2. USB cameras are found by `sources.v4l2`."""
+    """Return the Raspberry Pi cameras connected; none without picamera2. For USB cameras see `sources.v4l2`."""
     try:
         cameras = _import_picamera2().global_camera_info()
     except CameraError:
@@ -145,15 +144,14 @@ class Picamera2Source:
         self._closed = False
         self._index = 0
         self._gaps = GapCounter()
-        self._vanished: RuntimeError | None = None  # why libcamera took no request back
+        self._vanished: RuntimeError | None = None  # why libcamera could not take a request back
         self._torn = 0  # JPEGs that could not be decoded since the last that could
         self._clock_offset_ns: int | None = None
         self._latest: Mapping[str, Any] = {}
         self._encoder: PacketEncoder | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
-            yield frame
+        return iter(self._next, None)
 
     def close(self) -> None:
         """Stop the camera and give it back; a thread that waits for a frame gets none."""
@@ -174,7 +172,7 @@ class Picamera2Source:
     # -------------------------------------------------------------------------------------------------------- frames
 
     def _next(self) -> Frame | None:
-        """The next frame, encoded if that was asked for; None once the source is closed."""
+        """Return the next frame, encoded if that was asked for; None once the source is closed."""
         while self._encoder is None or (complete := self._encoder.take()) is None:
             frame = self._next_frame()
             if self._encoder is None or frame is None:
@@ -183,7 +181,7 @@ class Picamera2Source:
         return complete
 
     def _next_frame(self) -> Frame | None:
-        """The next frame; None once the source is closed. Closes it, and raises CameraError, if the camera fails."""
+        """Return the next frame; None once the source is closed. If the camera fails, close it, raise CameraError."""
         try:
             return self._wait_for_frame()
         except CancelledError:
@@ -219,7 +217,7 @@ class Picamera2Source:
         return None
 
     def _next_job(self) -> Any:
-        """The job that brings the next frame; None once the source is closed."""
+        """Return the job that brings the next frame; None once the source is closed."""
         with self._lock:
             if self._closed:
                 return None
@@ -230,7 +228,7 @@ class Picamera2Source:
             return self._jobs[0]
 
     def _release(self, request: Any) -> None:
-        """Give a request's memory back. A camera that vanished takes none: only what it finished before still comes."""
+        """Give a request's memory back. A camera that vanished takes none; only earlier frames still come."""
         try:
             request.release()
         except RuntimeError as error:
@@ -270,7 +268,7 @@ class Picamera2Source:
         return frame
 
     def _monotonic(self, sensor_ns: int | None) -> int:
-        """The sensor's timestamp on the monotonic clock; some drivers count the time spent suspended as well."""
+        """Return the sensor's timestamp on the monotonic clock; some drivers include the time spent suspended."""
         now_ns = time.monotonic_ns()
         if sensor_ns is None:
             return now_ns
@@ -295,7 +293,7 @@ class Picamera2Source:
         return {"encoder": self._encoder.name, "qp": crf} if self._encoder is not None else None
 
     def lock_exposure(self) -> Mapping[str, Any]:
-        """Hold exposure, gain and white balance where the automatics have brought them.
+        """Hold exposure, gain and white balance at their present values.
 
         Returns
         -------
@@ -321,7 +319,7 @@ class Picamera2Source:
 
 
 def _set_up(camera: Any, number: int, size: Size | None, fps: float | None) -> SourceInfo:
-    """Configure a camera, and tell what it will deliver; the image processor may have its own ideas."""
+    """Configure a camera. Returns what it will deliver, as the image processor may change the configuration."""
     mode = _sensor_mode(camera, size, fps or DEFAULT_FPS)
     camera.configure(_configuration(camera, size or (mode["size"] if mode else camera.sensor_resolution), mode))
     stream = camera.camera_configuration()["main"]
@@ -341,7 +339,7 @@ def _set_up(camera: Any, number: int, size: Size | None, fps: float | None) -> S
 
 
 def _set_rate(camera: Any, fps: float) -> float | None:
-    """Ask for a rate and, of a lens that can focus, for focus; returns the rate, None if the camera keeps its own."""
+    """Ask for a rate, and for focus if the lens can. Returns the rate, None if the camera keeps its own."""
     ranges = camera.camera_controls
     if "AfMode" in ranges:
         camera.set_controls({"AfMode": CONTINUOUS_FOCUS})
@@ -362,17 +360,17 @@ def _configuration(camera: Any, size: Size, mode: Mapping[str, Any] | None) -> d
 
 
 def _sensor_mode(camera: Any, size: Size | None, fps: float) -> Mapping[str, Any] | None:
-    """The sensor mode to ask for; None leaves it to picamera2."""
+    """Return the sensor mode to ask for; None leaves it to picamera2."""
     if "ColorFilterArrangement" not in camera.camera_properties:  # not a Pi's sensor
         return None
     try:
         return choose_sensor_mode(camera.sensor_modes, size, fps)
-    except (RuntimeError, KeyError):  # a driver that can't tell
+    except (RuntimeError, KeyError):  # the driver reports no modes
         return None
 
 
 def _within(value: Any, limits: tuple[Any, Any, Any]) -> Any:
-    """A control's value, or each of several, moved into what the camera allows."""
+    """Return a control's value, or each of several, limited to what the camera allows."""
     if isinstance(value, tuple | list):
         return tuple(_within(part, limits) for part in value)
     least, most, _ = limits
@@ -382,7 +380,7 @@ def _within(value: Any, limits: tuple[Any, Any, Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value of libcamera's metadata as JSON has it."""
+    """Return a value of libcamera's metadata as JSON has it."""
     if isinstance(value, tuple | list):
         return [_plain(part) for part in value]
     return round(value, 4) if isinstance(value, float) else value
@@ -392,7 +390,7 @@ def _plain(value: Any) -> Any:
 
 
 def _import_picamera2() -> Any:
-    """The class Picamera2, with libcamera's and picamera2's own chatter turned down to what our messages don't say."""
+    """Return the class Picamera2; libcamera and picamera2 log only errors from now on."""
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")
     if not (log := logging.getLogger("picamera2")).level:
         log.setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
 """The part of the kernel's Video4Linux2 interface that `pi_capture.sources.v4l2.source` speaks.
 
-Names, numbers and layouts are those of ``linux/videodev2.h`` on 64-bit machines. There is no policy here: each function
-is one ioctl, and raises the `OSError` that the kernel answers with.
+Names, numbers and layouts are those of ``linux/videodev2.h`` on 64-bit machines. Each function is one ioctl, and raises
+the kernel's `OSError`.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ VIDIOC_ENUM_FRAMEINTERVALS = _code(_READ | _WRITE, 75, FrameInterval)
 
 
 def fourcc(text: str) -> int:
-    """The number of a pixel format such as ``YUYV``."""
+    """Return the number of a pixel format such as ``YUYV``."""
     return int.from_bytes(text.encode("ascii"), "little")
 
 
@@ -243,7 +243,7 @@ def enum_frame_intervals(fd: int, pixel_format: int, width: int, height: int) ->
 
 
 def set_format(fd: int, pixel_format: int, width: int, height: int) -> PixelFormat:
-    """Ask for a format; returns the one that the driver set, which may be another."""
+    """Ask for a format. Returns the one that the driver set, which may be another."""
     wanted = Format(type=BUF_TYPE_VIDEO_CAPTURE)
     pix = wanted.fmt.pix
     pix.width, pix.height, pix.pixelformat, pix.field, pix.priv = width, height, pixel_format, FIELD_NONE, PRIV_MAGIC
@@ -252,7 +252,7 @@ def set_format(fd: int, pixel_format: int, width: int, height: int) -> PixelForm
 
 
 def set_interval(fd: int, numerator: int, denominator: int) -> tuple[int, int]:
-    """Ask for the seconds between frames; returns what the driver set, (0, 0) if it can't tell."""
+    """Ask for the seconds between frames. Returns what the driver set, (0, 0) if unknown."""
     parameters = StreamParameters(type=BUF_TYPE_VIDEO_CAPTURE)
     if not _answers(fd, VIDIOC_G_PARM, parameters):
         return 0, 0
@@ -281,7 +281,7 @@ def queue_buffer(fd: int, index: int) -> None:
 
 
 def dequeue_buffer(fd: int) -> Buffer:
-    """The oldest filled buffer; `BlockingIOError` if there is none and the device doesn't block."""
+    """Return the oldest filled buffer. Raises `BlockingIOError` if there is none and the device doesn't block."""
     buffer = _buffer(0)
     fcntl.ioctl(fd, VIDIOC_DQBUF, buffer)
     return buffer
@@ -300,7 +300,7 @@ def _buffer(index: int) -> Buffer:
 
 
 def _answers(fd: int, code: int, argument: ctypes.Structure) -> bool:
-    """Ask for a thing that there may be none of: the end of a list, or a driver that doesn't know the question."""
+    """Call an ioctl; returns False at the end of a list, and if the driver doesn't know the call."""
     try:
         fcntl.ioctl(fd, code, argument)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which pixel format, size and rate a USB camera is asked for, of those that it offers."""
+"""The pixel format, size and rate that a USB camera is asked for."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PIXEL_FORMATS = {
     v4l2.fourcc("JPEG"): "mjpeg",
     v4l2.fourcc("GREY"): "gray",
 }
-"""What can be read, by FFmpeg's names; earlier ones are preferred."""
+"""The formats that can be read, by FFmpeg's names; earlier ones are preferred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A pixel format and size that a camera offers, and the seconds a frame takes in it; none if it doesn't tell."""
+    """A pixel format and size that a camera offers, and the seconds a frame takes; none if unknown."""
 
     pixel_format: int
     size: Size
@@ -36,7 +36,7 @@ class Mode:
 
 
 def choose_mode(modes: Sequence[Mode], size: Size | None, fps: float | None) -> Mode:
-    """The mode to record in.
+    """Return the mode to record in.
 
     First come those that cover the wanted size, then those that reach the wanted rate (30 if none is given), then the
     smallest; without a wanted size, and where none covers it, the largest. Between formats, `PIXEL_FORMATS` decides.
@@ -61,9 +61,9 @@ def choose_mode(modes: Sequence[Mode], size: Size | None, fps: float | None) -> 
 
 
 def choose_interval(intervals: Sequence[Fraction], fps: float | None) -> Fraction:
-    """The seconds a frame shall take: the slowest rate that reaches the wanted one, else the fastest; 0: don't care.
+    """Return the seconds a frame shall take: of the slowest rate that reaches the wanted one, else the fastest; 0: any.
 
-    Without a wanted rate, the fastest that isn't above 30.
+    Without a wanted rate, of the fastest that isn't above 30.
     """
     if not intervals:
         return 1 / Fraction(fps).limit_denominator(1000) if fps else Fraction(0)
@@ -96,7 +96,7 @@ def _sizes(fd: int, code: int, wanted: Size | None) -> Iterator[Size]:
                 _step_up(wanted[0], offer.min_width, offer.max_width, offer.step_width),
                 _step_up(wanted[1], offer.min_height, offer.max_height, offer.step_height),
             )
-    if not found:  # a driver that only answers to a wish
+    if not found:  # the driver lists no sizes
         yield wanted or (1920, 1080)
 
 

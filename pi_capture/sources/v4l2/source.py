@@ -1,8 +1,8 @@
 """USB cameras, through the kernel's Video4Linux2 interface.
 
-The kernel numbers and dates every frame, so a frame that the camera or the driver lost is counted, and a camera that
-was unplugged or hangs is noticed. `pi_capture.sources.v4l2.ioctl` has the kernel's calls, `pi_capture.sources.pixels`
-the way from the camera's pixel format to RGB.
+The kernel numbers and dates every frame: so frames that the camera or the driver lost are counted, and a camera that
+was unplugged or hangs is noticed. For the kernel's calls see `pi_capture.sources.v4l2.ioctl`, for the way to RGB
+`pi_capture.sources.pixels`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from storage.frame import Frame
 if TYPE_CHECKING:
     import av
 
-BUFFERS = 6  # what the driver may fill while this process is held up: a fifth of a second
+BUFFERS = 6  # the driver fills them while this process is held up: a fifth of a second
 PATIENCE_SECONDS = 5.0
 
 NOT_CAMERAS = ("bcm2835-isp", "bcm2835-codec", "unicam", "rp1-cfe", "pispbe", "rpi-hevc", "rpivid")
@@ -57,7 +57,7 @@ def open(address: str, size: Size | None, fps: float | None) -> V4l2Source:
     path = _path(address)
     fd = _open_node(path)
     try:
-        with _told(path):
+        with _as_camera_errors(path):
             capability = _capture_capability(fd, path)
             pix, rate = _set_up(fd, path, size, fps)
             buffers = _map_buffers(fd, path)
@@ -80,7 +80,7 @@ def open(address: str, size: Size | None, fps: float | None) -> V4l2Source:
 
 
 def list_cameras() -> list[Camera]:
-    """The USB cameras plugged in, by number."""
+    """Return the USB cameras plugged in, by number."""
     cameras = []
     for node in sorted(Path("/sys/class/video4linux").glob("video*"), key=lambda node: int(node.name[5:])):
         model = _model_of(f"/dev/{node.name}", node)
@@ -92,8 +92,8 @@ def list_cameras() -> list[Camera]:
 class V4l2Source:
     """A camera, opened and set up; it runs from the first frame asked for. See `pi_capture.sources.Source`.
 
-    ``metadata["dropped_camera"]`` counts, by the driver's own numbering, the frames that were lost before one or came
-    torn: torn pictures are never passed on.
+    ``metadata["dropped_camera"]`` counts, by the driver's numbers, the frames before one that were lost or torn: torn
+    pictures are never passed on.
     """
 
     def __init__(
@@ -121,8 +121,7 @@ class V4l2Source:
         self._last_ns = 0
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
-            yield frame
+        return iter(self._next, None)
 
     def close(self) -> None:
         """Stop the camera and give it back; a thread that waits for a frame gets none."""
@@ -140,7 +139,7 @@ class V4l2Source:
                 os.close(self._wake)
 
     def _next(self) -> Frame | None:
-        """The next whole frame; None once the source is closed."""
+        """Return the next whole frame; None once the source is closed."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while True:
             taken = self._take(patience)
@@ -151,7 +150,7 @@ class V4l2Source:
                 self._losses.torn()
                 continue
             dropped = self._losses.lost_before(taken.sequence)
-            # Some drivers date frames by the camera's own clock, which can run back a little.
+            # Some drivers use the camera's own clock, which can run back a little.
             self._last_ns = max(taken.timestamp_ns, self._last_ns + 1)
             metadata = {"dropped_camera": dropped} if dropped else {}
             frame = Frame(self._converter.to_rgb(picture), self._index, self._last_ns, metadata)
@@ -163,7 +162,7 @@ class V4l2Source:
         with self._lock:
             if self._closed:
                 return None
-            with _told(self._path):
+            with _as_camera_errors(self._path):
                 self._start()
                 self._wait(patience)
                 if self._closed:
@@ -235,7 +234,7 @@ class V4l2Source:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What a buffer held: a JPEG, a picture, or neither if it is torn."""
+    """The content of a buffer: a JPEG, a picture, or neither if it is torn."""
 
     sequence: int
     timestamp_ns: int
@@ -244,28 +243,28 @@ class _Taken:
 
 
 class LossCounter:
-    """Counts lost frames by the numbers that a driver gives them, and torn ones where a driver doesn't count."""
+    """Counts lost frames by the driver's numbers, and torn ones where a driver doesn't number them."""
 
     def __init__(self) -> None:
         self._last: int | None = None
         self.torn_lately = 0  # since the last whole frame
 
     def torn(self) -> None:
-        """A frame arrived that can't be used."""
+        """Note a frame that can't be used."""
         self.torn_lately += 1
 
     def lost_before(self, sequence: int) -> int:
-        """Frames lost between the last whole one and this one; the first has none before it."""
+        """Return how many frames were lost since the last whole one; before the first, none."""
         last, self._last = self._last, sequence
         torn, self.torn_lately = self.torn_lately, 0
         if last is None:
             return 0
         missing = (sequence - last - 1) & 0xFFFFFFFF
-        return max(torn, missing if missing < 0x80000000 else 0)  # else the driver began to count anew
+        return max(torn, missing if missing < 0x80000000 else 0)  # else the driver counts anew
 
 
 def _set_up(fd: int, path: str, size: Size | None, fps: float | None) -> tuple[v4l2.PixelFormat, float | None]:
-    """Choose and set format, size and rate; returns what the driver made of it, the rate in frames per second."""
+    """Choose and set format, size and rate. Returns what the driver has set, the rate in frames per second."""
     modes = list(offered(fd, size, fps or DEFAULT_FPS))
     if not modes:
         names = ", ".join(v4l2.fourcc_name(found.pixelformat) for found in v4l2.enum_formats(fd)) or "nothing"
@@ -294,7 +293,7 @@ def _path(address: str) -> str:
 
 
 def _open_node(path: str) -> int:
-    with _told(path):
+    with _as_camera_errors(path):
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
@@ -319,10 +318,10 @@ def _delivers_pictures(capability: v4l2.Capability) -> bool:
 
 
 def _model_of(path: str, node: Path) -> str | None:
-    """What the camera behind a node calls itself; None if the node isn't a camera."""
+    """Return the name of the camera behind a node; None if the node isn't a camera."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except PermissionError:  # better shown than missed: opening it says what to do
+    except PermissionError:  # list it: opening it says what to do
         name, index = ((node / entry).read_text().strip() for entry in ("name", "index"))
         return name if index == "0" and not name.startswith(NOT_CAMERAS) else None
     except OSError:
@@ -339,7 +338,7 @@ def _model_of(path: str, node: Path) -> str | None:
 
 def _model(capability: v4l2.Capability) -> str:
     card: str = capability.card.decode("utf-8", "replace")
-    name, _, again = card.partition(": ")  # uvcvideo says the product's name twice, and cuts the second short
+    name, _, again = card.partition(": ")  # uvcvideo gives the product's name twice, the second cut short
     return name if name.startswith(again) else card
 
 
@@ -354,7 +353,7 @@ def _map_buffers(fd: int, path: str) -> list[mmap.mmap]:
 
 
 def _why_it_failed(fd: int) -> int:
-    """The error number of a stream that ended: of the device if it is gone, else of its input."""
+    """Return the error number of a stream that ended: the device's if it is gone, else that of its input."""
     try:
         v4l2.query_capability(fd)
     except OSError as error:
@@ -375,8 +374,8 @@ REASONS = {
 
 
 @contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Turn the kernel's errors into lines for a person."""
+def _as_camera_errors(path: str) -> Iterator[None]:
+    """Turn the kernel's errors into CameraError with a line for the user."""
     try:
         yield
     except OSError as error:

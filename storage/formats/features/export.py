@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.durable.files import replace_file
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
 NETWORK_TIMEOUT = 20.0  # seconds without a byte
@@ -68,8 +68,8 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
     program = [sys.executable, "-m", "storage.formats.features.export", str(weights), str(target)]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        told = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
-        reason = next((line for line in told if line.startswith(FAILED)), f"{weights} can't be exported: {told[-1]}")
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
+        reason = next((line for line in lines if line.startswith(FAILED)), f"{weights} can't be exported: {lines[-1]}")
         raise StorageError(reason.removeprefix(FAILED))
     return target
 
@@ -98,7 +98,7 @@ def _imagenet(tf: Any) -> Callable[[Any], Any]:
     try:
         return _averaged(tf, tf.keras.applications.MobileNet((SIDE, SIDE, 3), 0.25, include_top=False))
     except Exception as error:  # urllib's, ssl's and Keras's own
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise StorageError(f"the ImageNet weights can't be fetched ({reason}); give --weights FILE") from None
 
 
@@ -113,7 +113,7 @@ def _from_file(tf: Any, path: Path) -> Callable[[Any], Any]:
         if path.suffix == ".keras":
             return _averaged(tf, tf.keras.models.load_model(path, safe_mode=True))
     except Exception as error:  # of a damaged file, anything
-        raise StorageError(f"{path} can't be read: {(str(error).splitlines() or ['?'])[0]}") from None
+        raise StorageError(f"{path} can't be read: {first_line(error)}") from None
     raise StorageError(f"{path}: give .tflite, .keras, .weights.h5 or .pb")
 
 
@@ -156,7 +156,7 @@ def _convert(tf: Any, network: Callable[[Any], Any], path: Path) -> bytes:
             raise ValueError(f"it gives {function.outputs[0].shape}, not (1, {FEATURES})")
         converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
     except (ValueError, TypeError) as error:
-        raise StorageError(f"{path} is no MobileNet 0.25 for 128x128: {str(error).splitlines()[0]}") from None
+        raise StorageError(f"{path} is no MobileNet 0.25 for 128x128: {first_line(error)}") from None
     return converted
 
 

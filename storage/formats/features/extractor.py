@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 from storage.formats.features.export import export_model
 from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
@@ -59,7 +59,7 @@ class Extractor:
             with _silent():
                 self._interpreter()
         except (ValueError, RuntimeError) as error:
-            raise StorageError(f"{path} is no MobileNet that LiteRT can run: {_first_line(error)}") from None
+            raise StorageError(f"{path} is no MobileNet that LiteRT can run: {first_line(error)}") from None
 
     def extract(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of a picture.
@@ -103,8 +103,7 @@ class Extractor:
 
 
 def find_model(weights: str | Path) -> Path:
-    """The ``.tflite`` file that stands for some weights: itself, or what was exported from them, which is done now if
-    it has not been.
+    """The ``.tflite`` file for some weights: the file itself, or the one exported from it, which is made if need be.
 
     Raises
     ------
@@ -150,7 +149,3 @@ def _silent() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

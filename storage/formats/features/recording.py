@@ -1,7 +1,7 @@
 """Recordings that keep 256 numbers of each frame, MobileNet's features, and no picture: a kilobyte a frame.
 
-One HDF5 file: ``features`` (N, 256) float32, `ROWS` frames a chunk, with the extractor in its attributes; what is
-beside it is told in `storage.formats.hdf5.recording`. See `extractor` for the network.
+One HDF5 file: ``features`` (N, 256) float32, `ROWS` frames a chunk, with the extractor in its attributes. For what is
+beside it, see `storage.formats.hdf5.recording`; for the network, `extractor`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ from storage.errors import StorageError
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.weights import FEATURES, NETWORK, PREPROCESSING
 from storage.formats.hdf5.heap import texts_in
-from storage.formats.hdf5.recording import Hdf5Recording, Layout, damage_told, described
-from storage.formats.hdf5.writer import (
-    BESIDE_BYTES,
-    RecordingWriter,
-    Row,
-    extend,
-    repair,
-    write_labels,
-)
+from storage.formats.hdf5.recording import Hdf5Recording, Layout, damage_reported, described
+from storage.formats.hdf5.writer import BESIDE_BYTES, RecordingWriter, Row, extend, repair, write_labels
 from storage.frame import Frame
 
 if TYPE_CHECKING:
@@ -133,7 +126,7 @@ class FeaturesReader(Hdf5Recording):
         """What made the features: ``network``, ``weights_sha256``, ``preprocessing``."""
         if not len(self):
             return {}
-        with damage_told(self._path):
+        with damage_reported(self._path):
             column = self._columns["features"]
             return {name: texts[0] for name in ABOUT if (texts := texts_in(column, name))}
 
@@ -141,7 +134,7 @@ class FeaturesReader(Hdf5Recording):
         raise StorageError(NO_PICTURES.format(self._path))
 
     def _check_frame(self, index: int) -> None:
-        with self._told_of(index):
+        with self._about_frame(index):
             if not np.isfinite(self.features[index]).all():
                 raise StorageError("has features that are no numbers")
 
@@ -185,6 +178,6 @@ class FeatureRows:
     def _read(self, start: int, stop: int) -> NDArray[np.float32]:
         if self._dataset is None or start == stop:
             return np.empty((0, FEATURES), np.float32)
-        with damage_told(self._path):
+        with damage_reported(self._path):
             values: NDArray[np.float32] = self._dataset[start:stop]
         return values

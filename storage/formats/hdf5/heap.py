@@ -2,7 +2,7 @@
 
 libhdf5 before 1.14, which is what Raspberry Pi OS bookworm has, believes what a heap says: it hangs or crashes on a
 damaged one. So three things hold. The texts that come with frames are read here, in any file. Heaps are checked before
-libhdf5 sees them. Where it is older, a child reads attributes of such texts, and may die of it.
+libhdf5 sees them. Where libhdf5 is older, a child process reads attributes of such texts: a damaged one ends only that.
 The layout is in the HDF5 File Format Specification, III.E, "Disk Format: Level 1E - Global Heap".
 """
 
@@ -26,10 +26,10 @@ LARGEST_HEAP = 1 << 28
 _HEAP = struct.Struct("<4sB3xQ")  # signature, version, size of the whole
 _OBJECT = struct.Struct("<HH4xQ")  # number (0 is what is free), references, size; then the bytes, in whole eights
 _PLACE = struct.Struct("<IQI")  # what stands for a text in a dataset: its length, its heap, its number in that
-KEPT_BYTES = 16_000_000  # of heaps that were read, for the next text
+KEPT_BYTES = 16_000_000  # at most, of the heaps that were read
 
 SAFE = (1, 14)  # libhdf5, from this version on
-PATIENCE_SECONDS = 10  # with a child
+PATIENCE_SECONDS = 10  # for the answer of the child
 
 ReadAt = Callable[[int, int], bytes]
 """Reads so many bytes at an address of a file; fewer at its end."""

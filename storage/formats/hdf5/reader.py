@@ -92,13 +92,13 @@ class Hdf5Reader(Hdf5Recording):
         return None if _are_pictures(dataset) else f"{FRAMES} is {described(dataset)}, and no pictures"
 
     def read(self, index: int) -> Frame:
-        with self._told_of(index):
+        with self._about_frame(index):
             pixels = self._pixels(index)
             timestamp = int(self._all_times()[index])
         return Frame(pixels, index, timestamp, self.metadata(index))
 
     def _check_frame(self, index: int) -> None:
-        with self._told_of(index):
+        with self._about_frame(index):
             self._pixels(index)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
@@ -129,7 +129,7 @@ def _are_pictures(dataset: h5py.Dataset) -> bool:
 
 
 def _datasets_of_pictures(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """Those that are in the file itself, by their names. Raises `StorageError` if the only ones can't be read."""
+    """The datasets of pictures in the file itself, by name. Raises `StorageError` if none of them can be read."""
     found: dict[str, h5py.Dataset] = {}
     unsafe: dict[str, str] = {}
     looked_at = 0

@@ -35,7 +35,7 @@ import numpy as np
 
 from storage.durable.files import is_locked
 from storage.durable.untrusted import parse_json
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 from storage.formats.hdf5.chunk import filters_of
 from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
@@ -104,7 +104,7 @@ class Hdf5Recording(Recording):
     """
 
     def __init__(self, path: Path, content: str) -> None:
-        self._path = path
+        super().__init__(path)
         self._content = content
         self._times: NDArray[np.int64] | None = None
         self._texts: VariableTexts | h5py.Dataset | None = None
@@ -113,7 +113,7 @@ class Hdf5Recording(Recording):
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with damage_told(path):
+                with damage_reported(path):
                     self._file, self._bytes, end, size = open_file(path)
                     self.cut_bytes = size - end
                     self._open()
@@ -176,10 +176,6 @@ class Hdf5Recording(Recording):
                     raise StorageError(f"{self._path} is refused: metadata {error}") from None
 
     @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
     def interrupted(self) -> bool:
         return self.cut_bytes > 0
 
@@ -204,7 +200,7 @@ class Hdf5Recording(Recording):
             return table
         if "label" not in self._columns:
             return [None] * self._rows
-        with damage_told(self._path):
+        with damage_reported(self._path):
             numbers: list[int] = self._columns["label"][:].tolist()
         names = self._classes
         return [None if n < 0 else names[n] if n < len(names) else str(n) for n in numbers]
@@ -219,7 +215,7 @@ class Hdf5Recording(Recording):
 
     def _all_times(self) -> NDArray[np.int64]:
         if self._times is None:
-            with damage_told(self._path):
+            with damage_reported(self._path):
                 if self.has_times:
                     self._times = self._columns["timestamp_ns"][:]
                 else:
@@ -228,7 +224,6 @@ class Hdf5Recording(Recording):
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """What is known of each recording session, oldest first: as in ``recording.json``."""
         try:
             return checked_sessions(parse_json(self._sessions_text))
         except ValueError:
@@ -236,7 +231,7 @@ class Hdf5Recording(Recording):
 
     def metadata(self, index: int) -> dict[str, Any]:
         """What came with the frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""
-        with self._told_of(index):
+        with self._about_frame(index):
             text = self._text(index)
             try:
                 facts = parse_json(text) if text else {}
@@ -251,7 +246,7 @@ class Hdf5Recording(Recording):
         """Read all that is kept of a frame, and with the first one what is kept of all."""
         self._check_frame(index)
         self.metadata(index)
-        with self._told_of(index):
+        with self._about_frame(index):
             self._all_times()
             if "metadata_crc32" in self._columns:
                 if self._crcs is None:
@@ -278,10 +273,10 @@ class Hdf5Recording(Recording):
         self._file.close()
 
     @contextmanager
-    def _told_of(self, index: int) -> Iterator[None]:
-        """Let an error tell which frame it is about."""
+    def _about_frame(self, index: int) -> Iterator[None]:
+        """Add to an error which frame it is about."""
         try:
-            with damage_told(self._path):
+            with damage_reported(self._path):
                 yield
         except StorageError as error:
             text = str(error).removeprefix(f"{self._path} ").removeprefix(f"{self._path}: ")
@@ -355,7 +350,7 @@ def dataset_in(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def why_unsafe(dataset: h5py.Dataset, file_size: int) -> str | None:
-    """Why a dataset is not to be read, in words that complete its name; None if nothing speaks against it."""
+    """Why a dataset must not be read, in words that follow its name; None if it may be."""
     creation = dataset.id.get_create_plist()
     if creation.get_layout() == h5py.h5d.VIRTUAL:
         return "is put together from other files (a virtual dataset), which is not followed"
@@ -378,20 +373,16 @@ def _bytes(dataset: h5py.Dataset, dims: Sequence[int]) -> int:
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Tell of what libhdf5 can't make sense of, and of a disk that fails, in one line."""
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn what libhdf5 can't read, and a disk that fails, into a `StorageError` of one line."""
     try:
         yield
     except OSError as error:
         # h5py takes the number from the system's last error, which need not have anything to do with it.
         reason = error.strerror if error.strerror and error.filename is not None else None
-        raise StorageError(f"{path}: {reason}" if reason else f"{path} is damaged ({_first_line(error)})") from None
+        raise StorageError(f"{path}: {reason}" if reason else f"{path} is damaged ({first_line(error)})") from None
     except (RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise StorageError(f"{path} is damaged ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error.args[0] if error.args else "").splitlines() or [type(error).__name__])[0][:200]
+        raise StorageError(f"{path} is damaged ({first_line(error)})") from None
 
 
 # --------------------------------------------------------------------------------------------------------------- texts

@@ -53,15 +53,7 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-from storage.durable.files import (
-    check_in_place,
-    lock_descriptor,
-    rename_new,
-    reserve,
-    sync_directory,
-    write_all,
-    write_new,
-)
+from storage.durable.files import check_in_place, create_file, lock_descriptor, reserve, write_all
 from storage.errors import GoneError, StorageError, no_directory
 from storage.formats.hdf5.heap import HEAP_SIGNATURE, read_heap
 
@@ -145,7 +137,7 @@ class TransactionFile:
     def readinto(self, buffer: bytearray | memoryview) -> int:
         view = memoryview(buffer).cast("B")
         size = self._read_into(view, self._position)
-        if view[:5] == HEAP_SIGNATURE + b"\1" and self._sizes_are_8:  # with the version of all heaps
+        if view[:5] == HEAP_SIGNATURE + b"\1" and self._sizes_are_8:  # signature and version
             read_heap(self.read_at, self._position)
         self._position += size
         return size
@@ -250,7 +242,7 @@ class TransactionFile:
             os.ftruncate(self._fd, self.committed)
 
     def _runs(self, start: int, stop: int) -> Iterator[Run]:
-        """What is in the pages, as far as it lies from one address to before another; the superblock comes first."""
+        """The bytes in the pages from one address up to another, in order: the superblock comes first."""
         first, joined = 0, bytearray()
         for number in [*sorted(self._pages), -1]:
             if joined and number * PAGE != first + len(joined):
@@ -270,7 +262,7 @@ def _encode_log(runs: list[Run], start: int, end: int, came: int) -> bytes:
 
 
 def read_log(fd: int) -> Log | None:
-    """The log at the end of a file, if it is whole and so is everything that it speaks of."""
+    """The log at the end of a file, if it is whole, and what was appended before it is too."""
     size = os.fstat(fd).st_size
     trailer = os.pread(fd, _TRAILER.size, max(0, size - _TRAILER.size))
     if not trailer.startswith(LOG_SIGNATURE) or len(trailer) < _TRAILER.size:
@@ -314,7 +306,7 @@ def recover(fd: int) -> int:
 
 def stored_end(fd: int) -> int | None:
     """Where an HDF5 file ends, by its superblock; None if there is none at the beginning of the file."""
-    head = os.pread(fd, 64, 0).ljust(64, b"\xff")  # of what is cut off within, the end is out of reach
+    head = os.pread(fd, 64, 0).ljust(64, b"\xff")  # of a file that is cut off within, the end is far too large
     if not head.startswith(SIGNATURE) or head[8] > 3:
         return None
     (end,) = struct.unpack_from("<Q", head, {0: 40, 1: 44}.get(head[8], 28))
@@ -330,7 +322,7 @@ def _crc_of(fd: int, start: int, stop: int) -> int:
 
 
 class LockedFile:
-    """A file that is there, and locked against other writers; beside it room for the last commit.
+    """A file that is locked against other writers, with room set aside for its last commit.
 
     Parameters
     ----------
@@ -393,16 +385,8 @@ class LockedFile:
 
 def _create(path: Path, data: bytes) -> bool:
     """Make a file; False if there is something by that name meanwhile."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    write_new(part, data)
     try:
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        rename_new(part, path)
+        create_file(path, data)
     except FileExistsError:
         return False
-    finally:
-        part.unlink(missing_ok=True)
-    sync_directory(path.parent)
     return True

@@ -1,6 +1,6 @@
 """Recordings as one HDF5 file that any HDF5 library since 1.10 reads, also while it is being recorded.
 
-``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is; what is beside it is told in
+``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is. For what is beside it see
 `storage.formats.hdf5.recording`.
 
 To follow a recording from another program, close the file and open it again: it holds all that the last sync reached.
@@ -35,13 +35,13 @@ from storage.formats.hdf5.recording import (
     VERSION,
     Hdf5Recording,
     Layout,
-    damage_told,
+    damage_reported,
     dataset_in,
     text_crc32,
 )
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
-from storage.frame import Frame
+from storage.frame import Frame, size_text
 from storage.labels.journal import write_table
 from storage.names import natural_key
 from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
@@ -55,7 +55,7 @@ DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
 FORMAT = "pi_capture recording"
 ROWS = 1024  # rows in a chunk of a column whose rows are small
-FLUSH_BYTES = 64 * 1024  # that wait for libhdf5, and in it, at most: less than the reserve, should the disk be full
+FLUSH_BYTES = 64 * 1024  # at most, that wait before and in libhdf5: less than the reserve, should the disk be full
 BESIDE_BYTES = 40  # what a row takes in the columns beside the format's own, without its text
 TIMES = (  # columns, their units and meaning
     ("timestamp_ns", "ns", "time of capture on the recorder's clock, which nothing sets"),
@@ -115,7 +115,7 @@ class RecordingWriter(ABC):
         self._content = content
         self._locked = LockedFile(target, new=_empty_file())
         self._lock = threading.Lock()  # of the HDF5 file
-        self._columns: list[Row] = []  # stored, but for what is small
+        self._columns: list[Row] = []  # whose small columns are not stored yet
         self._clock_set_ns: int | None = None
         self._bytes = self._column_bytes = 0
         self._rows = self._first = self._durable = 0
@@ -180,7 +180,7 @@ class RecordingWriter(ABC):
 
     def _append(self, row: Row) -> None:
         """Hand a frame to libhdf5. Raises OSError, and the frame is not taken, if the disk has no room."""
-        if self._transaction.failure is not None:  # what waits has room in the reserve, but no more has
+        if self._transaction.failure is not None:  # the reserve has room for what waits, and for no more
             raise self._transaction.failure
         self._columns.append(self._store(row))
         self._rows += 1
@@ -328,8 +328,8 @@ class Hdf5Writer(RecordingWriter):
         shape, row = encoded
         if self._shape and shape != self._shape:
             raise StorageError(
-                f"{self._target} holds frames of {_size(self._shape)}, these are {_size(shape)};"
-                f" record with --size {_size(self._shape)}, or to another name"
+                f"{self._target} holds frames of {size_text(self._shape)}, these are {size_text(shape)};"
+                f" record with --size {size_text(self._shape)}, or to another name"
             )
         with self._lock:
             if not self._shape:
@@ -348,16 +348,12 @@ class Hdf5Writer(RecordingWriter):
         return row._replace(content=None)
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
-
-
 # ------------------------------------------------------------------------------------------ changes at a standstill
 
 
 def _open_to_change(locked: LockedFile) -> tuple[TransactionFile, h5py.File]:
     """Open a recording of ours, after completing what a crash has cut off."""
-    with damage_told(locked.path):
+    with damage_reported(locked.path):
         recover(locked.fd)
         transaction = TransactionFile(locked.fd)
         return transaction, h5py.File(transaction, "r+", libver=NEWEST)
@@ -381,12 +377,9 @@ def _changing(path: Path) -> Iterator[h5py.File]:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a sync that a crash has cut off, and cut off what is behind the last one; tell of it.
+    """Complete a sync that a crash has cut off, and cut off what is behind the last one.
 
-    Raises
-    ------
-    StorageError
-        It is being recorded into, is damaged, or can't be written to.
+    It is a `storage.formats.contract.Repair`.
     """
     with open_recording(path) as recording:
         frames, cut = len(recording), recording.cut_bytes if isinstance(recording, Hdf5Recording) else 0
@@ -394,7 +387,7 @@ def repair(path: Path) -> str | None:
         return None
     locked = LockedFile(path)
     try:
-        with damage_told(path):
+        with damage_reported(path):
             recover(locked.fd)
     finally:
         locked.close()
@@ -406,18 +399,10 @@ def repair(path: Path) -> str | None:
 def write_labels(
     path: Path | str, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = ""
 ) -> None:
-    """Give each frame of a recording its class, None for those that have none; all of them, or after a crash none.
+    """Give each frame of a recording its class: a `storage.formats.contract.WriteLabels`.
 
     The classes are numbered in the order of `classes`; after these come others that frames have. Labels of pictures
-    that another program made go into a table beside them (`storage.labels.journal.write_table`), which is called after
-    its dataset too (`storage.recording.Recording.of_track`).
-
-    Raises
-    ------
-    StorageError
-        The file is being recorded into, or can't be written to.
-    ValueError
-        There are not as many labels as frames.
+    that another program made go into a table beside them (`storage.labels.journal.write_table`).
     """
     path = Path(path)
     others = {label for label in labels if label is not None} - set(classes)

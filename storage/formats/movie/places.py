@@ -1,20 +1,20 @@
-"""Where the frames of a foreign video are: the place and the time of each, found without decoding."""
+"""Where the frames of another program's video are: the place and the time of each, found without decoding."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.durable.untrusted import parse_json
 from storage.errors import StorageError
 from storage.formats.movie.clock import FileClock
 from storage.formats.movie.decode import is_counted, is_untimed
+from storage.formats.movie.order import stands_alone
+from storage.formats.video.file import parse_facts
 from storage.tracks.containers import reason_of
-from storage.tracks.demux import Track, duration_of, frame_period_of, time_of, zero_of
+from storage.tracks.demux import Track, duration_of, frame_period_of, stored_beside, time_of, zero_of
 from storage.tracks.label_track import Cue
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-H264_IDR = 5
-KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes a picture for one if it has the full size
+KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes any picture of full size for a keyframe
 
 
 def mark_of(packet: av.Packet[Any], *, counted: bool, untimed: bool) -> int | None:
@@ -116,8 +115,8 @@ def find_places(
                 seek = mark if untimed or packet.dts is None else packet.dts
                 if packet.is_keyframe and found and seek <= found[-1].seek:
                     part += 1  # files that were joined: their times start anew
-                key = packet.is_keyframe and keyed and (not counted or _stands_alone(packet, stream))
-                found.append(_Shown(count, part, mark, seek, key, _facts(packet)))
+                key = packet.is_keyframe and keyed and (not counted or stands_alone(packet, stream))
+                found.append(_Shown(count, part, mark, seek, key, stored_beside(packet)))
             count += 1
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if not found:
@@ -128,14 +127,15 @@ def find_places(
     base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].mark if counted else 0
     clock = FileClock(round(1e9 / float(stream.average_rate or 25)))
     if untimed:
-        times = [shown.number * frame_period_of(container) for shown in found]
+        period_ns = frame_period_of(container)
+        times = [shown.number * period_ns for shown in found]
     else:
         times = [clock.date(round((shown.mark - start) * base * 1_000_000_000)) for shown in found]
-    exact = [_exact(shown.facts) for shown in found]
+    exact = [parse_facts(shown.facts) for shown in found]
     of_packet = [-1] * count
     for place, shown in enumerate(found):
         of_packet[shown.number] = place
-    # Times that several parts have can't be sought.
+    # A time that occurs in several parts can't be sought.
     keys = [(place, shown) for place, shown in enumerate(found) if place and shown.key and not part]
     places = Places(
         begin_ns=times[0],
@@ -151,30 +151,3 @@ def find_places(
         untimed=untimed,
     )
     return places, cues
-
-
-def _stands_alone(packet: av.Packet[Any], stream: VideoStream) -> bool:
-    """Whether all pictures behind a keyframe are shown behind it: only then they can be counted from it on."""
-    if stream.codec_context.name == "h264":
-        data = bytes(packet)
-        starts = (match.end() for match in re.finditer(b"\0\0\1", data))
-        return any(at < len(data) and data[at] & 0x1F == H264_IDR for at in starts)
-    return not stream.codec_context.has_b_frames
-
-
-def _facts(packet: av.Packet[Any]) -> bytes:
-    """What `storage.matroska.muxer` wrote beside a packet; FFmpeg and mkvmerge carry it along."""
-    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
-        return b""  # PyAV before 16 can't tell
-    return bytes(packet.get_sidedata("matroska_block_additional"))[8:]
-
-
-def _exact(facts: bytes) -> tuple[int, Mapping[str, Any]] | None:
-    if not facts.startswith(b'{"timestamp_ns":'):
-        return None
-    try:
-        content = parse_json(facts)
-        timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
-    except (ValueError, KeyError):
-        return None
-    return (timestamp_ns, metadata) if isinstance(timestamp_ns, int) and isinstance(metadata, dict) else None

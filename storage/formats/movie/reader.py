@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import DamagedPictureError, StorageError
 from storage.forks import renew_after_fork
+from storage.formats.colours import to_rgb
 from storage.formats.movie.decode import decode
 from storage.formats.movie.places import find_places
-from storage.formats.video.codecs import MAX_PIXELS
+from storage.formats.png.codec import MAX_PIXELS
 from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
+from storage.sessions import TIME_FACTS
 from storage.tracks.containers import open_movie
 from storage.tracks.demux import Track, tracks_of
 from storage.tracks.label_track import label_tracks_for, labels_of_frames
@@ -35,8 +37,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: right up to the next keyframe is nothing
-OF_EXACT_TIMES = ("wall_minus_monotonic_ns", "anchors", "clock")
+INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: pictures are whole from the next keyframe on
 
 
 class MovieReader(Recording):
@@ -65,8 +66,10 @@ class MovieReader(Recording):
         It is no video, none that can be read, or has no such track.
     """
 
+    may_lack_pictures = True
+
     def __init__(self, path: Path, track: Wanted = None) -> None:
-        self._path = path
+        super().__init__(path)
         self._container: InputContainer | None = (container := open_movie(path))
         try:
             tracks = tracks_of(container)
@@ -101,17 +104,12 @@ class MovieReader(Recording):
         self._start()
         return given_up
 
-    @property
-    def path(self) -> Path:
-        return self._path
-
     def __reduce__(self) -> tuple[type[MovieReader], tuple[Any, ...]]:
         return type(self), (self._path, self.track.number)
 
     @property
     def independent(self) -> bool:
-        """Whether several threads read faster than one: FFmpeg has its own."""
-        return False
+        return False  # FFmpeg has threads of its own
 
     @cached_property
     def labels(self) -> Sequence[str | None]:
@@ -122,8 +120,8 @@ class MovieReader(Recording):
     def sessions(self) -> list[dict[str, Any]]:
         """What our recorder noted of each session, if a copy or a merge has kept it and all the frames."""
         sessions = self._sessions
-        if not self._places.exact:  # the file's times, and not those that the offset is for
-            sessions = [{name: fact for name, fact in one.items() if name not in OF_EXACT_TIMES} for one in sessions]
+        if not self._places.exact:  # the times are the file's, and the offset is for others
+            sessions = [{name: fact for name, fact in one.items() if name not in TIME_FACTS} for one in sessions]
         if len(sessions) == 1:
             return [{"id": None, **sessions[0], "first_index": 0, "frames": len(self)}]
         begins, counts = [one.get("first_index") for one in sessions], [one.get("frames") for one in sessions]
@@ -132,7 +130,6 @@ class MovieReader(Recording):
 
     @property
     def begin_ns(self) -> int:
-        """The time of the first frame on the file's own clock, which is that of its sound too."""
         return self._places.begin_ns
 
     @property
@@ -164,10 +161,8 @@ class MovieReader(Recording):
         """The pixels, turned as the file says: phones store how they were held."""
         import numpy as np
 
-        pixels: NDArray[np.uint8] = np.asarray(self._scaler.reformat(picture, format="rgb24").to_ndarray(), np.uint8)
-        turns = round(getattr(picture, "rotation", 0) / 90) % 4  # PyAV 14.0 does not tell
-        upright = np.ascontiguousarray(np.rot90(pixels, turns))
-        return upright.copy() if upright.base is not None else upright  # the decoder uses its memory again
+        turns = round(picture.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(to_rgb(picture, self._scaler), turns))
 
     # ------------------------------------------------------------------------------------------------- finding a frame
 

@@ -25,7 +25,7 @@ DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on filtered camera pictures, no sma
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking there costs time and finds no bytes
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 MAX_BYTES = 4 * MAX_PIXELS
-LARGE_PIXELS = 16_000_000  # of larger ones, a small board has not the memory to check several at once
+LARGE_PIXELS = 16_000_000  # a small board lacks the memory to check several larger ones at once
 
 
 def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
@@ -82,7 +82,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def check_image(data: bytes) -> None:
-    """Decode a picture that `decode_image` takes, and keep nothing of it; large ones one at a time, whoever asks.
+    """Decode a picture that `decode_image` takes, and keep nothing of it; only one large one at a time.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def check_image(data: bytes) -> None:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture that is decoded when it is used. What is wrong with it is a ValueError."""
+    """Open a picture, which is decoded when it is used. Raises ValueError, also then, if anything is wrong with it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -126,15 +126,6 @@ def read_texts(data: bytes) -> dict[str, str]:
                 keyword, _, text = bytes(body).decode("latin-1").partition("\0")
                 texts[keyword] = text
     return texts
-
-
-def is_whole_png(data: bytes) -> bool:
-    """Whether every chunk up to IEND is there and unharmed. Stricter than Pillow, which accepts a missing IEND."""
-    try:
-        kinds = [kind for kind, _ in read_chunks(data)]
-    except ValueError:
-        return False
-    return kinds[0] == b"IHDR" and b"IDAT" in kinds
 
 
 def read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -17,6 +17,8 @@ from storage.errors import StorageError, no_directory
 from storage.names import check_class_name, natural_key
 from storage.sessions import SESSIONS_NAME
 
+MOVES_NAME = "moves.jsonl"
+"""The journal of the frames that were sorted, in the data directory (see `storage.durable.moves`)."""
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -72,14 +74,14 @@ def locate(target: Path) -> Place:
 
 
 def class_directories(data_dir: Path) -> list[Path]:
-    """The class directories, numbers first in numeric order, then names. Links and hidden directories are none."""
+    """The class directories, numbers first in numeric order, then names; without links and hidden directories."""
     with os.scandir(data_dir) as entries:
         names = [e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)]
     return [data_dir / name for name in sorted(names, key=natural_key)]
 
 
 def image_names(directory: Path) -> list[str]:
-    """The names of the images that lie directly in a directory, in recording order. Hidden files and links are none."""
+    """The names of the images that lie directly in a directory, in recording order; without links and hidden files."""
     with os.scandir(directory) as entries:
         names = [
             entry.name
@@ -94,7 +96,7 @@ def image_names(directory: Path) -> list[str]:
 
 
 def left_out(data_dir: Path) -> list[str]:
-    """The pictures of a data directory that are no frames, as they are links or in a format that none takes."""
+    """The pictures of a data directory that are no frames: links, and pictures in other formats."""
     found = []
     for directory in (data_dir, *class_directories(data_dir)):
         with os.scandir(directory) as entries:

@@ -1,4 +1,4 @@
-"""What a frame's file tells without its picture: session, number and time from the text chunks at its head; its size.
+"""The facts in a frame's file without its picture: session, number, time (from its text chunks) and size.
 
 Merging, splitting and describing a data directory read thousands of these. A picture of another program has no session,
 number or time; where a file holds nonsense, the fact is None.
@@ -80,7 +80,7 @@ def _head_of_photo(file: IO[bytes]) -> Head:
         with Image.open(file, formats=("JPEG", "BMP", "GIF")) as image:
             turned = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
             return Head(size=image.size, turned=turned)
-    except Exception:  # damaged files make an image library raise anything; `whole` says what is wrong
+    except Exception:  # damaged files make an image library raise anything; see `whole` for what is wrong
         return Head()
 
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
 from storage.formats.png.directory import class_directories, image_names
 from storage.formats.png.head import Head, head_of, read_head
-from storage.formats.png.whole import why_not_whole
+from storage.formats.png.whole import fault
 from storage.frame import Frame
 from storage.names import natural_key
 from storage.recording import Recording
@@ -28,16 +28,13 @@ class PngReader(Recording):
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise StorageError(f"{path} is not a directory")
-        self._path = path
+        super().__init__(path)
+        self._heads: dict[int, Head] = {}
         self._entries = [(name, "") for name in image_names(path)]
         if directories := class_directories(path):
             for directory in directories:
                 self._entries += [(name, directory.name) for name in image_names(directory)]
             self._entries.sort(key=lambda entry: (natural_key(entry[0]), entry[1]))
-
-    @property
-    def path(self) -> Path:
-        return self._path
 
     @property
     def labels(self) -> list[str | None]:
@@ -53,7 +50,7 @@ class PngReader(Recording):
 
     @cached_property
     def has_times(self) -> bool:
-        """Whether the frames have times; those of files from elsewhere count if they tell the frames apart."""
+        """Whether the frames have times; those of files from elsewhere count if each frame has another."""
         if not len(self) or self.head(0).timestamp_ns is not None:
             return True
         return all(before < after for before, after in pairwise(self.timestamps_ns))
@@ -68,35 +65,39 @@ class PngReader(Recording):
         return read_sessions(self._path)
 
     def file(self, index: int) -> Path:
-        """The file of a frame."""
         name, class_name = self._entries[index]
         return self._path / class_name / name
 
     def head(self, index: int) -> Head:
-        """What the file of a frame tells without its picture."""
-        return read_head(self.file(index))
+        """The facts in the file of a frame; as they were when the frame was checked, if it was."""
+        return self._heads.get(index) or read_head(self.file(index))
 
     def check(self, index: int) -> None:
-        path = self.file(index)
-        if (reason := why_not_whole(path)) is not None:
+        path, data = self._content(index)
+        self._heads[index] = head_of(data)
+        if (reason := fault(data)) is not None:
             raise StorageError(f"{path}: {reason}")
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def read(self, index: int) -> Frame:
-        path = self.file(index)
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise StorageError(f"{path}: more bytes than a camera's picture has")
-            data = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from None
+        path, data = self._content(index)
         try:
             pixels = decode_image(data)
         except ValueError as error:
             raise StorageError(f"{path}: {error}") from None
         return Frame(pixels, index, _timestamp_ns(path, head_of(data)), _metadata(data))
+
+    def _content(self, index: int) -> tuple[Path, bytes]:
+        """The file of a frame, and its bytes. Raises `StorageError` if they can't be a picture's."""
+        path = self.file(index)
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise StorageError(f"{path}: is too large for a picture")
+            return path, path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from None
 
 
 def _timestamp_ns(path: Path, head: Head) -> int:
@@ -104,9 +105,8 @@ def _timestamp_ns(path: Path, head: Head) -> int:
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
-    """What the camera reported; nothing if a stranger's file says something else there."""
+    """What the camera reported; nothing if another program has something else there."""
     try:
-        metadata = parse_json(read_texts(data).get("Metadata", "{}"))
+        return parse_object(read_texts(data).get("Metadata", "{}"))
     except ValueError:
         return {}
-    return metadata if isinstance(metadata, dict) else {}

@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from isal import igzip_lib, isal_zlib
 
 from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, check_image, read_chunks
 
-MAX_BYTES = 1_000_000_000  # a larger file is no picture
 PIECE_BYTES = 1 << 20
 
 
-def why_not_whole(file: Path) -> str | None:
-    """Why a file is no whole picture, in words that follow its name; None if it is one."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            return "is too large for a picture"
-        return fault(file.read_bytes())
-    except OSError as error:
-        return f"can't be read: {error.strerror}"
-
-
 def fault(data: bytes) -> str | None:
-    """Why the bytes of a file are no whole picture; None if they are."""
+    """Why the bytes of a file are no whole picture, in words that follow its name; None if they are."""
     if not data:
         return "is empty"
     if not data.startswith(SIGNATURE):
@@ -94,6 +82,6 @@ def _fault_for_pillow(data: bytes) -> str | None:
         check_image(data)
     except ValueError as error:
         return str(error)
-    except Exception as error:  # what strangers' files make an image library raise, nobody can foresee
+    except Exception as error:  # a damaged file makes an image library raise anything
         return f"not a whole picture ({type(error).__name__}: {error})"
     return None

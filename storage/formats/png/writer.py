@@ -23,13 +23,14 @@ from storage.durable.files import (
     write_new,
 )
 from storage.errors import StorageError
-from storage.formats.png.codec import encode_png, is_whole_png
+from storage.formats.png.codec import encode_png
 from storage.formats.png.directory import frame_name, locate, next_number
+from storage.formats.png.whole import fault
 from storage.frame import Frame
 from storage.names import check_class_name
 from storage.sessions import SESSIONS_NAME, close_interrupted, new_session, read_sessions, write_sessions
 
-TAKEN_UP_AT_ONCE = 64  # frames that a crash left: each needs room for a copy, and each time a sync
+TAKEN_UP_AT_ONCE = 64  # frames that a crash left: copying them takes room, and each batch a sync
 
 _TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
 
@@ -116,7 +117,7 @@ class PngWriter:
                 batch, self._waiting = self._waiting, []
             if not batch:
                 return self._durable
-            check_in_place(*self.held)  # what lies under its path now may be somebody else's
+            check_in_place(*self.held)  # its path may lead to another directory now
             # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
             # checks what is really there.
             sync_filesystem(self._lock)
@@ -190,7 +191,7 @@ class PngWriter:
         for match in waiting:
             temporary = root / match[0]
             data = temporary.read_bytes()
-            if not is_whole_png(data):
+            if fault(data) is not None:
                 temporary.unlink()
                 continue
             # Written anew: after a failed sync, what is read back may be in memory only.

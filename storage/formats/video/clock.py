@@ -9,7 +9,7 @@ from storage.tracks.samples import tracks_of
 DEFAULT_STEP_US, MOST_STEP_US = 33_333, 1_000_000
 
 
-class FileClock:
+class RecordingClock:
     """The file's own time: it begins at 0, never goes back, and has no gap where a recording was continued."""
 
     def __init__(self, found: Contents | None) -> None:

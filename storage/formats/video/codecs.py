@@ -12,6 +12,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from storage.errors import OptionError
+from storage.formats.colours import to_rgb
+from storage.formats.png.codec import MAX_PIXELS
 
 if TYPE_CHECKING:
     import av
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Size = tuple[int, int]
-MAX_PIXELS = 100_000_000  # larger than any camera's: refused
 SMALL = (352, 288)  # FFV1 encodes pictures up to this size in one slice, which takes fewer bytes, larger ones in four
 MOST_BETWEEN_KEYS = 30
 KEY_SECONDS = 1.0
@@ -128,7 +129,7 @@ class KeySchedule:
         self._frames, self._since = 0, 0
 
     def is_due(self, time: int) -> bool:
-        """Whether it is the one of that time, in microseconds."""
+        """Whether the picture of that time, in microseconds, has to be one."""
         due = self._frames % self._most_between == 0 or time - self._since >= KEY_SECONDS * 1e6
         if due:
             self._frames, self._since = 0, time
@@ -252,10 +253,7 @@ class Decoder:
 
     def to_rgb(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
         """The pixels of a picture: shape (height, width, 3), uint8, RGB, C-contiguous."""
-        import numpy as np
-
-        pixels: NDArray[np.uint8] = np.ascontiguousarray(self._scaler.reformat(picture, format="rgb24").to_ndarray())
-        return pixels
+        return to_rgb(picture, self._scaler)
 
 
 def _pixel_format(codec: Codec, size: Size) -> str:

@@ -5,7 +5,6 @@ Its tags are here too; for frames see `storage.formats.video.writer`, for elemen
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from storage.durable.files import lock_file, rename_free, sync_directory, write_all
-from storage.durable.untrusted import parse_json
+from storage.durable.untrusted import parse_object
 from storage.errors import StorageError, no_directory
-from storage.formats.video.codecs import CODECS, MAX_PIXELS, Codec
+from storage.formats.png.codec import MAX_PIXELS
+from storage.formats.video.codecs import CODECS, Codec
 from storage.matroska.elements import TICK_NS, void_front
 from storage.matroska.muxer import Muxer
-from storage.matroska.reader import Blocks, Contents, begins_element, read_contents, read_front, read_head
+from storage.matroska.reader import Contents, begins_element, read_contents, read_front, read_head
+from storage.matroska.statistics import Statistics
 from storage.matroska.table import BlockTable, rows_of
-from storage.matroska.track import VIDEO_TRACK, Block
-from storage.sessions import checked_sessions, close_interrupted
+from storage.matroska.track import VIDEO_TRACK, Block, Blocks
+from storage.sessions import close_interrupted, sessions_in, sessions_text
 from storage.tracks.samples import marks_of, tracks_of
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks
@@ -41,15 +42,7 @@ def is_ours(path: Path) -> bool:
 def repair(path: Path) -> str | None:
     """Complete a recording that was cut off, in place: a frame that is not whole goes, the index comes.
 
-    Returns
-    -------
-    str or None
-        What was done, to be read after the file's name; None if there was nothing to do.
-
-    Raises
-    ------
-    StorageError
-        It is being recorded into, or is damaged beyond that.
+    It is a `storage.formats.contract.Repair`.
     """
     if path.exists() and (not is_ours(path) or _is_complete(path)):
         return None
@@ -135,8 +128,8 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
             os.ftruncate(fd, 0)
         return None, None
     os.ftruncate(fd, found.end)
-    for start, end in found.gaps:
-        write_all(fd, void_front(end - start), start)
+    for start, length in ((start, end - start) for start, end in found.gaps if end - start > 1):
+        write_all(fd, void_front(length), start)  # no element is one byte long: that stays, and is passed over
     sessions = sessions_of(found)
     close_interrupted(sessions, frames)
     muxer = muxer_for(fd, path.parent, found)
@@ -175,6 +168,8 @@ def muxer_for(
         date=found.head.date,
         end=found.end,
         duration=max(found.head.duration, int(rows["time"].max())) if len(rows) else 0,
+        tracks=found.tracks,
+        statistics={**found.statistics, **({LABELS: Statistics()} if without_labels else {})},
         tags_at=found.tags_at,
         keys=zip(indexed.times[indexed.keys].tolist(), indexed.positions[indexed.keys].tolist(), strict=True),
         main_track=main,
@@ -205,17 +200,21 @@ def timestamps_of(fd: int, pictures: Blocks) -> list[int]:
 
 def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
     """A frame's timestamp in nanoseconds, and its metadata."""
+    return parse_facts(block.facts) or (block.time * TICK_NS, {})
+
+
+def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
+    """The timestamp and the metadata in the JSON that is stored beside a picture; None if it is not there."""
     try:
-        content = parse_json(block.facts)
+        content = parse_object(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})
-        if isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict):
-            return timestamp_ns, metadata
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return block.time * TICK_NS, {}
+    except (ValueError, KeyError):
+        return None
+    is_whole = isinstance(timestamp_ns, int) and abs(timestamp_ns) < 1 << 63 and isinstance(metadata, dict)
+    return (timestamp_ns, metadata) if is_whole else None
 
 
-# ------------------------------------------------------------------------------------------------- what its tags tell
+# -------------------------------------------------------------------------------------------------------- its tags
 
 
 def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -225,16 +224,13 @@ def make_tags(codec: str | None, frames: int, sessions: Sequence[dict[str, Any]]
         **({"CODEC": codec} if codec else {}),
         "FRAMES": str(frames),
         **({"DATE_RECORDED": started} if started else {}),
-        "SESSIONS": json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":")),
+        "SESSIONS": sessions_text(sessions),
     }
 
 
 def sessions_of(found: Contents) -> list[dict[str, Any]]:
     """What is known of each recording session in the file; nothing if that is damaged."""
-    try:
-        return checked_sessions(parse_json(found.tags.get("SESSIONS", "[]")))
-    except ValueError:
-        return []
+    return sessions_in(found.tags.get("SESSIONS", ""))
 
 
 def frames_of(found: Contents) -> int:

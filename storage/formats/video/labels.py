@@ -28,7 +28,7 @@ class LabelTrack:
         self._since = 0
 
     def place(self, time: int, label: str | None) -> list[Block]:
-        """The blocks that end where a frame with that label comes."""
+        """The subtitles that end where a frame with that label comes."""
         if label == self._label and (label is None or self._once or time - self._since < LABEL_SECONDS * 1e6):
             return []
         ended = self._label
@@ -37,19 +37,10 @@ class LabelTrack:
 
 
 def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str] = (), *, of_track: str = "") -> None:
-    """Give each frame of a recording its class, None for none. After a crash all labels are new, or all as before.
+    """Give each frame of a recording its class: a `storage.formats.contract.WriteLabels`.
 
-    A video names the class of a stretch and has no numbers for `classes`.
-
-    Labels of another program's video go into a table beside it (`storage.labels.journal.write_table`), whose name has
-    the track too, if it is not the first (`storage.recording.Recording.of_track`).
-
-    Raises
-    ------
-    StorageError
-        The file is being recorded into, or can't be written to.
-    ValueError
-        There are not as many labels as frames.
+    A video has the names of classes and no numbers. Labels of another program's video go into a table beside it
+    (`storage.labels.journal.write_table`).
     """
     if not is_ours(path):
         write_table(path, labels, of_track)

@@ -20,7 +20,7 @@ MOST_APART = 6.0  # of 255, on average; black in the wrong range is 16 away
 
 
 class PacketChain:
-    """Sees the packets of a recording, in order.
+    """Checks the packets of a recording, in order.
 
     Parameters
     ----------

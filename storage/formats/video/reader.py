@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.forks import renew_after_fork
-from storage.formats.video.codecs import (
-    CODECS,
-    Decoder,
-)
+from storage.formats.video.codecs import CODECS, Decoder
 from storage.formats.video.file import (
     CHECKED_TAIL_BYTES,
     LABELS,
@@ -27,14 +24,10 @@ from storage.formats.video.file import (
 )
 from storage.frame import Frame
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import are_tags_whole, no_blocks, read_block, read_contents, read_head
-from storage.matroska.track import Block
+from storage.matroska.reader import are_tags_whole, read_block, read_contents, read_head
+from storage.matroska.track import Block, no_blocks
 from storage.recording import Recording
-from storage.tracks.samples import (
-    SampleReader,
-    clocks_of,
-    tracks_of,
-)
+from storage.tracks.samples import SampleReader, clocks_of, tracks_of
 
 if TYPE_CHECKING:
     import av
@@ -67,7 +60,7 @@ class VideoReader(Recording):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -102,17 +95,11 @@ class VideoReader(Recording):
         return given_up
 
     @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
     def sessions(self) -> list[dict[str, Any]]:
-        """What is known of each recording session, oldest first (see `storage.sessions`)."""
         return sessions_of(self._contents)
 
     @property
     def tracks(self) -> list[SampleReader]:
-        """The tracks of sensors and sound."""
         clocks = clocks_of(self.sessions)
         return [
             SampleReader(self._fd, number, track, self._contents, clocks)
@@ -120,28 +107,23 @@ class VideoReader(Recording):
         ]
 
     @property
-    def finished(self) -> bool:
-        """False while it is being recorded, and after a crash until `storage.formats.video.file.repair`."""
-        return self._contents.finished
-
-    @property
     def interrupted(self) -> bool:
-        return not self.finished
+        return not self._contents.finished
 
     @property
     def damage(self) -> list[str]:
-        told = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+        found = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
         for at in self._contents.tags_at:
             if not are_tags_whole(self._fd, at):
-                told.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")
+                found.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")
         if not self.sessions and self._contents.tags.get("SESSIONS", "[]") != "[]":
-            told.append("what is known of the sessions can't be understood")
+            found.append("what is known of the sessions can't be understood")
         for at in self._label_positions:
             try:
                 self._block(at, f"the label in byte {at}")
             except StorageError as error:
-                told.append(str(error).removeprefix(f"{self._path}: "))
-        return told
+                found.append(str(error).removeprefix(f"{self._path}: "))
+        return found
 
     @property
     def _label_positions(self) -> list[int]:
@@ -150,7 +132,6 @@ class VideoReader(Recording):
 
     @property
     def independent(self) -> bool:
-        """Whether each frame is read without others, so that several threads read faster than one."""
         return self._codec.intra
 
     @cached_property

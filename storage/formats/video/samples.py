@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.errors import StorageError
-from storage.formats.video.clock import FileClock
+from storage.formats.video.clock import RecordingClock
 from storage.matroska.track import Block, Track
 from storage.tracks.sample_track import SampleTrack
 from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
@@ -59,8 +59,8 @@ class SampleTracks:
             tags[self._numbers[name]] = {**packer.track.tags(), **facts}
         return tags
 
-    def place(self, name: str, packed: Packed, clock: FileClock) -> tuple[Block, int]:
-        """The block that it becomes, and its mark."""
+    def place(self, name: str, packed: Packed, clock: RecordingClock) -> tuple[Block, int]:
+        """The block of packed samples, and its mark."""
         time = self._last[name] = clock.place_samples(packed.timestamp_ns, self._last[name])
         facts = self.facts[name]
         facts["padded" if packed.padding else "samples"] += packed.count

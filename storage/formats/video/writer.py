@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.durable.files import reserve_unnamed
 from storage.errors import StorageError
-from storage.formats.video.clock import FileClock
+from storage.formats.video.clock import RecordingClock
 from storage.formats.video.codecs import (
     CODECS,
     Encoder,
@@ -156,7 +156,7 @@ class VideoWriter:
         self._encoder: Encoder | None = None  # the only one, where they don't
         self._keys: KeySchedule | None = None
         self._chain: PacketChain | None = None  # of packets that are stored as the camera made them
-        self._clock = FileClock(self._found)
+        self._clock = RecordingClock(self._found)
         self._labels = LabelTrack()
         self._appended = self._durable = self._bytes = 0
         self._blocks = self._durable_blocks = 0
@@ -179,9 +179,6 @@ class VideoWriter:
 
     @property
     def lossless(self) -> bool:
-        """Whether the frames come back pixel-identical. A lossy codec smooths away the small changes of brightness and
-        colour that jitter adds.
-        """
         return self._codec.lossless
 
     @property
@@ -198,7 +195,6 @@ class VideoWriter:
         self._session = {**self._session, **facts}  # not in place: another thread may be storing it
 
     def encode(self, frame: Frame, label: str | None = None) -> _Encoded:
-        """As in `storage.formats.contract.Writer`; `label` is the frame's class."""
         height, width, _ = frame.pixels.shape
         size = width, height
         if self._size is not None and size != self._size:
@@ -260,33 +256,24 @@ class VideoWriter:
         self._append_waiting()
 
     def begin_at(self, timestamp_ns: int) -> None:
-        """Set the time of the oldest picture or sample to come: pictures may be stored before older samples."""
         with self._lock:
             self._clock.begin(timestamp_ns)
 
     def add_tracks(self, tracks: Sequence[SampleTrack]) -> None:
-        """Add tracks before the first frame. Raises StorageError as the constructor."""
         with self._lock:
             self._samples.add(tracks)
             self._check_tracks()
 
     def append_samples(self, name: str, timestamp_ns: int, samples: NDArray[Any]) -> None:
-        """Add samples to a track, checked by `storage.tracks.sample_track`; the first one has that time.
-
-        One thread at a time adds to a track; pictures may come from another. Raises as `append`.
-        """
         self._append_packed(name, self._samples.packers[name].put(timestamp_ns, samples))
 
     def pad_samples(self, name: str, timestamp_ns: int, count: int) -> None:
-        """Fill a pause of so many samples with NaN or zeros."""
         self._append_packed(name, self._samples.packers[name].pad(timestamp_ns, count))
 
     def flush_samples(self, name: str) -> None:
-        """Write samples that do not fill a block yet."""
         self._append_packed(name, self._samples.packers[name].flush())
 
     def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Add facts about a track of samples, JSON-serialisable: they come into its tags in capitals."""
         self._samples.facts[name] = {**self._samples.facts[name], **facts}
 
     def sync(self) -> int:
@@ -325,7 +312,7 @@ class VideoWriter:
                 self._session["frames"] = self._appended
                 if self._samples.packers:
                     self._session["tracks"] = self._samples.facts
-                with _full_disk_is_told_already():
+                with _full_disk_ignored():
                     self._muxer.finish(self._tags())
         finally:
             if self._muxer is not None:
@@ -426,7 +413,7 @@ class VideoWriter:
         self._muxer = self._begin(None, b"")
 
     def _end_samples(self) -> None:
-        with _full_disk_is_told_already():
+        with _full_disk_ignored():
             for name, packer in self._samples.packers.items():
                 self._append_packed(name, packer.finish())
             with self._lock:
@@ -435,7 +422,7 @@ class VideoWriter:
                     self._append_waiting()
 
     def _end_labels(self, muxer: Muxer) -> None:
-        with _full_disk_is_told_already():
+        with _full_disk_ignored():
             for block in self._labels.place(self._clock.last + self._clock.step, None):
                 muxer.add(block)
 
@@ -452,8 +439,8 @@ class VideoWriter:
 
 
 @contextmanager
-def _full_disk_is_told_already() -> Iterator[None]:
-    """Let a full disk pass: the file is whole without its index, and `append` has raised already."""
+def _full_disk_ignored() -> Iterator[None]:
+    """Ignore a full disk: the file is whole without its index, and `append` has raised already."""
     try:
         yield
     except OSError as error:

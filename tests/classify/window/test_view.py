@@ -24,7 +24,7 @@ SIZES = ((760, 432), (760, 712), (1200, 700))
 def view_of(classes: int, current: int = 0) -> View:
     near = Near(0, bytearray([current] * 3), [], [], np.zeros(3, np.float32))
     rows = [ClassRow(label, f"class {label}", label) for label in range(classes)]
-    return View(Legend("day7", [], 9), Look(), "", near, 0, None, [], rows)
+    return View(Legend("day7", [], 9), Look(), "", near, 0, 0, None, [], rows)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -18,6 +18,7 @@ from storage import open_recording
 from storage.labels.current import labels_as_they_stand
 from tests.pi_capture.live.test_labels import Terminal
 from tests.support import REPOSITORY
+from tests.support.labeller import ask_to_close, desktop_of
 
 
 def command(target: Path, seconds: float, *options: object) -> list[str]:
@@ -78,19 +79,19 @@ def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "windowkill"])
-def test_without_its_window_the_recording_goes_on(tmp_path: Path, screen: str, how: str) -> None:
-    here = Screen(screen)
-    manager = here.start("openbox")  # what a close button asks
-    recording = here.start(*command(tmp_path / f"day-{how}", 5))
-    here.wait_for(lambda: here.window(f"day-{how}"))
-    window = here.window(f"day-{how}")
-    close = ("windowactivate", "--sync", window, "key", "alt+F4") if how == "close" else (how, window)
-    here.ask("xdotool", *close)
-    assert recording.wait(30) == 0
+def test_without_its_window_the_recording_goes_on(tmp_path: Path, how: str) -> None:
+    with desktop_of("640x480", manager="openbox") as desktop:
+        here = Screen(desktop)
+        recording = here.start(*command(tmp_path / f"day-{how}", 5))
+        here.wait_for(lambda: here.window(f"day-{how}"))
+        window = here.window(f"day-{how}")
+        if how == "close":
+            ask_to_close(desktop, int(window))
+        else:
+            here.ask("xdotool", how, window)
+        assert recording.wait(30) == 0
     assert recording.stderr is not None
     told = recording.stderr.read()
-    manager.terminate()
-    manager.communicate()
     assert "the recording goes on" in told and "Traceback" not in told, told
     assert ("was closed" if how == "close" else "lost its display") in told
     with open_recording(tmp_path / f"day-{how}") as frames:

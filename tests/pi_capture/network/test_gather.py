@@ -22,14 +22,15 @@ from storage.formats.video.writer import VideoReader
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
 from tests.pi_capture.live.test_labels import Terminal, label_a_while, recording
 from tests.pi_capture.network.test_sender import HandMade, demo, end, free_port, start, wait_for_listener
+from tests.pi_capture.report.test_metrics import read, url_of
 from tests.support import REPOSITORY
 from tests.support.live import sensor
 from tests.support.network import Line
 
 
-def gather(target: Path, port: int, *, seconds: float = -1, senders: int = 2) -> subprocess.Popen[str]:
+def gather(target: Path, port: int, *options: object, seconds: float = -1, senders: int = 2) -> subprocess.Popen[str]:
     url = f"tcp://127.0.0.1:{port}?listen&senders={senders}"
-    receiver = start(target, seconds, "--camera", url, "--size", "source", "--json")
+    receiver = start(target, seconds, "--camera", url, "--size", "source", "--json", *options)
     wait_for_listener(port)
     return receiver
 
@@ -110,6 +111,28 @@ def test_each_sender_becomes_a_track(tmp_path: Path) -> None:
         with open_recording(own) as theirs:
             place = theirs.timestamps_ns.index(first.metadata["sender_timestamp_ns"])
             assert np.array_equal(theirs.read(place).pixels, first.pixels)
+
+
+def test_the_numbers_of_all_senders_together(tmp_path: Path) -> None:
+    port = free_port()
+    receiver = gather(tmp_path / "all.mkv", port, "--json-lines", "--metrics", 0)
+    url = url_of(receiver)
+    one, two = start(*demo(tmp_path / "one.mkv", 6, port)), start(*other_demo(tmp_path / "two.mkv", 6, port))
+    while read(url)["pi_capture_durable_frames_total"] < 60:
+        assert receiver.poll() is None
+        time.sleep(0.1)
+    end(one)
+    end(two)
+    out, told = receiver.communicate(timeout=60)
+    assert receiver.returncode == 0, told
+    *statuses, summary = [json.loads(line) for line in out.splitlines()]
+    counts = [line["frames"] for line in statuses]
+    with (
+        open_recording(tmp_path / "all.mkv", track="0") as first,
+        open_recording(tmp_path / "all.mkv", track="1") as other,
+    ):
+        assert summary["event"] == "summary" and summary["frames"] == len(first) + len(other)
+        assert counts == sorted(counts) and max(len(first), len(other)) < counts[-1] <= summary["frames"]
 
 
 def test_a_sender_that_is_killed_does_not_hurt_the_others(tmp_path: Path) -> None:
@@ -293,11 +316,12 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(1000))
         with suppress(ConnectionResetError):
             assert stranger.recv(1) == b""
-    senders = [start(*demo(tmp_path / "one.mkv", 4, port)), start(*other_demo(tmp_path / "two.mkv", 4, port))]
+    senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
     wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
     wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
-    third = start(*demo(tmp_path / "three.mkv", 1, port))
-    for sender in (third, *senders):
+    end(start(*demo(tmp_path / "three.mkv", 1, port)))
+    for sender in senders:
+        sender.send_signal(signal.SIGINT)
         end(sender)
     silent.close()
     told = end(receiver)

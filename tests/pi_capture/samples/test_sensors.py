@@ -81,6 +81,7 @@ def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: 
         assert done.returncode == 0 and "none missing" in done.stderr and "before" not in done.stderr, done.stderr
     with VideoReader(path) as recording:
         pictures = recording.timestamps_ns
+        first_frames = [session["first_index"] for session in recording.sessions]
         times, samples = recording.tracks[0].read()
     begins = [*np.flatnonzero(samples[:, 0] == 0), len(samples)]
     assert len(begins) == sessions + 1 and begins[0] == 0
@@ -89,7 +90,7 @@ def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: 
         assert np.array_equal(samples[part], np.array(counting(0, begins[number + 1] - begins[number], 3), np.float32))
         off = np.abs(np.diff(times[part]) - 1e9 / 80)
         assert np.median(off) < 1e6 and off.max() < 2e7  # on a busy machine the program is late at times
-        first = pictures[number * len(pictures) // sessions]
+        first = pictures[first_frames[number]]
         assert first - times[begins[number]] > 0.7e9 and times[part][-1] > first + 2.9e9
     probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time", "-of", "csv=p=0", path]
     begun = dict(line.split(",")[:2] for line in subprocess.check_output(probe, text=True).split())
@@ -210,7 +211,8 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
 def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) -> None:
     good = " ".join(["1"] * channels)
     prints = f"printf '%s\\n' '{good}' '{line}' '{line}'"
-    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"))
+    lines: list[str] = []
+    command = Command(parse_sensor(f"a,rate=10,channels={channels},format=text={prints}"), lines.append)
     command.start()
     rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
     assert rows[0] == [1.0] * channels and len(rows) == 3
@@ -218,7 +220,7 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
         kept = np.array([float(number) for number in told.split(",")], "f4").tolist()
         assert rows[1:] == [kept] * 2 and not command.problems
         return
-    assert command.pop_lines() == [f"sensor a prints {line!r}: {told}; kept as NaN"]
+    assert lines == [f"sensor a prints {line!r}: {told}; kept as NaN"]
     assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
 
 
@@ -227,7 +229,7 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
     [("5 6", ["sensor a ended within a line ('5 6'), which is not kept; end each line with a line break"]), (" ", [])],
 )
 def test_a_last_line_without_its_end_is_told(end: str, told: list[str]) -> None:
-    command = Command(parse_sensor(f"a,rate=10,channels=2,format=text=printf '1 2\n3 4\n{end}'"))
+    command = Command(parse_sensor(f"a,rate=10,channels=2,format=text=printf '1 2\n3 4\n{end}'"), print)
     command.start()
     rows = [row for samples in command.chunks() if samples is not None for row in samples.tolist()]
     assert rows == [[1, 2], [3, 4]]
@@ -286,7 +288,7 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = Command(parse_sensor("a,rate=10,format=text=echo 1"))
+    command = Command(parse_sensor("a,rate=10,format=text=echo 1"), print)
     command.start()
     assert [samples.tolist() for samples in command.chunks() if samples is not None] == [[[1.0]]]
     signalled: list[int] = []

@@ -302,6 +302,8 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.txt", "-0.1\t0.2\ta\n", "line 1: -0.100 to 0.200 s is outside"),
         ("a.txt", "0.1\t0.2\ta\n\xff", "line 2: is no text in UTF-8"),
         ("a.txt", "1e400\t2e400\ta\n", "names no start and end"),
+        ("a.txt", f"0.1\t{'7' * 33}\ta\n", "line 1: '0.1 777"),
+        ("a.csv", f"0.1,0.2,a\n{'7' * 33},0.4,b\n", "has no start and end"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_line(

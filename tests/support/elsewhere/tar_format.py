@@ -88,14 +88,13 @@ class TarWriter:
 
 class TarReader(Recording):
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         with path.open("rb") as file:
             self._entries, end = find_members(file.fileno())
             self._cut = os.fstat(file.fileno()).st_size != end + 2 * BLOCK
             if not is_ours(file.fileno()):
                 raise StorageError(f"{path} is no recording")
 
-    path = property(lambda self: self._path)
     interrupted = property(lambda self: self._cut)
 
     def __len__(self) -> int:

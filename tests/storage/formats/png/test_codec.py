@@ -21,7 +21,8 @@ from PIL import Image
 from pi_capture import Recorder
 from storage import open_recording
 from storage.errors import StorageError
-from storage.formats.png.codec import decode_image, encode_png, is_whole_png, read_texts
+from storage.formats.png.codec import decode_image, encode_png, read_texts
+from storage.formats.png.whole import fault
 
 pictures = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
 texts = st.dictionaries(
@@ -37,7 +38,7 @@ def test_every_reader_sees_the_same_pixels(pixels: np.ndarray, texts: dict[str, 
     assert np.array_equal(decode_image(data), pixels)
     assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], pixels)
     assert read_texts(data) == texts
-    assert is_whole_png(data)
+    assert fault(data) is None
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 2**32 - 1))
@@ -56,7 +57,7 @@ def test_any_damage_is_seen(data: st.DataObject) -> None:
     else:
         at = data.draw(st.integers(0, len(whole) - 1))
         damaged = whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
-    assert not is_whole_png(damaged)
+    assert fault(damaged) is not None
 
 
 def test_pngcheck_agrees(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder, RecordingError
 from storage import Frame, SampleTrack, StorageError, open_recording
-from storage.formats.video.codecs import CODECS, MAX_PIXELS
+from storage.formats.png.codec import MAX_PIXELS
+from storage.formats.video.codecs import CODECS
 from storage.formats.video.file import repair
 from storage.formats.video.labels import write_labels
 from storage.formats.video.writer import VideoReader, VideoWriter
@@ -164,7 +165,7 @@ def test_recorder_records_to_it(tmp_path: Path) -> None:
         assert recorder.close().frames == 50
     assert numbers(path) == list(range(100))
     with VideoReader(path) as recording:
-        assert recording.finished
+        assert not recording.interrupted
         sessions = recording.sessions
     assert [(session["first_index"], session["frames"], session["end"]) for session in sessions] == [
         (0, 50, "finished"),
@@ -259,7 +260,7 @@ def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
                 with pytest.raises(StorageError, match="being recorded into"):
                     repair(path)
         with VideoReader(path) as recording:
-            assert not recording.finished
+            assert recording.interrupted
     assert numbers(path) == list(range(30))
 
 
@@ -279,7 +280,7 @@ def test_repair_completes_what_was_cut_off(tmp_path: Path) -> None:
     assert repair(killed) is None
     assert numbers(killed) == list(range(59))
     with VideoReader(killed) as recording:
-        assert recording.finished and recording.sessions[0] == sessions[0]
+        assert not recording.interrupted and recording.sessions[0] == sessions[0]
         assert recording.sessions[1]["frames"] == 19 and recording.sessions[1]["end"] == "interrupted"
     for content in (data[:100], b"text", b""):  # not ours, or not to be told from that
         killed.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Packs: pictures and what is told of them, one record after another, on a socket or in an answer over HTTP."""
+"""Packs: pictures and their facts, one record after another, on a pipe, on a socket or in an answer over HTTP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ QUALITY = 80
 
 
 def packed(head: Mapping[str, Any], body: bytes = b"") -> bytes:
-    """A record: the length of its head (4 bytes, big-endian), the head as JSON, the body.
+    """Return a record: the length of its head (4 bytes, big-endian), the head as JSON, the body.
 
     The head's ``bytes`` is the length of the body.
     """
@@ -24,8 +24,21 @@ def packed(head: Mapping[str, Any], body: bytes = b"") -> bytes:
     return struct.pack(">I", len(text)) + text + body
 
 
+def read_record(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    """Return the head and the body of the next record. Raises EOFError at the end of the stream."""
+    (length,) = struct.unpack(">I", _read(stream, 4))
+    head = json.loads(_read(stream, length))
+    return head, _read(stream, head["bytes"])
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    if len(data := stream.read(count)) < count:
+        raise EOFError
+    return data
+
+
 def as_jpeg(pixels: NDArray[np.uint8], most: int, quality: int = QUALITY) -> bytes:
-    """A picture as JPEG, scaled down if it is larger.
+    """Return a picture as JPEG, scaled down to `most` if it is larger.
 
     Parameters
     ----------
@@ -39,7 +52,7 @@ def as_jpeg(pixels: NDArray[np.uint8], most: int, quality: int = QUALITY) -> byt
     from PIL import Image
 
     side = max(pixels.shape[:2])
-    step = max(1, side // (2 * most))  # what is left is scaled properly; most cameras need none of it
+    step = max(1, side // (2 * most))  # a cheap first step; `thumbnail` scales the rest
     image = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step]))
     if max(image.size) > most:
         image.thumbnail((most, most), Image.Resampling.BILINEAR, reducing_gap=1.0)

@@ -1,4 +1,4 @@
-"""Live sensors and sound beside the pictures: a thread for each, from its source to the recording.
+"""The sensors and the sound of this machine: a thread for each, from its source to the recording.
 
 None of them can end or delay the recording. A problem is reported at once, and again at the end.
 """
@@ -7,49 +7,49 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.samples.clock import Dated, SampleClock, Window
+from pi_capture.samples.clock import Dated, SampleClock, Window, rate_facts
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
-from pi_capture.samples.sink import SampleRecorder, SampleSink
-from pi_capture.status import Status
+from pi_capture.samples.sink import SampleSink
 from storage.formats.table import find_format, format_with_samples
 
 if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack
 
 SILENT_SECONDS = 5.0
-BURST_NS = 2_000_000_000  # what a sensor had buffered before is through by then
-MEASURED_NS = 6_000_000_000  # an even rate is known by then
+BURST_NS = 2_000_000_000  # by then all has come that a sensor had buffered before
+MEASURED_NS = 6_000_000_000  # by then an even rate is known
 OFF_RATE = 0.02
 END_SECONDS = 5.0
-TICK_SECONDS = 0.25
-UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive
 SAID_PAUSES = 5
 
 
 class SampleWatch(Protocol):
-    """Called with all samples that are recorded. Must return at once."""
+    """Gets all samples that are recorded. Must return at once."""
 
     def begin_samples(self, tracks: Sequence[SampleTrack]) -> None:
-        """Samples of these will come."""
+        """Expect samples of these tracks."""
 
     def offer_samples(self, name: str, piece: Dated) -> None:
-        """These came, or were missing; each track's are in order, and called from a thread of its own."""
+        """Take samples or a pause. Each track's come in order, from a thread of its own."""
 
 
-class LiveTracks:
-    """All sensors and sound of a recording."""
+class LocalTracks:
+    """All sensors and sound of a recording. `say` is called from any thread with a line about one of them."""
 
     def __init__(
-        self, sources: Sequence[SampleSource], sink: SampleSink | None, watches: Sequence[SampleWatch] = ()
+        self,
+        sources: Sequence[SampleSource],
+        sink: SampleSink | None,
+        watches: Sequence[SampleWatch],
+        say: Callable[[str], None],
     ) -> None:
         self._sink = sink  # None where there are no sources
-        self._tracks = [_LiveTrack(source, sink, watches) for source in sources] if sink is not None else []
+        self._tracks = [_LocalTrack(source, sink, watches, say) for source in sources] if sink is not None else []
         for watch in watches:
             watch.begin_samples([source.track for source in sources])
 
@@ -63,7 +63,7 @@ class LiveTracks:
     def begin(self, begin_ns: int | None, end_ns: int | None = None) -> None:
         """Set the time from which and until which samples are kept; None keeps all.
 
-        Samples that a running program had given before are kept as well.
+        What standard input brings is kept from its first sample on, as its program may have begun long before.
         """
         kept_from = [track.kept_from_ns for track in self._tracks]
         if begin_ns is not None and self._sink is not None and self._tracks:
@@ -78,16 +78,13 @@ class LiveTracks:
 
     @property
     def under_way(self) -> bool:
-        """Whether something came of each, or never will; and whether it is known when that was, where it matters."""
+        """Whether something came of each, or never will; of standard input, whether its first sample is dated."""
         return all(track.ended or (track.came and not track.awaits_its_time) for track in self._tracks)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing comes any more."""
+        """Whether all have ended."""
         return all(track.ended for track in self._tracks)
-
-    def pop_lines(self) -> list[str]:
-        return [line for track in self._tracks for line in track.pop_lines()]
 
     def end(self, *, early_end_is_fine: bool) -> list[str]:
         """Stop all; returns the problems."""
@@ -100,43 +97,6 @@ class LiveTracks:
         return [problem for track in self._tracks for problem in track.problems(early_end_is_fine=early_end_is_fine)]
 
 
-def record_tracks(
-    tracks: LiveTracks,
-    recorder: SampleRecorder,
-    seconds: float,
-    *,
-    stop: threading.Event,
-    say: Callable[[str], None],
-    progress: Callable[[Status], None] | None,
-) -> list[str]:
-    """Record sensors and sound without pictures, as `pi_capture.record` does; returns the problems."""
-    end_ns: int | None = None
-    try:
-        tracks.begin(None)  # before they start: one may have ended at once
-        tracks.start()
-        while not stop.is_set() and not recorder.failed and not tracks.ended:
-            if end_ns is None and seconds >= 0 and tracks.first_ns is not None:
-                end_ns = tracks.first_ns + round(seconds * 1e9)
-                tracks.begin(None, end_ns)
-            left = TICK_SECONDS if end_ns is None else (end_ns - time.monotonic_ns()) / 1e9 + UNDER_WAY_SECONDS
-            if left <= 0:
-                break
-            stop.wait(min(TICK_SECONDS, left))
-            for line in tracks.pop_lines():
-                say(line)
-            if progress is not None:
-                progress(recorder.status())
-    except KeyboardInterrupt:  # as in `pi_capture.record`
-        pass
-    except BaseException:
-        recorder.close()
-        raise
-    problems = tracks.end(early_end_is_fine=seconds < 0)
-    for line in tracks.pop_lines():
-        say(line)
-    return problems
-
-
 def check_target(target: Path, backend: str | None) -> None:
     """Raise UsageError if sensors and sound can't be recorded there."""
     row = find_format(target, backend)
@@ -145,8 +105,10 @@ def check_target(target: Path, backend: str | None) -> None:
         raise UsageError(f"{target}: sensors and sound go into a Matroska file; record to {better}")
 
 
-def open_streams(sensors: Sequence[Sensor | str], audio: Sequence[str], audio_codec: str) -> list[SampleSource]:
-    """Open all sensors and sound without starting them.
+def open_streams(
+    sensors: Sequence[Sensor | str], audio: Sequence[str], audio_codec: str, say: Callable[[str], None]
+) -> list[SampleSource]:
+    """Open all sensors and sound without starting them. `say` is called from their threads with their complaints.
 
     Raises
     ------
@@ -161,33 +123,22 @@ def open_streams(sensors: Sequence[Sensor | str], audio: Sequence[str], audio_co
         raise UsageError(f"two sensors are called {max(names, key=names.count)}; each needs its own name")
     if [sensor.command for sensor in parsed].count("-") > 1:
         raise UsageError("only one sensor can read standard input")
-    streams: list[SampleSource] = [Command(sensor) for sensor in parsed]
-    with closing_streams(streams, only_after_failure=True):
-        for number, spec in enumerate(audio, 1):
-            from pi_capture.samples.sound import open_sound
+    streams: list[SampleSource] = [Command(sensor, say) for sensor in parsed]
+    for number, spec in enumerate(audio, 1):
+        from pi_capture.samples.sound import open_sound
 
-            streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}"))
+        streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}", say))
     return streams
 
 
-@contextmanager
-def closing_streams(streams: Sequence[SampleSource], *, only_after_failure: bool = False) -> Iterator[None]:
-    """Stop them all in the end."""
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        if failed or not only_after_failure:
-            for stream in streams:
-                stream.stop()
-
-
-class _LiveTrack:
-    def __init__(self, source: SampleSource, sink: SampleSink, watches: Sequence[SampleWatch]) -> None:
+class _LocalTrack:
+    def __init__(
+        self, source: SampleSource, sink: SampleSink, watches: Sequence[SampleWatch], say: Callable[[str], None]
+    ) -> None:
         self._source = source
         self._sink = sink
         self._watches = watches
+        self._say = say
         self._name, self._rate = source.track.name, source.track.rate
         self._clock = SampleClock(self._rate)
         self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
@@ -195,7 +146,6 @@ class _LiveTrack:
         self._storing = threading.Lock()
         self._ran_before = isinstance(source, Command) and source.reads_standard_input
         self._stopping = False
-        self._lines: list[str] = []
         self._problems: list[str] = []
         self._ended_early: str | None = None
         self._pauses = 0
@@ -214,12 +164,12 @@ class _LiveTrack:
 
     @property
     def awaits_its_time(self) -> bool:
-        """Whether it is to be kept from its first sample on, and that time is not known yet."""
+        """Whether it is kept from its first sample on, and the time of that is not known yet."""
         return self._ran_before and self.first_ns is None
 
     @property
     def kept_from_ns(self) -> int | None:
-        """The time of the first sample, if it is kept though it may be from before the recording."""
+        """The time of the first sample, if it is kept even from before the recording."""
         with self._storing:
             return self._window.first_ns if self._ran_before else None
 
@@ -234,10 +184,6 @@ class _LiveTrack:
     def join(self, seconds: float) -> None:
         if self._thread.ident is not None:
             self._thread.join(max(0.0, seconds))
-
-    def pop_lines(self) -> list[str]:
-        lines, self._lines = self._lines, []
-        return self._source.pop_lines() + lines
 
     def problems(self, *, early_end_is_fine: bool) -> list[str]:
         found = [*self._problems, *self._source.problems]
@@ -256,20 +202,20 @@ class _LiveTrack:
                 if samples is not None:
                     self.came = True
                     self._store(self._clock.date(samples, now_ns))
-                    self._count += len(samples) if self._earliest_ns else 0  # the first may have been long in coming
+                    self._count += len(samples) if self._earliest_ns else 0  # the first may have come late
                     self._earliest_ns, self._latest_ns = self._earliest_ns or now_ns, now_ns
                     if not off_rate and (off := self._off_rate() or self._flood(MEASURED_NS)) is not None:
                         off_rate = True
                         self._problem(off)
                 elif self.came:
                     self._store([])
-                    self._sink.flush_samples(self._name)
+                    self._sink.flush(self._name)
                 elif not said_silence and time.monotonic() - silent_since > SILENT_SECONDS:
                     said_silence = True
-                    self._lines.append(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
+                    self._say(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
             if not self._stopping:
                 self._ended_early = f"{self._name} ended before the recording"
-                self._lines.append(f"{self._name} ended; the recording goes on")
+                self._say(f"{self._name} ended; the recording goes on")
         except CameraError as error:
             self._problem(str(error))
         except RecordingError:
@@ -283,7 +229,7 @@ class _LiveTrack:
 
     def _problem(self, text: str) -> None:
         self._problems.append(text)
-        self._lines.append(text)
+        self._say(text)
 
     def _off_rate(self) -> str | None:
         rate = self._clock.measured_rate
@@ -313,25 +259,22 @@ class _LiveTrack:
             if not self._problems and (flood := self._flood(BURST_NS)) is not None:
                 self._problem(flood)
             if (rate := self._clock.measured_rate) is not None:
-                drift = round((rate / self._rate - 1) * 1e6, 1)
-                self._sink.describe_track(self._name, {"measured_rate": round(rate, 6), "drift_ppm": drift})
+                self._sink.describe_track(self._name, rate_facts(rate, self._rate))
         except (RecordingError, ValueError):
             pass  # the recorder raises it, or is closed already
 
     def _store(self, dated: Sequence[Dated]) -> None:
         with self._storing:
-            self._store_alone(dated)
+            if dated and self.first_ns is None:
+                self.first_ns = dated[0].timestamp_ns
+            for piece in self._window.passed(dated, 1e9 / (self._clock.measured_rate or self._rate)):
+                self._sink.put(self._name, piece)
+                self._note_pause(piece)
+                for watch in self._watches:
+                    watch.offer_samples(self._name, piece)
 
-    def _store_alone(self, dated: Sequence[Dated]) -> None:
-        if dated and self.first_ns is None:
-            self.first_ns = dated[0].timestamp_ns
-        for piece in self._window.passed(dated, 1e9 / (self._clock.measured_rate or self._rate)):
-            if piece.samples is not None:
-                self._sink.put_samples(self._name, piece.timestamp_ns, piece.samples, wait=False)
-            else:
-                self._sink.pad_samples(self._name, piece.timestamp_ns, piece.count)
-                self._pauses += 1
-                if self._pauses <= SAID_PAUSES:
-                    self._lines.append(f"{self._name} paused for {piece.count / self._rate:.2f} s; padded")
-            for watch in self._watches:
-                watch.offer_samples(self._name, piece)
+    def _note_pause(self, piece: Dated) -> None:
+        if piece.samples is None:
+            self._pauses += 1
+            if self._pauses <= SAID_PAUSES:
+                self._say(f"{self._name} paused for {piece.count / self._rate:.2f} s; padded")
