@@ -296,7 +296,7 @@ async def recorders(request: Request) -> Response:
 
     ``{"recorders": [{"id", "recording": ID|null if it is not in the folder, "target", "command", "camera", "size":
     "128x128"|null, "started": seconds since 1970, "seconds": -1|60, "frames", "durable", "dropped_queue",
-    "dropped_camera", "dropped_disk", "bytes", "fps", "queue_fill", "free_bytes", "seconds_left": of the disk or the
+    "dropped_camera", "dropped_disk", "fps", "queue_fill", "free_bytes", "seconds_left": of the disk or the
     recording|null, "classes": []|["none", "door"], "label": null|0, "line": "12 frames, …",
     "stopping": bool}]}``
     """

@@ -134,7 +134,8 @@ def zipped(path: Path) -> Iterator[bytes]:
             except OSError:  # it has gone since
                 continue
             with open(descriptor, "rb") as source:
-                facts = zipfile.ZipInfo.from_file(file, printable(name), strict_timestamps=False)
+                told = printable(name).replace("\\", "_")  # which Windows takes for a directory's end
+                facts = zipfile.ZipInfo.from_file(file, told, strict_timestamps=False)
                 with archive.open(facts, "w", force_zip64=facts.file_size > ZIP64_FROM) as entry:
                     while data := source.read(CHUNK_BYTES):
                         entry.write(data)

@@ -69,6 +69,8 @@ def decode(
 
     order = ShownOrder(stream) if counted and stream.codec_context.has_b_frames else None
     jpeg = stream.codec_context.name == "mjpeg"
+    if jpeg and not stream.codec_context.is_open:  # else a part of another picture stands for what is damaged
+        stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
     expected, lost = None, False
     for number, packet in _to_the_end(packets, stream):
         if expected is None:

@@ -103,6 +103,15 @@ def test_a_download_is_the_recording(studio: Running, tmp_path: Path) -> None:
     assert everything(tmp_path / "unpacked" / "day1") == everything(studio.folder / "day1")
 
 
+def test_no_name_in_an_archive_leads_out_of_it(studio: Running) -> None:
+    """Nor on Windows, where a backslash ends a directory's name."""
+    (studio.folder / "day1" / "x\\..\\..\\start\n.png").write_bytes(b"x")
+    answer = studio.browser.get(f"{studio.recording('day1')}/download")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert "day1/x_.._.._start_n.png" in archive.namelist()
+        assert not any("\\" in name or name.startswith("/") or "/../" in name for name in archive.namelist())
+
+
 def test_a_file_goes_with_its_labels(studio: Running) -> None:
     """To the archive, to the trash, and back."""
     pi_capture.record(studio.folder / "day2.mkv", 0.5, camera="demo", fps=10, jitter=False)
@@ -224,7 +233,7 @@ def test_what_is_a_recording(studio: Running) -> None:
     frame = studio.folder / "day1" / "00000000.png"
     for name in (
         *("photos/IMG 1.jpg", "pets/cat/a.JPG", "pets/dog/b.png", "sorted/door/00000007.png", "begun/.00000000.part"),
-        *("labelled/labels.jsonl", "docs/studio.md", "docs/images/page.png", "empty/x", "loading/film.iso.part"),
+        *("labelled/labels.jsonl", "docs/studio.md", "docs/images/demo.png", "empty/x", "loading/film.iso.part"),
         *("apple/._IMG 1.jpg", "code/src/a.py", ".hidden/a.png", "tools/icons/.a.png", "tools/pictures/a.png"),
     ):
         path = studio.folder / name

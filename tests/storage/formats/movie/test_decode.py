@@ -138,6 +138,16 @@ def test_where_the_file_has_no_times_of_showing_the_places_are_the_same(tmp_path
         assert all(places == expected[picture] for picture, places in places.items()), bad
 
 
+def test_a_jpeg_that_is_damaged_within_is_left_out_whatever_reads_it(tmp_path: Path) -> None:
+    """FFmpeg would fill it up with what its memory held before."""
+    path, bad = tmp_path / "clip.mov", 3
+    at = shades(path, 20, "mjpeg")
+    middle = (2 * at[bad] + 3 * at[bad + 1]) // 5
+    overwrite(path, middle, middle + 30, 255)
+    read, seen = both_readers(path)
+    assert read == seen == {n * 50: n for n in range(20) if n != bad}
+
+
 RAW = {
     "clip.h264": ("libx264", {"bf": "2", "g": "10"}),
     "plain.h264": ("libx264", {"bf": "0", "g": "10"}),
