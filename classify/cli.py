@@ -13,7 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.commands.console import Version, fail, report_left_out, report_tracks, run_command, track_argument
+from storage.commands.console import (
+    Parser,
+    Version,
+    fail,
+    print_line,
+    report_left_out,
+    report_tracks,
+    run_command,
+    track_argument,
+)
 from storage.commands.standard_streams import open_standard_streams
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ exit status: 0 fine; 1 failed, with every label kept; 2 wrong usage
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m classify",
         usage="%(prog)s DIRECTORY [options]",
         description="Label the frames of a recording with the keyboard, and sort them into class directories.",
@@ -201,9 +210,9 @@ def _report_saved(path: Path, work: Work, applied: Applied) -> None:
         parts.append(f"without a class again {applied.counts['']:,}")
     _say(f"{path}: {applied.counts.total():,} frames {where}: {', '.join(parts) or 'none'}")
     for wanted, given in sorted(applied.renamed.items()):
-        _say(f"{printable(wanted)} was there already; the frame is {printable(given)} now")
+        _say(f"{wanted} was there already; the frame is {given} now")
     for name in applied.missing:
-        _say(f"{printable(name)} is not there any more")
+        _say(f"{name} is not there any more")
     rest = session.labels.count(NONE)
     if rest:
         unreadable = len(session.unreadable)
@@ -219,15 +228,14 @@ def _undo(path: Path) -> int:
     from classify.commit import take_back
     from classify.work import check
     from storage.labels.journal import LabelJournal, journal_path
-    from storage.names import printable
 
     check(path)
     with LabelJournal(journal_path(path)) as journal:
         count, missing, renamed = take_back(path, journal)
     for wanted, given in sorted(renamed.items()):
-        _say(f"{printable(wanted)} is taken by now; the frame is {printable(given)}, without its label")
+        _say(f"{wanted} is taken by now; the frame is {given}, without its label")
     for name in missing:
-        _say(f"{printable(name)} is not there any more")
+        _say(f"{name} is not there any more")
     _say(f"{path}: {count:,} frames are back where they were; their labels are kept for the next start")
     return 0
 
@@ -256,4 +264,4 @@ def _frames(text: str) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print_line(text, sys.stderr)

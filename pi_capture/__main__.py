@@ -1,9 +1,25 @@
+import os
+import signal
 import sys
 
-try:
-    from pi_capture.cli import main
 
-    status = main()
-except KeyboardInterrupt:  # while it was still being loaded
-    status = 130
-sys.exit(status)
+def _interrupted(*_: object) -> None:
+    os.write(2, b"pi_capture: interrupted\n")
+    os._exit(130)
+
+
+def _run() -> int:
+    """Until a recording has its own way to end, there is nothing to finish: Ctrl-C ends the process.
+
+    As an exception it can be lost while modules are loaded, and a recording without an end would begin all the same.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+    from pi_capture.cli import COMMANDS, main
+
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS and signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command clears up behind itself
+    return main()
+
+
+sys.exit(_run())

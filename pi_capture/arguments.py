@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
-from storage.commands.console import finite, not_negative, positive
+from storage.commands.console import Parser, finite, not_negative, positive
 
 MAX_SIDE = 16384
 ORDERS = {
@@ -51,7 +51,7 @@ exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def format_help(self) -> str:
         """Add the tables of targets and cameras; only here, as it takes a moment to look for installed ones."""
         from pi_capture.sources.table import URL, all_sources

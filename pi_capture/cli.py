@@ -25,7 +25,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
-from storage.commands.console import fail, progress_line, run_command
+from storage.commands.console import Parser, fail, print_line, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
 
@@ -131,10 +131,10 @@ def _identify(args: argparse.Namespace) -> None:
 
 
 def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
-    from pi_capture.network.address import in_the_clear
+    from pi_capture.network.address import exposed
 
     for url in [args.camera, *args.stream_to]:
-        if (line := in_the_clear(url)) is not None:
+        if (line := exposed(url)) is not None:
             say(line)
 
 
@@ -240,7 +240,7 @@ on this machine? Run it on another one, take the file along, and give --weights 
 
 def export_model(arguments: Sequence[str]) -> int:
     """``export-model``; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture export-model",
         description=EXPORT_MODEL,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -373,7 +373,7 @@ def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
         if not summary.frames and summary.tracks
         else _counts_of_pictures(summary, whole, awaited)
     )
-    print(f"{printable(summary.path)}: {counts}, {summary.bytes / 1e6:.1f} MB", file=sys.stderr)
+    print_line(f"{summary.path}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
@@ -381,7 +381,7 @@ def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
         count = f"{track.samples} samples" if track.samples else "no samples came"
         if track.samples and not missing:
             missing = ["none missing"]
-        print(f"  {name}: {', '.join([count + rate, *missing])}{before}", file=sys.stderr)
+        print_line(f"  {name}: {', '.join([count + rate, *missing])}{before}", sys.stderr)
 
 
 def _print_summary(summary: Summary) -> None:
@@ -416,7 +416,7 @@ def _list_cameras() -> int:
 
     cameras = list_cameras()
     for camera in cameras:
-        print(f"{camera.spec}\t{camera.model}")
+        print(f"{printable(camera.spec)}\t{printable(camera.model)}")
     return 0 if cameras else _fail("no camera found; check the cable, or try --camera demo", 1)
 
 

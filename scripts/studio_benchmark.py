@@ -2,28 +2,33 @@
 
     python scripts/studio_benchmark.py [--frames 100000] [--steps 5000]
 
-It needs Chromium and playwright, as `scripts/test.sh` installs them. One line a measurement; each says what it took.
+It needs Chromium, as `scripts/test.sh` installs it. One line a measurement, with the machine's load beside it. The
+browser is steered by its own protocol alone: Playwright has it keep all that it received, and the tab seems to grow.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from playwright.sync_api import CDPSession, Page
-
 import pi_capture
 from storage.formats.png.directory import frame_name
-from tests.pi_capture.studio.browser import chromium, opened
 from tests.support.studio import Running
+
+CHROMIUM = "chromium"
+OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1440,900")
 
 KEY_TO_PICTURE = """async ([keys, code]) => {
     const canvas = document.querySelector("canvas[data-frame]");
@@ -42,6 +47,11 @@ KEY_TO_PICTURE = """async ([keys, code]) => {
     return times;
 }"""
 
+HOME = """async () => {
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", code: "Home", bubbles: true }));
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+}"""
+
 SCRUB = """async (steps) => {
     const canvas = document.querySelector("canvas[data-frame]");
     const key = "ArrowRight";
@@ -58,6 +68,81 @@ SCRUB = """async (steps) => {
 }"""
 
 
+OPEN = """async (place) => {
+    location.hash = "#/";
+    while (document.body.className !== "home" || !document.querySelector("main h1"))
+        await new Promise(requestAnimationFrame);
+    const begun = performance.now();
+    location.hash = place;
+    while (!document.querySelector("canvas[data-frame]")) {
+        await new Promise(requestAnimationFrame);
+        if (performance.now() - begun > 60000) throw new Error(document.body.innerText);
+    }
+    return (performance.now() - begun) / 1000;
+}"""
+
+
+class Tab:
+    """A page of a browser, by the DevTools protocol over a pipe: messages of JSON, each with a zero byte at its end."""
+
+    def __init__(self, to_browser: int, from_browser: int) -> None:
+        self._to, self._from = os.fdopen(to_browser, "wb", 0), os.fdopen(from_browser, "rb", 0)
+        self._received = b""
+        self._number = 0
+        self._session: dict[str, str] = {}
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """The answer to a command; what the browser tells meanwhile is left aside."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters, **self._session}
+        self._to.write(json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._received:
+            more = self._from.read(1 << 16)
+            assert more, "the browser has ended"
+            self._received += more
+        message, _, self._received = self._received.partition(b"\0")
+        found: dict[str, Any] = json.loads(message)
+        return found
+
+    def run(self, function: str, *arguments: object) -> Any:
+        """What a JavaScript function gives, once it is done."""
+        call = f"({function})({', '.join(map(json.dumps, arguments))})"
+        answer = self.ask("Runtime.evaluate", expression=call, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+
+@contextmanager
+def tab() -> Iterator[Tab]:
+    """A browser with one page; it ends with this context."""
+    for_browser, to_browser = os.pipe()
+    from_browser, of_browser = os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        words = [CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        process = subprocess.Popen(
+            ["sh", "-c", f'exec "$@" 3<&{for_browser} 4>&{of_browser}', "sh", *words],
+            pass_fds=(for_browser, of_browser),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(for_browser)
+        os.close(of_browser)
+        try:
+            yield Tab(to_browser, from_browser)
+        finally:
+            process.kill()
+            process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the studio's labelling page in a real browser.")
     parser.add_argument("--frames", type=int, default=100_000, help="of the long recording")
@@ -69,30 +154,32 @@ def main() -> None:
         pi_capture.record(folder / "small", 20, camera="demo", size=(128, 128), fps=30, jitter=False)
         pi_capture.record(folder / "large", 20, camera="demo", size=(640, 480), fps=30, jitter=False)
         make_long(folder / "long", args.frames, folder / "small")
-        with Running(Path(place)) as running, chromium("--js-flags=--expose-gc") as browser:
-            context, seen = opened(browser, "desktop")
-            page = seen.page
-            page.goto(f"{running.url}/?token={running.token}")
+        with Running(Path(place)) as running, tab() as page:
+            page.ask("Page.navigate", url=f"{running.url}/?token={running.token}")
+            page.run("""async () => {
+                while (!document.querySelector("main h1")) await new Promise((resolve) => setTimeout(resolve, 50));
+            }""")
             for name in ("small", "large"):
-                open_labelling(page, running, name)
-                keys = sorted(page.evaluate(KEY_TO_PICTURE, [200, "Digit1"]))
+                page.run(OPEN, place_of(running, name))
+                keys = sorted(page.run(KEY_TO_PICTURE, [200, "Digit1"]))
                 percentile = keys[int(0.99 * len(keys))]
-                print(f"{name}: key to picture {statistics.median(keys):.1f} ms median, {percentile:.1f} ms 99 %")
-                page.keyboard.press("Home")
-                page.wait_for_timeout(1000)
-                print(f"{name}: scrubbing {page.evaluate(SCRUB, 200):.0f} pictures/s")
-            seconds = open_labelling(page, running, "long")
-            print(f"long: {args.frames:,} frames open in {seconds:.2f} s, first picture included")
-            devtools = context.new_cdp_session(page)
-            before = memory(devtools, running)
-            page.evaluate(SCRUB, args.steps // 2)
-            middle = memory(devtools, running)
-            page.evaluate(SCRUB, args.steps - args.steps // 2)
-            after = memory(devtools, running)
+                say(f"{name}: key to picture {statistics.median(keys):.1f} ms median, {percentile:.1f} ms 99 %")
+                page.run(HOME)
+                say(f"{name}: scrubbing {page.run(SCRUB, 200):.0f} pictures/s")
+            seconds = page.run(OPEN, place_of(running, "long"))
+            say(f"long: {args.frames:,} frames open in {seconds:.2f} s, first picture included")
+            before = memory(page, running)
+            page.run(SCRUB, args.steps // 2)
+            middle = memory(page, running)
+            page.run(SCRUB, args.steps - args.steps // 2)
+            after = memory(page, running)
             for what, *values in zip(("tab's JavaScript", "tab", "server"), before, middle, after, strict=True):
                 shown = " → ".join(f"{value:.1f}" for value in values)
-                print(f"long: {what} {shown} MB over {args.steps:,} steps")
-            context.close()
+                say(f"long: {what} {shown} MB over {args.steps:,} steps")
+
+
+def say(line: str) -> None:
+    print(f"{line} (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)", flush=True)
 
 
 def make_long(path: Path, frames: int, source: Path) -> None:
@@ -103,21 +190,15 @@ def make_long(path: Path, frames: int, source: Path) -> None:
         os.link(pictures[number % len(pictures)], path / frame_name(number))
 
 
-def open_labelling(page: Page, running: Running, name: str) -> float:
-    """Open a recording for labelling; seconds until its first picture is there."""
-    identifier = running.recording(name).rpartition("/")[2]
-    page.goto(f"{running.url}/#/")
-    page.get_by_role("heading", level=1).wait_for()
-    begun = time.perf_counter()
-    page.goto(f"{running.url}/#/label/{identifier}")
-    page.locator("canvas[data-frame]").wait_for()
-    return time.perf_counter() - begun
+def place_of(running: Running, name: str) -> str:
+    """Where in the pages a recording is labelled."""
+    return f"#/label/{running.recording(name).rpartition('/')[2]}"
 
 
-def memory(devtools: CDPSession, running: Running) -> tuple[float, float, float]:
+def memory(page: Tab, running: Running) -> tuple[float, float, float]:
     """MB that the tab's JavaScript holds once its garbage is collected, and of main memory, tab and server."""
-    devtools.send("HeapProfiler.collectGarbage")
-    heap = float(devtools.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
+    page.ask("HeapProfiler.collectGarbage")
+    heap = float(page.ask("Runtime.getHeapUsage")["usedSize"]) / 1e6
     return heap, max(map(resident, renderers())), resident(running.process.pid)
 
 

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from storage.commands import datasets, files, labels, learn
-from storage.commands.console import Version, fail, run_command
+from storage.commands.console import Parser, Version, fail, run_command
 from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
 
 EXAMPLES = """\
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m storage",
         description="Look after recordings: see what they hold, check, merge and split them.",
         epilog=EXAMPLES,

@@ -210,7 +210,7 @@ class _Slice(Sequence[Frame]):
 def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:
     """Nanoseconds from the first frame on. Where a clock runs back, a new one has begun, and no time has passed."""
     passed = [max(0, after - before) for before, after in pairwise(timestamps_ns)]
-    return list(accumulate(passed, initial=0))
+    return list(accumulate(passed, initial=0))[: len(timestamps_ns)]
 
 
 def ranges_of(numbers: Iterable[int]) -> Iterator[range]:

@@ -16,6 +16,7 @@ import pytest
 from storage.formats.features.export import export_model
 from storage.formats.features.weights import exported_name
 from tests.support import ELSEWHERE
+from tests.support.labeller import desktop_of
 from tests.support.weights import make_random
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
@@ -31,11 +32,8 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 def screen() -> Iterator[str]:
     """The name of an X display of 640x480 pixels, on a screen that nobody sees."""
     assert shutil.which("Xvfb"), "scripts/test.sh installs xvfb"
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        yield f":{server.stdout.readline().strip()}"
-        server.terminate()
+    with desktop_of("640x480") as display:
+        yield display
 
 
 @pytest.fixture

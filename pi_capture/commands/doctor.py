@@ -6,7 +6,6 @@ target are removed again.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.clocks import is_synchronised
 from pi_capture.recording.machine import directory_at
+from storage.commands.console import Parser, print_line
 from storage.errors import StorageError, library_advice
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the checks; returns the exit status, 1 if something would stop a recording."""
     from pi_capture.arguments import size
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture doctor",
         description="Check what a recording needs: the camera, the disk, the clock, the libraries. Takes some seconds.",
         epilog="exit status: 0 it will record; 1 something would stop a recording",
@@ -89,9 +89,10 @@ def main(arguments: Sequence[str]) -> int:
     for finding in examine(Question(args.directory, args.camera, args.size)):
         findings.append(finding)
         if not args.json:
-            print(f"{finding.state:4}  {finding.check:12}  {finding.found}")
+            print_line(f"{finding.state:4}  {finding.check:12}  {finding.found}")
             if finding.advice:
-                print(f"{'':18}  → {finding.advice}", flush=True)
+                print_line(f"{'':18}  → {finding.advice}")
+            sys.stdout.flush()
     failed = any(finding.state == "fail" for finding in findings)
     if args.json:
         print(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pi_capture.config import configure
 from pi_capture.errors import UsageError
-from storage.commands.console import fail
+from storage.commands.console import Parser, fail
 
 UNIT = "pi-capture@.service"
 MARK = "# A recording as a service."  # what each file that these commands write begins with
@@ -170,7 +170,7 @@ def _with_its_directory(directory: Path, name: str) -> list[Path]:
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m pi_capture {command}", description=description)
+    parser = Parser(prog=f"python -m pi_capture {command}", description=description)
     parser.add_argument("name", metavar="NAME", help="of the recording: the service is pi-capture@NAME")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
     parser.add_argument(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,17 +86,29 @@ def with_identity(url: str, identity: str | None) -> str:
     return f"{url}{'&' if '?' in url else '?'}identity={quote(identity)}"
 
 
-def in_the_clear(url: str) -> str | None:
-    """Return a warning if the network can read what is sent; None if it can't."""
-    if not url.startswith("tcp://"):
+def exposed(url: str) -> str | None:
+    """Return a warning if others can read what is sent, or the key that keeps it secret; None if they can't."""
+    if not url.startswith(("tcp://", "tls://")):
         return None
     place = Address.parse(url, "--camera")
+    if place.identity:
+        return _open_to_others(place.identity)
     with suppress(ValueError):
         if ipaddress.ip_address(place.host).is_loopback:
             return None
     if place.host == "localhost":
         return None
     return f"{place}: not encrypted, and open to all on that network; tls:// admits only machines with your --identity"
+
+
+def _open_to_others(identity: str) -> str | None:
+    from pi_capture.network.tls import check_identity
+
+    with suppress(OSError, CameraError):  # who opens it tells that
+        check_identity(identity)
+        if os.stat(identity).st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            return f"--identity {identity}: other users of this machine can read its key; chmod 600 {identity}"
+    return None
 
 
 def listen_at(address: Address) -> socket.socket:

@@ -12,23 +12,41 @@ import os
 import select
 import socket
 import ssl
+import stat
 import subprocess
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pi_capture.errors import CameraError
+from storage.commands.console import Parser, print_line
+from storage.durable.files import appearing
 
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL: the certificate is known byte by byte
+MOST_BYTES = 1 << 20  # of an identity
 CHUNK_BYTES = 1 << 18
 BUFFER_BYTES = 512 * 1024  # more would be late
 LINGER_SECONDS = 8.0  # for the other side, when ours has ended
 
 
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """A certificate, and what presents it: to a server, and as one."""
+
+    certificate: bytes
+    client: ssl.SSLContext
+    server: ssl.SSLContext
+
+
 def check_identity(path: str) -> None:
-    """Raise CameraError if that is no file with a certificate and its key."""
-    _context(path, server=False)
+    """Raise CameraError if that is no file with a certificate and its key.
+
+    From then on the file is not read again: a recording goes on when it is gone, and a connection comes back.
+    """
+    _load(path)
 
 
 def secure(connection: socket.socket, identity: str, *, server: bool, seconds: float) -> socket.socket:
@@ -39,22 +57,40 @@ def secure(connection: socket.socket, identity: str, *, server: bool, seconds: f
     OSError
         There is no TLS, or the other side has another identity. `connection` is closed then.
     """
+    known = _load(identity)
     connection.settimeout(seconds)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
     try:
-        encrypted = _context(identity, server=server).wrap_socket(connection, server_side=server)
+        context = known.server if server else known.client
+        encrypted = context.wrap_socket(connection, server_side=server)
     except ssl.SSLError as error:
         connection.close()
         raise OSError(0, f"no TLS by the same identity ({error.reason or error})") from None
     except OSError:
         connection.close()
         raise
-    if encrypted.getpeercert(binary_form=True) != _certificate(identity):
+    if encrypted.getpeercert(binary_form=True) != known.certificate:
         encrypted.close()
         raise OSError(0, "another identity")
     ours, inner = socket.socketpair()
     threading.Thread(target=_carry, args=(encrypted, inner), name="tls", daemon=True).start()
     return ours
+
+
+@cache
+def _load(path: str) -> _Identity:
+    advice = "make one: python -m pi_capture make-identity FILE"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # reading another kind could take for ever
+            raise CameraError(f"--identity {path}: it is no file; {advice}")
+        text = Path(path).read_bytes()[:MOST_BYTES].decode("ascii", "replace")
+        begin, end = ssl.PEM_HEADER, ssl.PEM_FOOTER
+        certificate = ssl.PEM_cert_to_DER_cert(text[text.index(begin) : text.index(end) + len(end)])
+        return _Identity(certificate, _context(path, server=False), _context(path, server=True))
+    except (ssl.SSLError, ValueError):
+        raise CameraError(f"--identity {path}: it holds no certificate with its key; {advice}") from None
+    except OSError as error:
+        raise CameraError(f"--identity {path}: {error.strerror}") from None
 
 
 def _context(identity: str, *, server: bool) -> ssl.SSLContext:
@@ -63,23 +99,11 @@ def _context(identity: str, *, server: bool) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
-    try:
-        context.load_cert_chain(identity, password=lambda: b"")  # never ask at the terminal
-        context.load_verify_locations(identity)
-    except ssl.SSLError:
-        advice = "make one: python -m pi_capture make-identity FILE"
-        raise CameraError(f"--identity {identity}: it holds no certificate with its key; {advice}") from None
-    except OSError as error:
-        raise CameraError(f"--identity {identity}: {error.strerror}") from None
+    context.load_cert_chain(identity, password=lambda: b"")  # never ask at the terminal
+    context.load_verify_locations(identity)
     if server:
         context.num_tickets = 0  # each connection presents the certificate again
     return context
-
-
-def _certificate(identity: str) -> bytes:
-    text = Path(identity).read_text()
-    begin, end = ssl.PEM_HEADER, ssl.PEM_FOOTER
-    return ssl.PEM_cert_to_DER_cert(text[text.index(begin) : text.index(end) + len(end)])
 
 
 def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
@@ -128,7 +152,7 @@ a way that you trust, such as scp. A machine that has it is let in.
 
 def make_identity(arguments: Sequence[str]) -> int:
     """``make-identity``; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture make-identity",
         description=MAKE_IDENTITY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -139,16 +163,9 @@ def make_identity(arguments: Sequence[str]) -> int:
     certificate = _openssl(
         *("req", "-x509", "-new", "-key", "/dev/stdin", "-subj", "/CN=pi-capture", "-days", "36500"), given=key
     )
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(file, "wb") as out:
-            out.write(key + certificate)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError:
-        path.unlink()
-        raise
-    print(f"{path}: copy it to the other machine, and give --identity {path} on both")
+    with appearing(path) as made, open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key + certificate)
+    print_line(f"{path}: copy it to the other machine, and give --identity {path} on both")
     return 0
 
 

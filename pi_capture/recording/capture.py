@@ -29,7 +29,7 @@ from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
 from pi_capture.recording.verdicts import Watching
 from pi_capture.recording.watchdog import Watchdog
-from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, closing_streams, open_streams
+from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, open_streams
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep
 from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
@@ -106,7 +106,7 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
     if options.segment and observers.live_labels is not None:
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
     streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
-    with closing_streams(streams):
+    try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
         tracks = LocalTracks(streams, recorder.samples, observers.watch_samples, lines.put)
         if not options.has_pictures:
@@ -114,6 +114,9 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
         return _Recording(
             recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines, watching=watching
         ).run()
+    finally:
+        for stream in streams:
+            stream.stop()
 
 
 def deliver(sink: FrameSink, seconds: float, options: RecordOptions, observers: Observers) -> Summary:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pi_capture.recording.observers import nothing
 from storage.frame import Frame
 from storage.learn.smoothing import Smoother
+from storage.names import printable
 
 if TYPE_CHECKING:
     from storage.learn.classifier import Classifier
@@ -51,7 +52,7 @@ class Verdict:
     @property
     def shown(self) -> str:
         """For a line of text."""
-        return f"{self.name or '…'} {self.certainty:.2f}"
+        return printable(f"{self.name or '…'} {self.certainty:.2f}")
 
 
 class Watching:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.recording.machine import directory_at
 from pi_capture.report.systemd import WARNING, priority
+from storage.commands.console import print_line
+from storage.names import printable
 
 if TYPE_CHECKING:
     from pi_capture.status import Status
@@ -52,9 +54,9 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line of its own."""
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(printable(line), file=sys.stderr)
         else:
-            print(line, file=sys.stderr)
+            print_line(line, sys.stderr)
 
     def show(self, status: Status) -> None:
         """Show a status; called a few times a second."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -125,25 +124,11 @@ def open_streams(
     if [sensor.command for sensor in parsed].count("-") > 1:
         raise UsageError("only one sensor can read standard input")
     streams: list[SampleSource] = [Command(sensor, say) for sensor in parsed]
-    with closing_streams(streams, only_after_failure=True):
-        for number, spec in enumerate(audio, 1):
-            from pi_capture.samples.sound import open_sound
+    for number, spec in enumerate(audio, 1):
+        from pi_capture.samples.sound import open_sound
 
-            streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}", say))
+        streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}", say))
     return streams
-
-
-@contextmanager
-def closing_streams(streams: Sequence[SampleSource], *, only_after_failure: bool = False) -> Iterator[None]:
-    """Stop them all in the end."""
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        if failed or not only_after_failure:
-            for stream in streams:
-                stream.stop()
 
 
 class _LocalTrack:

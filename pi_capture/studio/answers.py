@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -20,6 +23,11 @@ PACK_TYPE = "application/x-pack"
 
 Fields = Mapping[str, type | tuple[type, ...]]
 """The fields that a request may have, and what may stand in each."""
+
+
+def identifier(place: str | Path) -> str:
+    """What pages call a recording of that name, or the recorder of that socket."""
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
 
 
 class RefusedError(Exception):

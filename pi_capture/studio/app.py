@@ -31,13 +31,24 @@ from starlette.staticfiles import StaticFiles
 
 from pi_capture.live.packs import packed
 from pi_capture.sources import list_cameras
-from pi_capture.studio.answers import FAILURES, Fields, RefusedError, body_of, event, events, failure, number_of, pack
+from pi_capture.studio.answers import (
+    FAILURES,
+    Fields,
+    RefusedError,
+    body_of,
+    event,
+    events,
+    failure,
+    identifier,
+    number_of,
+    pack,
+)
 from pi_capture.studio.auth import Door, Keys
 from pi_capture.studio.care import drawn, free_bytes, storage_json, warnings, zipped
 from pi_capture.studio.labelling import undo_of_apply
 from pi_capture.studio.recorders import Record, ask, check, command_for, shown, start
 from pi_capture.studio.recorders import live as live_of
-from pi_capture.studio.recordings import identifier, labels_as_runs
+from pi_capture.studio.recordings import labels_as_runs
 from pi_capture.studio.studio import Studio
 from pi_capture.studio.windows import is_labelled
 from storage.names import printable
@@ -64,7 +75,7 @@ async def home(request: Request) -> Response:
 
     ``{"folder": "recordings", "free_bytes": 8e9, "warnings": [{"check", "state": "warn"|"fail", "found", "advice"}],
     "recordings": [{"id", "name", "changed": seconds since 1970}], "recorders": [as GET /api/recorders],
-    "trash": {"count", "bytes"}}``, recordings newest first. ``warnings`` are those of ``doctor`` that cost nothing.
+    "trash": recordings in it}``, recordings newest first. ``warnings`` are those of ``doctor`` that cost nothing.
     """
     studio = of(request)
     entries = await to_thread(studio.folder.entries)
@@ -75,7 +86,7 @@ async def home(request: Request) -> Response:
             "warnings": await to_thread(warnings, studio.folder.path),
             "recordings": [{"id": one.id, "name": printable(one.name), "changed": one.changed} for one in entries],
             "recorders": await studio.recorders(),
-            "trash": await to_thread(studio.trash.total),
+            "trash": await to_thread(studio.trash.count),
         }
     )
 
@@ -285,7 +296,7 @@ async def recorders(request: Request) -> Response:
 
     ``{"recorders": [{"id", "recording": ID|null if it is not in the folder, "target", "command", "camera", "size":
     "128x128"|null, "started": seconds since 1970, "seconds": -1|60, "frames", "durable", "dropped_queue",
-    "dropped_camera", "dropped_disk", "bytes", "fps", "queue_fill", "free_bytes", "seconds_left": of the disk or the
+    "dropped_camera", "dropped_disk", "fps", "queue_fill", "free_bytes", "seconds_left": of the disk or the
     recording|null, "classes": []|["none", "door"], "label": null|0, "line": "12 frames, …",
     "stopping": bool}]}``
     """

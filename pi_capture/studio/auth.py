@@ -42,7 +42,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 NO_COOKIE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>Studio</title></head><body><h1>Studio</h1>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<title>Studio</title></head><body><h1>Studio</h1>
 <p>Open the whole address that the terminal shows, with its token. It is needed once in each browser.</p>
 </body></html>"""
 

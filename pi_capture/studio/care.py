@@ -134,7 +134,8 @@ def zipped(path: Path) -> Iterator[bytes]:
             except OSError:  # it has gone since
                 continue
             with open(descriptor, "rb") as source:
-                facts = zipfile.ZipInfo.from_file(file, printable(name), strict_timestamps=False)
+                told = printable(name).replace("\\", "_")  # which Windows takes for a directory's end
+                facts = zipfile.ZipInfo.from_file(file, told, strict_timestamps=False)
                 with archive.open(facts, "w", force_zip64=facts.file_size > ZIP64_FROM) as entry:
                     while data := source.read(CHUNK_BYTES):
                         entry.write(data)
@@ -165,10 +166,9 @@ class Trash:
                 found.append({"id": place.name, "name": printable(recording.name), "bytes": size, "since": since})
         return sorted(found, key=lambda item: -item["since"])
 
-    def total(self) -> dict[str, int]:
-        """How many recordings are in it, and their bytes."""
-        items = self.items()
-        return {"count": len(items), "bytes": sum(item["bytes"] for item in items)}
+    def count(self) -> int:
+        """How many recordings are in it."""
+        return sum(_recording_in(place) is not None for place in self._places())
 
     def put(self, path: Path) -> None:
         """Move a recording there. Raises StorageError if it is in use."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pi_capture.errors import UsageError
+from storage.commands.console import Parser
 
 PORT = 8765
 EXAMPLES = """\
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture studio",
         description="See, record and label from a browser, also from another machine's.",
         epilog=EXAMPLES,
@@ -70,7 +71,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
         raise UsageError(f"--listen: there is no {host[:60]!r}; give an address of this machine") from None
-    listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is told
+    from pi_capture.studio.connections import BoundedListener
+
+    listener = BoundedListener(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is told
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] is all addresses, on any system

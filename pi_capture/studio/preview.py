@@ -23,6 +23,7 @@ from pi_capture.studio.recorders import GONE, Record, last_line, read_record
 
 FIRST_SECONDS = 15.0
 DESERTED_SECONDS = 2.0
+MOST_SAID = 4096  # bytes
 
 
 class Preview:
@@ -39,6 +40,7 @@ class Preview:
         self._left_at = 0.0
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._saying: asyncio.Task[bytes] | None = None
 
     async def start(self, camera: str, size: str, fps: float | None) -> str:
         """Open a camera, and close the one before; what pages call it.
@@ -56,17 +58,18 @@ class Preview:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
-            assert process.stdout is not None
+            assert process.stdout is not None and process.stderr is not None
             self._process = process
+            self._saying = asyncio.create_task(_last_said(process.stderr))
             try:
                 async with asyncio.timeout(FIRST_SECONDS):
                     first = await read_record(process.stdout)
             except GONE:
                 with suppress(ProcessLookupError):
                     process.kill()
-                _, told = await process.communicate()
+                await process.wait()
                 self._process = None
-                raise RefusedError(last_line(told, "the camera delivers no picture"), 422) from None
+                raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
             self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
             self._task = asyncio.create_task(self._read(process))
@@ -120,6 +123,14 @@ class Preview:
             self.id = ""
         async with self._came:
             self._came.notify_all()
+
+
+async def _last_said(stream: asyncio.StreamReader) -> bytes:
+    """The end of what a program says until its end: a pipe that is not emptied would stop it."""
+    said = b""
+    while more := await stream.read(MOST_SAID):
+        said = (said + more)[-MOST_SAID:]
+    return said
 
 
 # --------------------------------------------------------------------------------------------------- the process itself

@@ -7,7 +7,6 @@ it: one that is started again finds it there.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import shlex
@@ -23,7 +22,7 @@ from typing import IO, Any
 
 from pi_capture.config import Kind
 from pi_capture.report.viewers import all_sockets
-from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.answers import RefusedError, identifier
 from storage.names import printable
 
 ANSWER_SECONDS = 2.0
@@ -85,11 +84,6 @@ async def read_record(reader: asyncio.StreamReader) -> Record:
 
 GONE = (OSError, EOFError, TimeoutError, ValueError, KeyError)
 """What a recorder that ends just now makes of a request."""
-
-
-def identifier(path: Path) -> str:
-    """What pages call the recorder of a socket."""
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
 async def statuses() -> dict[str, dict[str, Any]]:

@@ -6,19 +6,19 @@ nothing outside of the folder is looked at.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 import stat
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
 from storage.care.split import JOURNAL_NAME as SPLIT_NAME
@@ -30,11 +30,12 @@ from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, MOVES_NAME
 from storage.formats.table import Format, all_formats, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
-from storage.labels.journal import journal_path, read_journal
+from storage.labels.journal import Classes, journal_path, read_journal
 from storage.names import printable
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME
 
+PART_NAME = re.compile(r"\.(.*-)?\d{8,}\.part")  # a frame on its way to the disk
 LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
 
@@ -58,11 +59,6 @@ class Entry:
     name: str
     path: Path
     changed: float
-
-
-def identifier(name: str) -> str:
-    """What pages call a recording of that name."""
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 class Folder:
@@ -155,20 +151,27 @@ def _suffixes() -> tuple[str, ...]:
 
 
 def _holds_pictures(directory: str) -> bool:
-    """Whether a directory is, or was, recorded into, or has pictures in it or in the directories in it."""
-    if os.path.isfile(os.path.join(directory, SESSIONS_NAME)):
+    """Whether a directory is a recording.
+
+    It is one that was recorded into or labelled; or that has pictures in it, a class with a frame of ours, or two
+    classes of pictures. One directory of other pictures is no class: ``docs/images`` makes no recording of ``docs``.
+    """
+    if os.path.isfile(os.path.join(directory, SESSIONS_NAME)) or os.path.isfile(journal_path(Path(directory))):
         return True
     directories: list[str] = []
     for entry in _first_entries(directory):
-        if entry.name.lower().endswith((*IMAGE_SUFFIXES, ".part")) and entry.is_file(follow_symlinks=False):
+        if _is_picture(entry) or PART_NAME.fullmatch(entry.name):
             return True
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             directories.append(entry.path)
-    return any(
-        entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file(follow_symlinks=False)
-        for path in directories[:20]
-        for entry in _first_entries(path)
-    )
+    firsts = [next(filter(_is_picture, _first_entries(path)), None) for path in directories[:20]]
+    found = [entry.name for entry in firsts if entry is not None]
+    return len(found) > 1 or any(FRAME_NAME.fullmatch(name) for name in found)
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    name = entry.name.lower()
+    return name.endswith(IMAGE_SUFFIXES) and not name.startswith(".") and entry.is_file(follow_symlinks=False)
 
 
 def _first_entries(directory: str) -> Iterator[os.DirEntry[str]]:
@@ -212,7 +215,8 @@ def _look_at(path: Path) -> tuple[dict[str, Any], bytes]:
         with open_recording(path) as recording:
             return {**nothing, **_facts(path, row, recording), "problem": None}, _picture(recording)
     except Exception as error:  # what a file from elsewhere makes a library raise
-        told = {**nothing, "format": "", "state": "broken", "can": [], "begun": None, "problem": reason(error)}
+        why = reason(error).replace(f"{path.parent}/", "")
+        told = {**nothing, "format": "", "state": "broken", "can": [], "begun": None, "problem": why}
         return {**told, "bytes": bytes_of(path)}, b""
 
 
@@ -231,7 +235,7 @@ def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
     names = dict(zip(known.directories, known.names, strict=True))
     sorted_, as_they_stand = Counter(stored), Counter(labels)
     waiting = Counter(now for before, now in zip(stored, labels, strict=True) if now != before and now is not None)
-    directories = list(dict.fromkeys([*known.directories, *recording.class_names, *filter(None, as_they_stand)]))
+    directories = _in_order(recording, known, labels)
     split, frames = path.is_dir() and is_split(path), len(recording)
     unlabelled = as_they_stand[None]
     return {
@@ -255,6 +259,11 @@ def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
         "can": _can(path, recording, split=split),
         "begun": next((one["started"] for one in recording.sessions if isinstance(one.get("started"), str)), None),
     }
+
+
+def _in_order(recording: Recording, known: Classes, labels: Iterable[str | None]) -> list[str]:
+    """The directories of a recording's classes: those with keys first, each with the colour of its place."""
+    return list(dict.fromkeys([*known.directories, *recording.class_names, *filter(None, labels)]))
 
 
 def _can(path: Path, recording: Recording, *, split: bool) -> list[str]:
@@ -362,7 +371,7 @@ def labels_as_runs(recording: Recording) -> dict[str, Any]:
     labels = replay(recording, entries)
     known = known_classes(entries)
     names = dict(zip(known.directories, known.names, strict=True))
-    directories = [*dict.fromkeys([*known.directories, *filter(None, labels)])][:255]
+    directories = _in_order(recording, known, labels)[:255]
     numbers = {directory: number for number, directory in enumerate(directories)}
     return {
         "count": len(recording),

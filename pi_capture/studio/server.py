@@ -12,7 +12,7 @@ from pathlib import Path
 from pi_capture.studio.app import build
 from pi_capture.studio.auth import Keys, kept_token, names_of_this_machine
 from pi_capture.studio.certificate import checked_names
-from pi_capture.studio.connections import BoundedProtocol
+from pi_capture.studio.connections import MOST_CONNECTIONS, BoundedProtocol
 
 READ_ALONG = "who reads the network can read along; --tls-cert and --tls-key, or ssh -L, keep it private"
 
@@ -38,6 +38,7 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=MOST_CONNECTIONS,  # so many asyncio accepts at once, before it closes any
         timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16 * 1024,

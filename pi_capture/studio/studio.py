@@ -12,11 +12,11 @@ from typing import Any
 from starlette.requests import Request
 
 from pi_capture.studio import recorders
-from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.care import Trash
 from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.preview import Preview
-from pi_capture.studio.recordings import Entry, Folder, Open, Opened, identifier
+from pi_capture.studio.recordings import Entry, Folder, Open, Opened
 from pi_capture.studio.windows import end_window
 from storage.errors import BusyError
 from storage.names import printable

@@ -20,7 +20,7 @@ from pi_capture.config import PREFIX, Kind, Option, configure
 from pi_capture.errors import RecordingError
 from pi_capture.report.systemd import StopSignals
 from pi_capture.watch.report import JsonLines, Lines, OneLine, Quiet, Report
-from storage.commands.console import fail
+from storage.commands.console import Parser, fail, print_line
 
 if TYPE_CHECKING:
     from pi_capture.live.preview import Preview
@@ -116,7 +116,7 @@ def main(words: Sequence[str]) -> int:
 
 def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, set[str]]:
     """The arguments, and the names of those that were given. Raises UsageError."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m pi_capture watch",
         usage="%(prog)s MODEL [SECONDS] [options]",
         description=DESCRIPTION,
@@ -234,9 +234,10 @@ class _Watch:
         if isinstance(self._report, JsonLines):
             self._report.end(facts)
         else:
-            print(_as_text(facts), file=sys.stderr)
+            print_line(_as_text(facts), sys.stderr)
             if self._score.frames:
-                print(self._score.text())
+                for line in self._score.lines():
+                    print_line(line)
         return 0 if self._failure is None else fail(self._failure, 1, "pi_capture")
 
     def _told(self, frame: Frame, verdict: Verdict) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pi_capture.recording.verdicts import Verdict
+from storage.commands.console import print_line
 
 RATE_SECONDS = 2.0
 SHOWN_SECONDS = 0.05  # between two looks of the line on a terminal
@@ -32,7 +33,7 @@ class Quiet:
         """Nothing."""
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print_line(line, sys.stderr)
 
     def close(self) -> None:
         """Nothing."""

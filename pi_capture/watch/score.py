@@ -41,7 +41,7 @@ class Score:
             "confusion": confusion,
         }
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """For people: the accuracy, and a table with a row for each true class, a column for each said one."""
         others = sorted({truth for truth, _ in self._counts} - set(self._classes))
         truths = [name for name in (*self._classes, *others) if any(truth == name for truth, _ in self._counts)]
@@ -51,7 +51,7 @@ class Score:
         lines = [row[0].ljust(wide) + "".join(cell.rjust(wide) for cell in row[1:]) for row in table]
         accuracy, as_said = self._right / self.frames, self._right_as_said / self.frames
         head = f"accuracy {accuracy:.3f} of {self.frames} labelled frames, each by itself; {as_said:.3f} as it was said"
-        return "\n".join([*lines, head])
+        return [*lines, head]
 
     @property
     def _right(self) -> int:

@@ -205,7 +205,7 @@ def as_json(info: Info) -> dict[str, Any]:
 
 def as_text(info: Info) -> str:
     """The facts as lines of text, for people."""
-    return "\n".join(_lines(info))
+    return "\n".join(map(printable, _lines(info)))
 
 
 # -------------------------------------------------------------------------------------------------------------- reading

@@ -1,7 +1,7 @@
 """Which frames to hold out for validation: whole stretches of time, and a gap around them that is on neither side.
 
 Frames next to each other are near copies. A network that has seen one of them knows the other, so a random choice of
-frames measures memory. This module only decides; it knows no files (`storage.care.split` moves them).
+frames measures memory. This module only decides; `storage.care.split` moves the files.
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ def undo_split(data_dir: Path) -> Moved:
     beside = _Sides.of(data_dir)
     facts = last_facts(data_dir / JOURNAL_NAME)
     if facts is None:
+        beside.clear()  # what an undoing left that was killed at its end
         raise StorageError(f"{data_dir} is not split: there is nothing to undo")
     if facts.get("val_dir") != beside.val_dir.name:
         raise StorageError(

@@ -1,1 +1,1 @@
-"""The commands of `python -m storage`, by their kind; `storage.cli` has the table of them."""
+"""The commands of `python -m storage`, by their kind; each module has a table of its own."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
@@ -25,7 +25,7 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
         return
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit, leave=False, file=sys.stderr) as bar:
+    with tqdm(desc=printable(what), unit=unit, leave=False, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total or None
@@ -60,7 +60,7 @@ def report_tracks(path: Path, track: str | None) -> None:
 
     note = note_of_several(path, "--track NAME") if track is None else None
     if note is not None:
-        print(printable(note), file=sys.stderr)
+        print_line(note, sys.stderr)
 
 
 def report_left_out(data_dir: Path) -> None:
@@ -68,7 +68,19 @@ def report_left_out(data_dir: Path) -> None:
     from storage.formats.png.directory import note_of_left_out
 
     if (note := note_of_left_out(data_dir)) is not None:
-        print(printable(note), file=sys.stderr)
+        print_line(note, sys.stderr)
+
+
+def print_line(line: str, file: TextIO | None = None) -> None:
+    """Print a line. Names in it may come from anywhere: they neither break it nor reach the terminal as commands."""
+    print(printable(line), file=file)
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose complaints about arguments are printed like any line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def print_json(content: dict[str, Any]) -> None:
@@ -80,11 +92,11 @@ def report_done(args: argparse.Namespace, content: dict[str, Any], text: str) ->
     if args.json:
         print_json(content)
     else:
-        print(text)
+        print_line(text)
 
 
 def fail(reason: object, status: int = 1, program: str = "storage") -> int:
-    print(f"{program}: {printable(str(reason))}", file=sys.stderr)
+    print_line(f"{program}: {reason}", sys.stderr)
     return status
 
 

@@ -14,6 +14,7 @@ from storage.commands.console import (
     not_negative,
     positive,
     print_json,
+    print_line,
     progress_line,
     report_done,
     report_left_out,
@@ -49,7 +50,7 @@ def info(args: argparse.Namespace) -> int:
 
         if empty := write_sheet(args.sheet, args.paths, track=args.track):
             too_large = f"{empty} of its frames are empty, as they have more than {MAX_PIXELS // 10**6} megapixels"
-            print(f"{printable(str(args.sheet))}: {too_large}", file=sys.stderr)
+            print_line(f"{args.sheet}: {too_large}", file=sys.stderr)
     if args.plot is not None:
         from storage.streams.plot import write_plot
 
@@ -121,14 +122,14 @@ def _layout_problems(path: Path) -> list[Any]:
 def _report_verified(report: dict[str, Any]) -> None:
     path, broken = report["path"], report["broken"]
     if report["interrupted"]:
-        print(f"{path}: {report['interrupted']}")
+        print_line(f"{path}: {report['interrupted']}")
     for frame in broken:
         where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
-        moved = f", moved to {printable(frame['moved_to'])}" if "moved_to" in frame else ""
-        print(f"{printable(where)}: {printable(frame['reason'])}{moved}")
+        moved = f", moved to {frame['moved_to']}" if "moved_to" in frame else ""
+        print_line(f"{where}: {frame['reason']}{moved}")
     for problem in report["layout"]:
-        print(f"warning: {printable(problem['path'])} {problem['what']}: {problem['breaks']}")
-    print(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
+        print_line(f"warning: {problem['path']} {problem['what']}: {problem['breaks']}")
+    print_line(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
 
 
 # ---------------------------------------------------------------------------------------------------------------- merge
@@ -152,7 +153,7 @@ def merge(args: argparse.Namespace) -> int:
     from storage.labels.current import labels_wait_beside
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
-        print(
+        print_line(
             f"{name}: labels that wait there don't go along; S in 'python -m classify {name}' applies them first",
             file=sys.stderr,
         )
@@ -174,15 +175,15 @@ def merge(args: argparse.Namespace) -> int:
         )
         return 3 if merged.conflicts else 0
     for path, reason in merged.conflicts:
-        print(f"{printable(str(path))} was left out: it {reason}")
+        print_line(f"{path} was left out: it {reason}")
     for directory, count in merged.left_out.items():
         if count:
-            print(
+            print_line(
                 f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
                 file=sys.stderr,
             )
     added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
-    print(
+    print_line(
         f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
         f"{merged.copied} copied, {merged.present} were there already"
     )
@@ -270,24 +271,24 @@ def split(args: argparse.Namespace) -> int:
 def _report_split(result: Split, args: argparse.Namespace) -> None:
     totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
     width = max(8, *(len(printable(name)) for name in result.counts))
-    print(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
+    print_line(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
     for name, counts in [*result.counts.items(), ("all", totals)]:
         share = 100 * counts[1] / max(1, sum(counts))
-        print(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+        print_line(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
-    print(
+    print_line(
         f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
         + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
     )
     for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print_line(f"note: {note}", file=sys.stderr)
     if args.dry_run:
-        print("nothing was moved")
+        print_line("nothing was moved")
 
 
 def _report_missing(missing: Sequence[str]) -> int:
     for path in missing:
-        print(f"{printable(path)} is not there any more", file=sys.stderr)
+        print_line(f"{path} is not there any more", file=sys.stderr)
     return 3 if missing else 0
 
 

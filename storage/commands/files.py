@@ -14,6 +14,7 @@ from storage.commands.console import (
     offset,
     positive,
     print_json,
+    print_line,
     progress_line,
     report_done,
     report_left_out,
@@ -106,7 +107,7 @@ def convert(args: argparse.Namespace) -> int:
     report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
     if left_out := _sample_tracks(args.source):
         of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
-        print(f"{printable(of_source)}; python -m storage export makes files of sensors and sound", file=sys.stderr)
+        print_line(f"{of_source}; python -m storage export makes files of sensors and sound", file=sys.stderr)
     return 0
 
 
@@ -211,14 +212,14 @@ def merge_streams(args: argparse.Namespace) -> int:
     width = max(len(printable(one.path.name)) for one in merged.alignments)
     for one in merged.alignments:
         off = "" if one.residual_ns is None else f", to within {one.residual_ns / 1e6:.1f} ms"
-        note = f" ({printable(one.note)})" if one.note else ""
-        print(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
+        note = f" ({one.note})" if one.note else ""
+        print_line(f"  {printable(one.path.name):{width}}  {one.offset_ns / 1e9:+12.4f} s  {one.how}{off}{note}")
     for path, track in merged.left_out:
-        print(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
+        print_line(f"{path}: track {track.number} was left out: it is no picture, sound or text", file=sys.stderr)
     if merged.begin_seconds:
-        print(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
+        print_line(f"  all moved by {merged.begin_seconds:.4f} s, so that nothing comes before 0")
     names = ", ".join(printable(name) for _, _, name in merged.tracks)
-    print(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
+    print_line(f"{args.out}: {merged.seconds:.1f} s, {len(merged.tracks)} tracks: {names}")
     return 0
 
 
@@ -258,11 +259,11 @@ def export(args: argparse.Namespace) -> int:
     width = max((len(printable(one.file)) for one in done), default=0)
     for one in done:
         there = "" if one.new else ", was there already"
-        print(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
+        print_line(f"  {printable(one.file):{width}}  {one.count:9}  from {one.begin:.3f} s on{there}")
     if done:
-        print(f"{args.directory}: {len(done)} of {args.source}'s tracks as files")
+        print_line(f"{args.directory}: {len(done)} of {args.source}'s tracks as files")
     else:
-        print(f"{args.source} has no such tracks")
+        print_line(f"{args.source} has no such tracks")
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from storage.commands.console import Command, print_json, report_done, report_tracks, track_argument
+from storage.commands.console import Command, print_json, print_line, report_done, report_tracks, track_argument
 
 LABELS = """\
 Show the labels of a recording as intervals, write them to a file, or take them from one.
@@ -31,7 +31,6 @@ def labels_arguments(parser: argparse.ArgumentParser) -> None:
 def labels(args: argparse.Namespace) -> int:
     from storage.errors import StorageError
     from storage.labels.exchange import export_labels, find_intervals, import_labels
-    from storage.names import printable
 
     path: Path = args.recording
     if args.replace and args.source is None:
@@ -41,7 +40,7 @@ def labels(args: argparse.Namespace) -> int:
         done = import_labels(path, args.source, replace=args.replace, track=args.track)
         if not args.json:
             for line in done.empty:
-                print(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
+                print_line(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
         content = {"path": str(path), "labelled": done.labelled, "changed": done.changed}
         content |= {"empty_lines": done.empty, "waiting": done.waiting}
         next_step = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""
@@ -58,7 +57,7 @@ def labels(args: argparse.Namespace) -> int:
         print_json({"path": str(path), "intervals": rows})
         return 0
     for each in found:
-        print(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {printable(each.label)}")
+        print_line(f"{each.start_ns / 1e9:12.3f} {each.end_ns / 1e9:12.3f}  {each.label}")
     return 0
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.commands.console import Command, print_json, progress_line, seed
+from storage.errors import OptionError
 from storage.names import printable
 
 if TYPE_CHECKING:
@@ -54,8 +56,11 @@ def train(args: argparse.Namespace) -> int:
 
     out = args.out or _beside(args.recordings[0], SUFFIX if args.network == "mobilenet" else ".tflite")
     check_target(out, replace=args.replace)
+    if args.network == "cnn" and args.weights is not None:
+        raise OptionError("--weights goes with --network mobilenet")
     if args.sheet is not None:
         refuse_existing(args.sheet, "sheet")
+        _refuse_features(args.recordings)
     with progress_line(f"training {out.name}", "") as show:
         progress = None if show is None else lambda what, done, total: show(done, total)
         data, report = _train(args, progress)
@@ -67,6 +72,16 @@ def train(args: argparse.Namespace) -> int:
     else:
         print("\n".join(map(printable, [*_lines(report), f"{out}: {len(data) / 1e3:.0f} kB"])))
     return 0
+
+
+def _refuse_features(paths: Sequence[Path]) -> None:
+    """Raise StorageError if a recording has no pictures to draw."""
+    from storage.formats.table import open_recording
+
+    for path in paths:
+        with open_recording(path) as recording:
+            if not recording.has_pictures:
+                recording.read(0)  # it says so
 
 
 def _train(args: argparse.Namespace, progress: Progress | None) -> tuple[bytes, Report]:

@@ -1,1 +1,1 @@
-"""Labels: which frame has which class (`journal`), and which stretches of time had one (`live`, `intervals`)."""
+"""Labels: which frame has which class (`journal`), and which intervals of time had one (`live`, `intervals`)."""

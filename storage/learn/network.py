@@ -81,6 +81,8 @@ def train_network(
         usable = labelled & whole
         to_learn = usable & (examples.of_recording < len(paths))
         tests = usable & ~to_learn & far_from(to_learn, examples.seconds)
+        if len(np.unique(examples.labels[to_learn])) < 2:
+            raise StorageError(f"{paths[0]}: a model tells two classes or more, and frames of each must be readable")
         notes = notes_of(examples, whole, usable & ~to_learn, np.flatnonzero(tests), held_out)
         tested_on = ", ".join(map(str, held_out))
         if not tests.any():

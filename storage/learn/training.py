@@ -110,6 +110,8 @@ def train(
         to_learn = usable & (examples.of_recording < len(paths))
         numbers = np.flatnonzero(to_learn)
         labels, seconds = examples.labels[numbers], examples.seconds[numbers]
+        if len(np.unique(labels)) < 2:
+            raise StorageError(f"{paths[0]}: too few labelled frames can be read; python -m storage verify says why")
         learnt = learn(described.some(numbers), labels, seconds, len(examples.classes), seed=seed, progress=progress)
         judged = Judged(numbers, learnt.certainties, "stretches of the same recordings, each held out in turn")
         tests = np.flatnonzero(usable & ~to_learn & far_from(to_learn, examples.seconds))

@@ -73,6 +73,8 @@ def parse_tracks(data: bytes) -> dict[int, Track]:
             size = parse_number(video.get(Id.PIXEL_WIDTH, b"")), parse_number(video.get(Id.PIXEL_HEIGHT, b""))
             audio = children(entry.get(Id.AUDIO, b""))
             number = parse_number(entry.get(Id.TRACK_NUMBER, b""))
+            if not 0 < number < 127:
+                raise ValueError("its list of tracks is")
             tracks[number] = Track(
                 number,
                 parse_number(entry.get(Id.TRACK_TYPE, b"")),

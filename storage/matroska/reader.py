@@ -42,6 +42,7 @@ from storage.matroska.track import SUBTITLE_TRACK, Block, Blocks, Track, no_bloc
 MAX_TRACKS_BYTES = 1 << 20
 SEARCH_BYTES = 1 << 16  # read at once, in search of the next cluster
 LEAST_EFFORT = 64_000_000  # bytes that all searches in a file may look at, beside twice its size
+SMALL_EFFORT = 4096  # what an element counts as that is smaller than any block: a crafted file could have millions
 MAX_TAGS_BYTES = 1 << 26
 SECTOR_BYTES = 512
 LEAST_BLOCK_BYTES = 32  # less than any cluster takes: no file can claim millions of blocks in a few bytes
@@ -222,6 +223,10 @@ def _walk(fd: int, head: Head, tracks: dict[int, Track], at: int, *, checked_fro
     while at < end:
         try:
             kind, behind = found.take(fd, at, end, check=at >= check_at)
+            if behind - at < LEAST_BLOCK_BYTES:
+                effort -= SMALL_EFFORT
+                if effort < 0:
+                    break
             sure = behind if kind == Id.CLUSTER else at
             at = behind
         except (ValueError, KeyError):

@@ -1,7 +1,7 @@
 """Several media files into one Matroska file, track by track, as they are: nothing is decoded or encoded again.
 
 Where each file lies in time is found by `storage.streams.align`. The packets are put in order here, from one reader a
-track, so that the muxer never waits for a track that has nothing to say for minutes, and memory holds one packet a
+track, so that the muxer never waits for a track that has no packet for minutes, and memory holds one packet a
 track.
 """
 

@@ -17,7 +17,14 @@ TOP = {*PACKAGES, "docs", "scripts", ".ci"}
 DOTTED = re.compile(rf"(?<![\w/.@-])(?:{'|'.join(PACKAGES)})(?:\.\w+)+(?!\w*/)")
 PATH = re.compile(r"(?<![\w/.-])(?:docs|scripts|storage|pi_capture|classify|tests)/[\w./@-]*\w/?")
 FILE = re.compile(r"(?<![\w/.*-])[a-z_]\w*\.py\b")
-OF_OTHERS = {"imu.py", "lamp.py", "picamera2.py", "cv2.py", "media_read.py"}  # a user's, in tests, in a log of long ago
+OF_OTHERS = {
+    "imu.py",
+    "lamp.py",
+    "picamera2.py",
+    "cv2.py",
+    "media_read.py",
+    "sitecustomize.py",
+}  # a user's, in tests, in a log of long ago
 NAMES_OF_OTHERS = {"syncfs", "waitKey", "xdotool", "randomUUID"}
 MARKED = re.compile(r"(?<!`)`([a-z_][\w.]*)(?:\(\))?`(?!`)")
 

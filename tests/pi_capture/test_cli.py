@@ -92,6 +92,30 @@ def test_a_signal_is_a_normal_end(tmp_path: Path, number: signal.Signals) -> Non
     assert session["end"] == "stopped" and session["frames"] == len(files) and session["camera"] == "demo:0"
 
 
+LOST = """
+import signal, sys
+class Lost:
+    def find_spec(self, name, *rest):
+        if name == "pi_capture.recording.capture":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                pass
+sys.meta_path.insert(0, Lost())
+"""
+"""Ctrl-C while modules are loaded, where Python ignores exceptions: a callback of its import lock."""
+
+
+def test_ctrl_c_while_it_is_loaded_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize").mkdir()  # Python imports it before anything else
+    (tmp_path / "sitecustomize/__init__.py").write_text(LOST)
+    command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "1", *DEMO]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "pi_capture: interrupted\n")
+    assert not (tmp_path / "day1").exists()
+
+
 def test_under_nohup_a_closed_terminal_is_no_end(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does it; programs that are started inherit it
     try:

@@ -9,7 +9,7 @@
  * @property {{check: string, state: "warn" | "fail", found: string, advice: string}[]} warnings
  * @property {{id: string, name: string, changed: number}[]} recordings
  * @property {Recorder[]} recorders
- * @property {{count: number, bytes: number}} trash
+ * @property {number} trash  recordings in it
  *
  * @typedef {object} Recording
  * @property {string} id

@@ -24,7 +24,7 @@ export async function home(place, signal) {
         "p",
         { className: "quiet" },
         `${counted(recordings.length, "recording")} · ${size(now.free_bytes)} free`,
-        now.trash.count > 0 && el("span", {}, " · ", el("a", { href: "#/trash" }, `trash (${now.trash.count})`)),
+        now.trash > 0 && el("span", {}, " · ", el("a", { href: "#/trash" }, `trash (${now.trash})`)),
       ),
       el("a", { className: "button primary", href: "#/record" }, "New recording"),
     ),

@@ -38,7 +38,7 @@ async function show() {
   fill(place, el("p", { className: "quiet" }, "One moment …"));
   try {
     const page = PAGES[name];
-    if (!page) throw new Error("there is no such page");
+    if (!page) throw new Refused("there is no such page", 404);
     await (await page())(place, signal, id);
   } catch (error) {
     if (signal.aborted) return;

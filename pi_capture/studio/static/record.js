@@ -340,13 +340,14 @@ class RecorderPage {
     this.stop = button("Stop", () => void this.#stop(), { className: "danger big" });
     this.classes = status.classes.map((name, label) => this.#classButton(name, label));
     this.told = el("p", { className: "quiet", role: "status" });
+    this.dot = el("span", { className: "dot", "aria-hidden": "true" });
     const command = el("code", { tabIndex: 0 }, status.command);
     fill(
       place,
       el(
         "div",
         { className: "headline" },
-        el("h1", {}, el("span", { className: "dot", "aria-hidden": "true" }), ` ${status.target}`),
+        el("h1", {}, this.dot, ` ${status.target}`),
         el("p", { className: "quiet" }, status.camera),
       ),
       el(
@@ -405,6 +406,7 @@ class RecorderPage {
       ),
     );
     this.told.textContent = "";
+    this.dot.hidden = true;
     for (const made of this.classes) made.disabled = true;
   }
 

@@ -2,7 +2,7 @@
 
 libhdf5 before 1.14, which is what Raspberry Pi OS bookworm has, believes what a heap says: it hangs or crashes on a
 damaged one. So three things hold. The texts that come with frames are read here, in any file. Heaps are checked before
-libhdf5 sees them. Where it is older, a child reads attributes of such texts, and may die of it.
+libhdf5 sees them. Where libhdf5 is older, a child process reads attributes of such texts: a damaged one ends only that.
 The layout is in the HDF5 File Format Specification, III.E, "Disk Format: Level 1E - Global Heap".
 """
 

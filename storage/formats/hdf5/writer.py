@@ -1,6 +1,6 @@
 """Recordings as one HDF5 file that any HDF5 library since 1.10 reads, also while it is being recorded.
 
-``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is; what is beside it is told in
+``frames`` (N, height, width, 3) uint8 RGB, a chunk for each frame, deflated or as it is. For what is beside it see
 `storage.formats.hdf5.recording`.
 
 To follow a recording from another program, close the file and open it again: it holds all that the last sync reached.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from storage.formats.movie.order import ShownOrder
 from storage.tracks.demux import NO_TIMES
 
 if TYPE_CHECKING:
@@ -66,14 +67,18 @@ def decode(
     """
     import av
 
-    delay = int(stream.codec_context.has_b_frames) if counted else 0
+    order = ShownOrder(stream) if counted and stream.codec_context.has_b_frames else None
     jpeg = stream.codec_context.name == "mjpeg"
+    if jpeg and not stream.codec_context.is_open:  # else a part of another picture stands for what is damaged
+        stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
     expected, lost = None, False
     for number, packet in _to_the_end(packets, stream):
         if expected is None:
             expected = number
         if packet is not None:
             packet.pts = packet.dts = number  # the decoder hands it on with the picture
+            if order is not None and number != FILLER:
+                order.note(number, packet)
         try:
             if packet is not None and ((lossy and packet.is_corrupt) or (jpeg and is_torn_jpeg(bytes(packet)))):
                 lost = True
@@ -90,8 +95,12 @@ def decode(
             place = expected if picture.pts is None else picture.pts
             if place == FILLER:
                 continue
-            if delay:
-                place = max(expected, place - delay) if lost else expected
+            if order is not None:
+                earliest = order.earliest(place)
+                if lost and earliest is None:
+                    yield place, None
+                    continue
+                place = max(expected, earliest or 0) if lost else expected
             expected = place + 1
             yield place, None if picture.is_corrupt else picture
             del picture  # FFmpeg uses its memory again

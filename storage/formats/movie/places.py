@@ -1,8 +1,7 @@
-"""Where the frames of a foreign video are: the place and the time of each, found without decoding."""
+"""Where the frames of another program's video are: the place and the time of each, found without decoding."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.formats.movie.clock import FileClock
 from storage.formats.movie.decode import is_counted, is_untimed
+from storage.formats.movie.order import stands_alone
 from storage.formats.video.file import parse_facts
 from storage.tracks.containers import reason_of
 from storage.tracks.demux import Track, duration_of, frame_period_of, stored_beside, time_of, zero_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-H264_IDR = 5
 KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes any picture of full size for a keyframe
 
 
@@ -116,7 +115,7 @@ def find_places(
                 seek = mark if untimed or packet.dts is None else packet.dts
                 if packet.is_keyframe and found and seek <= found[-1].seek:
                     part += 1  # files that were joined: their times start anew
-                key = packet.is_keyframe and keyed and (not counted or _stands_alone(packet, stream))
+                key = packet.is_keyframe and keyed and (not counted or stands_alone(packet, stream))
                 found.append(_Shown(count, part, mark, seek, key, stored_beside(packet)))
             count += 1
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -152,12 +151,3 @@ def find_places(
         untimed=untimed,
     )
     return places, cues
-
-
-def _stands_alone(packet: av.Packet[Any], stream: VideoStream) -> bool:
-    """Whether all pictures behind a keyframe are shown behind it: only then they can be counted from it on."""
-    if stream.codec_context.name == "h264":
-        data = bytes(packet)
-        starts = (match.end() for match in re.finditer(b"\0\0\1", data))
-        return any(at < len(data) and data[at] & 0x1F == H264_IDR for at in starts)
-    return not stream.codec_context.has_b_frames

@@ -187,8 +187,9 @@ class MovieReader(Recording):
         self._ahead, self._landed, self._position = None, len(self), -1
         container = self._container or self._reopened()
         try:
-            if key == 0 and self._warm_up:
-                raise ValueError("a seek would land behind the first picture")
+            if key == 0 and (self._warm_up or len(self._places.keys) == 1):
+                # It would land behind the first picture; or, of Matroska files that were joined, show the first only.
+                raise ValueError("no seek to the beginning")
             at, in_bytes = self._places.seeks[key], self._places.untimed
             container.seek(at, stream=self._stream, unsupported_byte_offset=in_bytes)
         except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then

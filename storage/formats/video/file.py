@@ -128,8 +128,8 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
             os.ftruncate(fd, 0)
         return None, None
     os.ftruncate(fd, found.end)
-    for start, end in found.gaps:
-        write_all(fd, void_front(end - start), start)
+    for start, length in ((start, end - start) for start, end in found.gaps if end - start > 1):
+        write_all(fd, void_front(length), start)  # no element is one byte long: that stays, and is passed over
     sessions = sessions_of(found)
     close_interrupted(sessions, frames)
     muxer = muxer_for(fd, path.parent, found)

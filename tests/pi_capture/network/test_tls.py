@@ -38,7 +38,7 @@ def test_an_identity_is_its_owner_s_and_never_overwritten(identity: Path) -> Non
     assert stat.S_IMODE(identity.stat().st_mode) == 0o600
     before = identity.read_bytes()
     done = run("make-identity", identity)
-    assert done.returncode == 1 and "File exists" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1 and f"{identity} exists" in done.stderr and len(done.stderr.splitlines()) == 1
     assert identity.read_bytes() == before
 
 
@@ -142,14 +142,46 @@ def test_several_senders_with_an_identity_that_openssl_made(tmp_path: Path) -> N
         (("--camera", "demo", "--stream-to", "tls://127.0.0.1:5000"), 2, "give --identity FILE"),
         (("--camera", "demo", "--identity", "day.pem"), 2, "does nothing without a tls://"),
         (("--camera", "tls://127.0.0.1:5000?listen", "--identity", "/nowhere.pem"), 1, "No such file"),
-        (("--camera", "demo", "--stream-to", "tls://[::1]:5000", "--identity", "/dev/null"), 1, "no certificate"),
-        (("--camera", "tls://127.0.0.1:5000?listen&senders=2", "--identity", "/dev/null"), 1, "no certificate"),
+        (("--camera", "demo", "--stream-to", "tls://[::1]:5000", "--identity", "/dev/null"), 1, "it is no file"),
+        (("--camera", "tls://127.0.0.1:5000?listen&senders=2", "--identity", __file__), 1, "no certificate"),
+        (("--camera", "tls://127.0.0.1:5000?listen", "--identity", "/tmp"), 1, "it is no file"),
     ],
 )
 def test_what_can_not_be(tmp_path: Path, arguments: tuple[str, ...], status: int, complaint: str) -> None:
     told = end(start(tmp_path / "day1.mkv", 1, *arguments), status)
     assert len(told.splitlines()) == 1 and complaint in told, told
     assert not (tmp_path / "day1.mkv").exists()
+
+
+def test_a_pipe_in_place_of_an_identity_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "day.pem")
+    told = end(start(*sender(tmp_path / "day1.mkv", 1, "tls://127.0.0.1:9", tmp_path / "day.pem")), 1)
+    assert "it is no file" in told and len(told.splitlines()) == 1
+
+
+def test_an_identity_is_read_once(tmp_path: Path, identity: Path) -> None:
+    """Whatever happens to the file, who records goes on and is found again."""
+    port = free_port()
+    url = f"tls://127.0.0.1:{port}"
+    receive = ("--camera", f"{url}?listen", "--size", "source", "--identity", identity)
+    sends = start(*sender(tmp_path / "there.mkv", -1, url, identity))
+    wait_for_frames(tmp_path / "there.mkv")
+    identity.rename(tmp_path / "moved.pem")
+    identity.write_text("something else")
+    receive = (*receive[:-1], tmp_path / "moved.pem")
+    receiver = start(tmp_path / "here.mkv", -1, *receive)
+    wait_for_frames(tmp_path / "here.mkv")
+    sends.send_signal(signal.SIGINT)
+    told = end(sends)
+    assert "connected" in told and "Traceback" not in told, told
+    end(receiver)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 0), (0o644, 1)])
+def test_a_key_that_others_can_read_is_told(tmp_path: Path, identity: Path, mode: int, warned: int) -> None:
+    identity.chmod(mode)
+    told = end(start(*sender(tmp_path / "day1.mkv", 0.5, "tls://127.0.0.1:9", identity)))
+    assert told.count(f"chmod 600 {identity}") == warned, told
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_the_facts_of_a_recording(studio: Running) -> None:
     assert all(warning["state"] in ("warn", "fail") for warning in home["warnings"])
 
 
+def test_a_class_has_one_place_and_so_one_colour(studio: Running) -> None:
+    record(studio.folder / "day2", ["none"] * 4 + ["door"] * 4 + ["light"] * 4)
+    path = studio.recording("day2")
+    found = [one["name"] for one in studio.get(path)["classes"]]
+    assert studio.get(f"{path}/labels")["classes"] == found and len(found) == 3
+
+
 def test_labelled_and_split(studio: Running) -> None:
     record(studio.folder / "day2", ["none"] * 60 + ["door"] * 60 + ["none"] * 60 + ["door"] * 60)
     path = studio.recording("day2")
@@ -96,6 +103,15 @@ def test_a_download_is_the_recording(studio: Running, tmp_path: Path) -> None:
     assert everything(tmp_path / "unpacked" / "day1") == everything(studio.folder / "day1")
 
 
+def test_no_name_in_an_archive_leads_out_of_it(studio: Running) -> None:
+    """Nor on Windows, where a backslash ends a directory's name."""
+    (studio.folder / "day1" / "x\\..\\..\\start\n.png").write_bytes(b"x")
+    answer = studio.browser.get(f"{studio.recording('day1')}/download")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert "day1/x_.._.._start_n.png" in archive.namelist()
+        assert not any("\\" in name or name.startswith("/") or "/../" in name for name in archive.namelist())
+
+
 def test_a_file_goes_with_its_labels(studio: Running) -> None:
     """To the archive, to the trash, and back."""
     pi_capture.record(studio.folder / "day2.mkv", 0.5, camera="demo", fps=10, jitter=False)
@@ -108,7 +124,7 @@ def test_a_file_goes_with_its_labels(studio: Running) -> None:
     studio.post(f"{path}/trash")
     assert sorted(one.name for one in studio.folder.iterdir()) == [TRASH_NAME, "day1", "day2.mkv.notes"]
     (item,) = studio.get("/api/trash")["items"]
-    assert item["name"] == "day2.mkv" and studio.get("/api/home")["trash"]["count"] == 1
+    assert item["name"] == "day2.mkv" and studio.get("/api/home")["trash"] == 1
     studio.post(f"/api/trash/{item['id']}/restore")
     assert {name: data for name, data in everything(studio.folder).items() if TRASH_NAME not in name} == before
 
@@ -182,6 +198,7 @@ def test_a_hostile_folder_opens(hostile: Running) -> None:
         broken = "garbage" in name or name in ("broken", "empty.h5") or "udcff" in name.lower()
         assert (facts["state"] == "broken") == bool(facts["problem"]), name
         assert facts["state"] == "broken" or not broken, name
+        assert str(hostile.folder) not in str(facts["problem"]), "where the folder is, pages need not know"
         for path in ("picture", "frames", "labels", "sheet", "download", "frames/0"):
             answer = hostile.browser.get(f"/api/recordings/{id}/{path}")
             assert answer.status_code in (200, 404, 422), (name, path, answer.text)
@@ -209,6 +226,21 @@ def test_a_trash_that_is_a_link_is_not_followed(studio: Running) -> None:
     assert studio.refused("/api/trash/empty", {"ids": ["0123456789abcdef"]})[0] == 404
     assert studio.refused(f"{studio.recording('day1')}/trash")[0] == 422
     assert (outside / "0123456789abcdef" / "day1").is_dir() and (studio.folder / "day1").is_dir()
+
+
+def test_what_is_a_recording(studio: Running) -> None:
+    """A folder of pictures from elsewhere is one; documents with pictures, and what other programs keep, are none."""
+    frame = studio.folder / "day1" / "00000000.png"
+    for name in (
+        *("photos/IMG 1.jpg", "pets/cat/a.JPG", "pets/dog/b.png", "sorted/door/00000007.png", "begun/.00000000.part"),
+        *("labelled/labels.jsonl", "docs/studio.md", "docs/images/demo.png", "empty/x", "loading/film.iso.part"),
+        *("apple/._IMG 1.jpg", "code/src/a.py", ".hidden/a.png", "tools/icons/.a.png", "tools/pictures/a.png"),
+    ):
+        path = studio.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(frame, path)
+    found = {one["name"] for one in studio.get("/api/home")["recordings"]}
+    assert found == {"day1", "photos", "pets", "sorted", "begun", "labelled"}
 
 
 def test_a_hundred_thousand_frames(studio: Running) -> None:

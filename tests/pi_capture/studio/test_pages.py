@@ -178,6 +178,107 @@ def select_to_the_end(page: Page) -> None:
     expect(page.locator(".selected")).to_contain_text("selected: choose a class")
 
 
+def test_a_dialog_does_not_outlive_its_page(browser: Browser, tmp_path: Path, forty: Path) -> None:
+    """Going back leaves no question about a recording that is not shown any more."""
+    shutil.copytree(forty, tmp_path / "recordings" / "day1")
+    with Running(tmp_path) as running:
+        context, seen = opened(browser, "phone")
+        page = seen.page
+        page.goto(f"{running.url}/?token={running.token}")
+        page.get_by_role("link", name="Look at day1").click()
+        page.get_by_role("button", name="To the trash").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_have_text("recordings")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        assert (running.folder / "day1").is_dir() and seen.complaints == []
+        context.close()
+
+
+CONTROLS = ("button", "link", "textbox", "combobox", "checkbox", "slider", "spinbutton", "searchbox", "image", "dialog")
+SMALL_OR_WIDE = """() => [
+    ...[...document.querySelectorAll("button, a, input, select")]
+        .filter((one) => one.checkVisibility() && !one.matches(".skip, p a, h2 a, label *"))
+        .filter((one) => one.getBoundingClientRect().height < 24 || one.getBoundingClientRect().width < 24),
+    ...[...document.querySelectorAll("main *, dialog")]
+        .filter((one) => one.checkVisibility() && !one.closest(".tools, .film, .stage"))
+        .filter((one) => one.getBoundingClientRect().right > innerWidth + 1),
+].map((one) => one.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 3840])
+def test_every_page_can_be_heard_and_touched(width: int, browser: Browser, tmp_path: Path, forty: Path) -> None:
+    """Each control has a name for screen readers, is at least 24 pixels large (WCAG 2.2), and lies on the screen."""
+    shutil.copytree(forty, tmp_path / "recordings" / "day1")
+    (tmp_path / "recordings" / "broken.mkv").write_bytes(b"x" * 100)
+    with Running(tmp_path) as running:
+        context, seen = opened(browser, "desktop" if width > 1000 else "phone")
+        page = seen.page
+        page.set_viewport_size({"width": width, "height": 900})
+        id = running.recording("day1").rpartition("/")[2]
+        page.goto(f"{running.url}/?token={running.token}")
+        expect(page.get_by_text("is not a video")).to_be_visible()
+        wrong = complaints_of(page)
+        for place, there in (
+            ("#/record", page.locator(".command code", has_text="python -m")),
+            (f"#/look/{id}", page.locator(".frame").first),
+            ("#/trash", page.get_by_text("The trash is empty.")),
+            ("#/nowhere", page.get_by_role("alert")),
+            (f"#/label/{id}", page.locator("canvas[data-frame]")),
+        ):
+            page.goto(f"{running.url}/{place}")
+            expect(there).to_be_visible()
+            wrong += [f"{place}: {one}" for one in complaints_of(page)]
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert wrong + complaints_of(page) == []
+        context.close()
+
+
+def complaints_of(page: Page) -> list[str]:
+    """What the accessibility tree has without a name, and what is too small or off the screen."""
+    devtools = page.context.new_cdp_session(page)
+    nodes = [node for node in devtools.send("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    names = [(node["role"]["value"], node.get("name", {}).get("value", "").strip()) for node in nodes]
+    found: list[str] = page.evaluate(SMALL_OR_WIDE)
+    return [f"{role} without a name" for role, name in names if role in CONTROLS and not name] + found
+
+
+def test_by_keys_alone(browser: Browser, tmp_path: Path, forty: Path) -> None:
+    """From the first page to a label and back, with Tab and Enter; what has the focus can be seen."""
+    shutil.copytree(forty, tmp_path / "recordings" / "day1")
+    with Running(tmp_path) as running:
+        context, seen = opened(browser, "desktop")
+        page = seen.page
+        page.goto(f"{running.url}/?token={running.token}")
+        expect(page.get_by_role("link", name="Label day1")).to_be_visible()
+        tab_to(page, "Label day1")
+        assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        at(page, 1)
+        page.keyboard.press("1")
+        at(page, 2)
+        tab_to(page, "Save")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog")).to_contain_text("Saved")
+        page.keyboard.press("Escape")
+        tab_to(page, "Recordings")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="Look at day1")).to_be_visible()
+        assert seen.complaints == []
+        context.close()
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until the element of that name has the focus."""
+    named = "() => (document.activeElement.ariaLabel || document.activeElement.innerText || '').trim()"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(named) == name:
+            return
+    raise AssertionError(f"{name} is not reached")
+
+
 def test_types() -> None:
     """What the modules say about their types in comments holds."""
     assert shutil.which("tsc"), "scripts/test.sh installs node-typescript"

@@ -21,7 +21,7 @@ from storage import open_recording
 from storage.labels.current import labels_as_they_stand
 from tests.support.studio import Running, records, until
 
-DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 60, "options": {"jitter": False}}
+DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 600, "options": {"jitter": False}}
 
 
 @pytest.fixture
@@ -76,11 +76,12 @@ def test_the_command_shown_is_the_one_that_runs(running: tuple[Running, dict[str
     assert told["command"] == recorder["command"] and told["exists"]
 
 
-def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]], kills: int) -> None:
     """A studio that is started again finds the recorder, and goes on with it."""
     studio, recorder = running
     studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 0})
-    for _ in range(3):
+    for _ in range(kills):
         with studio.browser.stream("GET", f"/api/recorders/{recorder['id']}/live") as answer:
             next(records(answer.iter_raw()))
             studio.kill()
@@ -91,14 +92,16 @@ def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]
     until(lambda: recorders(studio)[0]["frames"] > found["frames"] + 5, "it goes on")
     end(studio, recorder)
     with open_recording(studio.folder / "day2") as recording:
-        assert gaps(recording.timestamps_ns) == 0
         assert {"none", "door"} <= set(labels_as_they_stand(recording))
-        assert [one["end"] for one in recording.sessions] == ["stopped"]
+        (session,) = recording.sessions
+        assert (session["end"], session["dropped_queue"], session["frames"]) == ("stopped", 0, len(recording))
+        assert missing(recording.timestamps_ns) == session["dropped_camera"], "which a busy machine may cost"
+        print(f"{kills} kills: {len(recording)} frames, {session['dropped_camera']} lost by the camera, none otherwise")
 
 
-def gaps(times_ns: Any) -> int:
-    """Where a frame of thirty a second is missing."""
-    return sum(after - before > 1.5e9 / 30 for before, after in pairwise(times_ns))
+def missing(times_ns: Any) -> int:
+    """How many frames of thirty a second are not there."""
+    return sum(round((after - before) * 30 / 1e9) - 1 for before, after in pairwise(times_ns))
 
 
 def test_a_signal_to_the_studio_does_not_reach_the_recorder(running: tuple[Running, dict[str, Any]]) -> None:
@@ -210,6 +213,19 @@ def test_the_preview_shows_and_ends_by_itself(studio: Running) -> None:
 def children(studio: Running) -> list[str]:
     path = Path(f"/proc/{studio.process.pid}/task")
     return [child for task in path.iterdir() for child in (task / "children").read_text().split()]
+
+
+def test_a_talkative_camera_does_not_stop_the_preview(studio: Running) -> None:
+    """What its library prints, as libcamera does, is taken from the pipe, which has room for little."""
+    (studio.place / "sitecustomize.py").write_text(
+        "import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n    sys.stderr.write('x' * 1_000_000)\n"
+    )
+    studio.kill()
+    studio.environment["PYTHONPATH"] = f"{studio.place}:{os.environ.get('PYTHONPATH', '')}"
+    studio.start()
+    id = studio.post("/api/preview", {"camera": "demo", "size": "320x240"})["id"]
+    with studio.browser.stream("GET", f"/api/preview/{id}/live") as answer:
+        assert next(records(answer.iter_raw()))[1]
 
 
 def test_the_preview_does_not_outlive_the_studio(studio: Running) -> None:

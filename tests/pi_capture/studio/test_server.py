@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import pytest
 from playwright.sync_api import expect
 
 from pi_capture.studio.certificate import checked_names
+from pi_capture.studio.connections import MOST_CONNECTIONS
 from tests.pi_capture.studio.browser import chromium, opened
 
 NAME = "pi.school.example"
@@ -204,6 +207,25 @@ def test_other_names_are_refused_over_tls(tmp_path: Path, certificate: tuple[Pat
         there = f"https://127.0.0.1:{parts.port}/?{parts.query}"
         for name, status in ((NAME, 303), ("a.rooms.example", 303), ("a.b.rooms.example", 403), ("evil.example", 403)):
             assert browser.get(there, headers={"Host": f"{name}:{parts.port}"}).status_code == status, name
+
+
+def test_who_never_begins_with_tls_keeps_nobody_out(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """More connections than a process may have files: all but the newest are let go."""
+    with contextlib.ExitStack() as crowd, studio(tmp_path, "127.0.0.1", *options_of(certificate)) as started:
+        address = first_address(started)
+        port = urlsplit(address).port
+        there = f"https://127.0.0.1:{port}/"
+        browser = httpx.Client(verify=False, timeout=60)
+        assert browser.get(there).status_code == 401
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+        crowd.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        clients = [crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(1200)]
+        assert httpx.get(there, verify=False, timeout=60).status_code == 401
+        assert len(os.listdir(f"/proc/{started.pid}/fd")) < 2 * MOST_CONNECTIONS
+        for client in clients[:-MOST_CONNECTIONS]:
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
 
 
 @pytest.mark.parametrize(("cert", "key"), [("key", "cert"), ("cert", "other"), ("cert", "locked"), ("missing", "key")])

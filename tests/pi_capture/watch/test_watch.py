@@ -240,8 +240,9 @@ def test_commands_are_run_when_a_class_begins(tmp_path: Path) -> None:
 
 def test_no_shell_reads_a_command(tmp_path: Path) -> None:
     day = film(tmp_path / "day1.mkv", ("red", 20))
-    done = watch(put_network(tmp_path), "--camera", f"file:{day}", "--on", "red=echo $HOME ; `id` > x 'a  b'")
-    assert "$HOME ; `id` > x a  b" in done.stderr and not (tmp_path / "x").exists(), done
+    command = f"echo $HOME ; `id` > {tmp_path}/x 'a  b'"
+    done = watch(put_network(tmp_path), "--camera", f"file:{day}", "--on", f"red={command}")
+    assert f"$HOME ; `id` > {tmp_path}/x a  b" in done.stderr and not (tmp_path / "x").exists(), done
 
 
 def test_a_command_is_not_started_while_it_runs(tmp_path: Path) -> None:

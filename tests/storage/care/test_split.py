@@ -343,6 +343,18 @@ def test_what_a_split_left_that_was_killed_before_it_moved_anything_is_cleared_u
     assert not (tmp_path / "val_day1" / ".recording.json.part").exists()
 
 
+def test_what_an_undoing_left_that_was_killed_at_its_end_is_cleared_up(tmp_path: Path) -> None:
+    record(tmp_path / "day1", acts(60))
+    before = everything(tmp_path)
+    split(tmp_path / "day1")
+    strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=unlink", "-e", "inject=unlink:signal=KILL:when=1"]
+    command = [sys.executable, "-m", "storage", "split", str(tmp_path / "day1"), "--undo"]
+    assert subprocess.run([*strace, *command], check=False, capture_output=True).returncode
+    assert set(before) < set(everything(tmp_path))  # all frames are back
+    assert main(command[3:]) == 1  # nothing is left to undo
+    assert {name for name in set(everything(tmp_path)) - set(before) if (tmp_path / name).stat().st_size} == set()
+
+
 def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:
     record(tmp_path / "day1", acts(20))
     lock = lock_directory(tmp_path / "day1", "")

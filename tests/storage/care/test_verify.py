@@ -209,6 +209,13 @@ def test_an_unreadable_file_is_broken(tmp_path: Path) -> None:
     assert broken.reason == "is too large for a picture"
 
 
+def test_copies_are_found_in_what_was_read_to_check_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path / "day1", ["0", "1", "0"])
+    (tmp_path / "day1/0/00000009.png").write_bytes((tmp_path / "day1/0/00000002.png").read_bytes())
+    monkeypatch.setattr("storage.formats.png.reader.read_head", None)  # no file is opened a second time
+    assert [broken.path.name for broken in find_broken(tmp_path / "day1")[1]] == ["00000009.png"]
+
+
 def test_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").touch()
     for name in ("missing", "notes.txt"):

@@ -217,7 +217,8 @@ def test_features_files_are_learnt_from(
     assert set(both["by_kind"]) == {"features", "both", "thumbnail"}
     assert (load_model(tmp_path / "day1.model").network is None) == (both["kind"] == "thumbnail")
     sheet = refusal(capsys, features, "--weights", mobilenet, "-o", tmp_path / "x.model", "--sheet", tmp_path / "x.png")
-    assert "keeps features and no pictures" in sheet and not (tmp_path / "x.png").exists()
+    assert "keeps features and no pictures" in sheet
+    assert not (tmp_path / "x.png").exists() and not (tmp_path / "x.model").exists()
 
 
 def test_what_can_not_be_learnt_from_is_refused_in_one_line(
@@ -234,12 +235,21 @@ def test_what_can_not_be_learnt_from_is_refused_in_one_line(
     assert not list(tmp_path.glob("*.model"))
 
 
+def test_options_that_exclude_each_other(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(day), "--network", "cnn", "--weights", "x.tflite"]) == 2
+    assert "--weights goes with --network mobilenet" in capsys.readouterr().err
+
+
 def test_damaged_frames_are_left_out_and_counted(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file in sorted((day / "door").iterdir())[:3]:
         file.write_bytes(file.read_bytes()[:40])
     report = trained(capsys, day)
     assert report["frames"]["door"] == 237
     assert any(note.startswith("3 frames can't be read and are left out") for note in report["notes"])
+    for name in ("1", "door"):
+        for file in (day / name).iterdir():
+            file.write_bytes(b"broken")
+    assert "too few labelled frames can be read" in refusal(capsys, day, "--replace")
 
 
 def test_a_file_that_is_there_stays_unless_it_is_to_be_replaced(

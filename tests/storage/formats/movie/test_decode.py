@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,6 +86,66 @@ def test_a_damaged_picture_costs_no_other_its_place(
     assert 33 <= len(read) <= 36 and max(read) == 36 * 50, read
     # What refers to a damaged picture is a shade or two off.
     assert all(abs(shade - time / 50) <= 2 for found in (read, seen) for time, shade in found.items()), (read, seen)
+
+
+def pictures_of(path: Path) -> dict[bytes, set[int]]:
+    """At which frames each picture is shown, by both readers."""
+    found: dict[bytes, set[int]] = {}
+    with open_recording(path) as recording:
+        first = recording.timestamps_ns[0]
+        for n in range(len(recording)):
+            with suppress(StorageError):
+                found.setdefault(recording[n].pixels.tobytes(), set()).add(n)
+    source = open_file(str(path), None, None)
+    for frame in source:
+        found.setdefault(frame.pixels.tobytes(), set()).add(round((frame.timestamp_ns - first) / 50e6))
+    source.close()
+    return found
+
+
+def panned(path: Path, count: int) -> None:
+    """A noisy scene that moves sideways: H.264 with B-pictures here and none there."""
+    noise = np.random.default_rng(2).integers(0, 200, (64, 120, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20, options={"bf": "2", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p"
+        for n in range(count):
+            pixels = noise[:, n % 40 : n % 40 + 80].copy()
+            pixels[32:] = 3 * n
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".h264"])
+def test_where_the_file_has_no_times_of_showing_the_places_are_the_same(tmp_path: Path, suffix: str) -> None:
+    """An MP4 file says when each is shown; the same packets with the same damage elsewhere have only their order."""
+    count, timed = 40, tmp_path / "clip.mp4"
+    panned(timed, count)
+    untimed = timed.with_suffix(suffix)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", timed, "-c", "copy", untimed], check=True)
+    with av.open(str(timed)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    whole = {path: path.read_bytes() for path in (timed, untimed)}
+    for bad in (12, 17, 20, 27, 36):  # keyframes, the last too; B-pictures; behind 27 there are none
+        end = packets[bad][max(8, len(packets[bad]) // 10) :]
+        for path, data in whole.items():
+            assert data.count(end) == 1
+            path.write_bytes(data.replace(end, b"\xff" * len(end)))
+        expected, found = pictures_of(timed), pictures_of(untimed)
+        # What refers to a damaged picture may look different each time.
+        places = {picture: places for picture, places in found.items() if picture in expected}
+        assert len(places) >= count - 12, bad
+        assert all(places == expected[picture] for picture, places in places.items()), bad
+
+
+def test_a_jpeg_that_is_damaged_within_is_left_out_whatever_reads_it(tmp_path: Path) -> None:
+    """FFmpeg would fill it up with what its memory held before."""
+    path, bad = tmp_path / "clip.mov", 3
+    at = shades(path, 20, "mjpeg")
+    middle = (2 * at[bad] + 3 * at[bad + 1]) // 5
+    overwrite(path, middle, middle + 30, 255)
+    read, seen = both_readers(path)
+    assert read == seen == {n * 50: n for n in range(20) if n != bad}
 
 
 RAW = {

@@ -222,8 +222,9 @@ def test_labels_stay_with_their_frames_where_one_is_left_out(
         assert all(abs(shows - n) < 2 for n, shows in found.items() if n < 22)
 
 
-def test_files_that_were_joined_are_read_part_by_part(tmp_path: Path) -> None:
-    parts, path = [tmp_path / "1.ts", tmp_path / "2.ts"], tmp_path / "joined.ts"
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_files_that_were_joined_are_read_part_by_part(tmp_path: Path, suffix: str) -> None:
+    parts, path = [tmp_path / f"1{suffix}", tmp_path / f"2{suffix}"], tmp_path / f"joined{suffix}"
     for count, part in zip((30, 17), parts, strict=True):
         shades(part, count, "libx264", bf="2", g="15")
     path.write_bytes(b"".join(part.read_bytes() for part in parts))

@@ -1,0 +1,87 @@
+"""The order in which pictures are shown, where a file doesn't say it: from the kinds of its packets.
+
+An anchor (an I- or P-picture) is shown when all packets up to the next anchor have been decoded; the B-pictures between
+them are shown before it. A damaged packet whose kind can't be told counts as an anchor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+H264_SLICE, H264_IDR = 1, 5
+H264_B_SLICE = range(0x9C, 0xB0)  # a slice's second byte: bits 1 (first block 0), then 00111 or 010 (slice type 6 or 1)
+MPEG_B_PICTURE = {
+    "mpeg4": re.compile(rb"\x00\x00\x01\xb6[\x80-\xbf]"),
+    "mpeg2video": re.compile(rb"\x00\x00\x01\x00.[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf]", re.DOTALL),
+}
+
+
+class ShownOrder:
+    """Where pictures are shown that come behind lost ones."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        self._anchors: deque[int] = deque()  # from that of the latest picture on
+        self._depth = 1  # packets by which a B-picture is shown earlier than decoded
+
+    def note(self, number: int, packet: Packet[Any]) -> None:
+        """Take note of each packet, in the order of decoding."""
+        depth = _depth_of(packet, self._stream)
+        self._depth = max(self._depth, depth)
+        if depth == 0:
+            self._anchors.append(number)
+
+    def earliest(self, number: int) -> int | None:
+        """The first place that the picture of a packet can have; None if it comes when its turn is over.
+
+        A decoder that has lost a keyframe takes the pictures behind it for older ones: they come too early.
+        """
+        anchors = self._anchors
+        while len(anchors) > 1 and anchors[1] <= number:
+            anchors.popleft()
+        if anchors and anchors[0] == number:
+            return anchors[1] - 1 if len(anchors) > 1 else number
+        if anchors and number < anchors[0]:
+            return None
+        return max(anchors[0] if anchors else 0, number - self._depth)
+
+
+def stands_alone(packet: Packet[Any], stream: VideoStream) -> bool:
+    """Whether all pictures behind a keyframe are shown behind it: only then they can be counted from it on."""
+    if stream.codec_context.name == "h264":
+        return any(unit[0] & 0x1F == H264_IDR for unit in _h264_units(packet, stream))
+    return not stream.codec_context.has_b_frames
+
+
+def _depth_of(packet: Packet[Any], stream: VideoStream) -> int:
+    """0 of an anchor, 2 of a B-picture that others refer to; 1 of any other, and of codecs that are not known here."""
+    codec = stream.codec_context.name
+    if codec in MPEG_B_PICTURE:
+        return int(MPEG_B_PICTURE[codec].search(bytes(packet)) is not None)
+    if codec != "h264":
+        return 1
+    for unit in _h264_units(packet, stream):
+        if unit[0] & 0x1F == H264_SLICE and len(unit) > 1 and unit[1] in H264_B_SLICE:
+            return 2 if unit[0] & 0x60 else 1
+    return 0
+
+
+def _h264_units(packet: Packet[Any], stream: VideoStream) -> Iterator[bytes]:
+    """The first two bytes of each unit: behind a start code, or behind its length if the private data begin with 1."""
+    data, private = bytes(packet), stream.codec_context.extradata or b""
+    if private[:1] != b"\1":
+        yield from (
+            data[match.end() : match.end() + 2] for match in re.finditer(rb"\x00\x00\x01(?=.)", data, re.DOTALL)
+        )
+        return
+    width, at = (private[4] & 3) + 1, 0
+    while at + width < len(data):
+        yield data[at + width : at + width + 2]
+        at += width + int.from_bytes(data[at : at + width], "big")
