@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUESTIONS = 10  # typical frames that are asked for at a time
 MOST_LESSONS = 2000  # frames that a head learns from
 MOST_KNOWN = 200  # labelled frames that new questions are kept apart from
+QUIET_SECONDS = 0.03  # after labels came, nothing is learnt yet: the next frame is being drawn
 LOWEST_PRIORITY = 19
 SWITCH_SECONDS = 0.0005  # a key waits no longer than this for the interpreter, and a few times while it is done
 NO_NETWORK = "!"  # begins the line that says why there is no network
@@ -143,6 +144,7 @@ class Learner:
             with self._changed:
                 while not self._wanted and not self._closed:
                     self._changed.wait()
+                self._changed.wait_for(lambda: self._closed, QUIET_SECONDS)
                 if self._closed:
                     return
                 what, labels = next(iter(self._wanted.items()))
