@@ -39,6 +39,16 @@ def test_a_whole_jpeg_is_not_torn(pixels: np.ndarray, options: dict[str, bool]) 
     assert is_torn_jpeg(whole[:-2]) and not is_torn_jpeg(whole[:-2], ends=False)
 
 
+def test_a_jpeg_with_fill_bytes_before_its_markers_is_not_torn() -> None:
+    """A marker may begin with any number of them (ITU-T T.81, B.1.1.2)."""
+    whole = jpeg(NOISE)
+    for marker in (b"\xdb", b"\xc0", b"\xc4", b"\xda"):
+        filled = whole.replace(b"\xff" + marker, b"\xff\xff\xff" + marker, 1)
+        assert len(filled) == len(whole) + 2
+        assert Image.open(io.BytesIO(filled)).size and not is_torn_jpeg(filled)
+    assert is_torn_jpeg(filled[: len(filled) // 2])
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_jpeg_with_zeros_for_a_part_of_it_is_torn(ends: bool) -> None:
     whole = jpeg(NOISE)
@@ -136,6 +146,17 @@ def test_where_the_file_has_no_times_of_showing_the_places_are_the_same(tmp_path
         places = {picture: places for picture, places in found.items() if picture in expected}
         assert len(places) >= count - 12, bad
         assert all(places == expected[picture] for picture, places in places.items()), bad
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
+def test_a_packet_of_zeros_costs_one_picture(tmp_path: Path, codec: str) -> None:
+    """Its kind is unknown, and FFmpeg passes over one of MPEG-2 without an error."""
+    path = tmp_path / "clip.avi"
+    of_x264 = {"x264-params": "bframes=2:b-adapt=0:b-pyramid=none:scenecut=0"}
+    at = shades(path, 24, codec, **(of_x264 if codec == "libx264" else {"bf": "2", "g": "12"}))
+    whole = pictures_of(path)
+    overwrite(path, at[5], at[6] - 8)  # the first of two B-pictures
+    assert pictures_of(path) == {picture: places for picture, places in whole.items() if places != {4}}
 
 
 def test_a_jpeg_that_is_damaged_within_is_left_out_whatever_reads_it(tmp_path: Path) -> None:
