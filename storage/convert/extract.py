@@ -162,14 +162,14 @@ def _identity(recording: Recording) -> str:
 
 
 def first_whole(recording: Recording) -> Frame:
-    """The first frame that can be decoded. Raises StorageError if none can."""
+    """The first frame that can be decoded. Raises StorageError if none can, with the reason for the first."""
     reason = ""
     for index in range(len(recording)):
         try:
             return recording.read(index)
         except DamagedPictureError as error:
-            reason = reason or str(error).removeprefix(f"{recording.path}: ")
-    raise StorageError(f"{recording.path}: none of its pictures can be read; {reason}")
+            reason = reason or f"; {str(error).removeprefix(f'{recording.path}: ')}"
+    raise StorageError(f"{recording.path}: none of its pictures can be read{reason}")
 
 
 def _present(target: Path, identity: str) -> set[int]:

@@ -154,10 +154,11 @@ def test_a_matrix_that_is_not_known_is_refused_on_every_processor(
         told = capsys.readouterr()
         lines = [line for line in (told.out + told.err).splitlines() if f"({pixel_format}, matrix 8 of H.273)" in line]
         assert len(lines) == 3 and all(f"frame {n} can't be converted to RGB" in lines[n] for n in range(3)), told
-        assert main(["extract", str(path), str(tmp_path / "frames")]) == 1
-        told = capsys.readouterr()
-        assert told.err.startswith(f"storage: {path}: none of its pictures can be read; frame 0 can't be converted")
-        assert told.err.count("\n") == 1 and not (tmp_path / "frames").exists()
+        for command, name in (("extract", "frames"), ("convert", "copy.mp4")):
+            assert main([command, str(path), str(tmp_path / name)]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith(f"storage: {path}: none of its pictures can be read; frame 0 can't be converted")
+            assert said.count("\n") == 1 and not (tmp_path / name).exists()
 
 
 PINNED = {
