@@ -15,7 +15,7 @@ from PIL import Image
 from pi_capture.sources.media.source import open_file
 from storage import StorageError, open_recording
 from storage.care.info import describe
-from storage.formats.movie.decode import is_torn_jpeg
+from storage.formats.movie.decode import decode, is_torn_jpeg
 from storage.streams.merge import merge_streams
 from tests.storage.formats.movie.test_reader import overwrite, shades, shown
 
@@ -157,6 +157,17 @@ def test_a_packet_of_zeros_costs_one_picture(tmp_path: Path, codec: str) -> None
     whole = pictures_of(path)
     overwrite(path, at[5], at[6] - 8)  # the first of two B-pictures
     assert pictures_of(path) == {picture: places for picture, places in whole.items() if places != {4}}
+
+
+def test_private_data_that_are_cut_off_cost_no_more_than_the_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    panned(path, 12)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.has_b_frames
+        stream.codec_context.extradata = b"\1"
+        numbered = enumerate(packet for packet in container.demux(stream) if packet.size)
+        assert list(decode(numbered, stream, counted=True)) == [(n, None) for n in range(12)]
 
 
 def test_a_jpeg_that_is_damaged_within_is_left_out_whatever_reads_it(tmp_path: Path) -> None:
