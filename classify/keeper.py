@@ -29,8 +29,8 @@ class Keeper:
         self._journal = journal
         self._names = names
         self._written = self._looked = cursor
-        told = [entry for entry in journal.entries if isinstance(entry, Classes)]
-        self._first: list[Entry] = [] if told and told[-1] == classes else [classes]
+        lines = [entry for entry in journal.entries if isinstance(entry, Classes)]
+        self._first: list[Entry] = [] if lines and lines[-1] == classes else [classes]
 
     def look(self, cursor: int) -> None:
         """Note the frame that is looked at now; `flush` or the next event writes it down."""

@@ -197,9 +197,8 @@ class Pictures:
             picture = Picture(_fit(frame.pixels))
         except OSError as error:
             picture = Picture(None, f"{error.filename}: {error.strerror}")
-        except (
-            Exception
-        ) as error:  # a library may raise anything, and the window would wait for ever without this thread
+        # A library may raise anything, and the window would wait for ever without this thread.
+        except Exception as error:
             picture = Picture(None, str(error) or type(error).__name__)
         with self._changed:
             self._keep(position, picture)
