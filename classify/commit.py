@@ -31,6 +31,7 @@ from storage.labels.journal import (
     to_runs,
     write_table,
 )
+from storage.labels.origins import applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +208,8 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
 
 
 def _forget(journal: LabelJournal, classes: Classes) -> None:
-    """Forget the labels, which are applied. Names that a person gave to classes stay known."""
-    journal.clear(*([classes] if classes != DEFAULT else []))
+    """Forget the labels, which are applied. Names given to classes stay known, and what a model proposed."""
+    journal.clear(*([classes] if classes != DEFAULT else []), *applied(journal.read()))
 
 
 def _restored(facts: dict[str, Any], journal: LabelJournal) -> list[Entry]:

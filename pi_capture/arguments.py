@@ -42,6 +42,7 @@ commands (each has its own --help):
   install-service NAME --config FILE    record at every boot, under systemd
   uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
+  watch MODEL [SECONDS]                 classify what the camera sees, and act on it
   studio [FOLDER]                       see, record and label from a browser
 
 cameras:
@@ -260,8 +261,31 @@ OPTIONS = (
         group=LASTING,
     ),
     Option(
+        "watch",
+        "note in each frame which class this .model or .tflite file sees, and how certain that is",
+        "MODEL",
+        group=LASTING,
+        dest="model",
+    ),
+    Option(
+        "hold",
+        "seconds that a class must lead before the model says it (default: 0.3)",
+        "S",
+        type=not_negative,
+        number=True,
+        default=0.3,
+        group=LASTING,
+    ),
+    Option(
+        "on-class",
+        "keep only frames of this class, by what the model says; may be given several times",
+        "NAME",
+        Kind.LIST,
+        group=LASTING,
+    ),
+    Option(
         "pre-roll",
-        "seconds kept before motion begins (default: 2)",
+        "seconds kept before motion or the class begins (default: 2)",
         "S",
         type=not_negative,
         number=True,
@@ -270,7 +294,7 @@ OPTIONS = (
     ),
     Option(
         "post-roll",
-        "seconds kept after motion ended (default: 5)",
+        "seconds kept after motion or the class ended (default: 5)",
         "S",
         type=not_negative,
         number=True,

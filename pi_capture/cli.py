@@ -25,7 +25,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
-from storage.commands.console import Parser, fail, print_line, run_command
+from storage.commands.console import Parser, fail, print_line, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
 
@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "install-service": "pi_capture.commands.install:install",
     "uninstall-service": "pi_capture.commands.install:uninstall",
     "make-identity": "pi_capture.network.tls:make_identity",
+    "watch": "pi_capture.watch.command:main",
     "studio": "pi_capture.studio.command:main",
 }
 """The words that may come instead of a DIRECTORY (``./doctor`` is one): ``module:function``, imported when called.
@@ -101,17 +102,20 @@ def _run(words: Sequence[str]) -> int:
 
 SECRET_SETTINGS = "an address here may hold a password; if this is kept in a file, keep it to yourself: chmod 600 FILE"
 OF_ANOTHER = {
-    **{"pre-roll": "on-motion", "post-roll": "on-motion", "audio-codec": "audio"},
-    "labels-from": "live-labels",
+    **dict.fromkeys(("pre-roll", "post-roll"), ("on-motion", "on-class")),
+    "audio-codec": ("audio",),
+    "labels-from": ("live-labels",),
+    **dict.fromkeys(("hold", "on-class"), ("watch",)),
 }
-"""Options that have an effect only with another one."""
+"""Options that have an effect only with another one, or with one of several."""
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
     """Raise UsageError for an option that would have no effect."""
     given = {one.option.name: one for one in settings if one.origin != "default"}
-    for name, other in OF_ANOTHER.items():
-        if name in given and other not in given:
+    for name, others in OF_ANOTHER.items():
+        if name in given and not given.keys() & set(others):
+            other = " or --".join(others)
             raise UsageError(f"--{name} ({given[name].origin}) does nothing without --{other}; give both, or neither")
 
 
@@ -206,7 +210,7 @@ def _record(args: argparse.Namespace) -> int:
                 summary = capture(target, args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
-    _print_counts(summary, whole=failure is None)
+    _print_counts(summary, whole=failure is None, awaited="the class" if args.on_class else "motion")
     if lines is not None:
         lines.end(summary)
     elif args.json:
@@ -216,7 +220,7 @@ def _record(args: argparse.Namespace) -> int:
 
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
-    *("jitter", "backend"),
+    *("jitter", "backend", "watch"),
 )
 
 
@@ -228,9 +232,9 @@ def _check_gathering(args: argparse.Namespace) -> None:
 
 
 EXPORT_MODEL = """\
-Make the weights of MobileNet (0.25, 128x128) ready for recording features: a .tflite file, for which
-a Raspberry Pi needs no TensorFlow. This machine needs it, and for the ImageNet weights a network, once.
-Take the file along: python -m pi_capture day1.features.h5 -1 --weights FILE.tflite
+Make the weights of MobileNet (0.25, 128x128) ready, once: a .tflite file. Without --weights they are
+fetched from TensorFlow's model garden (11 MB); an interrupted fetch goes on where it was. No network
+on this machine? Run it on another one, take the file along, and give --weights FILE.tflite.
 """
 
 
@@ -242,13 +246,21 @@ def export_model(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--weights", metavar="FILE", default="imagenet", help="imagenet (default), or .keras, .weights.h5 or .pb"
+        "--weights",
+        metavar="FILE",
+        default="imagenet",
+        help="imagenet (default); a copied archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
+        "TensorFlow, .keras, .weights.h5 or .pb",
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
     from storage.formats.features.export import export_model
+    from storage.formats.features.weights import origin_of
 
-    print(export_model(args.weights, args.out))
+    with progress_line("fetching", " bytes") as progress:
+        made = export_model(args.weights, args.out, progress)
+    print(made)
+    print(f"SHA-256 {origin_of(made)}", file=sys.stderr)
     return 0
 
 
@@ -355,9 +367,11 @@ def _status_for_viewers(
     return status
 
 
-def _print_counts(summary: Summary, *, whole: bool) -> None:
+def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
     counts = (
-        f"{summary.seconds:.1f} s" if not summary.frames and summary.tracks else _counts_of_pictures(summary, whole)
+        f"{summary.seconds:.1f} s"
+        if not summary.frames and summary.tracks
+        else _counts_of_pictures(summary, whole, awaited)
     )
     print_line(f"{summary.path}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
     for name, track in summary.tracks.items():
@@ -380,7 +394,7 @@ def _print_summary(summary: Summary) -> None:
         raise
 
 
-def _counts_of_pictures(summary: Summary, whole: bool) -> str:
+def _counts_of_pictures(summary: Summary, whole: bool, awaited: str) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,
@@ -389,7 +403,7 @@ def _counts_of_pictures(summary: Summary, whole: bool) -> str:
     dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count)
     dropped = dropped or ("none dropped" if whole else "until it failed")
     if summary.not_kept:
-        dropped += f", {summary.not_kept} without motion not kept"
+        dropped += f", {summary.not_kept} without {awaited} not kept"
     if summary.reopened:
         dropped += f", camera opened again {summary.reopened} times"
     if summary.segments > 1:

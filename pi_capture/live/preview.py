@@ -33,6 +33,7 @@ class Preview:
 
     `say` is called from another thread when the window closes early. `note` gives a text to show before the counts.
     `on_key` is called with each character typed into the window, and its time in nanoseconds of the monotonic clock.
+    `what` goes on when the window is closed.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Preview:
         *,
         note: Callable[[], str] | None = None,
         on_key: Callable[[str, int], None] | None = None,
+        what: str = "the recording",
     ) -> None:
+        self._what = what
         self._say, self._note, self._on_key = say, note, on_key
         self._process = _open_window(title)
         self._newest: Frame | None = None
@@ -111,7 +114,7 @@ class Preview:
             self._over = True
             self._wake.set()
             how = "was closed" if status == 0 else "lost its display"
-            self._say(f"preview: the window {how}; the recording goes on")
+            self._say(f"preview: the window {how}; {self._what} goes on")
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.accompaniment import Accompaniment
+from pi_capture.recording.around import Around
 from pi_capture.recording.gate import Gate
 from pi_capture.recording.motion import Motion, MotionWish
 from pi_capture.recording.observers import Lines, Observers, Watch, nothing
@@ -26,6 +27,7 @@ from pi_capture.recording.retry import Retry
 from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
+from pi_capture.recording.verdicts import Watching
 from pi_capture.recording.watchdog import Watchdog
 from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, open_streams
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
@@ -72,7 +74,7 @@ def record(
     stop, say, progress, live_labels, watch, watch_samples : optional
         See `pi_capture.recording.observers.Observers`.
     camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
-    segment, keep, retry, between, on_motion, pre_roll, post_roll : optional
+    segment, keep, retry, between, on_motion, model, hold, on_class, pre_roll, post_roll : optional
         See `pi_capture.RecordOptions`, which has their defaults.
 
     Raises
@@ -96,26 +98,55 @@ def record(
 def capture(target: Path, seconds: float, options: RecordOptions, observers: Observers) -> Summary:
     """Record as `record` does, with the options and the callbacks in two objects."""
     schedule = Schedule.parse(options.between)
-    motion = None
-    if options.on_motion is not None:
-        motion = Motion(MotionWish(options.on_motion, options.pre_roll, options.post_roll))
-    gate = Gate(seconds, motion)
+    lines = Lines(observers.say)
+    watching = open_watching(options, lines.put) if options.model is not None else None
+    gate = Gate(seconds, _around(options, watching))
     if options.has_samples:
         check_target(target, options.backend)
     if options.segment and observers.live_labels is not None:
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
-    lines = Lines(observers.say)
     streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
     try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
         tracks = LocalTracks(streams, recorder.samples, observers.watch_samples, lines.put)
         if not options.has_pictures:
             return _record_tracks(tracks, recorder, seconds, observers, lines)
-        recording = _Recording(recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines)
-        return recording.run()
+        return _Recording(
+            recorder, options, observers, gate=gate, schedule=schedule, tracks=tracks, lines=lines, watching=watching
+        ).run()
     finally:
         for stream in streams:
             stream.stop()
+
+
+def deliver(sink: FrameSink, seconds: float, options: RecordOptions, observers: Observers) -> Summary:
+    """Give the frames of a camera to a sink, as `capture` gives them to a recorder."""
+    schedule, lines = Schedule.parse(options.between), Lines(observers.say)
+    no_tracks = LocalTracks((), None, (), lines.put)
+    return _Recording(
+        sink, options, observers, gate=Gate(seconds), schedule=schedule, tracks=no_tracks, lines=lines
+    ).run()
+
+
+def open_watching(options: RecordOptions, say: Callable[[str], None]) -> Watching:
+    """Open the model that looks at the frames. Raises StorageError, and UsageError for a class that it doesn't know."""
+    from storage.learn.classifier import open_classifier
+
+    assert options.model is not None
+    classifier = open_classifier(options.model)
+    for name in options.on_class:
+        if name not in classifier.classes:
+            raise UsageError(f"--on-class {name}: {options.model} knows {', '.join(classifier.classes)}")
+    return Watching(classifier, options.hold, say=say)
+
+
+def _around(options: RecordOptions, watching: Watching | None) -> Around | None:
+    """What is kept, and what around it; None if all is."""
+    if options.on_motion is not None:
+        return Motion(MotionWish(options.on_motion, options.pre_roll, options.post_roll))
+    if watching is not None and options.on_class:
+        return Around(watching.holds(options.on_class), options.pre_roll, options.post_roll)
+    return None
 
 
 def open_recorder(
@@ -186,6 +217,7 @@ class _Recording:
         schedule: Schedule,
         tracks: LocalTracks,
         lines: Lines,
+        watching: Watching | None = None,
     ) -> None:
         self._recorder = recorder
         self._options = options
@@ -194,6 +226,7 @@ class _Recording:
         self._schedule = schedule
         self._tracks = tracks
         self._accompaniment = Accompaniment(tracks, recorder.samples)
+        self._watching = watching
         self._lines = lines
         self._retry = Retry(None if options.retry == -1 else options.retry or 0)
         self._watchdog = Watchdog(WEDGED_SECONDS) if self._retrying else None
@@ -222,6 +255,8 @@ class _Recording:
         finally:
             if self._watchdog is not None:
                 self._watchdog.close()
+            if self._watching is not None:
+                self._watching.close()
         return self._finish()
 
     def _record_take(self) -> bool:
@@ -249,7 +284,7 @@ class _Recording:
         live = source.info.live
         self._prepare(take, source)
         for frame in take.frames_to_record(paced=bool(self._tracks) and not live):
-            passing = self._gate.passing(frame)
+            passing = self._gate.passing(self._noted(frame, wait=not live))
             if self._gate.time_is_up:
                 self._recorder.miss(self._gate.lost_before_the_end)
                 self._accompaniment.wait_for_the_rest(take.pass_over(REST_SECONDS))
@@ -270,6 +305,8 @@ class _Recording:
         """In the take's thread, before its first frame to record: facts, samples, labels, exposure, packets."""
         recorder = self._recorder
         recorder.describe({**source.info.facts(), "live": source.info.live or bool(self._tracks)})
+        if self._watching is not None:
+            recorder.describe({"watch": self._watching.facts})
         self._accompaniment.join(source, self._lines.put)
         self._begin_labels(source)
         for frame in take.settle(source):
@@ -280,6 +317,9 @@ class _Recording:
 
     def _open(self) -> Source:
         return open_source(self._options.camera, self._options.size, self._options.fps)
+
+    def _noted(self, frame: Frame, *, wait: bool) -> Frame:
+        return frame if self._watching is None else self._watching.noted(frame, wait=wait)
 
     def _show(self, frame: Frame, *, recorded: bool) -> None:
         if self._observers.watch is not None:

@@ -1,4 +1,4 @@
-"""Select the frames to record: those in time and, if asked, those with motion."""
+"""Select the frames to record: those in time and, if asked, those around motion or a class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from pi_capture.recording.motion import Motion
+from pi_capture.recording.around import Around
 from storage.frame import Frame
 
 ROUNDED = 0.001  # frames: timestamps are whole nanoseconds; a frame that is due at the end isn't one before it
@@ -15,12 +15,12 @@ ROUNDED = 0.001  # frames: timestamps are whole nanoseconds; a frame that is due
 class Gate:
     """Lets frames pass, from the first take of a recording to its last.
 
-    It ends after `seconds`, by the timestamps; -1 for no end. Without `motion` all frames until then pass.
+    It ends after `seconds`, by the timestamps; -1 for no end. Without `around` all frames until then pass.
     """
 
-    def __init__(self, seconds: float, motion: Motion | None = None) -> None:
+    def __init__(self, seconds: float, around: Around | None = None) -> None:
         self._seconds = seconds
-        self._motion = motion
+        self._around = around
         self._last_ns: int | None = None
         self._gap: dict[str, Any] = {}
         self.frames = 0  # that came in time
@@ -44,7 +44,7 @@ class Gate:
             self.reopened += 1
         self._last_ns = frame.timestamp_ns
         self.frames += 1
-        return [frame] if self._motion is None else list(self._motion.pick(frame))
+        return [frame] if self._around is None else list(self._around.pick(frame))
 
     def note_gap(self, cause: str) -> None:
         """Note in the next frame that the camera was gone before it: the cause, and how long."""
@@ -65,9 +65,9 @@ class Gate:
     @property
     def keeps_all(self) -> bool:
         """Whether every frame in time passes, so that packets can be decoded."""
-        return self._motion is None
+        return self._around is None
 
     @property
     def not_kept(self) -> int:
-        """How many frames did not pass for want of motion, those in the pre-roll included."""
-        return self._motion.not_kept if self._motion is not None else 0
+        """How many frames did not pass as nothing happened, those in the pre-roll included."""
+        return self._around.not_kept if self._around is not None else 0

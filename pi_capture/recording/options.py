@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pi_capture.sources import Size
 
 
+HOLD_SECONDS = 0.3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOptions:
     """How to record. Each of these is a keyword argument of `pi_capture.record` as well.
@@ -55,8 +58,15 @@ class RecordOptions:
         Hours of the day to record at (see `Schedule.parse`); the camera is free at others.
     on_motion : float, optional
         Keep only frames with motion: at least this percent of the picture changes (see `pi_capture.recording.motion`).
+    model : str, optional
+        The file of a classifier, which says the class of each frame while it is recorded (see
+        `pi_capture.recording.verdicts`).
+    hold : float
+        For so many seconds a class must lead before the model says so.
+    on_class : sequence of str
+        Keep only frames of these classes, by what the model says.
     pre_roll, post_roll : float
-        Seconds kept before and after motion.
+        Seconds kept before and after motion, or such a class.
 
     Raises
     ------
@@ -81,6 +91,9 @@ class RecordOptions:
     retry: int | None = None
     between: Sequence[str] = ()
     on_motion: float | None = None
+    model: str | None = None
+    hold: float = HOLD_SECONDS
+    on_class: Sequence[str] = ()
     pre_roll: float = 2.0
     post_roll: float = 5.0
 
@@ -95,6 +108,12 @@ class RecordOptions:
             raise UsageError("--segment: sensors and sound can't be cut into segments; leave it out, or them")
         if self.between and self.has_samples:
             raise UsageError("--between: sensors and sound are recorded all the time; leave out --between")
+        if self.on_class and self.model is None:
+            raise UsageError("--on-class: give --watch MODEL, which says the class of a frame")
+        if self.on_class and self.on_motion is not None:
+            raise UsageError("--on-class and --on-motion: give one of the two")
+        if self.model is not None and not self.has_pictures:
+            raise UsageError("--watch looks at pictures, and --camera none has none")
         if self.camera == "none" and not self.has_samples:
             raise UsageError("--camera none: give a --sensor or --audio to record")
 
@@ -128,5 +147,8 @@ class RecordKeywords(TypedDict, total=False):
     retry: int | None
     between: Sequence[str]
     on_motion: float | None
+    model: str | None
+    hold: float
+    on_class: Sequence[str]
     pre_roll: float
     post_roll: float

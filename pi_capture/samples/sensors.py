@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pi_capture.errors import CameraError, UsageError
+from pi_capture.guarded import start_guarded
 from pi_capture.redact import program_of
 
 if TYPE_CHECKING:
@@ -32,14 +33,6 @@ KEYS = ("rate", "channels", "format", "unit", "labels")
 READ_BYTES = 1 << 16
 IDLE_SECONDS = 0.5
 PATIENCE_SECONDS = 2.0  # for a command to end after SIGTERM
-GUARDED = """
-exec 3<&0 </dev/null
-((exec >/dev/null 2>&1; read -r _ <&3; trap '' TERM; kill -TERM 0; sleep 1; kill -KILL 0) &)
-exec 3<&- /bin/sh -c "$1"
-"""
-"""Runs a command, and in the same group a shell that ends the whole group when its standard input ends. The recorder
-holds the other end: so a serial port becomes free, however the recorder ends. (Linux's `PR_SET_PDEATHSIG` sees the end
-of a thread, not of the recorder, and reaches only the shell.)"""
 LONGEST_LINE = 65536
 SAID_LINES = 10  # of what a command complains
 LARGEST = (2 - 2**-24) * 2.0**127  # from here on the nearest 32-bit float is infinite
@@ -140,10 +133,8 @@ class Command:
         if self.reads_standard_input:
             return
         try:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", GUARDED, "sh", self._sensor.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
-            )  # fmt: skip
+            shell = ["/bin/sh", "-c", self._sensor.command]
+            self._process = start_guarded(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         except OSError as error:
             raise CameraError(f"{self._sensor.title}: {error.strerror}") from None
 

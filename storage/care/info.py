@@ -15,6 +15,7 @@ from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.labels.classes import names_of_labels
+from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK
@@ -72,6 +73,9 @@ class Info:
         The share of each class, by its directory or label, in order.
     names : dict
         The names of classes that were given one in the labeller, by their directory.
+    origins_of_labels : Counter
+        How many labels a person gave, and how many a model proposed (see `storage.labels.origins`); of those that wait
+        in the journal, too.
     unlabelled : Share
         Frames that have no class yet.
     sizes : dict
@@ -93,6 +97,7 @@ class Info:
     tracks: list[tuple[Track, Extent]] = field(default_factory=list)
     origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    origins_of_labels: Counter[str] = field(default_factory=Counter)
 
     @property
     def frames(self) -> int:
@@ -133,8 +138,8 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        names = names_of_labels(recording)
-    return replace(info, tracks=tracks, origins=origins, names=names)
+        names, given = names_of_labels(recording), count_origins(recording)
+    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given)
 
 
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
@@ -160,6 +165,7 @@ def as_json(info: Info) -> dict[str, Any]:
             for label, share in info.classes.items()
         },
         "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
+        "labels": dict(info.origins_of_labels),
         "sizes": info.sizes,
         "begun": _iso(info.begun),
         "ended": _iso(info.ended),
@@ -301,6 +307,8 @@ def _lines(info: Info) -> Iterator[str]:
     for name, share in rows:
         percent = 100 * share.frames / info.frames
         yield f"  {name:{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
+    if set(info.origins_of_labels) - {PERSON}:
+        yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:

@@ -79,11 +79,11 @@ def divide(
     seconds = seconds[order]
     _, codes = np.unique(np.asarray(classes, dtype=object)[order].astype(str), return_inverse=True)
     best: tuple[float, Division] | None = None
-    for length in [stretch] if stretch else _lengths(seconds, val):
-        starts = _cut(seconds, codes, gap, length)
-        chosen = _choose(_counts(starts, codes), val, np.random.default_rng(seed))
-        sides = _with_gaps(seconds, np.repeat(chosen, np.diff([*starts, len(codes)])), gap)
-        fault = _fault(sides, codes, val)
+    for length in [stretch] if stretch else lengths(seconds, val):
+        starts = cut(seconds, codes, gap, length)
+        chosen = _choose(count_classes(starts, codes), val, np.random.default_rng(seed))
+        sides = with_gaps(seconds, np.repeat(chosen, np.diff([*starts, len(codes)])), gap)
+        fault = find_fault(sides, codes, val)
         if best is None or fault < best[0]:
             in_order = np.empty_like(sides)
             in_order[order] = sides
@@ -95,7 +95,7 @@ def divide(
     return best[1]
 
 
-def _lengths(seconds: Floats, val: float) -> list[float]:
+def lengths(seconds: Floats, val: float) -> list[float]:
     """The lengths to try, best first: those that hold out enough stretches, longest first; then longer ones."""
     import numpy as np
 
@@ -104,7 +104,7 @@ def _lengths(seconds: Floats, val: float) -> list[float]:
     return fit + [length for length in reversed(STRETCHES) if length not in fit]
 
 
-def _cut(seconds: Floats, codes: Integers, gap: float, stretch: float) -> list[int]:
+def cut(seconds: Floats, codes: Integers, gap: float, stretch: float) -> list[int]:
     """Where each stretch starts: at long pauses; else, once it is long enough, where the class changes or time does."""
     import numpy as np
 
@@ -120,7 +120,7 @@ def _cut(seconds: Floats, codes: Integers, gap: float, stretch: float) -> list[i
     return starts
 
 
-def _counts(starts: list[int], codes: Integers) -> Integers:
+def count_classes(starts: list[int], codes: Integers) -> Integers:
     """Frames of each class in each stretch: shape (stretches, classes)."""
     import numpy as np
 
@@ -167,7 +167,8 @@ def _cost(have: Integers, total: Integers, val: float) -> Floats:
     return cost
 
 
-def _with_gaps(seconds: Floats, held_out: Booleans, gap: float) -> Integers:
+def with_gaps(seconds: Floats, held_out: Booleans, gap: float) -> Integers:
+    """`TRAIN`, `VAL` or `GAP` for each frame, of those held out (shape (N,), as `seconds`, which ascend)."""
     import numpy as np
 
     sides = np.where(held_out, VAL, TRAIN).astype(np.int64)
@@ -178,7 +179,7 @@ def _with_gaps(seconds: Floats, held_out: Booleans, gap: float) -> Integers:
     return sides
 
 
-def _fault(sides: Integers, codes: Integers, val: float) -> float:
+def find_fault(sides: Integers, codes: Integers, val: float) -> float:
     """How bad a division is; 0 if it is good."""
     import numpy as np
 

@@ -1,14 +1,15 @@
 """From a decoded picture to RGB: the colours that FFmpeg gives on a PC, on every processor.
 
-FFmpeg's quickest ways compute differently on Arm and on x86. Most YUV pictures therefore become RGB by arithmetic of
-our own, which gives to the bit what FFmpeg's gives on x86 (``libswscale/x86/yuv2rgb_template.c``): one sample of colour
-for two or four pixels. All others are left to FFmpeg, which is told to compute exactly.
+FFmpeg's quickest ways compute differently on Arm and on x86. Off x86, most YUV pictures therefore become RGB by
+arithmetic of our own, which gives to the bit what FFmpeg's gives there (``libswscale/x86/yuv2rgb_template.c``): one
+sample of colour for two or four pixels. All others are left to FFmpeg, which is told to compute exactly.
 
 The picture says which matrix (BT.601 if it says nothing) and which range.
 """
 
 from __future__ import annotations
 
+import platform
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -72,19 +73,20 @@ def to_rgb(picture: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, in
         scaling = BILINEAR | FULL_CHROMA | EXACTLY
         scaled = scaler.reformat(picture, width=width, height=height, format="gbrp", interpolation=scaling)
         return np.ascontiguousarray(scaled.to_ndarray())
-    rows = QUICK.get(picture.format.name)
-    if rows is not None and height % 2 == 0:
-        return _converted(picture, rows)
-    rgb = scaler.reformat(picture, format="rgb24", interpolation=BICUBIC | EXACTLY)
+    quick = picture.format.name in QUICK and height % 2 == 0
+    if quick and platform.machine() != "x86_64":
+        return by_arithmetic(picture)
+    rgb = scaler.reformat(picture, format="rgb24", interpolation=BICUBIC if quick else BICUBIC | EXACTLY)
     pixels: NDArray[np.uint8] = np.ascontiguousarray(rgb.to_ndarray())
     # A picture that is RGB already is its own result: its memory belongs to the decoder, and is used again.
     return pixels.copy() if rgb is picture and pixels.base is not None else pixels
 
 
-def _converted(picture: av.VideoFrame, rows: int) -> NDArray[np.uint8]:
+def by_arithmetic(picture: av.VideoFrame) -> NDArray[np.uint8]:
+    """What FFmpeg makes on x86 of a picture in one of the formats of `QUICK`, with an even height; as `to_rgb`."""
     import numpy as np
 
-    width, height = picture.width, picture.height
+    width, height, rows = picture.width, picture.height, QUICK[picture.format.name]
     full = picture.color_range == FULL_RANGE or picture.format.name in FULL_RANGE_FORMATS
     luma, red, green_cb, green_cr, blue = _factors(picture.colorspace, full)
     chroma = (width + 1) // 2, height // rows

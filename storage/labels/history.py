@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.labels.journal import Classes, Entry, Labelled, Looked, Moving, Redone, Run, Undone, from_runs
+from storage.labels.journal import Applied, Classes, Entry, Labelled, Looked, Moving, Redone, Run, Undone, from_runs
 from storage.recording import ranges_of
 
 NONE = 255
@@ -184,7 +184,7 @@ def replay(history: LabelHistory, names: Sequence[str], entries: Sequence[Entry]
         entry = entries[at_entry]
         at_entry += 1
         match entry:
-            case Classes() | Moving():
+            case Classes() | Moving() | Applied():
                 continue
             case Labelled(frames, number, _, joined, restored):
                 found = _places(frames, positions)

@@ -16,6 +16,12 @@ check at the end of each line is left out here::
     {"moving":true}                                               the labels are being applied
 
 A line that came as a request over a network ends with ``"by":["CLIENT",17]``: its sender, and the request's number.
+A label that a model proposed, and that was accepted, says so with ``"model":["3f2ac07d11aa",true]``: which model, and
+whether a person saw the frames. ``"lines":40`` stands in the first of 40 lines that are kept together: after a crash,
+all or none. Programs that don't know these two read the same labels. Once labels are applied, the journal begins anew,
+as version 2 if it keeps which of them a model proposed::
+
+    {"applied":[["00000042.png",10]],"seen":false}
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ from storage.durable.files import replace_file
 from storage.durable.log import Log, damaged, encode_line, read_lines
 from storage.errors import StorageError
 
-VERSION = 1
+VERSION = 2
 JOURNAL_NAME, TABLE_NAME = "labels.jsonl", "labels.csv"
 MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
@@ -55,6 +61,14 @@ class Classes:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed:
+    """A model proposed a label: which one (its hash), and whether a person saw the frames and accepted them."""
+
+    model: str
+    seen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """Frames were given a class.
 
@@ -71,6 +85,10 @@ class Labelled:
         It came back by undoing a move, and is not undone with the keys that came before or after it.
     by : Request or None
         The request that it was, if it was one.
+    proposed : Proposed or None
+        The model that proposed it; None if a person gave it.
+    lines : int
+        It is the first of so many entries that are kept together; 0 for one that stands alone, or is not the first.
     """
 
     frames: tuple[Run, ...]
@@ -79,6 +97,8 @@ class Labelled:
     joined: bool = False
     restored: bool = False
     by: Request | None = None
+    proposed: Proposed | None = None
+    lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +129,16 @@ class Moving:
     """The labels are being applied to the frames. If it is the last entry, that may have been interrupted."""
 
 
-Entry = Classes | Labelled | Undone | Redone | Looked | Moving
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Labels that are applied, and that a model had proposed: the base names of their frames, and whether a person saw
+    them."""
+
+    frames: tuple[Run, ...]
+    seen: bool
+
+
+Entry = Classes | Labelled | Undone | Redone | Looked | Moving | Applied
 
 
 def journal_path(recording: Path, of_track: str = "") -> Path:
@@ -167,7 +196,8 @@ class LabelJournal:
         """
         values = list(map(_to_json, entries))
         if not self._log.size:
-            values.insert(0, {"labels": VERSION, "journal": self.name})
+            version = VERSION if any(isinstance(entry, Applied) for entry in entries) else 1
+            values.insert(0, {"labels": version, "journal": self.name})
         try:
             self._log.append(b"".join(map(encode_line, values)))
         except OSError as error:
@@ -196,6 +226,19 @@ class LabelJournal:
         if entries:
             self.append(*entries)
         self.sync()
+
+    def read(self) -> list[Entry]:
+        """What the journal holds now.
+
+        Raises
+        ------
+        StorageError
+            It can't be read, or is damaged.
+        """
+        try:
+            return _parse(self._log.path, self._log.read())[1]
+        except OSError as error:
+            raise StorageError(f"{self._log.path}: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the journal. May be called again."""
@@ -298,20 +341,26 @@ def _to_json(entry: Entry) -> dict[str, Any]:
             value = {"at": at}
         case Moving():
             value = {"moving": True}
+        case Applied(frames, seen):
+            value = {"applied": frames, "seen": seen}
+    if isinstance(entry, Labelled):
+        value |= {"model": (entry.proposed.model, entry.proposed.seen)} if entry.proposed else {}
+        value |= {"lines": entry.lines} if entry.lines else {}
     if isinstance(entry, Labelled | Undone | Redone) and entry.by is not None:
         value["by"] = entry.by
     return value
 
 
 def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
-    """The journal's name and entries, and how many of the bytes they are. A torn end is left out."""
+    """The journal's name and entries, and how many of the bytes they are. A torn end is left out, and so are the
+    beginnings of lines that are kept together."""
     if not (data.startswith(_MAGIC) or _MAGIC.startswith(data)):
         raise StorageError(f"{path} is no label journal; move it away to go on without it")
     values, whole = read_lines(path, data)
     if not values:
         return secrets.token_hex(4), [], whole
     version = values[0].get("labels")
-    if version != VERSION:
+    if version not in range(1, VERSION + 1):
         raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
     entries: list[Entry] = []
     for number, value in enumerate(values[1:], 2):
@@ -319,7 +368,21 @@ def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
         if entry is None:
             raise damaged(path, number)
         entries.append(entry)
+    lines = 1 + _together(entries)
+    if lines <= len(entries):
+        entries, whole = entries[: lines - 1], sum(len(line) + 1 for line in data.split(b"\n", lines)[:lines])
     return str(values[0].get("journal")), entries, whole
+
+
+def _together(entries: Sequence[Entry]) -> int:
+    """How many entries are left without the last ones, if more lines belong to them than there are."""
+    for number in range(len(entries) - 1, -1, -1):
+        entry = entries[number]
+        if isinstance(entry, Labelled) and number + entry.lines > len(entries):
+            return number
+        if not (isinstance(entry, Labelled) and entry.joined):
+            break  # what is kept together is undone together
+    return len(entries)
 
 
 def _entry(value: Mapping[str, Any]) -> Entry | None:
@@ -336,6 +399,9 @@ def _entry(value: Mapping[str, Any]) -> Entry | None:
             entry = Looked(at)
         case {"moving": True}:
             entry = Moving()
+        case {"applied": [*frames], "seen": bool(seen)}:
+            runs = [run for frame in frames if (run := _run(frame)) is not None]
+            entry = Applied(tuple(runs), seen) if len(runs) == len(frames) else None
         case {"classes": [*names], "directories": [*directories]} if len(names) == len(directories):
             if all(isinstance(text, str) for text in (*names, *directories)):
                 entry = Classes(tuple(names), tuple(directories))
@@ -350,6 +416,8 @@ def _labelled(value: Mapping[str, Any]) -> Labelled | None:
     if len(runs) < len(frames):
         return None
     joined, restored = value.get("joined") is True, value.get("restored") is True
+    if "model" in value or "lines" in value:
+        return Labelled(tuple(runs), label, _at(value), joined, restored, _by(value), _proposed(value), _lines(value))
     return Labelled(tuple(runs), label, _at(value), joined, restored, _by(value))
 
 
@@ -363,6 +431,18 @@ def _by(value: Mapping[str, Any]) -> Request | None:
         case [str(client), int(number)]:
             return client, number
     return None
+
+
+def _proposed(value: Mapping[str, Any]) -> Proposed | None:
+    match value.get("model"):
+        case [str(model), bool(seen)]:
+            return Proposed(model, seen)
+    return None
+
+
+def _lines(value: Mapping[str, Any]) -> int:
+    lines = value.get("lines")
+    return lines if isinstance(lines, int) and 0 < lines <= MAX_RUN else 0
 
 
 def _run(value: object) -> Run | None:

@@ -19,6 +19,7 @@ PATH = re.compile(r"(?<![\w/.-])(?:docs|scripts|storage|pi_capture|classify|test
 FILE = re.compile(r"(?<![\w/.*-])[a-z_]\w*\.py\b")
 OF_OTHERS = {
     "imu.py",
+    "lamp.py",
     "picamera2.py",
     "cv2.py",
     "media_read.py",

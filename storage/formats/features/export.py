@@ -1,14 +1,13 @@
-"""Makes the ``.tflite`` file that `storage.formats.features.extractor` runs, from weights as Keras or TensorFlow 1 keep
-them.
+"""Makes the ``.tflite`` file that `storage.formats.features.extractor` runs: fetched, or made from weights as Keras or
+TensorFlow 1 keep them.
 
-This needs TensorFlow; running the result does not. TensorFlow takes half a gigabyte and writes to the terminal what it
-likes, so the work is done by a process of its own: this module, run as a program.
+The latter needs TensorFlow; running the result does not. TensorFlow takes half a gigabyte and writes to the terminal
+what it likes, so the work is done by a process of its own: this module, run as a program.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,23 +17,28 @@ from typing import Any
 
 from storage.durable.files import replace_file
 from storage.errors import StorageError, first_line
+from storage.formats.features.fetch import URL, fetch, keep, network_in
 from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
-NETWORK_TIMEOUT = 20.0  # seconds without a byte
 FAILED = "EXPORT FAILED: "
 
 
-def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> Path:
+def export_model(
+    weights: str | Path = "imagenet", out: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> Path:
     """Export weights to a ``.tflite`` file.
 
     Parameters
     ----------
     weights : str or path
-        ``imagenet`` (Keras fetches them), or a file: ``.keras`` (a whole model), ``.weights.h5`` (of
-        ``keras.applications.MobileNet(alpha=0.25, include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with
-        one placeholder that takes values from -1 to 1).
+        ``imagenet`` or a URL, which is fetched (`storage.formats.features.fetch`); or a file: the same archive,
+        ``.tgz``, ``.keras`` (a whole model), ``.weights.h5`` (of ``keras.applications.MobileNet(alpha=0.25,
+        include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with one placeholder that takes values from -1
+        to 1).
     out : path, optional
         The file to make, or to replace; by default one in the user's cache, where `find_model` looks for it.
+    progress : callable, optional
+        Of what is fetched: see `fetch`.
 
     Returns
     -------
@@ -44,20 +48,32 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
     Raises
     ------
     StorageError
-        The weights can't be had or read, or TensorFlow is not installed.
+        The weights can't be had or read, or they need TensorFlow, and that is not installed.
     """
-    origin = "imagenet" if str(weights) == "imagenet" else origin_of(Path(weights))
-    target = out or cache_directory() / exported_name(origin)
-    if find_spec("tensorflow") is None:
-        raise StorageError(
-            f"exporting {weights} needs TensorFlow: run 'pip install pi-capture[train]', or export on another machine"
-            " (python -m pi_capture export-model) and give --weights FILE.tflite"
-        )
+    url = URL if str(weights) == "imagenet" else str(weights) if "://" in str(weights) else None
+    target = out or cache_directory() / exported_name("imagenet" if url else origin_of(Path(weights)))
+    if url is not None and out is None and target.exists():
+        return target
     try:
         if out is None:
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{target.parent}: {error.strerror}") from None
+    if url is not None:
+        fetch(url, target, progress)
+    elif str(weights).lower().endswith(".tgz"):
+        keep(network_in(Path(weights)), target)
+    else:
+        _by_tensorflow(weights, target)
+    return target
+
+
+def _by_tensorflow(weights: str | Path, target: Path) -> None:
+    if find_spec("tensorflow") is None:
+        raise StorageError(
+            f"exporting {weights} needs TensorFlow: run 'pip install pi-capture[train]', or export on another machine"
+            " (python -m pi_capture export-model) and give --weights FILE.tflite"
+        )
     package = str(Path(__file__).parents[3])
     environment = {
         **os.environ,
@@ -71,7 +87,6 @@ def export_model(weights: str | Path = "imagenet", out: Path | None = None) -> P
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it was killed"]
         reason = next((line for line in lines if line.startswith(FAILED)), f"{weights} can't be exported: {lines[-1]}")
         raise StorageError(reason.removeprefix(FAILED))
-    return target
 
 
 # ------------------------------------------------------------------------------------------------ in the other process
@@ -82,8 +97,7 @@ def _main(weights: str, target: str) -> int:
         import tensorflow as tf
 
         path = Path(weights)
-        network = _imagenet(tf) if weights == "imagenet" else _from_file(tf, path)
-        replace_file(Path(target), _convert(tf, network, path))
+        replace_file(Path(target), _convert(tf, _from_file(tf, path), path))
     except StorageError as error:
         print(f"{FAILED}{error}".replace("\n", " "), file=sys.stderr)
         return 1
@@ -91,15 +105,6 @@ def _main(weights: str, target: str) -> int:
         print(f"{FAILED}{target}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
-
-
-def _imagenet(tf: Any) -> Callable[[Any], Any]:
-    socket.setdefaulttimeout(NETWORK_TIMEOUT)
-    try:
-        return _averaged(tf, tf.keras.applications.MobileNet((SIDE, SIDE, 3), 0.25, include_top=False))
-    except Exception as error:  # urllib's, ssl's and Keras's own
-        reason = first_line(error)
-        raise StorageError(f"the ImageNet weights can't be fetched ({reason}); give --weights FILE") from None
 
 
 def _from_file(tf: Any, path: Path) -> Callable[[Any], Any]:
@@ -114,7 +119,7 @@ def _from_file(tf: Any, path: Path) -> Callable[[Any], Any]:
             return _averaged(tf, tf.keras.models.load_model(path, safe_mode=True))
     except Exception as error:  # of a damaged file, anything
         raise StorageError(f"{path} can't be read: {first_line(error)}") from None
-    raise StorageError(f"{path}: give .tflite, .keras, .weights.h5 or .pb")
+    raise StorageError(f"{path}: give .tflite, .tgz, .keras, .weights.h5 or .pb")
 
 
 def _averaged(tf: Any, keras_model: Any) -> Callable[[Any], Any]:

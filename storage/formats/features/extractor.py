@@ -1,7 +1,7 @@
 """MobileNet as a feature extractor: a picture in, 256 numbers out, by LiteRT, without TensorFlow.
 
-The weights come as a ``.tflite`` file that takes pixels as they are; `storage.formats.features.export` makes one from
-other files of weights, once each, and keeps it in the user's cache.
+The weights come as a ``.tflite`` file: the model garden's, or one that `storage.formats.features.export` makes from
+other files of weights, once each, and keeps in the user's cache.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError, first_line
 from storage.formats.features.export import export_model
+from storage.formats.features.fetch import check
 from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EXPORTABLE = (".pb", ".keras", ".weights.h5")
-HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once on a machine with TensorFlow and network"
+EXPORTABLE = (".pb", ".keras", ".weights.h5", ".tgz")
+HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once, with a network"
 
 
 class Extractor:
@@ -33,9 +35,16 @@ class Extractor:
 
     Parameters
     ----------
-    weights : str or path
+    weights : str, path or bytes
         A ``.tflite`` file, or another file of weights (see `storage.formats.features.export`), or ``imagenet``, which
-        must have been exported before.
+        must have been fetched before. Or what a ``.tflite`` file holds.
+
+    Attributes
+    ----------
+    network : bytes
+        What the ``.tflite`` file holds.
+    sha256 : str
+        Of the network.
 
     Raises
     ------
@@ -43,23 +52,16 @@ class Extractor:
         There is no such file, it is no such network, or LiteRT is not installed.
     """
 
-    def __init__(self, weights: str | Path = "imagenet") -> None:
-        try:
-            import_module("ai_edge_litert.interpreter")  # before anything is exported
-        except ImportError:
-            raise StorageError("features need LiteRT: 'pip install pi-capture[features]' on a 64-bit system") from None
-        path = find_model(weights)
-        try:
-            self._model = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from None
-        self.sha256 = hashlib.sha256(self._model).hexdigest()
+    def __init__(self, weights: str | Path | bytes = "imagenet") -> None:
+        need_litert()  # before anything is exported
+        name, self.network = ("the network", weights) if isinstance(weights, bytes) else _read_model(weights)
+        self.sha256 = hashlib.sha256(self.network).hexdigest()
         self._of_this_thread = threading.local()
         try:
-            with _silent():
+            with silent():
                 self._interpreter()
         except (ValueError, RuntimeError) as error:
-            raise StorageError(f"{path} is no MobileNet that LiteRT can run: {first_line(error)}") from None
+            raise StorageError(f"{name} is no MobileNet that LiteRT can run: {first_line(error)}") from None
 
     def extract(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The features of a picture.
@@ -74,32 +76,42 @@ class Extractor:
         ndarray, shape (256,), float32
         """
         interpreter, entry, exit_ = self._interpreter()
-        interpreter.set_tensor(entry, _square(pixels)[None])
+        interpreter.set_tensor(entry["index"], _scaled(to_square(pixels), entry)[None])
         interpreter.invoke()
-        features: NDArray[np.float32] = interpreter.get_tensor(exit_)[0]
+        features: NDArray[np.float32] = interpreter.get_tensor(exit_["index"]).reshape(FEATURES)
         return features
 
-    def _interpreter(self) -> tuple[Any, int, int]:
-        found: tuple[Any, int, int] | None = getattr(self._of_this_thread, "interpreter", None)
+    def _interpreter(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        found: tuple[Any, dict[str, Any], dict[str, Any]] | None = getattr(self._of_this_thread, "interpreter", None)
         if found is None:
             found = self._of_this_thread.interpreter = self._make_interpreter()
         return found
 
-    def _make_interpreter(self) -> tuple[Any, int, int]:
+    def _make_interpreter(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         import numpy as np
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(model_content=self._model, num_threads=1)
-        interpreter.allocate_tensors()
-        (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
-        takes = list(entry["shape"]) == [1, SIDE, SIDE, 3] and entry["dtype"] == np.uint8
-        gives = list(exit_["shape"]) == [1, FEATURES] and exit_["dtype"] == np.float32
+        def interpreter_of(**how: bool) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+            interpreter = Interpreter(model_content=self.network, num_threads=1, **how)
+            interpreter.allocate_tensors()
+            (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
+            return interpreter, entry, exit_
+
+        interpreter, entry, exit_ = interpreter_of()
+        if entry["dtype"] == np.float32:
+            # The model garden's goes on, to the 1001 classes of ImageNet: its features are an array on the way.
+            with warnings.catch_warnings(action="ignore"):  # it may take more memory: some megabytes
+                interpreter, entry, exit_ = interpreter_of(experimental_preserve_all_tensors=True)
+            pooled = [one for one in interpreter.get_tensor_details() if list(one["shape"]) == [1, 1, 1, FEATURES]]
+            exit_ = pooled[0] if len(pooled) == 1 else exit_
+        takes = list(entry["shape"]) == [1, SIDE, SIDE, 3] and entry["dtype"] in (np.uint8, np.float32)
+        gives = list(exit_["shape"]) in ([1, FEATURES], [1, 1, 1, FEATURES]) and exit_["dtype"] == np.float32
         if not (takes and gives):
             raise ValueError(
                 f"it takes {list(entry['shape'])} {np.dtype(entry['dtype'])} and gives {list(exit_['shape'])} "
                 f"{np.dtype(exit_['dtype'])}, wanted are [1, 128, 128, 3] uint8 and [1, 256] float32"
             )
-        return interpreter, entry["index"], exit_["index"]
+        return interpreter, entry, exit_
 
 
 def find_model(weights: str | Path) -> Path:
@@ -124,21 +136,58 @@ def find_model(weights: str | Path) -> Path:
     return path
 
 
-def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == (SIDE, SIDE):
+def _read_model(weights: str | Path) -> tuple[str, bytes]:
+    path = find_model(weights)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+    check(path, content)
+    return str(path), content
+
+
+def _scaled(picture: NDArray[np.uint8], entry: dict[str, Any]) -> NDArray[Any]:
+    """A picture as the network takes it: bytes, or numbers from -1 to 1."""
+    import numpy as np
+
+    if entry["dtype"] == np.uint8:
+        return picture
+    return picture.astype(np.float32) / 127.5 - 1
+
+
+def need_litert() -> None:
+    """Raise StorageError if LiteRT is not installed."""
+    try:
+        import_module("ai_edge_litert.interpreter")
+    except ImportError:
+        raise StorageError("networks need LiteRT: 'pip install pi-capture[features]' on a 64-bit system") from None
+
+
+def to_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What the network sees of a picture (height, width, 3): its centre, (128, 128, 3) uint8."""
+    return fitted(pixels, (SIDE, SIDE))
+
+
+def fitted(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture cut around its centre to the shape of `size`, width and height, and scaled to it: as it is, if it fits.
+
+    Shapes (height, width, 3), uint8.
+    """
+    height, width, _ = pixels.shape
+    if (width, height) == size:
         return pixels
     import numpy as np
     from PIL import Image
 
-    height, width, _ = pixels.shape
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+    scale = min(width / size[0], height / size[1])
+    across, down = scale * size[0], scale * size[1]
+    left, top = (width - across) // 2, (height - down) // 2
+    box = (left, top, left + across, top + down)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep LiteRT's messages about how it computes off the terminal; it has no option for that."""
     sys.stderr.flush()
     kept = os.dup(2)

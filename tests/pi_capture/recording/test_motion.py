@@ -71,7 +71,7 @@ def test_a_light_that_is_switched_on_is_no_motion() -> None:
 
 
 def test_the_pre_roll_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pi_capture.recording.motion.PRE_ROLL_BYTES", 5 * 96 * 128 * 3)
+    monkeypatch.setattr("pi_capture.recording.around.PRE_ROLL_BYTES", 5 * 96 * 128 * 3)
     kept, _ = pick(MotionWish(1, pre_roll=3600, post_roll=0), frames({70}, 71))
     assert [frame.index for frame in kept] == [66, 67, 68, 69, 70]
 

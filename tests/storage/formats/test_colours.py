@@ -14,11 +14,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from pi_capture.sources import open_source
 from storage import Frame, open_recording
+from storage.formats.colours import QUICK, by_arithmetic, to_rgb
 
 SIZE = 64, 48
 COLOURS = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
@@ -125,6 +126,20 @@ def test_they_are_those_of_ffmpeg_on_a_pc(tmp_path: Path, kind: Kind) -> None:
     asked = ["ffmpeg", "-v", "error", "-i", path, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     expected = subprocess.run(asked, check=True, capture_output=True).stdout
     assert by_recording(path).pixels.tobytes() == expected
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere FFmpeg computes differently")
+@pytest.mark.parametrize("size", [(64, 48), (161, 122), (322, 10)])
+@pytest.mark.parametrize("matrix", [1, 2, 4, 5, 6, 7, 9])
+@pytest.mark.parametrize("pixel_format", QUICK)
+def test_our_arithmetic_is_ffmpegs_on_a_pc(pixel_format: str, matrix: int, size: tuple[int, int]) -> None:
+    random = np.random.default_rng(matrix)
+    for levels in (0, 1, 2):
+        picture = av.VideoFrame(*size, pixel_format)
+        for plane in picture.planes:
+            plane.update(random.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
+        picture.colorspace, picture.color_range = matrix, levels
+        np.testing.assert_array_equal(by_arithmetic(picture), to_rgb(picture, VideoReformatter()))
 
 
 PINNED = {
