@@ -209,8 +209,9 @@ class _Watch:
                     self._stop.wait(began + passed - time.monotonic())
                 if self._stop.is_set() or 0 <= self._args.seconds <= passed:
                     break
-                frame = recording.read(index)
-                verdict = self._watching.look(frame)
+                frame = self._watching.noted(recording.read(index), wait=True)
+                if self._watching.failure is not None or (verdict := self._watching.last) is None:
+                    break
                 if label is not None:
                     self._score.add(names.get(label, label), verdict)
                 self._show(frame)
@@ -238,7 +239,8 @@ class _Watch:
             if self._score.frames:
                 for line in self._score.lines():
                     print_line(line)
-        return 0 if self._failure is None else fail(self._failure, 1, "pi_capture")
+        failure = self._failure or next(iter(self._watching.problems), None)
+        return 0 if failure is None else fail(failure, 1, "pi_capture")
 
     def _told(self, frame: Frame, verdict: Verdict) -> None:
         self._began = self._began or time.monotonic()

@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from pi_capture import Recorder
+from pi_capture.cli import main
 from storage.formats.table import label_writer
 from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.learn.classifier import Classifier
 from storage.learn.head import Head
 from storage.learn.model import Model, save_model
 from tests.pi_capture.live.test_labels import Terminal
@@ -179,6 +181,18 @@ def test_what_is_no_model_costs_one_line(tmp_path: Path) -> None:
         done = watch(tmp_path / name, 1, "--camera", "demo")
         (line,) = done.stderr.splitlines()
         assert done.returncode == 1 and not done.stdout and reason in line and str(tmp_path) in line, done
+
+
+def test_a_model_that_fails_costs_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([np.array([1, 0, 0], np.float32)] * 4)
+    bad = Classifier(COLOURS, (16, 16), "of the test", "0" * 64, lambda pixels: next(answers))
+    monkeypatch.setattr("storage.learn.classifier.open_classifier", lambda path, pixels: bad)
+    day = film(tmp_path / "day1.mkv", ("red", 9))
+    assert main(["watch", "bad.model", "--camera", f"file:{day}", "--quiet"]) == 1
+    counts, reason = capsys.readouterr().err.splitlines()
+    assert counts.startswith("4 frames in") and reason == "pi_capture: the model failed: StopIteration()"
 
 
 @pytest.mark.parametrize(
