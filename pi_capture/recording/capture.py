@@ -464,7 +464,7 @@ def _text(failure: Exception) -> str:
 
 
 def _unless(problems: Sequence[str], summary: Summary) -> Summary:
-    """Return the summary. Raises RecordingError for problems of sensors or a model, CameraError if nothing was recorded."""
+    """Return the summary. Raises RecordingError for problems of sensors or a model, CameraError if all is empty."""
     if problems and not summary.bytes:
         raise CameraError("; ".join(problems))
     if problems:

@@ -88,7 +88,7 @@ def test_when_the_model_fails_the_recording_goes_on_and_keeps_all(
     camera = "demo" if live else f"file:{film(tmp_path / 'day1.mkv', ('red', 60), fps=30)}"
     monkeypatch.setattr("storage.learn.classifier.open_classifier", lambda path: classifier(failing))
     lines: list[str] = []
-    with pytest.raises(RecordingError, match="the model failed: .*no more memory") as failed:
+    with pytest.raises(RecordingError, match=r"the model failed: .*no more memory") as failed:
         record(tmp_path / "day2.h5", 2, camera=camera, fps=30, model="bad.model", on_class=["red"], say=lines.append)
     summary = failed.value.summary
     assert summary.frames + summary.dropped_camera + summary.not_kept == 60 and summary.not_kept < 10
