@@ -120,14 +120,9 @@ def _check_company(settings: Sequence[Setting]) -> None:
 
 
 def _identify(args: argparse.Namespace) -> None:
-    """Give each ``tls://`` its identity. Raises UsageError for one that nothing uses."""
     from pi_capture.network.address import with_identity
 
-    urls = [args.camera, *(args.stream_to or ())]
-    if args.identity is not None and not any(url.startswith("tls://") for url in urls):
-        raise UsageError("--identity does nothing without a tls:// to send to or receive from; give both, or neither")
-    args.camera = with_identity(args.camera, args.identity)
-    args.stream_to = [with_identity(url, args.identity) for url in args.stream_to or ()]
+    args.camera, *args.stream_to = with_identity([args.camera, *(args.stream_to or ())], args.identity)
 
 
 def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:

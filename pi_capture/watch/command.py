@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.arguments import OPTIONS
 from pi_capture.config import PREFIX, Kind, Option, configure
-from pi_capture.errors import RecordingError
+from pi_capture.errors import RecordingError, UsageError
 from pi_capture.report.systemd import StopSignals
 from pi_capture.watch.report import JsonLines, Lines, OneLine, Quiet, Report
 from storage.commands.console import Parser, fail, print_line
@@ -90,6 +90,7 @@ WATCH_OPTIONS = (
     Option("json-lines", "print a line of JSON a frame on stdout, then a summary", kind=Kind.SWITCH),
     Option("quiet", "no class in the terminal", kind=Kind.SWITCH),
 )
+NOT_WITH_FILES = {"size", "fps", "retry", "between", "identity"}
 
 
 def main(words: Sequence[str]) -> int:
@@ -132,7 +133,19 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, set[str]]:
     args = configuration.arguments
     if not args.model:
         parser.error("MODEL is needed, such as: python -m pi_capture watch day1.model")
+    _check_camera(args, {one.option.name for one in configuration.settings if one.origin == "flag"})
     return args, {one.option.name for one in configuration.settings if one.origin != "default"}
+
+
+def _check_camera(args: argparse.Namespace, typed: set[str]) -> None:
+    """Give a ``tls://`` its identity. Raises UsageError for what has no effect."""
+    from pi_capture.network.address import several_senders, with_identity
+
+    if args.camera.startswith("file:") and (useless := sorted(typed & NOT_WITH_FILES)):
+        raise UsageError(f"--{useless[0]} does nothing with --camera file:PATH; leave it out")
+    (args.camera,) = with_identity([args.camera], args.identity)
+    if several_senders(args.camera) is not None:
+        raise UsageError("--camera with senders= is for recording; watch one sender, without it")
 
 
 def _report(args: argparse.Namespace) -> Report:
@@ -178,17 +191,19 @@ class _Watch:
 
     def camera(self, args: argparse.Namespace, size: tuple[int, int] | None) -> None:
         """Watch a camera; `size` is that of the frames, None for the one that was asked for."""
-        from pi_capture.network.address import with_identity
+        from pi_capture.network.address import exposed
         from pi_capture.recording.capture import deliver
         from pi_capture.recording.observers import Observers
         from pi_capture.recording.options import RecordOptions
         from pi_capture.watch.sink import WatchSink
 
         options = RecordOptions(
-            camera=with_identity(args.camera, args.identity), size=size or args.size, fps=args.fps, retry=args.retry,
+            camera=args.camera, size=size or args.size, fps=args.fps, retry=args.retry,
             between=args.between, jitter=False,
         )  # fmt: skip
         observers = Observers(stop=self._stop, say=self._report.say, watch=lambda frame, _: self._show(frame))
+        if (line := exposed(args.camera)) is not None:
+            self._report.say(line)
         try:
             deliver(WatchSink(self._watching), args.seconds, options, observers)
         except RecordingError as error:

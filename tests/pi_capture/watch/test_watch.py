@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -205,11 +206,23 @@ def test_a_model_that_fails_costs_one_line(
         (["--pixels", "1..1"], "give what black and white are"),
         (["--hold", "-1"], "must not be negative"),
         (["--size", "0x3"], "give WIDTHxHEIGHT"),
+        (["--camera", "file:day2.mkv", "--size", "64x48"], "--size does nothing with --camera file:"),
+        (["--camera", "file:day2.mkv", "--retry"], "--retry does nothing with --camera file:"),
+        (["--identity", "day.pem"], "--identity does nothing without a tls://"),
+        (["--camera", "tcp://0.0.0.0:7000?listen&senders=2"], "senders= is for recording"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, options: list[str], reason: str) -> None:
     done = watch(put_network(tmp_path), 1, "--camera", "demo", *options)
     assert done.returncode == 2 and reason in done.stderr and len(done.stderr.splitlines()) == 1, done
+
+
+def test_who_can_be_heard_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        url = f"tcp://0.0.0.0:{taken.getsockname()[1]}?listen"
+        done = watch(put_network(tmp_path), 1, "--camera", url)
+    warning, *_, reason = done.stderr.splitlines()
+    assert done.returncode == 1 and "not encrypted, and open to all" in warning and "in use" in reason, done
 
 
 def test_a_camera_that_is_not_there(tmp_path: Path) -> None:
