@@ -165,7 +165,7 @@ def _record(args: argparse.Namespace) -> int:
     failure: RecordingError | None = None
     server = None if args.metrics is None else MetricsServer(args.metrics, meter)
     with (
-        StopSignals(stop) as signals,
+        StopSignals(stop, ABORTED) as signals,
         progress,
         notifier,
         server or nullcontext(),
@@ -213,6 +213,7 @@ def _record(args: argparse.Namespace) -> int:
     return 0 if failure is None else _fail(failure, 1)
 
 
+ABORTED = "aborted; the next recording into this place takes up what was not stored yet"
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
     *("jitter", "backend", "watch"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pi_capture.arguments import OPTIONS
 from pi_capture.config import PREFIX, Kind, Option, configure
 from pi_capture.errors import RecordingError, UsageError
+from pi_capture.recording.options import HOLD_SECONDS
 from pi_capture.report.systemd import StopSignals
 from pi_capture.watch.report import JsonLines, Lines, OneLine, Quiet, Report
 from storage.commands.console import Parser, fail, print_line
@@ -70,7 +71,7 @@ WATCH_OPTIONS = (
     _of_the_recorder("camera", help="what to watch: as for recording, or file: with any recording"),
     _of_the_recorder("size", help="size of the frames (default: what the model looks at)", default=None),
     _of_the_recorder("fps"),
-    _of_the_recorder("hold", help="seconds that a class must lead before it counts (default: 0.3)"),
+    _of_the_recorder("hold", help=f"seconds that a class must lead before it counts (default: {HOLD_SECONDS})"),
     Option(
         "on",
         "run COMMAND when CLASS begins; may be given several times. A file is then played at its own speed",

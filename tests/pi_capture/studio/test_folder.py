@@ -112,6 +112,16 @@ def test_no_name_in_an_archive_leads_out_of_it(studio: Running) -> None:
         assert not any("\\" in name or name.startswith("/") or "/../" in name for name in archive.namelist())
 
 
+def test_each_file_has_a_name_of_its_own_in_an_archive(studio: Running) -> None:
+    for name in ("a\\b.png", "a_b.png"):
+        (studio.folder / "day1" / name).write_bytes(name.encode())
+    answer = studio.browser.get(f"{studio.recording('day1')}/download")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+        held = {archive.read(name) for name in names if "/a_b" in name}
+    assert len(set(names)) == len(names) and held == {b"a\\b.png", b"a_b.png"}
+
+
 def test_a_file_goes_with_its_labels(studio: Running) -> None:
     """To the archive, to the trash, and back."""
     pi_capture.record(studio.folder / "day2.mkv", 0.5, camera="demo", fps=10, jitter=False)

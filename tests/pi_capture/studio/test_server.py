@@ -20,6 +20,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from pi_capture.errors import UsageError
 from pi_capture.studio.certificate import checked_names
 from pi_capture.studio.connections import MOST_CONNECTIONS
 from tests.pi_capture.studio.browser import chromium, opened
@@ -226,6 +227,21 @@ def test_who_never_begins_with_tls_keeps_nobody_out(tmp_path: Path, certificate:
         for client in clients[:-MOST_CONNECTIONS]:
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(1) == b""
+
+
+def test_a_certificate_that_is_for_no_server_is_told_apart(tmp_path: Path) -> None:
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made += ["-days", "1", "-subj", "/CN=pi", "-addext", "extendedKeyUsage=clientAuth"]
+    subprocess.run([*made, "-keyout", "key.pem", "-out", "c.pem"], cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(UsageError, match="browsers can't use this certificate"):
+        checked_names(tmp_path / "c.pem", tmp_path / "key.pem")
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A named pipe would be waited for, and one from a shell can be read once."""
+    os.mkfifo(tmp_path / "key.pem")
+    with pytest.raises(UsageError, match=r"--tls-key .*key.pem: it is no file"):
+        checked_names(certificate[0], tmp_path / "key.pem")
 
 
 @pytest.mark.parametrize(("cert", "key"), [("key", "cert"), ("cert", "other"), ("cert", "locked"), ("missing", "key")])
