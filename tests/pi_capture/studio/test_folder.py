@@ -244,13 +244,14 @@ def test_what_is_a_recording(studio: Running) -> None:
     for name in (
         *("photos/IMG 1.jpg", "pets/cat/a.JPG", "pets/dog/b.png", "sorted/door/00000007.png", "begun/.00000000.part"),
         *("labelled/labels.jsonl", "docs/studio.md", "docs/images/demo.png", "empty/x", "loading/film.iso.part"),
+        *(f"mixed/door/{name}.png" for name in (*"abcdefgh", "00000012", *"ijklmnop")),
         *("apple/._IMG 1.jpg", "code/src/a.py", ".hidden/a.png", "tools/icons/.a.png", "tools/pictures/a.png"),
     ):
         path = studio.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(frame, path)
     found = {one["name"] for one in studio.get("/api/home")["recordings"]}
-    assert found == {"day1", "photos", "pets", "sorted", "begun", "labelled"}
+    assert found == {"day1", "photos", "pets", "sorted", "mixed", "begun", "labelled"}
 
 
 def test_a_hundred_thousand_frames(studio: Running) -> None:

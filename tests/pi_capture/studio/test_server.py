@@ -24,6 +24,7 @@ from pi_capture.errors import UsageError
 from pi_capture.studio.certificate import checked_names
 from pi_capture.studio.connections import MOST_CONNECTIONS
 from tests.pi_capture.studio.browser import chromium, opened
+from tests.support.network import Line
 
 NAME = "pi.school.example"
 
@@ -105,6 +106,15 @@ def bind(address: str) -> None:
 def test_who_comes_as_soon_as_it_is_shown_is_let_in(tmp_path: Path) -> None:
     with studio(tmp_path, "127.0.0.1") as started:
         assert answer(first_address(started)) == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for network namespaces")
+def test_the_address_in_a_network_that_leads_nowhere() -> None:
+    """As of a Pi that is the access point itself."""
+    code = "import socket; from pi_capture.studio.server import own_addresses; print(own_addresses(socket.AF_INET))"
+    with Line(0, 0) as line:
+        shown = subprocess.check_output(line.run(0, sys.executable, "-c", code), text=True)
+    assert shown == "['10.77.0.1']\n"
 
 
 def test_a_name_that_was_typed_is_one_of_its_names(tmp_path: Path) -> None:
