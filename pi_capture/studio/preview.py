@@ -65,10 +65,7 @@ class Preview:
                 async with asyncio.timeout(FIRST_SECONDS):
                     first = await read_record(process.stdout)
             except GONE:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-                self._process = None
+                await self.end()
                 raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
             self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
@@ -79,12 +76,15 @@ class Preview:
         """Close the camera; it is free on return."""
         process, self._process, self.id = self._process, None, ""
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            _kill(process)
         if self._task is not None:
             await asyncio.wait([self._task])
             self._task = None
+        if process is not None:
+            assert process.stdout is not None
+            while await process.stdout.read(1 << 16):  # wait() would not return before the pipe is at its end
+                pass
+            await process.wait()
 
     async def live(self, id: str) -> AsyncIterator[Record]:
         """Pictures as they come; the newest one for who is slow. Raises RefusedError if it has ended."""
@@ -119,10 +119,16 @@ class Preview:
                     self._newest = record
                     self._count += 1
                     self._came.notify_all()
+        _kill(process)  # what sends no pack has no use of the camera
         if self._process is process:
             self.id = ""
         async with self._came:
             self._came.notify_all()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _last_said(stream: asyncio.StreamReader) -> bytes:
@@ -145,14 +151,16 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_end_with_the_studio, daemon=True).start()
     due = 0.0
     try:
-        with closing(open_source(camera, size(wanted), json.loads(fps))) as source:
+        packs = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)  # for what a camera's library prints
+        with packs, closing(open_source(camera, size(wanted), json.loads(fps))) as source:
             for frame in source:
                 now = time.monotonic()
                 if now >= due:
                     due = now + 1 / PICTURES_PER_SECOND
                     height, width, _ = frame.pixels.shape
-                    sys.stdout.buffer.write(packed({"size": f"{width}x{height}"}, as_jpeg(frame.pixels, LARGEST_SIDE)))
-                    sys.stdout.buffer.flush()
+                    packs.write(packed({"size": f"{width}x{height}"}, as_jpeg(frame.pixels, LARGEST_SIDE)))
+                    packs.flush()
     except (CameraError, UsageError, OSError) as error:
         print(str(error).replace("\n", " "), file=sys.stderr)
         return 1
