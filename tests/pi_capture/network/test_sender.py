@@ -334,11 +334,13 @@ def test_in_a_break_no_other_machine_takes_the_place(tmp_path: Path) -> None:
     wait_for_listener(port)
     sender, other = HandMade(machine="one"), HandMade(machine="two")
     sender.serve(port, sender.opening() + sender.frame(0))
-    other.serve(port, other.opening() + other.frame(70))
+    trying = threading.Thread(target=other.serve, args=(port, other.opening() + other.frame(70)))
+    trying.start()
     with socket.create_connection(("127.0.0.1", port)) as slow:
         slow.sendall(other.opening()[:-100])
         time.sleep(16)
     sender.serve(port, sender.opening() + sender.frame(8), end=9)
+    trying.join()
     out, told = receiver.communicate(timeout=60)
     assert receiver.returncode == 0, told
     summary = json.loads(out)
