@@ -2,7 +2,7 @@
 
 import { get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { button, el, fill, tell } from "./dom.js";
+import { button, commandBox, el, fill, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
@@ -225,32 +225,6 @@ function rememberForm(form) {
   } catch {
     // It is only remembered for convenience.
   }
-}
-
-/**
- * A command to be copied.
- *
- * @param {HTMLElement} code
- */
-function commandBox(code) {
-  return el(
-    "div",
-    { className: "command" },
-    el("span", { className: "quiet" }, "The same on the command line"),
-    code,
-    button("Copy", () => copy(code)),
-  );
-}
-
-/**
- * Copy an element's text. The clipboard's own interface needs https or localhost.
- *
- * @param {HTMLElement} element
- */
-function copy(element) {
-  const selection = /** @type {Selection} */ (getSelection());
-  selection.selectAllChildren(element);
-  tell(document.execCommand("copy") ? "copied" : "selected; copy it with Ctrl-C");
 }
 
 /**
