@@ -50,7 +50,7 @@ from pi_capture.studio.recorders import Record, ask, check, command_for, shown, 
 from pi_capture.studio.recorders import live as live_of
 from pi_capture.studio.recordings import labels_as_runs
 from pi_capture.studio.studio import Studio
-from pi_capture.studio.training import SUFFIX, model_facts, models_in, shown_training, training_words
+from pi_capture.studio.training import SUFFIX, find_model, model_facts, models_in, shown_training, training_words
 from pi_capture.studio.windows import is_labelled
 from storage.names import printable
 
@@ -348,16 +348,36 @@ async def stop_recorder(request: Request) -> Response:
 
 
 async def start_preview(request: Request) -> Response:
-    """``POST /api/preview`` ``{"camera", "size", "fps"}``: open a camera to look. → ``{"id"}``, or why it can't be."""
-    asked = await body_of(request, {"camera": str, "size": str, "fps": (int, float, type(None))})
-    camera, size = asked.get("camera", "auto"), asked.get("size", "128x128")
+    """``POST /api/preview`` ``{"camera", "size", "fps", "model": ID|null}``: open a camera to look.
+
+    → ``{"id"}``, or why it can't be. With a model, what the camera sees is classified, at the model's own size.
+    """
+    fields: Fields = {"camera": str, "size": str, "fps": (int, float, type(None)), "model": (str, type(None))}
+    asked = await body_of(request, fields)
+    camera, size, studio = asked.get("camera", "auto"), asked.get("size", "128x128"), of(request)
+    model = None
+    if asked.get("model") is not None:
+        model = await to_thread(find_model, studio.folder.path, asked["model"])
     await check(["preview", "-1", "--camera", checked_camera(camera), "--size", size])
-    return JSONResponse({"id": await of(request).preview.start(camera, size, asked.get("fps"))})
+    return JSONResponse({"id": await studio.preview.start(camera, size, asked.get("fps"), model)})
+
+
+async def watch_command(request: Request) -> Response:
+    """``POST /api/watch/command`` ``{"model": ID, "camera": "demo"}``: the command that does the same in a terminal.
+
+    → ``{"command": "python -m pi_capture watch …"}``.
+    """
+    asked = await body_of(request, {"model": str, "camera": str})
+    model = await to_thread(find_model, of(request).folder.path, asked.get("model", ""))
+    words = ["watch", str(model), "--camera", checked_camera(asked.get("camera", "auto"))]
+    return JSONResponse({"command": shown(words)})
 
 
 async def preview_live(request: Request) -> Response:
     """``GET /api/preview/ID/live``: a pack as of a recorder; heads are ``{"size": "640x480"}``.
 
+    With a model, once it has said something: ``"class": "door"|null, "certainty": 0.9, "certainties": {class: 0 to 1},
+    "milliseconds", "seen": frames that it has looked at``.
     The camera is closed when nobody has looked for two seconds.
     """
     studio = of(request)
@@ -580,6 +600,7 @@ POSTS: dict[str, Handler] = {
     "/api/recorders/{id}/label": live_label,
     "/api/recorders/{id}/stop": stop_recorder,
     "/api/preview": start_preview,
+    "/api/watch/command": watch_command,
     "/api/training": start_training,
     "/api/training/command": training_command,
     "/api/training/cancel": cancel_training,

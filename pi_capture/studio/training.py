@@ -77,6 +77,8 @@ class Training:
         said = asyncio.create_task(process.stderr.read())
         report = None
         async for line in process.stdout:
+            if not line.startswith(b"{"):  # what a library prints
+                continue
             told = json.loads(line)
             if told.pop("event", None) == "progress":
                 self.status = {**self.status, **told, "what": self._without_folder(told["what"])}

@@ -73,7 +73,7 @@ function models(found) {
 }
 
 /** @param {import("./api.js").Model} model */
-function modelRow({ name, classes, accuracy, bytes, changed, problem }) {
+function modelRow({ id, name, classes, accuracy, bytes, changed, problem }) {
   const facts = [accuracy !== null && `${percent(accuracy)} right`, size(bytes), day(changed)].filter(Boolean).join(" · ");
   return el(
     "li",
@@ -81,6 +81,7 @@ function modelRow({ name, classes, accuracy, bytes, changed, problem }) {
     el("strong", {}, name),
     classes.length > 0 && el("span", {}, classes.join(", ")),
     problem ? el("span", { className: "problem" }, problem) : el("span", { className: "quiet" }, facts),
+    !problem && el("a", { className: "button", href: `#/watch/${id}`, "aria-label": `Watch with ${name}` }, "Watch"),
   );
 }
 

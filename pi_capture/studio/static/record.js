@@ -62,7 +62,7 @@ class RecordForm {
       option(".mkv h264", "one video (MKV), a tenth of the size"),
       option(".h5", "one HDF5 file, lossless"),
     );
-    this.camera = el("select", {}, ...cameras.map(({ spec, model }) => option(spec, model ? `${model} (${spec})` : spec)));
+    this.camera = el("select", {}, ...cameras.map(cameraOption));
     this.size = el(
       "select",
       {},
@@ -203,6 +203,11 @@ class RecordForm {
   }
 }
 
+/** @param {{spec: string, model: string}} camera */
+export function cameraOption({ spec, model }) {
+  return el("option", { value: spec }, model ? `${model} (${spec})` : spec);
+}
+
 /** A name that sorts by time: 2026-11-28 14.05. */
 function newName() {
   const now = new Date(Date.now() - 60000 * new Date().getTimezoneOffset()).toISOString();
@@ -235,7 +240,7 @@ function rememberForm(form) {
  * @param {AbortSignal} signal
  * @param {(head: any) => void} onhead
  */
-async function showLive(address, view, signal, onhead) {
+export async function showLive(address, view, signal, onhead) {
   /** @type {ImageBitmap | null} */
   let before = null;
   let count = 0;

@@ -183,7 +183,12 @@ function reportOf(name, report) {
     el("ul", { className: "advice" }, ...report.advice.map((line) => el("li", {}, line))),
     el("ul", { className: "quiet" }, ...report.notes.map((line) => el("li", {}, line))),
     report.mistakes.length > 0 && mistakesOf(report),
-    el("p", { className: "actions" }, el("a", { className: "button", href: "#/" }, "All models")),
+    el(
+      "p",
+      { className: "actions" },
+      el("a", { className: "button primary", href: `#/watch/${report.model}` }, "Watch with it"),
+      el("a", { className: "button", href: "#/" }, "All models"),
+    ),
   );
 }
 

@@ -223,6 +223,7 @@ def test_every_page_can_be_heard_and_touched(width: int, browser: Browser, tmp_p
             ("#/record", page.locator(".command code", has_text="python -m")),
             (f"#/look/{id}", page.locator(".frame").first),
             ("#/train", page.get_by_text("No recording has labels yet.")),
+            ("#/watch", page.get_by_text("There is no model yet.")),
             ("#/trash", page.get_by_text("The trash is empty.")),
             ("#/nowhere", page.get_by_role("alert")),
             (f"#/label/{id}", page.locator("canvas[data-frame]")),

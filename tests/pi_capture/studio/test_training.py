@@ -1,8 +1,9 @@
-"""Training from the studio: by its routes, and in a real browser."""
+"""Training from the studio, and watching with the model that comes of it: by its routes, and in a real browser."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from storage.frame import Frame
 from storage.learn.model import load_model
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import complaints_of
-from tests.support.studio import Running, until
+from tests.pi_capture.studio.test_recorders import children
+from tests.support.studio import Running, records, until
 
 NAMES = ("none", "door", "light", "music", "stop")
 FPS = 4
@@ -162,7 +164,7 @@ def text_of(path: Path) -> str:
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_journey(size: str, browser: Browser, running: Running) -> None:
-    """Choose, train, and look at what came of it."""
+    """Choose, train, look at what came of it, and watch the demo camera with it."""
     context, seen = opened(browser, size, dark=size == "phone")
     page = seen.page
     page.goto(f"{running.url}/?token={running.token}")
@@ -172,6 +174,12 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     page.get_by_role("link", name="All models").click()
     expect(page.get_by_role("region", name="Models")).to_contain_text("lamp.model")
     assert complaints_of(page) == []
+    page.get_by_role("link", name="Watch with lamp.model").click()
+    watch(page)
+    assert complaints_of(page) == []
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    until(lambda: not children(running), "the camera is let go")
     assert seen.complaints == []
     context.close()
 
@@ -189,3 +197,40 @@ def train(page: Page) -> None:
     expect(page.get_by_role("button", name="Train")).to_be_disabled()  # a model of that name is there
     page.get_by_label("Replace the model that is there").check()
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
+
+
+def watch(page: Page) -> None:
+    page.get_by_label(re.compile("^Camera")).select_option("demo")
+    expect(page.locator(".command code")).to_have_text(
+        re.compile(r"^python -m pi_capture watch .*lamp\.model --camera demo$")
+    )
+    page.get_by_role("button", name="Start").click()
+    picture = page.get_by_role("img", name="What the camera sees")
+    expect(picture).to_have_attribute("data-frame", re.compile(r"\d+"))
+    expect(page.locator(".chip")).to_have_text(re.compile(rf"^({'|'.join(NAMES)}) [01]\.\d\d$"))
+    expect(page.get_by_role("list", name="How certain each class is").get_by_role("listitem")).to_have_count(len(NAMES))
+    expect(page.locator(".counters dd").first).to_have_text(re.compile(r"^[1-9]\d*\.\d$"))
+
+
+def test_the_live_picture_comes_with_what_the_model_says(running: Running) -> None:
+    model = trained(running)["report"]["model"]
+    command = running.post("/api/watch/command", {"model": model, "camera": "demo"})["command"]
+    words = ["python", "-m", "pi_capture", "watch", str(running.folder / "doors.model"), "--camera", "demo"]
+    assert shlex.split(command) == words
+    id = running.post("/api/preview", {"camera": "demo", "model": model})["id"]
+    with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
+        heads = (head for head, body in records(answer.iter_raw()) if body.startswith(b"\xff\xd8"))
+        head = next(head for head in heads if head.get("class"))
+        later = next(one for one in heads if one["seen"] > head["seen"])
+    assert set(head["certainties"]) == set(NAMES) and head["size"] == "128x128"
+    assert head["certainty"] == head["certainties"][head["class"]] and later["milliseconds"] > 0
+
+
+def test_what_is_no_model_is_told(running: Running) -> None:
+    (running.folder / "old.model").write_bytes(b"PK\3\4 and no more")
+    (listed,) = running.get("/api/home")["models"]
+    status, reason = running.refused("/api/preview", {"camera": "demo", "model": listed["id"]})
+    assert status == 422 and "old.model is no whole model file" in reason and str(running.folder) not in reason
+    for path in ("/api/preview", "/api/watch/command"):
+        assert running.refused(path, {"camera": "demo", "model": "0" * 16})[0] == 404
+        assert running.refused(path, {"camera": "file:/etc/passwd", "model": listed["id"]})[0] == 400
