@@ -37,6 +37,7 @@ examples:
   python -m classify day1                                    label the frames of day1; H shows the keys
   python -m classify day1 --classes none,door,light,music,stop
   python -m classify day1 --classes none,door --class-dirs names     sort into day1/none, day1/door
+  python -m classify day1 --tolerance 2                      A proposes labels; borders may be 2 frames off
   python -m classify day1 --relabel                          look through what is sorted already
   python -m classify day1 --undo                             take the last S back
 
@@ -69,6 +70,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="what class directories are called (default: numbers, or as before)",
     )
     track_argument(parser)
+    parser.add_argument(
+        "--tolerance",
+        metavar="FRAMES",
+        type=_frames,
+        default=0,
+        help="how far borders may be off: A and M ask for no more than that needs (default: 0)",
+    )
+    parser.add_argument(
+        "--disagreements", action="store_true", help="walk through the labels that a model doubts; shows all frames"
+    )
+    parser.add_argument("--weights", metavar="FILE", default="imagenet", help="the network for A, as for features")
     parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
     parser.add_argument("--undo", action="store_true", help="undo the last S, and end")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
@@ -100,20 +112,21 @@ def _label(args: argparse.Namespace) -> int:
     from classify.work import check, open_work
 
     path: Path = args.directory
+    relabel = args.relabel or args.disagreements
     check(path)
     load_opencv()
     window: Window | None = None
     try:
         while True:
             names, by_name = args.classes or (), None if args.class_dirs is None else args.class_dirs == "names"
-            with open_work(path, track=args.track, classes=names, by_name=by_name, relabel=args.relabel) as work:
+            with open_work(path, track=args.track, classes=names, by_name=by_name, relabel=relabel) as work:
                 if window is None:
                     _report_opened(path, args.track, work)
                 if not work.opened.names:
                     total = work.opened.sorted.total()
                     _say(f"{path}: all {total:,} frames are in class directories; --relabel shows them")
                     return 0
-                ended, window = _show(work, args.relabel, window)
+                ended, window = _show(work, args, window)
                 if ended is Ended.REFRESH:
                     continue
                 window.close()
@@ -138,21 +151,26 @@ def _report_opened(path: Path, track: str | None, work: Work) -> None:
         _say(f"{path}: what was interrupted last time is complete now")
 
 
-def _show(work: Work, relabel: bool, window: Window | None) -> tuple[Ended, Window]:
+def _show(work: Work, args: argparse.Namespace, window: Window | None) -> tuple[Ended, Window]:
     """Label in a window until the user closes it."""
     from classify.desk import Labelling
+    from classify.learner import Learner
     from classify.pictures import Pictures
     from classify.window.layout import SIZE
     from classify.window.window import Window
 
-    session = work.session
+    session, opened = work.session, work.opened
+    learner = Learner(args.directory, opened.indices, len(opened.classes.names), track=args.track, weights=args.weights)
     pictures = Pictures(
         session.count, work.opened.read, min(session.cursor, session.count - 1), work.opened.elapsed_ns()
     )
     try:
         window = window or Window(SIZE)
-        return Labelling(work, pictures, _legend(work, relabel), window).run(), window
+        legend = _legend(work, args.relabel)
+        helped = {"tolerance": args.tolerance, "learner": learner, "doubting": args.disagreements}
+        return Labelling(work, pictures, legend, window, **helped).run(), window
     finally:
+        learner.close()
         pictures.close()
 
 
@@ -237,6 +255,12 @@ def _classes(text: str) -> tuple[str, ...]:
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r}: every class needs a name of its own")
     return names
+
+
+def _frames(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 7):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames")
+    return int(text)
 
 
 def _say(text: str) -> None:

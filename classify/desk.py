@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.actions import Actions, Ended
+from classify.assist import Assist
+from classify.learner import Learner
 from classify.pace import Pace
 from classify.pictures import Picture, Pictures
 from classify.session import Event
 from classify.window.drawing import Drawing
 from classify.window.keymap import action_of
-from classify.window.layout import class_at, frame_at
+from classify.window.layout import cell_at, class_at, frame_at
 from classify.window.view import Legend, View, done, title, view
 from classify.work import Work
 
@@ -66,16 +68,35 @@ class Labelling:
         legend: Legend,
         window: WindowLike,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        tolerance: int = 0,
+        learner: Learner | None = None,
+        doubting: bool = False,
     ) -> None:
         self._session, self._journal, self._keeper = work.session, work.journal, work.keeper
         self._pictures, self._legend, self._window = pictures, legend, window
         self._clock = clock
-        self._actions = Actions(self._session, pictures, legend, clock, keep=self._keep, load=self._load)
+        self.assist, self._learner, self._doubting = Assist(self._session, tolerance), learner, doubting
+        self._actions = Actions(
+            self._session,
+            pictures,
+            legend,
+            clock,
+            keep=self._keep,
+            load=self._load,
+            assist=self.assist,
+            learner=learner,
+        )
         self._aside = ThreadPoolExecutor(2, "aside")  # for work that takes time; the window is listened to meanwhile
         self._unsynced = False  # whether there are events that are not on their way to the disk
         self._drawing = Drawing()
         self._pace = Pace()
-        self._shown = _Shown()
+        self.shown = _Shown()
+
+    @property
+    def waits(self) -> bool:
+        """Whether what a key asks for goes on once more is known."""
+        return self._actions.waiting is not None
 
     def run(self) -> Ended:
         """Label until the window is closed or the person wants to save.
@@ -87,6 +108,8 @@ class Labelling:
         """
         try:
             self._mark()
+            if self._doubting:
+                self._actions.doubt()
             self._show()
             while self._actions.ended is None and self._window.is_open:
                 code = self._window.key(self._patience())
@@ -129,7 +152,7 @@ class Labelling:
             self._show()
 
     def _click(self, x: int, y: int, *, dragged: bool) -> None:
-        look, shown = self._actions.look, self._shown
+        look, shown = self._actions.look, self.shown
         if look.help:
             look.help = False
             self._show()
@@ -140,6 +163,11 @@ class Labelling:
         if label is not None:
             look.typed = None
             self._press_all(ord("0") + label)
+            return
+        cell = None if dragged or shown.view.run is None else cell_at((x, y), shown.size, shown.view)
+        if cell is not None:
+            self.assist.end_before(cell)
+            self._show()
             return
         found = frame_at((x, y), shown.size, shown.view)
         if found is not None and found != self._session.cursor:
@@ -154,6 +182,11 @@ class Labelling:
         self._mark()
         self._show(frames)
 
+    @property
+    def _arrivals(self) -> int:
+        """Grows with what becomes known of the frames, and with what is learnt."""
+        return self._pictures.arrivals + (0 if self._learner is None else self._learner.arrivals)
+
     def _mark(self) -> None:
         self._pace.mark(self._clock(), done(self._session, self._legend))
 
@@ -166,14 +199,16 @@ class Labelling:
 
     def _idle(self) -> None:
         """Without a key, go on with a waiting action, write down the current frame, show what has arrived."""
-        news = self._pictures.arrivals != self._shown.arrivals
-        if news and self._actions.waiting is not None:
+        news = self._arrivals != self.shown.arrivals
+        if self._actions.waiting is not None:
             self._actions.go_on()
-            self._show()
+            if news or self._actions.waiting is None:
+                self._mark()
+                self._show()
             return
         if not self._actions.player.way:
             self._keeper.flush()
-        if self._window.size != self._shown.size or (news and self._clock() - self._shown.when > REDRAW_SECONDS):
+        if self._window.size != self.shown.size or (news and self._clock() - self.shown.when > REDRAW_SECONDS):
             self._show()
 
     def _load(self, positions: Iterable[int]) -> None:
@@ -203,20 +238,21 @@ class Labelling:
         syncing = self._sync()
         session, legend = self._session, self._legend
         self._keeper.look(session.cursor)
-        size, arrivals = self._window.size, self._pictures.arrivals
+        size, arrivals = self._window.size, self._arrivals
         picture = self._picture(step)
-        shown = view(session, self._pictures, self._actions.player, self._actions.look, legend, width=size[0])
+        player, look = self._actions.player, self._actions.look
+        shown = view(session, self._pictures, player, look, legend, assist=self.assist, width=size[0])
         drawn = self._await(self._aside.submit(self._drawing.draw, shown, size))
         if syncing is not None:
             self._await(syncing)
         self._window.set_title(title(session, picture, self._pace, legend))
         self._window.show(drawn)
-        self._shown = _Shown(shown, arrivals, size, self._clock())
+        self.shown = _Shown(shown, arrivals, size, self._clock())
 
     def _picture(self, step: int = 1) -> Picture:
         """Return the current frame's picture; then it is known whether the frame can be labelled."""
         looked_at = min(self._session.cursor, self._session.count - 1)
-        self._pictures.look_at(looked_at, step)
+        self._pictures.look_at(looked_at, step, self.assist.shown()[0])
         picture = self._pictures.peek(looked_at) or self._await(self._aside.submit(self._pictures.get, looked_at))
         self._actions.note_unreadable()
         return picture

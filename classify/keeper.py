@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from classify.session import NONE, Change, Event, Undo
+from classify.session import NONE, Change, Event, Group, Undo
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Redone, Request, Undone, to_runs
 
 
@@ -29,8 +29,8 @@ class Keeper:
         self._journal = journal
         self._names = names
         self._written = self._looked = cursor
-        told = [entry for entry in journal.entries if isinstance(entry, Classes)]
-        self._first: list[Entry] = [] if told and told[-1] == classes else [classes]
+        lines = [entry for entry in journal.entries if isinstance(entry, Classes)]
+        self._first: list[Entry] = [] if lines and lines[-1] == classes else [classes]
 
     def look(self, cursor: int) -> None:
         """Note the frame that is looked at now; `flush` or the next event writes it down."""
@@ -49,16 +49,23 @@ class Keeper:
         `by` is the request that asked for it, if one did.
         """
         at = self._name(cursor)
-        entry: Entry
+        entries: list[Entry]
         if isinstance(event, Change):
-            frames = to_runs(self._names[position] for span in event.stretches for position in range(*span))
-            entry = Labelled(frames, None if event.label == NONE else event.label, at, event.joined, by=by)
+            entries = [self._labelled(event, at, by)]
+        elif isinstance(event, Group):
+            lines = len(event.changes)
+            entries = [self._labelled(change, at, by, 0 if change.joined else lines) for change in event.changes]
         else:
-            entry = Undone(at, by) if isinstance(event, Undo) else Redone(at, by)
+            entries = [Undone(at, by) if isinstance(event, Undo) else Redone(at, by)]
         before = [Looked(self._name(self._looked))] if self._looked != self._written else []
-        self._journal.append(*self._first, *before, entry)
+        self._journal.append(*self._first, *before, *entries)
         self._first = []
         self._written = self._looked = cursor
+
+    def _labelled(self, change: Change, at: str, by: Request | None, lines: int = 0) -> Labelled:
+        frames = to_runs(self._names[position] for span in change.stretches for position in range(*span))
+        label = None if change.label == NONE else change.label
+        return Labelled(frames, label, at, change.joined, by=by, proposed=change.proposed, lines=lines)
 
     def _name(self, cursor: int) -> str:
         return self._names[cursor] if cursor < len(self._names) else ""

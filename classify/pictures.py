@@ -118,11 +118,14 @@ class Pictures:
         """The picture of a frame if it is there already."""
         return self._kept.get(position)
 
-    def look_at(self, cursor: int, step: int = 1) -> None:
-        """Make ready the pictures around a frame, and ahead of it in steps of `step` frames."""
+    def look_at(self, cursor: int, step: int = 1, beside: Iterable[int] = ()) -> None:
+        """Make ready what is seen at a frame, and what comes when it is left in steps of `step` frames.
+
+        `beside` are other frames that are seen with it, in place of those on either side.
+        """
         room = max(4, self._most_bytes // self._picture_bytes)
         ahead = [cursor + step * n for n in range(1, AHEAD + 1)]
-        around = [cursor + by * way for by in range(1, AROUND + 1) for way in (1, -1)]
+        around = list(beside) or [cursor + by * way for by in range(1, AROUND + 1) for way in (1, -1)]
         wanted = [cursor, *ahead[:2], *around, *ahead[2:]]
         with self._changed:
             self._cursor = cursor
@@ -194,9 +197,8 @@ class Pictures:
             picture = Picture(_fit(frame.pixels))
         except OSError as error:
             picture = Picture(None, f"{error.filename}: {error.strerror}")
-        except (
-            Exception
-        ) as error:  # a library may raise anything, and the window would wait for ever without this thread
+        # A library may raise anything, and the window would wait for ever without this thread.
+        except Exception as error:
             picture = Picture(None, str(error) or type(error).__name__)
         with self._changed:
             self._keep(position, picture)

@@ -12,9 +12,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from storage.labels.history import NONE, LabelHistory, Stretch
-from storage.labels.journal import MAX_LABEL
+from storage.labels.journal import MAX_LABEL, Proposed
 
-__all__ = ["BATCH", "FIRST_FOREIGN", "MOST_CLASSES", "NONE", "Change", "Event", "Redo", "Session", "Stretch", "Undo"]
+__all__ = [
+    "BATCH",
+    "FIRST_FOREIGN",
+    "MOST_CLASSES",
+    "NONE",
+    "Change",
+    "Event",
+    "Group",
+    "Redo",
+    "Session",
+    "Stretch",
+    "Undo",
+]
 
 MOST_CLASSES = MAX_LABEL + 1
 FIRST_FOREIGN = MOST_CLASSES
@@ -24,11 +36,22 @@ BATCH = 10
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Frames were given a label, or it was taken away (`NONE`). If joined, it continues the change before it."""
+    """Frames were given a label, or it was taken away (`NONE`). If joined, it continues the change before it.
+
+    `proposed` is the model whose proposal it was; None if a person gave the label.
+    """
 
     stretches: tuple[Stretch, ...]
     label: int
     joined: bool = False
+    proposed: Proposed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Changes that are made, kept and undone together: all of them or none."""
+
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +64,7 @@ class Redo:
     """The change that was taken back last was made again."""
 
 
-Event = Change | Undo | Redo
+Event = Change | Group | Undo | Redo
 
 
 class Session(LabelHistory):
@@ -97,6 +120,25 @@ class Session(LabelHistory):
     def paint(self, start: int, stop: int, label: int) -> Change | None:
         """Label from one frame up to, but without, another (`NONE` takes labels away); the cursor stays where it is."""
         return self._change([(self._within(start), self._within(stop))], label, self.cursor)
+
+    def give(
+        self, parts: Iterable[tuple[int, int, int]], after: int, proposed: Proposed | None = None, *, anew: bool = False
+    ) -> Change | Group | None:
+        """Give labels at once, to the frames without one, or with `anew` to all. `parts` are start, stop and label.
+
+        `after` is where the cursor goes; `proposed` the model that proposed it.
+        """
+        self.pause()
+        changes: list[Change] = []
+        for start, stop, label in parts:
+            stretches = tuple(self._readable([(start, stop)] if anew else self.open_frames(start, stop)))
+            if stretches:
+                joined = self.change(stretches, label, after, joined=bool(changes))
+                changes.append(Change(stretches, label, joined, proposed))
+        if not changes:
+            self.cursor = after
+            return None
+        return changes[0] if len(changes) == 1 else Group(tuple(changes))
 
     def switch(self, label: int, since: int) -> Change | None:
         """Hold a label from here on, and give it also to the frames passed over since a position."""
@@ -169,6 +211,26 @@ class Session(LabelHistory):
                 found = self.labels.find(NONE, found + 1, stop)
             if found >= 0:
                 return found
+        return None
+
+    def open_frames(self, start: int, stop: int) -> Iterator[Stretch]:
+        """The stretches without a label between two frames, unreadable frames and all."""
+        while (start := self.labels.find(NONE, start, stop)) >= 0:
+            rest = self.labels[start:stop]
+            yield start, (start := stop - len(rest.lstrip(bytes([NONE]))))
+
+    def unsettled_border(self, position: int) -> Stretch | None:
+        """Two known frames with different labels, and none with a label between them.
+
+        They are the first ones of which the second comes after a position; else, going on at the beginning, the first.
+        """
+        for start, stop in ((position, self.count), (0, position)):
+            first = len(self.labels[:start].rstrip(bytes([NONE])))
+            for begin, end in self.open_frames(first, self.count):
+                if begin >= stop:
+                    break
+                if begin > 0 and end < self.count and self.labels[begin - 1] != self.labels[end]:
+                    return begin - 1, end
         return None
 
     def next_alike(self) -> int | None:

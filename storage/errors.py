@@ -39,7 +39,8 @@ def no_directory(directory: Path) -> StorageError:
 
 def first_line(error: BaseException) -> str:
     """What a library says about its failure, as far as it fits into one line."""
-    lines = str(error.args[0] if error.args else "").strip().splitlines() or [type(error).__name__]
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # else it is quoted
+    lines = str(text).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
 
 

@@ -7,6 +7,9 @@ import re
 
 from storage.errors import StorageError
 
+NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, separators of lines, controls of the direction of text, bytes that are no UTF-8."""
+
 
 def check_class_name(name: str) -> None:
     """Raise StorageError if no class directory can have that name; names may come from untrusted files."""
@@ -26,5 +29,8 @@ def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:
 
 
 def printable(name: str) -> str:
-    """A name as it is shown in a line of text: line breaks, escape sequences and the like are spelled out."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    """A name as it is shown in a line of text: line breaks, escape sequences and the like are spelled out.
+
+    Characters of ordinary spelling stay as they are, also invisible ones: so the name can be copied.
+    """
+    return NOT_SHOWN.sub(lambda match: ascii(match[0])[1:-1], name)

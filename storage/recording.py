@@ -45,6 +45,9 @@ class Recording(Sequence[Frame]):
     may_lack_pictures = False
     of_track = ""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
     @cached_property
     def has_times(self) -> bool:
         return True
@@ -52,9 +55,6 @@ class Recording(Sequence[Frame]):
     @property
     def independent(self) -> bool:
         return True
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
     @property
     def path(self) -> Path:

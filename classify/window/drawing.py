@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from classify.pictures import AROUND
 from classify.session import FIRST_FOREIGN, NONE
 from classify.window.canvas import BOLD, Box, Canvas, Colour, Font, shortened, text_width
 from classify.window.keymap import HELP
-from classify.window.layout import CLASSES_TOP, SMALLEST, class_rows, lay_out
-from classify.window.timeline import UNREADABLE, WholeTimeline, draw_near, label_colour
+from classify.window.layout import CLASSES_TOP, SMALLEST, class_rows, lay_out, strip_cells
+from classify.window.timeline import UNREADABLE, WholeTimeline, draw_near, draw_proposals, label_colour
 from classify.window.view import ClassRow, View, speed_text
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class Drawing:
         if layout.near:
             draw_near(canvas, layout.near, view.near)
         self._timeline.draw(canvas, layout.whole, view.near, view.revision, view.look.zoom)
+        draw_proposals(canvas, layout.whole, view.near, view.proposals, view.look.zoom)
         _draw_footer(canvas, layout.footer, view)
         if view.look.help:
             _draw_help(canvas)
@@ -207,19 +207,12 @@ def _draw_class(canvas: Canvas, box: Box, row: ClassRow, *, current: bool) -> No
 
 
 def _draw_strip(canvas: Canvas, box: Box, view: View) -> None:
-    """The frames around the cursor, small, each over the colour of its label."""
-    x, y, width, height = box
-    cells = 2 * AROUND + 1
-    pitch = width // cells
-    side = min(pitch - 8, height - 8)
-    pictures = dict(view.around)
-    for n in range(cells):
-        position = view.cursor + n - AROUND
-        left = x + (width - pitch * cells) // 2 + n * pitch + (pitch - side) // 2
-        if not 0 <= position < view.count:
+    """The frames around the cursor, small, each over the colour of its label; or those of a run, and behind its end."""
+    for n, (shown, (left, y, side, _)) in enumerate(zip(view.around, strip_cells(box, view), strict=True)):
+        if shown is None:
             continue
+        position, picture = shown
         canvas.fill((left, y, side, side), WELL)
-        picture = pictures.get(position)
         if picture is not None and picture.pixels is not None:
             small = _scaled(picture.pixels, side, side)
             small = _brightening()[small] if view.look.bright else small
@@ -227,8 +220,14 @@ def _draw_strip(canvas: Canvas, box: Box, view: View) -> None:
         elif picture is not None:
             canvas.fill((left, y, side, side), UNREADABLE)
             canvas.text((left + side // 2, y + side // 2), "×", TEXT, Font(20), align="middle")
-        canvas.fill((left, y + side + 3, side, 5), label_colour(view.labels[position]))
-        if position == view.cursor:
+        label = view.labels[position]
+        if view.run is not None and n < view.inside and label == NONE:
+            label = view.run.label
+        canvas.fill((left, y + side + 3, side, 5), label_colour(label))
+        if view.run is not None:
+            if n == view.inside:  # the end of the run
+                canvas.fill((left - 5, y, 3, side + 8), TEXT)
+        elif position == view.cursor:
             canvas.frame((left - 3, y - 3, side + 6, side + 6), TEXT, 2)
 
 

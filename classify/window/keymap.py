@@ -43,7 +43,11 @@ class Do(Enum):
     REDO = auto()
     REFRESH = auto()
     HELP = auto()
-    ENTER = auto()
+    ENTER = auto()  # ends what is typed, or accepts what is proposed
+    ASSIST = auto()
+    BISECT = auto()
+    LEAST_CERTAIN = auto()
+    ACCEPT_SURE = auto()
     ERASE = auto()
 
 
@@ -88,6 +92,10 @@ _LETTERS = {
     ":": Action(Do.COLON),
     ";": Action(Do.COLON),
     "z": Action(Do.ZOOM),
+    "a": Action(Do.ASSIST),
+    "m": Action(Do.BISECT),
+    "l": Action(Do.LEAST_CERTAIN),
+    "w": Action(Do.ACCEPT_SURE),
     "f": Action(Do.UNLABELLED),
     "e": Action(Do.UNREADABLE),
     "x": Action(Do.CLEAR),
@@ -165,6 +173,12 @@ HELP = (
     ("+  −", "faster, slower: ¼ to 8 times"),
     ("N  B", "to the next change, to the one before"),
     (",  .", "move the last border back, on"),
+    ("", ""),
+    ("A", "assist: asks typical frames, then proposes runs"),
+    ("Enter", "accept the run up to its end; a digit overrides"),
+    (",  .  M", "its end one small frame back, on; half of it"),
+    ("M", "bisect: asks where the next border is"),
+    ("L  W", "least certain first; accept all that is sure"),
     ("", ""),
     ("← →  ↑ ↓", "one frame, ten frames; labels nothing"),
     ("PgUp PgDn", "to the border of labels before, after"),

@@ -67,6 +67,26 @@ def frame_at(place: Place, size: tuple[int, int], view: View) -> int | None:
     return None
 
 
+def cell_at(place: Place, size: tuple[int, int], view: View) -> int | None:
+    """Which of the small frames a click means."""
+    strip = lay_out(*size).strip
+    if strip is None:
+        return None
+    for number, (left, top, side, _) in enumerate(strip_cells(strip, view)):
+        if left <= place[0] < left + side and top <= place[1] < top + side + 8:
+            return number
+    return None
+
+
+def strip_cells(strip: Box, view: View) -> list[Box]:
+    """Where the small frames are."""
+    x, y, width, height = strip
+    pitch = width // max(1, len(view.around))
+    side = min(pitch - 8, height - 8)
+    left = x + (width - pitch * len(view.around)) // 2 + (pitch - side) // 2
+    return [(left + n * pitch, y, side, side) for n in range(len(view.around))]
+
+
 def class_at(place: Place, size: tuple[int, int], view: View) -> int | None:
     """Return the label of the class that a click means, if it has a key."""
     panel = lay_out(*size).panel

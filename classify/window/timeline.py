@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from classify.session import NONE
 from classify.window.canvas import Box, Canvas, Colour
+from storage.learn.proposals import Proposal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +34,7 @@ UNREADABLE = (120, 28, 40)
 CURSOR = (255, 255, 255)
 CURVE = (72, 79, 95)
 TICK = (150, 158, 176)
+LANE = 5  # pixels: the height of what is proposed
 PITCH = 5  # pixels of a frame in the row about the cursor
 
 
@@ -150,6 +153,26 @@ def draw_near(canvas: Canvas, box: Box, near: Near) -> None:
         canvas.fill((left + (position - first) * pitch, y + curve - tall, pitch - 1, tall), TICK)
     at = left + (cursor - first) * pitch
     canvas.frame((at - 2, y + curve, pitch + 3, height - curve + 2), CURSOR, 2)
+
+
+def draw_proposals(canvas: Canvas, box: Box, near: Near, proposals: Sequence[Proposal], zoom: int = 1) -> None:
+    """Draw a second lane over the long timeline: what is proposed where no label is, fainter if less certain."""
+    x, y, width, _ = box
+    first, stop = zoomed_stretch(near.cursor, len(near.labels), zoom)
+    scale = width / max(1, stop - first)
+    for run in proposals:
+        begins, ends = max(run.start, first), min(run.stop, stop)
+        if begins < ends and near.labels.find(NONE, begins, ends) >= 0:
+            left = x + int((begins - first) * scale)
+            canvas.fill((left, y - LANE - 3, max(1, int((ends - begins) * scale)), LANE), _faded(run))
+
+
+def _faded(run: Proposal) -> Colour:
+    red, green, blue = (
+        round(run.certainty * colour + (1 - run.certainty) * ground)
+        for colour, ground in zip(label_colour(run.label), UNLABELLED, strict=True)
+    )
+    return red, green, blue
 
 
 def _within(positions: list[int], first: int, stop: int) -> list[int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from classify.assist import Asking, Assist
 from classify.pace import Pace
 from classify.pictures import AROUND, Picture, Pictures
 from classify.player import Player
 from classify.session import NONE, Session
 from classify.window.timeline import Near, near_stretch
+from storage.learn.proposals import Proposal
 from storage.names import printable
 
 
@@ -81,8 +83,8 @@ class View:
         How many frames have no label, without those known to be unreadable.
     picture : Picture or None
         The frame's; None if it is not there yet. At the end, the last frame's.
-    around : sequence of (int, Picture or None)
-        The frames shown small, by position.
+    around : sequence of (int, Picture or None) or None
+        The frames shown small, by position; None where the recording has none.
     classes : sequence of ClassRow
     mode : str
         What digits do, if not the usual; else "".
@@ -90,6 +92,12 @@ class View:
         The label that this mode gives, for its colour; `NONE` for none.
     speed : float
         How many times it plays, negative backwards; 0 while it does not.
+    proposals : sequence of Proposal
+        What is proposed for frames without a label.
+    run : Proposal or None
+        The run that is shown: then the small frames are spread over it.
+    inside : int
+        How many of them are in the run; the others are behind its end.
     """
 
     legend: Legend
@@ -99,11 +107,14 @@ class View:
     revision: int
     remaining: int
     picture: Picture | None
-    around: Sequence[tuple[int, Picture | None]]
+    around: Sequence[tuple[int, Picture | None] | None]
     classes: Sequence[ClassRow]
     mode: str = ""
     mode_label: int = NONE
     speed: float = 0
+    proposals: Sequence[Proposal] = ()
+    run: Proposal | None = None
+    inside: int = 0
 
     @property
     def cursor(self) -> int:
@@ -133,6 +144,13 @@ def title(session: Session, picture: Picture, pace: Pace, legend: Legend) -> str
     return f"{start}{100 * place / session.count:.0f}%, {_duration(minutes)} remaining"
 
 
+def _proposed(run: Proposal, legend: Legend) -> str:
+    if run.label == NONE:
+        return "which class?"
+    certainty = f" {100 * run.certainty:.0f} %" if run.certainty else ""
+    return f"{legend.name(run.label)}?{certainty}"
+
+
 def _duration(minutes: float | None) -> str:
     if minutes is None:
         return "? mins"
@@ -156,10 +174,13 @@ def done(session: Session, legend: Legend) -> int:
     return session.cursor if legend.reviewing else session.labelled
 
 
-def view(session: Session, pictures: Pictures, player: Player, look: Look, legend: Legend, *, width: int) -> View:
-    """Return what to draw in a window of a width."""
+def view(
+    session: Session, pictures: Pictures, player: Player, look: Look, legend: Legend, *, assist: Assist, width: int
+) -> View:
+    """What to draw in a window of a width."""
     cursor = session.cursor
-    around = range(max(0, cursor - AROUND), min(session.count, cursor + AROUND + 1))
+    spread, inside = assist.shown()
+    around = spread or range(cursor - AROUND, cursor + AROUND + 1)
     changes = pictures.changes
     nearby = changes.between(*near_stretch(width, cursor, session.count))
     at = min(cursor, session.count - 1)
@@ -171,15 +192,31 @@ def view(session: Session, pictures: Pictures, player: Player, look: Look, legen
         revision=session.revision,
         remaining=session.remaining,
         picture=pictures.peek(at),
-        around=[(position, pictures.peek(position)) for position in around],
+        around=[(n, pictures.peek(n)) if 0 <= n < session.count else None for n in around],
         classes=[ClassRow(label, name, session.counted(label), before) for label, name, before in legend.names],
-        mode=_mode(session, look, legend),
-        mode_label=NONE if session.held is None else session.held,
+        mode=_mode(session, look, legend, assist),
+        mode_label=_mode_label(session, assist),
         speed=player.way * player.speed,
+        proposals=assist.proposals if assist.asking is Asking.RUNS else (),
+        run=assist.run,
+        inside=inside,
     )
 
 
-def _mode(session: Session, look: Look, legend: Legend) -> str:
+def _mode_label(session: Session, assist: Assist) -> int:
+    if assist.run is not None:
+        return assist.run.label
+    return NONE if session.held is None else session.held
+
+
+def _mode(session: Session, look: Look, legend: Legend, assist: Assist) -> str:
+    match assist.asking:
+        case Asking.FRAMES:
+            return f"which class? {assist.questions} to go"
+        case Asking.BORDERS:
+            return "which class is this frame?"
+        case Asking.RUNS | Asking.DOUBTS if assist.run is not None:
+            return _proposed(assist.run, legend)
     if look.stretches:
         return "digits label stretches"
     if not session.hold:

@@ -24,7 +24,7 @@ from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
-from storage.labels.journal import Classes
+from storage.labels.journal import Classes, read_journal
 from storage.names import natural_key
 from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
 
@@ -105,7 +105,7 @@ def split(
     if is_split(data_dir):
         raise StorageError(f"{data_dir} is split already; to take that back: python -m storage split {data_dir} --undo")
     for directory in (beside.val_dir, beside.gap_dir):
-        if os.path.lexists(directory) and not _is_left_over(directory):
+        if os.path.lexists(directory) and not _was_begun(directory, data_dir):
             raise StorageError(f"{directory} is there already; move it away, nothing was moved")
     lock = lock_directory(data_dir, f"{data_dir} is being recorded into or labelled; close that program first")
     try:
@@ -121,7 +121,8 @@ def split(
             beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), with_gap=with_gap)
             move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
         finally:
-            beside.clear()  # if nothing could be moved
+            if not is_split(data_dir):  # nothing could be moved
+                beside.clear()
         return result
     finally:
         os.close(lock)
@@ -145,10 +146,7 @@ def complete_split(data_dir: Path) -> Moved | None:
     """Finish a split, or its undoing, that was interrupted; None if none was."""
     data_dir = _resolve(data_dir)
     beside = _Sides.of(data_dir)
-    moved = complete(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir))
-    if moved is not None and not is_split(data_dir):
-        beside.clear()
-    return moved
+    return complete(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
 
 
 def undo_split(data_dir: Path) -> Moved:
@@ -163,16 +161,13 @@ def undo_split(data_dir: Path) -> Moved:
     beside = _Sides.of(data_dir)
     facts = last_facts(data_dir / JOURNAL_NAME)
     if facts is None:
-        beside.clear()  # what an undoing left that was killed at its end
         raise StorageError(f"{data_dir} is not split: there is nothing to undo")
     if facts.get("val_dir") != beside.val_dir.name:
         raise StorageError(
             f"{data_dir} had another name when it was split: the rest is in {facts.get('val_dir')!r}; "
             f"give both their old names back first"
         )
-    moved = undo(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir))
-    beside.clear()
-    return moved
+    return undo(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
 
 
 # ------------------------------------------------------------------------------------------------------ the directories
@@ -225,6 +220,19 @@ def _is_left_over(directory: Path) -> bool:
     if directory.is_symlink() or not directory.is_dir() or not LEFT_OVER.issuperset(os.listdir(directory)):
         return False
     return not labels_wait_beside(directory)
+
+
+def _was_begun(directory: Path, data_dir: Path) -> bool:
+    """Whether a directory holds only what a split of this data directory made that was killed before it moved a frame.
+
+    Another's facts and names of classes would be written over, and go when the split is undone.
+    """
+    if not _is_left_over(directory):
+        return False
+    classes, labels = classes_of_directory(data_dir), directory / LABELS_NAME
+    return read_sessions(directory) in ([], read_sessions(data_dir)) and (
+        not labels.exists() or all(entry == classes for entry in read_journal(labels))
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- the decision

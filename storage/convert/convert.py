@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.convert.extract import extract
+from storage.convert.extract import extract, first_whole
 from storage.convert.transfer import Progress, by_session, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
@@ -82,6 +82,7 @@ def convert(
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress)
         return done.written + done.present
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
+        first_whole(recording)
         classes = recorded_classes(recording)
         job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress)
         if movie:
@@ -91,8 +92,6 @@ def convert(
                 job, lambda: open_writer(temporary, options=options), labels_go_along=row.takes_labels
             )
         labels = [label for index, label in enumerate(job.labels) if index not in damaged]
-        if not labels:
-            raise StorageError(f"{source}: none of its pictures can be decoded")
         if any(label is not None for label in labels):
             keep_classes(target, classes)
             if movie:

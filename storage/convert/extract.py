@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,11 +162,14 @@ def _identity(recording: Recording) -> str:
 
 
 def first_whole(recording: Recording) -> Frame:
-    """The first frame that can be decoded. Raises StorageError if none can."""
+    """The first frame that can be decoded. Raises StorageError if none can, with the reason for the first."""
+    reason = ""
     for index in range(len(recording)):
-        with suppress(DamagedPictureError):
+        try:
             return recording.read(index)
-    raise StorageError(f"{recording.path}: none of its pictures can be decoded")
+        except DamagedPictureError as error:
+            reason = reason or f"; {str(error).removeprefix(f'{recording.path}: ')}"
+    raise StorageError(f"{recording.path}: none of its pictures can be read{reason}")
 
 
 def _present(target: Path, identity: str) -> set[int]:

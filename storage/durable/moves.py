@@ -11,7 +11,7 @@ import errno
 import filecmp
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,8 +98,12 @@ def move_files(
         return Moved(missing=missing)
 
 
-def complete(journal: Path, *, roots: Sequence[Path] = ()) -> Moved | None:
+def complete(
+    journal: Path, *, roots: Sequence[Path] = (), once_back: Callable[[], object] | None = None
+) -> Moved | None:
     """Finish the batch that was interrupted: forwards, or back if it was being undone. None if none was.
+
+    `once_back` is as of `undo`.
 
     Raises
     ------
@@ -109,13 +113,14 @@ def complete(journal: Path, *, roots: Sequence[Path] = ()) -> Moved | None:
     if not journal.is_file() or ends_done(journal):
         return None
     with opened(journal) as log:
-        return _complete(log, roots)
+        return _complete(log, roots, once_back)
 
 
-def undo(journal: Path, *, roots: Sequence[Path] = ()) -> Moved:
+def undo(journal: Path, *, roots: Sequence[Path] = (), once_back: Callable[[], object] | None = None) -> Moved:
     """Take the last batch back, also one that was interrupted; called again, the one before it.
 
-    In the result, `Moved.renamed` has the files whose old name is taken by now.
+    In the result, `Moved.renamed` has the files whose old name is taken by now. `once_back` is called when all are
+    back, while the journal still has the batch: what it clears up is cleared up too if a crash comes in between.
 
     Raises
     ------
@@ -130,7 +135,7 @@ def undo(journal: Path, *, roots: Sequence[Path] = ()) -> Moved:
                 if not batch.undoing:
                     append(log, UNDOING)
                     batch.undoing = True
-                return _back(log, batch)
+                return _back(log, batch, once_back)
     raise StorageError(f"{journal.parent}: there is nothing to undo")
 
 
@@ -236,12 +241,12 @@ def _target_directories(batch: Batch) -> set[str]:
 # --------------------------------------------------------------------------------------------------------- the moving
 
 
-def _complete(log: Log, roots: Sequence[Path]) -> Moved | None:
+def _complete(log: Log, roots: Sequence[Path], once_back: Callable[[], object] | None = None) -> Moved | None:
     batch = last_batch(log)
     if batch is None or (batch.done and not batch.undoing):
         return None
     _check(log.path, roots, batch)
-    return _back(log, batch) if batch.undoing else _forwards(log, batch)
+    return _back(log, batch, once_back) if batch.undoing else _forwards(log, batch)
 
 
 def _forwards(log: Log, batch: Batch) -> Moved:
@@ -251,8 +256,10 @@ def _forwards(log: Log, batch: Batch) -> Moved:
     return Moved(moved.count, renamed, moved.missing)
 
 
-def _back(log: Log, batch: Batch) -> Moved:
+def _back(log: Log, batch: Batch, once_back: Callable[[], object] | None) -> Moved:
     moved = _move_all(log, batch)
+    if once_back is not None:
+        once_back()
     log.cut(batch.start)
     log.sync()
     return moved

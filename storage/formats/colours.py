@@ -4,7 +4,7 @@ FFmpeg's quickest ways compute differently on Arm and on x86. Off x86, most YUV 
 arithmetic of our own, which gives to the bit what FFmpeg's gives there (``libswscale/x86/yuv2rgb_template.c``): one
 sample of colour for two or four pixels. All others are left to FFmpeg, which is told to compute exactly.
 
-The picture says which matrix (BT.601 if it says nothing) and which range.
+The picture says which matrix (BT.601 if it says nothing) and which range. Matrices that FFmpeg has not are refused.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ QUICK = {"yuv420p": 2, "yuvj420p": 2, "yuva420p": 2, "yuv422p": 1, "yuvj422p": 1
 """Formats that FFmpeg converts in its quickest way, and how many rows have one row of colour samples."""
 
 BT601 = 104597, 132201, 25675, 53279
+BT2020, BT2020_CONSTANT = 9, 10
 MATRICES = {
+    **dict.fromkeys((0, 2, 5, 6), BT601),  # RGB, which YUV is not; not said; BT.601 for 50 and 60 Hz
     1: (117489, 138438, 13975, 34925),  # BT.709
     4: (104448, 132798, 24759, 53109),  # FCC
     7: (117579, 136230, 16907, 35559),  # SMPTE 240M
-    9: (110013, 140363, 12277, 42626),  # BT.2020
+    **dict.fromkeys((BT2020, BT2020_CONSTANT), (110013, 140363, 12277, 42626)),
 }
 """By their numbers in H.273: what Cr adds to red, Cb to blue, and Cb and Cr take from green, times 65536, for the
 limited range (FFmpeg's ``ff_yuv2rgb_coeffs``)."""
@@ -62,12 +64,14 @@ def to_rgb(picture: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, in
     Raises
     ------
     av.FFmpegError, ValueError
-        FFmpeg can't convert or scale it.
+        FFmpeg can't convert or scale it, such as YCgCo.
     """
     import numpy as np
 
     own = picture.width, picture.height
     width, height = size or own
+    if picture.colorspace == BT2020_CONSTANT:  # FFmpeg refuses it, though its numbers for both are the same
+        picture.colorspace = BT2020
     if (width, height) != own:
         # By way of planes, which is several times faster on x86.
         scaling = BILINEAR | FULL_CHROMA | EXACTLY
@@ -83,11 +87,19 @@ def to_rgb(picture: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, in
 
 
 def by_arithmetic(picture: av.VideoFrame) -> NDArray[np.uint8]:
-    """What FFmpeg makes on x86 of a picture in one of the formats of `QUICK`, with an even height; as `to_rgb`."""
+    """What FFmpeg makes on x86 of a picture in one of the formats of `QUICK`, with an even height; as `to_rgb`.
+
+    Raises
+    ------
+    ValueError
+        FFmpeg does not have its matrix.
+    """
     import numpy as np
 
     width, height, rows = picture.width, picture.height, QUICK[picture.format.name]
     full = picture.color_range == FULL_RANGE or picture.format.name in FULL_RANGE_FORMATS
+    if picture.colorspace not in MATRICES:
+        raise ValueError(f"matrix {picture.colorspace} of H.273 is not known")
     luma, red, green_cb, green_cr, blue = _factors(picture.colorspace, full)
     chroma = (width + 1) // 2, height // rows
     y = _times(_plane(picture, 0, (width, height)), 0 if full else 16, luma).reshape(-1, rows, width)
@@ -118,7 +130,7 @@ def _times(samples: NDArray[np.uint8], zero: int, factor: int) -> Samples:
 @lru_cache
 def _factors(matrix: int, full: bool) -> tuple[int, int, int, int, int]:
     """What luma, and Cr and Cb for red, green and blue, are multiplied with, times 8192."""
-    red, blue, green_cb, green_cr = MATRICES.get(matrix, BT601)
+    red, blue, green_cb, green_cr = MATRICES[matrix]
     luma = 1 << 16
     colours = [red, -green_cb, -green_cr, blue]
     if full:

@@ -1,2 +1,4 @@
-"""Matroska files that only grow: `muxer` writes them, `reader` reads them, whole or cut off. For what the
-blocks contain see `storage.formats.video`."""
+"""Matroska files that only grow: `muxer` writes them, `reader` reads them, whole or cut off.
+
+For what the blocks contain see `storage.formats.video`.
+"""

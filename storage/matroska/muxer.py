@@ -105,7 +105,7 @@ class Muxer:
         self._tags_at = list(tags_at)
         self._main_track = main_track
         self._main_blocks = main_blocks
-        self._durable = self._told = Checkpoint()
+        self._durable = self._written_down = Checkpoint()
         self._cues = array("q"), array("q")
         for key in keys:
             self._index(*key)
@@ -222,9 +222,9 @@ class Muxer:
 
     def _append_checkpoint(self) -> None:
         durable = self._durable  # read once: another thread syncs
-        if durable != self._told:
+        if durable != self._written_down:
             self._append(checkpoint_element(durable, self._uuid))
-            self._told = durable
+            self._written_down = durable
 
     # ------------------------------------------------------------------------------------- what can be taken back later
 

@@ -85,7 +85,7 @@ class Contents:
     gaps : list of (int, int)
         Begin and end of what is damaged, or can't be decoded because of that, with something whole behind it.
     statistics : dict of Statistics
-        By the number of their track; a finished file of an older version tells none.
+        By the number of their track; none for a finished file of an older version.
     end : int
         Where the last whole cluster, index or tags end.
     size : int

@@ -50,7 +50,7 @@ class Statistics:
 
 
 def parse_statistics(track: Track, tags: Mapping[str, str], packets: int, begin_ns: int) -> Statistics | None:
-    """Those of a track with these tags, whose `packets` begin at that time; None if the tags don't tell them."""
+    """Those of a track with these tags, whose `packets` begin at that time; None if they are not in the tags."""
     duration = re.fullmatch(r"(\d{2,9}):(\d\d):(\d\d)\.(\d{9})", tags.get("DURATION", ""))
     size = re.fullmatch(r"\d{1,18}", tags.get("NUMBER_OF_BYTES", ""))
     if duration is None or size is None or tags.get("NUMBER_OF_FRAMES") != str(packets):

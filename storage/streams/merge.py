@@ -288,10 +288,10 @@ class _Reader:
         self._last = -1  # decoding time of the last packet, in milliseconds
         times = [time_of(packet, source.zero_ns) + source.offset_ns for packet in self._ahead]
         self.begin_ns = min(times, default=source.offset_ns)
-        untold = is_counted(source.container) or any(packet.pts is None for packet in self._ahead)
+        timeless = is_counted(source.container) or any(packet.pts is None for packet in self._ahead)
         reordered = getattr(source.stream.codec_context, "has_b_frames", False)
         pictures = source.track.kind == "pictures"
-        if (pictures and is_untimed(source.container)) or (untold and reordered):
+        if (pictures and is_untimed(source.container)) or (timeless and reordered):
             sound = any(track.kind == "sound" for track in tracks_of(source.container))
             better = source.path.with_suffix(".mp4" if sound else ".mkv")
             raise StorageError(

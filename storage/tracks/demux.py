@@ -203,15 +203,16 @@ def frame_period_of(container: InputContainer) -> int:
 
 def stored_beside(packet: Packet[Any]) -> bytes:
     """What this program stored beside a packet, in JSON; FFmpeg and mkvmerge carry it along. Empty for other files."""
-    if not hasattr(packet, "has_sidedata") or not packet.has_sidedata("matroska_block_additional"):
-        return b""  # PyAV before 16 can't tell
+    if not packet.has_sidedata("matroska_block_additional"):
+        return b""
     return bytes(packet.get_sidedata("matroska_block_additional"))[8:]
 
 
 def facts_of_packet(packet: Packet[Any]) -> dict[str, Any]:
     """What this program stored beside a packet, as a mapping; empty for other files."""
+    text = stored_beside(packet)
     try:
-        return parse_object(stored_beside(packet))
+        return parse_object(text) if text else {}
     except ValueError:
         return {}
 

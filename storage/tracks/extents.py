@@ -100,8 +100,8 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
         try:
             for packet in container.demux():
                 track = by_number.get(packet.stream_index)
-                untold = packet.pts is None and packet.dts is None
-                if not packet.size or track is None or (untold and not period_ns):
+                timeless = packet.pts is None and packet.dts is None
+                if not packet.size or track is None or (timeless and not period_ns):
                     continue
                 number, time, lasting = track.number, time_of(packet, zero), duration_of(packet)
                 if period_ns and track.kind == "pictures":

@@ -112,3 +112,13 @@ def test_a_directory_without_frames_has_no_labels(tmp_path: Path, capsys: pytest
     (tmp_path / "notes.txt").write_text("x")
     assert storage.cli.main(["labels", str(tmp_path)]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["می\u200cخواهم", "全角\u3000空白", "👨\u200d👩\u200d👧", "10.14.21\u202fPM", "a\u00adb"]
+)
+def test_ordinary_spelling_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Joiners, and spaces of other widths: a name that is shown can be copied."""
+    path = tmp_path / f"{name}.mkv"
+    assert storage.cli.main(["verify", str(path)]) == 1
+    assert str(path) in capsys.readouterr().err

@@ -77,8 +77,8 @@ def decode(
             expected = number
         if packet is not None:
             packet.pts = packet.dts = number  # the decoder hands it on with the picture
-            if order is not None and number != FILLER:
-                order.note(number, packet)
+            if order is not None and number != FILLER and not order.note(number, packet):
+                lost = True  # of MPEG-2, FFmpeg says nothing
         try:
             if packet is not None and ((lossy and packet.is_corrupt) or (jpeg and is_torn_jpeg(bytes(packet)))):
                 lost = True
@@ -142,8 +142,9 @@ def is_torn_jpeg(data: bytes, *, ends: bool = True) -> bool:
     the zeros count.
     """
     scan = 2
-    while data[scan : scan + 1] == b"\xff" and data[scan + 1 : scan + 2] != SCAN:
-        scan += 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    while data[scan : scan + 1] == b"\xff" and (marker := data[scan + 1 : scan + 2]) != SCAN:
+        fills = marker == b"\xff"
+        scan += 1 if fills else 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
     end = data.rfind(END_OF_JPEG)
     if end < scan:
         if ends:

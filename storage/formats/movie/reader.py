@@ -24,7 +24,7 @@ from storage.frame import Frame
 from storage.labels.journal import read_table
 from storage.recording import Recording
 from storage.sessions import TIME_FACTS
-from storage.tracks.containers import open_movie
+from storage.tracks.containers import open_movie, reason_of
 from storage.tracks.demux import Track, tracks_of
 from storage.tracks.label_track import label_tracks_for, labels_of_frames
 from storage.tracks.picture_tracks import Wanted, choose, of_track
@@ -155,14 +155,20 @@ class MovieReader(Recording):
             if picture is None:
                 raise DamagedPictureError(f"{self._path}: frame {index} can't be decoded")
             metadata = self._places.metadata.get(index, {})
-            return Frame(self._upright(picture), index, self._places.timestamps_ns[index], metadata)
+            return Frame(self._upright(picture, index), index, self._places.timestamps_ns[index], metadata)
 
-    def _upright(self, picture: av.VideoFrame) -> NDArray[np.uint8]:
+    def _upright(self, picture: av.VideoFrame, index: int) -> NDArray[np.uint8]:
         """The pixels, turned as the file says: phones store how they were held."""
+        import av
         import numpy as np
 
         turns = round(picture.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(to_rgb(picture, self._scaler), turns))
+        try:
+            return np.ascontiguousarray(np.rot90(to_rgb(picture, self._scaler), turns))
+        except (av.error.FFmpegError, ValueError) as error:
+            kind = f"{picture.format.name}, matrix {picture.colorspace} of H.273"
+            reason = f"can't be converted to RGB ({kind}): {reason_of(error)}"
+            raise DamagedPictureError(f"{self._path}: frame {index} {reason}") from None
 
     # ------------------------------------------------------------------------------------------------- finding a frame
 

@@ -14,6 +14,8 @@ from isal import igzip_lib, isal_zlib
 from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, check_image, read_chunks
 
 PIECE_BYTES = 1 << 20
+CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""Numbers a pixel, by the colour type of a PNG without a palette."""
 
 
 def fault(data: bytes) -> str | None:
@@ -40,10 +42,6 @@ def _fault_of_png(data: bytes, chunks: Sequence[tuple[bytes, memoryview]]) -> st
         return _fault_for_pillow(data)
     row = 1 + width * CHANNELS[colour] * depth // 8
     return _fault_of_rows([body for kind, body in chunks if kind == b"IDAT"], row, height)
-
-
-CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-"""Numbers a pixel, by the colour type of a PNG without a palette."""
 
 
 def _fault_of_rows(deflated: Sequence[memoryview], row: int, height: int) -> str | None:

@@ -205,6 +205,8 @@ def facts_of(block: Block) -> tuple[int, dict[str, Any]]:
 
 def parse_facts(text: bytes) -> tuple[int, dict[str, Any]] | None:
     """The timestamp and the metadata in the JSON that is stored beside a picture; None if it is not there."""
+    if not text:  # as of each frame of any other program's video: an error would take many times longer
+        return None
     try:
         content = parse_object(text)
         timestamp_ns, metadata = content["timestamp_ns"], content.get("metadata", {})

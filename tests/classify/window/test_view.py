@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from classify.assist import Assist
 from classify.pace import Pace
 from classify.pictures import Picture, Pictures
 from classify.player import SPEEDS, Player
@@ -81,7 +82,7 @@ def test_the_time_of_a_frame_is_beside_its_number() -> None:
         shown = []
         for cursor in range(3):
             session.go(cursor)
-            shown.append(view(session, pictures, Player(), Look(), legend, width=760))
+            shown.append(view(session, pictures, Player(), Look(), legend, assist=Assist(session), width=760))
     finally:
         pictures.close()
     assert [one.timecode for one in shown] == ["0:00.00", "1:23.45", ""]

@@ -25,6 +25,8 @@ from storage.durable.files import lock_directory
 from storage.durable.moves import move_files, undo
 from storage.errors import StorageError
 from storage.formats.png.writer import PngWriter
+from storage.labels.classes import keep_classes
+from storage.labels.journal import Classes
 from tests.support.labelled import everything, record, times
 
 
@@ -351,8 +353,30 @@ def test_what_an_undoing_left_that_was_killed_at_its_end_is_cleared_up(tmp_path:
     command = [sys.executable, "-m", "storage", "split", str(tmp_path / "day1"), "--undo"]
     assert subprocess.run([*strace, *command], check=False, capture_output=True).returncode
     assert set(before) < set(everything(tmp_path))  # all frames are back
+    assert main(command[3:]) == 0
+    assert everything(tmp_path) == before
     assert main(command[3:]) == 1  # nothing is left to undo
-    assert {name for name in set(everything(tmp_path)) - set(before) if (tmp_path / name).stat().st_size} == set()
+
+
+def test_what_no_split_made_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Facts of recordings and names of classes are what a person may have kept of frames that are gone."""
+    day, beside = tmp_path / "day1", tmp_path / "val_day1"
+    record(day, acts(40))
+    record(beside, ["0"])
+    shutil.rmtree(beside / "0")
+    assert [path.name for path in beside.iterdir()] == ["recording.json"]
+    (tmp_path / "gap_day1").mkdir()
+    before = everything(tmp_path)
+    assert main(["split", str(day), "--undo"]) == 1
+    assert "nothing to undo" in capsys.readouterr().err and everything(tmp_path) == before
+    assert main(["split", str(day)]) == 1
+    assert f"{beside} is there already" in capsys.readouterr().err and everything(tmp_path) == before
+    (beside / "recording.json").unlink()
+    keep_classes(beside, Classes(("door", "cat"), ("0", "1")))
+    before = everything(tmp_path)
+    for arguments in (["--undo"], []):
+        assert main(["split", str(day), *arguments]) == 1
+        assert everything(tmp_path) == before
 
 
 def test_a_directory_in_use_is_left_alone(tmp_path: Path) -> None:

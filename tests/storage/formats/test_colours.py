@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from pi_capture.sources import open_source
 from storage import Frame, open_recording
+from storage.cli import main
 from storage.formats.colours import QUICK, by_arithmetic, to_rgb
 
 SIZE = 64, 48
-COLOURS = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709}
+COLOURS: dict[str, int] = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "ycgco": 8}
 RANGES = {"limited": ColorRange.MPEG, "full": ColorRange.JPEG}
 
 
@@ -80,7 +81,7 @@ def by_recording(path: Path) -> Frame:
 
 def kinds() -> Iterator[Kind]:
     h264 = Kind("yuv420p", name="clip.mp4", codec="libx264", options=(("qp", "0"),))
-    for matrix, levels in product(COLOURS, RANGES):
+    for matrix, levels in product(("bt601", "bt709"), RANGES):
         for pixel_format in ("yuv420p", "yuv422p", "yuv444p"):
             yield Kind(pixel_format, matrix, levels)
         yield replace(h264, matrix=matrix, levels=levels)
@@ -130,7 +131,7 @@ def test_they_are_those_of_ffmpeg_on_a_pc(tmp_path: Path, kind: Kind) -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere FFmpeg computes differently")
 @pytest.mark.parametrize("size", [(64, 48), (161, 122), (322, 10)])
-@pytest.mark.parametrize("matrix", [1, 2, 4, 5, 6, 7, 9])
+@pytest.mark.parametrize("matrix", [0, 1, 2, 4, 5, 6, 7, 9, 10])
 @pytest.mark.parametrize("pixel_format", QUICK)
 def test_our_arithmetic_is_ffmpegs_on_a_pc(pixel_format: str, matrix: int, size: tuple[int, int]) -> None:
     random = np.random.default_rng(matrix)
@@ -140,6 +141,24 @@ def test_our_arithmetic_is_ffmpegs_on_a_pc(pixel_format: str, matrix: int, size:
             plane.update(random.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
         picture.colorspace, picture.color_range = matrix, levels
         np.testing.assert_array_equal(by_arithmetic(picture), to_rgb(picture, VideoReformatter()))
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+def test_a_matrix_that_is_not_known_is_refused_on_every_processor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, pixel_format: str
+) -> None:
+    path = replace(Kind(pixel_format), matrix="ycgco").write(tmp_path)
+    for processor in ("x86_64", "aarch64"):
+        monkeypatch.setattr(platform, "machine", lambda name=processor: name)
+        assert main(["verify", str(path)]) == 3
+        told = capsys.readouterr()
+        lines = [line for line in (told.out + told.err).splitlines() if f"({pixel_format}, matrix 8 of H.273)" in line]
+        assert len(lines) == 3 and all(f"frame {n} can't be converted to RGB" in lines[n] for n in range(3)), told
+        for command, name in (("extract", "frames"), ("convert", "copy.mp4")):
+            assert main([command, str(path), str(tmp_path / name)]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith(f"storage: {path}: none of its pictures can be read; frame 0 can't be converted")
+            assert said.count("\n") == 1 and not (tmp_path / name).exists()
 
 
 PINNED = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -286,7 +287,8 @@ def test_without_weights_and_network_there_is_one_line(tmp_path: Path) -> None:
 def test_export_model(tmp_path: Path, random_weights: Path) -> None:
     out = tmp_path / "model.tflite"
     done = run("pi_capture", "export-model", "--weights", random_weights / "random.keras", "--out", out)
-    assert done.returncode == 0 and done.stdout == f"{out}\n" and not done.stderr, done
+    assert done.returncode == 0 and done.stdout == f"{out}\n", done
+    assert re.fullmatch("SHA-256 [0-9a-f]{64}\n", done.stderr), done
     assert np.abs(Extractor(out).extract(picture(0))).max() > 0
     record(tmp_path / "export-model", range(2))  # a directory of that name is still possible: ./export-model
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pi_capture.sources.media.source import open_file
 from storage import StorageError, open_recording
 from storage.care.info import describe
-from storage.formats.movie.decode import is_torn_jpeg
+from storage.formats.movie.decode import decode, is_torn_jpeg
 from storage.streams.merge import merge_streams
 from tests.storage.formats.movie.test_reader import overwrite, shades, shown
 
@@ -37,6 +37,16 @@ def test_a_whole_jpeg_is_not_torn(pixels: np.ndarray, options: dict[str, bool]) 
     assert not is_torn_jpeg(whole)
     assert not is_torn_jpeg(whole + bytes(3000))
     assert is_torn_jpeg(whole[:-2]) and not is_torn_jpeg(whole[:-2], ends=False)
+
+
+def test_a_jpeg_with_fill_bytes_before_its_markers_is_not_torn() -> None:
+    """A marker may begin with any number of them (ITU-T T.81, B.1.1.2)."""
+    whole = jpeg(NOISE)
+    for marker in (b"\xdb", b"\xc0", b"\xc4", b"\xda"):
+        filled = whole.replace(b"\xff" + marker, b"\xff\xff\xff" + marker, 1)
+        assert len(filled) == len(whole) + 2
+        assert Image.open(io.BytesIO(filled)).size and not is_torn_jpeg(filled)
+    assert is_torn_jpeg(filled[: len(filled) // 2])
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -136,6 +146,28 @@ def test_where_the_file_has_no_times_of_showing_the_places_are_the_same(tmp_path
         places = {picture: places for picture, places in found.items() if picture in expected}
         assert len(places) >= count - 12, bad
         assert all(places == expected[picture] for picture, places in places.items()), bad
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
+def test_a_packet_of_zeros_costs_one_picture(tmp_path: Path, codec: str) -> None:
+    """Its kind is unknown, and FFmpeg passes over one of MPEG-2 without an error."""
+    path = tmp_path / "clip.avi"
+    of_x264 = {"x264-params": "bframes=2:b-adapt=0:b-pyramid=none:scenecut=0"}
+    at = shades(path, 24, codec, **(of_x264 if codec == "libx264" else {"bf": "2", "g": "12"}))
+    whole = pictures_of(path)
+    overwrite(path, at[5], at[6] - 8)  # the first of two B-pictures
+    assert pictures_of(path) == {picture: places for picture, places in whole.items() if places != {4}}
+
+
+def test_private_data_that_are_cut_off_cost_no_more_than_the_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    panned(path, 12)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.has_b_frames
+        stream.codec_context.extradata = b"\1"
+        numbered = enumerate(packet for packet in container.demux(stream) if packet.size)
+        assert list(decode(numbered, stream, counted=True)) == [(n, None) for n in range(12)]
 
 
 def test_a_jpeg_that_is_damaged_within_is_left_out_whatever_reads_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 from collections.abc import Iterable
@@ -114,6 +115,22 @@ def test_cut_off_it_has_what_is_there(tmp_path: Path, scene: Path, capfd: pytest
     with pytest.raises(StorageError, match="is not a video that can be read"):
         open_recording(mp4)
     assert capfd.readouterr().out == ""
+
+
+def test_frames_without_facts_of_this_program_cost_no_parsing(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error for each frame took most of the time in which a long video is opened."""
+    subprocess.run(["ffmpeg", "-v", "error", "-i", scene, "-c", "copy", tmp_path / "clip.mkv"], check=True)
+    parsed, loads = list[object](), json.loads
+
+    def parse(text: str | bytes) -> object:
+        parsed.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", parse)
+    with open_recording(tmp_path / "clip.mkv") as recording:
+        assert len(recording.timestamps_ns) == len(recording) > len(parsed)
 
 
 def test_sound_alone_is_no_recording(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""What is learnt beside labelling, from real frames in its thread and its process, and that both end with it."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from classify.learner import QUESTIONS, Learner
+from storage.labels.history import NONE
+from tests.classify.window.test_assist import TRUTH, record_scenes
+
+
+@pytest.fixture
+def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    record_scenes(tmp_path / "day")
+    return tmp_path / "day"
+
+
+@pytest.fixture
+def learner(day: Path) -> Iterator[Learner]:
+    learner = Learner(day, range(len(TRUTH)), 3)
+    learner.start()
+    yield learner
+    learner.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_it_asks_and_proposes(learner: Learner) -> None:
+    learner.ask(bytes([NONE]) * len(TRUTH))  # may be asked for before the frames are described
+    wait_for(lambda: learner.questions is not None)
+    assert learner.is_ready and "small grey pictures" in learner.note
+    asked = learner.questions or []
+    assert len(asked) == QUESTIONS and {TRUTH[position] for position in asked} == {0, 1, 2}
+    labels = bytearray([NONE]) * len(TRUTH)
+    for position in asked:
+        labels[position] = TRUTH[position]
+    learner.learn(bytes(labels))
+    wait_for(lambda: learner.proposals is not None)
+    proposals, model = learner.proposals or ([], "")
+    assert len(model) == 12
+    for run in proposals:
+        assert set(TRUTH[run.start : run.stop]) == {run.label}
+        labels[run.start : run.stop] = bytes([run.label]) * (run.stop - run.start)
+    assert list(labels) == TRUTH
+
+
+def test_one_class_alone_teaches_nothing(learner: Learner) -> None:
+    learner.learn(bytes([1]) * 40 + bytes([NONE]) * (len(TRUTH) - 40))
+    wait_for(lambda: learner.proposals is not None)
+    assert learner.proposals == ([], "")
+
+
+def test_labels_are_doubted_that_the_other_stretches_contradict(learner: Learner) -> None:
+    labels = bytearray(TRUTH)
+    labels[115:125] = bytes([1]) * 10  # in the middle of the second stretch of 0
+    learner.doubt(bytes(labels))
+    wait_for(lambda: learner.doubts is not None)
+    first = (learner.doubts or [])[0]
+    assert (first.start, first.stop, first.label) == (115, 125, 0)
+
+
+def test_a_damaged_frame_is_told_and_not_asked_for(day: Path) -> None:
+    (day / "00000007.png").write_bytes((day / "00000007.png").read_bytes()[:300])
+    learner = Learner(day, range(len(TRUTH)), 3)
+    learner.start()
+    wait_for(lambda: learner.is_ready)
+    assert learner.take_damaged() == [7] and learner.take_damaged() == []
+    learner.close()
+
+
+def test_it_ends_at_once_whatever_it_does(day: Path) -> None:
+    def of_ours() -> bytes:
+        return subprocess.run(["pgrep", "-f", f"classify.learner {day}"], capture_output=True, check=False).stdout
+
+    for begun in (lambda: True, lambda: bool(of_ours())):
+        learner = Learner(day, range(len(TRUTH)), 3)
+        learner.start()
+        wait_for(begun)
+        learner.close()
+        assert not of_ours()
+    assert "learner" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_recording_that_is_gone_costs_a_line(tmp_path: Path) -> None:
+    learner = Learner(tmp_path / "gone", range(3), 3)
+    learner.start()
+    wait_for(lambda: learner.has_failed)
+    assert "can't be described" in learner.note and not learner.is_ready
+    learner.close()
+
+
+def test_it_need_not_be_started(tmp_path: Path) -> None:
+    Learner(tmp_path, range(3), 3).close()
+    assert "learner" not in {thread.name for thread in threading.enumerate()}
