@@ -8,8 +8,8 @@ def _interrupted(*_: object) -> None:
     os._exit(130)
 
 
-def _run() -> int:
-    """Until a recording has its own way to end, there is nothing to finish: Ctrl-C ends the process.
+def run() -> int:
+    """The program. Until a recording has its own way to end, there is nothing to finish: Ctrl-C ends the process.
 
     As an exception it can be lost while modules are loaded, and a recording without an end would begin all the same.
     """
@@ -17,9 +17,11 @@ def _run() -> int:
         signal.signal(signal.SIGINT, _interrupted)
     from pi_capture.cli import COMMANDS, main
 
-    if sys.argv[1:2] and sys.argv[1] in COMMANDS and signal.getsignal(signal.SIGINT) is _interrupted:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command clears up behind itself
+    clears_up = sys.argv[1:2] and sys.argv[1] in COMMANDS.keys() - {"watch"}  # which ends as a recording does
+    if clears_up and signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return main()
 
 
-sys.exit(_run())
+if __name__ == "__main__":
+    sys.exit(run())

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
+from pi_capture.recording.options import HOLD_SECONDS
 from storage.commands.console import Parser, finite, not_negative, positive
 
 MAX_SIDE = 16384
@@ -269,11 +270,11 @@ OPTIONS = (
     ),
     Option(
         "hold",
-        "seconds that a class must lead before the model says it (default: 0.3)",
+        f"seconds that a class must lead before the model says it (default: {HOLD_SECONDS})",
         "S",
         type=not_negative,
         number=True,
-        default=0.3,
+        default=HOLD_SECONDS,
         group=LASTING,
     ),
     Option(

@@ -120,14 +120,9 @@ def _check_company(settings: Sequence[Setting]) -> None:
 
 
 def _identify(args: argparse.Namespace) -> None:
-    """Give each ``tls://`` its identity. Raises UsageError for one that nothing uses."""
     from pi_capture.network.address import with_identity
 
-    urls = [args.camera, *(args.stream_to or ())]
-    if args.identity is not None and not any(url.startswith("tls://") for url in urls):
-        raise UsageError("--identity does nothing without a tls:// to send to or receive from; give both, or neither")
-    args.camera = with_identity(args.camera, args.identity)
-    args.stream_to = [with_identity(url, args.identity) for url in args.stream_to or ()]
+    args.camera, *args.stream_to = with_identity([args.camera, *(args.stream_to or ())], args.identity)
 
 
 def _warn(args: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -170,7 +165,7 @@ def _record(args: argparse.Namespace) -> int:
     failure: RecordingError | None = None
     server = None if args.metrics is None else MetricsServer(args.metrics, meter)
     with (
-        StopSignals(stop) as signals,
+        StopSignals(stop, ABORTED) as signals,
         progress,
         notifier,
         server or nullcontext(),
@@ -218,6 +213,7 @@ def _record(args: argparse.Namespace) -> int:
     return 0 if failure is None else _fail(failure, 1)
 
 
+ABORTED = "aborted; the next recording into this place takes up what was not stored yet"
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
     *("jitter", "backend", "watch"),

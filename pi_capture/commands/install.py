@@ -144,10 +144,8 @@ def uninstall(arguments: Sequence[str]) -> int:
     gone = [own, *_with_its_directory(own.parent, own.name)] if own.is_symlink() else []
     if not [other for other in units.glob("pi-capture@*.service.d/recording.conf") if other.parent != extra]:
         gone.append(units / UNIT)
-    gone += [
-        extra / "recording.conf",
-        *_with_its_directory(extra, "recording.conf"),
-    ]  # last, as it shows that the service exists
+    # Last, as it shows that the service exists.
+    gone += [extra / "recording.conf", *_with_its_directory(extra, "recording.conf")]
     steps.append(Step("remove " + ", ".join(map(str, gone)), remove=tuple(gone)))
     if args.root == Path("/"):
         steps.append(_run("systemctl", "daemon-reload"))

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -79,11 +80,17 @@ def several_senders(camera: str) -> Address | None:
     return place if place.senders > 1 else None
 
 
-def with_identity(url: str, identity: str | None) -> str:
-    """Return an address with the identity added if it is ``tls://`` and has none."""
-    if identity is None or not url.startswith("tls://") or "identity=" in url:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}identity={quote(identity)}"
+def with_identity(urls: Sequence[str], identity: str | None) -> list[str]:
+    """Add the identity to each ``tls://`` that has none. Raises UsageError for one that nothing uses."""
+    if identity is None:
+        return list(urls)
+    if not any(url.startswith("tls://") for url in urls):
+        raise UsageError("--identity does nothing without a tls:// to send to or receive from; give both, or neither")
+    added = f"identity={quote(identity)}"
+    return [
+        f"{url}{'&' if '?' in url else '?'}{added}" if url.startswith("tls://") and "identity=" not in url else url
+        for url in urls
+    ]
 
 
 def exposed(url: str) -> str | None:

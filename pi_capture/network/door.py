@@ -123,10 +123,13 @@ def introduction(connection: socket.socket) -> dict[str, Any] | None:
         Nothing came, not all in time, or too much.
     """
     until = time.monotonic() + SILENCE_SECONDS
-    known = -1
+    known, front = -1, b""
     while (left := until - time.monotonic()) > 0:
         connection.settimeout(left)
-        front = connection.recv(FRONT_BYTES, socket.MSG_PEEK)
+        try:
+            front = connection.recv(FRONT_BYTES, socket.MSG_PEEK)
+        except TimeoutError:
+            break
         if len(front) == known:
             time.sleep(0.05)
             continue
@@ -149,6 +152,8 @@ def introduction(connection: socket.socket) -> dict[str, Any] | None:
             raise ValueError("it says nothing of itself")
         shown: dict[str, Any] = public(facts)
         return shown
+    if front and not is_ours(front):  # slower than a sender
+        return None
     raise TimeoutError(0, f"nothing came for {SILENCE_SECONDS:.0f} s")
 
 

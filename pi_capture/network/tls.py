@@ -116,9 +116,8 @@ def _carry(encrypted: ssl.SSLSocket, inner: socket.socket) -> None:
         while sending or receiving:
             reads = [inner] * (sending and not outgoing) + [encrypted] * (receiving and not incoming)
             writes = [encrypted] * bool(outgoing) + [inner] * bool(incoming)
-            waiting = (
-                receiving and not incoming and encrypted.pending()
-            )  # decrypted already, which select does not show
+            # What is decrypted already select does not show.
+            waiting = receiving and not incoming and encrypted.pending()
             ready = select.select(reads, writes, [], 0 if waiting else None if sending else LINGER_SECONDS)
             if not any(ready) and not waiting:
                 return

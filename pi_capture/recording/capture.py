@@ -434,6 +434,7 @@ class _Recording:
         if failure is None or self._gate.frames:
             self._stop.set()  # wakes the threads that wait for the end
         problems = self._tracks.end(early_end_is_fine=self._gate.endless)
+        problems += [] if self._watching is None else self._watching.problems
         end = f"failed: {failure}" if failure else "stopped: the camera hung" if self._hung else self._end
         try:
             counts = {"not_kept": self._gate.not_kept, "reopened": self._gate.reopened}
@@ -463,7 +464,7 @@ def _text(failure: Exception) -> str:
 
 
 def _unless(problems: Sequence[str], summary: Summary) -> Summary:
-    """Return the summary. With problems of a sensor raise RecordingError, or CameraError if nothing was recorded."""
+    """Return the summary. Raises RecordingError for problems of sensors or a model, CameraError if all is empty."""
     if problems and not summary.bytes:
         raise CameraError("; ".join(problems))
     if problems:

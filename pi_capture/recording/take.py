@@ -167,7 +167,7 @@ class Take:
     def frames_to_record(self, *, paced: bool) -> Iterator[Frame]:
         """Yield the frames to record until the source ends or the recording is stopped.
 
-        If `paced`, frames of a file come at the rate of their timestamps, on the clock of the live sensors beside them.
+        If `paced`, frames of a file come at the rate of their timestamps, on the clock of the sensors beside them.
         """
         self.keeping = True
         drawn = self._vary()

@@ -131,7 +131,8 @@ class Watching:
                 self._try(frame)
             else:
                 self.offer(frame)
-        if (last := self.last) is None:
+        last = self.last
+        if last is None or self.failure is not None:  # what was said before its end is not true of later frames
             return frame
         said = {"class": last.name, "certainty": last.certainty, "timestamp_ns": last.timestamp_ns}
         return replace(frame, metadata={**frame.metadata, KEY: said})
@@ -139,6 +140,11 @@ class Watching:
     def holds(self, names: Sequence[str]) -> Callable[[Frame], bool]:
         """Whether one of these classes holds, by what is noted in a frame; true once nothing is said any more."""
         return lambda frame: self.failure is not None or frame.metadata.get(KEY, {}).get("class") in names
+
+    @property
+    def problems(self) -> list[str]:
+        """For the end of a recording."""
+        return [] if self.failure is None else [f"the model failed: {self.failure!r}"]
 
     @property
     def facts(self) -> Mapping[str, object]:

@@ -28,13 +28,13 @@ ERROR, WARNING = 3, 4  # the journal's priorities
 class StopSignals:
     """Within this context Ctrl-C, SIGTERM and a closed terminal set `event`; a second Ctrl-C ends the program at once.
 
-    The next recording into the same place completes what was not durable then. Under ``nohup`` a closed terminal does
-    nothing.
+    `aborted` is the line that tells it then. Under ``nohup`` a closed terminal does nothing.
     """
 
-    def __init__(self, event: threading.Event) -> None:
+    def __init__(self, event: threading.Event, aborted: str = "aborted") -> None:
         self.before_abort: Callable[[], None] | None = None
         self._event = event
+        self._aborted = f"\n{aborted}\n".encode()
         self._before: dict[signal.Signals, object] = {}
         self._asked = False
         # A handler runs between two steps of the main thread, which may hold the event's lock just then: to set the
@@ -60,7 +60,7 @@ class StopSignals:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and (self._asked or self._event.is_set()):
             with suppress(OSError):  # not print(): the signal may have interrupted one
-                os.write(2, b"\naborted; the next recording into this place takes up what was not stored yet\n")
+                os.write(2, self._aborted)
             if self.before_abort is not None:
                 self.before_abort()
             os._exit(ABORTED)

@@ -139,9 +139,8 @@ class SampleClock:
         self._late_since: int | None = None
         self._least_late = math.inf
         self._last_arrival = self._silence = 0.0
-        self._window: tuple[int, float, float] | None = (
-            None  # a second, and the index and the arrival of its earliest chunk
-        )
+        # A second, and the index and the arrival of its earliest chunk.
+        self._window: tuple[int, float, float] | None = None
         self._window_late = math.inf
         self._points: deque[tuple[float, float]] = deque(maxlen=WINDOWS)
         self._fitted = False

@@ -124,10 +124,15 @@ def open_streams(
     if [sensor.command for sensor in parsed].count("-") > 1:
         raise UsageError("only one sensor can read standard input")
     streams: list[SampleSource] = [Command(sensor, say) for sensor in parsed]
-    for number, spec in enumerate(audio, 1):
-        from pi_capture.samples.sound import open_sound
+    try:
+        for number, spec in enumerate(audio, 1):
+            from pi_capture.samples.sound import open_sound
 
-        streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}", say))
+            streams.append(open_sound(spec, audio_codec, "sound" if number == 1 else f"sound-{number}", say))
+    except BaseException:
+        for stream in streams:
+            stream.stop()
+        raise
     return streams
 
 

@@ -29,7 +29,6 @@ PROGRAMS = {
     "pulse": (f"parec --raw --format=s16le --rate={RATE} --channels={CHANNELS} -d", "pulseaudio-utils"),
 }
 LATENCY = {"pulse": " --latency-msec=20"}
-LOCAL_ONLY = {"protocol_whitelist": "file,crypto,data"}  # a graph that names files must not reach the network
 
 
 def open_sound(spec: str, codec: str, name: str, say: Callable[[str], None]) -> SampleSource:
@@ -77,6 +76,7 @@ class Graph:
     def __init__(self, graph: str, codec: str, name: str) -> None:
         self._spec = f"lavfi:{graph}"
         self._stopped = threading.Event()
+        self._started = False
         self._container = self._open(graph)
         if not self._container.streams.audio:
             self._container.close()
@@ -91,7 +91,7 @@ class Graph:
             raise CameraError(f"{self._spec}: {error}") from None
 
     def start(self) -> None:
-        pass
+        self._started = True
 
     def chunks(self) -> Iterator[NDArray[Any] | None]:
         import av
@@ -115,6 +115,8 @@ class Graph:
 
     def stop(self) -> None:
         self._stopped.set()
+        if not self._started:  # else its thread closes it
+            self._container.close()
 
     @property
     def problems(self) -> list[str]:
@@ -122,6 +124,8 @@ class Graph:
 
     def _open(self, graph: str) -> Any:
         import av
+
+        from pi_capture.sources.media.source import LOCAL_ONLY
 
         try:
             return av.open(graph, mode="r", format="lavfi", container_options=LOCAL_ONLY, metadata_errors="replace")

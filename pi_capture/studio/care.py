@@ -127,6 +127,7 @@ class _Pipe(io.RawIOBase):
 def zipped(path: Path) -> Iterator[bytes]:
     """All files of a recording as a ZIP file, not compressed: pictures are already."""
     pipe = _Pipe()
+    names: set[str] = set()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for file, name in files_of(path):
             try:
@@ -135,6 +136,9 @@ def zipped(path: Path) -> Iterator[bytes]:
                 continue
             with open(descriptor, "rb") as source:
                 told = printable(name).replace("\\", "_")  # which Windows takes for a directory's end
+                while told in names:
+                    told = "_".join(os.path.splitext(told))  # as in a_.png
+                names.add(told)
                 facts = zipfile.ZipInfo.from_file(file, told, strict_timestamps=False)
                 with archive.open(facts, "w", force_zip64=facts.file_size > ZIP64_FROM) as entry:
                     while data := source.read(CHUNK_BYTES):

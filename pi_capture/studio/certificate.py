@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from pi_capture.errors import UsageError
-
-NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL: a Pi may not know yet what time it is
+from pi_capture.network.tls import NO_CHECK_TIME
 
 
 def checked_names(certificate: Path, key: Path) -> set[str]:
@@ -19,20 +20,17 @@ def checked_names(certificate: Path, key: Path) -> set[str]:
     Raises
     ------
     UsageError
-        The files can't be read, or are no certificate with its key.
+        The files can't be read, are no certificate with its key, or no certificate of a server.
     """
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME)
     try:
+        for option, file in (("--tls-cert", certificate), ("--tls-key", key)):
+            if not stat.S_ISREG(os.stat(file).st_mode):  # another kind could be read once only, or take for ever
+                raise UsageError(f"{option} {file}: it is no file; copy it to one")
         server.load_cert_chain(certificate, key, password=lambda: b"")  # never ask at the terminal
         client.load_verify_locations(certificate)
-        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-        asking, answering = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
-        for end in (asking, answering, asking):
-            with suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-        names = (asking.getpeercert() or {}).get("subjectAltName", ())
     except ssl.SSLError as error:
         advice = "both are PEM files, the key without a passphrase"
         raise UsageError(
@@ -40,4 +38,14 @@ def checked_names(certificate: Path, key: Path) -> set[str]:
         ) from None
     except OSError as error:  # which of the two, the system does not say
         raise UsageError(f"--tls-cert {certificate}, --tls-key {key}: {error.strerror}") from None
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking, answering = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    try:
+        for end in (asking, answering, asking):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason or error
+        raise UsageError(f"--tls-cert {certificate}: browsers can't use this certificate ({reason})") from None
+    names = (asking.getpeercert() or {}).get("subjectAltName", ())
     return {str(entry[1]).lower() for entry in names if entry[0] == "DNS"}

@@ -75,10 +75,7 @@ class Preview:
                 async with asyncio.timeout(FIRST_SECONDS):
                     first = await read_record(process.stdout)
             except GONE:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-                self._process = None
+                await self.end()
                 raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
             self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
@@ -89,12 +86,15 @@ class Preview:
         """Close the camera; it is free on return."""
         process, self._process, self.id = self._process, None, ""
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            _kill(process)
         if self._task is not None:
             await asyncio.wait([self._task])
             self._task = None
+        if process is not None:
+            assert process.stdout is not None
+            while await process.stdout.read(1 << 16):  # wait() would not return before the pipe is at its end
+                pass
+            await process.wait()
 
     async def live(self, id: str) -> AsyncIterator[Record]:
         """Pictures as they come; the newest one for who is slow. Raises RefusedError if it has ended."""
@@ -129,10 +129,16 @@ class Preview:
                     self._newest = record
                     self._count += 1
                     self._came.notify_all()
+        _kill(process)  # what sends no pack has no use of the camera
         if self._process is process:
             self.id = ""
         async with self._came:
             self._came.notify_all()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _last_said(stream: asyncio.StreamReader) -> bytes:
@@ -155,9 +161,11 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_end_with_the_studio, daemon=True).start()
     due = 0.0
     try:
+        packs = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)  # for what a camera's library prints
         watching = _watching(model[0]) if model else None
         shape = size(wanted) if watching is None else watching.classifier.size
-        with closing(open_source(camera, shape, json.loads(fps))) as source:
+        with packs, closing(open_source(camera, shape, json.loads(fps))) as source:
             for frame in source:
                 if watching is not None:
                     watching.offer(frame)
@@ -168,8 +176,8 @@ def main(arguments: Sequence[str]) -> int:
                     due = now + 1 / PICTURES_PER_SECOND
                     height, width, _ = frame.pixels.shape
                     head = {"size": f"{width}x{height}", **_said(watching)}
-                    sys.stdout.buffer.write(packed(head, as_jpeg(frame.pixels, LARGEST_SIDE)))
-                    sys.stdout.buffer.flush()
+                    packs.write(packed(head, as_jpeg(frame.pixels, LARGEST_SIDE)))
+                    packs.flush()
     except (CameraError, UsageError, StorageError, OSError) as error:
         print(str(error).replace("\n", " "), file=sys.stderr)
         return 1

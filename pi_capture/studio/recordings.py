@@ -7,7 +7,6 @@ nothing outside of the folder is looked at.
 from __future__ import annotations
 
 import os
-import re
 import stat
 import threading
 from bisect import bisect_left
@@ -27,6 +26,7 @@ from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, MOVES_NAME
+from storage.formats.png.writer import TEMPORARY_NAME
 from storage.formats.table import Format, all_formats, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
@@ -35,7 +35,6 @@ from storage.names import printable
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME
 
-PART_NAME = re.compile(r"\.(.*-)?\d{8,}\.part")  # a frame on its way to the disk
 LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
 
@@ -160,13 +159,17 @@ def _holds_pictures(directory: str) -> bool:
         return True
     directories: list[str] = []
     for entry in _first_entries(directory):
-        if _is_picture(entry) or PART_NAME.fullmatch(entry.name):
+        if _is_picture(entry) or TEMPORARY_NAME.fullmatch(entry.name):
             return True
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             directories.append(entry.path)
-    firsts = [next(filter(_is_picture, _first_entries(path)), None) for path in directories[:20]]
-    found = [entry.name for entry in firsts if entry is not None]
-    return len(found) > 1 or any(FRAME_NAME.fullmatch(name) for name in found)
+    classes = 0
+    for path in directories[:20]:
+        names = [entry.name for entry in _first_entries(path) if _is_picture(entry)]
+        classes += bool(names)
+        if classes > 1 or any(map(FRAME_NAME.fullmatch, names)):
+            return True
+    return False
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:

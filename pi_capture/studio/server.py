@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import socket
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +17,7 @@ from pi_capture.studio.auth import Keys, kept_token, names_of_this_machine
 from pi_capture.studio.certificate import checked_names
 from pi_capture.studio.connections import MOST_CONNECTIONS, BoundedProtocol
 
+SIOCGIFADDR = 0x8915  # of netdevice(7)
 M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8  # of glibc's mallopt
 READ_ALONG = "who reads the network can read along; --tls-cert and --tls-key, or ssh -L, keep it private"
 
@@ -82,7 +85,18 @@ def own_addresses(family: socket.AddressFamily) -> list[str]:
             if kind in (socket.AF_INET, family):
                 asked.connect((anywhere, 9))  # which asks the routing table, and sends nothing
                 found.append(asked.getsockname()[0])
-    return found
+    return found or _of_interfaces()
+
+
+def _of_interfaces() -> list[str]:
+    """The IPv4 addresses of this machine where no way leads further, as of a Pi that is the access point."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has none
+                answer = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("40s", name.encode()))  # a struct ifreq
+                found.append(socket.inet_ntoa(answer[20:24]))
+    return [address for address in found if not ip_address(address).is_loopback]
 
 
 def _keep_little_memory() -> None:

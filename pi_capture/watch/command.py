@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pi_capture.arguments import OPTIONS
 from pi_capture.config import PREFIX, Kind, Option, configure
-from pi_capture.errors import RecordingError
+from pi_capture.errors import RecordingError, UsageError
+from pi_capture.recording.options import HOLD_SECONDS
 from pi_capture.report.systemd import StopSignals
 from pi_capture.watch.report import JsonLines, Lines, OneLine, Quiet, Report
 from storage.commands.console import Parser, fail, print_line
@@ -70,7 +71,7 @@ WATCH_OPTIONS = (
     _of_the_recorder("camera", help="what to watch: as for recording, or file: with any recording"),
     _of_the_recorder("size", help="size of the frames (default: what the model looks at)", default=None),
     _of_the_recorder("fps"),
-    _of_the_recorder("hold", help="seconds that a class must lead before it counts (default: 0.3)"),
+    _of_the_recorder("hold", help=f"seconds that a class must lead before it counts (default: {HOLD_SECONDS})"),
     Option(
         "on",
         "run COMMAND when CLASS begins; may be given several times. A file is then played at its own speed",
@@ -90,6 +91,7 @@ WATCH_OPTIONS = (
     Option("json-lines", "print a line of JSON a frame on stdout, then a summary", kind=Kind.SWITCH),
     Option("quiet", "no class in the terminal", kind=Kind.SWITCH),
 )
+NOT_WITH_FILES = {"size", "fps", "retry", "between", "identity"}
 
 
 def main(words: Sequence[str]) -> int:
@@ -132,7 +134,19 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, set[str]]:
     args = configuration.arguments
     if not args.model:
         parser.error("MODEL is needed, such as: python -m pi_capture watch day1.model")
+    _check_camera(args, {one.option.name for one in configuration.settings if one.origin == "flag"})
     return args, {one.option.name for one in configuration.settings if one.origin != "default"}
+
+
+def _check_camera(args: argparse.Namespace, typed: set[str]) -> None:
+    """Give a ``tls://`` its identity. Raises UsageError for what has no effect."""
+    from pi_capture.network.address import several_senders, with_identity
+
+    if args.camera.startswith("file:") and (useless := sorted(typed & NOT_WITH_FILES)):
+        raise UsageError(f"--{useless[0]} does nothing with --camera file:PATH; leave it out")
+    (args.camera,) = with_identity([args.camera], args.identity)
+    if several_senders(args.camera) is not None:
+        raise UsageError("--camera with senders= is for recording; watch one sender, without it")
 
 
 def _report(args: argparse.Namespace) -> Report:
@@ -178,17 +192,19 @@ class _Watch:
 
     def camera(self, args: argparse.Namespace, size: tuple[int, int] | None) -> None:
         """Watch a camera; `size` is that of the frames, None for the one that was asked for."""
-        from pi_capture.network.address import with_identity
+        from pi_capture.network.address import exposed
         from pi_capture.recording.capture import deliver
         from pi_capture.recording.observers import Observers
         from pi_capture.recording.options import RecordOptions
         from pi_capture.watch.sink import WatchSink
 
         options = RecordOptions(
-            camera=with_identity(args.camera, args.identity), size=size or args.size, fps=args.fps, retry=args.retry,
+            camera=args.camera, size=size or args.size, fps=args.fps, retry=args.retry,
             between=args.between, jitter=False,
         )  # fmt: skip
         observers = Observers(stop=self._stop, say=self._report.say, watch=lambda frame, _: self._show(frame))
+        if (line := exposed(args.camera)) is not None:
+            self._report.say(line)
         try:
             deliver(WatchSink(self._watching), args.seconds, options, observers)
         except RecordingError as error:
@@ -209,8 +225,9 @@ class _Watch:
                     self._stop.wait(began + passed - time.monotonic())
                 if self._stop.is_set() or 0 <= self._args.seconds <= passed:
                     break
-                frame = recording.read(index)
-                verdict = self._watching.look(frame)
+                frame = self._watching.noted(recording.read(index), wait=True)
+                if self._watching.failure is not None or (verdict := self._watching.last) is None:
+                    break
                 if label is not None:
                     self._score.add(names.get(label, label), verdict)
                 self._show(frame)
@@ -238,7 +255,8 @@ class _Watch:
             if self._score.frames:
                 for line in self._score.lines():
                     print_line(line)
-        return 0 if self._failure is None else fail(self._failure, 1, "pi_capture")
+        failure = self._failure or next(iter(self._watching.problems), None)
+        return 0 if failure is None else fail(failure, 1, "pi_capture")
 
     def _told(self, frame: Frame, verdict: Verdict) -> None:
         self._began = self._began or time.monotonic()

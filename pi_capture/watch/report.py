@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pi_capture.recording.verdicts import Verdict
 from storage.commands.console import print_line
+from storage.names import printable
 
 RATE_SECONDS = 2.0
 SHOWN_SECONDS = 0.05  # between two looks of the line on a terminal
@@ -80,7 +81,7 @@ class OneLine:
         self._bar.set_description_str(f"{verdict.shown} {bar:20} {rate} a second, {verdict.milliseconds:.1f} ms each")
 
     def say(self, line: str) -> None:
-        self._bar.write(line, file=sys.stderr)
+        self._bar.write(printable(line), file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()

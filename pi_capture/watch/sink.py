@@ -57,5 +57,5 @@ class WatchSink:
     def close(self, end: str = "finished") -> Summary:
         self._watching.close()
         if self._watching.failure is not None:
-            raise RecordingError(str(self._watching.failure), self.summary()) from self._watching.failure
+            raise RecordingError("; ".join(self._watching.problems), self.summary()) from self._watching.failure
         return self.summary()

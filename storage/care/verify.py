@@ -70,8 +70,15 @@ def find_broken(
     total, broken = 0, list[Broken]()
     tracks: Sequence[Track | None] = several(path) or [None]
     for track in tracks:
-        with open_recording(path, track=None if track is None else track.number) as recording:
-            where = "" if track is None else f"track {track.name}: "
+        where = "" if track is None else f"track {track.name}: "
+        try:
+            recording = open_recording(path, track=None if track is None else track.number)
+        except StorageError as error:
+            if track is None:
+                raise
+            broken.append(Broken(total, path, where + str(error).removeprefix(f"{path} ")))  # the others may be whole
+            continue
+        with recording:
             broken += [replace(one, reason=where + one.reason) for one in _broken_in(recording, progress, threads)]
             total += len(recording)
     return total, broken
@@ -166,6 +173,8 @@ def interruption(path: Path) -> str | None:
     StorageError
         It can't be read.
     """
+    if several(path):  # made elsewhere: only recordings of this program have an end that can be missing
+        return None
     with open_recording(path) as recording:
         if not recording.interrupted:
             return None

@@ -82,6 +82,13 @@ def test_a_signal_may_come_at_any_moment() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
+def test_a_second_ctrl_c_speaks_of_no_recording_where_there_is_none() -> None:
+    twice = "stop.set()\n    signal.raise_signal(signal.SIGINT)\n"
+    command = [sys.executable, "-c", SIGNALLED_WITHIN.partition("with stop._cond")[0] + twice]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "\naborted\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_conversion_that_is_told_to_end_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ LOST = """
 import signal, sys
 class Lost:
     def find_spec(self, name, *rest):
-        if name == "pi_capture.recording.capture":
+        if name in ("pi_capture.recording.capture", "storage.learn.classifier"):
             try:
                 signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt:
@@ -106,12 +107,22 @@ sys.meta_path.insert(0, Lost())
 """Ctrl-C while modules are loaded, where Python ignores exceptions: a callback of its import lock."""
 
 
-def test_ctrl_c_while_it_is_loaded_is_not_lost(tmp_path: Path) -> None:
+MODULE, _, FUNCTION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"][
+    "pi-capture"
+].partition(":")
+SCRIPT = f"import sys; from {MODULE} import {FUNCTION}; sys.exit({FUNCTION}())"  # as pip writes it
+
+
+@pytest.mark.parametrize("words", [["day1", "1", *DEMO], ["watch", "day1.model"]], ids=["record", "watch"])
+@pytest.mark.parametrize("program", [["-m", "pi_capture"], ["-c", SCRIPT]], ids=["module", "script"])
+def test_ctrl_c_while_it_is_loaded_is_not_lost(tmp_path: Path, program: list[str], words: list[str]) -> None:
     (tmp_path / "sitecustomize").mkdir()  # Python imports it before anything else
     (tmp_path / "sitecustomize/__init__.py").write_text(LOST)
-    command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "1", *DEMO]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, *program, *words],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "pi_capture: interrupted\n")
     assert not (tmp_path / "day1").exists()
 

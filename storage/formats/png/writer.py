@@ -32,7 +32,7 @@ from storage.sessions import SESSIONS_NAME, close_interrupted, new_session, read
 
 TAKEN_UP_AT_ONCE = 64  # frames that a crash left: copying them takes room, and each batch a sync
 
-_TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
+TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
 
 
 class PngWriter:
@@ -181,7 +181,7 @@ class PngWriter:
         """Take up what a crash left waiting: whole frames get their names, the rest goes."""
         root = self._place.data_dir
         (root / f".{SESSIONS_NAME}.part").unlink(missing_ok=True)
-        waiting = [match for name in sorted(os.listdir(root)) if (match := _TEMPORARY_NAME.fullmatch(name))]
+        waiting = [match for name in sorted(os.listdir(root)) if (match := TEMPORARY_NAME.fullmatch(name))]
         for at in range(0, len(waiting), TAKEN_UP_AT_ONCE):
             self._take_up(waiting[at : at + TAKEN_UP_AT_ONCE])
 

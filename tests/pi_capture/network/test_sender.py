@@ -9,17 +9,20 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pi_capture import CameraError
 from pi_capture.network.clock import measured
 from pi_capture.network.receiver import PINGS_AT_FIRST
 from pi_capture.network.sender import PING
+from pi_capture.sources import open_source
 from storage import open_recording
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.matroska.elements import cluster_bytes
@@ -132,6 +135,45 @@ def test_what_ffmpeg_sends_is_received(tmp_path: Path) -> None:
     receiver.communicate(timeout=30)
     with open_recording(tmp_path / "here") as ours:
         assert len(ours) > 5 and ours.read(0).pixels.shape == (48, 64, 3)
+
+
+@contextmanager
+def serving(*pieces: bytes) -> Iterator[str]:
+    """An address that sends each piece a second after the one before; with none it is silent."""
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            for piece in pieces:
+                connection.sendall(piece)
+                over.wait(1)
+            if not pieces:
+                over.wait()
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_a_sender_that_says_nothing_costs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pi_capture.network.door.SILENCE_SECONDS", 0.4)
+    with serving() as url, pytest.raises(CameraError) as failed:
+        open_source(url, None)
+    assert str(failed.value) == f"{url}: nothing came for 0 s; check the address, and the sender"
+
+
+def test_another_program_may_begin_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pi_capture.network.door.SILENCE_SECONDS", 0.4)
+    film = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=6"]
+    sent = subprocess.run([*film, "-f", "matroska", "-c:v", "ffv1", "-"], check=True, capture_output=True).stdout
+    with serving(sent[:200], sent[200:]) as url, closing(open_source(url, None)) as source:
+        assert source.info.size == (64, 48)
 
 
 def test_a_receiver_that_goes_and_comes_back(tmp_path: Path) -> None:

@@ -192,7 +192,12 @@ def test_tcp_beyond_this_machine_is_told_in_one_line(tmp_path: Path, host: str, 
     assert told.count("not encrypted") == warned, told
 
 
-PATIENT = "from pi_capture.network import sender\nsender.FLUSH_SECONDS = 60\nimport pi_capture.__main__"
+PATIENT = """\
+import pi_capture.network.sender
+pi_capture.network.sender.FLUSH_SECONDS = 60
+from pi_capture.__main__ import run
+raise SystemExit(run())
+"""
 """A recorder whose last frames may take long on their way, as on a busy machine."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pi_capture import UsageError, record
+from pi_capture import RecordingError, UsageError, record
 from pi_capture.recording.verdicts import Watching
 from storage import StorageError, open_recording
 from storage.frame import Frame
@@ -88,12 +88,22 @@ def test_when_the_model_fails_the_recording_goes_on_and_keeps_all(
     camera = "demo" if live else f"file:{film(tmp_path / 'day1.mkv', ('red', 60), fps=30)}"
     monkeypatch.setattr("storage.learn.classifier.open_classifier", lambda path: classifier(failing))
     lines: list[str] = []
-    summary = record(
-        tmp_path / "day2.h5", 2, camera=camera, fps=30, model="bad.model", on_class=["red"], say=lines.append
-    )
+    with pytest.raises(RecordingError, match=r"the model failed: .*no more memory") as failed:
+        record(tmp_path / "day2.h5", 2, camera=camera, fps=30, model="bad.model", on_class=["red"], say=lines.append)
+    summary = failed.value.summary
     assert summary.frames + summary.dropped_camera + summary.not_kept == 60 and summary.not_kept < 10
     (told,) = [line for line in lines if "no more memory" in line]
     assert "the recording goes on" in told
+
+
+def test_nothing_is_noted_once_the_model_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([np.array([1, 0, 0], np.float32)] * 7)
+    monkeypatch.setattr("storage.learn.classifier.open_classifier", lambda path: classifier(lambda _: next(answers)))
+    day = film(tmp_path / "day1.mkv", ("red", 12))
+    with pytest.raises(RecordingError, match="StopIteration"):
+        record(tmp_path / "day2", camera=f"file:{day}", model="bad.model", hold=0)
+    with open_recording(tmp_path / "day2") as recording:
+        assert ["watch" in frame.metadata for frame in recording] == [True] * 7 + [False] * 5
 
 
 def test_wrong_usage_makes_nothing(tmp_path: Path) -> None:

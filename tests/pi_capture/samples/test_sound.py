@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pi_capture import CameraError, UsageError, record
+from pi_capture.samples.sound import Graph
 from storage.formats.video.writer import VideoReader
 from tests.storage.tracks.test_samples import programs_accept
 
@@ -65,6 +67,21 @@ def test_the_pictures_of_a_file_take_their_own_time_beside_sound(tmp_path: Path)
         times, _ = recording.tracks[0].read()
         assert abs(times[-1] - recording.timestamps_ns[-1]) < 0.3e9
         assert recording[5].metadata["source_timestamp_ns"] == 250_000_000
+
+
+def test_what_was_opened_is_closed_when_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def keeping(self: Graph, graph: str) -> Any:
+        opened.append(open_graph(self, graph))
+        return opened[-1]
+
+    open_graph = Graph._open
+    monkeypatch.setattr(Graph, "_open", keeping)
+    with pytest.raises(UsageError, match="give alsa:DEVICE"):
+        record(tmp_path / "talk.mka", 2, camera="none", audio=[SINE, "oss:0"])
+    with pytest.raises(AssertionError, match="not open"):
+        next(opened[0].decode(audio=0))
 
 
 def test_what_is_no_sound_is_told(tmp_path: Path) -> None:

@@ -112,6 +112,16 @@ def test_no_name_in_an_archive_leads_out_of_it(studio: Running) -> None:
         assert not any("\\" in name or name.startswith("/") or "/../" in name for name in archive.namelist())
 
 
+def test_each_file_has_a_name_of_its_own_in_an_archive(studio: Running) -> None:
+    for name in ("a\\b.png", "a_b.png"):
+        (studio.folder / "day1" / name).write_bytes(name.encode())
+    answer = studio.browser.get(f"{studio.recording('day1')}/download")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+        held = {archive.read(name) for name in names if "/a_b" in name}
+    assert len(set(names)) == len(names) and held == {b"a\\b.png", b"a_b.png"}
+
+
 def test_a_file_goes_with_its_labels(studio: Running) -> None:
     """To the archive, to the trash, and back."""
     pi_capture.record(studio.folder / "day2.mkv", 0.5, camera="demo", fps=10, jitter=False)
@@ -234,13 +244,14 @@ def test_what_is_a_recording(studio: Running) -> None:
     for name in (
         *("photos/IMG 1.jpg", "pets/cat/a.JPG", "pets/dog/b.png", "sorted/door/00000007.png", "begun/.00000000.part"),
         *("labelled/labels.jsonl", "docs/studio.md", "docs/images/demo.png", "empty/x", "loading/film.iso.part"),
+        *(f"mixed/door/{name}.png" for name in (*"abcdefgh", "00000012", *"ijklmnop")),
         *("apple/._IMG 1.jpg", "code/src/a.py", ".hidden/a.png", "tools/icons/.a.png", "tools/pictures/a.png"),
     ):
         path = studio.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(frame, path)
     found = {one["name"] for one in studio.get("/api/home")["recordings"]}
-    assert found == {"day1", "photos", "pets", "sorted", "begun", "labelled"}
+    assert found == {"day1", "photos", "pets", "sorted", "mixed", "begun", "labelled"}
 
 
 def test_a_hundred_thousand_frames(studio: Running) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -215,17 +216,39 @@ def children(studio: Running) -> list[str]:
     return [child for task in path.iterdir() for child in (task / "children").read_text().split()]
 
 
-def test_a_talkative_camera_does_not_stop_the_preview(studio: Running) -> None:
-    """What its library prints, as libcamera does, is taken from the pipe, which has room for little."""
-    (studio.place / "sitecustomize.py").write_text(
-        "import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n    sys.stderr.write('x' * 1_000_000)\n"
-    )
+def talking(studio: Running, program: str) -> None:
+    """Start the studio again with a program that runs first in each process of a preview."""
+    in_previews = f"import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n{indent(program, '    ')}"
+    (studio.place / "sitecustomize.py").write_text(in_previews)
     studio.kill()
     studio.environment["PYTHONPATH"] = f"{studio.place}:{os.environ.get('PYTHONPATH', '')}"
     studio.start()
+
+
+def test_a_talkative_camera_does_not_stop_the_preview(studio: Running) -> None:
+    """What its library prints, as libcamera does, is taken from the pipe, which has room for little."""
+    program = """\
+import pi_capture.sources
+open_silently = pi_capture.sources.open_source
+def open_source(*options):
+    for stream in sys.stdout, sys.stderr:
+        stream.write('x' * 1_000_000)
+    return open_silently(*options)
+pi_capture.sources.open_source = open_source"""
+    talking(studio, program)
     id = studio.post("/api/preview", {"camera": "demo", "size": "320x240"})["id"]
     with studio.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         assert next(records(answer.iter_raw()))[1]
+
+
+@pytest.mark.parametrize("before", [b"", b'\0\0\0\x0b{"bytes":0}'])
+def test_what_is_no_pack_ends_the_preview(studio: Running, before: bytes) -> None:
+    """Even when more of it waits in the pipe than anything reads, at once or after the first picture."""
+    talking(studio, f"sys.stdout.buffer.write({before!r} + b'no pack' * 200_000)\nsys.stdout.flush()")
+    for _ in range(2):
+        answer = studio.browser.post("/api/preview", json={"camera": "demo", "size": "320x240"})
+        assert answer.status_code == (200 if before else 422)
+    until(lambda: not children(studio), "the camera is free")
 
 
 def test_the_preview_does_not_outlive_the_studio(studio: Running) -> None:

@@ -20,9 +20,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from pi_capture.errors import UsageError
 from pi_capture.studio.certificate import checked_names
 from pi_capture.studio.connections import MOST_CONNECTIONS
 from tests.pi_capture.studio.browser import chromium, opened
+from tests.support.network import Line
 
 NAME = "pi.school.example"
 
@@ -104,6 +106,15 @@ def bind(address: str) -> None:
 def test_who_comes_as_soon_as_it_is_shown_is_let_in(tmp_path: Path) -> None:
     with studio(tmp_path, "127.0.0.1") as started:
         assert answer(first_address(started)) == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for network namespaces")
+def test_the_address_in_a_network_that_leads_nowhere() -> None:
+    """As of a Pi that is the access point itself."""
+    code = "import socket; from pi_capture.studio.server import own_addresses; print(own_addresses(socket.AF_INET))"
+    with Line(0, 0) as line:
+        shown = subprocess.check_output(line.run(0, sys.executable, "-c", code), text=True)
+    assert shown == "['10.77.0.1']\n"
 
 
 def test_a_name_that_was_typed_is_one_of_its_names(tmp_path: Path) -> None:
@@ -226,6 +237,21 @@ def test_who_never_begins_with_tls_keeps_nobody_out(tmp_path: Path, certificate:
         for client in clients[:-MOST_CONNECTIONS]:
             with contextlib.suppress(ConnectionResetError):
                 assert client.recv(1) == b""
+
+
+def test_a_certificate_that_is_for_no_server_is_told_apart(tmp_path: Path) -> None:
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made += ["-days", "1", "-subj", "/CN=pi", "-addext", "extendedKeyUsage=clientAuth"]
+    subprocess.run([*made, "-keyout", "key.pem", "-out", "c.pem"], cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(UsageError, match="browsers can't use this certificate"):
+        checked_names(tmp_path / "c.pem", tmp_path / "key.pem")
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A named pipe would be waited for, and one from a shell can be read once."""
+    os.mkfifo(tmp_path / "key.pem")
+    with pytest.raises(UsageError, match=r"--tls-key .*key.pem: it is no file"):
+        checked_names(certificate[0], tmp_path / "key.pem")
 
 
 @pytest.mark.parametrize(("cert", "key"), [("key", "cert"), ("cert", "other"), ("cert", "locked"), ("missing", "key")])

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 
 from pi_capture import Recorder
+from pi_capture.cli import main
 from storage.formats.table import label_writer
 from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.learn.classifier import Classifier
 from storage.learn.head import Head
 from storage.learn.model import Model, save_model
 from tests.pi_capture.live.test_labels import Terminal
@@ -181,6 +184,18 @@ def test_what_is_no_model_costs_one_line(tmp_path: Path) -> None:
         assert done.returncode == 1 and not done.stdout and reason in line and str(tmp_path) in line, done
 
 
+def test_a_model_that_fails_costs_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([np.array([1, 0, 0], np.float32)] * 4)
+    bad = Classifier(COLOURS, (16, 16), "of the test", "0" * 64, lambda pixels: next(answers))
+    monkeypatch.setattr("storage.learn.classifier.open_classifier", lambda path, pixels: bad)
+    day = film(tmp_path / "day1.mkv", ("red", 9))
+    assert main(["watch", "bad.model", "--camera", f"file:{day}", "--quiet"]) == 1
+    counts, reason = capsys.readouterr().err.splitlines()
+    assert counts.startswith("4 frames in") and reason == "pi_capture: the model failed: StopIteration()"
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -191,11 +206,23 @@ def test_what_is_no_model_costs_one_line(tmp_path: Path) -> None:
         (["--pixels", "1..1"], "give what black and white are"),
         (["--hold", "-1"], "must not be negative"),
         (["--size", "0x3"], "give WIDTHxHEIGHT"),
+        (["--camera", "file:day2.mkv", "--size", "64x48"], "--size does nothing with --camera file:"),
+        (["--camera", "file:day2.mkv", "--retry"], "--retry does nothing with --camera file:"),
+        (["--identity", "day.pem"], "--identity does nothing without a tls://"),
+        (["--camera", "tcp://0.0.0.0:7000?listen&senders=2"], "senders= is for recording"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, options: list[str], reason: str) -> None:
     done = watch(put_network(tmp_path), 1, "--camera", "demo", *options)
     assert done.returncode == 2 and reason in done.stderr and len(done.stderr.splitlines()) == 1, done
+
+
+def test_who_can_be_heard_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        url = f"tcp://0.0.0.0:{taken.getsockname()[1]}?listen"
+        done = watch(put_network(tmp_path), 1, "--camera", url)
+    warning, *_, reason = done.stderr.splitlines()
+    assert done.returncode == 1 and "not encrypted, and open to all" in warning and "in use" in reason, done
 
 
 def test_a_camera_that_is_not_there(tmp_path: Path) -> None:

@@ -517,3 +517,20 @@ def test_what_is_damaged_beside_the_frames_stays_there(tmp_path: Path, capsys: p
     del content["crc32"]  # the way out that is told
     (day / "recording.json").write_text(json.dumps(content))
     assert main(["verify", str(day)]) == 0
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_an_empty_track_of_pictures_is_told_and_the_other_is_checked(
+    tmp_path: Path, empty: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import av
+
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("mjpeg", rate=10, width=32, height=24, pix_fmt="yuvj420p") for _ in range(2)]
+        for _ in range(7):
+            container.mux(streams[1 - empty].encode(av.VideoFrame.from_ndarray(picture(3, (32, 24)))))
+        container.mux(streams[1 - empty].encode(None))
+    assert main(["verify", str(path)]) == 3
+    told = capsys.readouterr()
+    assert "7 frames" in told.out and "holds no picture" in told.out + told.err, told
