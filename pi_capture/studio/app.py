@@ -50,6 +50,7 @@ from pi_capture.studio.recorders import Record, ask, check, command_for, shown, 
 from pi_capture.studio.recorders import live as live_of
 from pi_capture.studio.recordings import labels_as_runs
 from pi_capture.studio.studio import Studio
+from pi_capture.studio.training import SUFFIX, find_model, model_facts, models_in, shown_training, training_words
 from pi_capture.studio.windows import is_labelled
 from storage.names import printable
 
@@ -75,7 +76,9 @@ async def home(request: Request) -> Response:
 
     ``{"folder": "recordings", "free_bytes": 8e9, "warnings": [{"check", "state": "warn"|"fail", "found", "advice"}],
     "recordings": [{"id", "name", "changed": seconds since 1970}], "recorders": [as GET /api/recorders],
-    "trash": recordings in it}``, recordings newest first. ``warnings`` are those of ``doctor`` that cost nothing.
+    "models": [{"id", "name", "bytes", "changed", "classes": ["none", "door"], "accuracy": 0.9|null,
+    "problem": null|"one line"}], "trash": recordings in it}``, the newest first. ``warnings`` are those of ``doctor``
+    that cost nothing. A ``.tflite`` file is a model too, of which nothing more is said.
     """
     studio = of(request)
     entries = await to_thread(studio.folder.entries)
@@ -85,6 +88,7 @@ async def home(request: Request) -> Response:
             "free_bytes": await to_thread(free_bytes, studio.folder.path),
             "warnings": await to_thread(warnings, studio.folder.path),
             "recordings": [{"id": one.id, "name": printable(one.name), "changed": one.changed} for one in entries],
+            "models": await to_thread(lambda: [model_facts(one) for one in models_in(studio.folder.path)]),
             "recorders": await studio.recorders(),
             "trash": await to_thread(studio.trash.count),
         }
@@ -344,20 +348,95 @@ async def stop_recorder(request: Request) -> Response:
 
 
 async def start_preview(request: Request) -> Response:
-    """``POST /api/preview`` ``{"camera", "size", "fps"}``: open a camera to look. → ``{"id"}``, or why it can't be."""
-    asked = await body_of(request, {"camera": str, "size": str, "fps": (int, float, type(None))})
-    camera, size = asked.get("camera", "auto"), asked.get("size", "128x128")
+    """``POST /api/preview`` ``{"camera", "size", "fps", "model": ID|null}``: open a camera to look.
+
+    → ``{"id"}``, or why it can't be. With a model, what the camera sees is classified, at the model's own size.
+    """
+    fields: Fields = {"camera": str, "size": str, "fps": (int, float, type(None)), "model": (str, type(None))}
+    asked = await body_of(request, fields)
+    camera, size, studio = asked.get("camera", "auto"), asked.get("size", "128x128"), of(request)
+    model = None
+    if asked.get("model") is not None:
+        model = await to_thread(find_model, studio.folder.path, asked["model"])
     await check(["preview", "-1", "--camera", checked_camera(camera), "--size", size])
-    return JSONResponse({"id": await of(request).preview.start(camera, size, asked.get("fps"))})
+    return JSONResponse({"id": await studio.preview.start(camera, size, asked.get("fps"), model)})
+
+
+async def watch_command(request: Request) -> Response:
+    """``POST /api/watch/command`` ``{"model": ID, "camera": "demo"}``: the command that does the same in a terminal.
+
+    → ``{"command": "python -m pi_capture watch …"}``.
+    """
+    asked = await body_of(request, {"model": str, "camera": str})
+    model = await to_thread(find_model, of(request).folder.path, asked.get("model", ""))
+    words = ["watch", str(model), "--camera", checked_camera(asked.get("camera", "auto"))]
+    return JSONResponse({"command": shown(words)})
 
 
 async def preview_live(request: Request) -> Response:
     """``GET /api/preview/ID/live``: a pack as of a recorder; heads are ``{"size": "640x480"}``.
 
+    With a model, once it has said something: ``"class": "door"|null, "certainty": 0.9, "certainties": {class: 0 to 1},
+    "milliseconds", "seen": frames that it has looked at``.
     The camera is closed when nobody has looked for two seconds.
     """
     studio = of(request)
     return await records(studio, studio.preview.live(request.path_params["id"]))
+
+
+# ---------------------------------------------------------------------------------------------------------------- train
+
+
+async def training_command(request: Request) -> Response:
+    """``POST /api/training/command`` ``{"recordings": [ID, …], "name": "doors", "replace": false}``.
+
+    → ``{"command": "python -m storage train …", "exists": whether a model of that name is there}``.
+    """
+    words, target = await wanted_training(request)
+    return JSONResponse({"command": shown_training(words), "exists": target.exists()})
+
+
+async def start_training(request: Request) -> Response:
+    """``POST /api/training``, the same body: train a model, in a process of its own. → its status, as the events.
+
+    409 while another is trained; ``replace`` replaces the model of that name.
+    """
+    studio = of(request)
+    words, target = await wanted_training(request)
+    await studio.training.start(words, target.name)
+    return JSONResponse(studio.training.status)
+
+
+async def training_events(request: Request) -> Response:
+    """``GET /api/training/events``: server-sent events: the training that goes on, or went on last.
+
+    ``{"state": "none"|"training"|"done"|"failed"|"cancelled", "name": "doors.model", "command", "what": "learning",
+    "done": 3, "total": 11, "problem": null|"one line", "report": null|{"model": ID, "classes", "frames": {class: how
+    many were learnt}, "stretches": {class: count}, "tested_on", "accuracy", "smoothed", "chance", "confusion": frames
+    by class (rows) and by what they were taken for, "kind", "seconds", "advice": [], "notes": [], "all_mistakes":
+    count, "mistakes": [{"recording": ID, "index", "frame", "label", "guess", "certainty"}]}}``, at most 24 mistakes,
+    the most certain first.
+    """
+    studio = of(request)
+    studio.check_streams()
+
+    async def told() -> AsyncIterator[bytes]:
+        with studio.stream():
+            last = None
+            while True:
+                status = studio.training.status
+                yield event(status) if status is not last else b":\n\n"
+                last = status
+                await asyncio.sleep(0.2 if status["state"] == "training" else 1.0)
+
+    return events(told())
+
+
+async def cancel_training(request: Request) -> Response:
+    """``POST /api/training/cancel`` ``{}``: end it; no model comes of it. → its status."""
+    await body_of(request, {})
+    await of(request).training.cancel()
+    return JSONResponse(of(request).training.status)
 
 
 # ------------------------------------------------------------------------------------------------------------ labelling
@@ -503,6 +582,7 @@ GETS: dict[str, Handler] = {
     "/api/recorders/events": recorder_events,
     "/api/recorders/{id}/live": live,
     "/api/preview/{id}/live": preview_live,
+    "/api/training/events": training_events,
     f"{_RECORDING}/labelling/events": labelling_events,
     f"{_RECORDING}/labelling/frames": labelling_frames,
     f"{_RECORDING}/labelling/frames/{{frame:int}}": labelling_full_frame,
@@ -520,6 +600,10 @@ POSTS: dict[str, Handler] = {
     "/api/recorders/{id}/label": live_label,
     "/api/recorders/{id}/stop": stop_recorder,
     "/api/preview": start_preview,
+    "/api/watch/command": watch_command,
+    "/api/training": start_training,
+    "/api/training/command": training_command,
+    "/api/training/cancel": cancel_training,
     f"{_RECORDING}/labelling": open_labelling,
     f"{_RECORDING}/labelling/actions": act,
     f"{_RECORDING}/labelling/apply": apply,
@@ -569,6 +653,17 @@ async def wanted_recorder(request: Request) -> tuple[list[str], bool]:
     target = of(request).folder.place(asked.get("name", ""))
     asked["camera"] = checked_camera(asked.get("camera", "auto"))
     return command_for(target, asked), target.exists()
+
+
+async def wanted_training(request: Request) -> tuple[list[str], Path]:
+    """The words of the command for what a page wants to train, and the model that it makes."""
+    asked = await body_of(request, {"recordings": list, "name": str, "replace": bool})
+    folder, ids = of(request).folder, asked.get("recordings", [])
+    if not ids or not all(isinstance(id, str) for id in ids):
+        raise RefusedError("choose a recording to learn from")
+    paths = [(await to_thread(folder.find, id)).path for id in dict.fromkeys(ids)]
+    target = folder.place(f"{asked.get('name', '')}{SUFFIX}")
+    return training_words(paths, target, replace=asked.get("replace", False)), target
 
 
 def checked_camera(camera: str) -> str:

@@ -1,6 +1,8 @@
-"""What a camera sees before it records, from a short-lived process: a camera's library can't take the studio down.
+"""What a camera sees, and a model says of it, from a short-lived process: no library of theirs takes the studio down.
 
-``python -m pi_capture.studio.preview SPEC SIZE FPS`` writes a pack to standard output until its standard input ends.
+``python -m pi_capture.studio.preview SPEC SIZE FPS [MODEL]`` writes a pack to standard output until its standard input
+ends. With a model, frames are as large as what it looks at, and each record's head tells what it says, as ``python -m
+pi_capture watch`` does.
 """
 
 from __future__ import annotations
@@ -14,12 +16,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.live.packs import as_jpeg, packed
 from pi_capture.report.viewers import LARGEST_SIDE, PICTURES_PER_SECOND
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.recorders import GONE, Record, last_line, read_record
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from pi_capture.recording.verdicts import Watching
 
 FIRST_SECONDS = 15.0
 DESERTED_SECONDS = 2.0
@@ -42,8 +50,8 @@ class Preview:
         self._task: asyncio.Task[None] | None = None
         self._saying: asyncio.Task[bytes] | None = None
 
-    async def start(self, camera: str, size: str, fps: float | None) -> str:
-        """Open a camera, and close the one before; what pages call it.
+    async def start(self, camera: str, size: str, fps: float | None, model: Path | None = None) -> str:
+        """Open a camera, and close the one before; what pages call it. With a model, classify what it sees.
 
         Raises
         ------
@@ -54,9 +62,11 @@ class Preview:
             await self.end()
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "pi_capture.studio.preview", camera, size, json.dumps(fps)),
+                *([] if model is None else [str(model)]),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a head's products are too narrow for several threads
             )
             assert process.stdout is not None and process.stderr is not None
             self._process = process
@@ -147,24 +157,49 @@ def main(arguments: Sequence[str]) -> int:
     from pi_capture.arguments import size
     from pi_capture.sources import open_source
 
-    camera, wanted, fps = arguments
+    camera, wanted, fps, *model = arguments
     threading.Thread(target=_end_with_the_studio, daemon=True).start()
     due = 0.0
     try:
         packs = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)  # for what a camera's library prints
-        with packs, closing(open_source(camera, size(wanted), json.loads(fps))) as source:
+        watching = _watching(model[0]) if model else None
+        shape = size(wanted) if watching is None else watching.classifier.size
+        with packs, closing(open_source(camera, shape, json.loads(fps))) as source:
             for frame in source:
+                if watching is not None:
+                    watching.offer(frame)
+                    if watching.failure is not None:
+                        raise StorageError(f"the model fails: {watching.failure}")
                 now = time.monotonic()
                 if now >= due:
                     due = now + 1 / PICTURES_PER_SECOND
                     height, width, _ = frame.pixels.shape
-                    packs.write(packed({"size": f"{width}x{height}"}, as_jpeg(frame.pixels, LARGEST_SIDE)))
+                    head = {"size": f"{width}x{height}", **_said(watching)}
+                    packs.write(packed(head, as_jpeg(frame.pixels, LARGEST_SIDE)))
                     packs.flush()
-    except (CameraError, UsageError, OSError) as error:
+    except (CameraError, UsageError, StorageError, OSError) as error:
         print(str(error).replace("\n", " "), file=sys.stderr)
         return 1
     return 0
+
+
+def _watching(model: str) -> Watching:
+    from pi_capture.recording.options import HOLD_SECONDS
+    from pi_capture.recording.verdicts import Watching
+    from storage.learn.classifier import open_classifier
+
+    return Watching(open_classifier(model), HOLD_SECONDS)
+
+
+def _said(watching: Watching | None) -> dict[str, Any]:
+    """What the model said last, for a record's head."""
+    if watching is None or (last := watching.last) is None:
+        return {}
+    return {
+        **{"class": last.name, "certainty": last.certainty, "certainties": last.certainties},
+        **{"milliseconds": last.milliseconds, "seen": watching.seen},
+    }
 
 
 def _end_with_the_studio() -> None:

@@ -17,6 +17,7 @@ from pi_capture.studio.care import Trash
 from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.preview import Preview
 from pi_capture.studio.recordings import Entry, Folder, Open, Opened
+from pi_capture.studio.training import Training
 from pi_capture.studio.windows import end_window
 from storage.errors import BusyError
 from storage.names import printable
@@ -39,6 +40,7 @@ class Studio:
         self.folder = Folder(folder)
         self.trash = Trash(self.folder.path)
         self.preview = Preview()
+        self.training = Training(self.folder.path)
         self.labellings: dict[Path, Labelling] = {}
         self._open = Open()
         self._opening = asyncio.Lock()
@@ -53,6 +55,7 @@ class Studio:
         finally:
             task.cancel()
             await self.preview.end()
+            await self.training.cancel()
             for path in list(self.labellings):
                 await self.let_go(path, "the studio has ended")
 

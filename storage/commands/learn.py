@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from storage.learn.training import Progress
 
 SHOWN = 10  # mistakes; --sheet and --json have more
+TOLD_SECONDS = 0.1  # between two lines of --json-lines
 
 TRAIN = """\
 Train a model on the labelled frames of recordings, of any formats, and say how good it is: on val_day1
@@ -45,6 +49,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "--seen-only", action="store_true", help="leave out labels that a model gave and no person has seen"
     )
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="another number holds out other stretches")
+    parser.add_argument(
+        "--json-lines",
+        action="store_true",
+        help="print a line of JSON for what is done by now, then what --json prints",
+    )
 
 
 def train(args: argparse.Namespace) -> int:
@@ -61,17 +70,38 @@ def train(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         refuse_existing(args.sheet, "sheet")
         _refuse_features(args.recordings)
-    with progress_line(f"training {out.name}", "") as show:
-        progress = None if show is None else lambda what, done, total: show(done, total)
+    with _progress(args, f"training {out.name}") as progress:
         data, report = _train(args, progress)
     write_model(out, data, replace=args.replace)
     if args.sheet is not None:
         write_sheet(args.sheet, report.mistakes)
-    if args.json:
+    if args.json or args.json_lines:
         print_json({"path": str(out), "sha256": hashlib.sha256(data).hexdigest(), **_facts(report)})
     else:
         print("\n".join(map(printable, [*_lines(report), f"{out}: {len(data) / 1e3:.0f} kB"])))
     return 0
+
+
+@contextmanager
+def _progress(args: argparse.Namespace, title: str) -> Iterator[Progress | None]:
+    """Tells how much is done: in lines of JSON, or on a terminal's line."""
+    if args.json_lines:
+        yield _lines_of_json()
+        return
+    with progress_line(title, "") as show:
+        yield None if show is None else lambda what, done, total: show(done, total)
+
+
+def _lines_of_json() -> Progress:
+    due = 0.0
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal due
+        if (now := time.monotonic()) >= due:
+            due = now + TOLD_SECONDS
+            print(json.dumps({"event": "progress", "what": what, "done": done, "total": total}), flush=True)
+
+    return show
 
 
 def _refuse_features(paths: Sequence[Path]) -> None:
@@ -150,7 +180,10 @@ def _facts(report: Report) -> dict[str, object]:
         "kind": report.kind,
         "by_kind": {kind: round(right, 4) for kind, right in report.by_kind.items()},
         "mistakes": [
-            {"frame": one.name, "label": one.truth, "guess": one.guess, "certainty": round(one.certainty, 4)}
+            {
+                **{"frame": one.name, "recording": str(one.recording), "index": one.index},
+                **{"label": one.truth, "guess": one.guess, "certainty": round(one.certainty, 4)},
+            }
             for one in report.mistakes
         ],
         "advice": report.advice,

@@ -8,6 +8,7 @@
  * @property {number} free_bytes
  * @property {{check: string, state: "warn" | "fail", found: string, advice: string}[]} warnings
  * @property {{id: string, name: string, changed: number}[]} recordings
+ * @property {Model[]} models
  * @property {Recorder[]} recorders
  * @property {number} trash  recordings in it
  *
@@ -56,6 +57,42 @@
  * @property {number | null} [fps]
  * @property {string[]} [classes]
  * @property {Record<string, unknown>} [options]
+ *
+ * @typedef {object} Model
+ * @property {string} id
+ * @property {string} name
+ * @property {number} bytes
+ * @property {number} changed
+ * @property {string[]} classes
+ * @property {number | null} accuracy
+ * @property {string | null} problem
+ *
+ * @typedef {object} Training
+ * @property {"none" | "training" | "done" | "failed" | "cancelled"} state
+ * @property {string} name
+ * @property {string} command
+ * @property {string} what
+ * @property {number} done
+ * @property {number} total
+ * @property {string | null} problem
+ * @property {TrainingReport | null} report
+ *
+ * @typedef {object} TrainingReport
+ * @property {string} model
+ * @property {string[]} classes
+ * @property {Record<string, number>} frames
+ * @property {Record<string, number>} stretches
+ * @property {string} tested_on
+ * @property {number} accuracy
+ * @property {number} smoothed
+ * @property {number} chance
+ * @property {number[][]} confusion
+ * @property {string} kind
+ * @property {number} seconds
+ * @property {string[]} advice
+ * @property {string[]} notes
+ * @property {number} all_mistakes
+ * @property {{recording: string, index: number, frame: string, label: string, guess: string, certainty: number}[]} mistakes
  *
  * @typedef {object} Labels
  * @property {number} count

@@ -89,3 +89,29 @@ export function ask(title, content, answers) {
     dialog.scrollTop = 0; // the button that has the focus may be far below
   });
 }
+
+/**
+ * A command to be copied.
+ *
+ * @param {HTMLElement} code
+ */
+export function commandBox(code) {
+  return el(
+    "div",
+    { className: "command" },
+    el("span", { className: "quiet" }, "The same on the command line"),
+    code,
+    button("Copy", () => copy(code)),
+  );
+}
+
+/**
+ * Copy an element's text. The clipboard's own interface needs https or localhost.
+ *
+ * @param {HTMLElement} element
+ */
+function copy(element) {
+  const selection = /** @type {Selection} */ (getSelection());
+  selection.selectAllChildren(element);
+  tell(document.execCommand("copy") ? "copied" : "selected; copy it with Ctrl-C");
+}

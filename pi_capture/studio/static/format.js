@@ -40,6 +40,11 @@ export function number(value) {
   return String(value).replace(/\B(?=(\d{3})+$)/g, " ");
 }
 
+/** @param {number} share */
+export function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
 /**
  * When something was: today as a time, else as a day.
  *

@@ -3,7 +3,7 @@
 import { get, post, words } from "./api.js";
 import { colourOf } from "./colours.js";
 import { ask, button, el, fill, tell } from "./dom.js";
-import { clock, counted, day, number, size } from "./format.js";
+import { clock, counted, day, number, percent, size } from "./format.js";
 
 /** @typedef {import("./api.js").Recording} Recording */
 
@@ -33,6 +33,7 @@ export async function home(place, signal) {
     recordings.length
       ? el("ul", { className: "cards" }, ...recordings.map((one) => facts.card(one)))
       : el("section", { className: "card empty" }, el("p", {}, "Nothing is recorded here yet."), firstSteps()),
+    now.models.length > 0 && models(now.models),
   );
   const events = new EventSource("/api/recorders/events");
   signal.addEventListener("abort", () => events.close());
@@ -59,6 +60,29 @@ function warning({ check, state, found, advice }) {
 
 function firstSteps() {
   return el("p", {}, "Record for a minute, act out what a computer shall tell apart, then label what was seen.");
+}
+
+/** @param {import("./api.js").Model[]} found */
+function models(found) {
+  return el(
+    "section",
+    { className: "models", "aria-label": "Models" },
+    el("h2", {}, "Models"),
+    el("ul", { className: "rows" }, ...found.map(modelRow)),
+  );
+}
+
+/** @param {import("./api.js").Model} model */
+function modelRow({ id, name, classes, accuracy, bytes, changed, problem }) {
+  const facts = [accuracy !== null && `${percent(accuracy)} right`, size(bytes), day(changed)].filter(Boolean).join(" · ");
+  return el(
+    "li",
+    { className: "card" },
+    el("strong", {}, name),
+    classes.length > 0 && el("span", {}, classes.join(", ")),
+    problem ? el("span", { className: "problem" }, problem) : el("span", { className: "quiet" }, facts),
+    !problem && el("a", { className: "button", href: `#/watch/${id}`, "aria-label": `Watch with ${name}` }, "Watch"),
+  );
 }
 
 /** @param {import("./api.js").Recorder} recorder */

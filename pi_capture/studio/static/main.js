@@ -15,10 +15,12 @@ const PAGES = {
   trash: async () => (await import("./home.js")).trash,
   record: async () => (await import("./record.js")).record,
   recorder: async () => (await import("./record.js")).recorder,
+  train: async () => (await import("./train.js")).train,
+  watch: async () => (await import("./watch.js")).watch,
   label: async () => (await import("./label.js")).label,
   look: async () => (await import("./look.js")).look,
 };
-const IN_NAVIGATION = { "": "home", trash: "home", look: "home", label: "home", record: "record", recorder: "record" };
+const IN_NAVIGATION = { "": "home", trash: "home", look: "home", label: "home", record: "record", recorder: "record", train: "train", watch: "watch" };
 
 let leaving = new AbortController();
 

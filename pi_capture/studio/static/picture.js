@@ -20,6 +20,7 @@ export class PictureView {
    * @param {(frames: number) => void} onstep
    */
   constructor(place, canvas, onstep) {
+    this.place = place;
     this.canvas = canvas;
     this.onstep = onstep;
     place.addEventListener("pointerdown", (event) => this.#down(event, place));
@@ -41,6 +42,7 @@ export class PictureView {
     const { canvas } = this;
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
     if (!bitmap) return context.clearRect(0, 0, canvas.width, canvas.height);
+    delete this.place.dataset.told; // words that stand there until there is a picture
     if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
       canvas.width = bitmap.width;
       canvas.height = bitmap.height;

@@ -2,7 +2,7 @@
 
 import { get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { button, el, fill, tell } from "./dom.js";
+import { button, commandBox, el, fill, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
@@ -62,7 +62,7 @@ class RecordForm {
       option(".mkv h264", "one video (MKV), a tenth of the size"),
       option(".h5", "one HDF5 file, lossless"),
     );
-    this.camera = el("select", {}, ...cameras.map(({ spec, model }) => option(spec, model ? `${model} (${spec})` : spec)));
+    this.camera = el("select", {}, ...cameras.map(cameraOption));
     this.size = el(
       "select",
       {},
@@ -203,6 +203,11 @@ class RecordForm {
   }
 }
 
+/** @param {{spec: string, model: string}} camera */
+export function cameraOption({ spec, model }) {
+  return el("option", { value: spec }, model ? `${model} (${spec})` : spec);
+}
+
 /** A name that sorts by time: 2026-11-28 14.05. */
 function newName() {
   const now = new Date(Date.now() - 60000 * new Date().getTimezoneOffset()).toISOString();
@@ -228,32 +233,6 @@ function rememberForm(form) {
 }
 
 /**
- * A command to be copied.
- *
- * @param {HTMLElement} code
- */
-function commandBox(code) {
-  return el(
-    "div",
-    { className: "command" },
-    el("span", { className: "quiet" }, "The same on the command line"),
-    code,
-    button("Copy", () => copy(code)),
-  );
-}
-
-/**
- * Copy an element's text. The clipboard's own interface needs https or localhost.
- *
- * @param {HTMLElement} element
- */
-function copy(element) {
-  const selection = /** @type {Selection} */ (getSelection());
-  selection.selectAllChildren(element);
-  tell(document.execCommand("copy") ? "copied" : "selected; copy it with Ctrl-C");
-}
-
-/**
  * Show live pictures until they end.
  *
  * @param {string} address
@@ -261,7 +240,7 @@ function copy(element) {
  * @param {AbortSignal} signal
  * @param {(head: any) => void} onhead
  */
-async function showLive(address, view, signal, onhead) {
+export async function showLive(address, view, signal, onhead) {
   /** @type {ImageBitmap | null} */
   let before = null;
   let count = 0;

@@ -201,7 +201,7 @@ SMALL_OR_WIDE = """() => [
         .filter((one) => one.checkVisibility() && !one.matches(".skip, p a, h2 a, label *"))
         .filter((one) => one.getBoundingClientRect().height < 24 || one.getBoundingClientRect().width < 24),
     ...[...document.querySelectorAll("main *, dialog")]
-        .filter((one) => one.checkVisibility() && !one.closest(".tools, .film, .stage"))
+        .filter((one) => one.checkVisibility() && !one.closest(".tools, .film, .stage, .wide"))
         .filter((one) => one.getBoundingClientRect().right > innerWidth + 1),
 ].map((one) => one.outerHTML.slice(0, 120))"""
 
@@ -222,6 +222,8 @@ def test_every_page_can_be_heard_and_touched(width: int, browser: Browser, tmp_p
         for place, there in (
             ("#/record", page.locator(".command code", has_text="python -m")),
             (f"#/look/{id}", page.locator(".frame").first),
+            ("#/train", page.get_by_text("No recording has labels yet.")),
+            ("#/watch", page.get_by_text("There is no model yet.")),
             ("#/trash", page.get_by_text("The trash is empty.")),
             ("#/nowhere", page.get_by_role("alert")),
             (f"#/label/{id}", page.locator("canvas[data-frame]")),

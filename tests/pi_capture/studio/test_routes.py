@@ -17,7 +17,7 @@ from pi_capture.studio.app import GETS, POSTS
 from tests.support.labelled import everything
 from tests.support.studio import Running
 
-ENDLESS = ("/api/recorders/events", "/labelling/events", "/live")
+ENDLESS = ("/api/recorders/events", "/api/training/events", "/labelling/events", "/live")
 SETTING_UP = ("/api/recorders", "/api/preview", "/api/command")  # a process each; test_recorders asks them
 
 texts = st.text(max_size=20) | st.sampled_from(["../x", "day1", "0" * 16, "demo", "\0", "-1", "none"])

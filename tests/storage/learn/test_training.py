@@ -308,3 +308,11 @@ def test_it_needs_neither_tensorflow_nor_opencv_nor_h5py(day: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stderr.strip() == "[]"
+
+
+def test_json_lines_tell_how_far_it_is(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(day), "--json-lines"]) == 0
+    *steps, report = map(json.loads, capsys.readouterr().out.splitlines())
+    assert steps[0] == {"event": "progress", "what": f"describing {day}", "done": steps[0]["done"], "total": 24 * 30}
+    assert {step["event"] for step in steps} == {"progress"}
+    assert report["path"] == str(day.with_name("day1.model")) and "event" not in report

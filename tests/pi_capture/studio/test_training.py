@@ -1,0 +1,237 @@
+"""Training from the studio, and watching with the model that comes of it: by its routes, and in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from pi_capture.sources.demo import draw
+from storage.formats.png.directory import frame_name
+from storage.formats.png.writer import PngWriter
+from storage.frame import Frame
+from storage.learn.model import load_model
+from tests.pi_capture.studio.browser import chromium, opened
+from tests.pi_capture.studio.test_pages import complaints_of
+from tests.pi_capture.studio.test_recorders import children
+from tests.support.studio import Running, records, until
+
+NAMES = ("none", "door", "light", "music", "stop")
+FPS = 4
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no weights of the network, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+def record_demo(day: Path, seconds: int = 90) -> None:
+    """The demo scene, sorted by what it shows."""
+    writer = PngWriter(day)
+    writer.describe({"host": "test"})
+    labels = []
+    for number in range(seconds * FPS):
+        pixels, label = draw(seed=3, number=number, fps=FPS, size=(64, 48))
+        writer.append(writer.encode(Frame(pixels, number, number * 1_000_000_000 // FPS)))
+        labels.append(NAMES[label])
+    writer.close()
+    for number, name in enumerate(labels):
+        (day / name).mkdir(exist_ok=True)
+        (day / frame_name(number)).rename(day / name / frame_name(number))
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    (tmp_path / "recordings").mkdir()
+    record_demo(tmp_path / "recordings" / "day 1")
+    with Running(tmp_path) as found:
+        yield found
+
+
+def statuses(studio: Running) -> Iterator[dict[str, Any]]:
+    """What the events tell."""
+    with studio.browser.stream("GET", "/api/training/events") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
+def wanted(studio: Running, name: str = "doors", **more: Any) -> dict[str, Any]:
+    return {"recordings": [studio.recording("day 1").rpartition("/")[2]], "name": name, **more}
+
+
+def trained(studio: Running, **more: Any) -> dict[str, Any]:
+    """Train, and return the last status."""
+    assert studio.post("/api/training", wanted(studio, **more))["state"] == "training"
+    return next(status for status in statuses(studio) if status["state"] != "training")
+
+
+def test_a_model_is_trained_and_listed(running: Running) -> None:
+    asked = running.post("/api/training/command", wanted(running))
+    target = running.folder / "doors.model"
+    words = ["python", "-m", "storage", "train", str(running.folder / "day 1"), "-o", str(target)]
+    assert (shlex.split(asked["command"]), asked["exists"]) == (words, False)
+
+    status = trained(running)
+    assert (status["state"], status["name"], status["command"]) == ("done", "doors.model", asked["command"])
+    report, model = status["report"], load_model(target)
+    assert tuple(report["classes"]) == model.classes and set(NAMES) == set(model.classes)
+    assert report["accuracy"] == pytest.approx(model.origin["accuracy"], abs=1e-3)
+    assert sum(map(sum, report["confusion"])) == sum(report["frames"].values()) == 90 * FPS
+    assert report["advice"] and str(running.folder) not in json.dumps(report)
+    worst = report["mistakes"][0]
+    name, _, file = worst["frame"].rpartition("/")
+    assert name == f"day 1/{worst['label']}" and worst["label"] != worst["guess"]
+    picture = running.browser.get(f"/api/recordings/{worst['recording']}/frames/{worst['index']}")
+    assert picture.content == (running.folder / name / file).read_bytes()
+    (listed,) = running.get("/api/home")["models"]
+    assert (listed["id"], listed["name"], listed["problem"]) == (report["model"], "doors.model", None)
+    assert set(listed["classes"]) == set(NAMES)
+
+
+def test_a_model_is_replaced_only_when_that_is_asked_for(running: Running) -> None:
+    (running.folder / "doors.model").write_bytes(b"another")
+    assert running.get("/api/home")["models"][0]["problem"].startswith("doors.model is no whole model file")
+    assert running.post("/api/training/command", wanted(running))["exists"]
+    status = trained(running)
+    assert status["state"] == "failed" and status["problem"].startswith("doors.model exists")
+    assert (running.folder / "doors.model").read_bytes() == b"another"
+    assert trained(running, replace=True)["state"] == "done"
+
+
+def test_one_at_a_time_and_cancelled(running: Running) -> None:
+    studio = running
+    record_demo(studio.folder / "day 2", 240)  # long enough to be cancelled
+    ids = [one["id"] for one in studio.get("/api/home")["recordings"]]
+    studio.post("/api/training", {"recordings": ids, "name": "long"})
+    assert studio.refused("/api/training", wanted(studio)) == (
+        409,
+        "long.model is being trained; wait for it, or cancel it",
+    )
+    assert any(status["what"] for status in statuses(studio))
+    assert studio.post("/api/training/cancel")["state"] == "cancelled"
+    assert [path.name for path in studio.folder.iterdir() if "long" in path.name] == []
+    assert trained(studio)["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "choose a recording"),
+        ({"recordings": []}, "choose a recording"),
+        ({"recordings": [1]}, "choose a recording"),
+        ({"recordings": ["0" * 16]}, "no such recording"),
+        ({"name": "../x"}, "can't be named"),
+        ({"name": ""}, "can't be named"),
+        ({"name": "-o"}, "can't be named"),
+        ({"replace": 1}, "can't stand here"),
+    ],
+)
+def test_refused(running: Running, body: dict[str, Any], reason: str) -> None:
+    status, told = running.refused("/api/training", {**wanted(running), **body} if body else body)
+    assert status in (400, 404) and reason in told
+
+
+def test_it_ends_with_the_studio(running: Running) -> None:
+    record_demo(running.folder / "day 2", 240)
+    ids = [one["id"] for one in running.get("/api/home")["recordings"]]
+    running.post("/api/training", {"recordings": ids, "name": "long"})
+    running.process.terminate()
+    running.process.wait(60)
+    children = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(running.folder) in text_of(path)]
+    assert children == [] and not (running.folder / "long.model").exists()
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it has ended
+        return ""
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_journey(size: str, browser: Browser, running: Running) -> None:
+    """Choose, train, look at what came of it, and watch the demo camera with it."""
+    context, seen = opened(browser, size, dark=size == "phone")
+    page = seen.page
+    page.goto(f"{running.url}/?token={running.token}")
+    page.get_by_role("link", name="Train", exact=True).click()
+    train(page)
+    assert complaints_of(page) == []
+    page.get_by_role("link", name="All models").click()
+    expect(page.get_by_role("region", name="Models")).to_contain_text("lamp.model")
+    assert complaints_of(page) == []
+    page.get_by_role("link", name="Watch with lamp.model").click()
+    watch(page)
+    assert complaints_of(page) == []
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    until(lambda: not children(running), "the camera is let go")
+    assert seen.complaints == []
+    context.close()
+
+
+def train(page: Page) -> None:
+    page.get_by_label("Name of the model").fill("lamp")
+    page.get_by_label("day 1").check()
+    expect(page.locator(".command code")).to_contain_text("lamp.model")
+    page.get_by_role("button", name="Train").click()
+    report = page.get_by_role("region", name="How good lamp.model is")
+    expect(report).to_contain_text("of the frames are right")
+    expect(report.get_by_role("row")).to_have_count(len(NAMES) + 1)
+    for picture in report.get_by_role("img").all():
+        until(lambda one=picture: one.evaluate("one => one.scrollIntoView() || one.naturalWidth"), "a picture")
+    expect(page.get_by_role("button", name="Train")).to_be_disabled()  # a model of that name is there
+    page.get_by_label("Replace the model that is there").check()
+    expect(page.get_by_role("button", name="Train")).to_be_enabled()
+
+
+def watch(page: Page) -> None:
+    page.get_by_label(re.compile("^Camera")).select_option("demo")
+    expect(page.locator(".command code")).to_have_text(
+        re.compile(r"^python -m pi_capture watch .*lamp\.model --camera demo$")
+    )
+    page.get_by_role("button", name="Start").click()
+    picture = page.get_by_role("img", name="What the camera sees")
+    expect(picture).to_have_attribute("data-frame", re.compile(r"\d+"))
+    expect(page.locator(".chip")).to_have_text(re.compile(rf"^({'|'.join(NAMES)}) [01]\.\d\d$"))
+    expect(page.get_by_role("list", name="How certain each class is").get_by_role("listitem")).to_have_count(len(NAMES))
+    expect(page.locator(".counters dd").first).to_have_text(re.compile(r"^[1-9]\d*\.\d$"))
+
+
+def test_the_live_picture_comes_with_what_the_model_says(running: Running) -> None:
+    model = trained(running)["report"]["model"]
+    command = running.post("/api/watch/command", {"model": model, "camera": "demo"})["command"]
+    words = ["python", "-m", "pi_capture", "watch", str(running.folder / "doors.model"), "--camera", "demo"]
+    assert shlex.split(command) == words
+    id = running.post("/api/preview", {"camera": "demo", "model": model})["id"]
+    with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
+        heads = (head for head, body in records(answer.iter_raw()) if body.startswith(b"\xff\xd8"))
+        head = next(head for head in islice(heads, 100) if head.get("class"))
+        later = next(one for one in islice(heads, 100) if one["seen"] > head["seen"])
+    assert set(head["certainties"]) == set(NAMES) and head["size"] == "128x128"
+    assert head["certainty"] == head["certainties"][head["class"]] and later["milliseconds"] > 0
+
+
+def test_what_is_no_model_is_told(running: Running) -> None:
+    (running.folder / "old.model").write_bytes(b"PK\3\4 and no more")
+    (listed,) = running.get("/api/home")["models"]
+    status, reason = running.refused("/api/preview", {"camera": "demo", "model": listed["id"]})
+    assert status == 422 and "old.model is no whole model file" in reason and str(running.folder) not in reason
+    for path in ("/api/preview", "/api/watch/command"):
+        assert running.refused(path, {"camera": "demo", "model": "0" * 16})[0] == 404
+        assert running.refused(path, {"camera": "file:/etc/passwd", "model": listed["id"]})[0] == 400
