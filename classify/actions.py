@@ -295,6 +295,9 @@ class Actions:
 
     def _await_questions(self) -> None:
         assert self._learner is not None
+        if self._learner.has_failed:
+            self._assist(0)  # as without a model
+            return
         if self._learner.questions is None:
             self._wait_for(self._await_questions)
             return
@@ -318,8 +321,11 @@ class Actions:
         self.take_proposals()
         if self._learner is not None and self._learner.is_busy:
             self._wait_for(self._await_proposals)
-        elif not self.assist.next_run():
+            return
+        if not self.assist.next_run():
             self.look.message = "every frame has a label"
+        if self._learner is not None and self._learner.has_failed:
+            self.look.message = self._learner.note
 
     def take_proposals(self) -> None:
         """Let what was learnt meanwhile be proposed from now on."""

@@ -52,11 +52,11 @@ class Learner:
     Attributes
     ----------
     is_ready, has_failed : bool
-        Whether the frames are described, or can't be.
+        Whether the frames are described and can be learnt from, or can't be. What is wanted after that gets no answer.
     progress : float
         How much of them is, 0 to 1.
     note : str
-        What a person should know: that there is no network, or why frames can't be described.
+        What a person should know: that there is no network, or why nothing can be learnt.
     damaged : list of int
         The positions of frames that could not be read.
     questions : list of int or None
@@ -128,18 +128,30 @@ class Learner:
 
     def _want(self, what: str, labels: bytes) -> None:
         with self._changed:
-            self._wanted[what] = labels
-            self._changed.notify_all()
+            if not self.has_failed:
+                self._wanted[what] = labels
+                self._changed.notify_all()
 
     # ------------------------------------------------------------------------------------------------------- the thread
 
     def _run(self) -> None:
+        failed = "the frames can't be described"
         try:
             descriptions = self._describe()
-        except Exception as error:  # without descriptions, labelling goes on as without a model
-            self.note, self.has_failed = f"the frames can't be described: {error}", True
-            self.arrivals += 1
-            return
+            failed = "nothing more can be learnt from the labels"
+            self._answer_all(descriptions)
+        except Exception as error:  # labelling goes on as without a model
+            with self._changed:
+                self.note, self.has_failed, self.is_ready = (
+                    f"{failed}: {str(error) or type(error).__name__}",
+                    True,
+                    False,
+                )
+                self._wanted.clear()
+                self.arrivals += 1
+
+    def _answer_all(self, descriptions: Floats) -> None:
+        """Answer what is wanted until `close`."""
         while True:
             with self._changed:
                 while not self._wanted and not self._closed:

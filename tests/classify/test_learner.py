@@ -7,12 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from classify.actions import Actions
+from classify.assist import Assist
 from classify.learner import QUESTIONS, Learner
+from classify.session import Session
+from classify.window.keymap import Action, Do
+from classify.window.view import Legend
 from storage.labels.history import NONE
 from tests.classify.window.test_assist import TRUTH, record_scenes
+
+if TYPE_CHECKING:
+    from classify.pictures import Pictures
 
 
 @pytest.fixture
@@ -35,6 +44,20 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def actions_with(learner: Learner) -> Actions:
+    """A window's actions, without a window."""
+    session = Session(len(TRUTH), bytes([TRUTH[0]]) * 3 + bytes([NONE]) * 3 + bytes(TRUTH[6:]))
+
+    def nothing(*_: object) -> None:
+        pass
+
+    legend = Legend("day", [], 3)
+    pictures = cast("Pictures", None)  # the learner knows the frames
+    return Actions(
+        session, pictures, legend, time.monotonic, keep=nothing, load=nothing, assist=Assist(session), learner=learner
+    )
 
 
 def test_it_asks_and_proposes(learner: Learner) -> None:
@@ -99,6 +122,35 @@ def test_a_recording_that_is_gone_costs_a_line(tmp_path: Path) -> None:
     wait_for(lambda: learner.has_failed)
     assert "can't be described" in learner.note and not learner.is_ready
     learner.close()
+
+
+def test_a_recording_that_is_renamed_meanwhile_ends_the_waiting(learner: Learner, day: Path) -> None:
+    wait_for(lambda: learner.is_ready)
+    day.rename(day.with_name("renamed"))
+    actions = actions_with(learner)
+    actions.doubt()
+    assert actions.waiting is not None
+    wait_for(lambda: learner.has_failed)
+    assert not learner.is_busy and not learner.is_ready
+    actions.go_on()
+    assert actions.waiting is None and actions.look.message == learner.note
+    assert learner.note.startswith("nothing more can be learnt from the labels: ") and str(day) in learner.note
+    learner.doubt(bytes(TRUTH))
+    assert not learner.is_busy
+
+
+def test_questions_and_proposals_are_not_awaited_for_ever(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_no_memory(*_: object) -> None:
+        raise MemoryError
+
+    wait_for(lambda: learner.is_ready)
+    monkeypatch.setattr(learner, "_answer", has_no_memory)
+    actions = actions_with(learner)
+    actions.press(Action(Do.ASSIST))
+    wait_for(lambda: learner.has_failed)
+    actions.go_on()
+    assert actions.waiting is None and actions.look.message.endswith("MemoryError")
+    assert actions.assist.run is not None  # as without a model
 
 
 def test_it_need_not_be_started(tmp_path: Path) -> None:
