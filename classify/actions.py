@@ -386,6 +386,7 @@ class Actions:
     def _keep_and_ask_again(self, event: Event | None, otherwise: str) -> None:
         """Labels came back: show the run that they belong to, and ask nothing else any more."""
         self._keep(event, otherwise)
+        self.assist.undone()
         if self.assist.asking is Asking.RUNS:
             self.assist.next_run()
             self._learn()

@@ -66,6 +66,7 @@ class Assist:
         self._is_whole = False  # whether the run is shown as the model proposed it
         self._is_moved = False  # whether its end was moved
         self._taken: tuple[int, int] | None = None  # the end and the label of the run that was accepted as it was
+        self._noted: list[int] = []  # the session's depth with each run that the gate has noted
         self._sure_ones = 0  # so many were taken unseen, or left out to be shown
 
     def stop(self) -> None:
@@ -260,6 +261,13 @@ class Assist:
         label = labels[start - 1] if start else labels[stop] if stop < self._session.count else NONE
         return Proposal(start, stop, label, 0.0)
 
+    def undone(self) -> None:
+        """An undo took labels back: what was said with them about the model does not count."""
+        self._taken = None
+        while self._noted and self._noted[-1] > self._session.depth:
+            self._noted.pop()
+            self.gate.forget()
+
     def _take(self, label: int, *, by_model: bool) -> Event | None:
         run = self.run
         if run is None:
@@ -275,6 +283,7 @@ class Assist:
             wrong = label != run.label or self._is_moved
             if wrong or self._is_whole:  # of one that was cut, the end is not known to be right
                 self.gate.note(right=not wrong)
+                self._noted.append(self._session.depth + 1)
         self._taken = (run.stop, label)
         event = self._session.give([(run.start, run.stop, label)], run.stop, proposed)
         self.next_run(run.stop)
