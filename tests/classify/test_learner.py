@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from classify.actions import Actions
-from classify.assist import Assist
+from classify.assist import Asking, Assist
 from classify.learner import QUESTIONS, Learner
 from classify.session import Session
 from classify.window.keymap import Action, Do
 from classify.window.view import Legend
 from storage.labels.history import NONE
+from storage.learn.proposals import Proposal
 from tests.classify.window.test_assist import TRUTH, record_scenes
 
 if TYPE_CHECKING:
@@ -46,9 +47,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def actions_with(learner: Learner) -> Actions:
+def three_missing() -> Session:
+    return Session(len(TRUTH), bytes(TRUTH[:3]) + bytes([NONE]) * 3 + bytes(TRUTH[6:]))
+
+
+def actions_with(learner: Learner, session: Session) -> Actions:
     """A window's actions, without a window."""
-    session = Session(len(TRUTH), bytes([TRUTH[0]]) * 3 + bytes([NONE]) * 3 + bytes(TRUTH[6:]))
 
     def nothing(*_: object) -> None:
         pass
@@ -127,7 +131,7 @@ def test_a_recording_that_is_gone_costs_a_line(tmp_path: Path) -> None:
 def test_a_recording_that_is_renamed_meanwhile_ends_the_waiting(learner: Learner, day: Path) -> None:
     wait_for(lambda: learner.is_ready)
     day.rename(day.with_name("renamed"))
-    actions = actions_with(learner)
+    actions = actions_with(learner, three_missing())
     actions.doubt()
     assert actions.waiting is not None
     wait_for(lambda: learner.has_failed)
@@ -145,12 +149,50 @@ def test_questions_and_proposals_are_not_awaited_for_ever(learner: Learner, monk
 
     wait_for(lambda: learner.is_ready)
     monkeypatch.setattr(learner, "_answer", has_no_memory)
-    actions = actions_with(learner)
+    actions = actions_with(learner, three_missing())
     actions.press(Action(Do.ASSIST))
     wait_for(lambda: learner.has_failed)
     actions.go_on()
     assert actions.waiting is None and actions.look.message.endswith("MemoryError")
     assert actions.assist.run is not None  # as without a model
+
+
+def test_an_undo_or_a_step_does_not_end_the_walk_through_doubts(learner: Learner) -> None:
+    wait_for(lambda: learner.is_ready)
+    session = Session(len(TRUTH), bytes(TRUTH))
+    actions = actions_with(learner, session)
+    assist = actions.assist
+    first, second = Proposal(50, 53, 0, 0.9), Proposal(150, 152, 1, 0.7)
+    assist.doubt([first, second])
+    before = bytes(session.labels)
+    actions.press(Action(Do.ENTER))
+    assert assist.run == second
+    actions.press(Action(Do.UNDO))
+    assert assist.run == first and session.cursor == 50 and session.labels == before
+    actions.press(Action(Do.ENTER))
+    actions.press(Action(Do.STEP, 1))
+    assert assist.asking is Asking.NOTHING
+    actions.press(Action(Do.ASSIST))
+    wait_for(lambda: learner.questions is not None)
+    actions.go_on()
+    assert assist.run == second
+    actions.press(Action(Do.ENTER))
+    assert assist.asking is Asking.NOTHING and actions.look.message == "no doubt is left"
+    actions.press(Action(Do.UNDO))
+    assert assist.run == second and assist.asking is Asking.DOUBTS
+
+
+def test_undo_is_told_to_the_gate(learner: Learner) -> None:
+    wait_for(lambda: learner.is_ready)
+    actions = actions_with(learner, three_missing())
+    actions.assist.learnt([Proposal(3, 6, 0, 0.99)], "cafe")
+    actions.assist.next_run()
+    for _ in range(3):
+        actions.press(Action(Do.ENTER))
+        assert actions.assist.gate.right == 1
+        actions.press(Action(Do.UNDO))
+        actions.assist.next_run()
+        assert actions.assist.gate.right == 0
 
 
 def test_it_need_not_be_started(tmp_path: Path) -> None:
