@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -18,6 +20,7 @@ from classify.session import Session
 from classify.window.keymap import Action, Do
 from classify.window.view import Legend
 from storage.labels.history import NONE
+from storage.learn.head import Head, fit_head
 from storage.learn.proposals import Proposal
 from tests.classify.window.test_assist import TRUTH, record_scenes
 
@@ -124,8 +127,41 @@ def test_a_recording_that_is_gone_costs_a_line(tmp_path: Path) -> None:
     learner = Learner(tmp_path / "gone", range(3), 3)
     learner.start()
     wait_for(lambda: learner.has_failed)
-    assert "can't be described" in learner.note and not learner.is_ready
+    assert learner.note == f"the frames can't be described: {tmp_path / 'gone'}: no such recording"
+    assert not learner.is_ready
     learner.close()
+
+
+def test_a_process_that_was_killed_costs_a_line(day: Path) -> None:
+    learner = Learner(day, range(len(TRUTH)), 3)
+    learner.start()
+    found = b""
+
+    def is_there() -> bool:
+        nonlocal found
+        found = subprocess.run(["pgrep", "-f", f"classify.learner {day}"], capture_output=True, check=False).stdout
+        return bool(found)
+
+    wait_for(is_there)
+    os.kill(int(found), signal.SIGKILL)
+    wait_for(lambda: learner.has_failed)
+    assert learner.note == "the frames can't be described: the process was ended by signal 9"
+    learner.close()
+
+
+def test_it_ends_between_two_fits(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = []
+
+    def fit(*given: Any) -> Head:
+        fits.append(1)
+        threading.Thread(target=learner.close).start()
+        wait_for(lambda: learner._closed)
+        return fit_head(*given)
+
+    monkeypatch.setattr("storage.learn.folds.fit_head", fit)
+    learner.doubt(bytes(TRUTH))
+    wait_for(lambda: not learner._thread.is_alive())
+    assert fits == [1]
 
 
 def test_a_recording_that_is_renamed_meanwhile_ends_the_waiting(learner: Learner, day: Path) -> None:
