@@ -142,11 +142,8 @@ class Learner:
             self._answer_all(descriptions)
         except Exception as error:  # labelling goes on as without a model
             with self._changed:
-                self.note, self.has_failed, self.is_ready = (
-                    f"{failed}: {str(error) or type(error).__name__}",
-                    True,
-                    False,
-                )
+                self.note = f"{failed}: {str(error) or type(error).__name__}"
+                self.has_failed, self.is_ready = True, False
                 self._wanted.clear()
                 self.arrivals += 1
 
@@ -202,7 +199,9 @@ class Learner:
             raise RuntimeError(f"the process was ended by signal {-code}")
         if code or not data:
             raise RuntimeError(last or f"the process ended with code {code}")
-        described: Floats = np.load(io.BytesIO(data), allow_pickle=False)[np.asarray(self._indices, np.int64)]
+        of_all = np.load(io.BytesIO(data), allow_pickle=False)
+        del data  # of a long recording, a hundred megabytes
+        described: Floats = of_all[np.asarray(self._indices, np.int64)]
         self.damaged = np.flatnonzero(~np.isfinite(described).all(axis=1)).tolist()
         self.is_ready = True
         self.arrivals += 1
