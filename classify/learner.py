@@ -249,7 +249,7 @@ class Learner:
         known = labels[judged].astype(np.int64)
         if len({*known.tolist()}) < 2:
             return []
-        certainties = np.full((len(labels), self._classes), 1 / self._classes, np.float32)
+        certainties = np.full((len(labels), self._classes), np.nan, np.float32)
         of_fold = make_folds(seconds, known)
         certainties[judged] = held_out_certainties(
             descriptions[judged], seconds, known, self._classes, of_fold, done=self._go_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pi_capture.recording.observers import nothing
+from storage.errors import StorageError
 from storage.frame import Frame
 from storage.learn.smoothing import Smoother
 from storage.names import printable
@@ -107,12 +109,16 @@ class Watching:
             self._thread.start()
 
     def look(self, frame: Frame) -> Verdict:
-        """Look at a frame now. Frames come one after another, from one thread."""
+        """Look at a frame now. Frames come one after another, from one thread. Raises StorageError if what the
+        classifier gives are no numbers.
+        """
         began = time.perf_counter()
         certainties = self.classifier.certainties(frame.pixels)
         passed = time.perf_counter() - began
-        label = self._smoother.update(certainties, frame.timestamp_ns / 1e9)
         values = [round(float(value), 4) for value in certainties]
+        if not all(map(math.isfinite, values)):  # smoothed, one would stay in every verdict after it
+            raise StorageError(f"{self.classifier.origin} gives no numbers for frame {frame.index}: {values}")
+        label = self._smoother.update(certainties, frame.timestamp_ns / 1e9)
         named = dict(zip(self.classifier.classes, values, strict=True))
         name = None if label is None else self.classifier.classes[label]
         certainty = max(values) if name is None else named[name]

@@ -412,10 +412,10 @@ async def training_events(request: Request) -> Response:
 
     ``{"state": "none"|"training"|"done"|"failed"|"cancelled", "name": "doors.model", "command", "what": "learning",
     "done": 3, "total": 11, "problem": null|"one line", "report": null|{"model": ID, "classes", "frames": {class: how
-    many were learnt}, "stretches": {class: count}, "tested_on", "accuracy", "smoothed", "chance", "confusion": frames
-    by class (rows) and by what they were taken for, "kind", "seconds", "advice": [], "notes": [], "all_mistakes":
-    count, "mistakes": [{"recording": ID, "index", "frame", "label", "guess", "certainty"}]}}``, at most 24 mistakes,
-    the most certain first.
+    many were learnt}, "stretches": {class: count}, "tested_on", "accuracy", "smoothed", "chance" (null: not tested),
+    "confusion": frames by class (rows) and by what they were taken for, "kind", "seconds", "advice": [], "notes": [],
+    "all_mistakes": count, "mistakes": [{"recording": ID, "index", "frame", "label", "guess", "certainty"}]}}``, at most
+    24 mistakes, the most certain first.
     """
     studio = of(request)
     studio.check_streams()

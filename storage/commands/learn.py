@@ -137,20 +137,27 @@ def _beside(recording: Path, suffix: str) -> Path:
 
 
 def _lines(report: Report) -> list[str]:
-    tested = int(report.confusion.sum())
     kinds = ", ".join(f"{kind} {right:.3f}" for kind, right in report.by_kind.items())
     return [
         *_table(report),
-        f"tested on {report.tested_on}:",
-        f"{report.accuracy:.3f} of {tested} frames are right, {report.smoothed:.3f} smoothed over time;"
-        f" {report.chance:.3f} is what knowing nothing gets",
-        f"a frame is described by: {report.kind} (on held-out stretches: {kinds})",
+        *_figures(report),
+        f"a frame is described by: {report.kind}" + (f" (on held-out stretches: {kinds})" if kinds else ""),
         *(["taken for another class, the most certain first:"] if report.mistakes else []),
         *(f"  {one.name}: {one.truth} → {one.guess} {one.certainty:.2f}" for one in report.mistakes[:SHOWN]),
         *([f"  and {len(report.mistakes) - SHOWN} more"] if len(report.mistakes) > SHOWN else []),
         *report.advice,
         *(f"note: {note}" for note in report.notes),
         f"{sum(report.frames)} frames learnt in {report.seconds:.1f} s",
+    ]
+
+
+def _figures(report: Report) -> list[str]:
+    if report.accuracy is None:
+        return [report.tested_on]
+    return [
+        f"tested on {report.tested_on}:",
+        f"{report.accuracy:.3f} of {report.confusion.sum()} frames are right, {report.smoothed:.3f} smoothed over time;"
+        f" {report.chance:.3f} is what knowing nothing gets",
     ]
 
 
@@ -168,14 +175,16 @@ def _table(report: Report) -> list[str]:
 
 
 def _facts(report: Report) -> dict[str, object]:
+    from storage.learn.report import rounded
+
     return {
         "classes": list(report.classes),
         "frames": dict(zip(report.classes, report.frames, strict=True)),
         "stretches": dict(zip(report.classes, report.stretches, strict=True)),
         "tested_on": report.tested_on,
-        "accuracy": round(report.accuracy, 4),
-        "smoothed": round(report.smoothed, 4),
-        "chance": round(report.chance, 4),
+        "accuracy": rounded(report.accuracy),
+        "smoothed": rounded(report.smoothed),
+        "chance": rounded(report.chance),
         "confusion": report.confusion.tolist(),
         "kind": report.kind,
         "by_kind": {kind: round(right, 4) for kind, right in report.by_kind.items()},

@@ -95,6 +95,8 @@ def open_classifier(path: Path | str, pixels: Range | None = None) -> Classifier
 
 
 def _read(path: Path) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for ever
+        raise StorageError(f"{path} is not a file")
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

@@ -178,9 +178,10 @@ def describe_recording(
     features = None if extractor is None else _cached(_place(key, extractor.sha256), len(recording))
     if thumbnails is None or (extractor is not None and features is None):
         thumbnails, features = _compute(recording, extractor, progress)
-        _keep(_place(key, "thumbnail"), thumbnails)
-        if extractor is not None and features is not None:
-            _keep(_place(key, extractor.sha256), features)
+        if np.isfinite(thumbnails).all():  # a frame that can't be read now may be there again tomorrow
+            _keep(_place(key, "thumbnail"), thumbnails)
+            if extractor is not None and features is not None:
+                _keep(_place(key, extractor.sha256), features)
     return Descriptions(features, thumbnails)
 
 

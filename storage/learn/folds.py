@@ -147,9 +147,9 @@ def held_out_certainties(
     Returns
     -------
     ndarray, shape (N, classes), float32
-        All classes alike where nothing is left to fit.
+        NaN for the frames of a fold beside which nothing is left to fit: no head can judge these.
     """
-    certainties = np.full((len(labels), classes), 1 / classes, np.float32)
+    certainties = np.full((len(labels), classes), np.nan, np.float32)
     for fold in np.unique(of_fold):
         held_out = of_fold == fold
         learnt_from = far_from(held_out, seconds, gap)

@@ -118,7 +118,7 @@ def doubted(certainties: Floats, labels: NDArray[np.uint8]) -> list[Proposal]:
     Parameters
     ----------
     certainties : ndarray, shape (N, C), float32
-        Each frame's by a head that was fitted without it and what is near it; all alike where nothing is known.
+        Each frame's by a head that was fitted without it and what is near it; NaN where nothing is known.
     labels : ndarray, shape (N,), uint8
     """
     classes = certainties.shape[1]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FEW_STRETCHES = 5  # of a class: from fewer, one that is left out takes much of what can be learnt along
 WEAK = 0.9  # of a class's frames: if fewer are right, more of it would help
+NOT_TESTED = "not tested"
 UNEVEN = 10  # times as many frames of one class as of another
 
 
@@ -38,12 +39,12 @@ class Report:
     frames, stretches : tuple of int
         How many of each class were learnt from; a stretch is one go of it.
     tested_on : str
-        What the figures are from.
-    accuracy : float
-        The share of frames that are right, each by itself.
-    smoothed : float
+        What the figures are from, or `NOT_TESTED`.
+    accuracy : float or None
+        The share of frames that are right, each by itself. None of what was not tested, as the next two.
+    smoothed : float or None
         The same, if what comes before and after counts too.
-    chance : float
+    chance : float or None
         The share of the most frequent class: what knowing nothing gets.
     confusion : ndarray, shape (C, C), int64
         Frames by their class (rows) and by what they were taken for.
@@ -64,9 +65,9 @@ class Report:
     frames: tuple[int, ...]
     stretches: tuple[int, ...]
     tested_on: str
-    accuracy: float
-    smoothed: float
-    chance: float
+    accuracy: float | None
+    smoothed: float | None
+    chance: float | None
     confusion: Integers
     kind: str
     by_kind: Mapping[str, float]
@@ -107,9 +108,9 @@ def judge(
         frames=tuple(np.bincount(examples.labels[learnt_from], minlength=classes).tolist()),
         stretches=tuple(np.bincount(goes, minlength=classes).tolist()),
         tested_on=judged.tested_on,
-        accuracy=float(np.mean(guess == truth)),
-        smoothed=float(np.mean(smoothed == truth[order])),
-        chance=float(np.bincount(truth).max() / len(truth)),
+        accuracy=_share(guess == truth),
+        smoothed=_share(smoothed == truth[order]),
+        chance=_share(truth == np.bincount(truth, minlength=classes).argmax()),
         confusion=confusion,
         kind=kind,
         by_kind=by_kind,
@@ -120,6 +121,15 @@ def judge(
     )
     report.advice.extend(_advice(report, len(np.unique(examples.of_recording[learnt_from]))))
     return report
+
+
+def _share(of: Booleans) -> float | None:
+    return float(of.mean()) if len(of) else None
+
+
+def rounded(share: float | None) -> float | None:
+    """For a file or a program: four digits tell all."""
+    return None if share is None else round(share, 4)
 
 
 def _in_time(examples: Examples, numbers: Integers) -> tuple[Integers, Integers]:
@@ -206,8 +216,8 @@ def origin_of(examples: Examples, learnt_from: int, report: Report, seed: int) -
         ],
         "frames": dict(zip(report.classes, report.frames, strict=True)),
         "tested_on": report.tested_on,
-        "accuracy": round(report.accuracy, 4),
-        "smoothed": round(report.smoothed, 4),
+        "accuracy": rounded(report.accuracy),
+        "smoothed": rounded(report.smoothed),
         "seed": seed,
         "toolkit": toolkit,
     }

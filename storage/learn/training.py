@@ -20,7 +20,7 @@ from storage.learn.examples import NO_CLASS, gather, held_out_beside
 from storage.learn.folds import far_from, held_out_certainties, make_folds
 from storage.learn.head import Head, fit_head
 from storage.learn.model import Model
-from storage.learn.report import Judged, Report, judge, notes_of, origin_of
+from storage.learn.report import NOT_TESTED, Judged, Report, judge, notes_of, origin_of
 from storage.recording import Recording
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Learnt:
         Learnt from all frames.
     certainties : ndarray, shape (N, C), float32
         Of each frame, held out with its stretch. Its kind is the best on all other stretches, so that the choice gives
-        the figures no advantage either.
+        the figures no advantage either. NaN for frames that nothing could judge (`held_out_certainties`).
     by_kind : dict
-        The accuracy on held-out frames, each class weighing the same, of each kind.
+        The accuracy on held-out frames, each class weighing the same, of each kind; empty if none could be judged.
     """
 
     kind: Kind
@@ -105,7 +105,7 @@ def train(
         described = concatenated(
             [describe_recording(one, extractor, progress=_part(progress, one)) for one in recordings]
         )
-        whole = np.isfinite(described.of(described.kinds[0])[:, 0])
+        whole: Booleans = np.all(np.isfinite(described.of(described.kinds[0])), axis=1)
         usable = (examples.labels != NO_CLASS) & whole
         to_learn = usable & (examples.of_recording < len(paths))
         numbers = np.flatnonzero(to_learn)
@@ -113,11 +113,16 @@ def train(
         if len(np.unique(labels)) < 2:
             raise StorageError(f"{paths[0]}: too few labelled frames can be read; python -m storage verify says why")
         learnt = learn(described.some(numbers), labels, seconds, len(examples.classes), seed=seed, progress=progress)
-        judged = Judged(numbers, learnt.certainties, "stretches of the same recordings, each held out in turn")
         tests = np.flatnonzero(usable & ~to_learn & far_from(to_learn, examples.seconds))
         if len(tests):
             certainties = learnt.head.certainties(described.some(tests).of(learnt.kind))
             judged = Judged(tests, certainties, ", ".join(map(str, held_out)))
+        else:
+            tested = np.isfinite(learnt.certainties).all(axis=1)
+            tested_on = "stretches of the same recordings, each held out in turn" if tested.any() else NOT_TESTED
+            judged = Judged(numbers[tested], learnt.certainties[tested], tested_on)
+            if not tested.all():
+                notes.append(f"{np.count_nonzero(~tested)} frames lie too near each other to be tested")
         notes += notes_of(examples, whole, usable & ~to_learn, tests, held_out)
         report = judge(examples, numbers, judged, kind=learnt.kind, by_kind=learnt.by_kind, notes=notes, begun=begun)
     model = Model(
@@ -163,15 +168,14 @@ def learn(
         if progress is not None:
             progress("learning", next(steps), len(kinds) * folds + 1)
 
-    counts = np.bincount(labels, minlength=classes)
-    weight = 1 / (counts[labels] * np.count_nonzero(counts))  # of each frame: each class weighs the same
-    held_out = {}
-    right = np.zeros((len(kinds), folds))
-    for number, kind in enumerate(kinds):
-        inputs = descriptions.of(kind)
-        held_out[kind] = held_out_certainties(inputs, seconds, labels, classes, of_fold, done=done)
-        correct = held_out[kind].argmax(axis=1) == labels
-        right[number] = np.bincount(of_fold, weight * correct, folds)
+    held_out = {
+        kind: held_out_certainties(descriptions.of(kind), seconds, labels, classes, of_fold, done=done)
+        for kind in kinds
+    }
+    tested = np.isfinite(held_out[kinds[0]]).all(axis=1)
+    counts = np.bincount(labels[tested], minlength=classes)
+    weight = tested / np.maximum(1, counts[labels] * np.count_nonzero(counts))  # each class weighs the same
+    right = np.array([np.bincount(of_fold, weight * (held_out[kind].argmax(axis=1) == labels)) for kind in kinds])
     without_own = right.sum(axis=1, keepdims=True) - right  # what a fold's own frames say has no voice there
     certainties = np.empty((len(labels), classes), np.float32)
     for fold, best in enumerate(without_own.argmax(axis=0)):
@@ -179,7 +183,8 @@ def learn(
     kind = kinds[int(right.sum(axis=1).argmax())]
     head = fit_head(descriptions.of(kind), labels, classes)
     done()
-    return Learnt(kind, head, certainties, dict(zip(kinds, map(float, right.sum(axis=1)), strict=True)))
+    by_kind: dict[str, float] = dict(zip(kinds, map(float, right.sum(axis=1)), strict=True))
+    return Learnt(kind, head, certainties, by_kind if tested.any() else {})
 
 
 # ------------------------------------------------------------------------------------------------------ what there is

@@ -83,9 +83,9 @@
  * @property {Record<string, number>} frames
  * @property {Record<string, number>} stretches
  * @property {string} tested_on
- * @property {number} accuracy
- * @property {number} smoothed
- * @property {number} chance
+ * @property {number | null} accuracy
+ * @property {number | null} smoothed
+ * @property {number | null} chance
  * @property {number[][]} confusion
  * @property {string} kind
  * @property {number} seconds

@@ -163,15 +163,18 @@ class TrainForm {
  */
 function reportOf(name, report) {
   const learnt = Object.values(report.frames).reduce((sum, count) => sum + count, 0);
+  const { accuracy, smoothed, chance } = report;
   return el(
     "section",
     { className: "card report", "aria-label": `How good ${name} is` },
-    el("h2", {}, `${name}: ${percent(report.accuracy)} of the frames are right`),
-    el(
-      "p",
-      {},
-      `${percent(report.smoothed)} smoothed over time. Knowing nothing gets ${percent(report.chance)}. Tested on ${report.tested_on}.`,
-    ),
+    el("h2", {}, `${name}: ${accuracy === null ? "not tested" : `${percent(accuracy)} of the frames are right`}`),
+    smoothed !== null &&
+      chance !== null &&
+      el(
+        "p",
+        {},
+        `${percent(smoothed)} smoothed over time. Knowing nothing gets ${percent(chance)}. Tested on ${report.tested_on}.`,
+      ),
     el(
       "p",
       { className: "quiet" },

@@ -55,9 +55,7 @@ def fetch(url: str, target: Path, progress: Callable[[int, int], None] | None = 
         It can't be fetched, or is something else; what came is kept for the next time if it may be right.
     """
     url, _, known = url.partition("#sha256=")
-    place = urlsplit(url)
-    if place.scheme != "https" and not (place.scheme == "http" and place.hostname in OURS):
-        raise StorageError(f"{url}: weights are fetched over https:// only")
+    _check_address(url)
     partial = target.with_name(f"{target.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +92,9 @@ def network_in(archive: Path, known: str = "") -> bytes:
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:gz") as members:
                 for member in members:
-                    found = members.extractfile(member) if Path(member.name).name == MEMBER else None
-                    if found is not None:
+                    if Path(member.name).name != MEMBER or not member.isfile():  # a link leads anywhere
+                        continue
+                    if (found := members.extractfile(member)) is not None:
                         return found.read(MOST_BYTES)
         except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
             raise StorageError(f"{archive} is no archive of weights: {error}") from None
@@ -123,6 +122,12 @@ def _sum_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
+def _check_address(url: str) -> None:
+    place = urlsplit(url)
+    if place.scheme != "https" and not (place.scheme == "http" and place.hostname in OURS):
+        raise StorageError(f"{url}: weights are fetched over https:// only")
+
+
 def _go_on(url: str, partial: Path, progress: Callable[[int, int], None] | None) -> None:
     """Fetch what is still missing of a file."""
     with partial.open("r+b") as file:
@@ -130,6 +135,7 @@ def _go_on(url: str, partial: Path, progress: Callable[[int, int], None] | None)
         request = Request(url, headers={"Range": f"bytes={here}-", "User-Agent": "pi-capture"} if here else {})
         try:
             with urlopen(request, timeout=SILENT_SECONDS) as answer:
+                _check_address(answer.url)  # where redirects led
                 _append(answer, file, here, progress)
         except HTTPError as error:
             if error.code != 416:  # all of it is here

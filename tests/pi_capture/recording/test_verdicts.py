@@ -17,7 +17,7 @@ from storage import StorageError, open_recording
 from storage.frame import Frame
 from storage.learn.classifier import Classifier
 from tests.pi_capture.watch.test_watch import film
-from tests.support.networks import COLOURS, put_network
+from tests.support.networks import COLOURS, plain, put_network
 
 
 def classifier(certainties: Callable[[NDArray[np.uint8]], Any]) -> Classifier:
@@ -142,3 +142,14 @@ def test_the_newest_frame_is_looked_at_and_others_are_counted() -> None:
     watching.close()
     assert seen == [0, 5] and (watching.seen, watching.skipped) == (2, 4)
     assert watching.last is not None and watching.last.timestamp_ns == 5
+
+
+def test_what_is_no_number_is_a_failure_and_no_verdict() -> None:
+    answers = iter(np.array([[1, 0, 0], [0.2, np.nan, 0.8], [0, 1, 0]], np.float32))
+    told: list[str | None] = []
+    watching = Watching(classifier(lambda _: next(answers)), 0, lambda _, verdict: told.append(verdict.name))
+    watching.look(Frame(plain("red"), 0, 0))
+    with pytest.raises(StorageError, match=r"of the test gives no numbers for frame 1"):
+        watching.look(Frame(plain("red"), 1, 100_000_000))
+    assert len(told) == 1
+    assert watching.look(Frame(plain("green"), 2, 60_000_000_000)).name == "green"  # what was smoothed is whole

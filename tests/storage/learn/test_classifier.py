@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -147,3 +148,9 @@ def test_what_is_no_classifier_of_pictures(tmp_path: Path, mobilenet: Path) -> N
     path.write_bytes(mobilenet.read_bytes())
     with pytest.raises(StorageError, match="names 2 classes, and the network has 256"):
         open_classifier(path)
+
+
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.model")
+    with pytest.raises(StorageError, match="is not a file"):
+        open_classifier(tmp_path / "pipe.model")

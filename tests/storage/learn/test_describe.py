@@ -171,3 +171,14 @@ def test_what_a_split_leaves_is_another_recording(tmp_path: Path, monkeypatch: p
     thumbnails(day)
     split(day, val=0.25, gap=0.5)
     assert computed(day, monkeypatch) and len(thumbnails(day)) < 720
+
+
+def test_a_frame_that_can_be_read_again_is_described_again(day: Path, cache: Path) -> None:
+    frame = day / "1" / "00000015.png"
+    state, aside = frame.stat(), frame.read_bytes()
+    frame.write_bytes(b"x" * len(aside))
+    os.utime(frame, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert np.isnan(thumbnails(day)[15]).all() and not cache.exists()
+    frame.write_bytes(aside)
+    os.utime(frame, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert np.isfinite(thumbnails(day)).all() and cache.exists()

@@ -20,8 +20,9 @@ from storage.cli import main
 from storage.convert.convert import convert
 from storage.formats.table import open_recording
 from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed, journal_path
-from storage.learn.describe import Describer
+from storage.learn.describe import Describer, Descriptions
 from storage.learn.model import load_model
+from storage.learn.training import learn
 from tests.support import REPOSITORY
 from tests.support.scenes import informative, record_acts, uninformative
 
@@ -316,3 +317,42 @@ def test_json_lines_tell_how_far_it_is(day: Path, capsys: pytest.CaptureFixture[
     assert steps[0] == {"event": "progress", "what": f"describing {day}", "done": steps[0]["done"], "total": 24 * 30}
     assert {step["event"] for step in steps} == {"progress"}
     assert report["path"] == str(day.with_name("day1.model")) and "event" not in report
+
+
+def test_frames_that_all_lie_near_each_other_are_no_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record_acts(tmp_path / "day1", ["0", "1"] * 2, seconds=0.4)
+    report = trained(capsys, tmp_path / "day1")
+    assert (report["accuracy"], report["smoothed"], report["chance"]) == (None, None, None)
+    assert report["tested_on"] == "not tested" and report["by_kind"] == {} and report["mistakes"] == []
+    assert "16 frames lie too near each other to be tested" in report["notes"]
+    assert load_model(tmp_path / "day1.model").origin["accuracy"] is None
+    assert main(["train", str(tmp_path / "day1"), "--replace"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "not tested" in said and not any("are right" in line for line in said)
+
+
+def test_frames_that_no_fold_can_judge_have_no_voice() -> None:
+    """Of three seconds, those in the middle are near all others."""
+    labels = np.array([0, 1] * 15)
+    look = np.repeat(labels[:, None], 256, axis=1) + np.random.default_rng(1).normal(0, 0.01, (30, 256))
+    learnt = learn(Descriptions(None, look.astype(np.float32)), labels, np.arange(30) / 10, 2)
+    tested = np.isfinite(learnt.certainties).all(axis=1)
+    right = learnt.certainties.argmax(axis=1) == labels
+    by_class = [right[tested & (labels == name)].mean() for name in np.unique(labels[tested])]
+    assert tested.any() and not tested.all()
+    assert learnt.by_kind == {"thumbnail": pytest.approx(np.mean(by_class))}
+
+
+def test_a_description_that_is_partly_no_numbers_is_left_out(
+    day: Path, mobilenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = tmp_path / "day1.features.h5"
+    convert(day, features, weights=mobilenet)
+    import h5py
+
+    with h5py.File(features, "r+") as file:
+        name = next(name for name, one in file.items() if getattr(one, "shape", ())[1:] == (256,))
+        file[name][7, 100] = np.nan
+    report = trained(capsys, features, "--weights", mobilenet)
+    assert sum(report["frames"].values()) == 719
+    assert any(note.startswith("1 frames can't be read") for note in report["notes"])

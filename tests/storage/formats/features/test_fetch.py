@@ -11,8 +11,10 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.response import addinfourl
 
 import numpy as np
 import pytest
@@ -208,3 +210,22 @@ def test_weights_that_changed_after_they_were_fetched_are_refused(tmp_path: Path
     made.write_bytes(changed)
     with pytest.raises(StorageError, match="has changed since it was fetched"):
         Extractor(made)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_an_archive_is_no_network(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo(MEMBER)
+    entry.type, entry.linkname = kind, "elsewhere/missing.tflite"
+    with tarfile.open(tmp_path / "links.tgz", "w:gz") as archive:
+        archive.addfile(entry)
+    with pytest.raises(StorageError, match=f"links.tgz has no {MEMBER} in it"):
+        export_model(tmp_path / "links.tgz", tmp_path / "made.tflite")
+    assert not (tmp_path / "made.tflite").exists()
+
+
+def test_a_redirect_leads_to_no_address_that_would_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = addinfourl(io.BytesIO(b"anything"), Message(), "http://mirror.example.org/weights.tgz", 200)
+    monkeypatch.setattr("storage.formats.features.fetch.urlopen", lambda *_, **__: answer)
+    with pytest.raises(StorageError, match=r"http://mirror\.example\.org/weights\.tgz: .*over https:// only"):
+        fetch("https://example.org/weights.tgz", tmp_path / "made.tflite")
+    assert not list(tmp_path.iterdir())
