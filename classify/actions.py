@@ -278,12 +278,14 @@ class Actions:
     # --------------------------------------------------------------------------------------------------------- assisted
 
     def _assist(self, _: int) -> None:
-        """Ask for typical frames; then, or where none can be found, show runs."""
+        """Ask for typical frames; then, or where none can be found, show the doubts that are left, or runs."""
         learner = self._learner
         self.look.stretches = False
         self._session.hold_on(False)
         if learner is None or not learner.is_ready:
-            self.assist.next_run()
+            self.assist.stop()
+            if not self.assist.next_doubt():
+                self.assist.next_run()
             if learner is not None:
                 learner.start()
                 told = f"the frames are being described: {learner.progress:.0%}; press A again later"
@@ -295,12 +297,15 @@ class Actions:
 
     def _await_questions(self) -> None:
         assert self._learner is not None
+        if self._learner.has_failed:
+            self._assist(0)  # as without a model
+            return
         if self._learner.questions is None:
             self._wait_for(self._await_questions)
             return
         self.assist.ask(self._learner.questions)
         self.look.message = self._learner.note
-        if self.assist.asking is Asking.RUNS:
+        if self.assist.asking is Asking.RUNS and not self.assist.next_doubt():
             self._learn(then_show=True)
 
     def _learn(self, *, then_show: bool = False) -> None:
@@ -318,8 +323,11 @@ class Actions:
         self.take_proposals()
         if self._learner is not None and self._learner.is_busy:
             self._wait_for(self._await_proposals)
-        elif not self.assist.next_run():
+            return
+        if not self.assist.next_run():
             self.look.message = "every frame has a label"
+        if self._learner is not None and self._learner.has_failed:
+            self.look.message = self._learner.note
 
     def take_proposals(self) -> None:
         """Let what was learnt meanwhile be proposed from now on."""
@@ -378,12 +386,13 @@ class Actions:
         self.look.message = f"{first} run is shown first"
 
     def _keep_and_ask_again(self, event: Event | None, otherwise: str) -> None:
-        """Labels came back: show the run that they belong to, and ask nothing else any more."""
+        """Labels came back: show the run or the doubt that they belong to, and ask nothing else any more."""
         self._keep(event, otherwise)
+        self.assist.undone()
         if self.assist.asking is Asking.RUNS:
             self.assist.next_run()
             self._learn()
-        else:
+        elif self.assist.asking is not Asking.DOUBTS:
             self.assist.stop()
 
     def _tell_done(self, asked: Asking) -> None:

@@ -66,10 +66,15 @@ class Assist:
         self._is_whole = False  # whether the run is shown as the model proposed it
         self._is_moved = False  # whether its end was moved
         self._taken: tuple[int, int] | None = None  # the end and the label of the run that was accepted as it was
+        self._doubts: list[Proposal] = []  # those that are left
+        self._judged: list[tuple[int, Proposal]] = []  # the session's depth with each doubt that was answered
+        self._noted: list[int] = []  # the session's depth with each run that the gate has noted
         self._sure_ones = 0  # so many were taken unseen, or left out to be shown
 
     def stop(self) -> None:
-        """Ask nothing any more."""
+        """Ask nothing any more. The doubt that is shown stays one."""
+        if self.asking is Asking.DOUBTS and self.run is not None:
+            self._doubts.insert(0, self.run)
         self.asking, self.run, self._questions = Asking.NOTHING, None, []
 
     def answer(self, label: int) -> Event | None:
@@ -91,7 +96,8 @@ class Assist:
 
     def ask(self, questions: Sequence[int]) -> None:
         """Ask for the classes of some frames, one by one; then runs are shown."""
-        self.run, self._questions = None, list(questions)
+        self.stop()
+        self._questions = list(questions)
         self._next_question()
 
     @property
@@ -119,10 +125,9 @@ class Assist:
             self.run = replace(self.run, stop=max(self.run.start + 1, (self.run.start + self.run.stop) // 2))
             self._is_moved = True
             return True
-        self.run = None
+        self.stop()
         span = self._session.unsettled_border(self._session.cursor)
         if span is None:
-            self.stop()
             return False
         self.asking = Asking.BORDERS
         self._session.go(sum(span) // 2)
@@ -149,12 +154,21 @@ class Assist:
     def doubt(self, proposals: Sequence[Proposal]) -> None:
         """Show runs with labels that the model doubts; a digit or Enter gives them their label anew."""
         self.stop()
-        self.asking, self.proposals, self.model = Asking.DOUBTS, list(proposals), HELD_OUT
-        self._next_doubt()
+        self._doubts, self._judged = list(proposals), []
+        self.next_doubt()
+
+    def next_doubt(self) -> bool:
+        """Show the next of the doubts that are left; returns whether there is one."""
+        if not self._doubts:
+            return False
+        self.asking, self.run = Asking.DOUBTS, self._doubts.pop(0)
+        self._session.go(self.run.start)
+        return True
 
     def next_run(self, position: int | None = None) -> bool:
         """Show the next run from a position on, by default the cursor; returns whether there is one."""
-        self.asking, self.run, self._is_moved = Asking.RUNS, None, False
+        self.stop()
+        self.asking, self._is_moved = Asking.RUNS, False
         runs = self._open_runs()
         if not runs and (run := self._without_model()) is not None:
             runs = [run]
@@ -260,32 +274,45 @@ class Assist:
         label = labels[start - 1] if start else labels[stop] if stop < self._session.count else NONE
         return Proposal(start, stop, label, 0.0)
 
+    def undone(self) -> None:
+        """An undo took labels back: what was said with them about the model does not count, and doubts return."""
+        self._taken = None
+        depth, returned = self._session.depth, False
+        while self._judged and self._judged[-1][0] > depth:
+            self.stop()
+            self._doubts.insert(0, self._judged.pop()[1])
+            returned = True
+        while self._noted and self._noted[-1] > depth:
+            self._noted.pop()
+            self.gate.forget()
+        if returned or self.asking is Asking.DOUBTS:
+            self.stop()
+            self.next_doubt()
+
     def _take(self, label: int, *, by_model: bool) -> Event | None:
         run = self.run
         if run is None:
             return None
-        proposed = Proposed(self.model, seen=True) if by_model else None
         if self.asking is Asking.DOUBTS:
-            event = self._session.give([(run.start, run.stop, label)], run.start, proposed, anew=True)
-            self._next_doubt()
+            by = Proposed(HELD_OUT, seen=True) if by_model else None
+            event = self._session.give([(run.start, run.stop, label)], run.start, by, anew=True)
+            self._judged.append((self._session.depth, run))
+            self.run = None
+            if not self.next_doubt():
+                self.stop()
             return event
+        proposed = Proposed(self.model, seen=True) if by_model else None
         if self._taken == (run.start, label):
             self.gate.correct()
         if run.certainty > 0:
             wrong = label != run.label or self._is_moved
             if wrong or self._is_whole:  # of one that was cut, the end is not known to be right
                 self.gate.note(right=not wrong)
+                self._noted.append(self._session.depth + 1)
         self._taken = (run.stop, label)
         event = self._session.give([(run.start, run.stop, label)], run.stop, proposed)
         self.next_run(run.stop)
         return event
-
-    def _next_doubt(self) -> None:
-        if not self.proposals:
-            self.stop()
-            return
-        self.run = self.proposals.pop(0)
-        self._session.go(self.run.start)
 
 
 def _middle(low: int, high: int) -> int:

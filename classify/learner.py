@@ -52,11 +52,11 @@ class Learner:
     Attributes
     ----------
     is_ready, has_failed : bool
-        Whether the frames are described, or can't be.
+        Whether the frames are described and can be learnt from, or can't be. What is wanted after that gets no answer.
     progress : float
         How much of them is, 0 to 1.
     note : str
-        What a person should know: that there is no network, or why frames can't be described.
+        What a person should know: that there is no network, or why nothing can be learnt.
     damaged : list of int
         The positions of frames that could not be read.
     questions : list of int or None
@@ -117,7 +117,7 @@ class Learner:
         return found
 
     def close(self) -> None:
-        """End the thread and the process."""
+        """End the thread and the process. It waits for one fit at most: numpy must not compute while Python ends."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -128,18 +128,30 @@ class Learner:
 
     def _want(self, what: str, labels: bytes) -> None:
         with self._changed:
-            self._wanted[what] = labels
-            self._changed.notify_all()
+            if not self.has_failed:
+                self._wanted[what] = labels
+                self._changed.notify_all()
 
     # ------------------------------------------------------------------------------------------------------- the thread
 
     def _run(self) -> None:
+        failed = "the frames can't be described"
         try:
             descriptions = self._describe()
-        except Exception as error:  # without descriptions, labelling goes on as without a model
-            self.note, self.has_failed = f"the frames can't be described: {error}", True
-            self.arrivals += 1
-            return
+            failed = "nothing more can be learnt from the labels"
+            self._answer_all(descriptions)
+        except Exception as error:  # labelling goes on as without a model
+            with self._changed:
+                self.note, self.has_failed, self.is_ready = (
+                    f"{failed}: {str(error) or type(error).__name__}",
+                    True,
+                    False,
+                )
+                self._wanted.clear()
+                self.arrivals += 1
+
+    def _answer_all(self, descriptions: Floats) -> None:
+        """Answer what is wanted until `close`."""
         while True:
             with self._changed:
                 while not self._wanted and not self._closed:
@@ -154,6 +166,11 @@ class Learner:
                     del self._wanted[what]
                 self.arrivals += 1
 
+    def _go_on(self) -> None:
+        """Raise, and so end what takes more than one fit, once `close` waits for it."""
+        if self._closed:
+            raise InterruptedError("closed")
+
     def _describe(self) -> Floats:
         import numpy as np
 
@@ -161,8 +178,7 @@ class Learner:
         paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "classify.learner", str(self._path), self._track or "", self._weights]
         with self._changed:
-            if self._closed:
-                raise RuntimeError("closed")
+            self._go_on()
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -173,15 +189,19 @@ class Learner:
         assert self._process.stdout is not None and self._process.stderr is not None
         last = ""
         for line in io.TextIOWrapper(self._process.stderr, errors="replace"):
-            last = line.strip() or last
             if line.startswith(NO_NETWORK):
                 self.note = line.removeprefix(NO_NETWORK).strip()
             elif (done := line.split()) and all(map(str.isdigit, done)) and len(done) == 2:
                 self.progress = int(done[0]) / int(done[1])
                 self.arrivals += 1
+            else:
+                last = line.strip() or last
         data = self._process.stdout.read()
-        if self._process.wait() or not data:
-            raise RuntimeError(last)
+        code = self._process.wait()
+        if code < 0:
+            raise RuntimeError(f"the process was ended by signal {-code}")
+        if code or not data:
+            raise RuntimeError(last or f"the process ended with code {code}")
         described: Floats = np.load(io.BytesIO(data), allow_pickle=False)[np.asarray(self._indices, np.int64)]
         self.damaged = np.flatnonzero(~np.isfinite(described).all(axis=1)).tolist()
         self.is_ready = True
@@ -232,7 +252,9 @@ class Learner:
             return []
         certainties = np.full((len(labels), self._classes), np.nan, np.float32)
         of_fold = make_folds(seconds, known)
-        certainties[judged] = held_out_certainties(descriptions[judged], seconds, known, self._classes, of_fold)
+        certainties[judged] = held_out_certainties(
+            descriptions[judged], seconds, known, self._classes, of_fold, done=self._go_on
+        )
         return doubted(certainties, labels)
 
 
@@ -259,8 +281,11 @@ def _main(path: str, track: str, weights: str) -> None:
         if done % max(1, count // 100) == 0:
             print(done, count, file=sys.stderr, flush=True)  # fails once the window is gone, and so ends this
 
-    with open_recording(Path(path), track=track or None) as recording:
-        described = describe_recording(recording, extractor, progress=tell)
+    try:
+        with open_recording(Path(path), track=track or None) as recording:
+            described = describe_recording(recording, extractor, progress=tell)
+    except StorageError as error:
+        sys.exit(str(error))
     os.close(2)
     np.save(sys.stdout.buffer, described.of(described.kinds[0]))
 

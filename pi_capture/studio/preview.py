@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.live.packs import as_jpeg, packed
@@ -154,34 +154,39 @@ async def _last_said(stream: asyncio.StreamReader) -> bytes:
 
 def main(arguments: Sequence[str]) -> int:
     """Show what a camera sees; returns the exit status."""
+    camera, wanted, fps, *model = arguments
+    threading.Thread(target=_end_with_the_studio, daemon=True).start()
+    # The studio ends this process at the end of its packs: that comes after the reason.
+    with suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as packs:
+        os.dup2(2, 1)  # for what a camera's library prints
+        try:
+            _show(packs, camera, wanted, fps, model[0] if model else None)
+        except (CameraError, UsageError, StorageError, OSError) as error:
+            print(str(error).replace("\n", " "), file=sys.stderr)
+            return 1
+    return 0
+
+
+def _show(packs: IO[bytes], camera: str, wanted: str, fps: str, model: str | None) -> None:
     from pi_capture.arguments import size
     from pi_capture.sources import open_source
 
-    camera, wanted, fps, *model = arguments
-    threading.Thread(target=_end_with_the_studio, daemon=True).start()
     due = 0.0
-    try:
-        packs = os.fdopen(os.dup(1), "wb")
-        os.dup2(2, 1)  # for what a camera's library prints
-        watching = _watching(model[0]) if model else None
-        shape = size(wanted) if watching is None else watching.classifier.size
-        with packs, closing(open_source(camera, shape, json.loads(fps))) as source:
-            for frame in source:
-                if watching is not None:
-                    watching.offer(frame)
-                    if watching.failure is not None:
-                        raise StorageError(f"the model fails: {watching.failure}")
-                now = time.monotonic()
-                if now >= due:
-                    due = now + 1 / PICTURES_PER_SECOND
-                    height, width, _ = frame.pixels.shape
-                    head = {"size": f"{width}x{height}", **_said(watching)}
-                    packs.write(packed(head, as_jpeg(frame.pixels, LARGEST_SIDE)))
-                    packs.flush()
-    except (CameraError, UsageError, StorageError, OSError) as error:
-        print(str(error).replace("\n", " "), file=sys.stderr)
-        return 1
-    return 0
+    watching = _watching(model) if model is not None else None
+    shape = size(wanted) if watching is None else watching.classifier.size
+    with closing(open_source(camera, shape, json.loads(fps))) as source:
+        for frame in source:
+            if watching is not None:
+                watching.offer(frame)
+                if watching.failure is not None:
+                    raise StorageError(f"the model fails: {watching.failure}")
+            now = time.monotonic()
+            if now >= due:
+                due = now + 1 / PICTURES_PER_SECOND
+                height, width, _ = frame.pixels.shape
+                head = {"size": f"{width}x{height}", **_said(watching)}
+                packs.write(packed(head, as_jpeg(frame.pixels, LARGEST_SIDE)))
+                packs.flush()
 
 
 def _watching(model: str) -> Watching:

@@ -78,6 +78,11 @@ class LabelHistory:
         """How many frames have a label."""
         return self._counts[label]
 
+    @property
+    def depth(self) -> int:
+        """Grows by one with each change, and shrinks when that is undone. Keys that were replayed may count as one."""
+        return len(self._done)
+
     def can_undo(self) -> bool:
         return bool(self._done)
 

@@ -17,6 +17,7 @@ STRENGTH = 1e-2  # of the regularisation, when each number has variance 1
 MOST_OF_CLASS = 1000  # frames, evenly spaced: neighbours are near copies, so more cost time and teach nothing
 STEPS = 40  # at most; more of them change no certainty that matters
 SETTLED = 1e-4  # the largest change of a weight in a step, after which no more are taken
+BLOCK = 4096  # frames that are judged at a time: each takes a few times its size while it is
 LEAST_SCALE = 1e-6  # numbers that differ less than this among the frames say nothing
 UNLEARNT = -30.0  # the bias of a class without frames: e^-30 is no certainty
 
@@ -50,6 +51,12 @@ class Head:
         ndarray, shape (N, C) or (C,), float32
             Each row sums to 1. Classes count as equally frequent.
         """
+        if descriptions.ndim == 1:
+            return self._judge(descriptions)
+        blocks = [self._judge(descriptions[first : first + BLOCK]) for first in range(0, len(descriptions), BLOCK)]
+        return np.concatenate(blocks) if blocks else np.empty((0, len(self.bias)), np.float32)
+
+    def _judge(self, descriptions: Floats) -> Floats:
         return _softmax(np.dot((descriptions - self.mean) / self.scale, self.weights) + self.bias)
 
 

@@ -162,6 +162,11 @@ class Gate:
         """A person has looked at a proposal: was it right in class and end?"""
         self._shown.append(right)
 
+    def forget(self) -> None:
+        """What was noted last does not count."""
+        if self._shown:
+            self._shown.pop()
+
     def correct(self) -> None:
         """What was taken for right last was not: its end came too early."""
         if self._shown:

@@ -165,6 +165,25 @@ def test_a_wrong_end_or_class_keeps_the_gate_shut() -> None:
         assert not assist.gate.is_open, spoil
 
 
+def test_what_is_undone_does_not_open_the_gate() -> None:
+    session = Session(600)
+    assist = Assist(session)
+    assist.learnt(sure_runs(60), "cafe")
+    assist.next_run()
+    assist.accept()
+    for _ in range(LAST):
+        assist.accept()
+        session.undo()
+        assist.undone()
+        assist.next_run()
+    assert assist.gate.right == 1
+    session.paint(0, 1, 2)  # nothing was proposed here
+    for right in (1, 0):
+        session.undo()
+        assist.undone()
+        assert assist.gate.right == right
+
+
 def test_what_a_person_labelled_stays_whatever_the_model_proposes_later() -> None:
     session = Session(30)
     session.paint(5, 8, 2)

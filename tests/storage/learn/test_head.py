@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 
 from storage.learn.head import MOST_OF_CLASS, fit_head
@@ -25,6 +27,19 @@ def test_it_separates_what_is_separable_and_says_how_certain_it_is() -> None:
     np.testing.assert_allclose(certainties.sum(axis=1), 1, rtol=1e-5)
     assert np.mean(certainties.argmax(axis=1) == truth) > 0.97
     np.testing.assert_allclose(head.certainties(others[7]), certainties[7], rtol=1e-4)
+
+
+def test_many_frames_are_judged_in_little_memory() -> None:
+    points, labels = clouds([40, 40])
+    head = fit_head(points, labels, 2)
+    many = np.tile(points, (1000, 1))[:-7]  # the last block is not full
+    assert head.certainties(many[:0]).shape == (0, 2)
+    tracemalloc.start()
+    certainties = head.certainties(many)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(certainties[-73:], head.certainties(points[:-7]), rtol=1e-4)
+    assert len(certainties) == len(many) and most < 3 * certainties.nbytes < many.nbytes
 
 
 def test_the_same_frames_give_the_same_head() -> None:
