@@ -239,5 +239,5 @@ def _places(frames: Sequence[Run], positions: dict[str, int]) -> list[Stretch]:
     if len(frames) == 1 and isinstance(frames[0], str):  # nearly every entry
         position = positions.get(frames[0])
         return [] if position is None else [(position, position + 1)]
-    found = sorted(positions[name] for name in from_runs(frames) if name in positions)
+    found = sorted(positions[name] for name in from_runs(frames, positions))
     return [(run.start, run.stop) for run in ranges_of(found)]

@@ -30,7 +30,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,20 +295,28 @@ def to_runs(names: Iterable[str]) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def from_runs(runs: Iterable[Run]) -> Iterator[str]:
-    """Read back the names that `to_runs` wrote.
+def from_runs(runs: Iterable[Run], known: Collection[str] | None = None) -> Iterator[str]:
+    """Read back the names that `to_runs` wrote; of these the `known` ones, if given, however many a run claims to have.
 
     >>> list(from_runs([("00000098.png", 3), "cat.jpg"]))
     ['00000098.png', '00000099.png', '00000100.png', 'cat.jpg']
+    >>> list(from_runs([("00000098.png", 9_000_000)], {"00000099.png", "cat.jpg"}))
+    ['00000099.png']
     """
     for run in runs:
-        if isinstance(run, str):
-            yield run
+        first, count = (run, 1) if isinstance(run, str) else run
+        if count == 1:
+            names: Iterable[str] = (first,)
         else:
-            first, count = run
             head, number, width, tail = _parts(first)
-            for n in range(number, number + count):
-                yield f"{head}{n:0{width}d}{tail}"
+            numbers: Iterable[int] = range(number, number + count)
+            if known is not None and count > len(known):
+                parts = map(_parts, known)
+                numbers = sorted(
+                    {n for before, n, _, after in parts if (before, after) == (head, tail) and n in numbers}
+                )
+            names = (f"{head}{n:0{width}d}{tail}" for n in numbers)
+        yield from names if known is None else filter(known.__contains__, names)
 
 
 _COUNTER = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]{1,18})(?P<tail>(?:\.[^./]*)?)", re.DOTALL)

@@ -30,7 +30,7 @@ def origins(recording: Recording) -> list[str | None]:
     entries: list[Entry] = []
     with suppress(StorageError, OSError):
         entries = read_journal(journal_path(recording.path, recording.of_track))
-    proposed = _proposed(entries)
+    proposed = _proposed(entries, map(os.path.basename, recording.names))
     labels = current.replay(recording, entries)
     return [
         None if label is None else proposed.get(os.path.basename(name), PERSON)
@@ -45,21 +45,25 @@ def count_origins(recording: Recording) -> Counter[str]:
 
 def applied(entries: Sequence[Entry]) -> list[Applied]:
     """What a journal keeps of its labels once they are applied: which of them a model proposed."""
-    proposed = _proposed(entries)
+    mentioned = (entry.frames for entry in entries if isinstance(entry, Labelled | Applied))
+    proposed = _proposed(entries, from_runs(run for frames in mentioned for run in _based(frames)))
     of_kind = {kind: [name for name, origin in proposed.items() if origin == kind] for kind in (SEEN, UNSEEN)}
     return [Applied(to_runs(sorted(names)), kind == SEEN) for kind, names in of_kind.items() if names]
 
 
-def _proposed(entries: Sequence[Entry]) -> dict[str, str]:
-    """The frames whose last label a model proposed. Who gave it is replayed as the labels are, undo and all."""
+def _proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]:
+    """Those of some frames, by their base names, whose last label a model proposed.
+
+    Who gave it is replayed as the labels are, undo and all.
+    """
     told = [entry for entry in entries if isinstance(entry, Applied)]
     if not told and not any(isinstance(entry, Labelled) and entry.proposed for entry in entries):
         return {}
-    names = list(dict.fromkeys(name for entry in entries for name in _names(entry)))
+    names = list(dict.fromkeys(frames))
     history = LabelHistory(len(names))
     positions = {name: position for position, name in enumerate(names)}
     for entry in told:
-        for position in map(positions.__getitem__, _based(entry.frames)):
+        for position in map(positions.__getitem__, from_runs(_based(entry.frames), positions)):
             history.change_for_good([(position, position + 1)], _CODES.index(SEEN if entry.seen else UNSEEN))
     replay(history, names, [_coded(entry) for entry in entries])
     return {name: _CODES[code] for name, code in zip(names, history.labels, strict=True) if code not in (0, NONE)}
@@ -69,16 +73,15 @@ def _coded(entry: Entry) -> Entry:
     """The same change, with the number of who gave the label in place of the label."""
     if not isinstance(entry, Labelled):
         return entry
-    frames: tuple[Run, ...] = () if entry.restored else tuple(_based(entry.frames))
+    frames: tuple[Run, ...] = () if entry.restored else _based(entry.frames)
     if entry.label is None:
         return replace(entry, frames=frames)
     code = 0 if entry.proposed is None else 1 if entry.proposed.seen else 2
     return replace(entry, frames=frames, label=code)
 
 
-def _names(entry: Entry) -> Iterable[str]:
-    return _based(entry.frames) if isinstance(entry, Labelled | Applied) else ()
-
-
-def _based(frames: Iterable[Run]) -> list[str]:
-    return [os.path.basename(name) for name in from_runs(frames)]
+def _based(frames: Iterable[Run]) -> tuple[Run, ...]:
+    """The same frames by their base names, in which they count up."""
+    return tuple(
+        os.path.basename(run) if isinstance(run, str) else (os.path.basename(run[0]), run[1]) for run in frames
+    )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,15 @@ def test_kill_while_forty_runs_are_accepted(tmp_path: Path) -> None:
             assert said[0] == "accepted"
             if (event := work.session.undo()) is not None:
                 work.keeper.keep(event, work.session.cursor)
+
+
+def test_a_run_of_millions_of_frames_is_not_written_out(day: Path) -> None:
+    """In a journal from elsewhere: a line may name as many, and there may be many lines."""
+    millions = ("00000003.png", 9_999_999)
+    lines = [Labelled((millions,), n % 3, proposed=UNLOOKED_AT) for n in range(200)]
+    write(day, *lines, Labelled(frames(5, 2), 0))
+    with LabelJournal(day / "labels.jsonl") as journal:
+        journal.append(Applied((("00000000.png", 9_999_999),), seen=True))
+    begun = time.process_time()
+    assert told(day) == [None] * 3 + [UNSEEN] * 2 + [PERSON] * 2 + [UNSEEN] * 5
+    assert time.process_time() - begun < 5
