@@ -1,6 +1,7 @@
 """What each key does: to the session, to playing, and to what is shown. `classify.desk` reads the keys.
 
 An action that needs frames which have not been examined yet waits for them; another key ends the waiting.
+Whatever a key does is done here, which makes the file a long one.
 """
 
 from __future__ import annotations

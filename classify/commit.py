@@ -22,16 +22,10 @@ from storage.errors import StorageError
 from storage.formats.png.directory import MOVES_NAME
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
-from storage.labels.journal import (
-    Classes,
-    Entry,
-    LabelJournal,
-    Labelled,
-    Moving,
-    to_runs,
-    write_table,
-)
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Moving
 from storage.labels.origins import applied
+from storage.labels.runs import to_runs
+from storage.labels.table import write_table
 
 
 @dataclass(frozen=True, slots=True)

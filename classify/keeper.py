@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from classify.session import NONE, Change, Event, Group, Undo
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Redone, Request, Undone, to_runs
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Redone, Request, Undone
+from storage.labels.runs import to_runs
 
 
 class Keeper:

@@ -3,7 +3,8 @@
 The first three methods of `_Recording` are a frame's whole way. `run` and `_record_take` run in the calling thread and
 watch. `_deliver` runs in the take's thread (`pi_capture.recording.take`): it reads a frame from the camera, asks the
 gate whether it passes (`pi_capture.recording.gate`), and puts it into the recorder, whose threads encode and store it
-(`pi_capture.recording.recorder`).
+(`pi_capture.recording.recorder`). How a recording goes on and ends is decided here alone, which makes the file a long
+one.
 """
 
 from __future__ import annotations

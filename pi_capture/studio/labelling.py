@@ -2,6 +2,7 @@
 
 One `Labelling` is one recording that is open; it holds the lock that a window would hold. One thread at a time changes
 it. The pages that look at it are told of each change.
+What a request may do to it is here as a whole, which makes the file a long one.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.formats.table import all_formats, find_format, label_writer, open_recording, open_writer
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand
-from storage.labels.journal import LabelJournal, journal_path, write_table
+from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.table import write_table
 from storage.recording import Recording, elapsed_ns
 
 MOVIE_OPTIONS = ("crf",)

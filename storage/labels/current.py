@@ -9,7 +9,8 @@ from storage.errors import StorageError
 from storage.labels.classes import DEFAULT, known_classes, renumbered
 from storage.labels.history import NONE, LabelHistory
 from storage.labels.history import replay as replay_journal
-from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, to_runs
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
+from storage.labels.runs import to_runs
 from storage.recording import Recording
 
 _UNTOUCHED = 254

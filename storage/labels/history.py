@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from storage.labels.journal import Applied, Classes, Entry, Labelled, Looked, Moving, Redone, Run, Undone, from_runs
+from storage.labels.journal import Applied, Classes, Entry, Labelled, Looked, Moving, Redone, Undone
+from storage.labels.runs import Run, from_runs
 from storage.recording import ranges_of
 
 NONE = 255

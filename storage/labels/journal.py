@@ -26,28 +26,23 @@ as version 2 if it keeps which of them a model proposed::
 
 from __future__ import annotations
 
-import io
-import os
-import re
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.durable.files import replace_file
 from storage.durable.log import Log, damaged, encode_line, read_lines
 from storage.errors import StorageError
+from storage.labels.runs import Run
 
 VERSION = 2
-JOURNAL_NAME, TABLE_NAME = "labels.jsonl", "labels.csv"
+JOURNAL_NAME = "labels.jsonl"
 MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
 
 _MAGIC = b'{"labels":'
 
-Run = str | tuple[str, int]
-"""A frame's name; or the first of a number of names that count up."""
 Request = tuple[str, int]
 """The client that asked for a change, and the number of that request."""
 
@@ -270,66 +265,6 @@ def read_journal(path: Path) -> list[Entry]:
         return []
 
 
-# ------------------------------------------------------------------------------------------------------ names of frames
-
-
-def to_runs(names: Iterable[str]) -> tuple[Run, ...]:
-    """Write frames' names short where they count up.
-
-    >>> to_runs(["00000007.png", "00000008.png", "00000009.png", "door/00000010.png"])
-    (('00000007.png', 3), 'door/00000010.png')
-    """
-    runs: list[Run] = []
-    first, count = "", 0
-    head, number, width, tail = "", 0, 0, ""
-    for name in names:
-        if width and name == f"{head}{number + count:0{width}d}{tail}":
-            count += 1
-            continue
-        if count:
-            runs.append(first if count == 1 else (first, count))
-        first, count = name, 1
-        head, number, width, tail = _parts(name)
-    if count:
-        runs.append(first if count == 1 else (first, count))
-    return tuple(runs)
-
-
-def from_runs(runs: Iterable[Run], known: Collection[str] | None = None) -> Iterator[str]:
-    """Read back the names that `to_runs` wrote; of these the `known` ones, if given, however many a run claims to have.
-
-    >>> list(from_runs([("00000098.png", 3), "cat.jpg"]))
-    ['00000098.png', '00000099.png', '00000100.png', 'cat.jpg']
-    >>> list(from_runs([("00000098.png", 9_000_000)], {"00000099.png", "cat.jpg"}))
-    ['00000099.png']
-    """
-    for run in runs:
-        first, count = (run, 1) if isinstance(run, str) else run
-        if count == 1:
-            names: Iterable[str] = (first,)
-        else:
-            head, number, width, tail = _parts(first)
-            numbers: Iterable[int] = range(number, number + count)
-            if known is not None and count > len(known):
-                parts = map(_parts, known)
-                numbers = sorted(
-                    {n for before, n, _, after in parts if (before, after) == (head, tail) and n in numbers}
-                )
-            names = (f"{head}{n:0{width}d}{tail}" for n in numbers)
-        yield from names if known is None else filter(known.__contains__, names)
-
-
-_COUNTER = re.compile(r"(?P<head>.*?)(?P<digits>[0-9]{1,18})(?P<tail>(?:\.[^./]*)?)", re.DOTALL)
-
-
-def _parts(name: str) -> tuple[str, int, int, str]:
-    """What comes before a name's counter, the counter, its width (0 if there is none) and what comes after it."""
-    match = _COUNTER.fullmatch(name)
-    if match is None:
-        return name, 0, 0, ""
-    return match["head"], int(match["digits"]), len(match["digits"]), match["tail"]
-
-
 # ------------------------------------------------------------------------------------------------------------- the file
 
 
@@ -460,65 +395,3 @@ def _run(value: object) -> Run | None:
         case [str(first), int(count)] if 0 < count <= MAX_RUN:
             return first, count
     return None
-
-
-# --------------------------------------------------------------------------------------------------- labels as a table
-
-
-def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") -> Path:
-    """Write the labels of a recording that has no room for them into a table beside it; durable on return.
-
-    The file is ``NAME.labels.csv`` with the columns ``frame`` and ``class``, a row for each frame that has a class;
-    `of_track` (see `journal_path`) comes after the name.
-
-    Returns
-    -------
-    path
-        The table.
-
-    Raises
-    ------
-    StorageError
-        It can't be written, or the file that is there is something else.
-    """
-    import csv
-
-    target = path_beside(path, TABLE_NAME, of_track)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("frame", "class"))
-    rows.writerows((frame, label) for frame, label in enumerate(labels) if label is not None)
-    try:
-        if os.path.lexists(target):
-            with target.open("rb") as there:
-                if there.readline() != b"frame,class\n":
-                    raise StorageError(f"{target} is something else than a table of labels; move it away")
-        replace_file(target, text.getvalue().encode())
-    except OSError as error:
-        raise StorageError(f"{target}: {error.strerror}; the labels are kept, but not in the table") from None
-    return target
-
-
-def read_table(path: Path, frames: int, of_track: str = "") -> list[str | None] | None:
-    """The label of each frame of a recording, as `write_table` left them; None if there is no table.
-
-    Raises
-    ------
-    StorageError
-        The table is damaged.
-    """
-    import csv
-
-    table = path_beside(path, TABLE_NAME, of_track)
-    labels: list[str | None] = [None] * frames
-    try:
-        rows = csv.reader(io.StringIO(table.read_text("utf-8")))
-        if next(rows, None) != ["frame", "class"]:
-            return None
-        for frame, label in rows:
-            labels[int(frame)] = label
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise StorageError(f"{table} is damaged ({error}); move it away to go on without it") from None
-    return labels

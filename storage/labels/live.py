@@ -22,7 +22,8 @@ from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
 from storage.formats.table import complete, open_recording
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Run, journal_path, path_beside, to_runs
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, journal_path, path_beside
+from storage.labels.runs import Run, to_runs
 from storage.recording import Recording
 
 VERSION = 1

@@ -15,7 +15,8 @@ from dataclasses import replace
 from storage.errors import StorageError
 from storage.labels import current
 from storage.labels.history import NONE, LabelHistory, replay
-from storage.labels.journal import Applied, Entry, Labelled, Run, from_runs, journal_path, read_journal, to_runs
+from storage.labels.journal import Applied, Entry, Labelled, journal_path, read_journal
+from storage.labels.runs import Run, from_runs, to_runs
 from storage.recording import Recording
 
 PERSON, SEEN, UNSEEN = "person", "model, seen", "model, unseen"

@@ -39,7 +39,7 @@ from storage.errors import StorageError, first_line
 from storage.formats.hdf5.chunk import filters_of
 from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
-from storage.labels.journal import read_table
+from storage.labels.table import read_table
 from storage.recording import Recording
 from storage.sessions import checked_sessions
 

@@ -42,7 +42,7 @@ from storage.formats.hdf5.recording import (
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
 from storage.frame import Frame, size_text
-from storage.labels.journal import write_table
+from storage.labels.table import write_table
 from storage.names import natural_key
 from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
 
@@ -402,7 +402,7 @@ def write_labels(
     """Give each frame of a recording its class: a `storage.formats.contract.WriteLabels`.
 
     The classes are numbered in the order of `classes`; after these come others that frames have. Labels of pictures
-    that another program made go into a table beside them (`storage.labels.journal.write_table`).
+    that another program made go into a table beside them (`storage.labels.table.write_table`).
     """
     path = Path(path)
     others = {label for label in labels if label is not None} - set(classes)

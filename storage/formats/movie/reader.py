@@ -21,7 +21,7 @@ from storage.formats.movie.decode import decode
 from storage.formats.movie.places import find_places
 from storage.formats.png.codec import MAX_PIXELS
 from storage.frame import Frame
-from storage.labels.journal import read_table
+from storage.labels.table import read_table
 from storage.recording import Recording
 from storage.sessions import TIME_FACTS
 from storage.tracks.containers import open_movie, reason_of

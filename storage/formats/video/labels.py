@@ -9,7 +9,7 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.formats.video.clock import DEFAULT_STEP_US
 from storage.formats.video.file import LABELS, PICTURES, is_ours, muxer_for, open_locked, recover
-from storage.labels.journal import write_table
+from storage.labels.table import write_table
 from storage.matroska.elements import Id
 from storage.matroska.track import Block
 
@@ -40,7 +40,7 @@ def write_labels(path: Path, labels: Sequence[str | None], classes: Sequence[str
     """Give each frame of a recording its class: a `storage.formats.contract.WriteLabels`.
 
     A video has the names of classes and no numbers. Labels of another program's video go into a table beside it
-    (`storage.labels.journal.write_table`).
+    (`storage.labels.table.write_table`).
     """
     if not is_ours(path):
         write_table(path, labels, of_track)

@@ -19,7 +19,7 @@ from storage.convert.convert import convert
 from storage.convert.extract import extract
 from storage.formats.movie.reader import MovieReader
 from storage.formats.video.labels import write_labels
-from storage.labels.journal import write_table
+from storage.labels.table import write_table
 from storage.recording import Recording
 from tests.conftest import REFERENCE, write_video
 

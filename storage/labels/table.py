@@ -1,0 +1,73 @@
+"""The table of labels beside a recording that has no room for them: ``NAME.labels.csv``."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage.durable.files import replace_file
+from storage.errors import StorageError
+from storage.labels.journal import path_beside
+
+TABLE_NAME = "labels.csv"
+
+
+def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") -> Path:
+    """Write the labels of a recording that has no room for them into a table beside it; durable on return.
+
+    The file is ``NAME.labels.csv`` with the columns ``frame`` and ``class``, a row for each frame that has a class;
+    `of_track` (see `journal_path`) comes after the name.
+
+    Returns
+    -------
+    path
+        The table.
+
+    Raises
+    ------
+    StorageError
+        It can't be written, or the file that is there is something else.
+    """
+    import csv
+
+    target = path_beside(path, TABLE_NAME, of_track)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("frame", "class"))
+    rows.writerows((frame, label) for frame, label in enumerate(labels) if label is not None)
+    try:
+        if os.path.lexists(target):
+            with target.open("rb") as there:
+                if there.readline() != b"frame,class\n":
+                    raise StorageError(f"{target} is something else than a table of labels; move it away")
+        replace_file(target, text.getvalue().encode())
+    except OSError as error:
+        raise StorageError(f"{target}: {error.strerror}; the labels are kept, but not in the table") from None
+    return target
+
+
+def read_table(path: Path, frames: int, of_track: str = "") -> list[str | None] | None:
+    """The label of each frame of a recording, as `write_table` left them; None if there is no table.
+
+    Raises
+    ------
+    StorageError
+        The table is damaged.
+    """
+    import csv
+
+    table = path_beside(path, TABLE_NAME, of_track)
+    labels: list[str | None] = [None] * frames
+    try:
+        rows = csv.reader(io.StringIO(table.read_text("utf-8")))
+        if next(rows, None) != ["frame", "class"]:
+            return None
+        for frame, label in rows:
+            labels[int(frame)] = label
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise StorageError(f"{table} is damaged ({error}); move it away to go on without it") from None
+    return labels
