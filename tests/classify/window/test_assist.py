@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
+from PIL import Image
 
 from classify.learner import QUESTIONS
 from classify.session import NONE, Session
+from classify.window.layout import SIZE, lay_out
+from classify.window.timeline import CLASS_COLOURS, LANE
 from storage import open_recording
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
 from storage.labels.history import replay
 from storage.labels.journal import journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, count_origins
-from tests.support.labeller import Person
+from tests.support.labeller import Person, desktop_of
 
 TRUTH = [0] * 30 + [1] * 40 + [2] * 30 + [0] * 40 + [2] * 30 + [1] * 30
 
@@ -29,6 +35,13 @@ def record_scenes(day: Path) -> None:
     writer.close()
 
 
+@pytest.fixture
+def desktop() -> Iterator[str]:
+    """With a window manager: without one Qt now and then leaves a new window black."""
+    with desktop_of("1280x1024", manager="openbox") as display:
+        yield display
+
+
 class Helped(Person):
     """A person who answers what the window asks."""
 
@@ -41,6 +54,12 @@ class Helped(Person):
         names = [f"{number:08d}.png" for number in range(len(TRUTH))]
         replay(session, names, read_journal(journal_path(self.day)))
         return list(session.labels)
+
+    def looks(self, path: Path) -> np.ndarray:
+        """The window as it is on the screen."""
+        grab = ["ffmpeg", "-v", "error", "-y", "-f", "x11grab", "-window_id", self.window, "-i", self.display]
+        subprocess.run([*grab, "-frames:v", "1", str(path)], check=True, capture_output=True, timeout=30)
+        return np.asarray(Image.open(path).convert("RGB"))
 
     def labelled(self) -> int:
         return len(TRUTH) - self.labels().count(NONE)
@@ -61,12 +80,10 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(t
         person.press(str(TRUTH[person.frame()]))
         person.wait_for(lambda asked=asked: person.labelled() == asked, "the answer is not kept")
         person.wait_for(lambda: person.labels()[person.frame()] == NONE, "the next frame is not shown")
+    person.wait_for(lambda: proposed_in(person.looks(tmp_path / "asked.png")) == {0, 1, 2}, "nothing is proposed")
 
     def are_accepted() -> bool:
-        before = person.labelled()
         person.press("Return")
-        if person.labelled() == before:  # nothing is proposed yet
-            person.press("a")
         return person.labelled() == len(TRUTH)
 
     person.wait_for(are_accepted, "what is proposed does not end")
@@ -79,6 +96,13 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(t
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: 200 - QUESTIONS}
 
 
+def proposed_in(look: np.ndarray) -> set[int]:
+    """The classes whose colour, which certainty fades but little, is in the lane over the long timeline."""
+    left, top, width, _ = lay_out(*SIZE).whole
+    lane = look[top - LANE // 2 - 3, left : left + width].astype(int)
+    return {label for label in range(3) if np.abs(lane - CLASS_COLOURS[label]).max(axis=1).min() < 40}
+
+
 def test_labels_in_doubt_are_walked_through(tmp_path: Path, desktop: str) -> None:
     day = tmp_path / "day"
     record_scenes(day)
@@ -89,6 +113,7 @@ def test_labels_in_doubt_are_walked_through(tmp_path: Path, desktop: str) -> Non
         (day / f"{number:08d}.png").rename(day / str(label) / f"{number:08d}.png")
     person = Helped(day, desktop, "--disagreements", XDG_CACHE_HOME=str(tmp_path / "cache"))
     person.wait_for(lambda: given[person.frame()] != TRUTH[person.frame()], "nothing is doubted")
+    person.looks(tmp_path / "doubted.png")
     person.press("Return")
     person.press("s")
     person.ends()
