@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pi_capture.status import Status
@@ -35,7 +35,7 @@ class StopSignals:
         self.before_abort: Callable[[], None] | None = None
         self._event = event
         self._aborted = f"\n{aborted}\n".encode()
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}  # what `signal.signal` gave
         self._asked = False
         # A handler runs between two steps of the main thread, which may hold the event's lock just then: to set the
         # event there would wait for ever. So another thread sets it.
@@ -52,7 +52,7 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+            signal.signal(number, handler)
         os.close(self._asking)
         self._thread.join()
         os.close(self._ask)

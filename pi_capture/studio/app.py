@@ -310,18 +310,11 @@ async def recorders(request: Request) -> Response:
 async def recorder_events(request: Request) -> Response:
     """``GET /api/recorders/events``: server-sent events, the same object twice a second, as long as there is change."""
     studio = of(request)
-    studio.check_streams()
 
-    async def told() -> AsyncIterator[bytes]:
-        with studio.stream():
-            last = None
-            while True:
-                recorders = await studio.recorders()
-                yield event({"recorders": recorders}) if recorders != last else b":\n\n"
-                last = recorders
-                await asyncio.sleep(0.5 if recorders else 2.0)
+    async def look() -> dict[str, Any]:
+        return {"recorders": await studio.recorders()}
 
-    return events(told())
+    return changes(studio, look, lambda found: 0.5 if found["recorders"] else 2.0)
 
 
 async def live(request: Request) -> Response:
@@ -418,18 +411,11 @@ async def training_events(request: Request) -> Response:
     24 mistakes, the most certain first.
     """
     studio = of(request)
-    studio.check_streams()
 
-    async def told() -> AsyncIterator[bytes]:
-        with studio.stream():
-            last = None
-            while True:
-                status = studio.training.status
-                yield event(status) if status is not last else b":\n\n"
-                last = status
-                await asyncio.sleep(0.2 if status["state"] == "training" else 1.0)
+    async def look() -> dict[str, Any]:
+        return studio.training.status
 
-    return events(told())
+    return changes(studio, look, lambda status: 0.2 if status["state"] == "training" else 1.0)
 
 
 async def cancel_training(request: Request) -> Response:
@@ -625,6 +611,24 @@ def numbers_asked(request: Request, count: int) -> range:
     many = number_of(request, "count", 30, 1, MOST_FRAMES)
     step = number_of(request, "step", 1, 1, 1 << 20)
     return range(first, min(count, first + many * step), step)
+
+
+def changes(
+    studio: Studio, look: Callable[[], Awaitable[dict[str, Any]]], pause: Callable[[dict[str, Any]], float]
+) -> Response:
+    """Server-sent events: what `look` sees, each time it is something else; it looks again after `pause` seconds."""
+    studio.check_streams()
+
+    async def told() -> AsyncIterator[bytes]:
+        with studio.stream():
+            last = None
+            while True:
+                seen = await look()
+                yield event(seen) if seen != last else b":\n\n"
+                last = seen
+                await asyncio.sleep(pause(seen))
+
+    return events(told())
 
 
 async def records(studio: Studio, found: AsyncIterator[Record]) -> Response:

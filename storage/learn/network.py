@@ -141,7 +141,7 @@ def _fit(pixels: Pixels, numbers: Integers, examples: Examples, seed: int, progr
     with silent():
         import keras
 
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc] # Keras has no types
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
         """Frames in another order in each epoch, read from the disk when they are wanted."""
 
         def __init__(self) -> None:
