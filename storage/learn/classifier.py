@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_BYTES = 256_000_000
 MOST_LABEL_BYTES = 1_000_000
 MOST_TRIAL_BYTES = 4_000_000_000  # of memory, while a file is tried
 TRIAL_SECONDS = 60
@@ -85,33 +84,22 @@ def open_classifier(path: Path | str, pixels: Range | None = None) -> Classifier
         There is no such file, it is no classifier of pictures, its classes have no names, LiteRT can't run it or is not
         installed.
     """
+    from storage.learn.model import read_model
+
     path = Path(path)
-    content = _read(path)
+    content = read_model(path)
     if content[4:8] == IDENTIFIER:
         return _open_tflite(path, content, pixels)
     if content[:4] != ZIPPED:
         raise StorageError(f"{path} is no model: give a .model or a .tflite file")
-    return _open_model(path)
+    return _open_model(path, content)
 
 
-def _read(path: Path) -> bytes:
-    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for ever
-        raise StorageError(f"{path} is not a file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise StorageError(f"{path} is no model for a small machine: it has more than {MOST_BYTES // 10**6} MB")
-    return content
-
-
-def _open_model(path: Path) -> Classifier:
+def _open_model(path: Path, content: bytes) -> Classifier:
     from storage.learn.describe import Describer
-    from storage.learn.model import load_model
+    from storage.learn.model import model_from
 
-    model = load_model(path)
+    model = model_from(path, content)
     if model.network is not None:
         need_litert()
         try_network(path, model.network)

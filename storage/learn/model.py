@@ -39,7 +39,7 @@ FORMAT = "pi_capture model"
 MOST_CLASSES = 1000
 MOST_BYTES = {"model.json": 1 << 20, "labels.txt": 1 << 20, "head.f32": 1 << 23, "network.tflite": 1 << 25}
 """How large a member of the file may be."""
-MOST_FILE_BYTES = 1 << 26
+MOST_FILE_BYTES = 256_000_000
 STAMP = (1980, 1, 1, 0, 0, 0)  # of each member: the same model is the same bytes
 
 
@@ -85,19 +85,14 @@ def check_target(path: Path, *, replace: bool = False) -> None:
         raise StorageError(f"{path} exists; choose another name with -o, or replace it with --replace")
 
 
-def save_model(model: Model, path: Path, *, replace: bool = False) -> None:
-    """Write a model file: whole, durable, or not at all.
+def write_model(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a model file, `Model.data` or a ``.tflite`` file: whole, durable, or not at all.
 
     Raises
     ------
     StorageError
         The file exists, unless `replace` is True; or it can't be written.
     """
-    write_model(path, model.data, replace=replace)
-
-
-def write_model(path: Path, data: bytes, *, replace: bool = False) -> None:
-    """The same for what any model file holds."""
     check_target(path, replace=replace)
     if not os.path.lexists(path):
         with appearing(path) as making:
@@ -118,14 +113,27 @@ def load_model(path: Path | str) -> Model:
         There is none, it is damaged, or no such file, or of a newer version.
     """
     path = Path(path)
+    return model_from(path, read_model(path))
+
+
+def read_model(path: Path) -> bytes:
+    """What a model file of whatever kind holds. Raises StorageError if it can't be read, or is larger than any."""
+    if path.is_dir():
+        raise StorageError(f"{path} is not a file: Is a directory")
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise StorageError(f"{path} is not a file")
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
-            raise _WrongError("it is larger than any model")
-        return _unpack(path.read_bytes())
+            raise StorageError(f"{path} is larger than any model for a small machine")
+        return path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from None
+
+
+def model_from(path: Path, content: bytes) -> Model:
+    """The model that the content of a file is; as `load_model`."""
+    try:
+        return _unpack(content)
     except _WrongError as error:
         raise StorageError(f"{path} is no whole model file: {error}; train it again") from None
 

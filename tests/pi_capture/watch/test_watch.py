@@ -23,7 +23,7 @@ from storage.formats.table import label_writer
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.learn.classifier import Classifier
 from storage.learn.head import Head
-from storage.learn.model import Model, save_model
+from storage.learn.model import Model, write_model
 from tests.pi_capture.live.test_labels import Terminal
 from tests.pi_capture.live.test_preview import Screen
 from tests.pi_capture.test_cli import run
@@ -163,7 +163,7 @@ def test_a_model_file(tmp_path: Path) -> None:
     weights = np.repeat(greys[None] * 2, 256, axis=0).astype(np.float32)  # the nearest of three means
     bias = (-256 * greys**2).astype(np.float32)
     head = Head(np.zeros(256, np.float32), np.ones(256, np.float32), weights, bias)
-    save_model(Model(COLOURS, "thumbnail", head, None), tmp_path / "day1.model")
+    write_model(tmp_path / "day1.model", Model(COLOURS, "thumbnail", head, None).data)
     day = film(tmp_path / "day2.mkv", ("blue", 10), ("green", 10), ("red", 10))
     done = watch(tmp_path / "day1.model", "--camera", f"file:{day}")
     assert [line.split()[2] for line in done.stdout.splitlines()] == ["blue", "green", "red"], done

@@ -15,7 +15,7 @@ import pytest
 
 from storage.errors import StorageError
 from storage.learn.head import Head
-from storage.learn.model import Model, load_model, save_model
+from storage.learn.model import Model, load_model, write_model
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def model() -> Model:
 
 def test_a_model_comes_back_as_it_was(tmp_path: Path, model: Model) -> None:
     path = tmp_path / "day1.model"
-    save_model(model, path)
+    write_model(path, model.data)
     loaded = load_model(path)
     assert (loaded.classes, loaded.kind, loaded.origin) == (model.classes, model.kind, model.origin)
     for name in ("mean", "scale", "weights", "bias"):
@@ -44,7 +44,7 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, model: Model) -> None:
 
 def test_the_network_is_in_it(tmp_path: Path, model: Model) -> None:
     with_network = replace(model, kind="features", network=b"TFL3" * 100)
-    save_model(with_network, tmp_path / "day1.model")
+    write_model(tmp_path / "day1.model", with_network.data)
     assert load_model(tmp_path / "day1.model").network == b"TFL3" * 100
 
 
@@ -52,15 +52,15 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(tmp_path: Path, model: Mo
     path = tmp_path / "day1.model"
     path.write_bytes(b"mine")
     with pytest.raises(StorageError, match=r"day1\.model exists; .*--replace"):
-        save_model(model, path)
+        write_model(path, model.data)
     assert path.read_bytes() == b"mine"
-    save_model(model, path, replace=True)
+    write_model(path, model.data, replace=True)
     assert load_model(path).classes == model.classes
     (tmp_path / "directory").mkdir()
     with pytest.raises(StorageError, match="directory exists"):
-        save_model(model, tmp_path / "directory", replace=True)
+        write_model(tmp_path / "directory", model.data, replace=True)
     with pytest.raises(StorageError, match="does not exist; create it first"):
-        save_model(model, tmp_path / "nowhere" / "day1.model")
+        write_model(tmp_path / "nowhere" / "day1.model", model.data)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
