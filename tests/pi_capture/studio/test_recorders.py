@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from textwrap import indent
@@ -212,8 +213,11 @@ def test_the_preview_shows_and_ends_by_itself(studio: Running) -> None:
 
 
 def children(studio: Running) -> list[str]:
-    path = Path(f"/proc/{studio.process.pid}/task")
-    return [child for task in path.iterdir() for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{studio.process.pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            found += (task / "children").read_text().split()
+    return found
 
 
 def talking(studio: Running, program: str) -> None:
