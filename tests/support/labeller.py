@@ -40,23 +40,26 @@ def classify(day: Path, *options: str, display: str | None, **variables: str) ->
 
 
 @contextmanager
-def desktop_of(size: str, *, layout: str = "us", manager: str = "") -> Iterator[str]:
-    """The name of an X display of that size, with a keyboard layout and a window manager, until the block ends."""
+def desktop_of(size: str, *, layout: str = "us", managed: bool = True) -> Iterator[str]:
+    """The name of an X display of that size, with a keyboard layout, until the block ends.
+
+    It has a window manager if it is `managed`: without one Qt leaves a new window black now and then.
+    """
     command = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size}x24", "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         display = f":{server.stdout.readline().strip()}"
         environment = {**os.environ, "DISPLAY": display}
         subprocess.run(["setxkbmap", layout], env=environment, check=True)
-        managing = subprocess.Popen([manager], env=environment, stderr=subprocess.DEVNULL) if manager else None
+        manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL) if managed else None
         try:
-            if managing is not None:
+            if manager is not None:
                 _wait_until_it_manages(environment)
             yield display
         finally:
-            if managing is not None:
-                managing.terminate()
-                managing.wait()
+            if manager is not None:
+                manager.terminate()
+                manager.wait()
             server.terminate()
 
 
@@ -78,7 +81,6 @@ class Person:
         self.process = classify(day, *options, display=display, **variables)
         self.window = ""
         self.wait_for(lambda: bool(self._find()), "no window appeared")
-        self._addressed: tuple[str, ...] = ("--window", self.window)
 
     def _find(self) -> str:
         ours = ("search", "--all", "--pid", str(self.process.pid), "--name", "^ *[0-9]+ / +[0-9]+ - ")
@@ -98,23 +100,21 @@ class Person:
             time.sleep(0.05)
 
     def press(self, *keys: str) -> None:
-        """Press keys, each when the one before it has shown in the journal, or has had its time."""
+        """Press keys on the keyboard, each when the one before it has shown in the journal, or has had its time."""
         for key in keys:
+            self.wait_for(self._has_focus, "the window gets no keys")
             before, until = self._kept(), time.monotonic() + 0.6
-            self._xdotool("key", *self._addressed, key)
+            self._xdotool("key", key)
             while self._kept() == before and time.monotonic() < until:
                 time.sleep(0.01)
             time.sleep(0.05)
 
-    def focuses(self) -> None:
-        """Have keys go to the window, as a desktop does when it opens; the next ones are pressed on the keyboard."""
-
-        def has_focus() -> bool:
-            self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
-            return self._xdotool("getwindowfocus") == self.window
-
-        self.wait_for(has_focus, "the window gets no keys")
-        self._addressed = ()
+    def _has_focus(self) -> bool:
+        """Ask for the keyboard, as a desktop does when a window opens; whether the window has it."""
+        if self._xdotool("getwindowfocus") == self.window:
+            return True
+        self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
+        return False
 
     def _kept(self) -> int:
         try:

@@ -30,6 +30,7 @@ async function show() {
   const { signal } = leaving;
   const [, name = "", id = ""] = location.hash.split("/");
   const place = /** @type {HTMLElement} */ (document.getElementById("page"));
+  const focused = document.activeElement;
   for (const link of document.querySelectorAll("[data-page]")) {
     const here = /** @type {Record<string, string>} */ (IN_NAVIGATION)[name] === link.getAttribute("data-page");
     if (here) link.setAttribute("aria-current", "page");
@@ -47,7 +48,8 @@ async function show() {
     fill(place, problem(words(error)));
     if (!(error instanceof Refused) && !(error instanceof Unreachable)) console.error(error); // a fault of ours
   }
-  if (!signal.aborted) place.focus({ preventScroll: true });
+  // Who has gone on to another element meanwhile is about to press it.
+  if (!signal.aborted && [focused, document.body].includes(document.activeElement)) place.focus({ preventScroll: true });
 }
 
 /** @param {string} text */

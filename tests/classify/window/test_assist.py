@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from classify.learner import QUESTIONS
@@ -20,7 +18,7 @@ from storage.frame import Frame
 from storage.labels.history import replay
 from storage.labels.journal import journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, count_origins
-from tests.support.labeller import Person, desktop_of
+from tests.support.labeller import Person
 
 TRUTH = [0] * 30 + [1] * 40 + [2] * 30 + [0] * 40 + [2] * 30 + [1] * 30
 
@@ -33,13 +31,6 @@ def record_scenes(day: Path) -> None:
         pixels[:, 16 * label : 16 * label + 16] += 140
         writer.append(writer.encode(Frame(pixels, number, number * 100_000_000)))
     writer.close()
-
-
-@pytest.fixture
-def desktop() -> Iterator[str]:
-    """With a window manager: without one Qt now and then leaves a new window black."""
-    with desktop_of("1280x1024", manager="openbox") as display:
-        yield display
 
 
 class Helped(Person):

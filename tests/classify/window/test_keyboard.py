@@ -72,7 +72,6 @@ def test_what_two_layouts_explain_in_two_ways_does_nothing() -> None:
 def test_a_key_with_ctrl_alt_or_super_does_nothing(tmp_path: Path, desktop: str) -> None:
     record_brightening(tmp_path / "day", 12)
     person = Person(tmp_path / "day", desktop)
-    person.focuses()
     person.press("1")
     person.sees("2 / 12 - ")
     person.press("alt+3", "super+2", "ctrl+0", "alt+shift+4", "alt+s", "super+u", "2")

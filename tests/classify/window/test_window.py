@@ -110,7 +110,7 @@ def test_names_a_second_session_and_taking_back(day: Path, desktop: str) -> None
 
 @pytest.mark.parametrize("screen", ["1024x600", "640x400"])
 def test_the_window_fits_a_small_screen(day: Path, screen: str) -> None:
-    with desktop_of(screen) as desktop:
+    with desktop_of(screen, managed=False) as desktop:
         person = Person(day, desktop)
         x, y, width, height = person.window_box()
         right, bottom = map(int, screen.split("x"))
@@ -121,7 +121,7 @@ def test_the_window_fits_a_small_screen(day: Path, screen: str) -> None:
 
 
 def test_a_window_manager_keeps_the_frame_on_the_screen(day: Path) -> None:
-    with desktop_of("800x480", manager="openbox") as desktop:
+    with desktop_of("800x480") as desktop:
         person = Person(day, desktop)
 
         def fits() -> bool:

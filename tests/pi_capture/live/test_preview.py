@@ -80,7 +80,7 @@ def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "windowkill"])
 def test_without_its_window_the_recording_goes_on(tmp_path: Path, how: str) -> None:
-    with desktop_of("640x480", manager="openbox") as desktop:
+    with desktop_of("640x480") as desktop:
         here = Screen(desktop)
         recording = here.start(*command(tmp_path / f"day-{how}", 5))
         here.wait_for(lambda: here.window(f"day-{how}"))
@@ -109,7 +109,7 @@ def test_keys_in_the_window_are_live_labels(tmp_path: Path, screen: str) -> None
             os.environ["DISPLAY"] = before
     terminal.sees("[no label]")
     here.wait_for(lambda: here.window("day1"))
-    here.ask("xdotool", "key", "--window", here.window("day1"), "1")
+    here.ask("xdotool", "windowfocus", "--sync", here.window("day1"), "key", "1")
     terminal.sees("[1 door]")
     here.wait_for(lambda: "[1 door]" in here.ask("xdotool", "getwindowname", here.window("day1")))
     terminal.press("\x03")
