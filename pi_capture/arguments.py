@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
 from pi_capture.recording.options import HOLD_SECONDS
-from storage.commands.console import Parser, finite, not_negative, positive
+from pi_capture.segments.amounts import parse_seconds
+from storage.commands.console import Parser, positive
 
 MAX_SIDE = 16384
 ORDERS = {
@@ -99,11 +100,24 @@ def build_parser() -> argparse.ArgumentParser:
 # ------------------------------------------------------------------------------------------------ the arguments' types
 
 
-def _seconds(text: str) -> float:
-    number = finite(text)
-    if number <= 0 and number != -1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, or -1 to record until Ctrl-C")
-    return number
+def _length(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds is None or (seconds <= 0 and seconds != -1):
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, or a time such as 10min or 1h; -1: until Ctrl-C")
+    return seconds
+
+
+def _time(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds is None or seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, or a time such as 10min or 1h")
+    return seconds
+
+
+def _time_above_0(text: str) -> float:
+    if (seconds := _time(text)) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -145,7 +159,15 @@ FORMATS = "options of the formats"
 LASTING = "recordings that last"
 OPTIONS = (
     Option("directory", "what to record into; if it exists, the recording continues it", "DIRECTORY", Kind.POSITIONAL),
-    Option("seconds", "how long to record; -1 until Ctrl-C", "SECONDS", Kind.POSITIONAL, type=_seconds, number=True),
+    Option(
+        "seconds",
+        "how long to record: seconds, or 10min, 1h; -1: until Ctrl-C",
+        "SECONDS",
+        Kind.POSITIONAL,
+        type=_length,
+        number=True,
+        unit=True,
+    ),
     Option("camera", "what to record from, see below", "SPEC", default="auto"),
     Option(
         "size",
@@ -166,15 +188,17 @@ OPTIONS = (
         "countdown",
         "seconds to count down before recording (default: 3 on a terminal, else 0)",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
     ),
     Option(
         "sync-interval",
         "seconds between syncs; a power cut loses these at most (default: 1)",
         "S",
-        type=positive,
+        type=_time_above_0,
         number=True,
+        unit=True,
         default=1.0,
     ),
     Option(
@@ -272,8 +296,9 @@ OPTIONS = (
         "hold",
         f"seconds that a class must lead before the model says it (default: {HOLD_SECONDS})",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
         default=HOLD_SECONDS,
         group=LASTING,
     ),
@@ -288,8 +313,9 @@ OPTIONS = (
         "pre-roll",
         "seconds kept before motion or the class begins (default: 2)",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
         default=2.0,
         group=LASTING,
     ),
@@ -297,8 +323,9 @@ OPTIONS = (
         "post-roll",
         "seconds kept after motion or the class ended (default: 5)",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
         default=5.0,
         group=LASTING,
     ),

@@ -87,7 +87,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one object on stdout")
     args = parser.parse_args(arguments)
-    print_line(f"checking; this takes {TAKES}", sys.stderr)
+    if not args.json:
+        print_line(f"checking; this takes {TAKES}", sys.stderr)
     findings = []
     for finding in examine(Question(args.directory, args.camera, args.size)):
         findings.append(finding)
