@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--classes",
         metavar="NAMES",
         type=_classes,
-        help="names of the classes of the keys 0, 1 …, up to nine, as in none,door; or just how many "
+        help="names of the classes of the keys 0, 1 …, up to nine, as in none,door, given once; or how many classes "
         "(default: 5, or those used here before)",
     )
     parser.add_argument(
@@ -75,13 +75,18 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FRAMES",
         type=_frames,
         default=0,
-        help="how far borders may be off: A and M ask for no more than that needs (default: 0)",
+        help="how many frames a border may be off; the more, the less A and M ask (default: 0)",
     )
     parser.add_argument(
-        "--disagreements", action="store_true", help="walk through the labels that a model doubts; shows all frames"
+        "--disagreements", action="store_true", help="show the labels that a model doubts, one after another"
     )
-    parser.add_argument("--weights", metavar="FILE", default="imagenet", help="the network for A, as for features")
-    parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        default="imagenet",
+        help="weights of the network that A uses, as for storage features",
+    )
+    parser.add_argument("--relabel", action="store_true", help="show also the frames that are sorted already")
     parser.add_argument("--undo", action="store_true", help="undo the last S, and end")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
     return parser

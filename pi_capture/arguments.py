@@ -39,16 +39,18 @@ examples:
 targets:
 {targets}
 commands (each has its own --help):
-  export-model [--weights FILE]         make weights for .features.h5 ready, once
-  doctor [DIRECTORY]                    check whether this machine can record, and how fast
+  export-model [--weights FILE]         get the network for .features.h5 and for training, once
+  doctor [DIRECTORY]                    check in ten seconds if this machine can record, and how fast
   install-service NAME --config FILE    record at every boot, under systemd
   uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
-  watch MODEL [SECONDS]                 classify what the camera sees, and act on it
-  studio [FOLDER]                       see, record and label from a browser
+  watch MODEL [SECONDS]                 say what the camera sees, and run commands for it
+  studio [FOLDER]                       see, record and label in a browser
 
 cameras:
 {cameras}
+times: a number is in seconds; 90s, 10min, 2h and 7d are times as well
+
 exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong usage
 """
 
@@ -158,10 +160,10 @@ SAMPLES = "sensors and sound, in .mkv and .mka"
 FORMATS = "options of the formats"
 LASTING = "recordings that last"
 OPTIONS = (
-    Option("directory", "what to record into; if it exists, the recording continues it", "DIRECTORY", Kind.POSITIONAL),
+    Option("directory", "what to record into; if it exists, new frames are added to it", "DIRECTORY", Kind.POSITIONAL),
     Option(
         "seconds",
-        "how long to record: seconds, or 10min, 1h; -1: until Ctrl-C",
+        "how long to record, such as 60, 10min or 1h; -1: until Ctrl-C",
         "SECONDS",
         Kind.POSITIONAL,
         type=_length,
@@ -180,10 +182,11 @@ OPTIONS = (
     Option("backend", "format (default: by DIRECTORY's suffix, else png)", "NAME"),
     Option(
         "jitter",
-        "settle 5 s, lock exposure, then vary gain and white balance per frame (default: Pi camera only)",
+        "training mode: adapt to the light for 5 s, keep that exposure, then make each frame a little brighter or "
+        "darker, warmer or colder (default: Pi camera only)",
         kind=Kind.YES_OR_NO,
     ),
-    Option("jitter-seed", "repeat the same variation", "N", type=int, number=True),
+    Option("jitter-seed", "the same number gives the same variation", "N", type=int, number=True),
     Option(
         "countdown",
         "seconds to count down before recording (default: 3 on a terminal, else 0)",
@@ -194,7 +197,7 @@ OPTIONS = (
     ),
     Option(
         "sync-interval",
-        "seconds between syncs; a power cut loses these at most (default: 1)",
+        "seconds between syncs to the disk: a power cut loses no more than that (default: 1)",
         "S",
         type=_time_above_0,
         number=True,
@@ -203,13 +206,13 @@ OPTIONS = (
     ),
     Option(
         "live-labels",
-        "label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
+        "label while recording, as in none,door: 0 begins the first class, 1 the second; - or Backspace ends it",
         "NAMES",
         type=_class_names,
     ),
     Option(
         "labels-from",
-        "where live labels come from: terminal (default; the studio can give them too), or studio, without a terminal",
+        "who gives live labels: terminal (default; the studio may as well), or studio alone, without a terminal",
         "PLACE",
         type=_labels_from,
         default="terminal",
@@ -277,7 +280,7 @@ OPTIONS = (
     ),
     Option(
         "on-motion",
-        "keep only frames with motion: at least this much of the picture changes (default: 1)",
+        "keep only frames in which at least this share of the picture changes, in percent (default: 1)",
         "PERCENT",
         Kind.MAYBE_VALUE,
         type=positive,
@@ -287,14 +290,14 @@ OPTIONS = (
     ),
     Option(
         "watch",
-        "note in each frame which class this .model or .tflite file sees, and how certain that is",
+        "note in each frame which class this model (.model or .tflite) sees, and how certain it is",
         "MODEL",
         group=LASTING,
         dest="model",
     ),
     Option(
         "hold",
-        f"seconds that a class must lead before the model says it (default: {HOLD_SECONDS})",
+        f"seconds that a class must lead before it counts (default: {HOLD_SECONDS})",
         "S",
         type=_time,
         number=True,
@@ -304,14 +307,14 @@ OPTIONS = (
     ),
     Option(
         "on-class",
-        "keep only frames of this class, by what the model says; may be given several times",
+        "keep only frames in which the model sees this class; may be given several times",
         "NAME",
         Kind.LIST,
         group=LASTING,
     ),
     Option(
         "pre-roll",
-        "seconds kept before motion or the class begins (default: 2)",
+        "seconds to keep before motion or the class begins (default: 2)",
         "S",
         type=_time,
         number=True,
@@ -321,7 +324,7 @@ OPTIONS = (
     ),
     Option(
         "post-roll",
-        "seconds kept after motion or the class ended (default: 5)",
+        "seconds to keep after motion or the class has ended (default: 5)",
         "S",
         type=_time,
         number=True,

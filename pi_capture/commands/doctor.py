@@ -80,7 +80,14 @@ def main(arguments: Sequence[str]) -> int:
         description=f"Check what a recording needs: the camera, the disk, the clock, the libraries. It takes {TAKES}.",
         epilog="exit status: 0 it will record; 1 something would stop a recording",
     )
-    parser.add_argument("directory", metavar="DIRECTORY", nargs="?", type=Path, default=Path(), help="where to")
+    parser.add_argument(
+        "directory",
+        metavar="DIRECTORY",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="where you want to record (default: here)",
+    )
     parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from (default: auto)")
     parser.add_argument(
         "--size", metavar="WxH", type=size, default="128x128", help="size of the frames (default: 128x128)"

@@ -52,7 +52,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json-lines",
         action="store_true",
-        help="print a line of JSON for what is done by now, then what --json prints",
+        help="print the progress as lines of JSON, then what --json prints",
     )
 
 
