@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import re
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -130,6 +130,7 @@ async def picture(request: Request) -> Response:
 async def frames(request: Request) -> Response:
     """``GET /api/recordings/ID/frames?first=0&count=30&step=1``: a pack of frames by their index in the recording.
 
+    Or ``?at=3,7,12``: these.
     Heads: ``{"frame": index, "type": "image/png"|"image/jpeg", "proxy": bool, "error": ""}``, in order, at most 240;
     an unreadable frame has no body and an ``error``. A frame of at most 256 pixels is as it is stored; a larger one is
     a JPEG of at most 320 pixels (``proxy``). It may be aborted at any time.
@@ -461,10 +462,10 @@ async def labelling_events(request: Request) -> Response:
 
     ``help``: what the model asks. ``{"number": grows with each, "asking": "nothing"|"frames"|"runs"|"borders"|"doubts",
     "first", "stop": the frames that an answer is for, none while it is being found, "label": the proposed class or 255,
-    "certainty": 0 to 1, "model": its hash|"", "shown": frames of the run, "inside": how many of them are in it, the rest
-    being behind its end, "questions": how many frames are asked for, "least_certain_first", "described": how much of the
-    recording is, 0 to 1, null before ``assist``, "said": "words"|""}``. ``proposals``: ``{"proposals": [[start, stop,
-    label, certainty]]}``; they count for frames without a label.
+    "certainty": 0 to 1, "model": its hash|"", "shown": frames of the run and behind its end, "inside": how many of them
+    are in it, "questions": how many frames are asked for, "least_certain_first", "described": how much of the recording
+    is, 0 to 1, null before ``assist``, "said": "words"|""}``. ``proposals``: ``{"proposals": [[start, stop, label,
+    certainty]]}``; they count for frames without a label.
     """
     studio = of(request)
     studio.check_streams()
@@ -498,9 +499,9 @@ async def act(request: Request) -> Response:
     ``clear``; ``nudge`` {by: 1|-1}; ``hold`` {on}; ``pass`` {to, label|255}: jumped or played there, under a held
     label; ``switch`` {label, since: where play began, speed}: a label while playing; ``pause``; ``look``: only
     looked there; ``undo``, ``redo``, without ``frame``. Those of a model's help: ``assist``, ``bisect``,
-    ``least_certain``, ``accept_sure``; without ``frame`` ``answer`` {first, stop, label, model: its hash if its proposal
-    is accepted, else ""}, for what the page has shown; ``end_run`` {first, stop, cell: the number of the first frame
-    shown that is another class}; ``stop_asking``.
+    ``least_certain``, ``accept_sure``; without ``frame`` ``answer`` {first, stop, label, model: its hash if that is its
+    proposal, else ""}, for what the page has shown; ``end_run`` {first, stop, cell: the number of the first frame shown
+    that has another class}; ``stop_asking``.
     """
     asked = await body_of(request, {"client": str, "opening": str, "actions": list})
     client, actions = asked.get("client", ""), asked.get("actions", [])
@@ -616,8 +617,12 @@ def of(request: Request) -> Studio:
     return studio
 
 
-def numbers_asked(request: Request, count: int) -> range:
-    """The frames that ``first``, ``count`` and ``step`` of a query ask for, as far as there are such."""
+def numbers_asked(request: Request, count: int) -> Sequence[int]:
+    """The frames that ``first``, ``count`` and ``step`` of a query ask for, or ``at``, as far as there are such."""
+    if (asked := request.query_params.get("at")) is not None:
+        if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", asked, re.ASCII) or asked.count(",") >= MOST_FRAMES:
+            raise RefusedError(f"at: give at most {MOST_FRAMES} whole numbers with commas between them")
+        return [number for number in map(int, asked.split(",")) if number < count]
     first = number_of(request, "first", 0, 0, 1 << 30)
     many = number_of(request, "count", 30, 1, MOST_FRAMES)
     step = number_of(request, "step", 1, 1, 1 << 20)
