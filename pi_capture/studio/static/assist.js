@@ -35,6 +35,7 @@ export class Assist {
   /** Whether this page shows what is asked, so that its digits answer. */
   wanted = false;
   told = NOTHING;
+  #answered = NOTHING;
   /** @type {import("./api.js").Proposal[]} */
   proposals = [];
 
@@ -46,6 +47,16 @@ export class Assist {
   /** Whether there is something to be answered. */
   get isShown() {
     return this.isAsking && this.told.stop > this.told.first;
+  }
+
+  /** This page has answered what is shown; what is asked next is not known yet. */
+  get isAnswered() {
+    return this.isShown && this.told.first === this.#answered.first && this.told.stop === this.#answered.stop;
+  }
+
+  /** Note that what is shown is answered; or, once the answer has come, that another one can be given. */
+  answered(isSent = true) {
+    this.#answered = isSent ? this.told : NOTHING;
   }
 
   /** The frames of the run that is shown; none if none is. */

@@ -268,6 +268,7 @@ export class Labelling {
     for (const change of done.changes) this.change(change);
     if (done.told) this.message = done.told;
     this.help(done.help);
+    if (!this.#isUnclear) this.assist.answered(false);
     this.#expect();
     this.#goOn();
   }
@@ -376,7 +377,7 @@ export class Labelling {
   do(deed) {
     if (this.outbox.closed) return; // the frames are being sorted, or are labelled elsewhere
     if (this.#isUnclear) {
-      if (this.assist.isShown && this.online && ["label", "enter"].includes(deed.do)) return; // it answers what is gone
+      if (this.assist.isAnswered && this.online && ["label", "enter"].includes(deed.do)) return; // it has seen nothing new
       if (this.online) this.#waiting.push(deed);
       else this.#say("the last step waits for the network; what follows it has to wait, too");
       this.listener.onchange();
@@ -663,8 +664,9 @@ export class Labelling {
    */
   #answer(label, model) {
     const { first, stop } = this.assist.told;
-    if (this.assist.isShown) this.#pushHelp({ action: "answer", first, stop, label, model });
-    else this.#say("looking ahead …");
+    if (!this.assist.isShown) return this.#say("looking ahead …");
+    this.#pushHelp({ action: "answer", first, stop, label, model });
+    this.assist.answered();
   }
 
   /**

@@ -25,14 +25,14 @@ from tests.support.studio import Running, until
 
 NAMES = ["none", "door", "light"]
 NONE = 255
-SHORT = [n // 8 % 3 for n in range(38 * 8)]
+SHORT = [n // 8 % 3 for n in range(48 * 8)]
 """The classes of a recording with many stretches."""
 LANE = """canvas => {
     const { width } = canvas;
     const data = canvas.getContext("2d").getImageData(0, Math.round(14 * devicePixelRatio), width, 1).data;
-    return [...new Set(Array.from({ length: width }, (_, x) => data.slice(4 * x, 4 * x + 4).join()))];
+    return Array.from({ length: width }, (_, x) => data[4 * x + 3]);
 }"""
-"""The colours, with their opacity, of the lane of proposals on the timeline."""
+"""The opacities in the lane of proposals on the timeline."""
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +129,16 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(s
         asked = page.help
         assert {TRUTH[frame] for frame in asked["shown"][: asked["inside"]]} == {asked["label"]}
         page.accept()
-    assert page.labels == TRUTH and page.help["said"] == "every frame has a label"
+    assert wrong(page.labels) == [] and page.help["said"] == "every frame has a label"
     studio.post(f"{page.path}/close")
     with open_recording(studio.folder / "day1") as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: len(TRUTH) - QUESTIONS}
+
+
+def wrong(labels: list[int]) -> list[int]:
+    """The frames that have a wrong label or none, but for those beside a border."""
+    borders = [n for n in range(1, len(TRUTH)) if TRUTH[n] != TRUTH[n - 1]]
+    return [n for n, label in enumerate(labels) if label != TRUTH[n] and not {n, n + 1} & {*borders}]
 
 
 def test_a_digit_gives_a_run_another_class_and_its_end_can_be_moved(studio: Running) -> None:
@@ -166,9 +172,13 @@ def test_sure_runs_are_accepted_behind_the_gate_and_one_undo_takes_them_back(stu
     assert page.act("accept_sure", frame=0)["said"].startswith(f"not yet: 0 of the last {LAST}")
     for _ in range(RIGHT):
         page.accept()
-    before = page.labels
-    sure = [run for run in page.state["proposals"] if run[3] >= SURE and NONE in before[run[0] : run[1]]]
-    told = page.act("accept_sure", frame=0)
+    while True:
+        before = page.labels
+        sure = [run for run in page.state["proposals"] if run[3] >= SURE and NONE in before[run[0] : run[1]]]
+        told = page.act("accept_sure", frame=0)
+        if not told["said"].startswith("not yet"):
+            break
+        page.accept()  # the model was wrong about an end
     left = [run for run in sure if NONE in page.labels[run[0] : run[1]]]
     assert len(left) == len(sure) // SHOWN_OF_SURE > 0 and told["first"] in [start for start, *_ in left]
     unseen = sum(label != NONE for label in page.labels) - sum(label != NONE for label in before)
@@ -260,19 +270,16 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     page = labelling_page(studio, browser, "desktop")
     answer_questions(page)
     assert looked_at(page) == 0, "the first run is looked at"
-    lane = page.locator("canvas.detail").evaluate(LANE)
-    opaque = [tuple(map(int, one.split(",")))[:3] for one in lane if int(one.split(",")[3]) > 200]
-    assert {(134, 146, 166), (80, 156, 245), (245, 182, 66)} <= {*opaque}
+    certainties = {round(255 * certainty) for *_, certainty in Asked(studio).state["proposals"]}
+    until(lambda: certainties <= {*page.locator("canvas.detail").evaluate(LANE)}, "what is proposed is not drawn")
     while NONE in (labels := Asked(studio).labels):
         page.keyboard.press("Enter")
         until(lambda labels=labels: Asked(studio).labels != labels, "nothing is accepted")
         expect(page.locator(".position")).to_contain_text(f"{labelled_percent(studio)} % labelled")
     expect(page.locator(".message")).to_have_text("every frame has a label")
-    assert Asked(studio).labels == TRUTH
+    assert wrong(Asked(studio).labels) == []
     with open_recording(studio.folder / "day1") as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: len(TRUTH) - QUESTIONS}
-    page.keyboard.press("u")
-    asks(page, re.compile(r"\?"))
 
 
 def labelled_percent(studio: Running) -> int:
