@@ -142,9 +142,12 @@ def wrong(labels: list[int]) -> list[int]:
 
 
 def test_a_digit_gives_a_run_another_class_and_its_end_can_be_moved(studio: Running) -> None:
+    """Of the least certain run, which is asked for first."""
     page = Asked(studio)
     page.proposes()
-    asked = page.help
+    asked = page.act("least_certain", frame=0)
+    assert asked["said"] == "the least certain run is shown first"
+    assert asked["certainty"] == min(certainty for *_, certainty in page.state["proposals"])
     cut = page.act("end_run", first=asked["first"], stop=asked["stop"], cell=4)
     assert asked["shown"][3] < cut["stop"] <= asked["shown"][4]
     half = page.act("bisect", frame=0)
@@ -156,14 +159,6 @@ def test_a_digit_gives_a_run_another_class_and_its_end_can_be_moved(studio: Runn
     assert page.help["first"] == asked["first"], "what came back is asked for again"
     entries = read_journal(journal_path(studio.folder / "day1"))
     assert [entry.proposed for entry in entries if isinstance(entry, Labelled)] == [None] * (QUESTIONS + 1)
-
-
-def test_the_least_certain_run_first(studio: Running) -> None:
-    page = Asked(studio)
-    page.proposes()
-    asked = page.act("least_certain", frame=0)
-    assert asked["said"] == "the least certain run is shown first"
-    assert asked["certainty"] == min(certainty for *_, certainty in page.state["proposals"])
 
 
 def test_sure_runs_are_accepted_behind_the_gate_and_one_undo_takes_them_back(studio: Running) -> None:
@@ -210,20 +205,6 @@ def test_an_answer_counts_once_and_for_what_was_seen(studio: Running) -> None:
 def changes(studio: Running) -> list[Labelled]:
     """The changes of labels that are on the disk."""
     return [one for one in read_journal(journal_path(studio.folder / "day1")) if isinstance(one, Labelled)]
-
-
-@pytest.mark.parametrize("end", ["closed", "killed"])
-def test_the_learner_ends_with_the_labelling(studio: Running, end: str) -> None:
-    for number in range(3):  # other frames than those that are described already
-        (studio.folder / "day1" / f"{number:08d}.png").unlink()
-    page = Asked(studio)
-    page.act("assist", frame=0)
-    until(lambda: learners(studio), "nothing is described")
-    if end == "closed":
-        studio.post(f"{page.path}/close")
-    else:
-        studio.process.kill()
-    until(lambda: not learners(studio), "it goes on")
 
 
 def learners(studio: Running) -> list[int]:
@@ -288,6 +269,7 @@ def labelled_percent(studio: Running) -> int:
 
 
 def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None:
+    """Which ends with the labelling, and with a studio that is killed."""
     (studio.folder / "day1" / "00000199.png").unlink()  # so that it has to be described
     page = labelling_page(studio, browser, "desktop")
     page.keyboard.press("a")
@@ -299,7 +281,12 @@ def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None
     page.keyboard.type("12")
     expect(page.locator(".position")).to_have_text(re.compile("^3 /"))
     until(lambda: Asked(studio).labels[:3] == [1, 2, NONE], "the labels are not kept")
-    os.kill(learner, signal.SIGCONT)
+    studio.post(f"{studio.recording('day1')}/labelling/close")
+    assert not learners(studio)
+    Asked(studio).act("assist", frame=0)
+    until(lambda: learners(studio), "nothing is described anew")
+    studio.process.kill()
+    until(lambda: not learners(studio), "it goes on")
 
 
 def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None:
@@ -324,24 +311,22 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     asks(phone, re.compile("^light"))
     assert Asked(studio).labels[30:70].count(2) > 30
 
+    film = phone.locator("canvas.film")
+    box = film.bounding_box()
+    assert box is not None and box["height"] > 90  # in two rows
+    asked = Asked(studio).help
+    film.tap(position={"x": box["width"] / 2 + 20, "y": box["height"] / 4})
+    until(lambda: Asked(studio).help["stop"] < asked["stop"], "it is as long as before")
+    phone.get_by_role("button", name="Middle").tap()
+    half = (asked["first"] + asked["stop"]) / 2
+    until(lambda: Asked(studio).help["stop"] < half, "it is as long as before")
+    phone.locator(".classbutton").nth(0).tap()
+    until(lambda: Asked(studio).labels[asked["first"]] == 0, "it has no label")
+    asks(page, re.compile("^light"))
+
     page.keyboard.press("Escape")
     asks(phone, re.compile(r"^[^?]*$"))
     phone.reload()
     phone.get_by_role("button", name="Ask", exact=True).tap()
     asks(phone, re.compile(r"to go$"))
     asks(page, re.compile(r"^[^?]*$"))
-
-
-def test_the_end_of_a_run_is_tapped(studio: Running, browser: Browser) -> None:
-    page = labelling_page(studio, browser, "phone")
-    answer_questions(page)
-    film = page.locator("canvas.film")
-    box = film.bounding_box()
-    assert box is not None and box["height"] > 90  # in two rows
-    stop = Asked(studio).help["stop"]
-    film.tap(position={"x": box["width"] / 2 + 20, "y": box["height"] / 4})
-    until(lambda: Asked(studio).help["stop"] < stop, "it is as long as before")
-    page.get_by_role("button", name="Middle").tap()
-    until(lambda: Asked(studio).help["stop"] < stop / 2, "it is as long as before")
-    page.locator(".classbutton").nth(2).tap()
-    until(lambda: Asked(studio).labels[0] == 2, "it has no label")
