@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from classify.learner import QUESTIONS
 from storage import open_recording
@@ -127,7 +127,9 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(s
     assert page.help["questions"] == 0 and {label for _, _, label, _ in page.state["proposals"]} == {0, 1, 2}
     while page.help["asking"] == "runs":
         asked = page.help
-        assert {TRUTH[frame] for frame in asked["shown"][: asked["inside"]]} == {asked["label"]}
+        assert {TRUTH[frame] for frame in asked["shown"][1 : asked["inside"] - 1]} == {asked["label"]}
+        heads = studio.pack(f"{page.path}/frames", at=",".join(map(str, asked["shown"])))
+        assert [head["frame"] for head, _ in heads] == asked["shown"]
         page.accept()
     assert wrong(page.labels) == [] and page.help["said"] == "every frame has a label"
     studio.post(f"{page.path}/close")
@@ -232,10 +234,10 @@ def asks(page: Page, words: str | re.Pattern[str]) -> None:
 
 
 def answer_questions(page: Page) -> None:
-    """Press A until it asks for frames, and answer with digits."""
+    """Press A, and once the frames are described the button for it, and answer with digits."""
     page.keyboard.press("a")
     expect(page.locator(".message")).to_contain_text("A asks")
-    page.keyboard.press("a")
+    page.get_by_role("button", name="Ask", exact=True).click()
     for left in range(QUESTIONS, 0, -1):
         asks(page, f"which class? {left} to go")
         page.keyboard.press(f"Digit{TRUTH[looked_at(page)]}")
@@ -253,6 +255,7 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     assert looked_at(page) == 0, "the first run is looked at"
     certainties = {round(255 * certainty) for *_, certainty in Asked(studio).state["proposals"]}
     until(lambda: certainties <= {*page.locator("canvas.detail").evaluate(LANE)}, "what is proposed is not drawn")
+    press_twice_on_a_slow_network(page, studio)
     while NONE in (labels := Asked(studio).labels):
         page.keyboard.press("Enter")
         until(lambda labels=labels: Asked(studio).labels != labels, "nothing is accepted")
@@ -261,6 +264,22 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     assert wrong(Asked(studio).labels) == []
     with open_recording(studio.folder / "day1") as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: len(TRUTH) - QUESTIONS}
+
+
+def press_twice_on_a_slow_network(page: Page, studio: Running) -> None:
+    """The second Enter comes before anything new is shown: it answers nothing."""
+    held: list[Route] = []
+    before = len(changes(studio))
+    page.route("**/labelling/actions", lambda route, _: route.continue_() if held else held.append(route))
+    with page.expect_request("**/labelling/actions"):
+        page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    held[0].continue_()
+    asks(page, re.compile("^door"))
+    for first in ("the least certain", "the earliest"):
+        page.keyboard.press("l")
+        expect(page.locator(".message")).to_have_text(f"{first} run is shown first")
+    assert len(changes(studio)) == before + 1
 
 
 def labelled_percent(studio: Running) -> int:
