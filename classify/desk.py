@@ -109,7 +109,7 @@ class Labelling:
         try:
             self._mark()
             if self._doubting:
-                self._actions.doubt()
+                self._actions.dialogue.doubt()
             self._show()
             while self._actions.ended is None and self._window.is_open:
                 code = self._window.key(self._patience())

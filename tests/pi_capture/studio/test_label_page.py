@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from classify.window.keymap import Do, action_of
+from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import at, wait_for
@@ -74,9 +74,6 @@ def label_page(running: Running, browser: Browser, size: str = "desktop", host: 
     return page
 
 
-OF_THE_WINDOW_ALONE = {Do.ASSIST, Do.BISECT, Do.LEAST_CERTAIN, Do.ACCEPT_SURE}  # the model's help
-
-
 def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None:
     page = label_page(studio, browser)
     keys = {chr(code): code for code in range(ord(" "), ord("~")) if not chr(code).isdigit()}
@@ -84,7 +81,6 @@ def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None
     keys |= {f"Arrow{way}": 0xFF51 + n for n, way in enumerate(("Left", "Up", "Right", "Down"))}
     keys |= {"PageUp": 0xFF55, "PageDown": 0xFF56, "Home": 0xFF50, "End": 0xFF57}
     actions = {key: action_of(code) for key, code in keys.items()}
-    actions |= {key: None for key, action in actions.items() if action and action.do in OF_THE_WINDOW_ALONE}
     found = page.evaluate(
         """async keys => {
             const { deedOf } = await import("/static/keys.js");
