@@ -6,7 +6,7 @@
 A data directory with many frames is opened in a real window on a screen that is not shown (Xvfb), and keys come from
 `xdotool`. The parts of a key's time are measured as well: the journal's disk, decoding, drawing and the window (the
 first three overlap), and how long all threads together waited for a processor: a long wait means that the machine was
-busy. From a key to its picture is measured again with 10,000 of them while the learner learns without a pause.
+busy. From a key to its picture is measured again with 10,000 of them, while the learner learns and while it rests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from classify.window import drawing, window
 from storage.labels.journal import LabelJournal
 
 times = {"first_picture": None, "keys": [], "moved": None, "lessons": 0}
-pressed = None
+pressed = restless = None
 parts = {}
 real_show, real_key, real_move = window.Window.show, window.Window.key, commit.move_labelled
 
@@ -87,6 +87,7 @@ def key(self, milliseconds):
     if code is not None:
         parts.clear()
         parts["processor"] = queued()
+        parts["learning"] = restless is not None and restless.is_busy
         pressed = time.monotonic()
     return code
 
@@ -105,15 +106,20 @@ class Restless(learner.Learner):
         threading.Thread(target=self.learn_on, args=(len(indices), classes), daemon=True).start()
 
     def learn_on(self, count, classes):
+        global restless
         while not self.is_ready:
             time.sleep(0.1)
         print("ready", flush=True)
+        restless = self
         labels = bytes(255 if n % 3 else n // 40 % classes for n in range(count))
-        while True:
-            self.learn(labels)
-            while self.is_busy:
-                time.sleep(0.001)
-            times["lessons"] += 1
+        while True:  # it learns for a second, and rests for a second
+            until = time.monotonic() + 1
+            while time.monotonic() < until:
+                self.learn(labels)
+                while self.is_busy:
+                    time.sleep(0.001)
+                times["lessons"] += 1
+            time.sleep(1)
 
 if "LEARNING" in os.environ:
     learner.Learner = Restless
@@ -156,8 +162,13 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
         "first_picture": min(opened),
         "first_picture_median": statistics.median(opened),
         "first_picture_with_all_labelled": sorting["first_picture"],
-        **_latencies(keys),
-        "learning": {"frames": min(frames, LEARNT), "lessons": learning["lessons"], **_latencies(learning)},
+        **_latencies(keys["keys"]),
+        "learner": {
+            "frames": min(frames, LEARNT),
+            "lessons": learning["lessons"],
+            "learns": _latencies([key for key in learning["keys"] if key["learning"]]),
+            "rests": _latencies([key for key in learning["keys"] if not key["learning"]]),
+        },
         "parts": {
             part: {"median": _share(spent, 0.5), "99_percent": _share(spent, 0.99)}
             for part in PARTS
@@ -169,8 +180,8 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
     }
 
 
-def _latencies(run: dict[str, Any]) -> dict[str, float]:
-    latencies = sorted(key["total"] for key in run["keys"])
+def _latencies(keys: list[dict[str, float]]) -> dict[str, float]:
+    latencies = sorted(key["total"] for key in keys)
     return {
         "keys": len(latencies),
         "key_to_picture_median": statistics.median(latencies),
@@ -243,8 +254,10 @@ def _show(found: dict[str, Any]) -> None:
     print(f"  start to first picture    {found['first_picture']:.2f} s (median {found['first_picture_median']:.2f} s)")
     print(f"  with every frame labelled {found['first_picture_with_all_labelled']:.2f} s")
     print(f"  key to picture            {_text(found)}")
-    learning = found["learning"]
-    print(f"    while it learns         {_text(learning)} ({learning['frames']:,} frames, {learning['lessons']} times)")
+    learner = found["learner"]
+    print(f"    with {learner['frames']:,} frames, {learner['lessons']} lessons")
+    for does in ("rests", "learns"):
+        print(f"    the learner {does:12} {_text(learner[does])}")
     for part, spent in found["parts"].items():
         print(f"    {part:12} {1000 * spent['median']:6.1f} ms median, {1000 * spent['99_percent']:5.1f} ms 99 %")
     print(f"  S                         {found['sorted']:.1f} s; taken back in {found['taken_back']:.1f} s")
