@@ -66,7 +66,6 @@ class Preview:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a head's products are too narrow for several threads
             )
             assert process.stdout is not None and process.stderr is not None
             self._process = process
