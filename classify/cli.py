@@ -7,6 +7,7 @@ status: 0 fine, 1 failed with every label kept, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -96,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the labeller's command line; returns the exit status."""
     open_standard_streams()
     args = build_parser().parse_args(arguments)
+    # Learning in several threads of numpy's library is slower, and takes the processors away from keys.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from classify.window.window import WindowError
 
     return run_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     if (args.tls_cert is None) != (args.tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together; give both, or neither")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a head's products are too narrow for several threads
     from pi_capture.studio.server import serve
 
     certificate = None if args.tls_cert is None else (args.tls_cert, args.tls_key)
