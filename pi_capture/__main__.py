@@ -15,6 +15,12 @@ def run() -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
+    from pi_capture.namesakes import complaint
+
+    line = complaint(("storage", "classify") if sys.argv[1:2] == ["studio"] else ("storage",))
+    if line is not None:
+        print(f"pi_capture: {line}", file=sys.stderr)
+        return 1
     from pi_capture.cli import COMMANDS, main
 
     clears_up = sys.argv[1:2] and sys.argv[1] in COMMANDS.keys() - {"watch"}  # which ends as a recording does

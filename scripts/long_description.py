@@ -1,8 +1,8 @@
 """The README as the long description of the distribution, for hatchling (see pyproject.toml).
 
-A package index shows the README alone: links into the source tree lead nowhere there. With an address under ``Source`` in
-``[project.urls]`` they become links to that address, at the tag of this version; without one, words without a link, and
-pictures are left out.
+A package index shows the README alone: links into the source tree lead nowhere there. With an address under ``Source``
+in ``[project.urls]`` they become links to that address, at the tag of this version. Without one, links become plain
+words, and pictures are left out.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ cd "$(dirname "$0")/.."
 tools=${TOOLS:-/var/tmp/pi-capture-release}
 case "${1-}" in '' | --tag) ;; *) fail "usage: sh $0 [--tag]" ;; esac
 [ -z "$(git status --porcelain --untracked-files=no)" ] || fail "commit your changes first: a release is made of a commit"
-version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' pi_capture/__init__.py)
-tagged=$(git rev-parse --quiet --verify "v$version^{commit}" || :)
+release=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' pi_capture/__init__.py)
+tagged=$(git rev-parse --quiet --verify "v$release^{commit}" || :)
 [ "${tagged:-$(git rev-parse HEAD)}" = "$(git rev-parse HEAD)" ] ||
-    fail "v$version is the tag of another commit; raise __version__ in pi_capture/__init__.py, and commit"
-[ -z "${1-}" ] || grep -qE "^## $version \([0-9]{4}-[0-9]{2}-[0-9]{2}\)" CHANGELOG.md ||
-    fail "CHANGELOG.md says no date of $version; write: ## $version ($(date +%F))"
+    fail "v$release is the tag of another commit; raise __version__ in pi_capture/__init__.py, and commit"
+[ -z "${1-}" ] || grep -qE "^## $release \([0-9]{4}-[0-9]{2}-[0-9]{2}\)" CHANGELOG.md ||
+    fail "CHANGELOG.md says no date of $release; write: ## $release ($(date +%F))"
 
 find_python
 [ -x "$tools/bin/python" ] || "$python" -m venv "$tools"
@@ -34,7 +34,7 @@ mkdir "$around/plain"
 git archive HEAD | tar -xf - -C "$around/plain"
 
 for tree in clone plain; do
-    echo "$NAME: building $version from a $tree tree"
+    echo "$NAME: building $release from a $tree tree"
     [ $tree = clone ] || umask 077
     quietly "$tools/bin/python" -m build --outdir "$around/$tree/dist" "$around/$tree" || fail "can't build: $(reason)"
 done
@@ -43,12 +43,12 @@ diff -r "$around/clone/dist" "$around/plain/dist" >/dev/null || fail "two builds
 umask 022
 mkdir -p dist
 cp "$around/clone/dist"/* dist/
-(cd dist && sha256sum "pi_capture-$version"*)
+(cd dist && sha256sum "pi_capture-$release"*)
 
-[ -z "${1-}" ] || [ -n "$tagged" ] || git tag -a "v$version" -m "pi-capture $version"
+[ -z "${1-}" ] || [ -n "$tagged" ] || git tag -a "v$release" -m "pi-capture $release"
 cat <<END
 
 In fresh Debian systems:  scripts/fresh_systems.sh --wheel
 Then, to publish:         git push --tags
-                          $tools/bin/python -m twine upload dist/pi_capture-$version*
+                          $tools/bin/python -m twine upload dist/pi_capture-$release*
 END
