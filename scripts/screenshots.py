@@ -154,7 +154,7 @@ def window(day: Path, digits: list[str]) -> None:
         left, top = (int(found) for found in re.findall(r"Absolute upper-left [XY]: +(-?\d+)", told))
         width, height = (int(found) for found in re.findall(r"(?:Width|Height): (\d+)", told))
         picture = ImageGrab.grab((left, top, left + width, top + height), xdisplay=display)
-        picture.save(IMAGES / "classify.png", optimize=True)
+        picture.save((IMAGES / "classify").with_suffix(".png"), optimize=True)
         person.process.terminate()
         person.process.wait()
 

@@ -25,6 +25,7 @@ OF_OTHERS = {
     "classify.py",
     "media_read.py",
     "storage.py",
+    "thermometer.py",
     "sitecustomize.py",
 }  # a user's, in tests, in a log of long ago
 NAMES_OF_OTHERS = {"syncfs", "waitKey", "xdotool", "randomUUID"}
