@@ -200,7 +200,7 @@ def test_an_answer_counts_once_and_for_what_was_seen(studio: Running) -> None:
     page.send(first, second)
     assert page.labels[: then["stop"]] == TRUTH[: then["stop"]]
     assert [one.proposed and one.proposed.seen for one in changes(studio)[depth:]] == [True, True]
-    other = page.send({**second, "seq": page.seq + 3, "label": 2 - then["label"]})
+    other = page.send({**second, "seq": page.seq + 3, "label": 2 - then["label"], "model": ""})
     assert other["said"] == "another page has answered it" and page.labels[: then["stop"]] == TRUTH[: then["stop"]]
 
 
