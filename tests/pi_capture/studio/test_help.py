@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from classify.learner import QUESTIONS
+from pi_capture.studio.labelling import Labelling
 from storage import open_recording
 from storage.labels.journal import Labelled, journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
@@ -207,6 +209,27 @@ def test_an_answer_counts_once_and_for_what_was_seen(studio: Running) -> None:
 def changes(studio: Running) -> list[Labelled]:
     """The changes of labels that are on the disk."""
     return [one for one in read_journal(journal_path(studio.folder / "day1")) if isinstance(one, Labelled)]
+
+
+def test_a_learner_that_waits_for_its_turn_can_be_ended(
+    described: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has news while the labelling is being closed, and the one must not wait for the other."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(described / "day1", tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=NAMES)
+    learner = labelling._help.learner
+
+    def end() -> None:
+        with labelling._lock:
+            learner.start()
+            until(lambda: learner.progress > 0, "nothing is described")
+            labelling._close("it ends")
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
 
 
 def learners(studio: Running) -> list[int]:
