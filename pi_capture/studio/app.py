@@ -77,8 +77,8 @@ async def home(request: Request) -> Response:
     ``{"folder": "recordings", "free_bytes": 8e9, "warnings": [{"check", "state": "warn"|"fail", "found", "advice"}],
     "recordings": [{"id", "name", "changed": seconds since 1970}], "recorders": [as GET /api/recorders],
     "models": [{"id", "name", "bytes", "changed", "classes": ["none", "door"], "accuracy": 0.9|null,
-    "problem": null|"one line"}], "trash": recordings in it}``, the newest first. ``warnings`` are those of ``doctor``
-    that cost nothing. A ``.tflite`` file is a model too, of which nothing more is said.
+    "problem": null|"one line"}], "trash": recordings and models in it}``, the newest first. ``warnings`` are those of
+    ``doctor`` that cost nothing. A ``.tflite`` file is a model too, of which nothing more is said.
     """
     studio = of(request)
     entries = await to_thread(studio.folder.entries)
@@ -260,6 +260,24 @@ async def empty_trash(request: Request) -> Response:
     return JSONResponse({"deleted": count, "bytes": size})
 
 
+# --------------------------------------------------------------------------------------------------------------- models
+
+
+async def model_file(request: Request) -> Response:
+    """``GET /api/models/ID/download``: the model file (a plain link)."""
+    path = await to_thread(find_model, of(request).folder.path, request.path_params["id"])
+    return FileResponse(path, media_type="application/octet-stream", filename=printable(path.name))
+
+
+async def model_to_trash(request: Request) -> Response:
+    """``POST /api/models/ID/trash`` ``{}``: move it to the folder's trash. ``{"told": "words"}``."""
+    studio = of(request)
+    await body_of(request, {})
+    path = await to_thread(find_model, studio.folder.path, request.path_params["id"])
+    await to_thread(studio.trash.put, path)
+    return JSONResponse({"told": f"{printable(path.name)} is in the trash"})
+
+
 # --------------------------------------------------------------------------------------------------------------- record
 
 
@@ -371,7 +389,7 @@ async def preview_live(request: Request) -> Response:
     """``GET /api/preview/ID/live``: a pack as of a recorder; heads are ``{"size": "640x480"}``.
 
     With a model, once it has said something: ``"class": "door"|null, "certainty": 0.9, "certainties": {class: 0 to 1},
-    "milliseconds", "seen": frames that it has looked at``.
+    "milliseconds", "seen": frames that it has looked at``. If it fails, a last head has ``"problem": "one line"``.
     The camera is closed when nobody has looked for two seconds.
     """
     studio = of(request)
@@ -574,6 +592,7 @@ GETS: dict[str, Handler] = {
     f"{_RECORDING}/sheet": sheet,
     f"{_RECORDING}/plot": plot,
     f"{_RECORDING}/download": download,
+    "/api/models/{id}/download": model_file,
     "/api/trash": trash,
     "/api/cameras": cameras,
     "/api/recorders": recorders,
@@ -591,6 +610,7 @@ POSTS: dict[str, Handler] = {
     f"{_RECORDING}/split/undo": undo_split,
     f"{_RECORDING}/apply/undo": undo_apply,
     f"{_RECORDING}/trash": to_trash,
+    "/api/models/{id}/trash": model_to_trash,
     "/api/trash/empty": empty_trash,
     "/api/trash/{id}/restore": restore,
     "/api/command": command,

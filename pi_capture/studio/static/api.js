@@ -10,7 +10,7 @@
  * @property {{id: string, name: string, changed: number}[]} recordings
  * @property {Model[]} models
  * @property {Recorder[]} recorders
- * @property {number} trash  recordings in it
+ * @property {number} trash  recordings and models in it
  *
  * @typedef {object} Recording
  * @property {string} id

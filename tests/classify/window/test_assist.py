@@ -104,6 +104,8 @@ def test_labels_in_doubt_are_walked_through(tmp_path: Path, desktop: str) -> Non
         (day / str(label)).mkdir(exist_ok=True)
         (day / f"{number:08d}.png").rename(day / str(label) / f"{number:08d}.png")
     person = Helped(day, desktop, "--disagreements", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    person.sees("1 / 200 - ")
+    person.press("space")  # while they are looked for
     person.wait_for(lambda: given[person.frame()] != TRUTH[person.frame()], "nothing is doubted")
     person.looks(tmp_path / "doubted.png")
     person.press("Return")

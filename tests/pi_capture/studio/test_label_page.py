@@ -188,7 +188,8 @@ def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, br
     page = label_page(studio, browser)
     asked: list[Route] = []
     page.route("**/labelling/apply", lambda route, _: asked.append(route))
-    page.keyboard.type("1ss")
+    with page.expect_request("**/labelling/apply"):
+        page.keyboard.type("1ss")
     expect(page.locator("#told")).to_have_text("sorting …")
     page.keyboard.type("2s")
     page.locator(".classbutton").nth(1).click()
@@ -210,8 +211,7 @@ def test_a_class_that_is_held_down_paints(studio: Running, browser: Browser) -> 
     expect(page.locator(".classbutton .count").nth(3)).not_to_have_text("0")
     page.keyboard.press("u")
     expect(page.locator(".classbutton .count").nth(3)).to_have_text("0")  # all of it is one change
-    (painted,) = labelled(studio)
-    assert painted[1] == 3
+    wait_for(lambda: [label for _, label in labelled(studio)] == [3])
 
 
 def test_a_swipe_steps_and_a_drag_over_the_timeline_labels(studio: Running, browser: Browser) -> None:
@@ -233,8 +233,7 @@ def test_a_swipe_steps_and_a_drag_over_the_timeline_labels(studio: Running, brow
     expect(page.locator(".selected")).to_contain_text("20 frames selected")
     page.keyboard.press("Digit2")
     expect(page.locator(".classbutton .count").nth(2)).to_have_text("20")
-    (run,) = labelled(studio)
-    assert run[1] == 2
+    wait_for(lambda: [label for _, label in labelled(studio)] == [2])
 
 
 def test_two_pages_are_one_labelling(studio: Running, browser: Browser) -> None:
