@@ -152,6 +152,10 @@ def test_a_digit_gives_a_run_another_class_and_its_end_can_be_moved(studio: Runn
     asked = page.act("least_certain", frame=0)
     assert asked["said"] == "the least certain run is shown first"
     assert asked["certainty"] == min(certainty for *_, certainty in page.state["proposals"])
+    page.answer(asked["label"], "cafe")  # the page has not heard yet that the model has learnt on
+    assert page.help["first"] != asked["first"], "the run is asked for again"
+    page.act("undo")
+    asked = page.help
     cut = page.act("end_run", first=asked["first"], stop=asked["stop"], cell=4)
     assert asked["shown"][3] < cut["stop"] <= asked["shown"][4]
     half = page.act("bisect", frame=0)
