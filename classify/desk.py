@@ -113,7 +113,7 @@ class Labelling:
         try:
             self._mark()
             if self._doubting:
-                self._actions.doubt()
+                self._actions.dialogue.doubt()
             self._show()
             while self._actions.ended is None and self._window.is_open:
                 code = self._window.key(self._patience())
@@ -222,10 +222,10 @@ class Labelling:
         learner, actions = self._learner, self._actions
         if not self._doubting or learner is None or not (learner.has_failed or learner.doubts is not None):
             return
-        is_free = self.assist.asking is Asking.NOTHING and actions.waiting in (None, actions.doubt)
+        is_free = self.assist.asking is Asking.NOTHING and actions.waiting in (None, actions.dialogue.doubt)
         if is_free and not actions.player.way and self._clock() - self._pressed >= HANDS_OFF_SECONDS:
             self._doubting, actions.waiting = False, None
-            actions.doubt()
+            actions.dialogue.doubt()
             self._mark()
             self._show()
 

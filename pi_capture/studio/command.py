@@ -17,8 +17,8 @@ examples:
   python -m pi_capture studio                           the recordings of this directory, for this machine's browser
   python -m pi_capture studio recordings --listen 0.0.0.0:8765     and for the browsers of the local network
 
-The address that it shows has a token: who opens it once in a browser may record, label and delete from there. Ctrl-C
-ends the studio; recordings that it started go on.
+The studio shows an address with a token. Whoever opens the whole address may record, label and delete. Ctrl-C ends the
+studio; recordings that it started go on.
 """
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m pi_capture studio",
-        description="See, record and label from a browser, also from another machine's.",
+        description="See, record and label in a browser, on this machine or another one.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -341,7 +341,7 @@ async function split(address, { name, waiting }) {
 /**
  * What a split would do, as a table.
  *
- * @param {{classes: Record<string, {train: number, val: number, gap: number}>, notes: string[]}} plan
+ * @param {{classes: Record<string, {name: string, train: number, val: number, gap: number}>, notes: string[]}} plan
  */
 function planned({ classes, notes }) {
   const cell = (/** @type {string | number} */ text) => el("td", { className: "number" }, text);
@@ -356,7 +356,7 @@ function planned({ classes, notes }) {
       el(
         "tbody",
         {},
-        ...Object.entries(classes).map(([name, { train, val, gap }]) =>
+        ...Object.values(classes).map(({ name, train, val, gap }) =>
           el("tr", {}, el("th", { scope: "row" }, name), ...[train, val, gap].map((one) => cell(number(one)))),
         ),
       ),

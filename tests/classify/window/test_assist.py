@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ from tests.support.labeller import Person
 TRUTH = [0] * 30 + [1] * 40 + [2] * 30 + [0] * 40 + [2] * 30 + [1] * 30
 
 
-def record_scenes(day: Path) -> None:
+def record_scenes(day: Path, truth: Sequence[int] = TRUTH) -> None:
     """Frames of three classes that differ in where the bright part is, with noise."""
     writer, chance = PngWriter(day), np.random.default_rng(5)
-    for number, label in enumerate(TRUTH):
+    for number, label in enumerate(truth):
         pixels = chance.integers(0, 90, (48, 48, 3)).astype(np.uint8)
         pixels[:, 16 * label : 16 * label + 16] += 140
         writer.append(writer.encode(Frame(pixels, number, number * 100_000_000)))
