@@ -46,6 +46,8 @@ def count_origins(recording: Recording) -> Counter[str]:
 
 def applied(entries: Sequence[Entry]) -> list[Applied]:
     """What a journal keeps of its labels once they are applied: which of them a model proposed."""
+    if not _tell_proposals(entries):
+        return []
     mentioned = (entry.frames for entry in entries if isinstance(entry, Labelled | Applied))
     counts = pieces(run for frames in mentioned for run in _based(frames))  # as in a line that claims millions
     proposed = sorted(_proposed(entries, counts).items())  # of each piece the first name stands for all
@@ -58,17 +60,23 @@ def _proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]
 
     Who gave it is replayed as the labels are, undo and all.
     """
-    told = [entry for entry in entries if isinstance(entry, Applied)]
-    if not told and not any(isinstance(entry, Labelled) and entry.proposed for entry in entries):
+    if not _tell_proposals(entries):
         return {}
     names = list(dict.fromkeys(frames))
     history = LabelHistory(len(names))
     positions = {name: position for position, name in enumerate(names)}
-    for entry in told:
+    for entry in entries:
+        if not isinstance(entry, Applied):
+            continue
         for position in map(positions.__getitem__, from_runs(_based(entry.frames), positions)):
             history.change_for_good([(position, position + 1)], _CODES.index(SEEN if entry.seen else UNSEEN))
     replay(history, names, [_coded(entry) for entry in entries])
     return {name: _CODES[code] for name, code in zip(names, history.labels, strict=True) if code not in (0, NONE)}
+
+
+def _tell_proposals(entries: Iterable[Entry]) -> bool:
+    """Whether entries say that a model proposed some labels: those of most journals don't, and may be many."""
+    return any(isinstance(entry, Applied) or (isinstance(entry, Labelled) and entry.proposed) for entry in entries)
 
 
 def _coded(entry: Entry) -> Entry:
