@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.labels.classes import names_of_labels, shown_class
+from storage.labels.current import replay
+from storage.labels.journal import journal_path, read_journal
 from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
@@ -78,6 +81,9 @@ class Info:
         in the journal, too.
     unlabelled : Share
         Frames that have no class yet.
+    waiting : Counter
+        Of labels that wait in the journal until S applies them: how many frames get which class. The other counts are
+        without them.
     sizes : dict
         How many frames have which size, ``"128x128"``.
     sessions : list of Session
@@ -98,6 +104,7 @@ class Info:
     origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     origins_of_labels: Counter[str] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
 
     @property
     def frames(self) -> int:
@@ -138,8 +145,17 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        names, given = names_of_labels(recording), count_origins(recording)
-    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given)
+        names, given, waiting = names_of_labels(recording), count_origins(recording), _waiting(recording)
+    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given, waiting=waiting)
+
+
+def _waiting(recording: Recording) -> Counter[str]:
+    """The labels that S has not applied yet; a window may have the journal open, or it may be damaged."""
+    with suppress(StorageError, OSError):
+        labels = replay(recording, read_journal(journal_path(recording.path, recording.of_track)))
+        changed = zip(recording.labels, labels, strict=True)
+        return Counter(now for before, now in changed if now is not None and now != before)
+    return Counter()
 
 
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
@@ -166,6 +182,7 @@ def as_json(info: Info) -> dict[str, Any]:
         },
         "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
         "labels": dict(info.origins_of_labels),
+        "waiting": dict(info.waiting),
         "sizes": info.sizes,
         "begun": _iso(info.begun),
         "ended": _iso(info.ended),
@@ -307,8 +324,7 @@ def _lines(info: Info) -> Iterator[str]:
     for name, share in rows:
         percent = 100 * share.frames / info.frames
         yield f"  {name:{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
-    if set(info.origins_of_labels) - {PERSON}:
-        yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
+    yield from _label_lines(info)
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
@@ -324,6 +340,15 @@ def _lines(info: Info) -> Iterator[str]:
     if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
     yield from _track_lines(info)
+
+
+def _label_lines(info: Info) -> Iterator[str]:
+    if info.waiting:
+        labels = sorted(info.waiting, key=natural_key)
+        counts = ", ".join(f"{shown_class(label, info.names)} {info.waiting[label]}" for label in labels)
+        yield f"  labelled, not saved yet: {counts}; press S in 'python -m classify {info.path}'"
+    if set(info.origins_of_labels) - {PERSON}:
+        yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
 
 
 def _track_lines(info: Info) -> Iterator[str]:

@@ -126,7 +126,7 @@ def _refuse_missing(
         else:
             continue
         way = f"give {int(name) + 1} classes or more" if is_number else f"give {name!r} a place among them"
-        raise StorageError(f"{path} {what}, and the classes asked for lack it; {way} (nothing was changed)")
+        raise StorageError(f"{path} {what}, and you left it out; {way} (nothing was changed)")
 
 
 def _free_number(taken: Collection[str]) -> str:

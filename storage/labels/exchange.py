@@ -252,7 +252,7 @@ def _refuse_conflicts(
         first = conflicts[0]
         raise StorageError(
             f"{path}: {len(conflicts)} frames have other labels already, the first at {times_ns[first] / 1e9:.3f} s "
-            f"({before[first]}, not {wanted[first]}); --replace takes all labels that are there away"
+            f"({before[first]}, not {wanted[first]}); --replace first takes all labels away"
         )
 
 

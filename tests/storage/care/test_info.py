@@ -66,6 +66,19 @@ def test_classes_with_names_are_shown_by_name(tmp_path: Path, capsys: pytest.Cap
     assert {label: share["name"] for label, share in told["classes"].items()} == {"0": "nobody", "1": "window"}
 
 
+def test_labels_that_are_not_saved_yet_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, table = tmp_path / "day1", tmp_path / "labels.csv"
+    record(day, [None] * 5 + ["door"])
+    table.write_text("start,end,class\n0,0.2,window\n0.3,0.4,door\n")
+    assert main(["labels", str(day), "--import", str(table)]) == 0
+    capsys.readouterr()
+    assert main(["info", str(day)]) == 0
+    told = capsys.readouterr().out
+    assert f"labelled, not saved yet: door 1, window 2; press S in 'python -m classify {day}'\n" in told
+    assert main(["info", str(day), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recordings"][0]["waiting"] == {"window": 2, "door": 1}
+
+
 def test_pictures_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     day = tmp_path / "day1"
     record(day, ["0", "1"])
