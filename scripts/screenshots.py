@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the pictures of the window and of the studio in docs/images, with the demo scene.
 
-    python scripts/screenshots.py
+    PYTHONPATH=. python scripts/screenshots.py
 
 Needs what the tests need (scripts/test.sh installs it). Look at each before you commit it.
 """
@@ -16,17 +16,15 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image, ImageGrab
+from playwright.sync_api import Browser, Page, expect
+
+from storage.formats.table import label_writer
+from tests.pi_capture.studio.browser import chromium, opened
+from tests.support.labeller import Person, desktop_of
+from tests.support.studio import Running
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from PIL import Image, ImageGrab  # noqa: E402
-from playwright.sync_api import Browser, Page, expect  # noqa: E402  the tests' support is beside scripts/
-
-from storage.formats.table import label_writer  # noqa: E402
-from tests.pi_capture.studio.browser import chromium, opened  # noqa: E402
-from tests.support.labeller import Person, desktop_of  # noqa: E402
-from tests.support.studio import Running  # noqa: E402
-
 IMAGES = ROOT / "docs" / "images"
 NAMES = ["none", "door", "light", "music", "stop"]
 
