@@ -138,8 +138,10 @@ def in_words(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges_of(numbers))
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Apply a function in several threads. Results come in the items' order; only a few wait at any time.
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = AHEAD_PER_THREAD
+) -> Iterator[Result]:
+    """Apply a function in several threads. Results come in the items' order; only `ahead` a thread wait at any time.
 
     >>> list(in_order(abs, [-2, 1, -3], threads=2))
     [2, 1, 3]
@@ -149,7 +151,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= threads * AHEAD_PER_THREAD:
+                if len(waiting) >= threads * ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
