@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure readers for training on the same pictures, in the same run: Keras', torchvision's and ours, of each format.
 
-    python scripts/reading_benchmark.py [--size 128x128] [--frames N] [--rounds N] [--video FILE] [--directory DIR] [--json]
+    python scripts/reading_benchmark.py [--size 128x128] [--frames N] [--rounds N] [--video FILE] [--json]
 
 The pictures are those of `scripts/benchmark.py`, noisy as a small sensor's, labelled, as a data directory; and the same
 as HDF5, FFV1 and H.264. Each reader goes through two epochs, shuffled, in batches of 32, in a process of its own, in

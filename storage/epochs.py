@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -90,6 +90,10 @@ class Selection:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def empty(self, count: int) -> Rows:
+        """Room for what is kept of so many frames."""
+        return np.empty((count, *self.shape), self.dtype)
+
 
 def select(
     paths: Path | str | Sequence[Path | str],
@@ -149,7 +153,7 @@ def select(
     if not len(selection):
         raise StorageError(_no_class(places))
     with Frames(selection) as reader:
-        first = next((rows[0] for at in range(len(selection)) if len(rows := reader.read([at])[1])), None)
+        first = reader.first()
     if first is None:
         raise StorageError(f"{_together(places)}: none of its frames can be decoded")
     return replace(selection, shape=first.shape, dtype=first.dtype)
@@ -242,12 +246,13 @@ class Frames:
 
     Attributes
     ----------
+    selection : Selection
     damaged : dict
         The numbers of frames that could not be decoded, by their recording.
     """
 
     def __init__(self, selection: Selection) -> None:
-        self._selection = selection
+        self.selection = selection
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int], tuple[Recording, list[int]]] = {}  # the last used last; and how often in use
         self.damaged: dict[Path, set[int]] = {}
@@ -262,23 +267,35 @@ class Frames:
             while self._open:
                 self._open.popitem()[1][0].close()
 
-    def read(self, positions: Sequence[int] | Positions) -> Piece:
-        """What is kept of frames, without those that can't be decoded: their positions, and a row for each.
+    def read(self, positions: Positions, rows: Rows) -> Positions:
+        """Put what is kept of frames into the first rows of an array: of all but those that can't be decoded.
 
-        Raises `StorageError` if one is damaged otherwise, or has another size than the first.
+        Returns the positions of those frames. Raises `StorageError` if one is damaged otherwise, or has another size
+        than the first.
         """
-        positions = np.asarray(positions, np.int64)
-        sources = self._selection.sources[positions]
         kept: list[int] = []
-        rows: list[Rows] = []
+        sources = self.selection.sources[positions]
         for run in np.split(positions, np.flatnonzero(np.diff(sources)) + 1):
-            with self._opened(int(self._selection.sources[run[0]])) as recording:
-                indices = self._selection.indices[run].tolist()
-                for position, row in zip(run.tolist(), self._rows(recording, indices), strict=True):
+            with self._opened(int(self.selection.sources[run[0]])) as recording:
+                indices = self.selection.indices[run].tolist()
+                for position, index, row in zip(run.tolist(), indices, self._rows(recording, indices), strict=True):
+                    if row is None:
+                        continue
+                    if row.shape != rows.shape[1:]:
+                        what = "has another size than those before; give image_size"
+                        raise StorageError(f"{recording.path}: frame {index} {what}")
+                    rows[len(kept)] = row  # at once: memory of one frame after the other is the same, and in the cache
+                    kept.append(position)
+        return np.array(kept, np.int64)
+
+    def first(self) -> Rows | None:
+        """What is kept of the first frame that can be decoded."""
+        for source, index in zip(self.selection.sources.tolist(), self.selection.indices.tolist(), strict=True):
+            with self._opened(source) as recording:
+                for row in self._rows(recording, [index]):
                     if row is not None:
-                        kept.append(position)
-                        rows.append(self._checked(recording, row, position))
-        return np.array(kept, np.int64), np.stack(rows) if rows else np.empty((0, *self._selection.shape))
+                        return row
+        return None
 
     def _rows(self, recording: Recording, indices: list[int]) -> Iterator[Rows | None]:
         if isinstance(recording, KeepsFeatures):
@@ -287,21 +304,15 @@ class Frames:
             return
         for index in indices:
             try:
-                yield _scaled(recording.pixels(index), self._selection.image_size)
+                yield _scaled(recording.pixels(index), self.selection.image_size)
             except DamagedPictureError:
                 self.damaged.setdefault(recording.path, set()).add(index)
                 yield None
 
-    def _checked(self, recording: Recording, row: Rows, position: int) -> Rows:
-        if self._selection.shape and row.shape != self._selection.shape:
-            index = self._selection.indices[position]
-            raise StorageError(f"{recording.path}: frame {index} has another size than those before; give image_size")
-        return row
-
     @contextmanager
     def _opened(self, source: int) -> Iterator[Recording]:
         """A recording. Threads share it where that is faster; else each has its own. Some stay open."""
-        key = source, 0 if self._selection.independent else threading.get_ident()
+        key = source, 0 if self.selection.independent else threading.get_ident()
         with self._lock:
             recording, users = self._open.pop(key) if key in self._open else (self._open_anew(source), [0])
             self._open[key] = recording, users
@@ -317,8 +328,8 @@ class Frames:
 
     def _open_anew(self, source: int) -> Recording:
         """Raises if labels changed or files moved since the selection was made; new frames do no harm."""
-        recording = open_recording(self._selection.paths[source], track=self._selection.track)
-        before = self._selection.labels[source]
+        recording = open_recording(self.selection.paths[source], track=self.selection.track)
+        before = self.selection.labels[source]
         if list(recording.labels[: len(before)]) != before:
             recording.close()
             raise StorageError(f"{recording.path} has other labels than at first; make its dataset anew")
@@ -371,22 +382,38 @@ def read_epoch(
 
 
 def _in_mixed_order(reader: Frames, windows: list[Window], batch_size: int, threads: int) -> Iterator[Piece]:
+    """Several threads fill a batch."""
     positions = np.concatenate([np.empty(0, np.int64), *(window.mixed for window in windows)])
-    batches = (positions[at : at + batch_size] for at in range(0, len(positions), batch_size))
-    parts = (batch[at : at + READ_TOGETHER] for batch in batches for at in range(0, len(batch), READ_TOGETHER))
-    return in_order(reader.read, parts, threads, ahead=2)
+
+    def parts() -> Iterator[tuple[Positions, Rows, Rows]]:
+        for begin in range(0, len(positions), batch_size):
+            batch = positions[begin : begin + batch_size]
+            rows = reader.selection.empty(len(batch))
+            for at in range(0, len(batch), READ_TOGETHER):
+                yield batch[at : at + READ_TOGETHER], rows[at : at + READ_TOGETHER], rows
+
+    def read(part: tuple[Positions, Rows, Rows]) -> tuple[Positions, Rows]:
+        return reader.read(*part[:2]), part[2]
+
+    for _, group in groupby(in_order(read, parts(), threads, ahead=2), key=lambda part: id(part[1])):
+        filled = list(group)
+        yield np.concatenate([positions for positions, _ in filled]), filled[0][1]
 
 
 def _by_blocks(reader: Frames, windows: list[Window], batch_size: int, threads: int) -> Iterator[Piece]:
+
+    def read(block: Positions) -> Piece:
+        rows = reader.selection.empty(len(block))
+        kept = reader.read(block, rows)
+        return kept, rows[: len(kept)]
+
     most = max((len(window.blocks) for window in windows), default=0)  # the next window, while one is trained on
-    blocks = in_order(
-        reader.read, (block for window in windows for block in window.blocks), threads, -(-most // threads)
-    )
+    blocks = in_order(read, (block for window in windows for block in window.blocks), threads, -(-most // threads))
     for window in windows:
-        read = [piece for piece in islice(blocks, len(window.blocks)) if len(piece[0])]
-        if not read:
+        pieces = [piece for piece in islice(blocks, len(window.blocks)) if len(piece[0])]
+        if not pieces:
             continue
-        positions, rows = _joined(read)
+        positions, rows = _joined(pieces)
         by_position = np.argsort(positions)
         wanted = window.mixed[np.isin(window.mixed, positions)]
         at = by_position[np.searchsorted(positions, wanted, sorter=by_position)]

@@ -98,7 +98,7 @@ def _decoded_as_encoded(data: bytes) -> NDArray[np.uint8] | None:
     inflate = isal_zlib.decompressobj()
     try:
         deflated = [body for kind, body in read_chunks(data) if kind == b"IDAT"]
-        content = inflate.decompress(b"".join(deflated), size + 1)
+        content = inflate.decompress(deflated[0] if len(deflated) == 1 else b"".join(deflated), size + 1)
     except ValueError:
         return None
     except igzip_lib.IsalError:  # type: ignore[misc]  # isal has no types
