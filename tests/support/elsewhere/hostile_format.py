@@ -34,4 +34,4 @@ def _count(recordings: Sequence[Path], out: Path) -> Result:
 
 HOSTILE = Format("hostile", ".hostile", "hostile_format:NoWriter", "hostile_format:read_hostile")
 COUNT = Step("count", _count)
-COUNT_IN_GROUPS = Step("count-in-groups", _count, group_bytes=1_000_000)
+COUNT_IN_GROUPS = Step("count-in-groups", _count, group_bytes=300_000)
