@@ -6,6 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.errors import StorageError
+
+
+class NotReadyError(StorageError):
+    """This machine lacks something that the step needs. No recording is to blame: the whole run ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -36,7 +42,7 @@ class Step:
         Takes recordings and an empty directory, reads the one and writes files into the other, and does nothing else.
         The same recordings give the same bytes: no time of now, nothing at random. It runs in a process of its own,
         which a damaged file may kill. StorageError and OSError cost this piece of work; the message is told. Paths of
-        recordings are relative, the same on each machine, and may be written into files.
+        recordings are relative, the same on each machine, and may be written into files. NotReadyError ends the run.
     group_bytes : int or None
         None: one recording a piece of work. Else whole recordings, in the order of their names, up to so many bytes;
         one recording alone may be larger. Recordings that `process` fails on when it has them alone are left out.

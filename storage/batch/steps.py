@@ -10,20 +10,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.batch.contract import Result, Step
-from storage.errors import OptionError
+from storage.batch.contract import NotReadyError, Result, Step
+from storage.errors import OptionError, StorageError
 
 STEPS = {
     "verify": "storage.batch.steps:VERIFY",
     "features": "storage.batch.steps:FEATURES",
     "thumbs": "storage.batch.steps:THUMBS",
+    "dedupe": "storage.batch.dedupe:DEDUPE",
 }
 """Of this distribution."""
-
-
-def step_names() -> list[str]:
-    """The names of all steps: of this distribution, then of others."""
-    return list(_table())
 
 
 def find_step(name: str) -> Step:
@@ -36,7 +32,7 @@ def find_step(name: str) -> Step:
     """
     from pkgutil import resolve_name
 
-    table = _table()
+    table = STEPS if name in STEPS else STEPS | _steps_of_others()
     if name not in table:
         raise OptionError(f"unknown step {name!r}; known are {', '.join(table)}")
     try:
@@ -48,10 +44,10 @@ def find_step(name: str) -> Step:
     return step
 
 
-def _table() -> dict[str, str]:
+def _steps_of_others() -> dict[str, str]:
     from importlib.metadata import entry_points
 
-    return {**{point.name: point.value for point in entry_points(group="storage.steps")}, **STEPS}
+    return {point.name: point.value for point in entry_points(group="storage.steps")}
 
 
 def _verify(recordings: Sequence[Path], out: Path) -> Result:
@@ -68,9 +64,15 @@ def _verify(recordings: Sequence[Path], out: Path) -> Result:
 def _features(recordings: Sequence[Path], out: Path) -> Result:
     """``NAME.features.h5``, as ``python -m storage features`` makes it."""
     from storage.convert.convert import convert
+    from storage.formats.features.extractor import find_model, need_litert
 
+    try:
+        need_litert()
+        find_model("imagenet")
+    except StorageError as error:
+        raise NotReadyError(str(error)) from None
     (path,) = recordings
-    return Result(convert(path, out / f"{path.stem if path.suffix else path.name}.features.h5"))
+    return Result(convert(path, out / f"{path.name.partition('.')[0]}.features.h5"))
 
 
 def _thumbs(recordings: Sequence[Path], out: Path) -> Result:
