@@ -26,6 +26,7 @@ from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import KeepsFeatures
 from storage.formats.png.directory import note_of_left_out
 from storage.formats.table import open_recording
+from storage.labels.classes import names_of_labels
 from storage.recording import Recording, ranges_of
 from storage.tracks.picture_tracks import note_of_several
 
@@ -116,6 +117,7 @@ def select(
     if not places:
         raise StorageError("no recording is given to train on")
     stored: list[list[str | None]] = []
+    named: list[list[str | None]] = []
     independent, countable = True, True
     for path in places:
         several = note_of_several(path, "track=NAME") if track is None else None
@@ -124,16 +126,18 @@ def select(
                 warnings.warn(note, stacklevel=3)
         with open_recording(path, track=track) as recording:
             stored.append(list(recording.labels))
+            called = names_of_labels(recording)
+            named.append([None if label is None else called.get(label, label) for label in stored[-1]])
             independent &= recording.independent and not isinstance(recording, KeepsFeatures)
             countable &= not recording.may_lack_pictures
             if isinstance(recording, KeepsFeatures) and image_size is not None:
                 raise StorageError(f"{path} keeps features and no pictures, so there is none to scale")
             if not len(stored[-1][frames]):
                 raise StorageError(f"{path} holds no frame" + (" in that stretch" if stored[-1] else ""))
-    names = _class_names(places, stored, labels, class_names)
+    names = _class_names(places, named, labels, class_names)
     known = {name: number for number, name in enumerate(names)}
     chosen = [np.sort(np.arange(len(found))[frames]) for found in stored]
-    numbers = [np.array([known.get(label or "", NO_LABEL) for label in found], np.int32) for found in stored]
+    numbers = [np.array([known.get(label or "", NO_LABEL) for label in found], np.int32) for found in named]
     if labels == "required":
         chosen = [of[numbered[of] != NO_LABEL] for of, numbered in zip(chosen, numbers, strict=True)]
     selection = Selection(
@@ -160,12 +164,12 @@ def select(
 
 
 def _class_names(
-    paths: Sequence[Path], stored: Sequence[list[str | None]], which: Which, given: Sequence[str] | None
+    paths: Sequence[Path], named: Sequence[list[str | None]], which: Which, given: Sequence[str] | None
 ) -> list[str]:
-    found = sorted({label for labels in stored for label in labels if label is not None})
+    found = sorted({label for labels in named for label in labels if label is not None})
     if given is None:
         return found
-    for path, labels in zip(paths, stored, strict=True):
+    for path, labels in zip(paths, named, strict=True):
         unknown = sorted({label for label in labels if label is not None} - set(given))
         if which is not None and unknown:
             raise StorageError(f"{path} has frames of class {unknown[0]!r}, which class_names lacks")

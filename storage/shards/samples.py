@@ -12,6 +12,7 @@ from typing import Any
 from storage.convert.transfer import by_session, in_order, in_words
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
+from storage.labels.classes import names_of_labels
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK, is_number
 
@@ -58,7 +59,7 @@ def check_names(recordings: Sequence[Path]) -> None:
 def facts_of(recording: Recording, path: Path) -> list[dict[str, Any]]:
     """What is known of each frame without its picture.
 
-    ``recording`` (its name), ``index``, ``label`` (None without a class), ``timestamp_ns`` (of the session's own
+    ``recording`` (its name), ``index``, ``label`` (its class, as it is called; None without one), ``timestamp_ns`` (of the session's own
     clock), ``wall_ns`` (since 1970, UTC), ``session``, ``host`` and ``camera``; None where something is not known.
     """
     of_sessions: list[dict[str, Any]] = [{}] * len(recording)
@@ -69,14 +70,14 @@ def facts_of(recording: Recording, path: Path) -> list[dict[str, Any]]:
             of_sessions[index] = {**known, "offset": offset if is_number(offset) else None}
     facts = []
     name = path.as_posix().encode(errors="replace").decode()  # it may be no UTF-8
-    labels, timestamps_ns = recording.labels, recording.timestamps_ns
+    labels, timestamps_ns, called = recording.labels, recording.timestamps_ns, names_of_labels(recording)
     for index, of_session in enumerate(of_sessions):
         offset = of_session.get("offset")
         facts.append(
             {
                 "recording": name,
                 "index": index,
-                "label": labels[index],
+                "label": called.get(label, label) if (label := labels[index]) is not None else None,
                 "timestamp_ns": int(timestamps_ns[index]),
                 "wall_ns": None if offset is None else int(timestamps_ns[index]) + offset,
                 **{name: of_session.get(name) for name in ("session", "host", "camera")},

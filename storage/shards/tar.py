@@ -21,7 +21,9 @@ from storage.batch.contract import Result, Step
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.table import open_recording
+from storage.labels.classes import names_of_labels
 from storage.names import printable
+from storage.recording import Recording
 from storage.shards.choose import TRAIN, VAL, VAL_SHARE, By, choose_side
 from storage.shards.samples import GROUP_BYTES, Sample, as_json, check_names, samples
 
@@ -52,8 +54,9 @@ def write_shards(
     by, val_share
         Which recordings are held out: as for `storage.shards.choose.choose_side`.
     class_names : sequence of str, optional
-        The classes, in the order of their numbers. By default names that are whole numbers stand for themselves, and
-        frames of other classes have no ``.cls``: a number that another shard counts differently would mislead.
+        The classes, in the order of their numbers. By default a label that is a whole number, such as the keys 0 to 9
+        give, is the class's number; frames of other classes have no ``.cls``, and neither have those of a class that
+        is called otherwise in a recording before: a number that means something else elsewhere would mislead.
     jpg_quality : int, optional
         As for `storage.shards.samples.samples`.
     threads : int
@@ -66,12 +69,13 @@ def write_shards(
     """
     check_names(recordings)
     told: list[str] = []
+    known: dict[int, str] = {}  # classes, by the numbers that are their labels
     frames = 0
     with ExitStack() as stack:
         sides = {side: stack.enter_context(_Shards(out, side)) for side in (TRAIN, VAL)}
         for path in recordings:
             with open_recording(path) as recording:
-                numbers = _class_numbers(path, recording.class_names, class_names, told)
+                numbers = _class_numbers(path, recording, class_names, known, told)
                 shards = sides[choose_side(recording, path, by, val_share)]
                 for sample in samples(recording, path, told, jpg_quality=jpg_quality, threads=threads):
                     shards.add(sample, numbers.get(sample.facts["label"]))
@@ -80,14 +84,20 @@ def write_shards(
     return Result(frames, tuple(told))
 
 
-def _class_numbers(path: Path, found: Sequence[str], given: Sequence[str] | None, told: list[str]) -> dict[str, int]:
-    if given is not None:
-        if unknown := [name for name in found if name not in given]:
+def _class_numbers(
+    path: Path, recording: Recording, class_names: Sequence[str] | None, known: dict[int, str], told: list[str]
+) -> dict[str, int]:
+    """The number of each class of a recording, by what it is called."""
+    called = names_of_labels(recording)
+    found = {label: called.get(label, label) for label in recording.class_names}
+    if class_names is not None:
+        if unknown := [name for name in found.values() if name not in class_names]:
             raise StorageError(f"{path} has frames of class {unknown[0]!r}, which class_names lacks")
-        return {name: number for number, name in enumerate(given)}
-    numbers = {name: int(name) for name in found if re.fullmatch(r"0|[1-9][0-9]{0,8}", name)}
-    if named := [printable(name) for name in found if name not in numbers]:
-        told.append(f"{path}: no .cls for {', '.join(named)}: their names are in .json, and class_names numbers them")
+        return {name: number for number, name in enumerate(class_names)}
+    numbers = {name: int(label) for label, name in found.items() if re.fullmatch(r"0|[1-9][0-9]{0,8}", label)}
+    numbers = {name: number for name, number in numbers.items() if known.setdefault(number, name) == name}
+    if others := [printable(name) for name in found.values() if name not in numbers]:
+        told.append(f"{path}: no .cls for {', '.join(others)}: .json has the names, and class_names numbers them")
     return numbers
 
 

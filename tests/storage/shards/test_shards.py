@@ -17,6 +17,8 @@ from storage import StorageError, open_recording
 from storage.batch.contract import Result
 from storage.cli import main
 from storage.formats.png.codec import decode_image
+from storage.labels.classes import keep_classes
+from storage.labels.journal import Classes
 from storage.shards import tar
 from storage.shards.choose import choose_side, side_of_name
 from storage.shards.imagefolder import write_imagefolder
@@ -161,6 +163,16 @@ def test_classes_with_names(tmp_path: Path) -> None:
     assert [files["cls"] for files in by_key(out, "train").values()] == [b"2", b"1", b"0", b"2"]
     with pytest.raises(StorageError, match="class 'door', which class_names lacks"):
         write_shards([tmp_path / "day1"], out, class_names=["0", "07"])
+
+
+def test_a_number_that_means_something_else_is_not_written(tmp_path: Path) -> None:
+    for name, classes in (("day1", ("window", "door")), ("day2", ("window", "cat"))):
+        record(tmp_path / name, ["0", "1"])
+        keep_classes(tmp_path / name, Classes(classes, ("0", "1")))
+    (line,) = write_shards([tmp_path / "day1", tmp_path / "day2"], tmp_path, val_share=0).told
+    assert line.startswith(f"{tmp_path / 'day2'}: no .cls for cat")
+    found = [(json.loads(files["json"])["label"], files.get("cls")) for files in by_key(tmp_path, "train").values()]
+    assert found == [("window", b"0"), ("door", b"1"), ("window", b"0"), ("cat", None)]
 
 
 def test_jpeg(recordings: list[Path], tmp_path: Path) -> None:
