@@ -68,18 +68,24 @@ class Answer:
 
 
 class Child:
-    """The process that forks, started when it is first needed. One thread at a time may use it; any may stop it."""
+    """The process that forks, started when it is first needed. One thread at a time may use it; any may stop it.
+
+    Attributes
+    ----------
+    stopped : bool
+        It does nothing more.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self.stopped = False
 
     def run(self, step: str, base: Path, recordings: Sequence[str], out: Path) -> Answer:
         """Do a piece of work: recordings by their paths from the directory `base`, into the empty directory `out`."""
         order = {"step": step, "base": str(base), "recordings": list(recordings), "out": str(out),
                  **asdict(self._limits)}  # fmt: skip
-        if self._stopped:
+        if self.stopped:
             return Answer(kind="machine", reason="interrupted")
         process = self._started()
         assert process.stdin and process.stdout
@@ -93,7 +99,7 @@ class Child:
 
     def stop(self) -> None:
         """End what it does just now, and do nothing more."""
-        self._stopped = True
+        self.stopped = True
         if (process := self._process) is not None:
             process.terminate()
 

@@ -92,7 +92,7 @@ def here(jobs: int, limits: Limits) -> Runner:
 
         def work_on(child: Child) -> None:
             try:
-                while True:
+                while not child.stopped:
                     outcomes.put(do(waiting.get_nowait(), out, child))
             except queue.Empty:
                 pass

@@ -78,7 +78,7 @@ def _features(recordings: Sequence[Path], out: Path) -> Result:
     except StorageError as error:
         raise NotReadyError(str(error)) from None
     (path,) = recordings
-    return Result(convert(path, out / f"{path.name.partition('.')[0]}.features.h5"))
+    return Result(convert(path, out / f"{path.name.partition('.')[0]}.features.h5", threads=1))
 
 
 def _thumbs(recordings: Sequence[Path], out: Path) -> Result:

@@ -52,6 +52,7 @@ def transfer(
     before: int = 0,
     total: int | None = None,
     any_size: bool = False,
+    threads: int | None = None,
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
 
@@ -73,6 +74,8 @@ def transfer(
         Frames done earlier, and frames in all; by default none, and the number of `indices`.
     any_size : bool
         Whether frames may have other sizes than the first.
+    threads : int, optional
+        As many as there are cores, if not given.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def transfer(
         return encode(read(index))
 
     size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     encoded: Iterable[Any]
     if recording.independent:
         encoded = in_order(read_and_encode, indices, threads)

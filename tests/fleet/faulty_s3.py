@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
 EVERY = 10
@@ -32,6 +32,6 @@ class Faulty:
 
 
 if __name__ == "__main__":
-    app = DomainDispatcherApplication(create_backend_app, service="s3")
+    app = DomainDispatcherApplication(create_backend_app)
     faulty = Faulty(app) if "faults" in sys.argv else app
     run_simple("127.0.0.1", int(sys.argv[1]), faulty, threaded=True)

@@ -18,12 +18,11 @@ SUFFIXES = ("", ".mkv", ".h5")
 KINDS = 30
 FRAMES = 6
 SIZE = (48, 64, 3)
-EVERY_BROKEN = 100
 CRASH, ENDLESS = "pi00/crash.hostile", "pi01/endless.hostile"
 
 
 def make(directory: Path, count: int = 2000) -> None:
-    """So many recordings, 50 of each host, the two hostile ones among them; every hundredth is cut off."""
+    """So many recordings, 50 of each host, the two hostile ones among them; some are cut off."""
     models = directory.with_name(f"{directory.name}-models")
     models.mkdir(parents=True)
     for kind in range(KINDS):
@@ -37,12 +36,17 @@ def make(directory: Path, count: int = 2000) -> None:
             shutil.copy(model, target)
         else:
             shutil.copytree(model, target)
-        if number % EVERY_BROKEN == 1:  # a .mkv
+        if is_broken(number):
             target.write_bytes(model.read_bytes()[:100])
     for name in (CRASH, ENDLESS):
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(Path(name).stem)
     shutil.rmtree(models)
+
+
+def is_broken(number: int) -> bool:
+    """Whether a recording of that number is cut off."""
+    return number % 100 == 1 and SUFFIXES[number % 3] != ""
 
 
 def _record(path: Path, seed: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.recordings import CRASH, ENDLESS, EVERY_BROKEN, make
+from tests.fleet.recordings import CRASH, ENDLESS, is_broken, make
 from tests.storage.batch.test_batch import children
 from tests.support import ELSEWHERE
 from tests.support.labelled import everything
@@ -60,7 +60,7 @@ def check_accounts(lines: list[bytes]) -> None:
     """Each recording once in each step: done, or failed by the right reason."""
     facts = [json.loads(line) for line in lines]
     verified = [one for one in facts if one["step"] == "verify"]
-    broken = len([number for number in range(COUNT - 2) if number % EVERY_BROKEN == 1])
+    broken = sum(map(is_broken, range(COUNT - 2)))
     assert Counter(one["kind"] for one in verified) == {
         "": COUNT - 2 - broken,
         "damaged": broken,
