@@ -17,6 +17,9 @@ from storage.frame import Frame, size_text
 from storage.names import natural_key, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from storage.tracks.samples import SampleReader
 
 
@@ -64,6 +67,10 @@ class Recording(Sequence[Frame]):
     @abstractmethod
     def read(self, index: int) -> Frame:
         """The frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """The picture of a frame alone, (height, width, 3) uint8 RGB, where its time and metadata are not wanted."""
+        return self.read(index).pixels
 
     @property
     @abstractmethod

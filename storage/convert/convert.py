@@ -38,6 +38,7 @@ def convert(
     crf: int | None = None,
     weights: str | None = None,
     progress: Progress | None = None,
+    threads: int | None = None,
 ) -> int:
     """Convert a recording; the names choose the formats.
 
@@ -58,6 +59,8 @@ def convert(
         Of a ``.features.h5``, as in `storage.formats.features.recording.FeaturesWriter`.
     progress : callable, optional
         Told how many of how many frames are done.
+    threads : int, optional
+        As many as there are cores, if not given; for all but PNG files.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def convert(
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
         first_whole(recording)
         classes = recorded_classes(recording)
-        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress)
+        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
         if movie:
             damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         else:
@@ -104,12 +107,13 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A conversion: the recording, new times for its frames if they get any, its labels, and the progress callback."""
+    """A conversion: the recording, new times for its frames if they get any, its labels, and how it is done."""
 
     recording: Recording
     times: Sequence[int] | None
     labels: Sequence[str | None]
     progress: Progress | None
+    threads: int | None
 
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
@@ -128,6 +132,7 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
                 progress=job.progress,
                 before=part.indices.start,
                 total=len(job.recording),
+                threads=job.threads,
             )
         finally:
             writer.close()
@@ -151,7 +156,7 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
         indices = range(len(times))
-        return transfer(job.recording, indices, writer, timestamps_ns=times, progress=job.progress)
+        return transfer(job.recording, indices, writer, timestamps_ns=times, progress=job.progress, threads=job.threads)
     finally:
         writer.close()
 

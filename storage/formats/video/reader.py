@@ -31,6 +31,8 @@ from storage.tracks.samples import SampleReader, clocks_of, tracks_of
 
 if TYPE_CHECKING:
     import av
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def open_video(path: Path, track: str | int | None = None) -> Recording:
@@ -166,19 +168,27 @@ class VideoReader(Recording):
         return len(self._pictures)
 
     def read(self, index: int) -> Frame:
+        block, pixels = self._read(index)
+        timestamp_ns, metadata = facts_of(block)
+        return Frame(pixels, index, timestamp_ns, metadata)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        return self._read(index)[1]
+
+    def _read(self, index: int) -> tuple[Block, NDArray[np.uint8]]:
         if self._codec.intra:
             try:
                 decoder = self._idle.pop()
             except IndexError:
                 decoder = self._new_decoder()
             try:
-                return self._frame(decoder, index)
+                return self._decoded(decoder, index)
             finally:
                 self._idle.append(decoder)
         with self._in_order:
             return self._read_in_order(index)
 
-    def _read_in_order(self, index: int) -> Frame:
+    def _read_in_order(self, index: int) -> tuple[Block, NDArray[np.uint8]]:
         """Decode from where the decoder is, or from the last keyframe, whichever is nearer."""
         import numpy as np
 
@@ -195,9 +205,9 @@ class VideoReader(Recording):
         self._next = -1
         for position in range(start, index):
             self._picture(self._decoder, position)
-        frame = self._frame(self._decoder, index)
+        decoded = self._decoded(self._decoder, index)
         self._next = index + 1
-        return frame
+        return decoded
 
     def _picture(self, decoder: Decoder, index: int) -> tuple[Block, av.VideoFrame]:
         block = self._block(int(self._pictures.positions[index]), f"frame {index}")
@@ -206,10 +216,9 @@ class VideoReader(Recording):
         except ValueError as error:
             raise StorageError(f"{self._path}: frame {index} is damaged: {error}") from None
 
-    def _frame(self, decoder: Decoder, index: int) -> Frame:
+    def _decoded(self, decoder: Decoder, index: int) -> tuple[Block, NDArray[np.uint8]]:
         block, picture = self._picture(decoder, index)
-        timestamp_ns, metadata = facts_of(block)
-        return Frame(decoder.to_rgb(picture), index, timestamp_ns, metadata)
+        return block, decoder.to_rgb(picture)
 
     def _block(self, at: int, what: str) -> Block:
         try:
