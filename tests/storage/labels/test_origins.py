@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from classify.commit import save, take_back
 from classify.work import open_work
 from storage import open_recording
 from storage.care.info import as_json, as_text, describe
+from storage.cli import main
+from storage.formats.table import FORMATS, find_format
 from storage.labels.journal import Applied, LabelJournal, Labelled, Proposed, Undone, read_journal
 from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins, origins
 from tests.support.labelled import record
@@ -127,6 +131,8 @@ def test_of_forty_runs_that_are_accepted_at_once_all_or_none_survive(tmp_path: P
 
 ACCEPTING = """
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from classify.work import open_work
 from storage.labels.journal import Proposed
@@ -172,3 +178,42 @@ def test_a_run_of_millions_of_frames_is_not_written_out(day: Path) -> None:
     begun = time.process_time()
     assert told(day) == [None] * 3 + [UNSEEN] * 2 + [PERSON] * 2 + [UNSEEN] * 5
     assert time.process_time() - begun < 5
+
+
+# --------------------------------------------------------------------------------------------- into another recording
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("target", ["new", "new.h5", "new.mkv", "new.mp4"])
+def test_a_conversion_tells_who_gave_the_labels(day: Path, target: str, applied: bool) -> None:
+    write(day, Labelled(frames(0, 3), 1), Labelled(frames(3, 4), 0, proposed=BY_MODEL))
+    write(day, Labelled(frames(7, 2), 2, proposed=UNLOOKED_AT))
+    if applied:
+        with open_work(day) as work:
+            save(work.opened, work.session, work.journal)
+    assert main(["convert", str(day), str(day.parent / target)]) == 0
+    with open_recording(day) as recording:
+        expected = Counter(zip(origins(recording), recording.timestamps_ns, strict=True))
+    with open_recording(day.parent / target) as recording:
+        assert count_origins(recording) == {PERSON: 3, SEEN: 4, UNSEEN: 2}
+        if target != "new.mp4":
+            assert Counter(zip(origins(recording), recording.timestamps_ns, strict=True)) == expected
+
+
+def test_labels_without_room_in_a_file_are_told_apart_too(day: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format without labels keeps them in the journal beside it."""
+    row = replace(find_format(Path("a.mkv")), write_labels="", takes_labels=False)
+    monkeypatch.setattr("storage.formats.table.FORMATS", (row, *(one for one in FORMATS if one.name != row.name)))
+    write(day, Labelled(frames(0, 3), 1), Labelled(frames(3, 4), 0, proposed=UNLOOKED_AT))
+    assert main(["convert", str(day), str(day.parent / "new.mkv")]) == 0
+    assert told(day.parent / "new.mkv") == [*[PERSON] * 3, *[UNSEEN] * 4, *[None] * 5]
+
+
+def test_an_import_keeps_who_gave_the_labels_that_it_does_not_change(day: Path) -> None:
+    write(day, Labelled(frames(0, 6), 1, proposed=UNLOOKED_AT))
+    path = day.parent / "day.mkv"
+    assert main(["convert", str(day), str(path)]) == 0
+    labels = day.parent / "labels.csv"
+    labels.write_text("start,end,label\n0.0,0.35,1\n0.35,0.55,2\n0.55,0.95,1\n")
+    assert main(["labels", str(path), "--import", str(labels), "--replace"]) == 0
+    assert told(path) == [*[UNSEEN] * 4, *[PERSON] * 6, None, None]
