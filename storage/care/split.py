@@ -24,7 +24,8 @@ from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes
 from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
-from storage.labels.journal import Classes, read_journal
+from storage.labels.journal import Applied, Classes, read_journal
+from storage.labels.origins import applied_origins, keep_origins, proposed
 from storage.names import natural_key
 from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
 
@@ -118,7 +119,8 @@ def split(
         facts = {"val": val, "gap": gap, "stretch": result.stretch, "seed": seed, "val_dir": beside.val_dir.name}
         try:
             with_gap = any(counts[GAP] for counts in result.counts.values())
-            beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), with_gap=with_gap)
+            given = applied_origins(data_dir, (os.path.basename(source) for source, _ in pairs))
+            beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), given, with_gap=with_gap)
             move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
         finally:
             if not is_split(data_dir):  # nothing could be moved
@@ -187,13 +189,17 @@ class _Sides:
     def roots(self, data_dir: Path) -> tuple[Path, Path, Path]:
         return data_dir, self.val_dir, self.gap_dir
 
-    def begin(self, sessions: Sequence[dict[str, Any]], classes: Classes, *, with_gap: bool) -> None:
-        """Make the directories, with the facts about their frames' recordings, and the names of the classes."""
+    def begin(
+        self, sessions: Sequence[dict[str, Any]], classes: Classes, origins: Mapping[str, str], *, with_gap: bool
+    ) -> None:
+        """Make the directories, with the facts about their frames' recordings, the names of the classes, and who gave
+        the labels."""
         for directory in (self.val_dir, self.gap_dir)[: 1 + with_gap]:
             try:
                 directory.mkdir(exist_ok=True)
                 if sessions:
                     write_sessions(directory, sessions)
+                keep_origins(directory, origins)
                 keep_classes(directory, classes)
             except OSError as error:
                 raise StorageError(f"{directory}: {error.strerror}; nothing was moved") from None
@@ -229,9 +235,12 @@ def _was_begun(directory: Path, data_dir: Path) -> bool:
     """
     if not _is_left_over(directory):
         return False
-    classes, labels = classes_of_directory(data_dir), directory / LABELS_NAME
-    return read_sessions(directory) in ([], read_sessions(data_dir)) and (
-        not labels.exists() or all(entry == classes for entry in read_journal(labels))
+    entries, classes = read_journal(directory / LABELS_NAME), classes_of_directory(data_dir)
+    origins = proposed(entries, (name for inside in class_directories(data_dir) for name in image_names(inside)))
+    return (
+        read_sessions(directory) in ([], read_sessions(data_dir))
+        and all(entry == classes or isinstance(entry, Applied) for entry in entries)
+        and origins.items() <= applied_origins(data_dir, origins).items()
     )
 
 

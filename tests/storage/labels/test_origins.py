@@ -217,3 +217,61 @@ def test_an_import_keeps_who_gave_the_labels_that_it_does_not_change(day: Path) 
     labels.write_text("start,end,label\n0.0,0.35,1\n0.35,0.55,2\n0.55,0.95,1\n")
     assert main(["labels", str(path), "--import", str(labels), "--replace"]) == 0
     assert told(path) == [*[UNSEEN] * 4, *[PERSON] * 6, None, None]
+
+
+def sorted_day(path: Path, count: int, *given: Labelled, seed: int = 0) -> Path:
+    """A data directory of 10 frames a second whose labels are applied."""
+    record(path, [None] * count, seed=seed)
+    write(path, *given)
+    with open_work(path) as work:
+        save(work.opened, work.session, work.journal)
+    return path
+
+
+def by_time(*days: Path) -> dict[bytes, str | None]:
+    """Who gave the label of each frame, by its pixels."""
+    found = {}
+    for day in days:
+        with open_recording(day) as recording:
+            found |= {
+                frame.pixels.tobytes(): origin for frame, origin in zip(recording, origins(recording), strict=True)
+            }
+    return found
+
+
+def test_a_merge_tells_who_gave_the_labels_also_one_that_is_repeated(tmp_path: Path) -> None:
+    one = sorted_day(tmp_path / "one", 8, Labelled(frames(0, 5), 1), Labelled(frames(5, 3), 0, proposed=BY_MODEL))
+    two = sorted_day(tmp_path / "two", 6, Labelled(frames(0, 6), 1, proposed=UNLOOKED_AT), seed=50)
+    write(two, Labelled((("1/00000000.png", 3),), 0))  # waits, and does not go along
+    out = tmp_path / "all"
+    for inputs in ([one], [two, one], [one, two]):
+        assert main(["merge", str(out), *map(str, inputs)]) == 0
+    assert Counter(told(out)) == {PERSON: 5, SEEN: 3, UNSEEN: 6}
+    assert list(by_time(out).values()) == list(by_time(one).values()) + [UNSEEN] * 6
+    assert json.loads((out / "labels.jsonl").read_text().splitlines()[0])["labels"] == 2
+    assert len(read_journal(out / "labels.jsonl")) == 2  # nothing is told twice
+
+
+def test_a_split_tells_who_gave_the_labels_and_so_does_its_undoing(tmp_path: Path) -> None:
+    runs = [Labelled(frames(20 * n, 20), n % 2, proposed=(None, BY_MODEL, UNLOOKED_AT)[n % 3]) for n in range(15)]
+    day = sorted_day(tmp_path / "day", 300, *runs)
+    before = by_time(day)
+    assert main(["split", str(day), "--val", "0.3", "--gap", "1"]) == 0
+    sides = [tmp_path / name for name in ("day", "val_day", "gap_day")]
+    assert by_time(*sides) == before and all(set(told(side)) - {PERSON} for side in sides)
+    assert main(["split", str(day), "--undo"]) == 0
+    assert by_time(day) == before and sorted(path.name for path in tmp_path.iterdir()) == ["day"]
+
+
+def test_a_split_that_was_killed_before_it_moved_a_frame_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = sorted_day(tmp_path / "day", 100, *(Labelled(frames(25 * n, 25), n % 2, proposed=BY_MODEL) for n in range(4)))
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.care.split.move_files", lambda *_, **__: os._exit(9))
+        if not (child := os.fork()):
+            main(["split", str(day), "--gap", "0", "--val", "0.3"])
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert (tmp_path / "val_day" / "labels.jsonl").exists()
+    assert main(["split", str(day), "--gap", "0", "--val", "0.3"]) == 0
+    assert set(told(tmp_path / "val_day")) == {SEEN}
