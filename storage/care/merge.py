@@ -26,10 +26,10 @@ from storage.durable.files import alternatives, lock_directory, rename_new, sync
 from storage.errors import StorageError, no_directory
 from storage.formats.png.directory import class_directories, frame_name, image_names, next_number
 from storage.formats.png.head import Head, read_head
-from storage.labels.classes import classes_of_directory, keep_classes
-from storage.labels.journal import Classes, journal_path
+from storage.labels.classes import classes_of_directory, classes_together, keep_classes
+from storage.labels.journal import Classes
 from storage.labels.origins import applied_origins, keep_origins
-from storage.names import natural_key
+from storage.names import printable
 from storage.sessions import read_sessions, write_sessions
 
 COPIES_A_SYNC = 256
@@ -102,7 +102,7 @@ def merge(
     try:
         for directory in inputs:
             locks.append(_lock(directory))
-        classes = _classes_together([*([out] if out.exists() else []), *inputs])
+        classes = classes_together([*([out] if out.exists() else []), *inputs])
         frames = _frames(inputs, unlabelled, classes)
         merged = Merged(left_out={} if unlabelled else {str(path): len(image_names(path)) for path in inputs})
         out.mkdir(exist_ok=True)
@@ -160,7 +160,9 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
     real = [os.path.realpath(path) for path in inputs]
     for path, place in zip(inputs, real, strict=True):
         if not path.is_dir():
-            raise StorageError(f"{path}: {'is no directory of frames' if path.exists() else 'no such directory'}")
+            there = path.exists()
+            why = "is no directory of frames; files go into a file, such as all.mkv" if there else "no such directory"
+            raise StorageError(f"{path}: {why}")
         if real.count(place) > 1:
             raise StorageError(f"{path} is given twice")
         target = os.path.realpath(out)
@@ -172,30 +174,6 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
         raise no_directory(out.parent)
     if out.is_dir() and is_split(out):
         raise StorageError(f"{out} is split; take that back first: python -m storage split {out} --undo")
-
-
-def _classes_together(directories: Sequence[Path]) -> Classes:
-    """The classes of all directories by name; each goes where the first of them has it.
-
-    A directory that is a number, and has got no name in its data directory, joins the class that has that number.
-    """
-    found: dict[str, str] = {}
-    unnamed: set[str] = set()
-    for data_dir in directories:
-        classes = classes_of_directory(data_dir)
-        for name, place in zip(classes.names, classes.directories, strict=True):
-            if name == place and (name.isdecimal() or not journal_path(data_dir).exists()):
-                unnamed.add(name)
-            elif name not in found and place in found.values():
-                other = next(one for one in found if found[one] == place)
-                raise StorageError(
-                    f"{data_dir / place} has the class {name!r}, elsewhere that is the directory of {other!r}; sort "
-                    f"one of them anew: python -m classify {data_dir} --undo (nothing was added)"
-                )
-            else:
-                found.setdefault(name, place)
-    more = sorted(unnamed - {*found, *found.values()}, key=natural_key)
-    return Classes((*found, *more), (*found.values(), *more))
 
 
 def _lock(directory: Path) -> int:
@@ -244,7 +222,8 @@ def _blocks(out: Path, inputs: Sequence[Path], frames: Sequence[_Frame]) -> dict
                 _, recorded = _block(session)
                 length = max(int(session.get("frames") or 0), highest[session["id"]] - recorded + 1)
                 blocks[session["id"]] = next_free, recorded
-                sessions.append({**session, "first_index": next_free, "first_recorded": recorded, "frames": length})
+                place = {"first_index": next_free, "first_recorded": recorded, "frames": length}
+                sessions.append({"merged_from": printable(_name_of(data_dir)), **session, **place})
                 next_free += length
     if len(sessions) > known:
         write_sessions(out, sessions)
@@ -341,10 +320,13 @@ def _wanted_name(frame: _Frame, blocks: dict[str, tuple[int, int]]) -> str:
         first, recorded = blocks[head.session]
         if recorded <= head.index < recorded + MAX_NUMBER and frame.name.lower().endswith(".png"):
             return frame_name(first + head.index - recorded)
-    directory = os.path.basename(os.path.abspath(frame.data_dir))
-    stem, suffix = os.path.splitext(f"{directory}-{frame.name}")
+    stem, suffix = os.path.splitext(f"{_name_of(frame.data_dir)}-{frame.name}")
     stem = re.sub(r"[-_. ]{2,}", "-", SPLIT_WORDS.sub("", stem)).strip("-_. ")
     return (stem or "frame") + suffix.lower()
+
+
+def _name_of(data_dir: Path) -> str:
+    return os.path.basename(os.path.abspath(data_dir))
 
 
 def _same(one: str, other: str) -> bool:

@@ -26,6 +26,8 @@ from storage.commands.console import (
 from storage.names import printable
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from storage.care.split import Split
 
 # ----------------------------------------------------------------------------------------------------------------- info
@@ -135,9 +137,18 @@ def _report_verified(report: dict[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------------------------- merge
 
 
+MERGE = """\
+Bring labelled data directories together in one; or several .mkv, .h5 or .features.h5 files in one file.
+
+Frames of files follow each other, session after session, as they are stored: no picture is encoded anew, and sensors
+and sound, times, hosts and labels go along. All files have one size, one codec and the same tracks. What is in OUT
+already is not added again: the same command, with more files, adds these.
+"""
+
+
 def merge_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", type=Path, help="the directory to merge into; it may exist already")
-    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a labelled data directory; not changed")
+    parser.add_argument("out", metavar="OUT", type=Path, help="a directory or file to merge into; it may exist already")
+    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a directory or file; not changed")
     parser.add_argument(
         "--link",
         choices=("hard", "copy"),
@@ -145,10 +156,49 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
         help="hard: link the frames, which takes no space (default; copies where links can't be made); "
         "copy: for directories that other programs edit pictures in",
     )
-    parser.add_argument("--unlabelled", action="store_true", help="also merge frames without a class")
+    parser.add_argument("--unlabelled", action="store_true", help="also merge frames without a class, as of files")
 
 
 def merge(args: argparse.Namespace) -> int:
+    from storage.formats.table import find_format
+
+    return _merge_files(args) if find_format(args.out).suffix else _merge_directories(args)
+
+
+def _merge_files(args: argparse.Namespace) -> int:
+    from storage.care.merge_files import merge_files
+
+    with progress_line(f"merging into {args.out}") as progress:
+        merged = merge_files(args.out, args.inputs, progress=progress)
+    if args.json:
+        print_json(
+            {
+                "path": str(args.out),
+                "added": dict(merged.counts),
+                "sessions": merged.sessions,
+                "present": merged.present,
+                "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
+                "notes": merged.notes,
+            }
+        )
+        return 3 if merged.conflicts else 0
+    for note in merged.notes:
+        print_line(f"note: {note}", file=sys.stderr)
+    for path, reason in merged.conflicts:
+        print_line(f"{path}: {reason}")
+    print_line(
+        f"{args.out}: {merged.counts.total()} frames of {merged.sessions} sessions added "
+        f"({_counted(merged.counts)}), {merged.present} were there already"
+    )
+    return 3 if merged.conflicts else 0
+
+
+def _counted(counts: Counter[str]) -> str:
+    """Frames by their classes."""
+    return ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(counts.items())) or "none"
+
+
+def _merge_directories(args: argparse.Namespace) -> int:
     from storage.care.merge import merge
     from storage.labels.current import labels_wait_beside
 
@@ -182,10 +232,9 @@ def merge(args: argparse.Namespace) -> int:
                 f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
                 file=sys.stderr,
             )
-    added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
     print_line(
-        f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
-        f"{merged.copied} copied, {merged.present} were there already"
+        f"{args.out}: {merged.linked + merged.copied} frames added ({_counted(merged.counts)}), "
+        f"{merged.linked} linked, {merged.copied} copied, {merged.present} were there already"
     )
     return 3 if merged.conflicts else 0
 
@@ -295,6 +344,6 @@ def _report_missing(missing: Sequence[str]) -> int:
 COMMANDS = (
     Command("info", "what is there: classes, counts, sizes, times", info_arguments, info),
     Command("verify", "is every frame whole, and the layout right?", verify_arguments, verify),
-    Command("merge", "bring labelled directories together in one", merge_arguments, merge),
+    Command("merge", "several directories into one, or several files", merge_arguments, merge, MERGE),
     Command("split", "hold out whole stretches of time for validation", split_arguments, split, SPLIT),
 )
