@@ -247,11 +247,17 @@ Move whole stretches of time from DIR to val_DIR beside it, for validation.
 Frames next to each other are near copies: if they are split at random, a network is tested on what it
 has seen. So whole stretches are held out, and the frames within --gap seconds of them are in neither
 directory: they go to gap_DIR, with their classes. --undo brings everything back.
+
+With --by all frames of some hosts, sessions or recordings are held out: no other frame of these is left in
+DIR. Then --gap counts between frames of one host, and frames that don't say where they are from go to gap_DIR.
 """
 
 
 def split_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="a labelled data directory")
+    parser.add_argument(
+        "--by", choices=("host", "session", "recording"), help="hold out all frames of some of these, not stretches"
+    )
     parser.add_argument("--val", metavar="SHARE", type=share, default=0.1, help="share to hold out (default: 0.1)")
     parser.add_argument(
         "--gap",
@@ -286,9 +292,12 @@ def split(args: argparse.Namespace) -> int:
         content = {"path": str(args.directory), "completed": completed.count, "missing": completed.missing}
         report_done(args, content, f"{args.directory}: the {what} that was interrupted is complete now")
         return _report_missing(completed.missing)
+    if args.by is not None and args.stretch is not None:
+        return fail("--stretch is for a split without --by", 2)
     report_left_out(args.directory)
     result = split(
         args.directory,
+        by=args.by,
         val=args.val,
         gap=args.gap,
         stretch=args.stretch,
@@ -306,8 +315,10 @@ def split(args: argparse.Namespace) -> int:
                     name: dict(zip(("train", "val", "gap"), counts, strict=True))
                     for name, counts in result.counts.items()
                 },
+                "by": args.by or "stretch",
                 "stretch_seconds": result.stretch,
-                "stretches": result.held_out,
+                "stretches": result.held_out if args.by is None else None,
+                "held_out": result.groups,
                 "moved": not args.dry_run,
                 "notes": result.notes,
             }
@@ -325,10 +336,12 @@ def _report_split(result: Split, args: argparse.Namespace) -> None:
         share = 100 * counts[1] / max(1, sum(counts))
         print_line(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
-    print_line(
-        f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
-        + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
-    )
+    if result.stretch is not None:
+        held_out = f"{result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
+    else:
+        held_out = f"{result.held_out} {args.by}{'' if one else 's'}: {', '.join(result.groups)}"
+    near = f"what lies within {args.gap:g} s of {'it' if one else 'them'}"
+    print_line(f"{result.val_dir}: {held_out}" + (f"; {result.gap_dir}: {near}" if totals[2] else ""))
     for note in result.notes:
         print_line(f"note: {note}", file=sys.stderr)
     if args.dry_run:
