@@ -23,6 +23,7 @@ from storage.commands.console import (
     share,
     track_argument,
 )
+from storage.errors import StorageError
 from storage.names import printable
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 def info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
     track_argument(parser)
+    parser.add_argument("--table", action="store_true", help="one table of all of them, a line for each host and day")
     parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
     parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the tracks of a media file over time")
 
@@ -43,6 +45,8 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 def info(args: argparse.Namespace) -> int:
     from storage.care.info import as_json, as_text, describe
 
+    if args.table:
+        return _info_table(args)
     for path in args.paths:
         report_tracks(path, args.track)
         report_left_out(path)
@@ -64,6 +68,32 @@ def info(args: argparse.Namespace) -> int:
     else:
         print("\n\n".join(as_text(info) for info in infos))
     return 0
+
+
+def _info_table(args: argparse.Namespace) -> int:
+    """One that can't be read is told, and does not end the table."""
+    from storage.care import overview
+    from storage.care.info import as_json, describe
+
+    if args.sheet is not None or args.plot is not None:
+        return fail("--table goes without --sheet and --plot", 2)
+    infos, failed = [], []
+    with progress_line("reading", " recordings") as progress:
+        for number, path in enumerate(args.paths, 1):
+            try:
+                infos.append(describe(path, track=args.track))
+            except (StorageError, OSError) as error:
+                failed.append({"path": str(path), "reason": str(error)})
+                fail(error)
+            if progress is not None:
+                progress(number, len(args.paths))
+    rows = overview.by_host_and_day(infos)
+    if args.json:
+        recordings = [as_json(info) for info in infos]
+        print_json({"recordings": recordings, "table": overview.as_json(rows), "failed": failed})
+    else:
+        print(overview.as_text(rows))
+    return 3 if failed else 0
 
 
 # --------------------------------------------------------------------------------------------------------------- verify
