@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -338,32 +338,34 @@ def test_kill_at_any_time_leaves_all_or_nothing(tmp_path: Path, suffix: str, mod
     out, copy = tmp_path / f"all{suffix}", tmp_path / f"copy{suffix}"
     merge_files(out, [one])
     nothing, everything = contents(one), contents(one) + contents(two) + contents(three)
-    seen = set()
-    for calls in (1, 3, 8, 21, 55):
+    shutil.copy(out, copy)
+    with counted(module, function) as calls:
+        merge_files(copy, [two, three])
+    end = next(calls)
+    seen = []
+    for number in sorted({0, end // 2, *range(max(1, end - 4), end)}):
         shutil.copy(out, copy)
         if not (child := os.fork()):
-            die_in_call(calls, module, function)
-            main(["merge", str(copy), str(two), str(three)])
-            os._exit(0)
-        died = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-        found = contents(copy)
-        assert found == everything or (died and found == nothing)
-        seen.add(found == everything)
+            with counted(module, function, deadly=number):
+                merge_files(copy, [two, three])
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        seen.append(contents(copy))
         assert main(["merge", str(copy), str(two), str(three)]) == 0
         assert contents(copy) == everything
-        if not died:
-            break
-    assert seen == {False, True}
+    assert nothing in seen and all(found in (nothing, everything) for found in seen)
 
 
-def die_in_call(number: int, module: str, function: str) -> None:
-    """End this process as by kill -9 in a call of a function of the package."""
-    place = import_module(module)
-    real, calls = getattr(place, function), count()
+@contextmanager
+def counted(module: str, function: str, *, deadly: int = -1) -> Iterator[count[int]]:
+    """Count the calls of a function of the package; one of them is `deadly`, as kill -9 is."""
+    calls = count()
+    real = getattr(import_module(module), function)
 
-    def deadly(*arguments: Any, **options: Any) -> Any:
-        if next(calls) >= number:
+    def hurt(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == deadly:
             os._exit(9)
         return real(*arguments, **options)
 
-    setattr(place, function, deadly)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{module}.{function}", hurt)
+        yield calls
