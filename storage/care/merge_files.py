@@ -18,7 +18,7 @@ from storage.durable.files import appearing, is_locked
 from storage.errors import StorageError, no_directory
 from storage.formats.contract import Part
 from storage.formats.table import find_append, find_format, open_recording
-from storage.labels.classes import classes_of_directory, classes_together, keep_classes
+from storage.labels.classes import classes_together, keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import Classes
 from storage.labels.origins import keep_origins, origins
@@ -159,12 +159,12 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
 
 def _sessions_of(path: Path, classes: Classes, merged: Merged) -> list[_Session]:
     """The sessions of a file, oldest first, with its labels by the directories of `classes`."""
-    own = classes_of_directory(path)
     place_of = dict(zip(classes.names, classes.directories, strict=True))
-    places: dict[str | None, str | None] = {
-        place: place_of.get(name, place) for place, name in zip(own.directories, own.names, strict=True)
-    }
     with open_recording(path) as recording:
+        own = recorded_classes(recording)
+        places: dict[str | None, str | None] = {
+            place: place_of.get(name, place) for place, name in zip(own.directories, own.names, strict=True)
+        }
         sessions: list[dict[str, Any]] = [dict(session) for session in recording.sessions]
         spans = spans_of(sessions, len(recording))
         if spans is None:
