@@ -218,14 +218,18 @@ def _merge_files(args: argparse.Namespace) -> int:
         print_line(f"{path}: {reason}")
     print_line(
         f"{args.out}: {merged.counts.total()} frames of {merged.sessions} sessions added "
-        f"({_counted(merged.counts)}), {merged.present} were there already"
+        f"({_counted(merged.counts, args.out)}), {merged.present} were there already"
     )
     return 3 if merged.conflicts else 0
 
 
-def _counted(counts: Counter[str]) -> str:
+def _counted(counts: Counter[str], out: Path) -> str:
     """Frames by their classes."""
-    return ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(counts.items())) or "none"
+    from storage.labels.classes import names_beside, shown_class
+
+    called = names_beside(out)
+    added = (f"{shown_class(name, called) or 'no class'} {count}" for name, count in sorted(counts.items()))
+    return ", ".join(added) or "none"
 
 
 def _merge_directories(args: argparse.Namespace) -> int:
@@ -263,7 +267,7 @@ def _merge_directories(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     print_line(
-        f"{args.out}: {merged.linked + merged.copied} frames added ({_counted(merged.counts)}), "
+        f"{args.out}: {merged.linked + merged.copied} frames added ({_counted(merged.counts, args.out)}), "
         f"{merged.linked} linked, {merged.copied} copied, {merged.present} were there already"
     )
     return 3 if merged.conflicts else 0
@@ -310,6 +314,7 @@ def split_arguments(parser: argparse.ArgumentParser) -> None:
 
 def split(args: argparse.Namespace) -> int:
     from storage.care.split import complete_split, is_split, split, undo_split
+    from storage.labels.classes import names_beside
 
     if args.undo:
         moved = undo_split(args.directory)
@@ -336,14 +341,15 @@ def split(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
     )
     if args.json:
+        called = names_beside(result.data_dir)
         print_json(
             {
                 "train": str(result.data_dir),
                 "val": str(result.val_dir),
                 "gap": str(result.gap_dir),
                 "classes": {
-                    name: dict(zip(("train", "val", "gap"), counts, strict=True))
-                    for name, counts in result.counts.items()
+                    label: {"name": called.get(label, label)} | dict(zip(("train", "val", "gap"), counts, strict=True))
+                    for label, counts in result.counts.items()
                 },
                 "by": args.by or "stretch",
                 "stretch_seconds": result.stretch,
@@ -359,12 +365,16 @@ def split(args: argparse.Namespace) -> int:
 
 
 def _report_split(result: Split, args: argparse.Namespace) -> None:
+    from storage.labels.classes import names_beside, shown_class
+
+    called = names_beside(result.data_dir)
+    rows = {shown_class(name, called): counts for name, counts in result.counts.items()}
     totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
-    width = max(8, *(len(printable(name)) for name in result.counts))
+    width = max(8, *map(len, rows))
     print_line(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
-    for name, counts in [*result.counts.items(), ("all", totals)]:
+    for name, counts in [*rows.items(), ("all", totals)]:
         share = 100 * counts[1] / max(1, sum(counts))
-        print_line(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+        print_line(f"  {name:{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
     if result.stretch is not None:
         held_out = f"{result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"

@@ -17,7 +17,7 @@ from storage.errors import StorageError
 from storage.labels import current
 from storage.labels.history import NONE, LabelHistory, replay
 from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, journal_path, read_journal
-from storage.labels.runs import Run, from_runs, to_runs
+from storage.labels.runs import Run, from_runs, pieces, to_runs
 from storage.recording import Recording
 
 PERSON, SEEN, UNSEEN = "person", "model, seen", "model, unseen"
@@ -48,13 +48,18 @@ def count_origins(recording: Recording) -> Counter[str]:
 def applied(entries: Sequence[Entry]) -> list[Applied]:
     """What a journal keeps of its labels once they are applied: which of them a model proposed."""
     mentioned = (entry.frames for entry in entries if isinstance(entry, Labelled | Applied))
-    return as_entries(proposed(entries, from_runs(run for frames in mentioned for run in _based(frames))))
+    counts = pieces(run for frames in mentioned for run in _based(frames))  # as in a line that claims millions
+    return as_entries(proposed(entries, counts), counts)  # of each piece the first name stands for all
 
 
-def as_entries(given: Mapping[str, str | None]) -> list[Applied]:
-    """The entries of a journal that tell who gave labels that are applied; `given` is by base names of frames."""
-    of_kind = {kind: [name for name, origin in given.items() if origin == kind] for kind in (SEEN, UNSEEN)}
-    return [Applied(to_runs(sorted(names)), kind == SEEN) for kind, names in of_kind.items() if names]
+def as_entries(given: Mapping[str, str | None], counts: Mapping[str, int] | None = None) -> list[Applied]:
+    """The entries of a journal that tell who gave labels that are applied.
+
+    `given` is by base names of frames; with `counts`, each is the first of so many.
+    """
+    named = [((name, counts[name] if counts else 1), given[name]) for name in sorted(given)]
+    of_kind = {kind: [run for run, origin in named if origin == kind] for kind in (SEEN, UNSEEN)}
+    return [Applied(to_runs(runs), kind == SEEN) for kind, runs in of_kind.items() if runs]
 
 
 def applied_origins(data_dir: Path, frames: Iterable[str]) -> dict[str, str]:
