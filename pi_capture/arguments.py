@@ -229,7 +229,8 @@ OPTIONS = (
     Option("segment", "begin a new recording beside it every 1h, 10min, 2GB or 1000frames", "LENGTH", group=LASTING),
     Option(
         "keep",
-        "remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; may be given several times",
+        "remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; with uploaded only those that receipt.json "
+        "names; may be given several times",
         "AMOUNT",
         Kind.LIST,
         group=LASTING,

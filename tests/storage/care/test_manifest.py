@@ -56,6 +56,8 @@ def gathered(tmp_path: Path) -> Path:
 
 
 def test_what_it_says_of_a_recording(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (gathered / "a" / ".stfolder").mkdir()
+    (gathered / "a" / ".stfolder" / "of another program").touch()
     status, text = run(capsys, "manifest", gathered)
     assert status == 0 and "3 recordings" in text and "3 read now" in text, text
     found = entries(gathered / "manifest.json")
@@ -106,6 +108,13 @@ def test_what_is_being_recorded_is_left_out(tmp_path: Path, name: str, capsys: p
     writer.close()
 
 
+def test_before_the_first_frame_has_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer = open_writer(tmp_path / "day1")
+    writer.append(writer.encode(Frame(np.zeros((12, 16, 3), np.uint8), 0, 0)))
+    assert "0 recordings" in run(capsys, "manifest", tmp_path)[1]
+    writer.close()
+
+
 @pytest.mark.parametrize("name", ["day1", "day1.mkv"])
 def test_what_a_crash_cut_off_is_left_out(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     writer = record(tmp_path / "day1-full" if name == "day1" else tmp_path / "full.mkv", 40, close=False)
@@ -128,7 +137,8 @@ def test_what_cannot_be_read_is_told(gathered: Path, capsys: pytest.CaptureFixtu
 
 
 def test_links_and_hidden_files_are_no_recordings(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(gathered / "b.mkv", gathered / ".b.mkv.part")
+    for hidden in (".b.mkv.part", ".syncthing.b.mkv", "more/.c.mkv"):
+        shutil.copy(gathered / "b.mkv", gathered / hidden)
     (gathered / "link.mkv").symlink_to(gathered / "b.mkv")
     (gathered / "loop").symlink_to(gathered)
     assert "3 recordings" in run(capsys, "manifest", gathered)[1]
