@@ -306,5 +306,7 @@ OPTIONS = (
     Option("json", "print one summary object on stdout", kind=Kind.SWITCH),
     Option("json-lines", "print a status a second on stdout, then the summary", kind=Kind.SWITCH),
     Option("metrics", "answer Prometheus at http://127.0.0.1:PORT/metrics", "PORT", type=_port, number=True),
+    Option("textfile", "keep the same numbers in a file for node_exporter's textfile collector", "FILE.prom"),
+    Option("mqtt", "send the status to a broker, where Home Assistant finds it: mqtt://HOST/TOPIC", "URL"),
     Option("quiet", "no progress", kind=Kind.SWITCH),
 )

@@ -422,14 +422,17 @@ def test_a_limit_removes_the_oldest_that_are_uploaded(tmp_path: Path) -> None:
 def test_a_damaged_receipt_removes_nothing(tmp_path: Path) -> None:
     record(tmp_path / "day1", range(30), "10frames")
     before = segments(tmp_path / "day1")
-    text = arrived(tmp_path, *(path.name for path in before)).read_bytes()
+    of_first = arrived(tmp_path, before[0].name).read_bytes()
+    text = arrived(tmp_path, *(path.name for path in before[1:])).read_bytes()
     (tmp_path / "receipt.json").write_bytes(text[: len(text) // 2])
     retention = Retention(Series.of(tmp_path / "day1"), Keep.parse(["uploaded"]))
     (line,) = retention.tidy(set())
     assert "is no whole manifest" in line and retention.tidy(set()) == []
     assert segments(tmp_path / "day1") == before
-    (tmp_path / "receipt.json").write_bytes(text)  # all of it has arrived now
-    assert len(retention.tidy({before[2]})) == 2 and segments(tmp_path / "day1") == [before[2]]
+    (tmp_path / "receipt.json").write_bytes(of_first)
+    assert len(retention.tidy(set())) == 1 and segments(tmp_path / "day1") == before[1:]
+    (tmp_path / "receipt.json").write_bytes(text)  # more has arrived
+    assert len(retention.tidy({before[2]})) == 1 and segments(tmp_path / "day1") == [before[2]]
 
 
 def test_the_end_does_not_wait_for_what_is_compared(tmp_path: Path) -> None:
