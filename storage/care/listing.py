@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES
-from storage.formats.png.writer import TEMPORARY_NAME
+from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, TEMPORARY_NAME
 from storage.formats.table import all_formats
 from storage.labels.journal import journal_path
 from storage.sessions import SESSIONS_NAME

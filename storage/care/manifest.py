@@ -21,9 +21,7 @@ from storage.durable.checked import check, sealed
 from storage.durable.files import is_locked, replace_file
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError, no_directory
-from storage.formats.png.writer import TEMPORARY_NAME
 from storage.formats.table import open_recording
-from storage.sessions import read_sessions
 
 MANIFEST_NAME = "manifest.json"
 RECEIPT_NAME = "receipt.json"
@@ -101,32 +99,32 @@ def make_manifest(
     if not directory.is_dir():
         raise no_directory(directory)
     paths = list(recordings_in(directory))
-    made = Made({}, 0, {}, {})
-    hashed = 0
+    entries, hashed = dict[str, Entry](), 0
+    unfinished, unreadable = dict[Path, str](), dict[Path, str]()
     for number, path in enumerate(paths, 1):
         name = path.relative_to(directory).as_posix()
         try:
             state = state_of(path)
             if name in known and known[name].state == state and not is_locked(path):
-                made.entries[name] = known[name]
+                entries[name] = known[name]
             elif (reason := why_unfinished(path)) is not None:
-                made.unfinished[path] = reason
+                unfinished[path] = reason
             else:
                 hashed += 1
                 entry = _entry(path, name, state)
                 if state_of(path) == state:
-                    made.entries[name] = entry
+                    entries[name] = entry
                 else:
-                    made.unfinished[path] = "changed while it was read"
+                    unfinished[path] = "changed while it was read"
         except FileNotFoundError:  # the recorder has removed it, or sorting has moved a frame
-            made.unfinished[path] = "changed while it was read"
+            unfinished[path] = "changed while it was read"
         except StorageError as error:
-            made.unreadable[path] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
+            unreadable[path] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
         except OSError as error:
-            made.unreadable[path] = f"can't be read: {error.strerror}"
+            unreadable[path] = f"can't be read: {error.strerror}"
         if progress is not None:
             progress(number, len(paths))
-    return Made(made.entries, hashed, made.unfinished, made.unreadable)
+    return Made(entries, hashed, unfinished, unreadable)
 
 
 def why_unfinished(path: Path) -> str | None:
@@ -137,16 +135,14 @@ def why_unfinished(path: Path) -> str | None:
     StorageError
         It can't be read.
     """
-    if path.is_dir():
-        sessions = read_sessions(path)
-        waiting = any(TEMPORARY_NAME.fullmatch(name) for name in os.listdir(path))
-        if waiting or (sessions and sessions[-1].get("frames") is None):
-            return "is being recorded into, or was interrupted: then recording into it again completes it"
-        return None
     if is_locked(path):
         return "is being recorded into"
     with open_recording(path) as recording:
-        return "was interrupted: verify --repair completes it" if recording.interrupted else None
+        if not recording.interrupted:
+            return None
+    if path.is_dir():  # only taking its lock, which a recorder may want, would tell
+        return "is being recorded into, or was interrupted: then verify --repair completes it"
+    return "was interrupted: verify --repair completes it"
 
 
 def find_differences(

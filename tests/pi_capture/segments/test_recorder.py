@@ -23,6 +23,7 @@ from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
 from storage import Frame, StorageError, open_recording
+from storage.care.manifest import make_manifest
 from storage.formats.png.writer import PngWriter
 from storage.labels.journal import journal_path
 from storage.sessions import read_sessions
@@ -164,6 +165,7 @@ def test_what_a_crash_left_is_taken_up(tmp_path: Path, target: str) -> None:
     assert found[-5:] == list(range(10**6, 10**6 + 5)) and found[:-5] == list(range(len(found) - 5))
     assert len(found) - 5 >= promised
     assert sorted(tmp_path.iterdir()) == after, "something hidden was left"
+    assert make_manifest(tmp_path, {}).unfinished == {}
 
 
 def test_one_recorder_a_series(tmp_path: Path) -> None:

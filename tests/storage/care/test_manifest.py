@@ -128,6 +128,9 @@ def test_what_a_crash_cut_off_is_left_out(tmp_path: Path, name: str, capsys: pyt
     writer.close()
     status, text = run(capsys, "manifest", crashed)
     assert status == 0 and "was interrupted" in text and "0 recordings" in text
+    assert "had been interrupted" in run(capsys, "verify", "--repair", crashed / name)[1]
+    assert "interrupted" not in run(capsys, "verify", "--repair", crashed / name)[1]
+    assert "1 recordings" in run(capsys, "manifest", crashed)[1]
 
 
 def test_what_cannot_be_read_is_told(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:
