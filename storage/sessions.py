@@ -32,11 +32,18 @@ def new_session(first_index: int) -> dict[str, Any]:
     return {"id": secrets.token_hex(4), "first_index": first_index, "frames": None}
 
 
-def close_interrupted(sessions: Sequence[dict[str, Any]], next_index: int) -> None:
-    """Complete the facts of a session that was killed: it holds all frames since its first."""
-    if sessions and sessions[-1].get("frames") is None:
-        sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
-        sessions[-1]["end"] = "interrupted"
+def has_no_end(sessions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last session goes on, or was killed."""
+    return bool(sessions) and sessions[-1].get("frames") is None
+
+
+def close_interrupted(sessions: Sequence[dict[str, Any]], next_index: int) -> bool:
+    """Complete the facts of a session that was killed: it holds all frames since its first. Returns whether one was."""
+    if not has_no_end(sessions):
+        return False
+    sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
+    sessions[-1]["end"] = "interrupted"
+    return True
 
 
 def read_sessions(data_dir: Path) -> list[dict[str, Any]]:

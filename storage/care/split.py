@@ -147,8 +147,7 @@ def split(
 def _ended_sessions(data_dir: Path) -> list[dict[str, Any]]:
     """The sessions of a data directory. A killed one gets its length first: its numbers stay used when frames move."""
     sessions = read_sessions(data_dir)
-    if sessions and sessions[-1].get("frames") is None:
-        close_interrupted(sessions, next_number(data_dir))
+    if close_interrupted(sessions, next_number(data_dir)):
         write_sessions(data_dir, sessions)
     return sessions
 

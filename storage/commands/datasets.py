@@ -23,6 +23,7 @@ from storage.commands.console import (
     share,
     track_argument,
 )
+from storage.commands.gathering import verify_against
 from storage.errors import StorageError
 from storage.names import printable
 
@@ -105,9 +106,14 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
         "--repair", action="store_true", help="complete a recording that a crash has cut off; its frames stay"
     )
     parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames to DIR, sorted by class")
+    parser.add_argument(
+        "--against", metavar="MANIFEST", type=Path, help="compare the recordings in the directory PATH with a manifest"
+    )
 
 
 def verify(args: argparse.Namespace) -> int:
+    if args.against is not None:
+        return verify_against(args)
     from storage.care.verify import check_quarantine, find_broken, interruption, quarantine, repair
 
     if args.quarantine is not None:
