@@ -53,6 +53,8 @@ class Session:
         From the first frame to the last.
     facts : mapping
         What ``recording.json`` has about it: camera, host …
+    labelled : int
+        Frames that have a class.
     """
 
     id: str | None
@@ -61,6 +63,7 @@ class Session:
     ended: float | None
     seconds: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    labelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,18 +187,19 @@ def as_json(info: Info) -> dict[str, Any]:
         "labels": dict(info.origins_of_labels),
         "waiting": dict(info.waiting),
         "sizes": info.sizes,
-        "begun": _iso(info.begun),
-        "ended": _iso(info.ended),
+        "begun": iso(info.begun),
+        "ended": iso(info.ended),
         "seconds": round(info.seconds, 3),
         "sessions": [
             {
                 "id": session.id,
                 "frames": session.frames,
-                "begun": _iso(session.begun),
-                "ended": _iso(session.ended),
+                "labelled": session.labelled,
+                "begun": iso(session.begun),
+                "ended": iso(session.ended),
                 "seconds": round(session.seconds, 3),
                 **{name: session.facts.get(name) for name in ("camera", "model", "host", "end", "fps", "live")},
-                "dropped": _dropped(session),
+                "dropped": dropped_of(session),
             }
             for session in info.sessions
         ],
@@ -233,6 +237,7 @@ def _describe_files(recording: Recording, backend: str) -> Info:
     shares: dict[str | None, Share] = {}
     sizes: Counter[str] = Counter()
     counts: Counter[str | None] = Counter()
+    labelled: Counter[str | None] = Counter()
     spans: dict[str | None, tuple[int, int]] = {}
     for index, label in enumerate(recording.labels):
         file = recording.file(index)
@@ -245,17 +250,19 @@ def _describe_files(recording: Recording, backend: str) -> Info:
         share.bytes += os.stat(file).st_size
         sizes["unreadable" if head.size is None else f"{head.size[0]}x{head.size[1]}"] += 1
         counts[head.session] += 1
+        labelled[head.session] += label is not None
         if head.timestamp_ns is not None:
             first, last = spans.get(head.session, (head.timestamp_ns, head.timestamp_ns))
             spans[head.session] = min(first, head.timestamp_ns), max(last, head.timestamp_ns)
     facts = {session.get("id"): session for session in recording.sessions}
     order = [*(id for id in facts if id in counts), *(id for id in counts if id not in facts)]
-    sessions = [_session(id, counts[id], spans.get(id), facts.get(id, {})) for id in order]
+    sessions = [_session(id, counts[id], labelled[id], spans.get(id), facts.get(id, {})) for id in order]
     return _info(recording.path, backend, shares, sizes, sessions)
 
 
 def _describe_file(recording: Recording, backend: str) -> Info:
-    total, counts = os.stat(recording.path).st_size, Counter(recording.labels)
+    total, labels = os.stat(recording.path).st_size, list(recording.labels)
+    counts = Counter(labels)
     shares = {label: Share(count, total * count // len(recording)) for label, count in counts.items()}
     times, sizes = list(recording.timestamps_ns), Counter[str]()
     if times:
@@ -266,18 +273,20 @@ def _describe_file(recording: Recording, backend: str) -> Info:
     known = [session for session in recording.sessions if session.get("frames")]
     sessions = []
     for facts in known or [{"id": None, "first_index": 0, "frames": len(times)}]:
-        part = times[facts["first_index"] : facts["first_index"] + facts["frames"]]
-        if part:
-            span = min(part), max(part)
-            sessions.append(_session(facts.get("id"), len(part), span, facts if known else {}))
+        first, end = facts["first_index"], facts["first_index"] + facts["frames"]
+        if part := times[first:end]:
+            span, labelled = (min(part), max(part)), sum(label is not None for label in labels[first:end])
+            sessions.append(_session(facts.get("id"), len(part), labelled, span, facts if known else {}))
     return _info(recording.path, backend, shares, sizes, sessions)
 
 
-def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
+def _session(
+    id: str | None, frames: int, labelled: int, span: tuple[int, int] | None, facts: Mapping[str, Any]
+) -> Session:
     first, last = span or (0, 0)
     offset = facts.get(WALL_CLOCK) if facts.get("live") and span else None
     begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
-    return Session(id, frames, begun, ended, (last - first) / 1e9, facts)
+    return Session(id, frames, begun, ended, (last - first) / 1e9, facts, labelled)
 
 
 def _info(
@@ -288,14 +297,15 @@ def _info(
     return Info(path, backend, classes, shares.get(None, Share()), dict(sizes.most_common()), sessions)
 
 
-def _dropped(session: Session) -> int | None:
+def dropped_of(session: Session) -> int | None:
     """Frames lost in all of the session; None if they were not counted."""
     counts = [session.facts.get(f"dropped_{cause}") for cause in ("camera", "queue", "disk")]
     known = [count for count in counts if isinstance(count, int)]
     return sum(known) if known else None
 
 
-def _iso(seconds: float | None) -> str | None:
+def iso(seconds: float | None) -> str | None:
+    """A time in seconds since 1970 as ISO 8601, by this machine's clock; None if it is not known, or none can be."""
     if seconds is None:
         return None
     try:
@@ -378,7 +388,7 @@ def _track_lines(info: Info) -> Iterator[str]:
 def _session_line(session: Session) -> str:
     all_here = session.frames >= 0.9 * (session.facts.get("frames") or session.frames)
     rate = f"{(session.frames - 1) / session.seconds:.1f}" if session.seconds and all_here else "-"
-    dropped = _dropped(session)
+    dropped = dropped_of(session)
     begun = _clock(session.begun) if session.begun is not None else _started(session.facts)
     return (
         f"  {str(session.id)[:8]:8}  {begun:19}  {session.frames:8}  {session.seconds:8.1f}"
@@ -400,7 +410,7 @@ def _megabytes(size: int) -> str:
 
 
 def _clock(seconds: float | None) -> str:
-    return (_iso(seconds) or "an unknown time")[:19].replace("T", " ")
+    return (iso(seconds) or "an unknown time")[:19].replace("T", " ")
 
 
 def _duration(seconds: float) -> str:
