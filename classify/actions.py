@@ -1,7 +1,6 @@
 """What each key does: to the session, to playing, and to what is shown. `classify.desk` reads the keys.
 
 An action that needs frames which have not been examined yet waits for them; another key ends the waiting.
-Whatever a key does is done here, which makes the file a long one.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from enum import Enum, auto
 
 from classify.assist import Asking, Assist
 from classify.changes import UNKNOWN
+from classify.dialogue import Dialogue
 from classify.learner import Learner
 from classify.pictures import AROUND, Pictures
 from classify.player import Player
-from classify.session import BATCH, NONE, Event, Session
+from classify.session import BATCH, Event, Session
 from classify.window.keymap import Action, Do
 from classify.window.view import Legend, Look, speed_text
-from storage.learn.proposals import LAST, RIGHT
 
 LEAST_ZOOMED = 10  # frames
 _WHILE_ASKING = {
@@ -56,6 +55,7 @@ class Actions:
 
     Attributes
     ----------
+    dialogue : Dialogue
     player : Player
     look : Look
     ended : Ended or None
@@ -78,7 +78,16 @@ class Actions:
     ) -> None:
         self._session, self._pictures, self._legend = session, pictures, legend
         self._clock, self._write, self._load = clock, keep, load
-        self.assist, self._learner = assist, learner
+        self.assist = assist
+        self.dialogue = Dialogue(
+            session,
+            assist,
+            learner,
+            keep=keep,
+            say=self._say,
+            wait_for=self._wait_for,
+            is_known=self._is_examined,
+        )
         self.player = Player()
         self.look = Look()
         self.ended: Ended | None = None
@@ -101,9 +110,9 @@ class Actions:
             Do.CHANGE: self._to_change,
             Do.NUDGE: self._nudge,
             Do.CLEAR: lambda _: self._keep(session.clear()),
-            Do.UNDO: lambda _: self._keep_and_ask_again(session.undo(), "nothing to undo"),
-            Do.ERASE: lambda _: self._keep_and_ask_again(session.undo(), "nothing to undo"),
-            Do.REDO: lambda _: self._keep_and_ask_again(session.redo(), "nothing to redo"),
+            Do.UNDO: lambda _: self._take_back(session.undo(), "nothing to undo"),
+            Do.ERASE: lambda _: self._take_back(session.undo(), "nothing to undo"),
+            Do.REDO: lambda _: self._take_back(session.redo(), "nothing to redo"),
             Do.PLAY: self._play,
             Do.SPEED: self._change_speed,
             Do.HOLD: self._toggle_hold,
@@ -113,10 +122,10 @@ class Actions:
             Do.ZOOM: self._zoom,
             Do.HELP: self._toggle_help,
             Do.ASSIST: self._assist,
-            Do.BISECT: self._bisect,
-            Do.ENTER: lambda _: self._accept(),
-            Do.LEAST_CERTAIN: self._order,
-            Do.ACCEPT_SURE: self._accept_sure,
+            Do.BISECT: lambda _: self.dialogue.bisect(),
+            Do.ENTER: lambda _: self.dialogue.accept(),
+            Do.LEAST_CERTAIN: lambda _: self.dialogue.turn_order(),
+            Do.ACCEPT_SURE: lambda _: self.dialogue.accept_sure(),
             Do.SAVE: lambda _: self._end(Ended.SAVE),
             Do.REFRESH: lambda _: self._end(Ended.REFRESH),
         }
@@ -145,7 +154,7 @@ class Actions:
         if not self._has_class(label):
             return
         if self.assist.asking is not Asking.NOTHING:
-            self._answer(label)
+            self.dialogue.answer(label)
         elif self.player.way:
             self._switch(label)
         elif self.look.stretches:
@@ -279,156 +288,20 @@ class Actions:
     # --------------------------------------------------------------------------------------------------------- assisted
 
     def _assist(self, _: int) -> None:
-        """Ask for typical frames; then, or where none can be found, show the doubts that are left, or runs."""
-        learner = self._learner
         self.look.stretches = False
-        self._session.hold_on(False)
-        if learner is None or not learner.is_ready:
-            self.assist.stop()
-            if not self.assist.next_doubt():
-                self.assist.next_run()
-            if learner is not None:
-                learner.start()
-                told = f"the frames are being described: {learner.progress:.0%}; press A again later"
-                self.look.message = learner.note if learner.has_failed else told
-            return
-        learner.questions = None
-        learner.ask(bytes(self._session.labels))
-        self._await_questions()
+        self.dialogue.begin()
 
-    def _await_questions(self) -> None:
-        assert self._learner is not None
-        if self._learner.has_failed:
-            self._assist(0)  # as without a model
-            return
-        if self._learner.questions is None:
-            self._wait_for(self._await_questions)
-            return
-        self.assist.ask(self._learner.questions)
-        self.look.message = self._learner.note
-        if self.assist.asking is Asking.RUNS and not self.assist.next_doubt():
-            self._learn(then_show=True)
-
-    def _learn(self, *, then_show: bool = False) -> None:
-        """Learn from the labels, in the background; what comes of it is for the next run, or shown once it is there."""
-        if self._learner is None or not self._learner.is_ready:
-            if then_show:
-                self.assist.next_run()
-            return
-        self._learner.proposals = None
-        self._learner.learn(bytes(self._session.labels))
-        if then_show:
-            self._await_proposals()
-
-    def _await_proposals(self) -> None:
-        self.take_proposals()
-        if self._learner is not None and self._learner.is_busy:
-            self._wait_for(self._await_proposals)
-            return
-        if not self.assist.next_run():
-            self.look.message = "every frame has a label"
-        if self._learner is not None and self._learner.has_failed:
-            self.look.message = self._learner.note
-
-    def take_proposals(self) -> None:
-        """Let what was learnt meanwhile be proposed from now on."""
-        if self._learner is not None and self._learner.proposals is not None:
-            self.assist.learnt(*self._learner.proposals)
-            self._learner.proposals = None
-
-    def _answer(self, label: int) -> None:
-        assist, asked = self.assist, self.assist.asking
-        if not self._is_readable(lambda: self._answer(label)):
-            return
-        self.take_proposals()
-        self._keep(assist.answer(label))
-        if asked is Asking.BORDERS:
-            if assist.asking is Asking.NOTHING:
-                self.look.message = "every border between labelled frames is found"
-            return
-        if asked is not Asking.DOUBTS:
-            self._learn(then_show=asked is Asking.FRAMES and assist.asking is Asking.RUNS)
-        self._tell_done(asked)
-
-    def _accept(self) -> None:
-        if self.assist.run is None or not self._is_readable(self._accept):
-            return
-        if self.assist.run.label == NONE:
-            self.look.message = "which class? press a digit"
-            return
-        asked = self.assist.asking
-        self.take_proposals()
-        self._keep(self.assist.accept())
-        if asked is not Asking.DOUBTS:
-            self._learn()
-        self._tell_done(asked)
-
-    def _accept_sure(self, _: int) -> None:
-        gate, before = self.assist.gate, self._session.labelled
-        if not gate.is_open:
-            self.look.message = (
-                f"not yet: {gate.right} of the last {LAST} proposals shown were right, {RIGHT} have to be"
-            )
-        elif self._is_readable(lambda: self._accept_sure(0)):
-            self.take_proposals()
-            self._keep(self.assist.accept_sure())
-            self.look.message = f"{self._session.labelled - before:,} frames accepted unseen; U takes them back"
-            self._learn()
-
-    def _bisect(self, _: int) -> None:
-        if not self.assist.seek_border():
-            self.look.message = "no border is left between labelled frames"
-
-    def _order(self, _: int) -> None:
-        self.assist.least_certain_first = not self.assist.least_certain_first
-        if self.assist.asking is Asking.RUNS:
-            self.assist.next_run()
-        first = "the least certain" if self.assist.least_certain_first else "the earliest"
-        self.look.message = f"{first} run is shown first"
-
-    def _keep_and_ask_again(self, event: Event | None, otherwise: str) -> None:
-        """Labels came back: show the run or the doubt that they belong to, and ask nothing else any more."""
+    def _take_back(self, event: Event | None, otherwise: str) -> None:
         self._keep(event, otherwise)
-        self.assist.undone()
-        if self.assist.asking is Asking.RUNS:
-            self.assist.next_run()
-            self._learn()
-        elif self.assist.asking is not Asking.DOUBTS:
-            self.assist.stop()
+        self.dialogue.undone()
 
-    def _tell_done(self, asked: Asking) -> None:
-        if self.assist.asking is Asking.NOTHING:
-            self.look.message = "no doubt is left" if asked is Asking.DOUBTS else "every frame has a label"
+    def _say(self, words: str) -> None:
+        self.look.message = words
 
-    def _is_readable(self, go_on: Callable[[], None]) -> bool:
-        """Whether it is known which frames of the recording, or of the run that is shown, can't be read; else waits."""
-        if self._learner is not None and self._learner.is_ready:
-            for position in self._learner.take_damaged():
-                self._session.mark_unreadable(position)
-            return True
+    def _is_examined(self, start: int, stop: int) -> bool:
+        """Whether it is known, and noted, which frames from one up to another can't be read."""
         self.note_unreadable()
-        run = self.assist.run
-        if run is None or self._pictures.changes.known_until(run.start) >= run.stop:
-            return True
-        self._wait_for(go_on)
-        return False
-
-    def doubt(self) -> None:
-        """Show the labels that the model doubts, once they are found."""
-        learner = self._learner
-        if learner is None or learner.has_failed:
-            self.look.message = "" if learner is None else learner.note
-            return
-        learner.start()
-        if not learner.is_busy and learner.doubts is None:
-            learner.doubt(bytes(self._session.labels))
-        if learner.doubts is None:
-            self._wait_for(self.doubt)
-            self.look.message = f"looking for labels to doubt … {learner.progress:.0%}"
-            return
-        self.assist.doubt(learner.doubts)
-        told = f"{len(learner.doubts):,} runs are doubted: a digit or Enter gives their class"
-        self.look.message = told if learner.doubts else "no label is doubted"
+        return start == stop or self._pictures.changes.known_until(start) >= stop
 
     # ---------------------------------------------------------------------------------------------------------- playing
 

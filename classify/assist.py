@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
 
-from classify.session import NONE, Event, Session
+from classify.session import NONE, Change, Event, Group, Session
 from storage.labels.journal import Proposed
 from storage.learn.proposals import Gate, Proposal, unseen
 
@@ -42,6 +42,8 @@ class Assist:
     Attributes
     ----------
     asking : Asking
+    frame : int or None
+        The frame that is asked for, while one is.
     run : Proposal or None
         The run that is shown; its end may have been moved.
     proposals : list of Proposal
@@ -57,6 +59,7 @@ class Assist:
         self._session = session
         self.tolerance = tolerance
         self.asking = Asking.NOTHING
+        self.frame: int | None = None
         self.run: Proposal | None = None
         self.proposals: list[Proposal] = []
         self.model = ""
@@ -75,21 +78,19 @@ class Assist:
         """Ask nothing any more. The doubt that is shown stays one."""
         if self.asking is Asking.DOUBTS and self.run is not None:
             self._doubts.insert(0, self.run)
-        self.asking, self.run, self._questions = Asking.NOTHING, None, []
+        self.asking, self.frame, self.run, self._questions = Asking.NOTHING, None, None, []
 
     def answer(self, label: int) -> Event | None:
         """A digit: the class of the frame that is asked for, or of the run that is shown."""
-        at = self._session.cursor
-        event: Event | None
-        match self.asking:
-            case Asking.FRAMES:
-                event = self._session.give([(at, at + 1, label)], at, anew=True)
-                self._next_question()
-            case Asking.BORDERS:
-                event = self._answer_border(at, label)
-                self.seek_border()
-            case _:
-                event = self._take(label, by_model=False)
+        at = self.frame
+        if at is None:
+            return self._take(label, by_model=False)
+        if self.asking is Asking.BORDERS:
+            event = self._answer_border(at, label)
+            self.seek_border()
+        else:
+            event = self._session.give([(at, at + 1, label)], at, anew=True)
+            self._next_question()
         return event
 
     # ---------------------------------------------------------------------------------------------------------- frames
@@ -109,10 +110,10 @@ class Assist:
         while self._questions:
             position = self._questions.pop(0)
             if self._session.labels[position] == NONE and not self._session.is_unreadable(position):
-                self.asking = Asking.FRAMES
+                self.asking, self.frame = Asking.FRAMES, position
                 self._session.go(position)
                 return
-        self.asking = Asking.RUNS
+        self.asking, self.frame = Asking.RUNS, None
 
     # --------------------------------------------------------------------------------------------------------- borders
 
@@ -129,11 +130,11 @@ class Assist:
         span = self._session.unsettled_border(self._session.cursor)
         if span is None:
             return False
-        self.asking = Asking.BORDERS
-        self._session.go(sum(span) // 2)
+        self.asking, self.frame = Asking.BORDERS, sum(span) // 2
+        self._session.go(self.frame)
         return True
 
-    def _answer_border(self, at: int, label: int) -> Event | None:
+    def _answer_border(self, at: int, label: int) -> Change | Group | None:
         """Fill in what is known then: between two frames of one class all, between others what the tolerance allows."""
         labels = self._session.labels
         before = len(labels[:at].rstrip(bytes([NONE]))) - 1

@@ -7,6 +7,7 @@ status: 0 fine, 1 failed with every label kept, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -36,7 +37,7 @@ EXAMPLES = """\
 examples:
   python -m classify day1                                    label the frames of day1; H shows the keys
   python -m classify day1 --classes none,door,light,music,stop
-  python -m classify day1 --classes none,door --class-dirs names     sort into day1/none, day1/door
+  python -m classify day1 --classes none,door --class-dirs numbers   sort into day1/0, day1/1
   python -m classify day1 --tolerance 2                      A proposes labels; borders may be 2 frames off
   python -m classify day1 --relabel                          look through what is sorted already
   python -m classify day1 --undo                             take the last S back
@@ -61,13 +62,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--classes",
         metavar="NAMES",
         type=_classes,
-        help="names of the classes of the keys 0, 1 …, up to nine, as in none,door; or just how many "
+        help="names of the classes of the keys 0, 1 …, up to nine, as in none,door, given once; or how many classes "
         "(default: 5, or those used here before)",
     )
     parser.add_argument(
         "--class-dirs",
         choices=("numbers", "names"),
-        help="what class directories are called (default: numbers, or as before)",
+        help="call new class directories by name (default, unless there are numbered ones) or by number",
     )
     track_argument(parser)
     parser.add_argument(
@@ -75,13 +76,18 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FRAMES",
         type=_frames,
         default=0,
-        help="how far borders may be off: A and M ask for no more than that needs (default: 0)",
+        help="how many frames a border may be off; the more, the less A and M ask (default: 0)",
     )
     parser.add_argument(
-        "--disagreements", action="store_true", help="walk through the labels that a model doubts; shows all frames"
+        "--disagreements", action="store_true", help="show the labels that a model doubts, one after another"
     )
-    parser.add_argument("--weights", metavar="FILE", default="imagenet", help="the network for A, as for features")
-    parser.add_argument("--relabel", action="store_true", help="show the frames in class directories as well")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        default="imagenet",
+        help="weights of the network that A uses, as for storage features",
+    )
+    parser.add_argument("--relabel", action="store_true", help="show also the frames that are sorted already")
     parser.add_argument("--undo", action="store_true", help="undo the last S, and end")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version, and end")
     return parser
@@ -91,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the labeller's command line; returns the exit status."""
     open_standard_streams()
     args = build_parser().parse_args(arguments)
+    # Learning in several threads of numpy's library is slower, and takes the processors away from keys.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from classify.window.window import WindowError
 
     return run_command(
@@ -196,7 +204,8 @@ def _legend(work: Work, relabel: bool) -> Legend:
 
 def _report_saved(path: Path, work: Work, applied: Applied) -> None:
     from classify.session import NONE
-    from storage.names import natural_key, printable
+    from storage.labels.classes import shown_class
+    from storage.names import natural_key
 
     opened, session = work.opened, work.session
     if opened.directory is not None and not (applied.counts or applied.missing):
@@ -205,7 +214,7 @@ def _report_saved(path: Path, work: Work, applied: Applied) -> None:
     where = f"labelled in {applied.table or path}" if opened.directory is None else "sorted"
     counts = sorted(applied.counts.items(), key=lambda item: natural_key(item[0]))
     named = dict(zip(opened.classes.directories, opened.classes.names, strict=True))
-    parts = [f"{printable(_both(name, named))} {count:,}" for name, count in counts if name]
+    parts = [f"{shown_class(name, named)} {count:,}" for name, count in counts if name]
     if applied.counts[""]:
         parts.append(f"without a class again {applied.counts['']:,}")
     _say(f"{path}: {applied.counts.total():,} frames {where}: {', '.join(parts) or 'none'}")
@@ -217,11 +226,6 @@ def _report_saved(path: Path, work: Work, applied: Applied) -> None:
     if rest:
         unreadable = len(session.unreadable)
         _say(f"{rest:,} frames are left without a class" + (f", {unreadable:,} of them unreadable" * (unreadable > 0)))
-
-
-def _both(directory: str, named: dict[str, str]) -> str:
-    name = named.get(directory, directory)
-    return directory if name == directory else f"{directory} ({name})"
 
 
 def _undo(path: Path) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from classify.actions import Actions, Ended
-from classify.assist import Assist
+from classify.assist import Asking, Assist
 from classify.learner import Learner
 from classify.pace import Pace
 from classify.pictures import Picture, Pictures
@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 IDLE_MS = 50
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
+HANDS_OFF_SECONDS = (
+    1.0  # after the last key, before something else is shown: the next key would be meant for this frame
+)
 
 
 class WindowLike(Protocol):
@@ -91,6 +94,7 @@ class Labelling:
         self._unsynced = False  # whether there are events that are not on their way to the disk
         self._drawing = Drawing()
         self._pace = Pace()
+        self._pressed = -HANDS_OFF_SECONDS  # when the last key came
         self.shown = _Shown()
 
     @property
@@ -109,7 +113,7 @@ class Labelling:
         try:
             self._mark()
             if self._doubting:
-                self._actions.doubt()
+                self._actions.dialogue.doubt()
             self._show()
             while self._actions.ended is None and self._window.is_open:
                 code = self._window.key(self._patience())
@@ -147,6 +151,7 @@ class Labelling:
                     return
                 pressed = True
             code = self._window.key(0)
+        self._pressed = self._clock()
         if pressed:
             self._mark()
             self._show()
@@ -199,6 +204,7 @@ class Labelling:
 
     def _idle(self) -> None:
         """Without a key, go on with a waiting action, write down the current frame, show what has arrived."""
+        self._show_doubts()
         news = self._arrivals != self.shown.arrivals
         if self._actions.waiting is not None:
             self._actions.go_on()
@@ -209,6 +215,18 @@ class Labelling:
         if not self._actions.player.way:
             self._keeper.flush()
         if self._window.size != self.shown.size or (news and self._clock() - self.shown.when > REDRAW_SECONDS):
+            self._show()
+
+    def _show_doubts(self) -> None:
+        """Show the first doubt when all are found. A key ends the waiting for them, and not the search."""
+        learner, actions = self._learner, self._actions
+        if not self._doubting or learner is None or not (learner.has_failed or learner.doubts is not None):
+            return
+        is_free = self.assist.asking is Asking.NOTHING and actions.waiting in (None, actions.doubt)
+        if is_free and not actions.player.way and self._clock() - self._pressed >= HANDS_OFF_SECONDS:
+            self._doubting, actions.waiting = False, None
+            actions.doubt()
+            self._mark()
             self._show()
 
     def _load(self, positions: Iterable[int]) -> None:

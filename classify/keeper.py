@@ -33,6 +33,12 @@ class Keeper:
         lines = [entry for entry in journal.entries if isinstance(entry, Classes)]
         self._first: list[Entry] = [] if lines and lines[-1] == classes else [classes]
 
+    def name_classes(self) -> None:
+        """Write down what the classes are, without waiting for a label; durable on return."""
+        self._journal.append(*self._first)
+        self._journal.sync()
+        self._first = []
+
     def look(self, cursor: int) -> None:
         """Note the frame that is looked at now; `flush` or the next event writes it down."""
         self._looked = cursor

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,8 @@ class Learner:
         As in `storage.open_recording`.
     weights : str
         As in `storage.formats.features.extractor.Extractor`; without them, thumbnails describe the frames.
+    on_arrival : callable, optional
+        Called from the thread whenever `arrivals` has grown. It must not wait for `close`.
 
     Attributes
     ----------
@@ -70,9 +72,17 @@ class Learner:
     """
 
     def __init__(
-        self, path: Path, indices: Sequence[int], classes: int, *, track: str | None = None, weights: str = "imagenet"
+        self,
+        path: Path,
+        indices: Sequence[int],
+        classes: int,
+        *,
+        track: str | None = None,
+        weights: str = "imagenet",
+        on_arrival: Callable[[], None] = lambda: None,
     ) -> None:
         self._path, self._track, self._weights = path, track, weights
+        self._on_arrival = on_arrival
         self._indices, self._classes = indices, classes
         self.is_ready = self.has_failed = False
         self.progress = 0.0
@@ -145,7 +155,7 @@ class Learner:
                 self.note = f"{failed}: {str(error) or type(error).__name__}"
                 self.has_failed, self.is_ready = True, False
                 self._wanted.clear()
-                self.arrivals += 1
+            self._arrive()
 
     def _answer_all(self, descriptions: Floats) -> None:
         """Answer what is wanted until `close`."""
@@ -161,7 +171,11 @@ class Learner:
             with self._changed:
                 if self._wanted.get(what) is labels:  # else newer labels came meanwhile
                     del self._wanted[what]
-                self.arrivals += 1
+            self._arrive()
+
+    def _arrive(self) -> None:
+        self.arrivals += 1
+        self._on_arrival()
 
     def _go_on(self) -> None:
         """Raise, and so end what takes more than one fit, once `close` waits for it."""
@@ -190,7 +204,7 @@ class Learner:
                 self.note = line.removeprefix(NO_NETWORK).strip()
             elif (done := line.split()) and all(map(str.isdigit, done)) and len(done) == 2:
                 self.progress = int(done[0]) / int(done[1])
-                self.arrivals += 1
+                self._arrive()
             else:
                 last = line.strip() or last
         data = self._process.stdout.read()
@@ -204,7 +218,7 @@ class Learner:
         described: Floats = of_all[np.asarray(self._indices, np.int64)]
         self.damaged = np.flatnonzero(~np.isfinite(described).all(axis=1)).tolist()
         self.is_ready = True
-        self.arrivals += 1
+        self._arrive()
         return described
 
     def _answer(self, what: str, given: bytes, descriptions: Floats) -> None:

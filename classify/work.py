@@ -107,13 +107,16 @@ def open_work(
             session = Session(len(opened.names), opened.labels)
             if not replay(session, opened.names, renumbered(journal.entries, chosen)):
                 session.go(0 if relabel else max(0, session.labels.find(NONE)))
+            keeper = Keeper(journal, opened.names, chosen, session.cursor)
+            if classes:
+                keeper.name_classes()  # names are given once, whether or not a label follows
         except BaseException:
             recording.close()
             raise
     except BaseException:
         journal.close()
         raise
-    return Work(opened, session, journal, Keeper(journal, opened.names, chosen, session.cursor), adopted, finished)
+    return Work(opened, session, journal, keeper, adopted, finished)
 
 
 def check(path: Path) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
 from pi_capture.recording.options import HOLD_SECONDS
-from storage.commands.console import Parser, finite, not_negative, positive
+from pi_capture.segments.amounts import parse_seconds
+from storage.commands.console import Parser, positive
 
 MAX_SIDE = 16384
 ORDERS = {
@@ -38,16 +39,18 @@ examples:
 targets:
 {targets}
 commands (each has its own --help):
-  export-model [--weights FILE]         make weights for .features.h5 ready, once
-  doctor [DIRECTORY]                    check whether this machine can record, and how fast
+  export-model [--weights FILE]         get the network for .features.h5 and for training, once
+  doctor [DIRECTORY]                    check in ten seconds if this machine can record, and how fast
   install-service NAME --config FILE    record at every boot, under systemd
   uninstall-service NAME                remove that service; its recordings stay
   make-identity FILE                    for tls:// between machines that you trust
-  watch MODEL [SECONDS]                 classify what the camera sees, and act on it
-  studio [FOLDER]                       see, record and label from a browser
+  watch MODEL [SECONDS]                 say what the camera sees, and run commands for it
+  studio [FOLDER]                       see, record and label in a browser
 
 cameras:
 {cameras}
+times: a number is in seconds; 90s, 10min, 2h and 7d are times as well
+
 exit status: 0 recorded; 1 failed, with everything recorded so far safe; 2 wrong usage
 """
 
@@ -99,11 +102,24 @@ def build_parser() -> argparse.ArgumentParser:
 # ------------------------------------------------------------------------------------------------ the arguments' types
 
 
-def _seconds(text: str) -> float:
-    number = finite(text)
-    if number <= 0 and number != -1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, or -1 to record until Ctrl-C")
-    return number
+def _length(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds is None or (seconds <= 0 and seconds != -1):
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, or a time such as 10min or 1h; -1: until Ctrl-C")
+    return seconds
+
+
+def _time(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds is None or seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, or a time such as 10min or 1h")
+    return seconds
+
+
+def _time_above_0(text: str) -> float:
+    if (seconds := _time(text)) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -144,8 +160,16 @@ SAMPLES = "sensors and sound, in .mkv and .mka"
 FORMATS = "options of the formats"
 LASTING = "recordings that last"
 OPTIONS = (
-    Option("directory", "what to record into; if it exists, the recording continues it", "DIRECTORY", Kind.POSITIONAL),
-    Option("seconds", "how long to record; -1 until Ctrl-C", "SECONDS", Kind.POSITIONAL, type=_seconds, number=True),
+    Option("directory", "what to record into; if it exists, new frames are added to it", "DIRECTORY", Kind.POSITIONAL),
+    Option(
+        "seconds",
+        "how long to record, such as 60, 10min or 1h; -1: until Ctrl-C",
+        "SECONDS",
+        Kind.POSITIONAL,
+        type=_length,
+        number=True,
+        unit=True,
+    ),
     Option("camera", "what to record from, see below", "SPEC", default="auto"),
     Option(
         "size",
@@ -158,34 +182,37 @@ OPTIONS = (
     Option("backend", "format (default: by DIRECTORY's suffix, else png)", "NAME"),
     Option(
         "jitter",
-        "settle 5 s, lock exposure, then vary gain and white balance per frame (default: Pi camera only)",
+        "training mode: adapt to the light for 5 s, keep that exposure, then make each frame a little brighter or "
+        "darker, warmer or colder (default: Pi camera only)",
         kind=Kind.YES_OR_NO,
     ),
-    Option("jitter-seed", "repeat the same variation", "N", type=int, number=True),
+    Option("jitter-seed", "the same number gives the same variation", "N", type=int, number=True),
     Option(
         "countdown",
         "seconds to count down before recording (default: 3 on a terminal, else 0)",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
     ),
     Option(
         "sync-interval",
-        "seconds between syncs; a power cut loses these at most (default: 1)",
+        "seconds between syncs to the disk: a power cut loses no more than that (default: 1)",
         "S",
-        type=positive,
+        type=_time_above_0,
         number=True,
+        unit=True,
         default=1.0,
     ),
     Option(
         "live-labels",
-        "label while recording, as in none,door: a digit begins its class, - or Backspace ends it",
+        "label while recording, as in none,door: 0 begins the first class, 1 the second; - or Backspace ends it",
         "NAMES",
         type=_class_names,
     ),
     Option(
         "labels-from",
-        "where live labels come from: terminal (default; the studio can give them too), or studio, without a terminal",
+        "who gives live labels: terminal (default; the studio may as well), or studio alone, without a terminal",
         "PLACE",
         type=_labels_from,
         default="terminal",
@@ -253,7 +280,7 @@ OPTIONS = (
     ),
     Option(
         "on-motion",
-        "keep only frames with motion: at least this much of the picture changes (default: 1)",
+        "keep only frames in which at least this share of the picture changes, in percent (default: 1)",
         "PERCENT",
         Kind.MAYBE_VALUE,
         type=positive,
@@ -263,42 +290,45 @@ OPTIONS = (
     ),
     Option(
         "watch",
-        "note in each frame which class this .model or .tflite file sees, and how certain that is",
+        "note in each frame which class this model (.model or .tflite) sees, and how certain it is",
         "MODEL",
         group=LASTING,
         dest="model",
     ),
     Option(
         "hold",
-        f"seconds that a class must lead before the model says it (default: {HOLD_SECONDS})",
+        f"seconds that a class must lead before it counts (default: {HOLD_SECONDS})",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
         default=HOLD_SECONDS,
         group=LASTING,
     ),
     Option(
         "on-class",
-        "keep only frames of this class, by what the model says; may be given several times",
+        "keep only frames in which the model sees this class; may be given several times",
         "NAME",
         Kind.LIST,
         group=LASTING,
     ),
     Option(
         "pre-roll",
-        "seconds kept before motion or the class begins (default: 2)",
+        "seconds to keep before motion or the class begins (default: 2)",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
         default=2.0,
         group=LASTING,
     ),
     Option(
         "post-roll",
-        "seconds kept after motion or the class ended (default: 5)",
+        "seconds to keep after motion or the class has ended (default: 5)",
         "S",
-        type=not_negative,
+        type=_time,
         number=True,
+        unit=True,
         default=5.0,
         group=LASTING,
     ),

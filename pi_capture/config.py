@@ -55,6 +55,7 @@ class Option:
     kind: Kind = Kind.VALUE
     type: Callable[[str], Any] = str  # makes the value from a text; raises ValueError or argparse.ArgumentTypeError
     number: bool = False  # written as a number in a file
+    unit: bool = False  # or as a text with a unit, such as "10min"
     default: str | float | None = None  # as a file would write it; None if the option is not set then
     bare: Any = None  # the value of `MAYBE_VALUE` without one
     group: str = ""  # the heading in the help
@@ -102,7 +103,10 @@ class Option:
             wanted = "a list, such as [1, 2]" if self.number else 'a list, such as ["one", "two"]'
             right = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
         elif self.number:
-            wanted, right = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+            wanted = 'a number, or a text such as "10min"' if self.unit else "a number"
+            right = isinstance(value, (int | float | str) if self.unit else (int | float)) and not isinstance(
+                value, bool
+            )
         else:
             wanted, right = "a text in quotes", isinstance(value, str)
         if not right:

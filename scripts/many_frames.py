@@ -6,7 +6,7 @@
 A data directory with many frames is opened in a real window on a screen that is not shown (Xvfb), and keys come from
 `xdotool`. The parts of a key's time are measured as well: the journal's disk, decoding, drawing and the window (the
 first three overlap), and how long all threads together waited for a processor: a long wait means that the machine was
-busy.
+busy. From a key to its picture is measured again with 10,000 of them, while the learner learns and while it rests.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ FPS = 30.0
 SIZE = (128, 128)
 KEYS = ("0", "1", "9", "Right", "n", "exclam", "b", "u", "Next", "Escape", "2", "3", "space", "Up", "4", "y")
 
+LEARNT = 10_000  # frames that are learnt from while keys are pressed
 PARTS = ("journal", "decoding", "drawing", "window", "processor")
 
 HARNESS = """
-import json, os, resource, sys, time
+import json, os, resource, sys, threading, time
 started, out = float(sys.argv[1]), sys.argv[2]
-from classify import cli, commit, pictures
+from classify import cli, commit, learner, pictures
 from classify.window import drawing, window
 from storage.labels.journal import LabelJournal
 
-times = {"first_picture": None, "keys": [], "moved": None}
-pressed = None
+times = {"first_picture": None, "keys": [], "moved": None, "lessons": 0}
+pressed = restless = None
 parts = {}
 real_show, real_key, real_move = window.Window.show, window.Window.key, commit.move_labelled
 
@@ -86,6 +87,7 @@ def key(self, milliseconds):
     if code is not None:
         parts.clear()
         parts["processor"] = queued()
+        parts["learning"] = restless is not None and restless.is_busy
         pressed = time.monotonic()
     return code
 
@@ -96,6 +98,31 @@ def move(*args):
     return moved
 
 window.Window.show, window.Window.key, commit.move_labelled = show, key, move
+
+class Restless(learner.Learner):
+    def __init__(self, path, indices, classes, **options):
+        super().__init__(path, indices, classes, **options)
+        self.start()
+        threading.Thread(target=self.learn_on, args=(len(indices), classes), daemon=True).start()
+
+    def learn_on(self, count, classes):
+        global restless
+        while not self.is_ready:
+            time.sleep(0.1)
+        print("ready", flush=True)
+        restless = self
+        labels = bytes(255 if n % 3 else n // 40 % classes for n in range(count))
+        while True:  # it learns for a second, and rests for a second
+            until = time.monotonic() + 1
+            while time.monotonic() < until:
+                self.learn(labels)
+                while self.is_busy:
+                    time.sleep(0.001)
+                times["lessons"] += 1
+            time.sleep(1)
+
+if "LEARNING" in os.environ:
+    learner.Learner = Restless
 status = cli.main(sys.argv[3:])
 times["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 with open(out, "w") as file:
@@ -127,16 +154,21 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
         command = [sys.executable, "-m", "classify", day, "--undo"]
         subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
         undone = time.monotonic() - begin
-    latencies = sorted(key["total"] for key in keys["keys"])
+        few = directory / "few"
+        _make_many(few, min(frames, LEARNT))
+        learning = _run(few, {**environment, "LEARNING": "1"}, list(KEYS) * 6, quit=False)
     return {
         "frames": frames,
         "first_picture": min(opened),
         "first_picture_median": statistics.median(opened),
         "first_picture_with_all_labelled": sorting["first_picture"],
-        "keys": len(latencies),
-        "key_to_picture_median": statistics.median(latencies),
-        "key_to_picture_99_percent": _share(latencies, 0.99),
-        "key_to_picture_worst": latencies[-1],
+        **_latencies(keys["keys"]),
+        "learner": {
+            "frames": min(frames, LEARNT),
+            "lessons": learning["lessons"],
+            "learns": _latencies([key for key in learning["keys"] if key["learning"]]),
+            "rests": _latencies([key for key in learning["keys"] if not key["learning"]]),
+        },
         "parts": {
             part: {"median": _share(spent, 0.5), "99_percent": _share(spent, 0.99)}
             for part in PARTS
@@ -145,6 +177,16 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
         "sorted": sorting["moved"],
         "taken_back": undone,
         "memory_mb": max(keys["memory_mb"], sorting["memory_mb"]),
+    }
+
+
+def _latencies(keys: list[dict[str, float]]) -> dict[str, float]:
+    latencies = sorted(key["total"] for key in keys)
+    return {
+        "keys": len(latencies),
+        "key_to_picture_median": statistics.median(latencies),
+        "key_to_picture_99_percent": _share(latencies, 0.99),
+        "key_to_picture_worst": latencies[-1],
     }
 
 
@@ -170,11 +212,16 @@ def _run(day: Path, environment: dict[str, str], keys: list[str], *, quit: bool 
     """Run the labeller, press keys, six a second; it ends by the last of them, or by being closed."""
     with tempfile.NamedTemporaryFile() as out:
         command = [sys.executable, "-c", HARNESS, repr(time.monotonic()), out.name, str(day)]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            assert process.stdout is not None
             window = ""
             while not window and process.poll() is None:
                 time.sleep(0.3)
                 window = _xdotool(environment, "search", "--name", " / ").split("\n")[-1]
+            if "LEARNING" in environment:
+                process.stdout.readline()  # once the frames are described
             for key in keys:
                 time.sleep(1 / 6)
                 _xdotool(environment, "key", "--window", window, key)
@@ -206,14 +253,20 @@ def _show(found: dict[str, Any]) -> None:
     print(f"{found['frames']:,} frames")
     print(f"  start to first picture    {found['first_picture']:.2f} s (median {found['first_picture_median']:.2f} s)")
     print(f"  with every frame labelled {found['first_picture_with_all_labelled']:.2f} s")
-    print(f"  key to picture            {1000 * found['key_to_picture_median']:.1f} ms median, ", end="")
-    print(
-        f"{1000 * found['key_to_picture_99_percent']:.1f} ms 99 %, {1000 * found['key_to_picture_worst']:.1f} ms worst"
-    )
+    print(f"  key to picture            {_text(found)}")
+    learner = found["learner"]
+    print(f"    with {learner['frames']:,} frames, {learner['lessons']} lessons")
+    for does in ("rests", "learns"):
+        print(f"    the learner {does:12} {_text(learner[does])}")
     for part, spent in found["parts"].items():
         print(f"    {part:12} {1000 * spent['median']:6.1f} ms median, {1000 * spent['99_percent']:5.1f} ms 99 %")
     print(f"  S                         {found['sorted']:.1f} s; taken back in {found['taken_back']:.1f} s")
     print(f"  memory                    {found['memory_mb']:.0f} MB")
+
+
+def _text(found: dict[str, Any]) -> str:
+    median, most, worst = (1000 * found[f"key_to_picture_{share}"] for share in ("median", "99_percent", "worst"))
+    return f"{median:.1f} ms median, {most:.1f} ms 99 %, {worst:.1f} ms worst"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,17 @@
 import sys
 
-try:
-    from storage.cli import main
 
-    status = main()
-except KeyboardInterrupt:  # while it was still being loaded
-    status = 130
-sys.exit(status)
+def run() -> int:
+    """The program."""
+    try:
+        from storage.commands.standard_streams import ended_by_ctrl_c
+
+        with ended_by_ctrl_c():
+            from storage.cli import main
+        return main()
+    except KeyboardInterrupt:  # before or after that
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -6,12 +6,16 @@ of their own, which is drawn on at every key, and take their fonts from here.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.durable.files import appearing
+from storage.durable.files import appearing, replace_file
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -34,20 +38,59 @@ FONT_FILES = (
 BOLD_FILE = "DejaVuSans-Bold.ttf"
 FONT_DIRECTORIES = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 """Where fonts with letters that all of these lack are looked for."""
+SEAL = "pi-capture"  # the name of the text chunk that tells our pictures from others
 NO_LETTER = "\U0010ffff"  # no font has it: it is drawn as what stands for a missing letter
 PLAINER = str.maketrans({"×": "x", "²": "^2", "³": "^3", "µ": "u"})
 
 
-def refuse_existing(target: Path, what: str) -> None:
-    """Raise `StorageError` if there is a file of that name; `what` is what the message calls the picture."""
-    if target.exists() or target.is_symlink():
-        raise StorageError(f"{target} exists; choose another name for the {what}, or remove it first")
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a picture shows: a word for it, such as ``sheet``, and the recordings. The next one may take its place."""
+
+    what: str
+    recordings: Sequence[Path]
+
+    def seal(self, image: Image.Image) -> str:
+        """What is written into the file: a hash of the subject and of the pixels, which no other picture has."""
+        named = "\0".join([self.what, *(os.path.realpath(path) for path in self.recordings)])
+        return hashlib.sha256(os.fsencode(named) + image.tobytes()).hexdigest()
+
+    def is_shown_by(self, file: Path) -> bool:
+        """Whether a file is a picture of this subject as `write_picture` left it."""
+        from PIL import Image
+
+        if file.is_symlink() or not file.is_file():
+            return False
+        try:
+            with Image.open(file, formats=("PNG",)) as image:
+                seal = image.info.get(SEAL)
+                return isinstance(seal, str) and seal == self.seal(image)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return False
 
 
-def write_picture(target: Path, image: Image.Image) -> None:
-    """Write a picture as a PNG file that must not exist yet. Raises StorageError if it does, or can't be written."""
+def refuse_existing(target: Path, subject: Subject) -> None:
+    """Raise `StorageError` if there is a file of that name, unless it is an older picture of the same subject."""
+    if os.path.lexists(target) and not subject.is_shown_by(target):
+        raise StorageError(f"{target} exists; choose another name for the {subject.what}, or remove it first")
+
+
+def write_picture(target: Path, image: Image.Image, subject: Subject) -> None:
+    """Write a picture as a PNG file. Raises StorageError as `refuse_existing`, or if it can't be written."""
+    from PIL import PngImagePlugin
+
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(SEAL, subject.seal(image))
+    if subject.is_shown_by(target):
+        content = io.BytesIO()
+        image.save(content, "PNG", optimize=True, pnginfo=texts)
+        try:
+            replace_file(target, content.getvalue())
+        except OSError as error:
+            raise StorageError(f"{target}: {error.strerror}; the picture that was there still is") from None
+        return
     with appearing(target) as part:
-        image.save(part, "PNG", optimize=True)
+        image.save(part, "PNG", optimize=True, pnginfo=texts)
 
 
 class Canvas:

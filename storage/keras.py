@@ -22,6 +22,7 @@ from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import KeepsFeatures
 from storage.formats.png.directory import note_of_left_out
 from storage.formats.table import open_recording
+from storage.labels.classes import names_of_labels
 from storage.recording import Recording, ranges_of
 from storage.tracks.picture_tracks import note_of_several
 
@@ -159,13 +160,14 @@ class _Selection:
 
 
 def _select(recording: Recording, frames: slice, which: str | None, class_names: Sequence[str] | None) -> _Selection:
-    labels = list(recording.labels)
-    found = sorted({label for label in labels if label is not None})
+    labels, called = list(recording.labels), names_of_labels(recording)
+    named = [None if label is None else called.get(label, label) for label in labels]
+    found = sorted({name for name in named if name is not None})
     names = found if class_names is None else list(class_names)
     if which is not None and (unknown := [name for name in found if name not in names]):
         raise StorageError(f"{recording.path} has frames of class {unknown[0]!r}, which class_names lacks")
     numbers = {name: number for number, name in enumerate(names)}
-    numbered = np.array([numbers.get(label or "", NO_LABEL) for label in labels], np.int32)
+    numbered = np.array([numbers.get(name or "", NO_LABEL) for name in named], np.int32)
     indices = np.sort(np.arange(len(labels))[frames])
     if not len(indices):
         raise StorageError(f"{recording.path} holds no frame" + (" in that stretch" if labels else ""))

@@ -7,7 +7,7 @@ One that two layouts in use explain in two ways does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from classify.window.xserver import FIRST_KEYCODE, KeyPress, Keys, XServer
 
@@ -27,10 +27,12 @@ class Keyboard:
 
     def __init__(self, server: XServer) -> None:
         self._server = server
+        self._pressed: list[KeyPress] = []
 
     def meant(self, code: int) -> int | None:
         """Call `meant`; Ctrl and Alt go into the upper half of the code. None with Super, which is for the desktop."""
-        state = held(code, self._server.pressed(), self._server.keys)
+        self._pressed += self._server.pressed()
+        state = take_held(code, self._pressed, self._server.keys)
         if state & SUPER:
             return None
         if state & (CONTROL | ALT):
@@ -38,19 +40,25 @@ class Keyboard:
         return meant(code, self._server.keys)
 
 
-def held(code: int, pressed: Sequence[KeyPress], keys: Callable[[], Keys]) -> int:
+def take_held(code: int, pressed: list[KeyPress], keys: Callable[[], Keys]) -> int:
     """Return the modifiers that were held with a key: those of the last press that can have given its code.
 
     OpenCV reports fewer presses than there were. Where none of them had modifiers, it makes no difference which it was.
+    That press and those before it are taken out of `pressed`; the codes of those after it are still to come.
     """
     if not any(one.state & (CONTROL | ALT | SUPER) for one in pressed):
+        pressed.clear()
         return 0
     carried, char = keys(), _small(code & 0xFF if code < 0 else code & 0xFFFF)
-    for one in reversed(pressed):
+    for at in reversed(range(len(pressed))):
+        one = pressed[at]
         row = carried[one.keycode - FIRST_KEYCODE] if one.keycode - FIRST_KEYCODE < len(carried) else ()
         if char in map(_small, row):
+            del pressed[: at + 1]
             return one.state
-    return pressed[-1].state
+    state = pressed[-1].state
+    pressed.clear()
+    return state
 
 
 def _small(keysym: int) -> int:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TRIAL_SECONDS = 1.0
+TRIAL_SECONDS = 0.5
+TRIAL_FILL = 0.2  # of the queue: what is in it at the end of a trial is waited for
+TAKES = "about 10 seconds"
 TRIAL_SIZES = ((128, 128), (640, 480))
 WANTED_FPS = 30
 BLOCK = 4_000_000  # bytes, of the trial of the disk
@@ -75,16 +77,25 @@ def main(arguments: Sequence[str]) -> int:
 
     parser = Parser(
         prog="python -m pi_capture doctor",
-        description="Check what a recording needs: the camera, the disk, the clock, the libraries. Takes some seconds.",
+        description=f"Check what a recording needs: the camera, the disk, the clock, the libraries. It takes {TAKES}.",
         epilog="exit status: 0 it will record; 1 something would stop a recording",
     )
-    parser.add_argument("directory", metavar="DIRECTORY", nargs="?", type=Path, default=Path(), help="where to")
+    parser.add_argument(
+        "directory",
+        metavar="DIRECTORY",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="where you want to record (default: here)",
+    )
     parser.add_argument("--camera", metavar="SPEC", default="auto", help="what to record from (default: auto)")
     parser.add_argument(
         "--size", metavar="WxH", type=size, default="128x128", help="size of the frames (default: 128x128)"
     )
     parser.add_argument("--json", action="store_true", help="print one object on stdout")
     args = parser.parse_args(arguments)
+    if not args.json:
+        print_line(f"checking; this takes {TAKES}", sys.stderr)
     findings = []
     for finding in examine(Question(args.directory, args.camera, args.size)):
         findings.append(finding)
@@ -336,6 +347,8 @@ def _record(target: Path, backend: str, pictures: Sequence[NDArray[np.uint8]]) -
     began = time.monotonic()
     with Recorder(target, backend=backend, fps=WANTED_FPS) as recorder:
         for n in _for(TRIAL_SECONDS):
+            while recorder.status().queue_fill > TRIAL_FILL:
+                time.sleep(0.001)
             recorder.write(pictures[n % len(pictures)])
     passed = time.monotonic() - began
     summary = recorder.summary()

@@ -49,15 +49,19 @@ def install(arguments: Sequence[str]) -> int:
     """``install-service NAME --config FILE``, or ``--studio FOLDER``; returns the exit status."""
     parser = _parser("install-service", "Start a recording at every boot, and restart it after a failure (systemd).")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", metavar="FILE", type=Path, help="its settings (TOML)")
-    what.add_argument("--studio", metavar="FOLDER", type=Path, help="the studio for these recordings instead")
+    what.add_argument("--config", metavar="FILE", type=Path, help="record with these settings (TOML)")
+    what.add_argument(
+        "--studio", metavar="FOLDER", type=Path, help="serve the studio for this folder, instead of recording"
+    )
     parser.add_argument(
         "--listen", metavar="HOST:PORT", help="with --studio: 127.0.0.1:8765 (default), or 0.0.0.0:8765 for the network"
     )
     parser.add_argument(
         "--python", metavar="FILE", default=sys.executable, help="the interpreter that records (default: this one)"
     )
-    parser.add_argument("--user", metavar="USER", help="the recording user (default: sudo's caller, else FILE's owner)")
+    parser.add_argument(
+        "--user", metavar="USER", help="the user who records (default: who called sudo, else FILE's owner)"
+    )
     args = parser.parse_args(arguments)
     if args.listen is not None and args.studio is None:
         raise UsageError("--listen does nothing without --studio; give both, or neither")
@@ -169,14 +173,14 @@ def _with_its_directory(directory: Path, name: str) -> list[Path]:
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser = Parser(prog=f"python -m pi_capture {command}", description=description)
-    parser.add_argument("name", metavar="NAME", help="of the recording: the service is pi-capture@NAME")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    parser.add_argument("name", metavar="NAME", help="a name for the recording; the service is called pi-capture@NAME")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument(
         "--root",
         metavar="DIR",
         type=Path,
         default=Path("/"),
-        help="of another system, such as that on a card",
+        help="work on another system, such as one on a card, that is mounted at DIR",
     )
     return parser
 

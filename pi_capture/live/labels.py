@@ -63,7 +63,7 @@ class LiveLabels:
         self._classes: Classes | None = None  # once a recording has begun
         self._first_index = 0
         self._in_frames = False
-        self._journal: LiveJournal | None = None  # once there is a label to keep
+        self._journal: LiveJournal | None = None  # while a recording runs
         self._keeping = threading.Lock()
 
     # ------------------------------------------------------------------------------------------------- keys coming in
@@ -83,20 +83,12 @@ class LiveLabels:
         """Begin a label with the frame of that time, or the next frame."""
         with self._keeping:
             self._changes.start(label, at_ns)
-            if self._classes is not None:
+            if self._journal is not None:
                 try:
-                    self._keep(self._changes.starts[-1], label)
+                    self._journal.start(self._changes.starts[-1], label)
                 except (OSError, StorageError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
                     self._say(f"{self._target}: {reason}; this key may be lost if the power fails")
-
-    def _keep(self, start: int, label: int | None) -> None:
-        from storage.labels.live import LiveJournal
-
-        if self._journal is None:
-            assert self._classes is not None
-            self._journal = LiveJournal(self._target, self._classes, self._first_index)
-        self._journal.start(start, label)
 
     def label_at(self, timestamp_ns: int) -> int | None:
         """Return the class of a frame of that time, as its number."""
@@ -140,6 +132,7 @@ class LiveLabels:
         """
         from storage.formats.png.directory import locate
         from storage.formats.table import find_format
+        from storage.labels.live import LiveJournal
 
         self._target, self._say, self._clock = recorder.target, say, clock
         row = find_format(self._target, recorder.backend)
@@ -150,11 +143,12 @@ class LiveLabels:
         classes = self._choose_classes()
         with self._keeping:
             self._classes = classes
+            self._journal = LiveJournal(self._target, classes, self._first_index)  # without a key, it keeps the names
             if clock is not None and self._changes.starts:  # keys that came early had the wrong clock
                 early, self._changes = self._changes, Changes()
                 self._changes.start(early.last, clock())
             for start, label in zip(self._changes.starts, self._changes.labels, strict=True):
-                self._keep(start, label)
+                self._journal.start(start, label)
         if self._in_frames:
             recorder.label_by(self._label_at)
 
@@ -181,10 +175,8 @@ class LiveLabels:
         with LabelJournal(journal_path(self._target)) as journal:
             entries = journal.entries
         known = known_classes(entries)
-        by_name = None if known.names else True
-        in_use = labels_in_use(self._target)
         try:
-            return choose_classes(self._target, entries, self.names, in_use=in_use, by_name=by_name)
+            return choose_classes(self._target, entries, self.names, in_use=labels_in_use(self._target))
         except StorageError as error:
             raise UsageError(f"{error}; as before: --live-labels {','.join(known.names)}") from None
 

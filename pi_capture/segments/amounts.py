@@ -1,7 +1,8 @@
-"""Sizes and times as people write them: ``2GB``, ``90s``, ``10min``, ``1h``, ``7d``."""
+"""Sizes and times as people write them: ``2GB``, ``90s``, ``10min``, ``1h``, ``7d``; seconds also as a bare number."""
 
 from __future__ import annotations
 
+import math
 import re
 
 SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -28,3 +29,12 @@ def parse_time(text: str) -> float | None:
     amount = parse_amount(text)
     unit = TIMES.get(amount[1].lower()) if amount else None
     return amount[0] * unit if amount and unit else None
+
+
+def parse_seconds(text: str) -> float | None:
+    """Seconds, from a number or from a time such as ``10min``; None if it is neither. The number may be 0 or less."""
+    try:
+        number = float(text)
+    except ValueError:
+        return parse_time(text)
+    return number if math.isfinite(number) else None

@@ -7,9 +7,11 @@ as ``module:name``; nothing is imported before it is used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
@@ -123,8 +125,19 @@ def find_source(spec: str) -> tuple[SourceKind, str]:
             return kind, address
     if "://" in spec:
         return URL, spec
+    if (meant := _meant(spec)) is not None:
+        raise UsageError(f"unknown camera {spec!r}; did you mean {meant}?")
     known = ", ".join(["auto", *(kind.form for kind in SOURCES if not kind.schemes), URL.form])
     raise UsageError(f"unknown camera {name!r}; known are {known}")  # the address may hold a password
+
+
+def _meant(spec: str) -> str | None:
+    """Return the text form that somebody means who gives a path alone: of a device, of a file, or of a file's name."""
+    if spec.startswith("/dev/video"):
+        return f"v4l2:{spec}"
+    if Path(spec).is_file() or re.fullmatch(r"[^:@]+\.\w{1,5}", spec):
+        return f"file:{spec}"
+    return None
 
 
 def brings_tracks(spec: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,13 @@ FIELDS: Mapping[str, Fields] = {
     "look": _FRAME,
     "undo": {},
     "redo": {},
+    "assist": _FRAME,
+    "answer": {"first": int, "stop": int, "label": int, "model": str},
+    "end_run": {"first": int, "stop": int, "cell": int},
+    "bisect": _FRAME,
+    "least_certain": _FRAME,
+    "accept_sure": _FRAME,
+    "stop_asking": {},
 }
 """What goes with each action."""
 
@@ -40,6 +48,8 @@ def check_action(action: Mapping[str, Any], classes: int) -> None:
         raise RefusedError(f"{name} has these fields: {', '.join(fields) or 'none'}")
     if any(type(value) is int and not -1 <= value < 1 << 31 for value in given.values()):
         raise RefusedError(f"{name}: a number is out of bounds")
+    if not re.fullmatch("[0-9a-f]{0,64}", given.get("model", "")):
+        raise RefusedError(f"{name}: model is no hash")
     label = given.get("label", 0)
     if not (0 <= label < classes or (name in ("label_run", "pass") and label == NONE)):
         raise RefusedError(f"there is no class {label}")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import re
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,8 +77,8 @@ async def home(request: Request) -> Response:
     ``{"folder": "recordings", "free_bytes": 8e9, "warnings": [{"check", "state": "warn"|"fail", "found", "advice"}],
     "recordings": [{"id", "name", "changed": seconds since 1970}], "recorders": [as GET /api/recorders],
     "models": [{"id", "name", "bytes", "changed", "classes": ["none", "door"], "accuracy": 0.9|null,
-    "problem": null|"one line"}], "trash": recordings in it}``, the newest first. ``warnings`` are those of ``doctor``
-    that cost nothing. A ``.tflite`` file is a model too, of which nothing more is said.
+    "problem": null|"one line"}], "trash": recordings and models in it}``, the newest first. ``warnings`` are those of
+    ``doctor`` that cost nothing. A ``.tflite`` file is a model too, of which nothing more is said.
     """
     studio = of(request)
     entries = await to_thread(studio.folder.entries)
@@ -130,6 +130,7 @@ async def picture(request: Request) -> Response:
 async def frames(request: Request) -> Response:
     """``GET /api/recordings/ID/frames?first=0&count=30&step=1``: a pack of frames by their index in the recording.
 
+    Or ``?at=3,7,12``: these.
     Heads: ``{"frame": index, "type": "image/png"|"image/jpeg", "proxy": bool, "error": ""}``, in order, at most 240;
     an unreadable frame has no body and an ``error``. A frame of at most 256 pixels is as it is stored; a larger one is
     a JPEG of at most 320 pixels (``proxy``). It may be aborted at any time.
@@ -259,6 +260,24 @@ async def empty_trash(request: Request) -> Response:
     return JSONResponse({"deleted": count, "bytes": size})
 
 
+# --------------------------------------------------------------------------------------------------------------- models
+
+
+async def model_file(request: Request) -> Response:
+    """``GET /api/models/ID/download``: the model file (a plain link)."""
+    path = await to_thread(find_model, of(request).folder.path, request.path_params["id"])
+    return FileResponse(path, media_type="application/octet-stream", filename=printable(path.name))
+
+
+async def model_to_trash(request: Request) -> Response:
+    """``POST /api/models/ID/trash`` ``{}``: move it to the folder's trash. ``{"told": "words"}``."""
+    studio = of(request)
+    await body_of(request, {})
+    path = await to_thread(find_model, studio.folder.path, request.path_params["id"])
+    await to_thread(studio.trash.put, path)
+    return JSONResponse({"told": f"{printable(path.name)} is in the trash"})
+
+
 # --------------------------------------------------------------------------------------------------------------- record
 
 
@@ -370,7 +389,7 @@ async def preview_live(request: Request) -> Response:
     """``GET /api/preview/ID/live``: a pack as of a recorder; heads are ``{"size": "640x480"}``.
 
     With a model, once it has said something: ``"class": "door"|null, "certainty": 0.9, "certainties": {class: 0 to 1},
-    "milliseconds", "seen": frames that it has looked at``.
+    "milliseconds", "seen": frames that it has looked at``. If it fails, a last head has ``"problem": "one line"``.
     The camera is closed when nobody has looked for two seconds.
     """
     studio = of(request)
@@ -437,7 +456,8 @@ async def open_labelling(request: Request) -> Response:
     ``{"opening": "300-5f3a…", "count", "revision", "cursor", "labels": runs, "unreadable": [frames], "classes":
     [{"label": 0, "name", "sorted": frames in its directory}], "keys": number of classes with a key, "held": null|label,
     "hold": bool, "can_undo", "can_redo", "fps", "changes": {"known": frames examined, "at": [frames]}, "clients":
-    {CLIENT: last seq done}, "saving": "sorts them into class directories", "told": ["words"]}``.
+    {CLIENT: last seq done}, "saving": "sorts them into class directories", "told": ["words"], "help": as the event,
+    "proposals": as in the event}``.
 
     409 with ``take_over`` if a window labels it. Frames are numbered by position: those without a class, unless
     relabelling; ``opening`` stands for which frames they are.
@@ -457,6 +477,13 @@ async def labelling_events(request: Request) -> Response:
     before, "cursor", "labels": runs that changed, "by": client, "seq", "can_undo", "can_redo", "hold", "held",
     "unreadable": frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``,
     then the stream ends.
+
+    ``help``: what the model asks. ``{"number": grows with each, "asking": "nothing"|"frames"|"runs"|"borders"|"doubts",
+    "first", "stop": the frames that an answer is for, none while it is being found, "label": the proposed class or 255,
+    "certainty": 0 to 1, "model": its hash|"", "shown": frames of the run and behind its end, "inside": how many of them
+    are in it, "questions": how many frames are asked for, "least_certain_first", "described": how much of the recording
+    is, 0 to 1, null before ``assist``, "said": "words"|""}``. ``proposals``: ``{"proposals": [[start, stop, label,
+    certainty]]}``; they count for frames without a label.
     """
     studio = of(request)
     studio.check_streams()
@@ -482,14 +509,17 @@ async def act(request: Request) -> Response:
 
     ``{"client": "1 to 40 of A-Z a-z 0-9 _ -", "opening": as in the state, "actions": [{"seq": 1, "action": …}, …]}``,
     at most 500. Each client counts ``seq`` up from 1; one that was done already changes nothing. → ``{"done": last seq,
-    "revision", "changes": [as the event ``change``], "told": "words"|""}``. 409 with ``"reload": true`` if ``opening``
-    stands for other frames by now; none was done then.
+    "revision", "changes": [as the event ``change``], "told": "words"|"", "help": as the event}``. 409 with ``"reload":
+    true`` if ``opening`` stands for other frames by now; none was done then.
 
     Actions have ``frame``, the frame looked at, except where told: ``label`` {label}; ``label_stretch`` {label}: up
     to the next visible change; ``label_run`` {first, stop, label|255}, without ``frame``; ``batch``: ten as 0;
     ``clear``; ``nudge`` {by: 1|-1}; ``hold`` {on}; ``pass`` {to, label|255}: jumped or played there, under a held
     label; ``switch`` {label, since: where play began, speed}: a label while playing; ``pause``; ``look``: only
-    looked there; ``undo``, ``redo``, without ``frame``.
+    looked there; ``undo``, ``redo``, without ``frame``. Those of a model's help: ``assist``, ``bisect``,
+    ``least_certain``, ``accept_sure``; without ``frame`` ``answer`` {first, stop, label, model: its hash if that is its
+    proposal, else ""}, for what the page has shown; ``end_run`` {first, stop, cell: the number of the first frame shown
+    that has another class}; ``stop_asking``.
     """
     asked = await body_of(request, {"client": str, "opening": str, "actions": list})
     client, actions = asked.get("client", ""), asked.get("actions", [])
@@ -562,6 +592,7 @@ GETS: dict[str, Handler] = {
     f"{_RECORDING}/sheet": sheet,
     f"{_RECORDING}/plot": plot,
     f"{_RECORDING}/download": download,
+    "/api/models/{id}/download": model_file,
     "/api/trash": trash,
     "/api/cameras": cameras,
     "/api/recorders": recorders,
@@ -579,6 +610,7 @@ POSTS: dict[str, Handler] = {
     f"{_RECORDING}/split/undo": undo_split,
     f"{_RECORDING}/apply/undo": undo_apply,
     f"{_RECORDING}/trash": to_trash,
+    "/api/models/{id}/trash": model_to_trash,
     "/api/trash/empty": empty_trash,
     "/api/trash/{id}/restore": restore,
     "/api/command": command,
@@ -605,8 +637,12 @@ def of(request: Request) -> Studio:
     return studio
 
 
-def numbers_asked(request: Request, count: int) -> range:
-    """The frames that ``first``, ``count`` and ``step`` of a query ask for, as far as there are such."""
+def numbers_asked(request: Request, count: int) -> Sequence[int]:
+    """The frames that ``first``, ``count`` and ``step`` of a query ask for, or ``at``, as far as there are such."""
+    if (asked := request.query_params.get("at")) is not None:
+        if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", asked, re.ASCII) or asked.count(",") >= MOST_FRAMES:
+            raise RefusedError(f"at: give at most {MOST_FRAMES} whole numbers with commas between them")
+        return [number for number in map(int, asked.split(",")) if number < count]
     first = number_of(request, "first", 0, 0, 1 << 30)
     many = number_of(request, "count", 30, 1, MOST_FRAMES)
     step = number_of(request, "step", 1, 1, 1 << 20)

@@ -1,4 +1,4 @@
-"""What is done with a whole recording: checks, splits, sheets, downloads, the trash.
+"""What is done with a whole recording or model: checks, splits, sheets, downloads, the trash.
 
 The work of ``python -m storage`` is done by that command, in a process of its own: what a broken file does to a library
 does not reach the studio, and memory comes back.
@@ -171,11 +171,11 @@ class Trash:
         return sorted(found, key=lambda item: -item["since"])
 
     def count(self) -> int:
-        """How many recordings are in it."""
+        """How many recordings and models are in it."""
         return sum(_recording_in(place) is not None for place in self._places())
 
     def put(self, path: Path) -> None:
-        """Move a recording there. Raises StorageError if it is in use."""
+        """Move a recording or a model there. Raises StorageError if it is in use."""
         _check_unused(path)
         try:
             self._check_place()
@@ -192,7 +192,7 @@ class Trash:
             raise StorageError(f"{path}: {error.strerror}; it was not moved to the trash") from None
 
     def restore(self, id: str) -> str:
-        """Move a recording back; its name then. What has that name meanwhile keeps it.
+        """Move a recording or a model back; its name then. What has that name meanwhile keeps it.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class Trash:
         return back.name
 
     def empty(self, ids: Sequence[str]) -> tuple[int, int]:
-        """Delete recordings for good; how many, and how many bytes."""
+        """Delete recordings and models for good; how many, and how many bytes."""
         places = [self._find(id) for id in dict.fromkeys(ids)]
         size = sum(bytes_of(path) for place in places for path in place.iterdir())
         for place in places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ examples:
   python -m pi_capture studio                           the recordings of this directory, for this machine's browser
   python -m pi_capture studio recordings --listen 0.0.0.0:8765     and for the browsers of the local network
 
-The address that it shows has a token: who opens it once in a browser may record, label and delete from there. Ctrl-C
-ends the studio; recordings that it started go on.
+The studio shows an address with a token. Whoever opens the whole address may record, label and delete. Ctrl-C ends the
+studio; recordings that it started go on.
 """
 
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     if (args.tls_cert is None) != (args.tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together; give both, or neither")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a head's products are too narrow for several threads
     from pi_capture.studio.server import serve
 
     certificate = None if args.tls_cert is None else (args.tls_cert, args.tls_key)
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m pi_capture studio",
-        description="See, record and label from a browser, also from another machine's.",
+        description="See, record and label in a browser, on this machine or another one.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -25,6 +25,7 @@ from classify.work import Work, check, open_work
 from pi_capture.studio.actions import Action, check_action
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
+from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.runs import Run, changed_runs, runs_of
 from storage.errors import StorageError
@@ -35,6 +36,7 @@ from storage.recording import Recording
 KEPT_BYTES = 4_000_000  # of pictures that the search for changes decodes
 LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
 PATIENCE_SECONDS = 5.0  # for the next change to be found
+LEARNER_WAITS_SECONDS = 0.05  # for its turn, before it looks whether it is being ended
 Done = Event | str | None
 """What an action came to: an event to be written down, or words for the person."""
 
@@ -76,6 +78,15 @@ class Labelling:
         self._work.journal.entries.clear()  # they are in the session now, and may be a hundred thousand
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
+        self._help = Help(
+            session,
+            path,
+            opened.indices,
+            len(opened.classes.names),
+            look_into=self._look_into,
+            on_arrival=self._take_news,
+        )
+        self._told_help, self._told_model = self._help.state, ""
         self._left_at = time.monotonic()
         self.closed = False
         self._prefixes: dict[int, str] = {}
@@ -93,6 +104,7 @@ class Labelling:
             "look": self._pause,
             "undo": self._undo,
             "redo": self._redo,
+            **self._help.deeds,
         }
 
     def is_opened_as(self, classes: Sequence[str], by_name: bool | None, relabel: bool | None) -> bool:
@@ -159,6 +171,8 @@ class Labelling:
                 "fps": self._pictures.fps if self._pictures is not None else 0,
                 "changes": self._changes(),
                 "clients": self._requests,
+                "help": self._help.state,
+                "proposals": self._help.proposals,
                 "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
                 "told": self._told(),
             }
@@ -273,7 +287,9 @@ class Labelling:
                 raise
             for change in changes:
                 self._tell("change", change)
-            return {"done": last, "revision": self.session.revision, "changes": changes, "told": told}
+            self._tell_help()
+            done = {"done": last, "revision": self.session.revision, "changes": changes, "told": told}
+            return {**done, "help": self._told_help}
 
     def _check_frames(self, opening: str) -> None:
         count = opening.partition("-")[0]
@@ -348,10 +364,14 @@ class Labelling:
         return None
 
     def _undo(self, _: Action) -> Done:
-        return self.session.undo() or "nothing to undo"
+        done = self.session.undo()
+        self._help.undone()
+        return done or "nothing to undo"
 
     def _redo(self, _: Action) -> Done:
-        return self.session.redo() or "nothing to redo"
+        done = self.session.redo()
+        self._help.undone()
+        return done or "nothing to redo"
 
     def _switch(self, action: Action) -> Done:
         """A label while playing: for what was just seen, and what comes."""
@@ -395,7 +415,8 @@ class Labelling:
                 self.session.mark_unreadable(position)
 
     def _note_unreadable(self) -> list[int]:
-        found = [] if self._pictures is None else self._pictures.take_unreadable()
+        found = self._help.learner.take_damaged()
+        found += [] if self._pictures is None else self._pictures.take_unreadable()
         new = [position for position in found if not self.session.is_unreadable(position)]
         for position in new:
             self.session.mark_unreadable(position)
@@ -407,6 +428,31 @@ class Labelling:
         client, seq = by or ("", 0)
         told = {"previous": previous, "labels": runs, "by": client, "seq": seq, "unreadable": unreadable}
         return {**self._facts(), **told}
+
+    def _take_news(self) -> None:
+        """Tell the pages what was learnt. The learner's thread must not wait here while it is being ended."""
+        while not self.closed:
+            if self._lock.acquire(timeout=LEARNER_WAITS_SECONDS):
+                try:
+                    if not self.closed:
+                        revision = self.session.revision
+                        if unreadable := self._note_unreadable():
+                            self._tell("change", self._change(revision, [], None, unreadable))
+                        self._help.go_on()
+                        self._tell_help()
+                finally:
+                    self._lock.release()
+                return
+
+    def _tell_help(self) -> None:
+        """Tell what is asked and proposed, if that is new."""
+        if self._help.model != self._told_model:
+            self._told_model = self._help.model
+            self._tell("proposals", {"proposals": self._help.proposals})
+        state = self._help.state
+        if state != self._told_help:
+            self._told_help = state
+            self._tell("help", state)
 
     def _tell(self, name: str, value: Mapping[str, Any]) -> None:
         for listener in list(self._listeners):
@@ -439,6 +485,7 @@ class Labelling:
 
     def _close(self, reason: str) -> None:
         self.closed = True
+        self._help.close()
         if self._pictures is not None:
             self._pictures.close()
         self._work.close()

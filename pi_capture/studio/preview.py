@@ -66,7 +66,6 @@ class Preview:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a head's products are too narrow for several threads
             )
             assert process.stdout is not None and process.stderr is not None
             self._process = process
@@ -97,7 +96,10 @@ class Preview:
             await process.wait()
 
     async def live(self, id: str) -> AsyncIterator[Record]:
-        """Pictures as they come; the newest one for who is slow. Raises RefusedError if it has ended."""
+        """Pictures as they come; the newest one for who is slow. If it fails, a last record's ``problem`` says why.
+
+        Raises RefusedError if it has ended.
+        """
         if not id or id != self.id:
             raise RefusedError("this preview has ended", 404)
         self._looking += 1
@@ -111,6 +113,8 @@ class Preview:
                         return
                     record, seen = self._newest, self._count
                 yield record
+                if "problem" in record[0]:
+                    return
         finally:
             self._looking -= 1
             self._left_at = time.monotonic()
@@ -130,8 +134,10 @@ class Preview:
                     self._count += 1
                     self._came.notify_all()
         _kill(process)  # what sends no pack has no use of the camera
-        if self._process is process:
-            self.id = ""
+        if self._process is process and self._saying is not None:
+            said, status = await self._saying, await process.wait()
+            crashed = f"it was ended by signal {-status}" if status < 0 else "the camera delivers no more pictures"
+            self._newest, self._count = ({"problem": last_line(said, crashed)}, b""), self._count + 1
         async with self._came:
             self._came.notify_all()
 

@@ -56,7 +56,6 @@ class Training:
                 stderr=asyncio.subprocess.PIPE,
                 limit=MOST_LINE,
                 start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio, which ends it in order
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
             self._process = process
             self.status = {**NOTHING, "state": "training", "name": printable(name), "command": shown_training(words)}

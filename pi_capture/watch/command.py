@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from storage.learn.classifier import Classifier
 
 DESCRIPTION = """\
-Classify what a camera sees: class, certainty and rate in the terminal, until Ctrl-C.
+Say what a camera sees: the class, how certain it is, and the rate, in the terminal, until Ctrl-C.
 
-MODEL is a .model file, or a classifier of pictures from elsewhere, a .tflite file with labels.txt in it or
-beside it (Teachable Machine, Edge Impulse, TensorFlow). --camera file:PATH classifies a video or a recording,
-and compares with its labels, if it has some.
+MODEL is a .model file. It may also be a .tflite file from Teachable Machine, Edge Impulse or TensorFlow, with
+labels.txt in it or beside it. --camera file:PATH watches a video or a recording instead; if that has labels,
+they are compared.
 """
 EPILOG = """\
 examples:
@@ -42,8 +42,9 @@ examples:
   python -m pi_capture watch day1.model --on door='python lamp.py on' --on none='python lamp.py off'
   python -m pi_capture watch day1.model --camera file:day2.mkv
   python -m pi_capture watch model_unquant.tflite --preview --size 640x480
-A command gets the class in $PI_CAPTURE_CLASS and its certainty in $PI_CAPTURE_CERTAINTY. No shell reads it, nobody
-waits for it, it is not started again while it runs, and it ends with this program.
+
+A COMMAND finds the class in $PI_CAPTURE_CLASS and its certainty in $PI_CAPTURE_CERTAINTY. It is started without a
+shell, and not a second time while it still runs. Watching goes on meanwhile. When this program ends, so does COMMAND.
 
 exit status: 0 watched; 1 failed; 2 wrong usage
 """
@@ -80,7 +81,7 @@ WATCH_OPTIONS = (
     ),
     Option(
         "pixels",
-        "what a .tflite file of floats takes for black and white (default: -1..1)",
+        "the numbers for black and white that a .tflite file of floats wants (default: -1..1)",
         "LOW..HIGH",
         type=_pixels,
     ),

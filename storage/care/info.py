@@ -14,7 +14,7 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
-from storage.labels.classes import names_of_labels
+from storage.labels.classes import names_of_labels, shown_class
 from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
@@ -298,7 +298,7 @@ def _lines(info: Info) -> Iterator[str]:
         yield from _track_lines(info)
         return
     yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
-    rows = [(_class(info, label), share) for label, share in info.classes.items()]
+    rows = [(shown_class(label, info.names), share) for label, share in info.classes.items()]
     if info.unlabelled.frames:
         rows.append(("no class", info.unlabelled))
     width = max(8, *(len(name) for name, _ in rows)) if rows else 8
@@ -324,11 +324,6 @@ def _lines(info: Info) -> Iterator[str]:
     if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
     yield from _track_lines(info)
-
-
-def _class(info: Info, label: str) -> str:
-    name = info.names.get(label, label)
-    return printable(label if name == label else f"{name} ({label})")
 
 
 def _track_lines(info: Info) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.drawing import FAINT, GRID, INK, MISSING, PAPER, Canvas, refuse_existing, write_picture
+from storage.drawing import FAINT, GRID, INK, MISSING, PAPER, Canvas, Subject, refuse_existing, write_picture
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.table import open_recording
@@ -29,7 +29,9 @@ BAR = "#3b82f6"
 
 
 def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None = None) -> int:
-    """Draw a contact sheet of recordings, of any format, and write it as a PNG file that must not exist yet.
+    """Draw a contact sheet of recordings, of any format, and write it as a PNG file.
+
+    An older sheet of the same recordings is replaced, any other file never.
 
     `track` is as in `storage.formats.table.open_recording`.
 
@@ -41,9 +43,10 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
     Raises
     ------
     StorageError
-        The file exists, or can't be written; or there is no recording.
+        Another file has that name, or it can't be written; or there is no recording.
     """
-    refuse_existing(target, "sheet")
+    subject = Subject("sheet", paths)
+    refuse_existing(target, subject)
     parts, empty = [], 0
     for path in paths:
         with open_recording(path, track=track) as recording:
@@ -52,7 +55,7 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
             part, too_large = _draw_part(recording)
             parts.append(part)
             empty += too_large
-    write_picture(target, _stack(parts))
+    write_picture(target, _stack(parts), subject)
     return empty
 
 

@@ -21,7 +21,7 @@ from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
 from storage.formats.png.directory import class_directories, image_names, next_number
 from storage.formats.png.head import Head, read_head
-from storage.labels.classes import classes_of_directory, keep_classes
+from storage.labels.classes import classes_of_directory, keep_classes, names_beside, shown_class
 from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Classes, read_journal
@@ -317,7 +317,9 @@ def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) ->
 
 
 def _explain_missing(missing: Sequence[str], result: Split) -> str:
-    classes = f"class {missing[0]}" if len(missing) == 1 else f"classes {', '.join(missing)}"
+    called = names_beside(result.data_dir)
+    names = ", ".join(shown_class(name, called) for name in missing)
+    classes = f"class {names}" if len(missing) == 1 else f"classes {names}"
     without = {side for name in missing for side in _sides_without(result, name)}
     where = " and ".join(sorted(str(path) for path in without))
     return (

@@ -150,6 +150,7 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 def merge(args: argparse.Namespace) -> int:
     from storage.care.merge import merge
+    from storage.labels.classes import names_beside, shown_class
     from storage.labels.current import labels_wait_beside
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
@@ -182,7 +183,10 @@ def merge(args: argparse.Namespace) -> int:
                 f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
                 file=sys.stderr,
             )
-    added = ", ".join(f"{printable(name) or 'no class'} {count}" for name, count in sorted(merged.counts.items()))
+    called = names_beside(args.out)
+    added = ", ".join(
+        f"{shown_class(name, called) or 'no class'} {count}" for name, count in sorted(merged.counts.items())
+    )
     print_line(
         f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
         f"{merged.copied} copied, {merged.present} were there already"
@@ -225,6 +229,7 @@ def split_arguments(parser: argparse.ArgumentParser) -> None:
 
 def split(args: argparse.Namespace) -> int:
     from storage.care.split import complete_split, is_split, split, undo_split
+    from storage.labels.classes import names_beside
 
     if args.undo:
         moved = undo_split(args.directory)
@@ -248,14 +253,15 @@ def split(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
     )
     if args.json:
+        called = names_beside(result.data_dir)
         print_json(
             {
                 "train": str(result.data_dir),
                 "val": str(result.val_dir),
                 "gap": str(result.gap_dir),
                 "classes": {
-                    name: dict(zip(("train", "val", "gap"), counts, strict=True))
-                    for name, counts in result.counts.items()
+                    label: {"name": called.get(label, label)} | dict(zip(("train", "val", "gap"), counts, strict=True))
+                    for label, counts in result.counts.items()
                 },
                 "stretch_seconds": result.stretch,
                 "stretches": result.held_out,
@@ -269,12 +275,16 @@ def split(args: argparse.Namespace) -> int:
 
 
 def _report_split(result: Split, args: argparse.Namespace) -> None:
+    from storage.labels.classes import names_beside, shown_class
+
+    called = names_beside(result.data_dir)
+    rows = {shown_class(name, called): counts for name, counts in result.counts.items()}
     totals = [sum(counts[side] for counts in result.counts.values()) for side in range(3)]
-    width = max(8, *(len(printable(name)) for name in result.counts))
+    width = max(8, *map(len, rows))
     print_line(f"  {'class':{width}}  {'train':>8}  {'val':>8}  {'gap':>8}  {'val %':>5}")
-    for name, counts in [*result.counts.items(), ("all", totals)]:
+    for name, counts in [*rows.items(), ("all", totals)]:
         share = 100 * counts[1] / max(1, sum(counts))
-        print_line(f"  {printable(name):{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
+        print_line(f"  {name:{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
     print_line(
         f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"

@@ -52,14 +52,14 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json-lines",
         action="store_true",
-        help="print a line of JSON for what is done by now, then what --json prints",
+        help="print the progress as lines of JSON, then what --json prints",
     )
 
 
 def train(args: argparse.Namespace) -> int:
     # A head's products are narrow: several threads of numpy's library wait for each other longer than they compute.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from storage.drawing import refuse_existing
+    from storage.drawing import Subject, refuse_existing
     from storage.learn.mistakes import write_sheet
     from storage.learn.model import SUFFIX, check_target, write_model
 
@@ -67,14 +67,15 @@ def train(args: argparse.Namespace) -> int:
     check_target(out, replace=args.replace)
     if args.network == "cnn" and args.weights is not None:
         raise OptionError("--weights goes with --network mobilenet")
+    drawn = Subject("sheet of mistakes", args.recordings)
     if args.sheet is not None:
-        refuse_existing(args.sheet, "sheet")
+        refuse_existing(args.sheet, drawn)
         _refuse_features(args.recordings)
     with _progress(args, f"training {out.name}") as progress:
         data, report = _train(args, progress)
     write_model(out, data, replace=args.replace)
     if args.sheet is not None:
-        write_sheet(args.sheet, report.mistakes)
+        write_sheet(args.sheet, report.mistakes, drawn)
     if args.json or args.json_lines:
         print_json({"path": str(out), "sha256": hashlib.sha256(data).hexdigest(), **_facts(report)})
     else:

@@ -43,3 +43,21 @@ def stopped_like_ctrl_c() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_ctrl_c(said: bytes = b"") -> Iterator[None]:
+    """Within this context Ctrl-C ends the process at once: as an exception it can be lost while modules are loaded."""
+
+    def end(*_: object) -> None:
+        os.write(2, said)
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)  # a shell's background job ignores it, and so do we
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)

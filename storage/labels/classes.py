@@ -7,7 +7,7 @@ it takes the first name that its key is given.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count, pairwise
@@ -17,7 +17,7 @@ from storage.errors import StorageError
 from storage.formats.png.directory import class_directories
 from storage.formats.table import open_recording
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, read_journal
-from storage.names import natural_key
+from storage.names import natural_key, printable
 from storage.recording import Recording
 
 DEFAULT = Classes(tuple("01234"), tuple("01234"))
@@ -79,7 +79,8 @@ def choose_classes(
     in_use : collection of str
         The labels that frames have already: of a data directory, its class directories.
     by_name : bool, optional
-        New classes are to lie in directories of their names, or in numbered ones; by default as those that are known.
+        New classes are to lie in directories of their names, or in numbered ones; by default of their names, unless
+        frames or known names have numbered ones already.
 
     Raises
     ------
@@ -90,13 +91,14 @@ def choose_classes(
     places = dict(zip(known.names, known.directories, strict=True))
     places |= {label: label for label in in_use if label not in places.values() and label not in places}
     _refuse_missing(path, places, {name for name, _ in _waiting(entries)}, in_use, names)
-    named = by_name
-    if named is None:
-        named = any(not place.isdecimal() for name, place in places.items() if name in known.names or name in names)
+    numbered = [place for name, place in places.items() if place.isdecimal() and (name != place or place in in_use)]
+    named = not numbered if by_name is None else by_name
     directories: list[str] = []
     taken = {directory for name, directory in places.items() if name in names or name != directory}
     for number, name in enumerate(names):
-        place = places.get(name)
+        place, key = places.get(name), str(number)
+        if place is None and key in in_use and key in places and key not in names:
+            place = key  # frames lie there, and have no name yet
         if place is not None and by_name is not None and (place == name) != by_name and not name.isdecimal():
             if place in in_use:
                 raise StorageError(f"{path}: frames of class {name!r} are in {place!r} already; leave --class-dirs out")
@@ -188,10 +190,21 @@ def recorded_classes(recording: Recording) -> Classes:
 
 def names_of_labels(recording: Recording) -> dict[str, str]:
     """The names to show for labels, as far as the journal can be read; a window may have it open meanwhile."""
+    return names_beside(recording.path, recording.of_track)
+
+
+def names_beside(path: Path, of_track: str = "") -> dict[str, str]:
+    """As `names_of_labels`, without opening the recording."""
     with suppress(StorageError, OSError):
-        known = known_classes(read_journal(journal_path(recording.path, recording.of_track)))
+        known = known_classes(read_journal(journal_path(path, of_track)))
         return dict(zip(known.directories, known.names, strict=True))
     return {}
+
+
+def shown_class(label: str, names: Mapping[str, str]) -> str:
+    """A class for people, by its name; where its directory has another name, that follows in brackets."""
+    name = names.get(label, label)
+    return printable(label if name == label else f"{name} ({label})")
 
 
 def classes_of_directory(data_dir: Path) -> Classes:

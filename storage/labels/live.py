@@ -142,14 +142,13 @@ def _adopt(path: Path, kept: _Kept, *, in_frames: bool) -> int:
             for frames, label, number in _labelled(recording, kept):
                 given.append(Labelled(frames, label, restored=True))
                 count += number
-        if not count:
-            return 0
     with LabelJournal(journal_path(path)) as journal:
         known = [entry for entry in journal.entries if isinstance(entry, Classes)]
         if not known or known[-1] != kept.classes:
             given.insert(0, kept.classes)
-        journal.append(*given)
-        journal.sync()
+        if given:
+            journal.append(*given)
+            journal.sync()
     return count
 
 

@@ -16,7 +16,7 @@ from storage.errors import StorageError
 from storage.labels import current
 from storage.labels.history import NONE, LabelHistory, replay
 from storage.labels.journal import Applied, Entry, Labelled, journal_path, read_journal
-from storage.labels.runs import Run, from_runs, to_runs
+from storage.labels.runs import Run, from_runs, pieces, to_runs
 from storage.recording import Recording
 
 PERSON, SEEN, UNSEEN = "person", "model, seen", "model, unseen"
@@ -47,9 +47,10 @@ def count_origins(recording: Recording) -> Counter[str]:
 def applied(entries: Sequence[Entry]) -> list[Applied]:
     """What a journal keeps of its labels once they are applied: which of them a model proposed."""
     mentioned = (entry.frames for entry in entries if isinstance(entry, Labelled | Applied))
-    proposed = _proposed(entries, from_runs(run for frames in mentioned for run in _based(frames)))
-    of_kind = {kind: [name for name, origin in proposed.items() if origin == kind] for kind in (SEEN, UNSEEN)}
-    return [Applied(to_runs(sorted(names)), kind == SEEN) for kind, names in of_kind.items() if names]
+    counts = pieces(run for frames in mentioned for run in _based(frames))  # as in a line that claims millions
+    proposed = sorted(_proposed(entries, counts).items())  # of each piece the first name stands for all
+    of_kind = {kind: [(name, counts[name]) for name, one in proposed if one == kind] for kind in (SEEN, UNSEEN)}
+    return [Applied(to_runs(runs), kind == SEEN) for kind, runs in of_kind.items() if runs]
 
 
 def _proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]:

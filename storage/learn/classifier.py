@@ -301,6 +301,8 @@ def _trial(content: bytes) -> dict[str, Any]:
         interpreter.set_tensor(entry["index"], table[pixels])
         interpreter.invoke()
         values = interpreter.get_tensor(exit_["index"])
+        if list(values.shape) != given:
+            raise ValueError(f"it gives {list(values.shape)} and not {given}, as it says")
         if not np.isfinite(values).all():
             raise ValueError("it gives no numbers")
         if exit_["dtype"] == np.float32:

@@ -41,6 +41,8 @@ class Examples:
         Classes that only recordings to test on have.
     labels : ndarray, shape (N,), int64
         The class of each frame; `NO_CLASS` where it has none, or one of `unknown`.
+    unseen : ndarray, shape (N,), bool
+        Whether a model gave the label, and no person has seen it: something to learn from, and no truth to test on.
     seconds : ndarray, shape (N,), float64
         When it was taken, on one axis (`storage.learn.folds.common_seconds`).
     of_recording : ndarray, shape (N,), int64
@@ -51,6 +53,7 @@ class Examples:
     classes: tuple[str, ...]
     unknown: tuple[str, ...]
     labels: Integers
+    unseen: NDArray[np.bool_]
     seconds: NDArray[np.float64]
     of_recording: Integers
 
@@ -70,7 +73,7 @@ class Examples:
 def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = (), *, seen_only: bool = False) -> Examples:
     """The frames of open recordings, and after them those of others to test on, which are asked for no other classes.
 
-    With `seen_only`, labels that a model gave, and that no person has seen, don't count.
+    With `seen_only`, labels that a model gave, and that no person has seen, are none.
 
     Raises
     ------
@@ -78,7 +81,14 @@ def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = (), *, 
         A recording has no label; or its label journal is damaged.
     """
     everything = (*recordings, *tests)
-    names = [labels_by_name(recording, seen_only=seen_only) for recording in everything]
+    names = [labels_by_name(recording) for recording in everything]
+    unseen = [[origin == UNSEEN for origin in origins(recording)] for recording in everything]
+    if seen_only:
+        names = [
+            [None if left_out else name for name, left_out in zip(*of, strict=True)]
+            for of in zip(names, unseen, strict=True)
+        ]
+        unseen = [[False] * len(own) for own in unseen]
     for recording, own in zip(everything, names, strict=True):
         if not any(own):
             way = f"python -m classify {quote(str(recording.path))}"
@@ -90,6 +100,7 @@ def gather(recordings: Sequence[Recording], tests: Sequence[Recording] = (), *, 
         classes,
         tuple(name for name in _sorted(names) if name not in numbers),
         np.array([numbers.get(name or "", NO_CLASS) for own in names for name in own], np.int64),
+        np.array([one for own in unseen for one in own], np.bool_),
         common_seconds(everything),
         np.repeat(np.arange(len(everything)), [len(own) for own in names]),
     )
@@ -99,16 +110,13 @@ def _sorted(labels: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
     return tuple(sorted({name for own in labels for name in own if name is not None}, key=natural_key))
 
 
-def labels_by_name(recording: Recording, *, seen_only: bool = False) -> list[str | None]:
+def labels_by_name(recording: Recording) -> list[str | None]:
     """The name of each frame's class, as it stands, also while a window labels it; None where it has none."""
     path = journal_path(recording.path, recording.of_track)
     try:
         labels = replay(recording, read_journal(path))
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from None
-    if seen_only:
-        unseen = (origin == UNSEEN for origin in origins(recording))
-        labels = [None if left_out else label for label, left_out in zip(labels, unseen, strict=True)]
     names = names_of_labels(recording)
     return [None if label is None else names.get(label, label) for label in labels]
 

@@ -147,13 +147,13 @@ def held_out_certainties(
     Returns
     -------
     ndarray, shape (N, classes), float32
-        NaN for the frames of a fold beside which nothing is left to fit: no head can judge these.
+        NaN for the frames of a fold beside which no two classes are left to fit: no head can judge these.
     """
     certainties = np.full((len(labels), classes), np.nan, np.float32)
     for fold in np.unique(of_fold):
         held_out = of_fold == fold
         learnt_from = far_from(held_out, seconds, gap)
-        if learnt_from.any():
+        if len(np.unique(labels[learnt_from])) > 1:
             head = fit_head(descriptions[learnt_from], labels[learnt_from], classes)
             certainties[held_out] = head.certainties(descriptions[held_out])
         done()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.drawing import FAINT, INK, MISSING, Canvas, refuse_existing, write_picture
+from storage.drawing import FAINT, INK, MISSING, Canvas, Subject, refuse_existing, write_picture
 from storage.errors import StorageError
 from storage.formats.table import open_recording
 from storage.learn.examples import Examples
@@ -81,15 +81,15 @@ def find_mistakes(examples: Examples, numbers: NDArray[np.int64], certainties: N
     return found
 
 
-def write_sheet(target: Path, mistakes: Sequence[Mistake]) -> None:
-    """Draw mistakes, the first `MOST` of them, as a PNG file that must not exist yet.
+def write_sheet(target: Path, mistakes: Sequence[Mistake], subject: Subject) -> None:
+    """Draw mistakes, the first `MOST` of them, as a PNG file, in place of an older one of the same subject.
 
     Raises
     ------
     StorageError
-        The file exists, or can't be written; or the recordings keep no pictures.
+        Another file has that name, or it can't be written; or the recordings keep no pictures.
     """
-    refuse_existing(target, "sheet")
+    refuse_existing(target, subject)
     shown = mistakes[:MOST]
     rows = max(1, -(-len(shown) // COLUMNS))
     canvas = Canvas(2 * MARGIN + COLUMNS * (CELL + SPACE) - SPACE, 2 * MARGIN + 30 + rows * (CELL + CAPTION + SPACE))
@@ -102,7 +102,7 @@ def write_sheet(target: Path, mistakes: Sequence[Mistake]) -> None:
         said = f"{mistake.truth} → {mistake.guess} {mistake.certainty:.2f}"
         canvas.text((x, y + CELL + 2), canvas.fitting(said, 13, CELL), 13, INK)
         canvas.text((x, y + CELL + 20), canvas.fitting(Path(mistake.name).name, 11, CELL), 11, FAINT)
-    write_picture(target, canvas.finished())
+    write_picture(target, canvas.finished(), subject)
 
 
 def _picture(mistake: Mistake) -> Image.Image:

@@ -32,7 +32,7 @@ from storage.formats.table import open_recording
 from storage.learn.examples import NO_CLASS, Examples, gather, held_out_beside
 from storage.learn.folds import far_from, make_folds
 from storage.learn.model import STAMP
-from storage.learn.report import Judged, Report, judge, notes_of, origin_of
+from storage.learn.report import NOT_TESTED, Judged, Report, judge, notes_of, origin_of
 from storage.learn.training import Progress
 
 if TYPE_CHECKING:
@@ -80,22 +80,26 @@ def train_network(
         whole[labelled] = _read(examples, np.flatnonzero(labelled), pixels, progress)
         usable = labelled & whole
         to_learn = usable & (examples.of_recording < len(paths))
-        tests = usable & ~to_learn & far_from(to_learn, examples.seconds)
+        to_test = usable & ~to_learn & ~examples.unseen
+        tests = to_test & far_from(to_learn, examples.seconds)
         if len(np.unique(examples.labels[to_learn])) < 2:
             raise StorageError(f"{paths[0]}: a model tells two classes or more, and frames of each must be readable")
-        notes = notes_of(examples, whole, usable & ~to_learn, np.flatnonzero(tests), held_out)
+        notes = notes_of(examples, whole, to_test, np.flatnonzero(tests), held_out)
         tested_on = ", ".join(map(str, held_out))
         if not tests.any():
             tests, to_learn = _fifth(examples, np.flatnonzero(to_learn), seed)
-            tested_on = "a fifth of the frames, whole stretches that it has not learnt from"
+            tested_on = (
+                "a fifth of the frames, whole stretches that it has not learnt from" if tests.any() else NOT_TESTED
+            )
         network = _fit(pixels, np.flatnonzero(to_learn), examples, seed, progress)
         numbers = np.flatnonzero(tests)
-        certainties = np.concatenate(
-            [network.predict_on_batch(pixels[part]) for part in np.array_split(numbers, ceil(len(numbers) / BATCH))]
-        )
+        certainties = np.empty((len(numbers), len(examples.classes)), np.float32)
+        for at in range(0, len(numbers), BATCH):
+            certainties[at : at + BATCH] = network.predict_on_batch(pixels[numbers[at : at + BATCH]])
         content = _convert(network)
         learnt_from = np.flatnonzero(to_learn)
-        by_kind = {KIND: float(np.mean(certainties.argmax(axis=1) == examples.labels[numbers]))}
+        right = certainties.argmax(axis=1) == examples.labels[numbers]
+        by_kind = {KIND: float(right.mean())} if len(numbers) else {}
         judged = Judged(numbers, certainties, tested_on)
         report = judge(examples, learnt_from, judged, kind=KIND, by_kind=by_kind, notes=notes, begun=begun)
         return _with_labels(content, examples, origin_of(examples, len(paths), report, seed)), report
@@ -129,7 +133,8 @@ def _fifth(examples: Examples, numbers: Integers, seed: int) -> tuple[NDArray[np
     tests, to_learn = np.zeros((2, len(examples.labels)), np.bool_)
     tests[numbers[of_fold == 0]] = True
     to_learn[numbers] = far_from(tests, examples.seconds)[numbers]
-    if not to_learn.any():
+    tests &= ~examples.unseen
+    if len(np.unique(examples.labels[to_learn])) < 2:
         raise StorageError("too few frames lie far enough from each other to test on some of them; record more")
     return tests, to_learn
 

@@ -189,6 +189,10 @@ def notes_of(
 ) -> list[str]:
     """What a person should know of the frames: damaged ones, and those of `held_out` that are no test."""
     notes = []
+    if unseen := int(np.count_nonzero(examples.unseen)):
+        notes.append(
+            f"{unseen} labels were accepted unseen: they are learnt from, and no test; --seen-only leaves them out"
+        )
     if damaged := int(np.count_nonzero(~whole)):
         notes.append(f"{damaged} frames can't be read and are left out; python -m storage verify names them")
     names = ", ".join(map(str, held_out))

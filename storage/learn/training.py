@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is. What it raises ends the work."""
 
+STRETCHES = "stretches of the same recordings, each held out in turn ({} of {} folds judged)"
 FALLBACK = (
     "{}. Until then a thumbnail of 16x16 grey values stands for each frame: it knows a room and its light, and little"
     " else"
@@ -50,6 +51,8 @@ class Learnt:
         The descriptions that do best on held-out frames.
     head : Head
         Learnt from all frames.
+    folds : tuple of (int, int)
+        How many folds were judged, and how many there are.
     certainties : ndarray, shape (N, C), float32
         Of each frame, held out with its stretch. Its kind is the best on all other stretches, so that the choice gives
         the figures no advantage either. NaN for frames that nothing could judge (`held_out_certainties`).
@@ -59,6 +62,7 @@ class Learnt:
 
     kind: Kind
     head: Head
+    folds: tuple[int, int]
     certainties: Certainties
     by_kind: dict[str, float]
 
@@ -74,7 +78,7 @@ def train(
     """Train a model on the labelled frames of recordings, of any formats.
 
     It is tested on what `held_out_beside` finds, which it never learns from; else on stretches of the recordings
-    themselves, each by a head that has seen nothing near them.
+    themselves, each by a head that has seen nothing near them. Labels that no person has seen are no test.
 
     Parameters
     ----------
@@ -112,18 +116,32 @@ def train(
         labels, seconds = examples.labels[numbers], examples.seconds[numbers]
         if len(np.unique(labels)) < 2:
             raise StorageError(f"{paths[0]}: too few labelled frames can be read; python -m storage verify says why")
-        learnt = learn(described.some(numbers), labels, seconds, len(examples.classes), seed=seed, progress=progress)
-        tests = np.flatnonzero(usable & ~to_learn & far_from(to_learn, examples.seconds))
+        seen = ~examples.unseen
+        learnt = learn(
+            described.some(numbers),
+            labels,
+            seconds,
+            len(examples.classes),
+            is_truth=seen[numbers],
+            seed=seed,
+            progress=progress,
+        )
+        to_test = usable & ~to_learn & seen
+        tests = np.flatnonzero(to_test & far_from(to_learn, examples.seconds))
         if len(tests):
             certainties = learnt.head.certainties(described.some(tests).of(learnt.kind))
             judged = Judged(tests, certainties, ", ".join(map(str, held_out)))
         else:
             tested = np.isfinite(learnt.certainties).all(axis=1)
-            tested_on = "stretches of the same recordings, each held out in turn" if tested.any() else NOT_TESTED
-            judged = Judged(numbers[tested], learnt.certainties[tested], tested_on)
             if not tested.all():
-                notes.append(f"{np.count_nonzero(~tested)} frames lie too near each other to be tested")
-        notes += notes_of(examples, whole, usable & ~to_learn, tests, held_out)
+                lonely = np.count_nonzero(~tested)
+                notes.append(
+                    f"{lonely} frames are not tested: without those near them, no two classes are left to learn"
+                )
+            tested &= seen[numbers]
+            tested_on = STRETCHES.format(*learnt.folds) if tested.any() else NOT_TESTED
+            judged = Judged(numbers[tested], learnt.certainties[tested], tested_on)
+        notes += notes_of(examples, whole, to_test, tests, held_out)
         report = judge(examples, numbers, judged, kind=learnt.kind, by_kind=learnt.by_kind, notes=notes, begun=begun)
     model = Model(
         examples.classes,
@@ -141,6 +159,7 @@ def learn(
     seconds: Floats,
     classes: int,
     *,
+    is_truth: Booleans | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Learnt:
@@ -155,6 +174,8 @@ def learn(
     seconds : ndarray, shape (N,), float64
         Times on one axis, in any order.
     classes : int
+    is_truth : ndarray, shape (N,), bool, optional
+        Which labels have a voice in the choice of the kind; all by default.
     seed : int
         Another seed holds other stretches out.
     progress : callable, optional
@@ -173,6 +194,8 @@ def learn(
         for kind in kinds
     }
     tested = np.isfinite(held_out[kinds[0]]).all(axis=1)
+    if is_truth is not None:
+        tested &= is_truth
     counts = np.bincount(labels[tested], minlength=classes)
     weight = tested / np.maximum(1, counts[labels] * np.count_nonzero(counts))  # each class weighs the same
     right = np.array([np.bincount(of_fold, weight * (held_out[kind].argmax(axis=1) == labels)) for kind in kinds])
@@ -184,7 +207,7 @@ def learn(
     head = fit_head(descriptions.of(kind), labels, classes)
     done()
     by_kind: dict[str, float] = dict(zip(kinds, map(float, right.sum(axis=1)), strict=True))
-    return Learnt(kind, head, certainties, by_kind if tested.any() else {})
+    return Learnt(kind, head, (len(np.unique(of_fold[tested])), folds), certainties, by_kind if tested.any() else {})
 
 
 # ------------------------------------------------------------------------------------------------------ what there is

@@ -20,6 +20,7 @@ from storage.durable.files import appearing, replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.formats.video.reader import open_video
+from storage.labels.classes import names_beside, names_of_labels
 from storage.labels.exchange import to_intervals
 from storage.labels.intervals import Interval
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
@@ -152,10 +153,12 @@ class _Job:
                 continue
             name = "frames" if len(tracks) == 1 else f"frames-{self._names[track.number]}"
             with open_video(self._source, track.number) as recording:
+                called = names_of_labels(recording)
                 result = extract(recording, self._directory / name, progress=self._progress)
                 times = recording.shown_ns
-                facts = zip(times, recording.timestamps_ns, recording.labels, strict=True)
-                rows = ((time, (n, stamp, label or "")) for n, (time, stamp, label) in enumerate(facts))
+                classes = ("" if label is None else called.get(label, label) for label in recording.labels)
+                facts = zip(times, recording.timestamps_ns, classes, strict=True)
+                rows = ((time, (n, stamp, name)) for n, (time, stamp, name) in enumerate(facts))
                 table = self._table(f"{name}.csv", ("frame", "timestamp_ns", "class"), rows)
             count = result.written + result.present
             begin = times[0] / 1e9
@@ -190,8 +193,8 @@ class _Job:
     # ------------------------------------------------------------------------------------------------------- the parts
 
     def _label_table(self, stem: str, track: str, intervals: Sequence[Interval]) -> Exported:
-        name = f"{stem}.csv"
-        rows = ((one.start_ns, (f"{one.end_ns / 1e9:.6f}", one.label)) for one in intervals)
+        name, called = f"{stem}.csv", names_beside(self._source)
+        rows = ((one.start_ns, (f"{one.end_ns / 1e9:.6f}", called.get(one.label, one.label))) for one in intervals)
         new = self._table(name, ("end_s", "class"), rows)
         return Exported(name, track, len(intervals), intervals[0].start_ns / 1e9 if intervals else 0.0, new)
 

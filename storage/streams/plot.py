@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.drawing import FAINT, GRID, INK, MISSING, Canvas, refuse_existing, write_picture
+from storage.drawing import FAINT, GRID, INK, MISSING, Canvas, Subject, refuse_existing, write_picture
 from storage.errors import StorageError
 from storage.formats.video.reader import open_video
 from storage.labels.intervals import Interval
@@ -47,17 +47,18 @@ STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600,
 
 
 def write_plot(target: Path, path: Path) -> None:
-    """Draw the tracks of a media file and write the picture as a PNG file that must not exist yet.
+    """Draw the tracks of a media file and write a PNG file, in place of an older one of the same recording.
 
     Raises
     ------
     StorageError
-        The file exists, or can't be written; or there is no media file to draw.
+        Another file has that name, or it can't be written; or there is no media file to draw.
     """
-    refuse_existing(target, "picture")
+    subject = Subject("picture", [path])
+    refuse_existing(target, subject)
     if path.exists() and not (path.is_file() and is_media(path)):
         raise StorageError(f"{path} has no tracks to draw; --plot is for .mkv and other media files")
-    write_picture(target, _draw(path))
+    write_picture(target, _draw(path), subject)
 
 
 @dataclass(frozen=True, slots=True)

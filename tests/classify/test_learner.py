@@ -168,7 +168,7 @@ def test_a_recording_that_is_renamed_meanwhile_ends_the_waiting(learner: Learner
     wait_for(lambda: learner.is_ready)
     day.rename(day.with_name("renamed"))
     actions = actions_with(learner, three_missing())
-    actions.doubt()
+    actions.dialogue.doubt()
     assert actions.waiting is not None
     wait_for(lambda: learner.has_failed)
     assert not learner.is_busy and not learner.is_ready

@@ -50,10 +50,10 @@ def test_labelled_sorted_and_back(tmp_path: Path) -> None:
         assert work.session.cursor == 4 and work.session.can_redo()
         assert list(work.session.labels) == [1, 0, 0, 0, NONE, NONE, 1, 1, 1, *[NONE] * 3]
         applied = save(work.opened, work.session, work.journal)
-        assert applied.counts == {"0": 3, "1": 4}
-    assert sorted(map(str, given(day))) == [*"000", *"1111", *["None"] * 5]
+        assert applied.counts == {"none": 3, "door": 4}
+    assert sorted(map(str, given(day))) == [*["None"] * 5, *["door"] * 4, *["none"] * 3]
     with open_work(day) as work:
-        assert work.session.count == 5 and work.opened.sorted == {"0": 3, "1": 4}
+        assert work.session.count == 5 and work.opened.sorted == {"none": 3, "door": 4}
         count, missing, renamed = take_back(day, work.journal)
         assert (count, missing, renamed) == (7, [], {})
     with open_work(day) as work:
@@ -114,4 +114,4 @@ def test_damaged_pictures_of_a_foreign_video_are_skipped_counted_and_told(
     rest = len(damaged)
     assert told[-1] == f"{rest} frames are left without a class, {rest} of them unreadable", told
     assert f"{count - rest} frames labelled" in told[-2]
-    assert given(path) == [None if n in damaged else "1" for n in range(count)]
+    assert given(path) == [None if n in damaged else "door" for n in range(count)]

@@ -217,6 +217,17 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(tmp_path: Path, status:
     assert (tmp_path / "a-file").read_text() == "not a video"
 
 
+@pytest.mark.parametrize(
+    ("camera", "meant"),
+    [("clip.mp4", "file:clip.mp4"), ("a-film", "file:a-film"), ("/dev/video7", "v4l2:/dev/video7")],
+)
+def test_a_camera_that_is_a_path_is_understood_and_asked_about(tmp_path: Path, camera: str, meant: str) -> None:
+    (tmp_path / "a-film").touch()
+    done = run("x", "1min", "--camera", camera, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, f"pi_capture: unknown camera '{camera}'; did you mean {meant}?\n")
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_directory_that_may_not_be_written_to(tmp_path: Path) -> None:
     closed = Path("/proc/self")  # refuses everybody, root too
     done = run(closed / "day1", 1, *DEMO)

@@ -15,6 +15,8 @@ from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from storage.durable.moves import move_files
 from storage.keras import dataset_from_recording
+from storage.labels.classes import keep_classes
+from storage.labels.journal import Classes
 from tests.storage.formats.movie.test_reader import overwrite, shades
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -132,6 +134,17 @@ def test_classes_can_be_given(recordings: Path) -> None:
     assert dataset.class_names == names and dict(epoch(path, dataset)) == true_labels(path)
     with pytest.raises(StorageError, match="class 'door', which class_names lacks"):
         dataset_from_recording(path, class_names=["0", "10", "2"])
+
+
+def test_classes_have_the_names_that_were_given(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "day1", fps=30) as recorder:
+        for n in range(4):
+            recorder.write(picture(n))
+    move_files(tmp_path / "day1/moves.jsonl", [(f"{n:08d}.png", f"{n % 2}/{n:08d}.png") for n in range(4)])
+    keep_classes(tmp_path / "day1", Classes(("window", "door"), ("0", "1")))
+    dataset = dataset_from_recording(tmp_path / "day1")
+    assert dataset.class_names == ["door", "window"]
+    assert sorted(epoch(tmp_path / "day1", dataset)) == [(0, "window"), (1, "door"), (2, "window"), (3, "door")]
 
 
 def test_a_stretch_can_be_held_out(recordings: Path) -> None:

@@ -51,6 +51,8 @@ def desktop_of(size: str, *, layout: str = "us", managed: bool = True) -> Iterat
         display = f":{server.stdout.readline().strip()}"
         environment = {**os.environ, "DISPLAY": display}
         subprocess.run(["setxkbmap", layout], env=environment, check=True)
+        # On a busy machine a key is let go late, and would repeat until then.
+        subprocess.run(["xset", "r", "off"], env=environment, check=True)
         manager = subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL) if managed else None
         try:
             if manager is not None:

@@ -10,7 +10,7 @@
  * @property {{id: string, name: string, changed: number}[]} recordings
  * @property {Model[]} models
  * @property {Recorder[]} recorders
- * @property {number} trash  recordings in it
+ * @property {number} trash  recordings and models in it
  *
  * @typedef {object} Recording
  * @property {string} id
@@ -117,6 +117,25 @@
  * @property {Record<string, number>} clients
  * @property {string} saving
  * @property {string[]} told
+ * @property {Help} help
+ * @property {Proposal[]} proposals
+ *
+ * @typedef {[start: number, stop: number, label: number, certainty: number]} Proposal
+ *
+ * @typedef {object} Help
+ * @property {number} number
+ * @property {"nothing" | "frames" | "runs" | "borders" | "doubts"} asking
+ * @property {number} first
+ * @property {number} stop
+ * @property {number} label
+ * @property {number} certainty
+ * @property {string} model
+ * @property {number[]} shown
+ * @property {number} inside
+ * @property {number} questions
+ * @property {boolean} least_certain_first
+ * @property {number | null} described
+ * @property {string} said
  *
  * @typedef {object} LabellingChange
  * @property {number} revision
@@ -138,6 +157,7 @@
  * @property {number} revision
  * @property {LabellingChange[]} changes
  * @property {string} told
+ * @property {Help} help
  *
  * @typedef {object} FrameHead
  * @property {number} frame

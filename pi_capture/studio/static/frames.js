@@ -23,6 +23,8 @@ export class Frames {
   #fetching = new Set();
   #at = 0;
   #step = 1;
+  /** @type {number[]} */
+  #beside = [];
   #closed = false;
   #failing = 0;
 
@@ -42,10 +44,12 @@ export class Frames {
    *
    * @param {number} position
    * @param {number} [step]
+   * @param {number[]} [beside]  frames that are seen with it
    */
-  lookAt(position, step = 1) {
+  lookAt(position, step = 1, beside = []) {
     this.#at = position;
     this.#step = step || 1;
+    this.#beside = beside;
     for (const fetching of this.#fetching)
       if (!fetching.positions.some((one) => this.#isWanted(one))) fetching.controller.abort();
     for (const [one, picture] of this.#pictures) if (!this.#isWanted(one)) this.#drop(one, picture);
@@ -88,7 +92,7 @@ export class Frames {
   #isWanted(position) {
     const away = Math.abs(position - this.#at);
     const step = Math.abs(this.#step);
-    return away <= NEAR || (away % step === 0 && away <= AROUND * step);
+    return away <= NEAR || (away % step === 0 && away <= AROUND * step) || this.#beside.includes(position);
   }
 
   /**
@@ -109,11 +113,14 @@ export class Frames {
   }
 
   /**
-   * The frames to be asked for next, ascending and equally spaced: ahead, behind, further ahead, further behind. Those
-   * further away wait until they make a whole pack.
+   * The frames to be asked for next: those seen together; then ascending and equally spaced ones: ahead, behind,
+   * further ahead, further behind. Those further away wait until they make a whole pack.
    */
   #missing() {
     const asked = new Set([...this.#fetching].flatMap(({ positions }) => positions));
+    const together = this.#beside.length ? [this.#at, ...this.#beside] : [];
+    const unseen = together.filter((one) => !this.#pictures.has(one) && !asked.has(one));
+    if (unseen.length) return [...new Set(unseen)];
     for (const [way, first, stop] of [
       [1, 0, NEAR],
       [-1, 1, NEAR / 2],
@@ -141,7 +148,9 @@ export class Frames {
     this.#fetching.add(fetching);
     /** @type {Promise<void>[]} */
     const taking = [];
-    const query = `first=${positions[0]}&count=${positions.length}&step=${Math.abs(this.#step)}`;
+    const step = Math.abs(this.#step);
+    const isSpaced = positions.every((one, n) => one === positions[0] + n * step);
+    const query = isSpaced ? `first=${positions[0]}&count=${positions.length}&step=${step}` : `at=${positions.join()}`;
     try {
       for await (const { head, body } of records(`${this.address}?${query}`, fetching.controller.signal))
         taking.push(this.#take(head, body));

@@ -7,6 +7,8 @@ import { clock, counted, day, number, percent, size } from "./format.js";
 
 /** @typedef {import("./api.js").Recording} Recording */
 
+const again = () => dispatchEvent(new Event("hashchange"));
+
 /** @type {import("./main.js").Page} */
 export async function home(place, signal) {
   const now = /** @type {import("./api.js").Home} */ (await get("/api/home", signal));
@@ -62,8 +64,12 @@ function firstSteps() {
   return el("p", {}, "Record for a minute, act out what a computer shall tell apart, then label what was seen.");
 }
 
-/** @param {import("./api.js").Model[]} found */
-function models(found) {
+/**
+ * The models that there are, and what can be done with each.
+ *
+ * @param {import("./api.js").Model[]} found
+ */
+export function models(found) {
   return el(
     "section",
     { className: "models", "aria-label": "Models" },
@@ -81,8 +87,39 @@ function modelRow({ id, name, classes, accuracy, bytes, changed, problem }) {
     el("strong", {}, name),
     classes.length > 0 && el("span", {}, classes.join(", ")),
     problem ? el("span", { className: "problem" }, problem) : el("span", { className: "quiet" }, facts),
-    !problem && el("a", { className: "button", href: `#/watch/${id}`, "aria-label": `Watch with ${name}` }, "Watch"),
+    el(
+      "span",
+      { className: "actions" },
+      !problem && el("a", { className: "button", href: `#/watch/${id}`, "aria-label": `Watch with ${name}` }, "Watch"),
+      el("a", { className: "button plain", href: `/api/models/${id}/download`, download: "", "aria-label": `Download ${name}` }, "Download"),
+      button("To the trash", () => void toTrash(`/api/models/${id}`, name, again), { className: "plain", "aria-label": `Move ${name} to the trash` }),
+    ),
   );
+}
+
+/**
+ * Move a recording or a model to the trash, if the person is sure.
+ *
+ * @param {string} address
+ * @param {string} name
+ * @param {() => void} done  called once it is there
+ */
+export async function toTrash(address, name, done) {
+  const sure = await ask(
+    `Move ${name} to the trash?`,
+    [el("p", {}, "It can be put back from there until the trash is emptied.")],
+    [
+      { text: "Move it", value: "move", kind: "danger" },
+      { text: "Keep it", value: "" },
+    ],
+  );
+  if (sure !== "move") return;
+  try {
+    tell((await post(`${address}/trash`)).told);
+    done();
+  } catch (error) {
+    tell(words(error));
+  }
 }
 
 /** @param {import("./api.js").Recorder} recorder */
@@ -236,14 +273,13 @@ export async function trash(place, signal) {
   /** @type {{id: string, name: string, bytes: number, since: number}[]} */
   const items = (await get("/api/trash", signal)).items;
   document.title = "Trash – Studio";
-  const again = () => dispatchEvent(new Event("hashchange"));
   fill(
     place,
     el(
       "div",
       { className: "headline" },
       el("h1", {}, "Trash"),
-      el("p", { className: "quiet" }, items.length ? `${counted(items.length, "recording")}` : "The trash is empty."),
+      el("p", { className: "quiet" }, items.length ? counted(items.length, "item") : "The trash is empty."),
       items.length > 0 && button("Empty the trash", () => void empty(), { className: "danger" }),
     ),
     el(
@@ -275,7 +311,7 @@ export async function trash(place, signal) {
     const bytes = items.reduce((sum, item) => sum + item.bytes, 0);
     const sure = await ask(
       "Delete for good?",
-      [el("p", {}, `${counted(items.length, "recording")}, ${size(bytes)}. There is no way back.`)],
+      [el("p", {}, `${counted(items.length, "item")}, ${size(bytes)}. There is no way back.`)],
       [
         { text: "Keep", value: "" },
         { text: "Delete for good", value: "delete", kind: "danger" },

@@ -184,6 +184,13 @@ class LabelPage {
     hold: this.#tool("Hold", "hold", 0, "R: what you play or jump over takes the label"),
     bright: this.#tool("Brighter", "brightness", 0, "Space"),
   };
+  helps = {
+    assist: this.#tool("Ask", "assist", 0, "A: a model asks typical frames, then proposes runs"),
+    accept: this.#tool("Accept", "enter", 0, "Enter: the run up to its end has this class"),
+    bisect: this.#tool("Middle", "bisect", 0, "M: asks where the next border is; of a run, half"),
+    leastCertain: this.#tool("Least certain", "leastCertain", 0, "L: shows the least certain run first"),
+    acceptSure: this.#tool("All sure", "acceptSure", 0, "W: accepts all runs that the model is sure of"),
+  };
 
   /**
    * @param {HTMLElement} place
@@ -243,6 +250,8 @@ class LabelPage {
     });
     on("change", (change) => this.labelling.change(change));
     on("changes", (changes) => this.labelling.moreChanges(changes));
+    on("help", (help) => this.labelling.help(help));
+    on("proposals", ({ proposals }) => this.labelling.propose(proposals));
     events.addEventListener("error", () => {
       // The browser connects anew by itself, but not after a refusal: the studio was started anew, or has closed it.
       if (events.readyState === EventSource.CLOSED) setTimeout(() => this.#reopen(), REOPEN_MS);
@@ -372,19 +381,32 @@ class LabelPage {
         el("div", { className: "classbuttons", role: "group", "aria-label": "Classes" }, ...this.classes),
         el(
           "div",
-          { className: "tools", role: "group", "aria-label": "Tools" },
-          this.#tool("Back", "back", 0, "Esc"),
-          ...Object.values(this.tools),
-          this.#tool("◀ Change", "change", -1, "B: to the change before"),
-          this.#tool("Change ▶", "change", 1, "N: to the next change"),
-          this.#tool("Unlabelled", "unlabelled", 0, "F: to the next frame without a label"),
-          this.#tool("Clear", "clear", 0, "X: take the label away"),
-          button("Go to …", () => void this.#askWhere(), { title: "G" }),
-          this.#tool("Slower", "speed", -1, "−"),
-          this.#tool("Faster", "speed", 1, "+"),
+          { className: "toolrows" },
+          el(
+            "div",
+            { className: "tools helps", role: "group", "aria-label": "Help from a model" },
+            ...Object.values(this.helps),
+          ),
+          el(
+            "div",
+            { className: "tools", role: "group", "aria-label": "Tools" },
+            this.#tool("Back", "back", 0, "Esc"),
+            ...Object.values(this.tools),
+            this.#tool("◀ Change", "change", -1, "B: to the change before"),
+            this.#tool("Change ▶", "change", 1, "N: to the next change"),
+            this.#tool("Unlabelled", "unlabelled", 0, "F: to the next frame without a label"),
+            this.#tool("Clear", "clear", 0, "X: take the label away"),
+            button("Go to …", () => void this.#askWhere(), { title: "G" }),
+            this.#tool("Slower", "speed", -1, "−"),
+            this.#tool("Faster", "speed", 1, "+"),
+          ),
         ),
       ),
     );
+    // A button that was clicked would keep the focus, and Enter would press it instead of accepting what is proposed.
+    place.querySelector(".labelling")?.addEventListener("mousedown", (event) => {
+      if (/** @type {HTMLElement} */ (event.target).closest("button")) event.preventDefault();
+    });
   }
 
   /**
@@ -507,11 +529,13 @@ class LabelPage {
     this.waiting.textContent = online
       ? ""
       : `the studio can't be reached; ${counted(pending, "action")} kept here until it can`;
-    this.chip.textContent = unreadable ? "can't be read" : current === NONE ? "" : `${current}  ${name}`;
+    const { assist } = labelling;
+    const asked = assist.words((label) => labelling.nameOf(label));
+    this.chip.textContent = asked || (unreadable ? "can't be read" : current === NONE ? "" : `${current}  ${name}`);
     this.chip.classList.toggle("pending", pending > 0 && !online);
-    this.chip.style.setProperty("--class", colourOf(current));
+    this.chip.style.setProperty("--class", colourOf(asked ? assist.told.label : current));
     this.message.textContent = labelling.typed !== null ? `frame ${labelling.typed}_` : labelling.message;
-    this.canvas.setAttribute("aria-label", `Frame ${at} of ${count}, ${unreadable ? "can't be read" : name}`);
+    this.canvas.setAttribute("aria-label", `Frame ${at} of ${count}, ${asked || (unreadable ? "can't be read" : name)}`);
     this.detail.setAttribute("aria-valuenow", String(at));
     this.detail.setAttribute("aria-valuetext", `Frame ${at} of ${count}, ${time}, ${name}`);
     const { selection } = labelling;
@@ -532,10 +556,12 @@ class LabelPage {
       [tools.hold, labelling.hold],
       [tools.stretches, labelling.stretches],
       [tools.bright, labelling.bright],
+      [this.helps.leastCertain, assist.told.least_certain_first],
     ]))
       tool.setAttribute("aria-pressed", String(on));
     tools.undo.disabled = !labelling.canUndo && !pending;
     tools.redo.disabled = !labelling.canRedo;
+    this.helps.accept.disabled = !assist.canAccept;
     this.#drawEnd();
   }
 
@@ -561,7 +587,11 @@ class LabelPage {
  *
  * @param {Labelling} labelling
  */
-function modeWords({ stretches, hold, held, classes }) {
+function modeWords({ stretches, hold, held, classes, assist }) {
+  const { described } = assist.told;
+  if (assist.wanted && described !== null && described < 1)
+    return `The frames are being described: ${Math.round(100 * described)} %; then ask again`;
+  if (assist.shown.length) return "Tap the small frame where something else begins, then a class or Accept";
   if (stretches) return "Stretches: a class labels up to the next change";
   if (!hold) return "";
   if (held === null) return "Hold: choose a class, then play or jump";

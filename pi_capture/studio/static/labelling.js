@@ -3,6 +3,7 @@
 // It is to the browser what `classify.desk` is to the window. The server holds the truth; what is on its way there is
 // shown as it is expected to be.
 
+import { Assist, HELPS } from "./assist.js";
 import { NONE, UNKNOWN_CHANGE, alike, changeAfter, changeBefore, isOneOf, nextBorder, paint, previousBorder } from "./runs.js";
 import { Frames } from "./frames.js";
 import { Outbox } from "./outbox.js";
@@ -27,7 +28,8 @@ const SPEEDS = [0.25, 0.5, 1, 2, 4, 8];
 const PICTURES_PER_SECOND = 30; // shown at most while playing; faster play leaves frames out
 const PASS_MS = 250; // how often play under a held label is told to the server
 const LOOK_MS = 500; // a frame looked at so long is where one goes on next time
-const UNFORESEEN = ["undo", "redo", "nudge"]; // what they do is known by the server alone
+/** What they do is known by the server alone. */
+const UNFORESEEN = ["undo", "redo", "nudge", "answer", "end_run", ...Object.values(HELPS)];
 
 export class Labelling {
   stretches = false;
@@ -55,6 +57,7 @@ export class Labelling {
   hold = false;
   /** @type {number | null} */
   held = null;
+  assist = new Assist();
   /**
    * Frames being painted: a class is held down.
    *
@@ -185,6 +188,8 @@ export class Labelling {
     this.changes = state.changes.at;
     this.known = state.changes.known;
     this.#takeFlags(state);
+    this.assist.proposals = state.proposals;
+    this.help(state.help);
     this.outbox.acknowledge(state.clients[this.outbox.client] ?? 0);
     this.#expect();
     this.#goOn();
@@ -227,6 +232,27 @@ export class Labelling {
     this.listener.onchange();
   }
 
+  /**
+   * What the model asks; a page that takes part goes there.
+   *
+   * @param {import("./api.js").Help} help
+   */
+  help(help) {
+    const { assist } = this;
+    const before = assist.told.said;
+    const { wanted } = assist;
+    const isElse = assist.take(help);
+    if (wanted && assist.told.said !== before) this.message = assist.told.said;
+    if (assist.isShown) this.#lookAt(isElse ? help.first : this.#cursor);
+    this.listener.onchange();
+  }
+
+  /** @param {import("./api.js").Proposal[]} proposals */
+  propose(proposals) {
+    this.assist.proposals = proposals;
+    this.listener.onchange();
+  }
+
   /** @param {{can_undo: boolean, can_redo: boolean, hold: boolean, held: number | null}} flags */
   #takeFlags(flags) {
     this.canUndo = flags.can_undo;
@@ -241,6 +267,8 @@ export class Labelling {
   #done(done) {
     for (const change of done.changes) this.change(change);
     if (done.told) this.message = done.told;
+    this.help(done.help);
+    if (!this.#isUnclear) this.assist.answered(false);
     this.#expect();
     this.#goOn();
   }
@@ -284,6 +312,10 @@ export class Labelling {
         break;
       case "label_run":
         this.#give(Number(action.first), Number(action.stop), label);
+        break;
+      case "answer":
+        for (let at = Number(action.first); at < Number(action.stop); at += 1)
+          if (this.labels[at] === NONE) this.#give(at, at + 1, label);
         break;
       case "batch":
         this.#give(frame, frame + BATCH, 0);
@@ -345,6 +377,7 @@ export class Labelling {
   do(deed) {
     if (this.outbox.closed) return; // the frames are being sorted, or are labelled elsewhere
     if (this.#isUnclear) {
+      if (this.assist.isAnswered && this.online && ["label", "enter"].includes(deed.do)) return; // it has seen nothing new
       if (this.online) this.#waiting.push(deed);
       else this.#say("the last step waits for the network; what follows it has to wait, too");
       this.listener.onchange();
@@ -358,7 +391,9 @@ export class Labelling {
     }
     if (!["label", "play", "speed", "brightness", "help"].includes(deed.do)) this.pause();
     if (!["label", "labelStretch", "select"].includes(deed.do)) this.selection = null;
-    this.#deed(deed);
+    const isAsking = this.assist.isAsking;
+    if (this.assist.isEndedBy(deed.do)) this.#stopAsking();
+    if (!isAsking || deed.do !== "back") this.#deed(deed);
     this.listener.onchange();
   }
 
@@ -395,6 +430,7 @@ export class Labelling {
       case "change":
         return this.#toChange(number);
       case "nudge":
+        if (this.assist.shown.length) return this.endBefore(this.assist.told.inside + number);
         return this.#push({ action: "nudge", frame, by: number });
       case "undo":
       case "erase":
@@ -419,6 +455,13 @@ export class Labelling {
         return undefined;
       case "select":
         return this.#select(number);
+      case "assist":
+      case "bisect":
+      case "leastCertain":
+      case "acceptSure":
+        return this.#askFor(what);
+      case "enter":
+        return this.#accept();
       case "save":
         return this.listener.onsave();
       case "help":
@@ -431,7 +474,8 @@ export class Labelling {
   #label(label) {
     const frame = this.#cursor;
     if (!this.#hasClass(label)) return;
-    if (this.selection) {
+    if (this.assist.isAsking) this.#answer(label, "");
+    else if (this.selection) {
       const [first, stop] = this.selection;
       this.selection = null;
       this.#push({ action: "label_run", first, stop, label }, stop);
@@ -483,6 +527,7 @@ export class Labelling {
    * @param {number} [step]  in which others will follow
    */
   go(position, step = 1) {
+    this.#stopAsking();
     this.#lookAt(position, Math.sign(step));
     clearTimeout(this.#lookTimer);
     this.#lookTimer = setTimeout(() => this.#tellLook(), LOOK_MS);
@@ -495,7 +540,7 @@ export class Labelling {
    */
   #lookAt(position, step = 1) {
     this.#cursor = Math.max(0, Math.min(position, this.count));
-    this.frames.lookAt(Math.min(this.#cursor, this.count - 1), step);
+    this.frames.lookAt(Math.min(this.#cursor, this.count - 1), step, this.assist.shown);
   }
 
   #tellLook() {
@@ -584,9 +629,67 @@ export class Labelling {
    * @param {number} to
    */
   select(from, to) {
+    this.#stopAsking();
     this.#selectedFrom = from;
     this.selection = [Math.max(0, Math.min(from, to)), Math.min(Math.max(from, to) + 1, this.count)];
     this.listener.onchange();
+  }
+
+  // -------------------------------------------------------------------------------------------------- a model's help
+
+  /**
+   * Have the model ask; or take part in what another page is asked.
+   *
+   * @param {string} what
+   */
+  #askFor(what) {
+    const { assist } = this;
+    const joins = !assist.wanted && assist.told.asking !== "nothing";
+    assist.wanted = true;
+    this.selection = null;
+    this.stretches = false;
+    if (!joins) this.#pushHelp({ action: HELPS[what], frame: this.#cursor });
+    else if (assist.isShown) this.#lookAt(assist.told.first);
+  }
+
+  #accept() {
+    const { told, canAccept } = this.assist;
+    if (canAccept) this.#answer(told.label, told.model);
+    else if (this.assist.shown.length) this.#say("which class? press a digit");
+  }
+
+  /**
+   * @param {number} label
+   * @param {string} model  that proposed it
+   */
+  #answer(label, model) {
+    const { first, stop } = this.assist.told;
+    if (!this.assist.isShown) return this.#say("looking ahead …");
+    this.#pushHelp({ action: "answer", first, stop, label, model });
+    this.assist.answered();
+  }
+
+  /**
+   * Have the run that is shown end before one of the small frames.
+   *
+   * @param {number} cell
+   */
+  endBefore(cell) {
+    const { first, stop } = this.assist.told;
+    if (cell >= 0) this.#pushHelp({ action: "end_run", first, stop, cell });
+  }
+
+  /** @param {Action} action */
+  #pushHelp(action) {
+    this.assist.told = { ...this.assist.told, said: "" }; // what is said to this is new
+    this.#push(action);
+  }
+
+  /** Take part no more: nothing is asked then, on any page. */
+  #stopAsking() {
+    if (!this.assist.wanted) return;
+    this.assist.wanted = false;
+    this.outbox.push({ action: "stop_asking" });
   }
 
   // --------------------------------------------------------------------------------------------------------- playing
@@ -667,6 +770,7 @@ export class Labelling {
   paint(label) {
     if (this.outbox.closed || this.atEnd || !this.#hasClass(label) || this.painting) return;
     this.pause();
+    this.#stopAsking();
     this.selection = null;
     this.painting = { start: this.#cursor, label };
     this.#play(1);

@@ -4,7 +4,7 @@ import { get, post, records, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
 import { ask, button, el, fill, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
-import { classBar } from "./home.js";
+import { classBar, toTrash } from "./home.js";
 import { undoneWords } from "./label.js";
 import { runsOf } from "./runs.js";
 
@@ -49,7 +49,7 @@ export async function look(place, signal, id) {
       can("undo apply") && button("Undo the last S", () => void undoApply(address)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
-      button("To the trash", () => void toTrash(address, recording.name), { className: "danger" }),
+      button("To the trash", () => void toTrash(address, recording.name, () => (location.hash = "#/")), { className: "danger" }),
     ),
     told,
   );
@@ -341,7 +341,7 @@ async function split(address, { name, waiting }) {
 /**
  * What a split would do, as a table.
  *
- * @param {{classes: Record<string, {train: number, val: number, gap: number}>, notes: string[]}} plan
+ * @param {{classes: Record<string, {name: string, train: number, val: number, gap: number}>, notes: string[]}} plan
  */
 function planned({ classes, notes }) {
   const cell = (/** @type {string | number} */ text) => el("td", { className: "number" }, text);
@@ -356,7 +356,7 @@ function planned({ classes, notes }) {
       el(
         "tbody",
         {},
-        ...Object.entries(classes).map(([name, { train, val, gap }]) =>
+        ...Object.values(classes).map(({ name, train, val, gap }) =>
           el("tr", {}, el("th", { scope: "row" }, name), ...[train, val, gap].map((one) => cell(number(one)))),
         ),
       ),
@@ -384,26 +384,4 @@ async function undoApply(address) {
     tell(words(error));
   }
   again();
-}
-
-/**
- * @param {string} address
- * @param {string} name
- */
-async function toTrash(address, name) {
-  const sure = await ask(
-    `Move ${name} to the trash?`,
-    [el("p", {}, "It can be put back from there until the trash is emptied.")],
-    [
-      { text: "Move it", value: "move", kind: "danger" },
-      { text: "Keep it", value: "" },
-    ],
-  );
-  if (sure !== "move") return;
-  try {
-    tell((await post(`${address}/trash`)).told);
-    location.hash = "#/";
-  } catch (error) {
-    tell(words(error));
-  }
 }

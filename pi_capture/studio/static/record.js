@@ -171,8 +171,9 @@ class RecordForm {
     const { signal } = this.#looking;
     try {
       const { id } = await post("/api/preview", { camera, size: wanted, fps }, signal);
-      await showLive(`/api/preview/${id}/live`, this.view, signal, () => {});
-      this.stage.dataset.told = "the picture has ended";
+      let ended = "the picture has ended";
+      await showLive(`/api/preview/${id}/live`, this.view, signal, ({ problem }) => (ended = problem ?? ended));
+      this.stage.dataset.told = ended;
     } catch (error) {
       if (!signal.aborted) this.stage.dataset.told = words(error);
     }

@@ -10,7 +10,8 @@ import { place, runsOf } from "./runs.js";
 const FIRST_SPAN = 600; // frames that are shown at first
 const LEAST_SPAN = 20;
 const CHANGES = 10; // pixels above the labels
-const TIMES = 18; // and under them
+const LANE = 9; // of what is proposed, between both
+const TIMES = 18; // under them
 const LABEL_PIXELS = 84; // of a time, with the space about it
 const DRAG_PIXELS = 5; // what moves less is a click
 const SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
@@ -164,7 +165,9 @@ export class Timeline {
       this.#wholeWidth = width;
       drawColumns(this.#whole, labels, width);
     }
-    context.drawImage(this.#whole, 0, 3, width, height - 6);
+    const lane = this.labelling.assist.proposals.length ? (height - 6) / 2 : 0;
+    context.drawImage(this.#whole, 0, 3 + lane, width, height - 6 - lane);
+    this.#drawProposals(context, 3, lane - 1, 0, count, (frame) => (frame / count) * width);
     const x = (this.#first / count) * width;
     context.strokeStyle = pageColour("--quiet");
     context.strokeRect(x + 0.5, 0.5, Math.max(3, Math.min(1, this.#span / count) * width - 1), height - 1);
@@ -179,16 +182,19 @@ export class Timeline {
     const pitch = width / this.#span;
     const first = Math.floor(this.#first);
     const stop = Math.min(count, Math.ceil(this.#first + this.#span));
-    const tall = height - CHANGES - TIMES;
+    const { assist } = this.labelling;
+    const top = CHANGES + (assist.proposals.length ? LANE : 0);
+    const tall = height - top - TIMES;
     const x = (/** @type {number} */ frame) => (frame - this.#first) * pitch;
     const none = pageColour("--none");
     const quiet = pageColour("--quiet");
     for (const [start, end, label] of runsOf(labels, first, stop)) {
       context.fillStyle = label === NONE ? none : colourOf(label);
-      context.fillRect(x(start), CHANGES, Math.max(1, x(end) - x(start) - (pitch > 4 ? 1 : 0)), tall);
+      context.fillRect(x(start), top, Math.max(1, x(end) - x(start) - (pitch > 4 ? 1 : 0)), tall);
     }
+    this.#drawProposals(context, CHANGES, LANE - 2, first, stop, x);
     context.fillStyle = UNREADABLE;
-    for (const at of within(unreadable, first, stop)) context.fillRect(x(at), CHANGES, Math.max(1, pitch - 1), tall);
+    for (const at of within(unreadable, first, stop)) context.fillRect(x(at), top, Math.max(1, pitch - 1), tall);
     context.fillStyle = quiet;
     for (const at of within(changes, first, stop)) context.fillRect(x(at) - 0.5, 0, 2, CHANGES - 2);
     context.font = `12px ${getComputedStyle(this.detail).fontFamily}`;
@@ -200,20 +206,44 @@ export class Timeline {
       context.fillRect(at, height - TIMES, 1, 5);
       if (at + 40 < width) context.fillText(clock(n * every, every < 1 ? 1 : 0), at + 3, height);
     }
-    if (selection) {
-      const [from, to] = selection;
+    const { told } = assist;
+    const marked = assist.shown.length ? [told.first, told.stop] : selection;
+    if (marked) {
+      const [from, to] = marked;
       context.strokeStyle = pageColour("--accent");
       context.lineWidth = 3;
-      context.strokeRect(x(from), CHANGES - 1.5, Math.max(3, x(to) - x(from)), tall + 3);
+      context.strokeRect(x(from), top - 1.5, Math.max(3, x(to) - x(from)), tall + 3);
     }
     const at = x(cursor);
     context.fillStyle = pageColour("--card");
-    context.fillRect(at - 1, CHANGES - 4, Math.max(pitch, 2) + 2, tall + 8);
+    context.fillRect(at - 1, top - 4, Math.max(pitch, 2) + 2, tall + 8);
     context.fillStyle = labels[cursor] === undefined || labels[cursor] === NONE ? none : colourOf(labels[cursor]);
-    if (pitch > 4) context.fillRect(at, CHANGES, pitch - 1, tall);
+    if (pitch > 4) context.fillRect(at, top, pitch - 1, tall);
     context.strokeStyle = pageColour("--cursor");
     context.lineWidth = 2;
-    context.strokeRect(at, CHANGES - 3, Math.max(pitch, 2), tall + 6);
+    context.strokeRect(at, top - 3, Math.max(pitch, 2), tall + 6);
+  }
+
+  /**
+   * What is proposed where no label is: the more certain, the less of the ground shines through.
+   *
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} y
+   * @param {number} tall
+   * @param {number} first
+   * @param {number} stop
+   * @param {(frame: number) => number} x
+   */
+  #drawProposals(context, y, tall, first, stop, x) {
+    const { assist, labels } = this.labelling;
+    for (const [start, end, label, certainty] of assist.proposals) {
+      if (end <= first || start >= stop) continue;
+      context.fillStyle = colourOf(label);
+      context.globalAlpha = certainty;
+      for (const [from, to, given] of runsOf(labels, Math.max(start, first), Math.min(end, stop)))
+        if (given === NONE) context.fillRect(x(from), y, Math.max(1, x(to) - x(from)), tall);
+    }
+    context.globalAlpha = 1;
   }
 }
 

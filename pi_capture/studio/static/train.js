@@ -4,7 +4,7 @@ import { get, isAbort, post, words } from "./api.js";
 import { colourOf } from "./colours.js";
 import { button, commandBox, el, fill } from "./dom.js";
 import { counted, number, percent } from "./format.js";
-import { swatch } from "./home.js";
+import { models, swatch } from "./home.js";
 
 /**
  * @typedef {import("./api.js").Recording} Recording
@@ -15,10 +15,11 @@ import { swatch } from "./home.js";
 /** @type {import("./main.js").Page} */
 export async function train(place, signal) {
   document.title = "Train – Studio";
-  const { recordings } = /** @type {import("./api.js").Home} */ (await get("/api/home", signal));
+  const now = /** @type {import("./api.js").Home} */ (await get("/api/home", signal));
   const form = new TrainForm(signal);
   const result = el("div", { className: "trained" });
-  fill(place, el("div", { className: "headline" }, el("h1", {}, "Train a model")), form.element, result);
+  const shelf = el("div", {}, now.models.length > 0 && models(now.models));
+  fill(place, el("div", { className: "headline" }, el("h1", {}, "Train a model")), form.element, result, shelf);
   /** @type {unknown} */
   let shown;
   const events = new EventSource("/api/training/events");
@@ -27,10 +28,12 @@ export async function train(place, signal) {
     const status = /** @type {Training} */ (JSON.parse(data));
     form.show(status);
     const key = JSON.stringify([status.state, status.report]);
-    if (key !== shown) fill(result, status.report && reportOf(status.name, status.report));
+    if (key === shown) return;
+    fill(result, status.report && reportOf(status.name, status.report));
+    if (shown && status.report) void get("/api/home", signal).then((home) => fill(shelf, models(home.models)), () => {});
     shown = key;
   };
-  for (const { id } of recordings) {
+  for (const { id } of now.recordings) {
     if (signal.aborted) return;
     try {
       form.add(await get(`/api/recordings/${id}`, signal));

@@ -17,6 +17,7 @@ const RATE_MS = 2000; // that frames are counted for the rate
  * @property {Record<string, number>} [certainties]
  * @property {number} [milliseconds]
  * @property {number} [seen]
+ * @property {string} [problem]  why no more comes
  */
 
 /** @type {import("./main.js").Page} */
@@ -121,7 +122,7 @@ class WatchPage {
       const { id } = await post("/api/preview", { camera: this.camera.value, model: this.model.value }, signal);
       await showLive(`/api/preview/${id}/live`, this.view, signal, (said) => this.#show(said));
       if (signal.aborted) return;
-      this.problem.textContent = "The picture has ended: a recording or another page has taken the camera, or it has failed.";
+      this.problem.textContent ||= "The picture has ended: a recording or another page has taken the camera.";
     } catch (error) {
       if (signal.aborted) return;
       this.problem.textContent = words(error);
@@ -143,7 +144,11 @@ class WatchPage {
   }
 
   /** @param {Said} said */
-  #show({ class: present = null, certainty = 0, certainties = {}, milliseconds = 0, seen = 0 }) {
+  #show({ class: present = null, certainty = 0, certainties = {}, milliseconds = 0, seen = 0, problem = "" }) {
+    if (problem) {
+      this.problem.textContent = problem;
+      return;
+    }
     this.canvas.hidden = false;
     if (!seen) return;
     const names = Object.keys(certainties);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ from tests.support.labeller import Person
 TRUTH = [0] * 30 + [1] * 40 + [2] * 30 + [0] * 40 + [2] * 30 + [1] * 30
 
 
-def record_scenes(day: Path) -> None:
+def record_scenes(day: Path, truth: Sequence[int] = TRUTH) -> None:
     """Frames of three classes that differ in where the bright part is, with noise."""
     writer, chance = PngWriter(day), np.random.default_rng(5)
-    for number, label in enumerate(TRUTH):
+    for number, label in enumerate(truth):
         pixels = chance.integers(0, 90, (48, 48, 3)).astype(np.uint8)
         pixels[:, 16 * label : 16 * label + 16] += 140
         writer.append(writer.encode(Frame(pixels, number, number * 100_000_000)))
@@ -103,6 +104,8 @@ def test_labels_in_doubt_are_walked_through(tmp_path: Path, desktop: str) -> Non
         (day / str(label)).mkdir(exist_ok=True)
         (day / f"{number:08d}.png").rename(day / str(label) / f"{number:08d}.png")
     person = Helped(day, desktop, "--disagreements", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    person.sees("1 / 200 - ")
+    person.press("space")  # while they are looked for
     person.wait_for(lambda: given[person.frame()] != TRUTH[person.frame()], "nothing is doubted")
     person.looks(tmp_path / "doubted.png")
     person.press("Return")

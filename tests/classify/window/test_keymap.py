@@ -114,7 +114,7 @@ def test_a_click_on_a_class(day: Path, desktop: str) -> None:
     person.click(left + 15, first + 3 * pitch)  # there is no such class
     person.press("0", "s")
     person.ends()
-    assert classes(day) == {"0": [3], "1": [2], "2": [1]}
+    assert classes(day) == {"none": [3], "door": [2], "light": [1]}
 
 
 def test_times_and_stretches_of_the_same_class(day: Path, desktop: str) -> None:

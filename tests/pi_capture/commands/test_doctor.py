@@ -42,6 +42,7 @@ def test_what_would_stop_a_recording_is_the_exit_status(tmp_path: Path) -> None:
     (tmp_path / "cv2.py").write_text("def getBuildInformation(): return 'Media:\\n  GUI:     NONE\\n'\n")
     done = run("doctor", "/proc/self/day1", "--camera", "v4l2:/dev/video99", cwd=tmp_path)
     assert done.returncode == 1
+    assert done.stderr == "checking; this takes about 10 seconds\n"
     lines = done.stdout.splitlines()
     states = {line.split()[1]: line.split()[0] for line in lines if not line.startswith(" ")}
     assert states["camera"] == "fail" and states["disk"] == "fail"

@@ -58,24 +58,26 @@ class Screen:
 def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
     here = Screen(screen)
     recording = here.start(*command(tmp_path / "day1", 6))
-    here.wait_for(lambda: here.window("day1"))
-    here.wait_for(
-        lambda: re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window("day1")))
-    )
-    seen = here.picture(tmp_path / "screen.png")
-    assert recording.wait(30) == 0
+    shots: list[np.ndarray] = []
+    while recording.poll() is None:  # until it ends: a busy screen shows the window late
+        if re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window("day1"))):
+            shots.append(here.picture(tmp_path / "screen.png"))
+    assert recording.returncode == 0
     told = recording.stderr.read() if recording.stderr else ""
     assert "preview" not in told
     with open_recording(tmp_path / "day1") as frames:
         lost = sum(sum(one.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for one in frames)
         assert 175 <= len(frames) + lost <= 180
         wall = frames.read(len(frames) // 3).pixels.reshape(-1, 3)
-    # The room's colours are on the screen, and white text on black below them.
-    shown = {tuple(pixel) for pixel in (seen.reshape(-1, 3) // 32)}
     expected = {tuple(pixel) for pixel in (wall // 32)}
-    assert len(expected & shown) > 0.8 * len(expected)
-    rows = np.flatnonzero((seen == 255).all(axis=2).sum(axis=1) > 5)
-    assert len(rows) > 3, "no text"
+
+    def is_shown(seen: np.ndarray) -> bool:
+        """Whether the room's colours are on the screen, and white text on black below them."""
+        shown = {tuple(pixel) for pixel in (seen.reshape(-1, 3) // 32)}
+        rows = np.flatnonzero((seen == 255).all(axis=2).sum(axis=1) > 5)
+        return len(expected & shown) > 0.8 * len(expected) and len(rows) > 3
+
+    assert any(map(is_shown, shots)), f"none of {len(shots)} looks at the screen"
 
 
 @pytest.mark.parametrize("how", ["close", "windowkill"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from classify.window.keymap import Do, action_of
+from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import at, wait_for
@@ -74,9 +74,6 @@ def label_page(running: Running, browser: Browser, size: str = "desktop", host: 
     return page
 
 
-OF_THE_WINDOW_ALONE = {Do.ASSIST, Do.BISECT, Do.LEAST_CERTAIN, Do.ACCEPT_SURE}  # the model's help
-
-
 def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None:
     page = label_page(studio, browser)
     keys = {chr(code): code for code in range(ord(" "), ord("~")) if not chr(code).isdigit()}
@@ -84,7 +81,6 @@ def test_keys_are_those_of_the_window(studio: Running, browser: Browser) -> None
     keys |= {f"Arrow{way}": 0xFF51 + n for n, way in enumerate(("Left", "Up", "Right", "Down"))}
     keys |= {"PageUp": 0xFF55, "PageDown": 0xFF56, "Home": 0xFF50, "End": 0xFF57}
     actions = {key: action_of(code) for key, code in keys.items()}
-    actions |= {key: None for key, action in actions.items() if action and action.do in OF_THE_WINDOW_ALONE}
     found = page.evaluate(
         """async keys => {
             const { deedOf } = await import("/static/keys.js");
@@ -192,7 +188,8 @@ def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, br
     page = label_page(studio, browser)
     asked: list[Route] = []
     page.route("**/labelling/apply", lambda route, _: asked.append(route))
-    page.keyboard.type("1ss")
+    with page.expect_request("**/labelling/apply"):
+        page.keyboard.type("1ss")
     expect(page.locator("#told")).to_have_text("sorting …")
     page.keyboard.type("2s")
     page.locator(".classbutton").nth(1).click()
@@ -214,8 +211,7 @@ def test_a_class_that_is_held_down_paints(studio: Running, browser: Browser) -> 
     expect(page.locator(".classbutton .count").nth(3)).not_to_have_text("0")
     page.keyboard.press("u")
     expect(page.locator(".classbutton .count").nth(3)).to_have_text("0")  # all of it is one change
-    (painted,) = labelled(studio)
-    assert painted[1] == 3
+    wait_for(lambda: [label for _, label in labelled(studio)] == [3])
 
 
 def test_a_swipe_steps_and_a_drag_over_the_timeline_labels(studio: Running, browser: Browser) -> None:
@@ -237,8 +233,7 @@ def test_a_swipe_steps_and_a_drag_over_the_timeline_labels(studio: Running, brow
     expect(page.locator(".selected")).to_contain_text("20 frames selected")
     page.keyboard.press("Digit2")
     expect(page.locator(".classbutton .count").nth(2)).to_have_text("20")
-    (run,) = labelled(studio)
-    assert run[1] == 2
+    wait_for(lambda: [label for _, label in labelled(studio)] == [2])
 
 
 def test_two_pages_are_one_labelling(studio: Running, browser: Browser) -> None:

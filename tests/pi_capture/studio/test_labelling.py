@@ -233,8 +233,8 @@ def test_sorting_and_its_undo(studio: Running) -> None:
     page = Page(studio)
     page.act("label_run", first=0, stop=10, label=1)
     applied = studio.post(f"{page.path}/apply")
-    assert applied["counts"] == {"1": 10} and applied["left"] == FRAMES - 10
-    assert len(list((studio.folder / "day1" / "1").iterdir())) == 10
+    assert applied["counts"] == {"door": 10} and applied["left"] == FRAMES - 10
+    assert len(list((studio.folder / "day1" / "door").iterdir())) == 10
     refused = studio.browser.post(f"{page.path}/actions", json={"client": "x", "opening": "1-x", "actions": []})
     assert refused.status_code == 409 and refused.json()["reload"]
     again = Page(studio)
@@ -369,7 +369,7 @@ def test_other_formats(studio: Running, name: str) -> None:
     body = {"client": "p", "opening": state["opening"], "actions": [
         {"seq": 1, "action": "label_run", "first": 0, "stop": 3, "label": 1}]}  # fmt: skip
     studio.post(f"{path}/actions", body)
-    assert studio.post(f"{path}/apply")["counts"] == {"1": 3}
+    assert studio.post(f"{path}/apply")["counts"] == {"door": 3}
     assert studio.get(f"{studio.recording(name)}/labels")["runs"][0][:2] == [0, 3]
 
 

@@ -14,13 +14,15 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from pi_capture.sources.demo import draw
+from pi_capture.studio.answers import identifier
 from storage.formats.png.directory import frame_name
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
 from storage.learn.model import load_model
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import complaints_of
-from tests.pi_capture.studio.test_recorders import children
+from tests.pi_capture.studio.test_recorders import children, talking
+from tests.support.networks import put_network
 from tests.support.studio import Running, records, until
 
 NAMES = ("none", "door", "light", "music", "stop")
@@ -163,6 +165,74 @@ def text_of(path: Path) -> str:
         return ""
 
 
+def test_a_model_is_downloaded_and_goes_to_the_trash_and_back(running: Running) -> None:
+    path = put_network(running.folder)
+    content = path.read_bytes()
+    (model,) = running.get("/api/home")["models"]
+    address = f"/api/models/{model['id']}"
+    answer = running.browser.get(f"{address}/download")
+    assert answer.content == content and 'attachment; filename="float.tflite"' in answer.headers["content-disposition"]
+    assert running.post(f"{address}/trash") == {"told": "float.tflite is in the trash"}
+    assert not path.exists() and running.get("/api/home")["models"] == []
+    assert running.refused(f"{address}/trash")[0] == running.browser.get(f"{address}/download").status_code == 404
+    (item,) = running.get("/api/trash")["items"]
+    assert running.post(f"/api/trash/{item['id']}/restore") == {"name": "float.tflite", "id": model["id"]}
+    assert path.read_bytes() == content
+
+
+def test_only_models_are_downloaded_as_such(running: Running) -> None:
+    (running.folder / "labels.txt").write_text("mine")
+    (running.folder / "link.model").symlink_to("/etc/passwd")
+    recording = running.recording("day 1").rpartition("/")[2]
+    for id in (recording, identifier("labels.txt"), identifier("link.model"), "../labels.txt"):
+        assert running.browser.get(f"/api/models/{id}/download").status_code == 404
+        assert running.refused(f"/api/models/{id}/trash")[0] == 404
+
+
+FAILING = """\
+import storage.learn.classifier
+open_whole = storage.learn.classifier.open_classifier
+def open_classifier(path, *rest):
+    from dataclasses import replace
+    whole, left = open_whole(path, *rest), iter(range(40))
+    def certainties(pixels):
+        if next(left, None) is None:
+            HOW
+        return whole.certainties(pixels)
+    return replace(whole, certainties=certainties)
+storage.learn.classifier.open_classifier = open_classifier"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("raise ValueError('it has lost its head')", "it has lost its head"), ("__import__('os').abort()", "signal 6")],
+)
+def test_a_model_that_fails_while_it_watches_says_why(running: Running, how: str, reason: str) -> None:
+    put_network(running.folder)
+    talking(running, FAILING.replace("HOW", how))
+    (model,) = running.get("/api/home")["models"]
+    id = running.post("/api/preview", {"camera": "demo", "model": model["id"]})["id"]
+    with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
+        heads = [head for head, _ in records(answer.iter_raw())]
+    assert reason in heads[-1]["problem"] and not any("problem" in head for head in heads[:-1])
+    until(lambda: not children(running), "the camera is let go")
+
+
+def test_the_page_says_why_a_model_fails(browser: Browser, running: Running) -> None:
+    put_network(running.folder)
+    talking(running, FAILING.replace("HOW", "raise ValueError('it has lost its head')"))
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{running.url}/?token={running.token}")
+    page.get_by_role("link", name="Watch with float.tflite").click()
+    page.get_by_label(re.compile("^Camera")).select_option("demo")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text("it has lost its head")
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+    assert complaints_of(page) == [] and seen.complaints == []
+    context.close()
+
+
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_journey(size: str, browser: Browser, running: Running) -> None:
     """Choose, train, look at what came of it, and watch the demo camera with it."""
@@ -181,6 +251,15 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
     until(lambda: not children(running), "the camera is let go")
+    page.get_by_role("link", name="Train", exact=True).click()
+    page.get_by_role("button", name="Move lamp.model to the trash").click()
+    page.get_by_role("dialog").get_by_role("button", name="Move it").click()
+    expect(page.get_by_role("region", name="Models")).to_have_count(0)
+    assert not (running.folder / "lamp.model").exists()
+    page.get_by_role("link", name=re.compile("^Recordings|^Home")).first.click()
+    page.get_by_role("link", name="trash (1)").click()
+    page.get_by_role("button", name="Put lamp.model back").click()
+    until((running.folder / "lamp.model").exists, "the model is back")
     assert seen.complaints == []
     context.close()
 
@@ -198,6 +277,9 @@ def train(page: Page) -> None:
     expect(page.get_by_role("button", name="Train")).to_be_disabled()  # a model of that name is there
     page.get_by_label("Replace the model that is there").check()
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
+    with page.expect_download() as download:
+        page.get_by_role("region", name="Models").get_by_role("link", name="Download lamp.model").click()
+    assert download.value.suggested_filename == "lamp.model"
 
 
 def watch(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from storage.care.info import describe
 from storage.cli import main
+from storage.drawing import SEAL
 from storage.formats.table import FORMATS
 from storage.labels.classes import keep_classes
 from storage.labels.journal import Classes
@@ -117,11 +120,37 @@ def test_the_contact_sheet_shows_each_class(tmp_path: Path, capsys: pytest.Captu
     pixels = np.asarray(Image.open(sheet))
     areas = [int(np.all(pixels == colour, axis=2).sum()) for colour in [*colours.values(), (200, 200, 10)]]
     assert areas[1] == areas[2] == 12 * areas[3] > 0
+
+
+def test_a_sheet_replaces_an_older_one_of_the_same_recordings_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, sheet = tmp_path / "day1", tmp_path / "sheet.png"
+    record(day, ["0", "1"])
+    record(tmp_path / "day2", ["0"])
+    assert main(["info", str(day), "--sheet", str(sheet)]) == 0
+    first = sheet.read_bytes()
+    record(day, ["2"])
+    assert main(["info", str(day), "--sheet", str(sheet)]) == 0
+    again = sheet.read_bytes()
+    assert Image.open(sheet).height > Image.open(io.BytesIO(first)).height
+
+    capsys.readouterr()
+    drawn_on = Image.open(sheet)
+    seal = PngInfo()
+    seal.add_text(SEAL, drawn_on.info[SEAL])
+    drawn_on.putpixel((3, 3), (255, 0, 0))
+    drawn_on.save(tmp_path / "drawn_on.png", pnginfo=seal)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    (tmp_path / "notes.png").write_bytes(again[:500])
+    (tmp_path / "link.png").symlink_to(sheet)
     before = everything(tmp_path)
-    assert main(["info", str(day), "--sheet", str(sheet)]) == 1
-    assert (
-        capsys.readouterr().err == f"storage: {sheet} exists; choose another name for the sheet, or remove it first\n"
-    )
+    refused = [("day1", name) for name in ("drawn_on.png", "photo.png", "notes.png", "link.png")]
+    for recording, name in [*refused, ("day2", "sheet.png")]:
+        target = tmp_path / name
+        assert main(["info", str(tmp_path / recording), "--sheet", str(target)]) == 1
+        told = capsys.readouterr().err
+        assert told == f"storage: {target} exists; choose another name for the sheet, or remove it first\n"
     assert everything(tmp_path) == before
 
 

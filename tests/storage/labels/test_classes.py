@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from classify.cli import main as classify
 from classify.commit import Placement, move_labelled, take_back
+from classify.work import open_work
 from pi_capture import Recorder
 from storage.cli import main as storage
 from storage.errors import StorageError
@@ -72,6 +74,59 @@ def test_numbers_get_names_by_their_keys() -> None:
     later = [*entries, chosen, Classes(("dog", "cat"), ("1", "0"))]
     assert known_classes(later).names == ("dog", "cat")
     assert [e.label for e in renumbered(later, known_classes(later)) if isinstance(e, Labelled)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("entries", "in_use", "by_name", "places"),
+    [
+        ([], [], None, ("cat", "dog")),
+        ([Labelled(("a.png",), 1)], [], None, ("cat", "dog")),  # labelled by number, not sorted yet
+        ([], ["dog"], None, ("cat", "dog")),
+        ([], [], False, ("0", "1")),
+        ([], ["1"], None, ("0", "1")),
+        ([Classes(("cat",), ("0",))], [], None, ("0", "1")),
+        ([Classes(("cat", "dog"), ("0", "1"))], [], True, ("cat", "dog")),
+    ],
+)
+def test_directories_have_the_names_that_are_given_unless_there_are_numbered_ones(
+    entries: list[Entry], in_use: list[str], by_name: bool | None, places: tuple[str, str]
+) -> None:
+    chosen = choose_classes(Path("day2"), entries, ("cat", "dog"), in_use=in_use, by_name=by_name)
+    assert chosen == Classes(("cat", "dog"), places)
+
+
+def test_frames_in_a_numbered_directory_are_not_left_behind_by_names() -> None:
+    with pytest.raises(StorageError, match="frames of class 'dog' are in '1' already; leave --class-dirs out"):
+        choose_classes(Path("day2"), [], ("cat", "dog"), in_use=["1"], by_name=True)
+
+
+def test_names_are_given_once(tmp_path: Path) -> None:
+    record(tmp_path / "day2")
+    open_work(tmp_path / "day2", classes=("owl", "cat")).close()  # and no label
+    with open_work(tmp_path / "day2") as work:
+        assert work.opened.classes == Classes(("owl", "cat"), ("owl", "cat"))
+
+
+def test_numbered_directories_are_shown_by_name_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, video = tmp_path / "day2", tmp_path / "day2.mkv"
+    record(day)
+    sort(day, ("owl", "cat"))
+    split = ["split", str(day), "--gap", "0", "--dry-run", "--allow-missing"]
+    for arguments, shown in (
+        (["convert", str(day), str(video)], ""),
+        (["export", str(video), str(tmp_path / "files")], ""),
+        (["merge", str(tmp_path / "all"), str(day)], "(owl (0) 1, cat (1) 1)"),
+        (split, "  owl (0)  "),
+        ([*split, "--json"], '"name": "cat"'),
+        (["split", str(day)], ""),
+    ):
+        assert storage(arguments) == (1 if arguments == ["split", str(day)] else 0)
+        told = capsys.readouterr()
+        assert shown in told.out
+    assert "classes owl (0), cat (1) would be missing" in told.err
+    for name in ("frames.csv", "labels.csv"):
+        with (tmp_path / "files" / name).open(newline="") as file:
+            assert [row["class"] for row in csv.DictReader(file) if row["class"]] == ["owl", "cat"], name
 
 
 @pytest.mark.parametrize(

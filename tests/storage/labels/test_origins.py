@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,19 @@ def test_a_run_of_millions_of_frames_is_not_written_out(day: Path) -> None:
     begun = time.process_time()
     assert told(day) == [None] * 3 + [UNSEEN] * 2 + [PERSON] * 2 + [UNSEEN] * 5
     assert time.process_time() - begun < 5
+
+
+def test_sorting_keeps_runs_of_millions_as_short_as_they_are(day: Path) -> None:
+    """Of such a journal, too: what is kept of it is no longer than what it says, in memory and in the file."""
+    lines = [Labelled(((f"{n:08d}.png", 9_900_000),), 1, proposed=UNLOOKED_AT if n else BY_MODEL) for n in range(60)]
+    write(day, *lines, Labelled(frames(20, 5), 2), Labelled(("cat.jpg",), 1, proposed=BY_MODEL))
+    tracemalloc.start()
+    with open_work(day) as work:
+        save(work.opened, work.session, work.journal)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+    assert [entry for entry in read_journal(day / "labels.jsonl") if isinstance(entry, Applied)] == [
+        Applied(("00000000.png", "cat.jpg"), seen=True),
+        Applied((("00000001.png", 19), ("00000025.png", 9_900_034)), seen=False),
+    ]
+    assert told(day) == [SEEN, *[UNSEEN] * 11]

@@ -138,6 +138,16 @@ def test_a_hostile_file_costs_one_line(tmp_path: Path, damage: object, reason: s
     assert str(path) in str(told.value) and "\n" not in str(told.value)
 
 
+def test_a_network_that_gives_other_numbers_than_it_says(tmp_path: Path) -> None:
+    """Of a mutated file: only once it runs does it give nine numbers for three classes."""
+    path = put_network(tmp_path, "scores")
+    content = bytearray(path.read_bytes())
+    content[2100] = 1
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"it gives \[.*\] and not \[1, 3\], as it says"):
+        open_classifier(path)
+
+
 def test_what_is_no_classifier_of_pictures(tmp_path: Path, mobilenet: Path) -> None:
     with pytest.raises(StorageError, match="No such file"):
         open_classifier(tmp_path / "none.tflite")

@@ -69,7 +69,7 @@ def test_a_model_tells_the_classes_apart_and_says_so(day: Path, capsys: pytest.C
     said = capsys.readouterr().out
     assert "no ImageNet weights on this machine" in said and "a thumbnail of 16x16 grey values" in said
     assert "0.333 is what knowing nothing gets" in said
-    assert "stretches of the same recordings, each held out in turn" in said
+    assert "stretches of the same recordings, each held out in turn (5 of 5 folds judged)" in said
     model = day.with_name("day1.model")
     assert said.splitlines()[-1].startswith(f"{model}: ")
     rows = [informative(name, 1000 + number) for number, name in enumerate(ACTS)]
@@ -179,6 +179,39 @@ def test_labels_that_nobody_has_seen_are_left_out_if_asked_for(
         journal.sync()
     assert trained(capsys, day)["frames"] == {"0": 180, "1": 180}
     assert trained(capsys, day, "--seen-only", "--replace")["frames"] == {"0": 90, "1": 180}
+
+
+def test_labels_that_nobody_has_seen_are_no_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those here are wrong: they would make any model look bad."""
+    day, held_out = tmp_path / "day1", tmp_path / "val_day1"
+    for recording, acts in ((day, 24), (held_out, 6)):
+        record_acts(recording, [None] * acts, draw=lambda _, act: informative("01"[act % 2], act))
+        with LabelJournal(journal_path(recording)) as journal:
+            for act in range(acts):
+                wrong = act % 6 > 3
+                by = Proposed("3f2a", False) if wrong else None
+                journal.append(Labelled(((f"{30 * act:08d}.png", 30),), act % 2 ^ wrong, proposed=by))
+            journal.sync()
+    report = trained(capsys, day)
+    assert report["tested_on"] == str(held_out)
+    assert np.sum(report["confusion"]) == 120 and sum(report["frames"].values()) == 720
+    assert any(note.startswith("300 labels were accepted unseen: they are learnt from") for note in report["notes"])
+    held_out.rename(tmp_path / "another_day")
+    report = trained(capsys, day, "--replace")
+    assert "held out in turn" in report["tested_on"] and np.sum(report["confusion"]) == 480
+    assert not any("unseen" in note for note in trained(capsys, day, "--replace", "--seen-only")["notes"])
+
+
+def test_a_fold_beside_which_one_class_is_left_is_not_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of class 1 there is one stretch: without it nothing tells what is not 0."""
+    record_acts(tmp_path / "day1", ["0"] * 8 + ["1"], seconds=2.5)
+    report = trained(capsys, tmp_path / "day1")
+    judged = np.array(report["confusion"]).sum(axis=1)
+    assert judged[0] > 0 and judged[1] == 0
+    assert "folds judged" in report["tested_on"] and "(5 of 5" not in report["tested_on"]
+    assert any("are not tested" in note for note in report["notes"])
 
 
 def test_mistakes_are_named_and_drawn(day: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,7 +357,7 @@ def test_frames_that_all_lie_near_each_other_are_no_test(tmp_path: Path, capsys:
     report = trained(capsys, tmp_path / "day1")
     assert (report["accuracy"], report["smoothed"], report["chance"]) == (None, None, None)
     assert report["tested_on"] == "not tested" and report["by_kind"] == {} and report["mistakes"] == []
-    assert "16 frames lie too near each other to be tested" in report["notes"]
+    assert "16 frames are not tested: without those near them, no two classes are left to learn" in report["notes"]
     assert load_model(tmp_path / "day1.model").origin["accuracy"] is None
     assert main(["train", str(tmp_path / "day1"), "--replace"]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -332,10 +365,10 @@ def test_frames_that_all_lie_near_each_other_are_no_test(tmp_path: Path, capsys:
 
 
 def test_frames_that_no_fold_can_judge_have_no_voice() -> None:
-    """Of three seconds, those in the middle are near all others."""
-    labels = np.array([0, 1] * 15)
-    look = np.repeat(labels[:, None], 256, axis=1) + np.random.default_rng(1).normal(0, 0.01, (30, 256))
-    learnt = learn(Descriptions(None, look.astype(np.float32)), labels, np.arange(30) / 10, 2)
+    """Of four seconds, those in the middle are near all others."""
+    labels = np.array([0, 1] * 20)
+    look = np.repeat(labels[:, None], 256, axis=1) + np.random.default_rng(1).normal(0, 0.01, (40, 256))
+    learnt = learn(Descriptions(None, look.astype(np.float32)), labels, np.arange(40) / 10, 2)
     tested = np.isfinite(learnt.certainties).all(axis=1)
     right = learnt.certainties.argmax(axis=1) == labels
     by_class = [right[tested & (labels == name)].mean() for name in np.unique(labels[tested])]

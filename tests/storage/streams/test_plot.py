@@ -81,9 +81,11 @@ def test_everything_is_drawn_where_it_is(tmp_path: Path, capsys: pytest.CaptureF
     loud = np.flatnonzero(dark.sum(axis=0) > 20) / dark.shape[1] * 20
     assert len(loud) and all(min(abs(at - 12), abs(at - 16)) < 0.1 for at in loud)
 
+    assert main(["info", str(path), "--plot", str(picture)]) == 0  # it takes the place of its older one
+    Image.open(picture).crop((0, 0, 90, 90)).save(tmp_path / "sheet.png")
     capsys.readouterr()
     for arguments, status, reason in (
-        ([path, "--plot", picture], 1, "exists; choose another name"),
+        ([path, "--plot", tmp_path / "sheet.png"], 1, "exists; choose another name"),
         ([tmp_path, "--plot", tmp_path / "new.png"], 1, "has no tracks to draw"),
         ([path, path, "--plot", tmp_path / "new.png"], 2, "--plot draws one recording"),
     ):
