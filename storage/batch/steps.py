@@ -18,6 +18,12 @@ STEPS = {
     "features": "storage.batch.steps:FEATURES",
     "thumbs": "storage.batch.steps:THUMBS",
     "dedupe": "storage.batch.dedupe:DEDUPE",
+    "shards": "storage.shards.tar:SHARDS",
+    "shards-by-host": "storage.shards.tar:SHARDS_BY_HOST",
+    "shards-jpg": "storage.shards.tar:SHARDS_JPG",
+    "parquet": "storage.shards.parquet:PARQUET",
+    "imagefolder": "storage.shards.imagefolder:IMAGEFOLDER",
+    "imagefolder-by-host": "storage.shards.imagefolder:IMAGEFOLDER_BY_HOST",
 }
 """Of this distribution."""
 
