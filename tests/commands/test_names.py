@@ -27,6 +27,7 @@ OF_OTHERS = {
     "storage.py",
     "thermometer.py",
     "sitecustomize.py",
+    "metadata.jsonl",
 }  # a user's, in tests, in a log of long ago
 GROUPS_OF_ENTRY_POINTS = {"storage.steps"}  # no module has its name
 NAMES_OF_OTHERS = {"syncfs", "waitKey", "xdotool", "randomUUID"}
