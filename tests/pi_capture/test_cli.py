@@ -177,6 +177,11 @@ BAD_USAGE = [
     ["x", "5", "--camera", "demo:seed"],
     ["x", "5", "--camera", "ffmpeg:nonsense:x"],
     ["x", "5", *DEMO, "--backend", "nonsense"],
+    ["x", "5", *DEMO, "--focus", "far"],
+    ["x", "5", *DEMO, "--focus", "once"],  # for a Raspberry Pi camera
+    ["x", "5", *DEMO, "--hdr"],
+    ["x", "5", *DEMO, "--hdr", "--jitter"],
+    ["x", "5", "--camera", "none", "--audio", "lavfi:sine", "--focus", "once"],
 ]
 FAILURES = [
     ["missing/parents/x", "5", *DEMO],
