@@ -193,6 +193,7 @@ OPTIONS = (
         "darker, warmer or colder (default: Pi camera only)",
         kind=Kind.YES_OR_NO,
     ),
+    Option("jitter-seed", "the same number gives the same variation", "N", type=int, number=True),
     Option(
         "focus",
         "Pi camera with a lens that moves: auto (default) keeps searching; once searches before recording, then holds; "
@@ -203,7 +204,6 @@ OPTIONS = (
         text="once",
     ),
     Option("hdr", "Pi camera on a Pi 5: show dark and bright parts at once; without jitter", kind=Kind.SWITCH),
-    Option("jitter-seed", "the same number gives the same variation", "N", type=int, number=True),
     Option(
         "countdown",
         "seconds to count down before recording (default: 3 on a terminal, else 0)",
