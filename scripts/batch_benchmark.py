@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Measure ``python -m storage batch features`` against a plain loop over the same recordings; one process, and two.
 
-    python scripts/batch_benchmark.py [--recordings N] [--frames N] [--rounds N] [--json]
+    python scripts/batch_benchmark.py [--small] [--recordings N] [--frames N] [--rounds N] [--json]
 
-The recordings are the demo scene's with noise, 640x480, half of them ``.mkv`` (FFV1), half ``.h5``. The plain loop is
-what a first program does: open each, compute each frame's features, save an array. Each way runs in processes of its
-own, in turn, several times; the median is printed. Processor time is that of all its processes, from their start.
+The recordings are the demo scene's with noise, 640x480 or (--small) 128x128, half of them ``.mkv`` (FFV1), half
+``.h5``. The plain loop is what a first program does: open each, compute each frame's features, save an array. Each way
+runs in processes of its own, in turn, several times; the median is printed. Processor time is that of all its
+processes, from their start.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-SIZE = (640, 480)
+SIZE, SMALL = (640, 480), (128, 128)
 STEP_NS = 100_000_000  # ten frames a second
 
 PLAIN = """
@@ -41,12 +42,12 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 """
 
 
-def make_recordings(directory: Path, recordings: int, frames: int) -> None:
+def make_recordings(directory: Path, recordings: int, frames: int, size: tuple[int, int]) -> None:
     from scripts.benchmark import load_frames
     from storage.formats.table import open_writer
     from storage.frame import Frame
 
-    pictures = load_frames(None, SIZE)
+    pictures = load_frames(None, size)
     for number in range(recordings):
         writer = open_writer(directory / f"day{number}{('.mkv', '.h5')[number % 2]}")
         for n in range(frames):
@@ -75,11 +76,13 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=300, help="of each recording")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--small", action="store_true", help="128x128")
     args = parser.parse_args()
+    shape = SMALL if args.small else SIZE
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "in")
         source.mkdir()
-        make_recordings(source, args.recordings, args.frames)
+        make_recordings(source, args.recordings, args.frames, shape)
         batch = [sys.executable, "-m", "storage", "batch", "features", str(source), "OUT", "--jobs"]
         ways = {
             "plain loop": [sys.executable, "-c", PLAIN, str(source), "OUT"],
@@ -103,7 +106,8 @@ def main() -> int:
     if args.json:
         print(json.dumps({"frames": frames, "bytes": size, "ways": rows}))
         return 0
-    print(f"{args.recordings} recordings of {args.frames} frames of 640x480, {size / frames / 1000:.0f} kB a frame")
+    of = f"{args.frames} frames of {shape[0]}x{shape[1]}, {size / frames / 1000:.0f} kB a frame"
+    print(f"{args.recordings} recordings of {of}")
     print(f"{'':16} {'frames/s':>10} {'a core':>10}")
     for name, row in rows.items():
         print(f"{name:16} {row['frames_per_second']:10.1f} {row['frames_per_core_second']:10.1f}")
