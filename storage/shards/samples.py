@@ -59,8 +59,9 @@ def check_names(recordings: Sequence[Path]) -> None:
 def facts_of(recording: Recording, path: Path) -> list[dict[str, Any]]:
     """What is known of each frame without its picture.
 
-    ``recording`` (its name), ``index``, ``label`` (its class, as it is called; None without one), ``timestamp_ns`` (of the session's own
-    clock), ``wall_ns`` (since 1970, UTC), ``session``, ``host`` and ``camera``; None where something is not known.
+    ``recording`` (its name), ``index``, ``label`` (its class, as it is called; None without one), ``timestamp_ns`` (of
+    the session's own clock), ``wall_ns`` (since 1970, UTC), ``session``, ``host`` and ``camera``; None where something
+    is not known.
     """
     of_sessions: list[dict[str, Any]] = [{}] * len(recording)
     for part in by_session(recording):

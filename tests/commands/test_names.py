@@ -24,7 +24,8 @@ OF_OTHERS = {
     "cv2.py",
     "media_read.py",
     "sitecustomize.py",
-}  # a user's, in tests, in a log of long ago
+    "metadata.jsonl",
+}  # a user's, in tests, in a log of long ago, Hugging Face's
 GROUPS_OF_ENTRY_POINTS = {"storage.steps"}  # no module has its name
 NAMES_OF_OTHERS = {"syncfs", "waitKey", "xdotool", "randomUUID"}
 MARKED = re.compile(r"(?<!`)`([a-z_][\w.]*)(?:\(\))?`(?!`)")
