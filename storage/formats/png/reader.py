@@ -5,18 +5,22 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
-from storage.formats.png.directory import class_directories, image_names
+from storage.formats.png.directory import class_directories, image_names, is_interrupted
 from storage.formats.png.head import Head, head_of, read_head
 from storage.formats.png.whole import fault
 from storage.frame import Frame
 from storage.names import natural_key
 from storage.recording import Recording
 from storage.sessions import read_sessions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class PngReader(Recording):
@@ -56,6 +60,13 @@ class PngReader(Recording):
         return all(before < after for before, after in pairwise(self.timestamps_ns))
 
     @property
+    def interrupted(self) -> bool:
+        try:
+            return is_interrupted(self.path)
+        except StorageError:  # `sessions` says what is damaged
+            return False
+
+    @property
     def names(self) -> list[str]:
         """The frames' files as they are called in the directory: ``00000042.png``, ``0/00000007.png``."""
         return [f"{class_name}/{name}" if class_name else name for name, class_name in self._entries]
@@ -83,11 +94,10 @@ class PngReader(Recording):
 
     def read(self, index: int) -> Frame:
         path, data = self._content(index)
-        try:
-            pixels = decode_image(data)
-        except ValueError as error:
-            raise StorageError(f"{path}: {error}") from None
-        return Frame(pixels, index, _timestamp_ns(path, head_of(data)), _metadata(data))
+        return Frame(_decoded(path, data), index, _timestamp_ns(path, head_of(data)), _metadata(data))
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        return _decoded(*self._content(index))
 
     def _content(self, index: int) -> tuple[Path, bytes]:
         """The file of a frame, and its bytes. Raises `StorageError` if they can't be a picture's."""
@@ -98,6 +108,13 @@ class PngReader(Recording):
             return path, path.read_bytes()
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from None
+
+
+def _decoded(path: Path, data: bytes) -> NDArray[np.uint8]:
+    try:
+        return decode_image(data)
+    except ValueError as error:
+        raise StorageError(f"{path}: {error}") from None
 
 
 def _timestamp_ns(path: Path, head: Head) -> int:
