@@ -19,7 +19,7 @@ index=
 ! "$python" -c "import urllib.request; urllib.request.urlopen('$cpu/', timeout=10)" 2>/dev/null || index="--extra-index-url $cpu"
 echo "$NAME: installing into $readers"
 # shellcheck disable=SC2086 # no option is no word
-quietly "$readers/bin/python" -m pip install $index . pytest torch torchvision torchcodec datasets ultralytics ||
+quietly "$readers/bin/python" -m pip install $index ".[parquet]" pytest torch torchvision torchcodec datasets ultralytics webdataset ||
     fail "pip can't install the readers: $(reason)"
 
 export HF_HOME="$readers/cache" YOLO_CONFIG_DIR="$readers/cache" YOLO_OFFLINE=true PYTHONPATH="$PWD"

@@ -1,47 +1,31 @@
-"""Trains from a recording as it is: any format as a ``tf.data.Dataset``, with nothing unpacked.
+"""Trains from recordings as they are: any format as a ``tf.data.Dataset``, with nothing unpacked.
 
 This is to a file what ``keras.utils.image_dataset_from_directory`` is to a data directory, and gives the same batches.
-Frames are read when they are wanted, in blocks of frames that follow each other, because that is how files are read
-fast; shuffling takes the blocks in random order and mixes the frames of several. This needs TensorFlow.
+In which order the frames come, and how they are read: `storage.epochs`. This needs TensorFlow.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
+import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from storage.convert.transfer import in_order, in_words
-from storage.errors import DamagedPictureError, StorageError
-from storage.formats.contract import KeepsFeatures
-from storage.formats.png.directory import note_of_left_out
-from storage.formats.table import open_recording
-from storage.labels.classes import names_of_labels
-from storage.recording import Recording, ranges_of
-from storage.tracks.picture_tracks import note_of_several
+from storage.epochs import ALL, Order, Which, read_epoch, select
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from numpy.typing import NDArray
 
-BLOCK = 64  # frames that are read together, at most
-SMALLEST_BLOCK = 8
-NO_LABEL = -1
-ALL = slice(None)
+SINGLE_FRAMES = 32  # that are read together where no batches are wanted
 
 
 def dataset_from_recording(
-    path: Path | str,
+    path: Path | str | Sequence[Path | str],
     *,
     track: str | int | None = None,
     frames: slice = ALL,
-    labels: Literal["required", "optional"] | None = "required",
+    labels: Which = "required",
     class_names: Sequence[str] | None = None,
     batch_size: int | None = 32,
     image_size: tuple[int, int] | None = None,
@@ -49,23 +33,24 @@ def dataset_from_recording(
     seed: int | None = None,
     shuffle_bytes: int = 128_000_000,
 ) -> tf.data.Dataset:
-    """The frames of a recording as batches for training.
+    """The frames of a recording, or of several, as batches for training.
 
     Parameters
     ----------
-    path : path
-        A recording of any format; also any video.
+    path : path, or sequence of paths
+        A recording of any format, also any video; or several, whose frames are mixed. They must keep pictures of one
+        size, unless `image_size` is given, or all of them features.
     track : str or int, optional
         Which track of pictures, of a video that has several, as in `storage.open_recording`. The first if not given,
         with a warning that names the others.
     frames : slice
-        Which frames, by their numbers in the recording: whole stretches can be held out for validation.
+        Which frames, by their numbers in each recording: whole stretches can be held out for validation.
     labels : {"required", "optional"} or None
         "required": frames that have a class, and no others. "optional": all frames, with the label -1 where there is
         no class. None: all frames, and no labels.
     class_names : sequence of str, optional
         The classes, in the order of their numbers. By default those that occur, sorted by spelling as Keras does it;
-        give them for a second recording, which may lack one.
+        give them for the validation set, which may lack one.
     batch_size : int or None
         Frames a batch; None for single ones.
     image_size : (int, int), optional
@@ -75,7 +60,8 @@ def dataset_from_recording(
     seed : int, optional
         Makes the order repeatable: of the first epoch, of the second …
     shuffle_bytes : int
-        Memory for the frames that are mixed. All frames that it holds are mixed thoroughly.
+        How many bytes of frames are mixed thoroughly. A format in which each frame is read without others needs no
+        memory for that; H.264 needs as much.
 
     Returns
     -------
@@ -92,93 +78,25 @@ def dataset_from_recording(
     """
     import tensorflow as tf
 
-    several = note_of_several(Path(path), "track=NAME") if track is None else None
-    for note in (several, note_of_left_out(Path(path))):
-        if note is not None:
-            warnings.warn(note, stacklevel=2)
-    with open_recording(path, track=track) as recording:
-        selection = _select(recording, frames, labels, class_names)
-        reader = _Reader(recording, image_size)
-        first = next((kept for index in selection.indices if (kept := reader.read(recording, index)) is not None), None)
-        if first is None:
-            raise StorageError(f"{recording.path}: none of its frames can be decoded")
-        independent, countable = recording.independent, not recording.may_lack_pictures
-    shuffle_frames = max(1, shuffle_bytes // first.nbytes)
-    # A video is decoded from a keyframe on: with small blocks, the same pictures would be decoded again and again.
-    block = BLOCK if not independent else max(SMALLEST_BLOCK, min(BLOCK, shuffle_frames // 8))
+    selection = select(path, track=track, frames=frames, labels=labels, class_names=class_names, image_size=image_size)
+    order = Order(shuffle, secrets.randbits(32) if seed is None else seed, shuffle_bytes)
     epochs = count()
 
-    def blocks() -> Iterator[Any]:
-        """An epoch: arrays of the frames of a block, and their labels."""
-        order = np.arange(0, len(selection.indices), block)
-        epoch = next(epochs)
-        if shuffle:
-            np.random.default_rng(None if seed is None else [seed, epoch]).shuffle(order)
-        with open_recording(path, track=track) as recording:
-            selection.check_unchanged(recording)
-            parts = [slice(at, at + block) for at in order]
-            read = reader.read_blocks(recording, [selection.indices[part] for part in parts])
-            for part, kept in zip(parts, read, strict=True):
-                whole = [row is not None for row in kept]
-                if any(whole):
-                    stacked = np.stack([row for row in kept if row is not None])
-                    yield stacked if labels is None else (stacked, selection.numbers[part][whole])
-        if reader.damaged and epoch == 0:
-            left_out = in_words(sorted(reader.damaged))
-            warnings.warn(f"{path}: left out, as they can't be decoded: frames {left_out}", stacklevel=2)
+    def batches() -> Iterator[Any]:
+        for rows, numbers in read_epoch(selection, order, next(epochs), batch_size or SINGLE_FRAMES):
+            yield rows if labels is None else (rows, numbers)
 
-    spec = tf.TensorSpec((None, *first.shape), first.dtype)
+    spec = tf.TensorSpec((None, *selection.shape), selection.dtype)
     dataset = tf.data.Dataset.from_generator(
-        blocks, output_signature=spec if labels is None else (spec, tf.TensorSpec((None,), tf.int32))
-    ).unbatch()
-    if shuffle:
-        dataset = dataset.shuffle(min(shuffle_frames, len(selection.indices)), seed=seed)
-    batches = len(selection.indices)
-    if batch_size is not None:
-        dataset, batches = dataset.batch(batch_size), -(-batches // batch_size)
-    dataset = dataset.map(_as_floats(tf))
-    if countable:
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+        batches, output_signature=spec if labels is None else (spec, tf.TensorSpec((None,), tf.int32))
+    ).map(_as_floats(tf), num_parallel_calls=2)
+    if batch_size is None:
+        dataset = dataset.unbatch()
+    if selection.countable:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(selection) // (batch_size or 1))))
     dataset = dataset.prefetch(2)
     dataset.class_names = selection.class_names
     return dataset
-
-
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """Which frames are trained on, the number of each one's class, and what the recording's labels were."""
-
-    indices: NDArray[np.int64]
-    numbers: NDArray[np.int32]
-    class_names: list[str]
-    labels: list[str | None]
-
-    def check_unchanged(self, recording: Recording) -> None:
-        """Raise if labels changed or files moved since; new frames do no harm."""
-        if list(recording.labels[: len(self.labels)]) != self.labels:
-            raise StorageError(f"{recording.path} has other labels than at first; make its dataset anew")
-
-
-def _select(recording: Recording, frames: slice, which: str | None, class_names: Sequence[str] | None) -> _Selection:
-    labels, called = list(recording.labels), names_of_labels(recording)
-    named = [None if label is None else called.get(label, label) for label in labels]
-    found = sorted({name for name in named if name is not None})
-    names = found if class_names is None else list(class_names)
-    if which is not None and (unknown := [name for name in found if name not in names]):
-        raise StorageError(f"{recording.path} has frames of class {unknown[0]!r}, which class_names lacks")
-    numbers = {name: number for number, name in enumerate(names)}
-    numbered = np.array([numbers.get(name or "", NO_LABEL) for name in named], np.int32)
-    indices = np.sort(np.arange(len(labels))[frames])
-    if not len(indices):
-        raise StorageError(f"{recording.path} holds no frame" + (" in that stretch" if labels else ""))
-    if which == "required":
-        indices = indices[numbered[indices] != NO_LABEL]
-    if not len(indices):
-        by_hand = f"python -m classify {recording.path}"
-        from_file = f"python -m storage labels {recording.path} --import FILE"
-        way = by_hand if recording.has_pictures else from_file
-        raise StorageError(f"{recording.path}: no frame has a class; label it: {way}")
-    return _Selection(indices, numbered[indices], names, labels)
 
 
 def _as_floats(tf: Any) -> Callable[..., Any]:
@@ -187,54 +105,3 @@ def _as_floats(tf: Any) -> Callable[..., Any]:
         return (frames, *labels) if labels else frames
 
     return convert
-
-
-# -------------------------------------------------------------------------------------------------------------- reading
-
-
-Kept: TypeAlias = "NDArray[Any] | None"
-
-
-class _Reader:
-    """Reads what is kept of frames: features, or pictures, which are scaled if a size is wanted."""
-
-    def __init__(self, recording: Recording, image_size: tuple[int, int] | None) -> None:
-        self._image_size = image_size
-        self._size: tuple[int, ...] = ()
-        self.damaged: set[int] = set()
-        if isinstance(recording, KeepsFeatures) and image_size is not None:
-            raise StorageError(f"{recording.path} keeps features and no pictures, so there is none to scale")
-
-    def read(self, recording: Recording, index: int) -> Kept:
-        """A frame's features, (256,) float32, or its picture, (height, width, 3) uint8; None if it is damaged."""
-        if isinstance(recording, KeepsFeatures):
-            return recording.features[int(index)]
-        try:
-            pixels = recording.read(int(index)).pixels
-        except DamagedPictureError:
-            self.damaged.add(int(index))
-            return None
-        if self._image_size is not None and pixels.shape[:2] != self._image_size:
-            from PIL import Image
-
-            height, width = self._image_size
-            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-        self._size = self._size or pixels.shape
-        if pixels.shape != self._size:
-            raise StorageError(f"{recording.path}: frame {index} has another size than those before; give image_size")
-        return pixels
-
-    def read_blocks(self, recording: Recording, blocks: Sequence[NDArray[np.int64]]) -> Iterator[list[Kept]]:
-        """The frames of each block, in order. Several are read at once where that is faster."""
-        if isinstance(recording, KeepsFeatures):
-            yield from (list(_rows(recording, block)) for block in blocks)
-            return
-        threads = os.cpu_count() or 1 if recording.independent else 1
-        frames = in_order(lambda index: self.read(recording, index), (i for block in blocks for i in block), threads)
-        for block in blocks:
-            yield list(islice(frames, len(block)))
-
-
-def _rows(recording: KeepsFeatures, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Features of frames in ascending order; those that follow each other are read at once."""
-    return np.concatenate([recording.features[run.start : run.stop] for run in ranges_of(indices.tolist())])

@@ -17,6 +17,9 @@ from storage.frame import Frame, size_text
 from storage.names import natural_key, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from storage.tracks.samples import SampleReader
 
 
@@ -65,6 +68,10 @@ class Recording(Sequence[Frame]):
     def read(self, index: int) -> Frame:
         """The frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""
 
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """The picture of a frame alone, (height, width, 3) uint8 RGB, where its time and metadata are not wanted."""
+        return self.read(index).pixels
+
     @property
     @abstractmethod
     def labels(self) -> Sequence[str | None]:
@@ -92,7 +99,7 @@ class Recording(Sequence[Frame]):
     @property
     def names(self) -> list[str]:
         """What the label journal calls each frame."""
-        return [f"{index:08d}" for index in range(len(self))]
+        return list(map(number_name, range(len(self))))
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
@@ -205,6 +212,11 @@ class _Slice(Sequence[Frame]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} of {self._recording!r}>"
+
+
+def number_name(index: int) -> str:
+    """What the label journal calls a frame that is not a file."""
+    return f"{index:08d}"
 
 
 def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:

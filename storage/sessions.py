@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ def sessions_in(text: str) -> list[dict[str, Any]]:
 def sessions_text(sessions: Sequence[dict[str, Any]]) -> str:
     """Sessions as JSON, for a tag of a file."""
     return json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":"))
+
+
+def spans_of(sessions: Sequence[Mapping[str, Any]], count: int) -> list[range] | None:
+    """The frames of each session in a recording of `count` that follow each other; None if they don't say it."""
+    begins = [int(session.get("first_index") or 0) for session in sessions]
+    if begins[:1] != [0] or begins != sorted(begins):
+        return None
+    return [range(min(begin, count), min(end, count)) for begin, end in pairwise([*begins, count])]
 
 
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:

@@ -21,8 +21,9 @@ from storage.formats.table import all_formats, find_format, label_writer, open_r
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand
 from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.origins import keep_origins, origins
 from storage.labels.table import write_table
-from storage.recording import Recording, elapsed_ns
+from storage.recording import Recording, elapsed_ns, number_name
 
 MOVIE_OPTIONS = ("crf",)
 LONGEST_SECONDS = 9e9  # in nanoseconds, the most that 64 bits count
@@ -38,6 +39,7 @@ def convert(
     crf: int | None = None,
     weights: str | None = None,
     progress: Progress | None = None,
+    threads: int | None = None,
 ) -> int:
     """Convert a recording; the names choose the formats.
 
@@ -58,6 +60,8 @@ def convert(
         Of a ``.features.h5``, as in `storage.formats.features.recording.FeaturesWriter`.
     progress : callable, optional
         Told how many of how many frames are done.
+    threads : int, optional
+        As many as there are cores, if not given; for all but PNG files.
 
     Returns
     -------
@@ -85,15 +89,18 @@ def convert(
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
         first_whole(recording)
         classes = recorded_classes(recording)
-        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress)
+        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
         if movie:
             damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         else:
             damaged = _write_recording(
                 job, lambda: open_writer(temporary, options=options), labels_go_along=row.takes_labels
             )
-        labels = [label for index, label in enumerate(job.labels) if index not in damaged]
+        kept = [index for index in range(len(recording)) if index not in damaged]
+        labels = [job.labels[index] for index in kept]
         if any(label is not None for label in labels):
+            given = origins(recording)
+            keep_origins(target, {number_name(number): given[index] for number, index in enumerate(kept)})
             keep_classes(target, classes)
             if movie:
                 write_table(target, labels)
@@ -104,12 +111,13 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A conversion: the recording, new times for its frames if they get any, its labels, and the progress callback."""
+    """A conversion: the recording, new times for its frames if they get any, its labels, and how it is done."""
 
     recording: Recording
     times: Sequence[int] | None
     labels: Sequence[str | None]
     progress: Progress | None
+    threads: int | None
 
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
@@ -128,6 +136,7 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
                 progress=job.progress,
                 before=part.indices.start,
                 total=len(job.recording),
+                threads=job.threads,
             )
         finally:
             writer.close()
@@ -140,7 +149,7 @@ def _label(made: Path, target: Path, labels: Sequence[str | None], classes: Sequ
         write(labels, classes)
         return
     with open_recording(made) as recording, LabelJournal(journal_path(target)) as journal:
-        keep_waiting(target, recording.names, journal, recording.labels, labels)
+        keep_waiting(target, recording.names, journal, recording.labels, labels, restored=True)
 
 
 def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]:
@@ -151,7 +160,7 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]
     try:
         times = elapsed_ns(own if job.times is None else job.times)  # over all sessions: a video has one clock
         indices = range(len(times))
-        return transfer(job.recording, indices, writer, timestamps_ns=times, progress=job.progress)
+        return transfer(job.recording, indices, writer, timestamps_ns=times, progress=job.progress, threads=job.threads)
     finally:
         writer.close()
 

@@ -19,7 +19,7 @@ from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import FramesAreFiles, FrameWriter
 from storage.frame import Frame, size_text
 from storage.recording import Recording, ranges_of
-from storage.sessions import TIME_FACTS, WALL_CLOCK
+from storage.sessions import TIME_FACTS, WALL_CLOCK, spans_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +52,7 @@ def transfer(
     before: int = 0,
     total: int | None = None,
     any_size: bool = False,
+    threads: int | None = None,
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
 
@@ -73,6 +74,8 @@ def transfer(
         Frames done earlier, and frames in all; by default none, and the number of `indices`.
     any_size : bool
         Whether frames may have other sizes than the first.
+    threads : int, optional
+        As many as there are cores, if not given.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def transfer(
         return encode(read(index))
 
     size = next((frame.pixels.shape for frame in map(read, indices) if frame is not None), ())
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     encoded: Iterable[Any]
     if recording.independent:
         encoded = in_order(read_and_encode, indices, threads)
@@ -138,8 +141,10 @@ def in_words(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ranges_of(numbers))
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Apply a function in several threads. Results come in the items' order; only a few wait at any time.
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = AHEAD_PER_THREAD
+) -> Iterator[Result]:
+    """Apply a function in several threads. Results come in the items' order; only `ahead` a thread wait at any time.
 
     >>> list(in_order(abs, [-2, 1, -3], threads=2))
     [2, 1, 3]
@@ -149,7 +154,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= threads * AHEAD_PER_THREAD:
+                if len(waiting) >= threads * ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -172,10 +177,10 @@ def by_session(recording: Recording, *, other_times: bool = False) -> list[Sessi
         known |= {str(session.get("id")): session for session in recording.sessions}
         ids = (recording.head(index).session for index in range(len(recording)))
         found = _runs([known.get(id, known[None]) for id in ids])
+        if len(found) > MOST_PARTS:
+            found = [SessionPart(range(len(recording)), {})]
     else:
         found = _sessions_of_a_file(recording)
-    if len(found) > MOST_PARTS:
-        found = [SessionPart(range(len(recording)), {})]
     return [
         SessionPart(part.indices, {name: fact for name, fact in part.facts.items() if name not in left_out})
         for part in found
@@ -184,15 +189,10 @@ def by_session(recording: Recording, *, other_times: bool = False) -> list[Sessi
 
 def _sessions_of_a_file(recording: Recording) -> list[SessionPart]:
     sessions = recording.sessions
-    begins = [int(session.get("first_index") or 0) for session in sessions]
-    if begins[:1] != [0] or begins != sorted(begins):
+    spans = spans_of(sessions, len(recording))
+    if spans is None:
         return [SessionPart(range(len(recording)), sessions[0] if len(sessions) == 1 else {})]
-    ends = [*begins[1:], len(recording)]
-    return [
-        SessionPart(range(*span), facts)
-        for *span, facts in zip(begins, ends, sessions, strict=True)
-        if span[0] < span[1]
-    ]
+    return [SessionPart(span, facts) for span, facts in zip(spans, sessions, strict=True) if span]
 
 
 def _runs(facts: Sequence[Mapping[str, Any]]) -> list[SessionPart]:

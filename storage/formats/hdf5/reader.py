@@ -97,6 +97,10 @@ class Hdf5Reader(Hdf5Recording):
             timestamp = int(self._all_times()[index])
         return Frame(pixels, index, timestamp, self.metadata(index))
 
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        with self._about_frame(index):
+            return self._pixels(index)
+
     def _check_frame(self, index: int) -> None:
         with self._about_frame(index):
             self._pixels(index)

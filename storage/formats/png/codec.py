@@ -25,6 +25,7 @@ DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on filtered camera pictures, no sma
 WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking there costs time and finds no bytes
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 MAX_BYTES = 4 * MAX_PIXELS
+ROWS_AT_ONCE = 128
 LARGE_PIXELS = 16_000_000  # a small board lacks the memory to check several larger ones at once
 
 
@@ -73,12 +74,51 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import ImageOps
 
+    if (pixels := _decoded_as_encoded(data)) is not None:
+        return pixels
     with _opened(data) as image:
         if image.mode.startswith("I"):  # Pillow would make all but the darkest of its 65536 greys white
             grey = (np.asarray(image) >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
         upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
         return np.asarray(upright.convert("RGB"))
+
+
+def _decoded_as_encoded(data: bytes) -> NDArray[np.uint8] | None:
+    """The pixels of a whole file like those of `encode_png`, in a third of the time that Pillow takes; else None."""
+    import numpy as np
+
+    head = struct.pack(">IIBBBBB", *struct.unpack_from(">II", data, 16), 8, 2, 0, 0, 0) if len(data) > 33 else b""
+    if not head or data[16:29] != head:
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    size = height * (1 + 3 * width)
+    if not 0 < width * height <= MAX_PIXELS:
+        return None
+    inflate = isal_zlib.decompressobj()
+    try:
+        deflated = [body for kind, body in read_chunks(data) if kind == b"IDAT"]
+        content = inflate.decompress(deflated[0] if len(deflated) == 1 else b"".join(deflated), size + 1)
+    except ValueError:
+        return None
+    except igzip_lib.IsalError:  # type: ignore[misc]  # isal has no types
+        return None
+    rows = np.frombuffer(content, np.uint8)
+    if len(rows) != size or not inflate.eof or (rows[:: 1 + 3 * width] != FILTER_SUB).any():
+        return None
+    # Sums along each row: of pairs of pixels, then of pairs of pairs … Some rows at a time stay in the cache.
+    pixels = np.empty((height, 3 * width), np.uint8)
+    differences = rows.reshape(height, -1)[:, 1:]
+    for top in range(0, height, ROWS_AT_ONCE):
+        sums = differences[top : top + ROWS_AT_ONCE]
+        step = 3
+        while step < 3 * width:
+            more = np.empty_like(sums)
+            more[:, :step] = sums[:, :step]
+            np.add(sums[:, step:], sums[:, :-step], out=more[:, step:])
+            sums, step = more, 2 * step
+        pixels[top : top + ROWS_AT_ONCE] = sums
+    return pixels.reshape(height, width, 3)
 
 
 def check_image(data: bytes) -> None:

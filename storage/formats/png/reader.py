@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
@@ -17,6 +17,10 @@ from storage.frame import Frame
 from storage.names import natural_key
 from storage.recording import Recording
 from storage.sessions import read_sessions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class PngReader(Recording):
@@ -90,11 +94,10 @@ class PngReader(Recording):
 
     def read(self, index: int) -> Frame:
         path, data = self._content(index)
-        try:
-            pixels = decode_image(data)
-        except ValueError as error:
-            raise StorageError(f"{path}: {error}") from None
-        return Frame(pixels, index, _timestamp_ns(path, head_of(data)), _metadata(data))
+        return Frame(_decoded(path, data), index, _timestamp_ns(path, head_of(data)), _metadata(data))
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        return _decoded(*self._content(index))
 
     def _content(self, index: int) -> tuple[Path, bytes]:
         """The file of a frame, and its bytes. Raises `StorageError` if they can't be a picture's."""
@@ -105,6 +108,13 @@ class PngReader(Recording):
             return path, path.read_bytes()
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from None
+
+
+def _decoded(path: Path, data: bytes) -> NDArray[np.uint8]:
+    try:
+        return decode_image(data)
+    except ValueError as error:
+        raise StorageError(f"{path}: {error}") from None
 
 
 def _timestamp_ns(path: Path, head: Head) -> int:

@@ -24,13 +24,15 @@ from storage.formats.video.file import (
 )
 from storage.frame import Frame
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import are_tags_whole, read_block, read_contents, read_head
+from storage.matroska.reader import Contents, are_tags_whole, read_block, read_contents, read_head
 from storage.matroska.track import Block, no_blocks
 from storage.recording import Recording
 from storage.tracks.samples import SampleReader, clocks_of, tracks_of
 
 if TYPE_CHECKING:
     import av
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def open_video(path: Path, track: str | int | None = None) -> Recording:
@@ -95,6 +97,11 @@ class VideoReader(Recording):
         return given_up
 
     @property
+    def contents(self) -> Contents:
+        """Where everything is in the file."""
+        return self._contents
+
+    @property
     def sessions(self) -> list[dict[str, Any]]:
         return sessions_of(self._contents)
 
@@ -120,7 +127,7 @@ class VideoReader(Recording):
             found.append("what is known of the sessions can't be understood")
         for at in self._label_positions:
             try:
-                self._block(at, f"the label in byte {at}")
+                self.block(at, f"the label in byte {at}")
             except StorageError as error:
                 found.append(str(error).removeprefix(f"{self._path}: "))
         return found
@@ -141,7 +148,7 @@ class VideoReader(Recording):
         times = self._pictures.times
         labels: list[str | None] = [None] * len(times)
         for at in self._label_positions:
-            block = self._block(at, f"the label in byte {at}")
+            block = self.block(at, f"the label in byte {at}")
             name = block.data.decode("utf-8", "replace")
             first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
             labels[first:end] = [name] * (end - first)
@@ -166,19 +173,27 @@ class VideoReader(Recording):
         return len(self._pictures)
 
     def read(self, index: int) -> Frame:
+        block, pixels = self._read(index)
+        timestamp_ns, metadata = facts_of(block)
+        return Frame(pixels, index, timestamp_ns, metadata)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        return self._read(index)[1]
+
+    def _read(self, index: int) -> tuple[Block, NDArray[np.uint8]]:
         if self._codec.intra:
             try:
                 decoder = self._idle.pop()
             except IndexError:
                 decoder = self._new_decoder()
             try:
-                return self._frame(decoder, index)
+                return self._decoded(decoder, index)
             finally:
                 self._idle.append(decoder)
         with self._in_order:
             return self._read_in_order(index)
 
-    def _read_in_order(self, index: int) -> Frame:
+    def _read_in_order(self, index: int) -> tuple[Block, NDArray[np.uint8]]:
         """Decode from where the decoder is, or from the last keyframe, whichever is nearer."""
         import numpy as np
 
@@ -195,23 +210,23 @@ class VideoReader(Recording):
         self._next = -1
         for position in range(start, index):
             self._picture(self._decoder, position)
-        frame = self._frame(self._decoder, index)
+        decoded = self._decoded(self._decoder, index)
         self._next = index + 1
-        return frame
+        return decoded
 
     def _picture(self, decoder: Decoder, index: int) -> tuple[Block, av.VideoFrame]:
-        block = self._block(int(self._pictures.positions[index]), f"frame {index}")
+        block = self.block(int(self._pictures.positions[index]), f"frame {index}")
         try:
             return block, decoder.decode(block.data)
         except ValueError as error:
             raise StorageError(f"{self._path}: frame {index} is damaged: {error}") from None
 
-    def _frame(self, decoder: Decoder, index: int) -> Frame:
+    def _decoded(self, decoder: Decoder, index: int) -> tuple[Block, NDArray[np.uint8]]:
         block, picture = self._picture(decoder, index)
-        timestamp_ns, metadata = facts_of(block)
-        return Frame(decoder.to_rgb(picture), index, timestamp_ns, metadata)
+        return block, decoder.to_rgb(picture)
 
-    def _block(self, at: int, what: str) -> Block:
+    def block(self, at: int, what: str) -> Block:
+        """The block at a byte of the file. Raises `StorageError` about `what` is there if it is damaged."""
         try:
             return read_block(self._fd, at)
         except ValueError as error:

@@ -1,0 +1,149 @@
+"""Which recordings a directory or a bucket holds, from the names of its files alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
+
+from storage.batch.places import OWN, Directory, Entry, Place, open_place
+from storage.errors import OptionError, StorageError
+from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
+from storage.formats.table import all_formats
+from storage.labels.journal import JOURNAL_NAME
+from storage.sessions import SESSIONS_NAME
+
+OF_A_DIRECTORY = (SESSIONS_NAME, JOURNAL_NAME, MOVES_NAME)
+FINGERPRINT_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording to work on.
+
+    Attributes
+    ----------
+    key : str
+        Its path in IN, with ``/``.
+    place : Place
+        Where it is.
+    entries : tuple of Entry
+        Its files; of a directory all, of a file those beside it too, such as a table of labels.
+    """
+
+    key: str
+    place: Place
+    entries: tuple[Entry, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Another one when a file was added, removed, renamed or changed."""
+        return fingerprint(f"{entry.key}\0{entry.size}\0{entry.tag}" for entry in self.entries)
+
+
+def fingerprint(parts: Iterable[str]) -> str:
+    """A short text that stands for some texts and their order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
+    """The recordings in some places, in the order of their names.
+
+    Each place is a recording, or a directory with recordings somewhere in it. A data directory is one with
+    ``recording.json`` or numbered frames; all else are files with a suffix that a format has. Hidden names are left
+    out.
+
+    Raises
+    ------
+    StorageError
+        There is none; two have the same name from their IN on; OUT lies in IN; or a place can't be read.
+    """
+    found: dict[str, Source] = {}
+    for name in inputs:
+        here = _recordings_of(name, out)
+        if not here:
+            raise StorageError(f"{name} holds no recording")
+        for source in here:
+            if source.key in found:
+                other = found[source.key].place.url
+                raise OptionError(f"{name} and {other} both hold {source.key}; give the directory that holds both")
+            found[source.key] = source
+    return [found[key] for key in sorted(found)]
+
+
+def _recordings_of(name: str, out: str) -> list[Source]:
+    suffixes = tuple(suffix for row in all_formats() for suffix in (row.suffix, *row.also_reads) if suffix)
+    if "://" not in name:
+        path = Path(name)
+        if not path.exists():
+            raise StorageError(f"{name}: no such file or directory")
+        if "://" not in out and path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
+            raise OptionError(f"{out} lies in {name}, where its files would be recordings; choose one beside it")
+        if path.is_file():
+            parent = Directory(path.absolute().parent)
+            return _grouped(parent, sorted(parent.beside(path.name), key=lambda one: one.key), suffixes)
+    elif out == name.rstrip("/") or out.startswith(f"{name.rstrip('/')}/"):
+        raise OptionError(f"{out} lies in {name}, where its files would be recordings; choose one beside it")
+    place = open_place(name)
+    sources = _grouped(place, _visible(place.entries()), suffixes)
+    if any(not source.key for source in sources):  # IN is a data directory itself
+        parent_name, _, own = (str(Path(name).absolute()) if "://" not in name else place.url).rpartition("/")
+        entries = tuple(Entry(f"{own}/{one.key}", one.size, one.tag) for one in sources[0].entries)
+        return [Source(own, open_place(parent_name or "/"), entries)]
+    return sources
+
+
+def _visible(entries: Iterable[Entry]) -> list[Entry]:
+    visible = (one for one in entries if not f"/{one.key}".count("/.") and not one.key.startswith(f"{OWN}/"))
+    return sorted(visible, key=lambda one: one.key)
+
+
+def _grouped(place: Place, entries: Sequence[Entry], suffixes: tuple[str, ...]) -> list[Source]:
+    """Recordings from sorted files: each takes its own, and what is left over is of none."""
+    homes = {_parent(one.key) for one in entries if _name(one.key) in OF_A_DIRECTORY}
+    for directory in {_parent(one.key) for one in entries if FRAME_NAME.fullmatch(_name(one.key))}:
+        if not any(above in homes for above in _with_parents(directory)):
+            name = _name(directory)
+            homes.add(_parent(directory) if name.isdigit() and len(name) <= 3 else directory)  # `locate` says the same
+
+    @cache
+    def home_of(directory: str) -> str | None:
+        return next((above for above in reversed(_with_parents(directory)) if above in homes), None)
+
+    groups: dict[str, list[Entry]] = {}
+    for one in entries:
+        if (home := home_of(_parent(one.key))) is not None:
+            groups.setdefault(home, []).append(one)
+        elif one.key.lower().endswith(suffixes):
+            groups[one.key] = [one]
+    for one in entries:  # a table or a journal of labels lies beside its recording
+        stem = one.key
+        while one.key not in groups and "." in _name(stem):
+            stem = stem.rpartition(".")[0]
+            if stem in groups and stem not in homes:
+                groups[stem].append(one)
+                break
+    return [Source(key, place, tuple(groups[key])) for key in sorted(groups)]
+
+
+def _parent(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _with_parents(directory: str) -> list[str]:
+    """A directory and those above it, itself first; the last one is IN, an empty text."""
+    parents = [str(one) for one in PurePosixPath(directory).parents if str(one) != "."] if directory else []
+    return [*([directory] if directory else []), *parents, ""]

@@ -1,0 +1,279 @@
+"""A batch over 2,000 recordings gives the same OUT however it runs and whatever is killed; `scripts/fleet_tests.sh`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.recordings import CRASH, ENDLESS, is_broken, make
+from tests.storage.batch.test_batch import children
+from tests.support import ELSEWHERE
+from tests.support.labelled import everything
+
+pytestmark = pytest.mark.fleet
+
+COUNT = int(os.environ.get("FLEET_RECORDINGS", "2000"))
+STEPS = "verify,count-in-groups"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ELSEWHERE), os.environ.get("PYTHONPATH", "")])}
+PATIENCE_SECONDS = 900
+
+
+def start(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "storage", "batch", STEPS, *map(str, arguments), "--time-limit", "10", "--json"]
+    return subprocess.Popen(
+        command, env={**ENVIRONMENT, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def result(run: subprocess.Popen[str]) -> dict[str, Any]:
+    out, said = run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 3, said
+    steps: dict[str, Any] = json.loads(out)["steps"]
+    return steps
+
+
+def when(happened: Callable[[], bool], run: subprocess.Popen[str]) -> None:
+    while not happened():
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+
+
+def marked(out: Path) -> int:
+    return sum("@" in name for _, _, names in os.walk(out / ".batch") for name in names)
+
+
+def check_accounts(lines: list[bytes]) -> None:
+    """Each recording once in each step: done, or failed by the right reason."""
+    facts = [json.loads(line) for line in lines]
+    verified = [one for one in facts if one["step"] == "verify"]
+    broken = sum(map(is_broken, range(COUNT - 2)))
+    assert Counter(one["kind"] for one in verified) == {
+        "": COUNT - 2 - broken,
+        "damaged": broken,
+        "killed": 1,
+        "time": 1,
+    }
+    assert {one["key"]: one["kind"] for one in verified if one["kind"] in ("killed", "time")} == {
+        CRASH: "killed",
+        ENDLESS: "time",
+    }
+    groups = [one for one in facts if one["step"] == "count-in-groups"]
+    assert sum(len(one["recordings"]) for one in groups) == COUNT
+    assert sum(len(one["left_out"]) for one in groups) == broken + 2
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("fleet") / "in"
+    make(directory, COUNT)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def whole(recordings: Path) -> Path:
+    """OUT of one run that nothing disturbs."""
+    out = recordings.with_name("whole")
+    steps = result(start(recordings, out, "--jobs", 2))
+    assert sum(one["skipped"] for one in steps.values()) == 0
+    check_accounts((out / "batch.jsonl").read_bytes().splitlines())
+    return out
+
+
+def check_same(out: Path, whole: Path, again: dict[str, Any]) -> None:
+    assert [one["done"] for one in again.values()] == [0, 0]
+    found, wanted = everything(out), everything(whole)
+    assert {name for name in wanted if found.get(name) != wanted[name]} == set()
+    assert set(found) == set(wanted)
+
+
+def test_killed_here(recordings: Path, whole: Path) -> None:
+    out = recordings.with_name("killed")
+    for share in (5, 3, 2):
+        run = start(recordings, out, "--jobs", 2)
+        when(lambda share=share: marked(out) > COUNT // share // 2, run)
+        os.kill(children(run.pid)[0], signal.SIGKILL)  # a process that forks
+        when(lambda share=share: marked(out) > COUNT // share // 2 + COUNT // 50, run)
+        run.kill()
+        run.communicate()
+    result(start(recordings, out, "--jobs", 2))
+    check_same(out, whole, result(start(recordings, out)))
+
+
+def test_shards_at_once(recordings: Path, whole: Path) -> None:
+    out = recordings.with_name("shards")
+    runs = [start(recordings, out, "--jobs", 1, "--shard", f"{number}/2") for number in range(2)]
+    when(lambda: marked(out) > COUNT // 3, runs[0])
+    runs[0].kill()
+    runs[0].communicate()
+    result(runs[1])
+    result(start(recordings, out, "--jobs", 1, "--shard", "0/2"))
+    check_same(out, whole, result(start(recordings, out)))
+
+
+def test_two_runs_at_once(recordings: Path, whole: Path) -> None:
+    out = recordings.with_name("both")
+    for run in [start(recordings, out, "--jobs", 1) for _ in range(2)]:
+        result(run)
+    check_same(out, whole, result(start(recordings, out)))
+
+
+# ------------------------------------------------------------------------------------------------------------------ Ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, Path]]:
+    """A cluster of two workers on this machine: its address and its directory, whose short name a socket can have."""
+    directory, port = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp")), free_port()
+    command = [
+        *(Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus", "2", "--port", str(port)),
+        *("--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", directory),
+    ]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout
+    while "Ray runtime started" not in (line := process.stdout.readline()):
+        assert line, "Ray did not start"
+    yield f"127.0.0.1:{port}", directory
+    process.terminate()
+    process.communicate()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def workers(directory: Path) -> list[int]:
+    """The processes of a cluster that work on a task."""
+    raylets = [
+        pid
+        for pid in all_processes()
+        if command_of(pid).split("\0")[0].endswith("raylet") and str(directory) in command_of(pid)
+    ]
+    return [pid for raylet in raylets for pid in children(raylet) if command_of(pid).startswith("ray::_do")]
+
+
+def test_ray(recordings: Path, whole: Path, cluster: tuple[str, Path]) -> None:
+    address, directory = cluster
+    out = recordings.with_name("ray")
+    arguments = (recordings, out, "--runner", "ray", "--address", address)
+    run = start(*arguments)
+    when(lambda: marked(out) > COUNT // 5 and bool(workers(directory)), run)
+    os.kill(workers(directory)[0], signal.SIGKILL)
+    when(lambda: marked(out) > COUNT // 2, run)
+    run.kill()
+    run.communicate()
+    result(start(*arguments))
+    check_same(out, whole, result(start(*arguments)))
+
+
+# --------------------------------------------------------------------------------------------------------- object store
+
+
+@pytest.fixture(params=["sound", "faulty"])
+def store(request: pytest.FixtureRequest, recordings: Path) -> Iterator[dict[str, str]]:
+    """The environment of an object store that holds the recordings as ``s3://fleet/in``."""
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fleet.faulty_s3",
+        str(port),
+        *(["faults"] if request.param == "faulty" else []),
+    ]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **{"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"},
+        **{"AWS_ACCESS_KEY_ID": "fleet", "AWS_SECRET_ACCESS_KEY": "fleet"},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        while True:
+            try:
+                urllib.request.urlopen(urllib.request.Request(f"{url}/fleet", method="PUT"))
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.2)
+        copy_to("s3://fleet/in", recordings)
+        yield environment
+    process.kill()
+    process.wait()
+
+
+def copy_to(url: str, root: Path) -> None:
+    import obstore
+    from obstore.store import from_url
+
+    bucket = from_url(url)
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            obstore.put(bucket, path.relative_to(root).as_posix(), path, use_multipart=False)
+
+
+def objects(url: str) -> dict[str, bytes]:
+    import obstore
+    from obstore.store import from_url
+
+    bucket = from_url(url)
+    names = [one["path"] for some in obstore.list(bucket) for one in some]
+    return {name: bytes(obstore.get(bucket, name).bytes()) for name in names}
+
+
+def count_objects(url: str) -> int:
+    import obstore
+    from obstore.store import from_url
+
+    return sum(len(some) for some in obstore.list(from_url(url)))
+
+
+def test_object_store(store: dict[str, str], whole: Path) -> None:
+    arguments = ("s3://fleet/in", "s3://fleet/out", "--jobs", 2)
+    run = start(*arguments, environment=store)
+    when(lambda: count_objects("s3://fleet/out") > COUNT // 3, run)
+    os.kill(children(run.pid)[0], signal.SIGKILL)
+    when(lambda: count_objects("s3://fleet/out") > COUNT // 2, run)
+    run.kill()
+    run.communicate()
+    result(start(*arguments, environment=store))
+    found = objects("s3://fleet/out")
+    again = result(start(*arguments, environment=store))
+    assert [one["done"] for one in again.values()] == [0, 0]
+    assert objects("s3://fleet/out") == found
+    check_accounts(found["batch.jsonl"].splitlines())
+    wanted = {name: content for name, content in everything(whole).items() if not name.endswith("/")}
+    results = {name for name in wanted if not name.startswith(".batch/") and name != "batch.jsonl"}
+    assert {name for name in found if not name.startswith(".batch/") and name != "batch.jsonl"} == results
+    assert {name for name in results if found[name] != wanted[name]} == set()
+
+
+# ------------------------------------------------------------------------------------------------------------ processes
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def all_processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,221 @@
+"""``python -m storage batch``: each step once on each recording, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.batch.listing import list_recordings
+from storage.cli import main
+from tests.support.labelled import everything, record
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """Four recordings of two hosts, one of them cut off, and one that kills its decoder."""
+    root = tmp_path / "in"
+    for number, name in enumerate(("pi1/day1", "pi1/day2", "pi2/day1")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        record(root / name, [None, "0", "0"], seed=10 * number)
+    (root / "pi2" / "cut.mkv").write_bytes(b"\x1a\x45\xdf\xa3")
+    (root / "pi2" / "bad.hostile").write_text("crash")
+    return root
+
+
+def batch(*arguments: object) -> int:
+    return main(["batch", *map(str, arguments)])
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
+
+
+def started(*arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "storage", "batch", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def test_each_recording_is_accounted_for_and_done_once(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = fleet.with_name("out")
+    assert batch("verify,count", fleet, out, "--jobs", 2, "--json") == 3
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert {name: (one["done"], one["failed"]) for name, one in steps.items()} == {
+        "verify": (3, {"damaged": 1, "killed": 1}),
+        "count": (3, {"damaged": 1, "killed": 1}),
+    }
+    assert (out / "count" / "pi1" / "day2" / "day2.txt").read_text() == "3\n"
+    by_key = {(one["step"], one["key"]): one for one in lines(out)}
+    assert len(by_key) == 10
+    assert by_key["verify", "pi2/bad.hostile"]["reason"].startswith("ended its process by signal 11")
+    before = everything(out)
+    assert batch("verify,count", fleet, out, "--json") == 3  # what failed stays told
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert [(one["done"], one["skipped"]) for one in steps.values()] == [(0, 3), (0, 3)]
+    assert everything(out) == before
+
+
+def test_shards_make_what_one_run_makes(fleet: Path) -> None:
+    whole, parts = fleet.with_name("whole"), fleet.with_name("parts")
+    assert batch("count,count-in-groups", fleet, whole) == 3
+    for shard in ("1/2", "0/2"):
+        batch("count,count-in-groups", fleet, parts, "--shard", shard)
+    assert everything(parts) == everything(whole)
+
+
+def test_a_group_is_done_without_the_recordings_that_fail(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    assert batch("count-in-groups", fleet, out) == 3
+    (group,) = lines(out)
+    assert set(group["left_out"]) == {"pi2/bad.hostile", "pi2/cut.mkv"}
+    assert sorted(path.name for path in (out / "count-in-groups" / "000000").iterdir()) == ["day1.txt", "day2.txt"]
+
+
+def test_later_recordings_come_into_new_groups(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    batch("count-in-groups", fleet, out)
+    before = everything(out / "count-in-groups")
+    record(fleet / "pi1" / "day0", ["1"])
+    batch("count-in-groups", fleet, out)
+    assert [one["recordings"] for one in lines(out)][1] == ["pi1/day0"]
+    after = everything(out / "count-in-groups")
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    batch("count", fleet, out)
+    record(fleet / "pi1" / "day1", [None])
+    batch("count", fleet, out)
+    assert (out / "count" / "pi1" / "day1" / "day1.txt").read_text() == "4\n"
+    assert [one["frames"] for one in lines(out) if one["key"] == "pi1/day1"] == [4]
+
+
+def test_time_and_memory_have_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for deed in ("endless", "greedy"):
+        (tmp_path / "in" / f"{deed}.hostile").write_text(deed)
+    assert batch("count", tmp_path / "in", tmp_path / "out", "--time-limit", 0.5) == 3
+    said = capsys.readouterr().out
+    assert "count endless.hostile: took more than 0.5 s" in said
+    assert "count greedy.hostile: took more than 4 GB of memory" in said
+
+
+def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    (fleet / "pi3").mkdir()
+    (fleet / "pi3" / "wait.hostile").write_text("endless")
+    run = started("count", fleet, out, "--jobs", 2)
+    marked = out / ".batch" / "count"
+    while not marked.is_dir() or len(list(marked.rglob("*@*"))) < 5:  # all but the endless one
+        time.sleep(0.02)
+    (forking,) = (pid for pid in children(run.pid) if children(pid))  # the other one had nothing left to do
+    (fork,) = children(forking)
+    run.kill()
+    run.wait()
+    while alive(forking) or alive(fork):
+        time.sleep(0.02)
+    assert batch("count", fleet, out, "--time-limit", 0.3) == 3
+    assert len(lines(out)) == 6
+    assert not list((out / ".batch" / "making").iterdir())
+
+
+def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    (fleet / "pi3").mkdir()
+    (fleet / "pi3" / "wait.hostile").write_text("endless")
+    run = started("count", fleet, out, "--jobs", 1, "--time-limit", 2)
+    while not (busy := [fork for pid in children(run.pid) for fork in children(pid)]):
+        time.sleep(0.01)
+    os.kill(busy[0], signal.SIGKILL)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 3, said
+    assert {one["key"]: one["kind"] for one in lines(out)} == {
+        "pi1/day1": "",
+        "pi1/day2": "",
+        "pi2/day1": "",
+        "pi2/bad.hostile": "killed",
+        "pi2/cut.mkv": "damaged",
+        "pi3/wait.hostile": "time",
+    }
+
+
+def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
+    alone, both = fleet.with_name("alone"), fleet.with_name("both")
+    batch("count", fleet, alone)
+    runs = [started("count", fleet, both, "--jobs", 1) for _ in range(2)]
+    assert [run.wait(60) for run in runs] == [3, 3]
+    assert everything(both) == everything(alone)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["blur", "IN", "OUT"], "unknown step 'blur'; known are verify, features, "),
+        (["count", "IN", "IN/out"], "lies in"),
+        (["count", "IN/pi1", "IN/pi2", "OUT"], "both hold day1; give the directory that holds both"),
+        (["count", "IN", "OUT", "--address", "auto"], "give --runner ray too"),
+        (["count", "IN", "OUT", "--shard", "2/2"], "must be i/n"),
+        (["count", "s3://bucket/in", "s3://bucket/in/out"], "lies in"),
+    ],
+)
+def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [one.replace("IN", str(fleet)).replace("OUT", str(fleet.with_name("out"))) for one in arguments]
+    try:
+        status = batch(*places)
+    except SystemExit as end:
+        status = int(str(end.code))
+    assert status == 2
+    assert reason in capsys.readouterr().err
+    assert not fleet.with_name("out").exists()
+
+
+def test_what_a_step_lacks_ends_the_run(fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No recording is to blame: none is marked as failed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fleet.with_name("cache")))
+    assert batch("features", fleet, fleet.with_name("out")) == 1
+    assert not list(fleet.with_name("out").rglob("*@*"))
+
+
+def test_which_files_are_recordings(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    record(root_of(root, "pi1/day1"), ["door", None])
+    record(root_of(root, "pi1/elsewhere"), ["0"])
+    (root / "pi1" / "elsewhere" / "recording.json").unlink()
+    for name in ("a.mkv", "a.mkv.labels.csv", "b.h5", ".c.mkv", "notes.txt", "sheet.png", "pi1/.hidden/d.mkv"):
+        (root_of(root, name)).write_bytes(b"")
+    found = {
+        one.key: [entry.key for entry in one.entries] for one in list_recordings([str(root)], str(tmp_path / "out"))
+    }
+    assert list(found) == ["a.mkv", "b.h5", "pi1/day1", "pi1/elsewhere"]
+    assert found["a.mkv"] == ["a.mkv", "a.mkv.labels.csv"]
+    assert "pi1/day1/door/00000000.png" in found["pi1/day1"]
+    for one in ("a.mkv", "pi1/day1"):
+        (source,) = list_recordings([str(root / one)], str(tmp_path / "out"))
+        assert source.key == Path(one).name
+        assert [entry.key for entry in source.entries] == [key.removeprefix("pi1/") for key in found[one]]
+
+
+def root_of(root: Path, name: str) -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    return root / name
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
