@@ -169,7 +169,7 @@ def test_recordings_that_do_not_belong_together(recordings: Path, tmp_path: Path
     with Recorder(tmp_path / "larger", fps=30) as recorder:
         recorder.write(picture(1, (32, 16)))
     paths = [recordings / "day1", tmp_path / "larger"]
-    with pytest.raises(tf.errors.OpError, match="larger: frame 0 has another size .* give image_size"):
+    with pytest.raises(tf.errors.OpError, match=r"larger: frame 0 has another size .* give image_size"):
         list(dataset_from_recording(paths, labels=None))
     assert len(list(dataset_from_recording(paths, labels=None, image_size=(8, 8), batch_size=1))) == FRAMES + 1
     with pytest.raises(StorageError, match="no recording is given"):
