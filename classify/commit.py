@@ -90,7 +90,7 @@ def _check_still_there(opened: Opened) -> None:
         ) from None
     if stat.S_ISDIR(now.st_mode) if was is None else not os.path.samestat(was, now):
         raise StorageError(
-            f"{path} is another one than when the window opened; nothing was changed. Move back what was opened, "
+            f"{path} is not the recording that was opened; nothing was changed. Move the right one back, "
             "and the same command goes on with its labels"
         )
 

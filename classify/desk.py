@@ -222,10 +222,10 @@ class Labelling:
         learner, actions = self._learner, self._actions
         if not self._doubting or learner is None or not (learner.has_failed or learner.doubts is not None):
             return
-        is_free = self.assist.asking is Asking.NOTHING and actions.waiting in (None, actions.doubt)
+        is_free = self.assist.asking is Asking.NOTHING and actions.waiting in (None, actions.dialogue.doubt)
         if is_free and not actions.player.way and self._clock() - self._pressed >= HANDS_OFF_SECONDS:
             self._doubting, actions.waiting = False, None
-            actions.doubt()
+            actions.dialogue.doubt()
             self._mark()
             self._show()
 

@@ -168,5 +168,5 @@ def _choose_classes(
         try:
             check_class_name(name)
         except StorageError as error:
-            raise OptionError(f"--class-dirs names: {error}") from None
+            raise OptionError(f"--classes: {error}; choose another name, or give --class-dirs numbers") from None
     return classes

@@ -4,6 +4,12 @@ import sys
 def run() -> int:
     """The program. Until a recording has its own way to end, there is nothing to finish: Ctrl-C ends the process."""
     try:
+        from pi_capture.namesakes import complaint
+
+        line = complaint(("storage", "classify") if sys.argv[1:2] == ["studio"] else ("storage",))
+        if line is not None:
+            print(f"pi_capture: {line}", file=sys.stderr)
+            return 1
         from storage.commands.standard_streams import ended_by_ctrl_c
 
         with ended_by_ctrl_c(b"pi_capture: interrupted\n"):

@@ -256,7 +256,8 @@ OPTIONS = (
     Option("segment", "begin a new recording beside it every 1h, 10min, 2GB or 1000frames", "LENGTH", group=LASTING),
     Option(
         "keep",
-        "remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; may be given several times",
+        "remove the oldest unlabelled segments: 20GB, 7d, min-free=2GB; with uploaded only those that receipt.json "
+        "names; may be given several times",
         "AMOUNT",
         Kind.LIST,
         group=LASTING,
@@ -335,5 +336,7 @@ OPTIONS = (
     Option("json", "print one summary object on stdout", kind=Kind.SWITCH),
     Option("json-lines", "print a status a second on stdout, then the summary", kind=Kind.SWITCH),
     Option("metrics", "answer Prometheus at http://127.0.0.1:PORT/metrics", "PORT", type=_port, number=True),
+    Option("textfile", "keep the same numbers in a file for node_exporter's textfile collector", "FILE.prom"),
+    Option("mqtt", "send the status to a broker, where Home Assistant finds it: mqtt://HOST/TOPIC", "URL"),
     Option("quiet", "no progress", kind=Kind.SWITCH),
 )

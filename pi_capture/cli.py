@@ -11,11 +11,12 @@ import importlib
 import json
 import os
 import shlex
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ def _run(words: Sequence[str]) -> int:
         return _list_cameras()
     if args.print_config:
         print(as_toml(configuration.settings))
-        addresses = [args.camera, *(args.stream_to or ())]
+        addresses = [args.camera, *(args.stream_to or ()), args.mqtt]
         if public(addresses) != addresses:
             print(f"pi_capture: {SECRET_SETTINGS}", file=sys.stderr)
         return 0
@@ -145,6 +146,7 @@ def _asked(args: argparse.Namespace) -> RecordOptions:
 def _record(args: argparse.Namespace) -> int:
     from pi_capture.network.address import several_senders
     from pi_capture.recording.capture import capture
+    from pi_capture.recording.machine import directory_at
     from pi_capture.recording.observers import Observers
     from pi_capture.report.metrics import JsonLines, Meter, MetricsServer
     from pi_capture.report.progress import Progress
@@ -160,7 +162,7 @@ def _record(args: argparse.Namespace) -> int:
         args.countdown = 3.0
     options = _asked(args)
     notifier = Notifier(os.environ, stop, progress.say)
-    meter = Meter()
+    meter = Meter(shutil.disk_usage(directory_at(Path(args.directory))).free)
     lines = JsonLines(meter) if args.json_lines else None
     failure: RecordingError | None = None
     server = None if args.metrics is None else MetricsServer(args.metrics, meter)
@@ -169,6 +171,8 @@ def _record(args: argparse.Namespace) -> int:
         progress,
         notifier,
         server or nullcontext(),
+        _textfile(args, meter, progress),
+        _mqtt(args, meter, progress),
         _live_labels(args, progress, signals) as live_labels,
         _preview(args, progress, live_labels) as preview,
         _senders(args, progress, live_labels) as senders,
@@ -258,6 +262,22 @@ def export_model(arguments: Sequence[str]) -> int:
     print(made)
     print(f"SHA-256 {origin_of(made)}", file=sys.stderr)
     return 0
+
+
+def _textfile(args: argparse.Namespace, meter: Meter, progress: Progress) -> AbstractContextManager[object]:
+    if args.textfile is None:
+        return nullcontext()
+    from pi_capture.report.textfile import written
+
+    return written(Path(args.textfile), os.path.abspath(args.directory), meter, progress.say)
+
+
+def _mqtt(args: argparse.Namespace, meter: Meter, progress: Progress) -> AbstractContextManager[object]:
+    if args.mqtt is None:
+        return nullcontext()
+    from pi_capture.report.mqtt import Broker, MqttStatus
+
+    return MqttStatus(Broker.parse(args.mqtt), Path(args.directory), meter, progress.say)
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 #!/bin/bash
 # Do the two set-up commands work on a fresh system? For maintainers; as root on Debian or Ubuntu, with mmdebstrap:
 #
-#     scripts/fresh_systems.sh [--tests] [RELEASE …]        (default: bookworm trixie)
+#     scripts/fresh_systems.sh [--tests | --wheel] [RELEASE …]        (default: bookworm trixie)
 #
 # Makes Debian trees with nothing but python3, puts the project's files in (as git sees them, changes included), and runs
 # quickstart.sh there as people will: as root and not, with and without the internet and Python's venv; then a browser of
-# this system goes through the pages of the tree's studio (run test.sh here first); with --tests also test.sh. Prints a row for each case, and all that was said where it did not end as expected. Fresh trees are kept in
+# this system goes through the pages of the tree's studio (run test.sh here first); with --tests also test.sh; with --wheel
+# only what scripts/release.sh has put into dist/: installed, upgraded, used and removed again. Prints a row for each case, and all that was said where it did not end as expected. Fresh trees are kept in
 # $TREES (default: /var/tmp/fresh-systems) and taken again. $MIRROR is Debian's; by default the one that apt uses here.
 set -euo pipefail
 unset CDPATH
@@ -17,8 +18,8 @@ system_packages=/usr/lib/python3/dist-packages
 failed=0
 
 main() {
-    local tests=
-    [ "${1-}" != --tests ] || { tests=yes && shift; }
+    local only=
+    case "${1-}" in --tests | --wheel) only=$1 && shift ;; esac
     [ $# != 0 ] || set -- bookworm trixie
     command -v mmdebstrap >/dev/null || fail "run: apt install mmdebstrap"
     [ -n "$mirror" ] || mirror=$(mirror_of_apt)
@@ -27,10 +28,14 @@ main() {
     printf '%-9s %-34s %-7s %5s  %s\n' system case outcome time 'last line'
     for release; do
         make_tree
-        check_quickstart
-        check_studio
-        [ "$release" != bookworm ] || check_picamera2
-        [ -z "$tests" ] || check_tests
+        if [ "$only" = --wheel ]; then
+            check_wheel
+        else
+            check_quickstart
+            check_studio
+            [ "$release" != bookworm ] || check_picamera2
+            [ -z "$only" ] || check_tests
+        fi
         rm -rf --one-file-system "$tree" "$said"
     done
     exit $failed
@@ -88,6 +93,31 @@ PYTHON
         says 'numpy.dtype size changed'
     expect "picamera2: quickstart.sh" 0 root online 'sh project/scripts/quickstart.sh' frames 600
     expect "picamera2 in .venv" 0 root online "project/.venv/bin/python $import" says 'with numpy 2[.]'
+}
+
+# The console scripts, the manual pages as man finds them, and the completion as bash loads it.
+check_wheel() {
+    mkdir "$tree/root/dist" && cp dist/*.whl dist/*.tar.gz "$tree/root/dist/"
+    expect "wheel: pip install" 0 root online '
+        apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends python3-venv man-db bash-completion
+        python3 -m venv env && env/bin/pip install dist/*.whl' says 'Successfully installed'
+    expect "wheel: pi-capture" 0 root offline '. env/bin/activate
+        pi-capture day1 2 --camera demo --countdown 0 && pi-capture --version' says '^pi-capture [0-9]'
+    expect "wheel: pi-storage" 0 root offline '. env/bin/activate; pi-storage info day1; pi-storage verify day1' says 'none broken'
+    expect "wheel: pi-classify, no OpenCV" 1 root offline '. env/bin/activate; pi-classify day1' says 'cv2 is not installed'
+    expect "wheel: doctor beside a classify.py" 0 root offline '. env/bin/activate
+        mkdir -p own && cd own && echo >classify.py && pi-capture doctor --camera demo' says 'or run pi-classify'
+    expect "wheel: man" 0 root offline '. env/bin/activate
+        for page in pi-capture pi-classify pi-storage; do man "$page" | grep -q "^NAME" && man -w "$page"; done' says pi-storage.1
+    expect "wheel: completion, by its path" 0 root offline "bash -c '. env/bin/activate
+        . env/share/bash-completion/completions/pi-storage && COMP_WORDS=(pi-storage me) COMP_CWORD=1
+        _shtab_pi_storage 2>/dev/null; echo \"\${COMPREPLY[@]}\"'" says 'merge merge-streams'
+    [ "$release" = bookworm ] || expect "wheel: completion, by itself" 0 root offline "bash -c '. env/bin/activate
+        . /usr/share/bash-completion/bash_completion && _comp_load pi-capture; complete -p pi-capture'" says _shtab_pi_capture
+    expect "sdist: pip install" 0 root online 'env/bin/pip install --force-reinstall --no-deps dist/*.tar.gz && env/bin/pi-storage --version' \
+        says '^pi-capture [0-9]'
+    expect "wheel: pip uninstall" 0 root offline 'env/bin/pip uninstall -y pi-capture && ! ls env/bin/pi-* env/share/man/man1' \
+        says 'Successfully uninstalled'
 }
 
 check_tests() {

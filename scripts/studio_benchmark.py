@@ -1,6 +1,10 @@
 """Measure the studio's labelling page in a real browser: keys, scrubbing, memory, and a recording of many frames.
 
     python scripts/studio_benchmark.py [--frames 100000] [--steps 5000]
+    python scripts/studio_benchmark.py --viewers
+
+The second measures what it costs to look at a recording, and at a camera before: processor time with no, one and three
+viewers, in turn.
 
 It needs Chromium, as `scripts/test.sh` installs it. One line a measurement, with the machine's load beside it. The
 browser is steered by its own protocol alone: Playwright has it keep all that it received, and the tab seems to grow.
@@ -16,7 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +31,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pi_capture
+from storage import open_recording
 from storage.formats.png.directory import frame_name
-from tests.support.studio import Running
+from tests.support.studio import Running, records
 
 CHROMIUM = "chromium"
+VIEWED_SECONDS = 4.0
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1440,900")
 
 KEY_TO_PICTURE = """async ([keys, code]) => {
@@ -148,7 +157,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the studio's labelling page in a real browser.")
     parser.add_argument("--frames", type=int, default=100_000, help="of the long recording")
     parser.add_argument("--steps", type=int, default=5_000, help="over which memory shall stay flat")
+    parser.add_argument("--viewers", action="store_true", help="measure only what viewers cost")
     args = parser.parse_args()
+    if args.viewers:
+        with tempfile.TemporaryDirectory() as place, Running(Path(place)) as running:
+            viewers(running)
+        return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "recordings"
         folder.mkdir()
@@ -177,6 +191,70 @@ def main() -> None:
             for what, *values in zip(("tab's JavaScript", "tab", "server"), before, middle, after, strict=True):
                 shown = " → ".join(f"{value:.1f}" for value in values)
                 say(f"long: {what} {shown} MB over {args.steps:,} steps")
+
+
+def viewers(running: Running) -> None:
+    """Processor time of what takes the pictures, and of the server: of a recording, then of a camera that is shown."""
+    wanted = {"camera": "demo", "size": "640x480", "fps": 30}
+    recorder = running.post("/api/recorders", {"name": "day", "seconds": -1, **wanted})
+    used("recording", running, f"/api/recorders/{recorder['id']}/live", (0, 1, 3) * 3)
+    running.post(f"/api/recorders/{recorder['id']}/stop")
+    while running.get("/api/recorders")["recorders"]:
+        time.sleep(0.1)
+    with open_recording(running.folder / "day") as recording:
+        say(f"recording: {sum(one['dropped_queue'] for one in recording.sessions)} frames dropped by the queue")
+    preview = running.post("/api/preview", wanted)
+    used("preview", running, f"/api/preview/{preview['id']}/live", (1, 3) * 3)
+
+
+def used(what: str, running: Running, path: str, rounds: Sequence[int]) -> None:
+    """Say how much of a processor was used with each number of viewers, in the median of the rounds."""
+    found: dict[int, list[tuple[float, float, int]]] = {}
+    for count in rounds:
+        with ThreadPoolExecutor(3) as pool:
+            over = threading.Event()
+            looking = [pool.submit(look, running, path, over) for _ in range(count)]
+            time.sleep(1)
+            (child,) = set(children(running.process.pid))
+            before = processor(child), processor(running.process.pid)
+            time.sleep(VIEWED_SECONDS)
+            shares = [
+                (now - then) / VIEWED_SECONDS
+                for now, then in zip((processor(child), processor(running.process.pid)), before, strict=True)
+            ]
+            over.set()
+            seen = min((one.result() for one in looking), default=0)
+        found.setdefault(count, []).append((shares[0], shares[1], seen))
+    for count, times in sorted(found.items()):
+        own, server, seen = (statistics.median(column) for column in zip(*times, strict=True))
+        say(f"{what}: {count} viewers: {own:.3f} of a processor, server {server:.3f}; each saw {seen:.0f} pictures")
+
+
+def look(running: Running, path: str, over: threading.Event) -> int:
+    """Take pictures until it is over; how many."""
+    count = 0
+    with running.new_browser() as browser:
+        browser.cookies = running.browser.cookies
+        with browser.stream("GET", path) as answer:
+            for _, body in records(answer.iter_raw()):
+                count += bool(body)
+                if over.is_set():
+                    break
+    return count
+
+
+def processor(process: int) -> float:
+    """Seconds of a processor that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(process: int) -> list[int]:
+    """The processes that it has started: here the one that takes the pictures."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def say(line: str) -> None:

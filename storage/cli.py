@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from storage.commands import batch, datasets, files, labels, learn
+from storage.commands import batch, datasets, files, gathering, labels, learn
 from storage.commands.console import Parser, Version, fail, run_command
 from storage.commands.standard_streams import open_standard_streams, stopped_like_ctrl_c
 
@@ -31,13 +31,16 @@ examples:
   python -m storage export day1.mkv files          its tracks: frames, sensors, sound, labels
   python -m storage merge-streams all.mkv A.mkv B.mkv C.wav --sync-on click
   python -m storage labels day1.mkv --export day1.srt   and --import: SRT, WebVTT, ASS, CSV, ELAN, Audacity
+  python -m storage manifest recordings            the SHA-256 of each recording: manifest.json
+  python -m storage verify --against manifest.json copy   did all of it arrive?
   python -m storage train day1                     learn from its labels: day1.model
   python -m storage batch verify,features all out  each step on each recording of all, once; the same again goes on
 
 exit status: 0 done; 1 failed, in one line; 2 wrong usage; 3 done, but problems were found
 """
 
-COMMANDS = (*datasets.COMMANDS, *files.COMMANDS, *labels.COMMANDS, *learn.COMMANDS, *batch.COMMANDS)
+GROUPS = (datasets, files, labels, learn, gathering, batch)
+COMMANDS = tuple(command for group in GROUPS for command in group.COMMANDS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

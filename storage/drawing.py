@@ -87,7 +87,7 @@ def write_picture(target: Path, image: Image.Image, subject: Subject) -> None:
         try:
             replace_file(target, content.getvalue())
         except OSError as error:
-            raise StorageError(f"{target}: {error.strerror}; the picture that was there still is") from None
+            raise StorageError(f"{target}: {error.strerror}; the older picture is still there") from None
         return
     with appearing(target) as part:
         image.save(part, "PNG", optimize=True, pnginfo=texts)

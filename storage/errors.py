@@ -44,6 +44,19 @@ def first_line(error: BaseException) -> str:
     return lines[0][:200]
 
 
+EXTRAS = {
+    "keras": "train",
+    "obstore": "s3",
+    "paho": "mqtt",
+    "pyarrow": "parquet",
+    "ray": "ray",
+    "starlette": "studio",
+    "tensorflow": "train",
+    "uvicorn": "studio",
+}
+"""The extra of this distribution that a library comes with."""
+
+
 def missing_library(error: ModuleNotFoundError) -> str:
     """Say which library this Python lacks, and what to do.
 
@@ -55,7 +68,8 @@ def missing_library(error: ModuleNotFoundError) -> str:
     name = (error.name or "").partition(".")[0]
     if not name or name in ("pi_capture", "classify", "storage"):
         raise error
-    return f"{name} is not installed for {sys.executable}; {library_advice()}"
+    advice = f"in the project's directory: pip install '.[{EXTRAS[name]}]'" if name in EXTRAS else library_advice()
+    return f"{name} is not installed for {sys.executable}; {advice}"
 
 
 def library_advice() -> str:

@@ -99,7 +99,7 @@ class Recording(Sequence[Frame]):
     @property
     def names(self) -> list[str]:
         """What the label journal calls each frame."""
-        return [f"{index:08d}" for index in range(len(self))]
+        return list(map(number_name, range(len(self))))
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
@@ -212,6 +212,11 @@ class _Slice(Sequence[Frame]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} of {self._recording!r}>"
+
+
+def number_name(index: int) -> str:
+    """What the label journal calls a frame that is not a file."""
+    return f"{index:08d}"
 
 
 def elapsed_ns(timestamps_ns: Sequence[int]) -> list[int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,18 @@ def new_session(first_index: int) -> dict[str, Any]:
     return {"id": secrets.token_hex(4), "first_index": first_index, "frames": None}
 
 
-def close_interrupted(sessions: Sequence[dict[str, Any]], next_index: int) -> None:
-    """Complete the facts of a session that was killed: it holds all frames since its first."""
-    if sessions and sessions[-1].get("frames") is None:
-        sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
-        sessions[-1]["end"] = "interrupted"
+def has_no_end(sessions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last session goes on, or was killed."""
+    return bool(sessions) and sessions[-1].get("frames") is None
+
+
+def close_interrupted(sessions: Sequence[dict[str, Any]], next_index: int) -> bool:
+    """Complete the facts of a session that was killed: it holds all frames since its first. Returns whether one was."""
+    if not has_no_end(sessions):
+        return False
+    sessions[-1]["frames"] = next_index - int(sessions[-1]["first_index"])
+    sessions[-1]["end"] = "interrupted"
+    return True
 
 
 def read_sessions(data_dir: Path) -> list[dict[str, Any]]:
@@ -89,6 +97,14 @@ def sessions_in(text: str) -> list[dict[str, Any]]:
 def sessions_text(sessions: Sequence[dict[str, Any]]) -> str:
     """Sessions as JSON, for a tag of a file."""
     return json.dumps(list(sessions), ensure_ascii=False, separators=(",", ":"))
+
+
+def spans_of(sessions: Sequence[Mapping[str, Any]], count: int) -> list[range] | None:
+    """The frames of each session in a recording of `count` that follow each other; None if they don't say it."""
+    begins = [int(session.get("first_index") or 0) for session in sessions]
+    if begins[:1] != [0] or begins != sorted(begins):
+        return None
+    return [range(min(begin, count), min(end, count)) for begin, end in pairwise([*begins, count])]
 
 
 def write_sessions(data_dir: Path, sessions: Sequence[dict[str, Any]]) -> None:

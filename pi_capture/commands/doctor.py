@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pi_capture import namesakes
 from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.clocks import is_synchronised
 from pi_capture.recording.machine import directory_at
@@ -112,6 +113,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def examine(question: Question) -> Iterator[Finding]:
     """Run all checks, the most important first."""
+    yield from _names(question)
     packages = list(_packages(question))
     yield from packages
     if any(finding.state == "fail" for finding in packages):
@@ -129,6 +131,18 @@ def _packages(question: Question) -> Iterator[Finding]:
         yield Finding("libraries", "fail", f"missing for {sys.executable}: {', '.join(missing)}", library_advice())
     else:
         yield Finding("libraries", "ok", f"Python {sys.version.split()[0]}, {_versions('numpy', 'pillow', 'av')}")
+
+
+def _names(question: Question) -> Iterator[Finding]:
+    """Modules of others under the names of our packages."""
+    for name, path in namesakes.in_working_directory():
+        command = "pi-capture" if name == "pi_capture" else f"pi-{name}"
+        advice = f"rename it, work in another directory, or run {command}"
+        yield Finding("names", "warn", f"python -m {name} runs {path}, not this toolkit", advice)
+    for name, owner in namesakes.of_other_distributions():
+        found = f"the distribution {owner} has a package {name} too, and one may have replaced the other"
+        advice = f"pip uninstall {owner}, then install this toolkit again; or give each its own virtual environment"
+        yield Finding("names", "warn", found, advice)
 
 
 def _versions(*names: str) -> str:

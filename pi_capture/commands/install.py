@@ -206,12 +206,18 @@ def _read_settings(config: Path) -> argparse.Namespace:
     for key in ("directory", "seconds"):
         if getattr(settings, key) is None:
             raise UsageError(f"{config}: a service needs {key} here, such as: {_EXAMPLES[key]}")
-    if not Path(settings.directory).is_absolute():
-        raise UsageError(f"{config}: directory must begin with / for a service, such as: {_EXAMPLES['directory']}")
+    for key in ("directory", "textfile"):
+        value = getattr(settings, key)
+        if value is not None and not Path(value).is_absolute():
+            raise UsageError(f"{config}: {key} must begin with / for a service, such as: {_EXAMPLES[key]}")
     return settings
 
 
-_EXAMPLES = {"directory": 'directory = "/srv/recordings/day1"', "seconds": "seconds = -1"}
+_EXAMPLES = {
+    "directory": 'directory = "/srv/recordings/day1"',
+    "seconds": "seconds = -1",
+    "textfile": 'textfile = "/var/lib/prometheus/node-exporter/day1.prom"',
+}
 
 
 def _checked_user(user: str | None, config: Path, root: Path) -> str:
@@ -258,7 +264,7 @@ def _check_importable(python: str) -> None:
 def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None) -> str:
     """Return the settings of this service beside the shared unit; `identity` replaces a relative one."""
     target = Path(settings.directory)
-    network = settings.camera.partition(":")[0] not in LOCAL_CAMERAS
+    network = settings.camera.partition(":")[0] not in LOCAL_CAMERAS or settings.stream_to or settings.mqtt
     unit = [f"RequiresMountsFor={_quoted(str(target))}"]
     if network:
         unit += ["Wants=network-online.target", "After=network-online.target"]
@@ -267,6 +273,8 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
         f"SupplementaryGroups={' '.join(_groups())}",
         f"ReadWritePaths={_quoted(str(room))}",
     ]
+    if settings.textfile is not None:  # with -, as the recording starts also where that directory is missing
+        service.append(f"ReadWritePaths={_quoted(f'-{Path(settings.textfile).parent}')}")
     if identity is not None:
         service.append(f"Environment={_quoted(f'PI_CAPTURE_IDENTITY={identity}')}")
     if not network:

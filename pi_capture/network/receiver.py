@@ -293,7 +293,7 @@ class StreamSource:
         self.classes = classes if first else self.classes
         self._labelled = bool(classes) and classes == self.classes
         if classes and not self._labelled:
-            self._say(f"{self._place}: not kept, as the classes are others than at first: labels")
+            self._say(f"{self._place}: labels are not kept: their classes are not those of the beginning")
 
     def _compare_clocks(self) -> None:
         """Ask for the time a few times; frames that come meanwhile are kept."""
@@ -404,7 +404,7 @@ class StreamSource:
         except (OSError, BrokenOffError):
             raise _BrokenConnectionError from None
         except ValueError as error:
-            raise CameraError(f"{self._place}: something else than a stream came ({error})") from None
+            raise CameraError(f"{self._place}: what came is not a stream ({error})") from None
 
     def _receive(self, count: int) -> bytes:
         """Read so many bytes; fewer at the end."""

@@ -105,7 +105,9 @@ class RecordOptions:
                 "--keep removes whole segments, and there are none without --segment, such as --segment 1h"
             )
         if self.segment is not None and self.has_samples:
-            raise UsageError("--segment: sensors and sound can't be cut into segments; leave it out, or them")
+            raise UsageError(
+                "--segment: sensors and sound can't be cut into segments; leave out --segment, or --sensor and --audio"
+            )
         if self.between and self.has_samples:
             raise UsageError("--between: sensors and sound are recorded all the time; leave out --between")
         if self.on_class and self.model is None:

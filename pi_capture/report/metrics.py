@@ -14,8 +14,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 LINE_SECONDS = 1.0
+END_SECONDS = 1.0  # that the end of a recording waits for a disk or a network which hangs
 CLIENT_SECONDS = 10.0  # that a client may take to send its request
 MOST_CLIENTS = 16  # at a time: the recorder needs its descriptors itself
 OUR_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.I)
@@ -48,12 +49,12 @@ DROPPED = "pi_capture_dropped_frames_total"
 
 
 class Meter:
-    """Keeps the numbers of the last status; any thread may read them."""
+    """Keeps the numbers of the last status; any thread may read them. Before the first one, only the space is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, free_bytes: int) -> None:
         self._last: dict[str, float] = {}
         self._durable_at = time.monotonic()
-        self.show(Status.total([]), 0.0, 0)
+        self.show(Status.total([]), 0.0, free_bytes)
 
     def show(self, status: Status, fps: float, free_bytes: int) -> None:
         """Take a status; called a few times a second."""
@@ -129,15 +130,41 @@ class JsonLines:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def as_prometheus(numbers: Mapping[str, float]) -> str:
-    """Return the numbers of a `Meter` in Prometheus' text format."""
+@contextmanager
+def repeated(action: Callable[[], None], seconds: float, name: str) -> Iterator[None]:
+    """Call a function at once, and every so many seconds within this context, in a thread of its own."""
+    end = threading.Event()
+
+    def repeat() -> None:
+        action()
+        while not end.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(END_SECONDS)
+
+
+def as_prometheus(numbers: Mapping[str, float], recording: str = "") -> str:
+    """Return the numbers of a `Meter` in Prometheus' text format, with the label ``recording`` if it is given."""
+    labels = {"recording": recording} if recording else {}
     lines = []
     for number, name, kind, text in METRICS:
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {numbers[number]}"]
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", _sample(name, labels, numbers[number])]
     lines += [f"# HELP {DROPPED} Frames lost, by what lost them.", f"# TYPE {DROPPED} counter"]
     for cause in ("queue", "camera", "disk"):
-        lines.append(f'{DROPPED}{{cause="{cause}"}} {numbers[f"dropped_{cause}"]}')
+        lines.append(_sample(DROPPED, {**labels, "cause": cause}, numbers[f"dropped_{cause}"]))
     return "\n".join(lines) + "\n"
+
+
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    escapes = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+    pairs = ",".join(f'{label}="{text.translate(escapes)}"' for label, text in labels.items())
+    return f"{name}{{{pairs}}} {value}" if pairs else f"{name} {value}"
 
 
 def _server(port: int, meter: Meter) -> ThreadingHTTPServer:

@@ -94,7 +94,8 @@ class SegmentedRecorder(FrameSink):
         except OSError as error:
             raise StorageError(f"{target}: {error.strerror}; choose a directory that you may write to") from None
         self._facts: dict[str, Any] = {}
-        self._retention = Retention(self._series, keep) if keep is not None else None
+        self._end = threading.Event()
+        self._retention = Retention(self._series, keep, end=self._end) if keep is not None else None
         try:
             there, begun = self._series.segments(), self._series.begun()
             # When the power went, one may have been open and another being closed.
@@ -116,7 +117,6 @@ class SegmentedRecorder(FrameSink):
         self._segments = 1
         self._failure: Exception | None = None
         self._summary: Summary | None = None
-        self._end = threading.Event()
         self._tidy_soon = threading.Event()
         self._tidying = threading.Thread(target=self._tidy_regularly, name="tidy", daemon=True)
         if self._retention is not None:

@@ -1,7 +1,10 @@
-"""Remove the oldest segments of a recording that have no labels, when its segments exceed a limit.
+"""Remove the oldest segments of a recording that have no labels, when its segments exceed a limit, or are uploaded.
 
 A segment stays if it has labels, holds a file that its recorder did not write, or is locked by another program. Before
 a segment is deleted it gets a hidden name; an interrupted removal is completed later.
+
+A segment is uploaded if ``receipt.json`` beside it names it and its SHA-256; that is a manifest of the machine where it
+arrived (see `storage.care.manifest`). The segment is read once more before it is removed.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +23,7 @@ from pi_capture.errors import UsageError
 from pi_capture.recording.clocks import is_synchronised
 from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
+from storage.care.manifest import RECEIPT_NAME, digest, read_manifest, state_of
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
 from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
@@ -27,6 +32,7 @@ from storage.labels.journal import JOURNAL_NAME, journal_path
 from storage.sessions import SESSIONS_NAME, read_sessions
 
 GOING = ".removing"
+PAUSE_SECONDS = 0.02  # after each megabyte that is read to compare it: the disk and the processor are the recording's
 UNSYNCHRONISED = "the clock isn't synchronised: no segment is removed for its age until it is"
 
 
@@ -37,11 +43,12 @@ class Keep:
     most_bytes: int | None = None  # of all segments together
     longest: float | None = None  # seconds since a segment ended
     least_free: int | None = None  # bytes free on the disk
+    uploaded: bool = False  # only what the receipt names; without a limit, all of it
     text: str = ""  # the option as it was given, for messages
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Self:
-        """From ``20GB``, ``7d`` and ``min-free=2GB``; the strictest counts of several of a kind.
+        """From ``20GB``, ``7d``, ``min-free=2GB`` and ``uploaded``; the strictest counts of several of a kind.
 
         Raises
         ------
@@ -49,7 +56,7 @@ class Keep:
             One is none of these.
         """
         sizes, times, free = list[int](), list[float](), list[int]()
-        for text in texts:
+        for text in (text for text in texts if text != "uploaded"):
             name, equals, size_text = text.partition("=")
             if equals and name == "min-free" and (size := parse_size(size_text)) is not None:
                 free.append(size)
@@ -58,22 +65,48 @@ class Keep:
             elif (seconds := parse_time(text)) is not None:
                 times.append(seconds)
             else:
-                raise UsageError(f"--keep {text}: give a size, an age or the room to leave: 20GB, 7d, min-free=2GB")
+                raise UsageError(
+                    f"--keep {text}: give a size, an age, the room to leave: 20GB, 7d, min-free=2GB; or uploaded"
+                )
         return cls(
-            min(sizes, default=None), min(times, default=None), max(free, default=None), f"--keep {' '.join(texts)}"
+            min(sizes, default=None),
+            min(times, default=None),
+            max(free, default=None),
+            "uploaded" in texts,
+            f"--keep {' '.join(texts)}",
         )
+
+    @property
+    def has_limit(self) -> bool:
+        return not (self.most_bytes is self.longest is self.least_free is None)
+
+
+class _EndedError(Exception):
+    """The recording ended while a segment was read."""
 
 
 class Retention:
-    """Removes segments of one series. While the wall clock isn't `synchronised`, none is removed for its age."""
+    """Removes segments of one series. While the wall clock isn't `synchronised`, none is removed for its age.
 
-    def __init__(self, series: Series, keep: Keep, synchronised: Callable[[], bool | None] = is_synchronised) -> None:
+    When `end` is set, a segment that is being read to be compared with the receipt stays.
+    """
+
+    def __init__(
+        self,
+        series: Series,
+        keep: Keep,
+        synchronised: Callable[[], bool | None] = is_synchronised,
+        end: threading.Event | None = None,
+    ) -> None:
         self._series = series
+        self._end = end or threading.Event()
         self._keep = keep
         self._synchronised = synchronised
         self._said: set[str] = set()
         self._sizes: dict[Path, int] = {}  # of closed segments, which don't change
         self._trusted: dict[Path, bool] = {}
+        self._read_receipt: tuple[str, dict[str, set[str]]] = "", {}  # its state when it was read, and what it names
+        self._digests: dict[Path, tuple[str, str]] = {}  # the state of a segment when it was read, and its SHA-256
 
     def tidy(self, in_use: set[Path]) -> list[str]:
         """Remove segments beyond the limits, except those in use; returns lines about it, each only once."""
@@ -84,19 +117,27 @@ class Retention:
             closed = [segment for segment in segments if segment.path not in in_use]
             total = sum(self._size(segment.path, segment.path in in_use) for segment in segments)
             old = self._too_old(closed, lines)
+            receipt = self._receipt(lines) if self._keep.uploaded else None
             for segment in closed:
                 free = shutil.disk_usage(self._series.directory).free
                 too_much = self._keep.most_bytes is not None and total > self._keep.most_bytes
                 too_full = self._keep.least_free is not None and free < self._keep.least_free
-                if not (too_much or too_full or segment.path in old):
+                over = too_much or too_full or segment.path in old
+                named = receipt is None or segment.path.name in receipt
+                if over and not named:
+                    lines.append(f"segments that {RECEIPT_NAME} does not name stay, whatever {self._keep.text} says")
+                if not named or (self._keep.has_limit and not over):
                     continue
-                reason = self._remove(segment.path)
+                reason = self._remove(segment.path, None if receipt is None else receipt[segment.path.name])
                 if reason is None:
                     size = self._sizes.pop(segment.path)
+                    self._digests.pop(segment.path, None)
                     total -= size
                     lines.append(f"removed {segment.path} ({size / 1e6:.1f} MB): {self._keep.text}")
                 else:
                     lines.append(f"{segment.path} stays, whatever {self._keep.text} says: {reason}")
+        except _EndedError:
+            pass
         except OSError as error:
             lines.append(f"{error.filename or self._series.directory}: {error.strerror}; nothing more was removed")
         new = [line for line in lines if line not in self._said]
@@ -140,15 +181,37 @@ class Retention:
             self._sizes[path] = size
         return size
 
-    def _remove(self, path: Path) -> str | None:
-        """Remove a segment; returns the reason if it stays."""
-        before = path.stat()
+    def _receipt(self, lines: list[str]) -> dict[str, set[str]]:
+        """By the name of a recording: its SHA-256, or several if several machines gave one this name."""
+        path = self._series.directory / RECEIPT_NAME
+        try:
+            state = state_of(path)
+            if self._read_receipt[0] != state:
+                named: dict[str, set[str]] = {}
+                for entry in read_manifest(path).values():
+                    named.setdefault(Path(entry.path).name, set()).add(entry.sha256)
+                self._read_receipt = state, named
+            return self._read_receipt[1]
+        except FileNotFoundError:
+            lines.append(f"there is no {path} yet: {self._keep.text} removes nothing until it is there")
+        except StorageError as error:
+            lines.append(f"{error}; {self._keep.text} removes nothing until then")
+        return {}
+
+    def _remove(self, path: Path, uploaded: set[str] | None) -> str | None:
+        """Remove a segment, if its SHA-256 is among those `uploaded`; returns the reason if it stays."""
+        before = state_of(path)
         if (reason := why_it_stays(path)) is not None:
             return reason
+        if uploaded is not None:
+            if path not in self._digests or self._digests[path][0] != before:
+                self._digests[path] = before, digest(path, self._pause)
+            if self._digests[path][1] not in uploaded:
+                return f"its SHA-256 is not the one in {RECEIPT_NAME}"
         fd = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             lock_descriptor(fd, "it is in use")
-            if os.fstat(fd).st_mtime_ns != before.st_mtime_ns:
+            if state_of(path) != before:
                 return "it is in use"
             going = path.with_name(f".{path.name}{GOING}")
             rename_new(path, going)
@@ -162,6 +225,10 @@ class Retention:
             return str(error)
         finally:
             os.close(fd)
+
+    def _pause(self) -> None:
+        if self._end.wait(PAUSE_SECONDS):
+            raise _EndedError
 
     def _complete(self) -> None:
         """Delete the renamed segments of an interrupted removal."""

@@ -139,9 +139,7 @@ class Help:
         first, stop = action["first"], min(action["stop"], self._session.count)
         label, model = action["label"], action["model"]
         run = self._assist.run
-        if self._asked != (first, stop) or (
-            model and (run is None or (run.label, self._assist.model) != (label, model))
-        ):
+        if self._asked != (first, stop) or (model and (run is None or run.label != label)):
             return self._do(lambda: self._give(first, stop, label, model))
         return self._do(self._dialogue.accept if model else lambda: self._dialogue.answer(label))
 

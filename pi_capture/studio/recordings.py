@@ -7,11 +7,10 @@ nothing outside of the folder is looked at.
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,22 +19,20 @@ from typing import Any
 from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
+from storage.care.listing import first_entries, recording_test
 from storage.care.split import JOURNAL_NAME as SPLIT_NAME
 from storage.care.split import is_split
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
-from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, MOVES_NAME
-from storage.formats.png.writer import TEMPORARY_NAME
-from storage.formats.table import Format, all_formats, find_format, open_recording
+from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
+from storage.formats.table import Format, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
 from storage.labels.journal import Classes, journal_path, read_journal
 from storage.names import printable
 from storage.recording import Recording
-from storage.sessions import SESSIONS_NAME
 
-LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
 
 
@@ -73,7 +70,7 @@ class Folder:
         if not path.is_dir():
             raise StorageError(f"{path} is no directory; make it first: mkdir {path}")
         self.path = path.resolve()
-        self._suffixes = _suffixes()
+        self._is_recording = recording_test()
         self._of: dict[Path, _Known] = {}
         self._counting = threading.Lock()  # one large recording is counted at a time
 
@@ -102,15 +99,12 @@ class Folder:
 
     def _entry(self, entry: os.DirEntry[str]) -> Entry | None:
         try:
-            facts = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(facts.st_mode):
-                if not _holds_pictures(entry.path):
-                    return None
-            elif not (stat.S_ISREG(facts.st_mode) and entry.name.lower().endswith(self._suffixes)):
+            if not self._is_recording(entry):
                 return None
+            changed = entry.stat(follow_symlinks=False).st_mtime
         except OSError:  # it has gone, or may not be looked at
             return None
-        return Entry(identifier(entry.name), entry.name, self.path / entry.name, facts.st_mtime)
+        return Entry(identifier(entry.name), entry.name, self.path / entry.name, changed)
 
     def facts(self, entry: Entry, *, settled: bool = True) -> dict[str, Any]:
         """What is known of a recording; counted anew only when it has changed. Never raises: what is wrong is told.
@@ -145,49 +139,6 @@ class _Known:
     picture: bytes
 
 
-def _suffixes() -> tuple[str, ...]:
-    return tuple(suffix for row in all_formats() for suffix in (row.suffix, *row.also_reads) if suffix)
-
-
-def _holds_pictures(directory: str) -> bool:
-    """Whether a directory is a recording.
-
-    It is one that was recorded into or labelled; or that has pictures in it, a class with a frame of ours, or two
-    classes of pictures. One directory of other pictures is no class: ``docs/images`` makes no recording of ``docs``.
-    """
-    if os.path.isfile(os.path.join(directory, SESSIONS_NAME)) or os.path.isfile(journal_path(Path(directory))):
-        return True
-    directories: list[str] = []
-    for entry in _first_entries(directory):
-        if _is_picture(entry) or TEMPORARY_NAME.fullmatch(entry.name):
-            return True
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-            directories.append(entry.path)
-    classes = 0
-    for path in directories[:20]:
-        names = [entry.name for entry in _first_entries(path) if _is_picture(entry)]
-        classes += bool(names)
-        if classes > 1 or any(map(FRAME_NAME.fullmatch, names)):
-            return True
-    return False
-
-
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    name = entry.name.lower()
-    return name.endswith(IMAGE_SUFFIXES) and not name.startswith(".") and entry.is_file(follow_symlinks=False)
-
-
-def _first_entries(directory: str) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as entries:
-            for number, entry in enumerate(entries):
-                if number >= LOOKED_AT:
-                    return
-                yield entry
-    except OSError:
-        return
-
-
 # ---------------------------------------------------------------------------------------------------------------- facts
 
 
@@ -196,7 +147,7 @@ def _version(path: Path) -> object:
     places = [path, journal_path(path), path / SPLIT_NAME, path / MOVES_NAME]
     try:
         if path.is_dir():
-            places += [Path(e.path) for e in _first_entries(str(path)) if e.is_dir(follow_symlinks=False)]
+            places += [Path(e.path) for e in first_entries(str(path)) if e.is_dir(follow_symlinks=False)]
     except OSError:
         pass
     return tuple(_stamp(place) for place in places)

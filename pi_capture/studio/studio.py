@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from pi_capture.live.labels import checked_names
 from pi_capture.studio import recorders
 from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.care import Trash
@@ -129,11 +130,11 @@ class Studio:
         Raises
         ------
         RefusedError
-            A window labels it.
+            A window labels it, or classes can't have these names.
         StorageError
             It can't be labelled.
         """
-        classes = [str(name).strip() for name in asked.get("classes", [])]
+        classes = _names(asked.get("classes", []))
         by_name, relabel = asked.get("by_name"), asked.get("relabel")
         async with self._opening:
             there = self.labellings.get(path)
@@ -170,3 +171,11 @@ class Studio:
         for path, labelling in list(self.labellings.items()):
             if labelling.closed:
                 del self.labellings[path]
+
+
+def _names(asked: list[Any]) -> list[str]:
+    """The names that are asked for. Raises RefusedError if classes can't have them."""
+    try:
+        return list(checked_names(tuple(str(name).strip() for name in asked))) if asked else []
+    except ValueError as error:
+        raise RefusedError(f"classes: {error}") from None

@@ -34,7 +34,7 @@ def end_window(path: Path) -> None:
     while is_locked(journal):
         for pid in _holders(journal):
             if not _is_window(pid):
-                raise RefusedError(f"process {pid} labels it, which is no window; end that first", 409)
+                raise RefusedError(f"process {pid} labels this recording, and is not a window; end it first", 409)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         if time.monotonic() > until:

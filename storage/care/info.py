@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
 from storage.labels.classes import names_of_labels, shown_class
+from storage.labels.current import replay
+from storage.labels.journal import journal_path, read_journal
 from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
@@ -50,6 +53,8 @@ class Session:
         From the first frame to the last.
     facts : mapping
         What ``recording.json`` has about it: camera, host …
+    labelled : int
+        Frames that have a class.
     """
 
     id: str | None
@@ -58,6 +63,7 @@ class Session:
     ended: float | None
     seconds: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    labelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,9 @@ class Info:
         in the journal, too.
     unlabelled : Share
         Frames that have no class yet.
+    waiting : Counter
+        Of labels that wait in the journal until S applies them: how many frames get which class. The other counts are
+        without them.
     sizes : dict
         How many frames have which size, ``"128x128"``.
     sessions : list of Session
@@ -98,6 +107,7 @@ class Info:
     origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     origins_of_labels: Counter[str] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
 
     @property
     def frames(self) -> int:
@@ -138,8 +148,17 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        names, given = names_of_labels(recording), count_origins(recording)
-    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given)
+        names, given, waiting = names_of_labels(recording), count_origins(recording), _waiting(recording)
+    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given, waiting=waiting)
+
+
+def _waiting(recording: Recording) -> Counter[str]:
+    """The labels that S has not applied yet; a window may have the journal open, or it may be damaged."""
+    with suppress(StorageError, OSError):
+        labels = replay(recording, read_journal(journal_path(recording.path, recording.of_track)))
+        changed = zip(recording.labels, labels, strict=True)
+        return Counter(now for before, now in changed if now is not None and now != before)
+    return Counter()
 
 
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
@@ -166,19 +185,21 @@ def as_json(info: Info) -> dict[str, Any]:
         },
         "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
         "labels": dict(info.origins_of_labels),
+        "waiting": dict(info.waiting),
         "sizes": info.sizes,
-        "begun": _iso(info.begun),
-        "ended": _iso(info.ended),
+        "begun": iso(info.begun),
+        "ended": iso(info.ended),
         "seconds": round(info.seconds, 3),
         "sessions": [
             {
                 "id": session.id,
                 "frames": session.frames,
-                "begun": _iso(session.begun),
-                "ended": _iso(session.ended),
+                "labelled": session.labelled,
+                "begun": iso(session.begun),
+                "ended": iso(session.ended),
                 "seconds": round(session.seconds, 3),
                 **{name: session.facts.get(name) for name in ("camera", "model", "host", "end", "fps", "live")},
-                "dropped": _dropped(session),
+                "dropped": dropped_of(session),
             }
             for session in info.sessions
         ],
@@ -216,6 +237,7 @@ def _describe_files(recording: Recording, backend: str) -> Info:
     shares: dict[str | None, Share] = {}
     sizes: Counter[str] = Counter()
     counts: Counter[str | None] = Counter()
+    labelled: Counter[str | None] = Counter()
     spans: dict[str | None, tuple[int, int]] = {}
     for index, label in enumerate(recording.labels):
         file = recording.file(index)
@@ -228,17 +250,19 @@ def _describe_files(recording: Recording, backend: str) -> Info:
         share.bytes += os.stat(file).st_size
         sizes["unreadable" if head.size is None else f"{head.size[0]}x{head.size[1]}"] += 1
         counts[head.session] += 1
+        labelled[head.session] += label is not None
         if head.timestamp_ns is not None:
             first, last = spans.get(head.session, (head.timestamp_ns, head.timestamp_ns))
             spans[head.session] = min(first, head.timestamp_ns), max(last, head.timestamp_ns)
     facts = {session.get("id"): session for session in recording.sessions}
     order = [*(id for id in facts if id in counts), *(id for id in counts if id not in facts)]
-    sessions = [_session(id, counts[id], spans.get(id), facts.get(id, {})) for id in order]
+    sessions = [_session(id, counts[id], labelled[id], spans.get(id), facts.get(id, {})) for id in order]
     return _info(recording.path, backend, shares, sizes, sessions)
 
 
 def _describe_file(recording: Recording, backend: str) -> Info:
-    total, counts = os.stat(recording.path).st_size, Counter(recording.labels)
+    total, labels = os.stat(recording.path).st_size, list(recording.labels)
+    counts = Counter(labels)
     shares = {label: Share(count, total * count // len(recording)) for label, count in counts.items()}
     times, sizes = list(recording.timestamps_ns), Counter[str]()
     if times:
@@ -249,18 +273,20 @@ def _describe_file(recording: Recording, backend: str) -> Info:
     known = [session for session in recording.sessions if session.get("frames")]
     sessions = []
     for facts in known or [{"id": None, "first_index": 0, "frames": len(times)}]:
-        part = times[facts["first_index"] : facts["first_index"] + facts["frames"]]
-        if part:
-            span = min(part), max(part)
-            sessions.append(_session(facts.get("id"), len(part), span, facts if known else {}))
+        first, end = facts["first_index"], facts["first_index"] + facts["frames"]
+        if part := times[first:end]:
+            span, labelled = (min(part), max(part)), sum(label is not None for label in labels[first:end])
+            sessions.append(_session(facts.get("id"), len(part), labelled, span, facts if known else {}))
     return _info(recording.path, backend, shares, sizes, sessions)
 
 
-def _session(id: str | None, frames: int, span: tuple[int, int] | None, facts: Mapping[str, Any]) -> Session:
+def _session(
+    id: str | None, frames: int, labelled: int, span: tuple[int, int] | None, facts: Mapping[str, Any]
+) -> Session:
     first, last = span or (0, 0)
     offset = facts.get(WALL_CLOCK) if facts.get("live") and span else None
     begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
-    return Session(id, frames, begun, ended, (last - first) / 1e9, facts)
+    return Session(id, frames, begun, ended, (last - first) / 1e9, facts, labelled)
 
 
 def _info(
@@ -271,14 +297,15 @@ def _info(
     return Info(path, backend, classes, shares.get(None, Share()), dict(sizes.most_common()), sessions)
 
 
-def _dropped(session: Session) -> int | None:
+def dropped_of(session: Session) -> int | None:
     """Frames lost in all of the session; None if they were not counted."""
     counts = [session.facts.get(f"dropped_{cause}") for cause in ("camera", "queue", "disk")]
     known = [count for count in counts if isinstance(count, int)]
     return sum(known) if known else None
 
 
-def _iso(seconds: float | None) -> str | None:
+def iso(seconds: float | None) -> str | None:
+    """A time in seconds since 1970 as ISO 8601, by this machine's clock; None if it is not known, or none can be."""
     if seconds is None:
         return None
     try:
@@ -307,8 +334,7 @@ def _lines(info: Info) -> Iterator[str]:
     for name, share in rows:
         percent = 100 * share.frames / info.frames
         yield f"  {name:{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
-    if set(info.origins_of_labels) - {PERSON}:
-        yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
+    yield from _label_lines(info)
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
@@ -324,6 +350,15 @@ def _lines(info: Info) -> Iterator[str]:
     if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
     yield from _track_lines(info)
+
+
+def _label_lines(info: Info) -> Iterator[str]:
+    if info.waiting:
+        labels = sorted(info.waiting, key=natural_key)
+        counts = ", ".join(f"{shown_class(label, info.names)} {info.waiting[label]}" for label in labels)
+        yield f"  labelled, not saved yet: {counts}; press S in 'python -m classify {info.path}'"
+    if set(info.origins_of_labels) - {PERSON}:
+        yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
 
 
 def _track_lines(info: Info) -> Iterator[str]:
@@ -353,7 +388,7 @@ def _track_lines(info: Info) -> Iterator[str]:
 def _session_line(session: Session) -> str:
     all_here = session.frames >= 0.9 * (session.facts.get("frames") or session.frames)
     rate = f"{(session.frames - 1) / session.seconds:.1f}" if session.seconds and all_here else "-"
-    dropped = _dropped(session)
+    dropped = dropped_of(session)
     begun = _clock(session.begun) if session.begun is not None else _started(session.facts)
     return (
         f"  {str(session.id)[:8]:8}  {begun:19}  {session.frames:8}  {session.seconds:8.1f}"
@@ -375,7 +410,7 @@ def _megabytes(size: int) -> str:
 
 
 def _clock(seconds: float | None) -> str:
-    return (_iso(seconds) or "an unknown time")[:19].replace("T", " ")
+    return (iso(seconds) or "an unknown time")[:19].replace("T", " ")
 
 
 def _duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from storage.durable.files import alternatives, lock_directory, rename_new, sync
 from storage.errors import StorageError, no_directory
 from storage.formats.png.directory import class_directories, frame_name, image_names, next_number
 from storage.formats.png.head import Head, read_head
-from storage.labels.classes import classes_of_directory, keep_classes
-from storage.labels.journal import Classes, journal_path
-from storage.names import natural_key
+from storage.labels.classes import classes_of_directory, classes_together, keep_classes
+from storage.labels.journal import Classes
+from storage.labels.origins import applied_origins, keep_origins
+from storage.names import printable
 from storage.sessions import read_sessions, write_sessions
 
 COPIES_A_SYNC = 256
@@ -100,7 +102,7 @@ def merge(
     try:
         for directory in inputs:
             locks.append(_lock(directory))
-        classes = _classes_together([*([out] if out.exists() else []), *inputs])
+        classes = classes_together([*([out] if out.exists() else []), *inputs])
         frames = _frames(inputs, unlabelled, classes)
         merged = Merged(left_out={} if unlabelled else {str(path): len(image_names(path)) for path in inputs})
         out.mkdir(exist_ok=True)
@@ -110,12 +112,14 @@ def merge(
             if directory.is_symlink():
                 raise StorageError(f"{directory} is a symbolic link; a class directory must lie in its data directory")
         _remove_temporaries(out)
+        adding = _Adding(out, link, merged, locks[-1])
+        chosen = adding.choose_names(frames, _blocks(out, inputs, frames))
+        keep_origins(out, {name: frame.origin for name, frame in chosen.items()})
         keep_classes(out, classes)
-        adding = _Adding(out, link, merged, _blocks(out, inputs, frames), locks[-1])
-        for number, frame in enumerate(frames):
-            adding.add(frame)
+        for number, (name, frame) in enumerate(chosen.items(), 1 + len(frames) - len(chosen)):
+            adding.place(name, frame)
             if progress is not None:
-                progress(number + 1, len(frames))
+                progress(number, len(frames))
         adding.finish()
         return merged
     except OSError as error:
@@ -141,6 +145,8 @@ class _Frame:
     """The directory of its class in the result."""
     name: str
     head: Head
+    origin: str | None
+    """The model's proposal that its class is, if it is one (`storage.labels.origins`)."""
 
     @property
     def path(self) -> str:
@@ -154,7 +160,9 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
     real = [os.path.realpath(path) for path in inputs]
     for path, place in zip(inputs, real, strict=True):
         if not path.is_dir():
-            raise StorageError(f"{path}: {'is no directory of frames' if path.exists() else 'no such directory'}")
+            there = path.exists()
+            why = "is no directory of frames; files go into a file, such as all.mkv" if there else "no such directory"
+            raise StorageError(f"{path}: {why}")
         if real.count(place) > 1:
             raise StorageError(f"{path} is given twice")
         target = os.path.realpath(out)
@@ -168,30 +176,6 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
         raise StorageError(f"{out} is split; take that back first: python -m storage split {out} --undo")
 
 
-def _classes_together(directories: Sequence[Path]) -> Classes:
-    """The classes of all directories by name; each goes where the first of them has it.
-
-    A directory that is a number, and has got no name in its data directory, joins the class that has that number.
-    """
-    found: dict[str, str] = {}
-    unnamed: set[str] = set()
-    for data_dir in directories:
-        classes = classes_of_directory(data_dir)
-        for name, place in zip(classes.names, classes.directories, strict=True):
-            if name == place and (name.isdecimal() or not journal_path(data_dir).exists()):
-                unnamed.add(name)
-            elif name not in found and place in found.values():
-                other = next(one for one in found if found[one] == place)
-                raise StorageError(
-                    f"{data_dir / place} has the class {name!r}, elsewhere that is the directory of {other!r}; sort "
-                    f"one of them anew: python -m classify {data_dir} --undo (nothing was added)"
-                )
-            else:
-                found.setdefault(name, place)
-    more = sorted(unnamed - {*found, *found.values()}, key=natural_key)
-    return Classes((*found, *more), (*found.values(), *more))
-
-
 def _lock(directory: Path) -> int:
     return lock_directory(directory, f"{directory} is being recorded into or labelled; close that program first")
 
@@ -203,11 +187,17 @@ def _frames(inputs: Sequence[Path], unlabelled: bool, classes: Classes) -> list[
         before = len(frames)
         own = classes_of_directory(data_dir)
         name_of = dict(zip(own.directories, own.names, strict=True))
-        for directory in [*([data_dir] if unlabelled else []), *class_directories(data_dir)]:
+        names = {
+            directory: image_names(directory)
+            for directory in [*([data_dir] if unlabelled else []), *class_directories(data_dir)]
+        }
+        by_model = applied_origins(data_dir, chain.from_iterable(names.values()))
+        for directory, inside in names.items():
             own_name = "" if directory == data_dir else directory.name
             class_name = place_of.get(name_of[own_name], own_name) if own_name else ""
-            for name in image_names(directory):
-                frames.append(_Frame(data_dir, own_name, class_name, name, read_head(directory / name)))
+            for name in inside:
+                origin = by_model.get(name) if own_name else None
+                frames.append(_Frame(data_dir, own_name, class_name, name, read_head(directory / name), origin))
         if len(frames) == before:
             raise StorageError(f"{data_dir} has no labelled frames; label it first: python -m classify {data_dir}")
     return frames
@@ -232,7 +222,8 @@ def _blocks(out: Path, inputs: Sequence[Path], frames: Sequence[_Frame]) -> dict
                 _, recorded = _block(session)
                 length = max(int(session.get("frames") or 0), highest[session["id"]] - recorded + 1)
                 blocks[session["id"]] = next_free, recorded
-                sessions.append({**session, "first_index": next_free, "first_recorded": recorded, "frames": length})
+                place = {"first_index": next_free, "first_recorded": recorded, "frames": length}
+                sessions.append({"merged_from": printable(_name_of(data_dir)), **session, **place})
                 next_free += length
     if len(sessions) > known:
         write_sessions(out, sessions)
@@ -255,38 +246,36 @@ def _block(session: dict[str, Any]) -> tuple[int, int]:
 class _Adding:
     """Puts the frames into the result, one after another."""
 
-    def __init__(self, out: Path, link: bool, merged: Merged, blocks: dict[str, tuple[int, int]], lock: int) -> None:
+    def __init__(self, out: Path, link: bool, merged: Merged, lock: int) -> None:
         self._out = out
         self._link = link
         self._merged = merged
-        self._blocks = blocks
         self._lock = lock
-        self._classes = dict.fromkeys(image_names(out), "")  # of every frame that is there, by its name
-        for directory in class_directories(out):
-            self._classes |= dict.fromkeys(image_names(directory), directory.name)
         self._waiting: list[tuple[str, str]] = []  # copies that wait for a sync to get their names
 
-    def add(self, frame: _Frame) -> None:
-        for name in alternatives(_wanted_name(frame, self._blocks)):
-            if name not in self._classes:
-                self._place(frame, name)
-                return
-            self._publish()
-            there = self._classes[name]
-            if _same(frame.path, os.path.join(self._out, there, name)):
-                if there == frame.class_name:
-                    self._merged.present += 1
-                else:
-                    reason = f"is there already, in class {there}" if there else "is there already, without a class"
-                    self._merged.conflicts.append((Path(frame.path), reason))
-                return
+    def choose_names(self, frames: Sequence[_Frame], blocks: dict[str, tuple[int, int]]) -> dict[str, _Frame]:
+        """The frames to add, by the names that they get; what is there already is counted."""
+        taken = {name: ("", os.path.join(self._out, name)) for name in image_names(self._out)}  # class and file
+        for directory in class_directories(self._out):
+            taken |= {name: (directory.name, os.path.join(directory, name)) for name in image_names(directory)}
+        chosen: dict[str, _Frame] = {}
+        for frame in frames:
+            for name in alternatives(_wanted_name(frame, blocks)):
+                if name not in taken:
+                    chosen[name], taken[name] = frame, (frame.class_name, frame.path)
+                    break
+                there, file = taken[name]
+                if _same(frame.path, file):
+                    if there == frame.class_name:
+                        self._merged.present += 1
+                    else:
+                        reason = f"is there already, in class {there}" if there else "is there already, without a class"
+                        self._merged.conflicts.append((Path(frame.path), reason))
+                    break
+        return chosen
 
-    def finish(self) -> None:
-        self._publish()
-        for directory in (self._out, *class_directories(self._out)):
-            sync_directory(directory)
-
-    def _place(self, frame: _Frame, name: str) -> None:
+    def place(self, name: str, frame: _Frame) -> None:
+        """Add a frame; its name is taken at once, or with the next copies that are published."""
         directory = self._out / frame.class_name
         if not directory.is_dir():
             directory.mkdir()
@@ -298,8 +287,12 @@ class _Adding:
             self._merged.copied += 1
             if len(self._waiting) >= COPIES_A_SYNC:
                 self._publish()
-        self._classes[name] = frame.class_name
         self._merged.counts[frame.class_name] += 1
+
+    def finish(self) -> None:
+        self._publish()
+        for directory in (self._out, *class_directories(self._out)):
+            sync_directory(directory)
 
     def _place_link(self, source: str, target: str) -> bool:
         try:
@@ -327,10 +320,13 @@ def _wanted_name(frame: _Frame, blocks: dict[str, tuple[int, int]]) -> str:
         first, recorded = blocks[head.session]
         if recorded <= head.index < recorded + MAX_NUMBER and frame.name.lower().endswith(".png"):
             return frame_name(first + head.index - recorded)
-    directory = os.path.basename(os.path.abspath(frame.data_dir))
-    stem, suffix = os.path.splitext(f"{directory}-{frame.name}")
+    stem, suffix = os.path.splitext(f"{_name_of(frame.data_dir)}-{frame.name}")
     stem = re.sub(r"[-_. ]{2,}", "-", SPLIT_WORDS.sub("", stem)).strip("-_. ")
     return (stem or "frame") + suffix.lower()
+
+
+def _name_of(data_dir: Path) -> str:
+    return os.path.basename(os.path.abspath(data_dir))
 
 
 def _same(one: str, other: str) -> bool:

@@ -1,4 +1,5 @@
-"""Which frames to hold out for validation: whole stretches of time, and a gap around them that is on neither side.
+"""Which frames to hold out for validation: whole stretches of time, with a gap around them that is on neither side; or
+all frames of some hosts, sessions or recordings.
 
 Frames next to each other are near copies. A network that has seen one of them knows the other, so a random choice of
 frames measures memory. This module only decides; `storage.care.split` moves the files.
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from storage.names import natural_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +96,68 @@ def divide(
             break
     assert best is not None
     return best[1]
+
+
+def divide_groups(
+    seconds: Floats,
+    classes: Sequence[str],
+    groups: Sequence[str | None],
+    hosts: Sequence[str | None],
+    *,
+    val: float,
+    gap: float,
+    seed: int,
+) -> tuple[Integers, list[str]]:
+    """Divide frames into training and validation such that no group is in both.
+
+    Groups are chosen as `divide` chooses stretches. Within `gap` seconds of a frame for validation, no frame for
+    training is of the same host. Frames whose group is not known (None) are in neither. The same input gives the same
+    division.
+
+    Parameters
+    ----------
+    seconds : ndarray, shape (N,), float64
+        Capture times on one common axis, in any order.
+    classes, groups, hosts : sequences of length N
+        Of each frame.
+    val, gap, seed
+        As in `divide`.
+
+    Returns
+    -------
+    ndarray, shape (N,), int64
+        `TRAIN`, `VAL` or `GAP` for each frame.
+    list of str
+        The groups that are held out.
+
+    Raises
+    ------
+    ValueError
+        There is one group at most.
+    """
+    import numpy as np
+
+    names = sorted({group for group in groups if group is not None}, key=natural_key)
+    if len(names) < 2:
+        raise ValueError(*names)
+    known = np.array([group is not None for group in groups])
+    numbers = {name: number for number, name in enumerate(names)}
+    of_group = np.array([numbers[group] for group in groups if group is not None])
+    _, codes = np.unique(np.asarray(classes, dtype=object)[known].astype(str), return_inverse=True)
+    counts = np.zeros((len(names), int(codes.max()) + 1), np.int64)
+    np.add.at(counts, (of_group, codes), 1)
+    chosen = _choose(counts, val, np.random.default_rng(seed))
+    if not chosen.any():  # each is far more than the share that is wanted
+        chosen[_cost(counts, counts.sum(axis=0), val).argmin()] = True
+    held_out = np.zeros(len(groups), np.bool_)
+    held_out[known] = chosen[of_group]
+    sides = np.full(len(groups), GAP, np.int64)
+    of_host = np.unique([host or "" for host in hosts], return_inverse=True)[1]
+    for host in range(int(of_host.max()) + 1):
+        inside = np.flatnonzero((of_host == host) & known)
+        inside = inside[np.argsort(seconds[inside], kind="stable")]
+        sides[inside] = with_gaps(seconds[inside], held_out[inside], gap)
+    return sides, [name for name, out in zip(names, chosen, strict=True) if out]
 
 
 def lengths(seconds: Floats, val: float) -> list[float]:

@@ -1,9 +1,9 @@
 """Hold out frames for validation: ``day1/CLASS`` → ``val_day1/CLASS`` and, what lies in between, ``gap_day1/CLASS``.
 
-`storage.care.spans` chooses the frames. They are moved as one journaled batch (`storage.durable.moves`), so that a
-split is made whole or not at all, and can be undone. The frames in the gaps keep their labels in a directory of
-their own beside the other two: in ``day1`` a network would train on near copies of what it is validated on, and a
-directory inside ``day1`` would be a class.
+`storage.care.spans` chooses the frames: stretches of time, or all of some hosts, sessions or recordings. They are moved
+as one journaled batch (`storage.durable.moves`), so that a split is made whole or not at all, and can be undone. The
+frames in the gaps keep their labels in a directory of their own beside the other two: in ``day1`` a network would train
+on near copies of what it is validated on, and a directory inside ``day1`` would be a class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.care.spans import GAP, TRAIN, VAL, divide
+from storage.care.spans import GAP, TRAIN, VAL, divide, divide_groups
 from storage.durable.files import lock_directory
 from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
@@ -24,7 +24,8 @@ from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes, names_beside, shown_class
 from storage.labels.current import labels_wait_beside
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
-from storage.labels.journal import Classes, read_journal
+from storage.labels.journal import Applied, Classes, read_journal
+from storage.labels.origins import applied_origins, keep_origins, proposed
 from storage.names import natural_key
 from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
 
@@ -48,26 +49,30 @@ class Split:
         Where the frames for training, for validation and between them are. `gap_dir` only exists if there are any.
     counts : dict
         Frames for training, for validation and between them, of each class.
-    stretch : float
-        Length of the stretches in seconds.
+    stretch : float or None
+        Length of the stretches in seconds; None if whole hosts, sessions or recordings are held out.
     held_out : int
-        Number of stretches held out.
+        Number of stretches, hosts, sessions or recordings held out.
     notes : list of str
         What a person should know.
+    groups : list of str
+        Which hosts, sessions or recordings are held out.
     """
 
     data_dir: Path
     val_dir: Path
     gap_dir: Path
     counts: dict[str, tuple[int, int, int]]
-    stretch: float
+    stretch: float | None
     held_out: int
     notes: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
 def split(
     data_dir: Path,
     *,
+    by: str | None = None,
     val: float = 0.1,
     gap: float = 2.0,
     stretch: float | None = None,
@@ -75,16 +80,19 @@ def split(
     allow_missing: bool = False,
     dry_run: bool = False,
 ) -> Split:
-    """Move whole stretches of time from a labelled data directory to one for validation beside it.
+    """Move frames from a labelled data directory to one for validation beside it: whole stretches of time, or groups.
 
     Parameters
     ----------
     data_dir : path
         The data directory, labelled. Frames without a class stay where they are.
+    by : str, optional
+        What is on one side as a whole: each ``host``, each ``session``, or each ``recording``: what was merged into the
+        directory from one place, or recorded there. By default stretches of time are.
     val : float
-        The share to hold out, more than 0 and less than 1.
+        The share to hold out, more than 0 and less than 1; whole groups may be far from it.
     gap : float
-        Seconds before and after a held-out stretch that are in neither.
+        Seconds before and after held-out frames that are in neither; with `by`, of the same host.
     stretch : float, optional
         About how long a stretch is, in seconds; by default as long as the classes stay balanced.
     seed : int
@@ -109,16 +117,24 @@ def split(
             raise StorageError(f"{directory} is there already; move it away, nothing was moved")
     lock = lock_directory(data_dir, f"{data_dir} is being recorded into or labelled; close that program first")
     try:
-        result, pairs = _decide(data_dir, beside, val=val, gap=gap, stretch=stretch, seed=seed)
+        result, pairs = _decide(data_dir, beside, by=by, val=val, gap=gap, stretch=stretch, seed=seed)
         missing = [name for name, (train, held_out, _) in result.counts.items() if not train or not held_out]
         if missing and not allow_missing:
-            raise StorageError(_explain_missing(missing, result))
+            raise StorageError(_explain_missing(missing, result, by))
         if dry_run:
             return result
-        facts = {"val": val, "gap": gap, "stretch": result.stretch, "seed": seed, "val_dir": beside.val_dir.name}
+        facts = {
+            "val": val,
+            "gap": gap,
+            "stretch": result.stretch,
+            "seed": seed,
+            "val_dir": beside.val_dir.name,
+            "by": by,
+        }
         try:
             with_gap = any(counts[GAP] for counts in result.counts.values())
-            beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), with_gap=with_gap)
+            given = applied_origins(data_dir, (os.path.basename(source) for source, _ in pairs))
+            beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), given, with_gap=with_gap)
             move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
         finally:
             if not is_split(data_dir):  # nothing could be moved
@@ -131,8 +147,7 @@ def split(
 def _ended_sessions(data_dir: Path) -> list[dict[str, Any]]:
     """The sessions of a data directory. A killed one gets its length first: its numbers stay used when frames move."""
     sessions = read_sessions(data_dir)
-    if sessions and sessions[-1].get("frames") is None:
-        close_interrupted(sessions, next_number(data_dir))
+    if close_interrupted(sessions, next_number(data_dir)):
         write_sessions(data_dir, sessions)
     return sessions
 
@@ -187,13 +202,17 @@ class _Sides:
     def roots(self, data_dir: Path) -> tuple[Path, Path, Path]:
         return data_dir, self.val_dir, self.gap_dir
 
-    def begin(self, sessions: Sequence[dict[str, Any]], classes: Classes, *, with_gap: bool) -> None:
-        """Make the directories, with the facts about their frames' recordings, and the names of the classes."""
+    def begin(
+        self, sessions: Sequence[dict[str, Any]], classes: Classes, origins: Mapping[str, str], *, with_gap: bool
+    ) -> None:
+        """Make the directories, with the facts about their frames' recordings, the names of the classes, and who gave
+        the labels."""
         for directory in (self.val_dir, self.gap_dir)[: 1 + with_gap]:
             try:
                 directory.mkdir(exist_ok=True)
                 if sessions:
                     write_sessions(directory, sessions)
+                keep_origins(directory, origins)
                 keep_classes(directory, classes)
             except OSError as error:
                 raise StorageError(f"{directory}: {error.strerror}; nothing was moved") from None
@@ -229,9 +248,12 @@ def _was_begun(directory: Path, data_dir: Path) -> bool:
     """
     if not _is_left_over(directory):
         return False
-    classes, labels = classes_of_directory(data_dir), directory / LABELS_NAME
-    return read_sessions(directory) in ([], read_sessions(data_dir)) and (
-        not labels.exists() or all(entry == classes for entry in read_journal(labels))
+    entries, classes = read_journal(directory / LABELS_NAME), classes_of_directory(data_dir)
+    origins = proposed(entries, (name for inside in class_directories(data_dir) for name in image_names(inside)))
+    return (
+        read_sessions(directory) in ([], read_sessions(data_dir))
+        and all(entry == classes or isinstance(entry, Applied) for entry in entries)
+        and origins.items() <= applied_origins(data_dir, origins).items()
     )
 
 
@@ -239,28 +261,42 @@ def _was_begun(directory: Path, data_dir: Path) -> bool:
 
 
 def _decide(
-    data_dir: Path, beside: _Sides, *, val: float, gap: float, stretch: float | None, seed: int
+    data_dir: Path, beside: _Sides, *, by: str | None, val: float, gap: float, stretch: float | None, seed: int
 ) -> tuple[Split, list[tuple[str, str]]]:
     frames = [(directory.name, name) for directory in class_directories(data_dir) for name in image_names(directory)]
     if not frames:
         raise StorageError(f"{data_dir} has no labelled frames; label it first: python -m classify {data_dir}")
     frames.sort(key=lambda frame: (natural_key(frame[1]), frame[0]))
     heads = [read_head(f"{data_dir}/{class_name}/{name}") for class_name, name in frames]
-    seconds = common_time(heads, read_sessions(data_dir))
+    sessions = read_sessions(data_dir)
+    seconds = common_time(heads, sessions)
     classes = [class_name for class_name, _ in frames]
-    division = divide(seconds, classes, val=val, gap=gap, stretch=stretch, seed=seed)
-    sides = division.sides.tolist()
+    groups, unknown = list[str](), 0
+    if by is None:
+        division = divide(seconds, classes, val=val, gap=gap, stretch=stretch, seed=seed)
+        sides, length, held_out = division.sides.tolist(), division.stretch, division.held_out
+    else:
+        of_frame = _groups(data_dir, heads, sessions, by)
+        hosts = _groups(data_dir, heads, sessions, "host")
+        try:
+            found, groups = divide_groups(seconds, classes, of_frame, hosts, val=val, gap=gap, seed=seed)
+        except ValueError as error:
+            only = f"all frames are of one {by} ({error})" if error.args else f"no frame says of which {by} it is"
+            raise StorageError(f"{data_dir}: {only}; without --by, whole stretches of time are held out") from None
+        sides, length, held_out, unknown = found.tolist(), None, len(groups), of_frame.count(None)
 
     counted = Counter(zip(classes, sides, strict=True))
     names = sorted(set(classes), key=natural_key)
     notes = []
     if unlabelled := len(image_names(data_dir)):
         notes.append(f"{unlabelled} frames have no class and stay; label before you split, not after")
+    if unknown:
+        notes.append(f"{unknown} frames don't say of which {by} they are, and are in neither")
     if timeless := sum(head.timestamp_ns is None for head in heads):
         notes.append(f"{timeless} frames carry no time: taken in the order of their names, {ASSUMED_FPS:g} a second")
     if turned := sum(head.turned for head in heads):
         notes.append(f"{turned} photos are stored lying on the side (EXIF), and Keras reads them so; verify says more")
-    if (held := sides.count(GAP)) > len(sides) / 2:
+    if (held := sides.count(GAP) - unknown) > len(sides) / 2:
         notes.append(
             f"the gaps take {held} of {len(sides)} frames; --gap 0 is for pictures that don't follow each other"
         )
@@ -269,9 +305,10 @@ def _decide(
         beside.val_dir,
         beside.gap_dir,
         {name: (counted[name, TRAIN], counted[name, VAL], counted[name, GAP]) for name in names},
-        division.stretch,
-        division.held_out,
+        length,
+        held_out,
         notes,
+        groups,
     )
     goals = {VAL: beside.val_dir.name, GAP: beside.gap_dir.name}
     pairs = [
@@ -280,6 +317,19 @@ def _decide(
         if side != TRAIN
     ]
     return result, pairs
+
+
+def _groups(data_dir: Path, heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]], by: str) -> list[str | None]:
+    """The host, session or recording of each frame; None where it is not known."""
+    known = {session.get("id"): session for session in sessions}
+    hosts = {id: str(session["host"]) for id, session in known.items() if session.get("host")}
+    if by == "host":
+        return [hosts.get(head.session) for head in heads]
+    if by == "session":
+        return [head.session for head in heads]
+    names = {id: str(session.get("merged_from") or data_dir.name) for id, session in known.items()}
+    recordings = {id: f"{name} of {hosts[id]}" if id in hosts else name for id, name in names.items()}
+    return [recordings.get(head.session) for head in heads]
 
 
 def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -316,16 +366,16 @@ def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) ->
     return seconds
 
 
-def _explain_missing(missing: Sequence[str], result: Split) -> str:
+def _explain_missing(missing: Sequence[str], result: Split, by: str | None) -> str:
     called = names_beside(result.data_dir)
     names = ", ".join(shown_class(name, called) for name in missing)
     classes = f"class {names}" if len(missing) == 1 else f"classes {names}"
     without = {side for name in missing for side in _sides_without(result, name)}
     where = " and ".join(sorted(str(path) for path in without))
+    way = "each class several times, try another --stretch, --gap or --val" if by is None else "each class in each"
     return (
         f"{classes} would be missing from {where}, and Keras would number the other classes differently there; "
-        "record more, each class several times, try another --stretch, --gap or --val, or go on with --allow-missing "
-        "(nothing was moved)"
+        f"record more, {way}, or go on with --allow-missing (nothing was moved)"
     )
 
 

@@ -17,7 +17,7 @@ from storage.durable.moves import move_file
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
-from storage.formats.table import find_repair, open_recording
+from storage.formats.table import complete, find_repair, open_recording
 from storage.labels.journal import journal_path, read_journal
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME, read_sessions
@@ -179,7 +179,7 @@ def interruption(path: Path) -> str | None:
         if not recording.interrupted:
             return None
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_CLOEXEC)
     except OSError:  # this user may not write to it
         return "has no end: it was interrupted, or is being recorded into"
     try:
@@ -208,7 +208,13 @@ def repair(path: Path) -> str | None:
         return None  # opening it says so
     repair_format = find_repair(path)
     try:
-        return None if repair_format is None else repair_format(path)
+        if repair_format is not None:
+            return repair_format(path)
+        with open_recording(path) as recording:
+            if not recording.interrupted:
+                return None
+        complete(path)
+        return "had been interrupted: all that was whole of it is a frame now"
     except BusyError:
         return BUSY
 

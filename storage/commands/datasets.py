@@ -23,9 +23,13 @@ from storage.commands.console import (
     share,
     track_argument,
 )
+from storage.commands.gathering import verify_against
+from storage.errors import StorageError
 from storage.names import printable
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from storage.care.split import Split
 
 # ----------------------------------------------------------------------------------------------------------------- info
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 def info_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
     track_argument(parser)
+    parser.add_argument("--table", action="store_true", help="one table of all of them, a line for each host and day")
     parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
     parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the tracks of a media file over time")
 
@@ -41,6 +46,8 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 def info(args: argparse.Namespace) -> int:
     from storage.care.info import as_json, as_text, describe
 
+    if args.table:
+        return _info_table(args)
     for path in args.paths:
         report_tracks(path, args.track)
         report_left_out(path)
@@ -64,6 +71,32 @@ def info(args: argparse.Namespace) -> int:
     return 0
 
 
+def _info_table(args: argparse.Namespace) -> int:
+    """One that can't be read is told, and does not end the table."""
+    from storage.care import overview
+    from storage.care.info import as_json, describe
+
+    if args.sheet is not None or args.plot is not None:
+        return fail("--table goes without --sheet and --plot", 2)
+    infos, failed = [], []
+    with progress_line("reading", " recordings") as progress:
+        for number, path in enumerate(args.paths, 1):
+            try:
+                infos.append(describe(path, track=args.track))
+            except (StorageError, OSError) as error:
+                failed.append({"path": str(path), "reason": str(error)})
+                fail(error)
+            if progress is not None:
+                progress(number, len(args.paths))
+    rows = overview.by_host_and_day(infos)
+    if args.json:
+        recordings = [as_json(info) for info in infos]
+        print_json({"recordings": recordings, "table": overview.as_json(rows), "failed": failed})
+    else:
+        print(overview.as_text(rows))
+    return 3 if failed else 0
+
+
 # --------------------------------------------------------------------------------------------------------------- verify
 
 
@@ -73,9 +106,14 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
         "--repair", action="store_true", help="complete a recording that a crash has cut off; its frames stay"
     )
     parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames to DIR, sorted by class")
+    parser.add_argument(
+        "--against", metavar="MANIFEST", type=Path, help="compare the recordings in the directory PATH with a manifest"
+    )
 
 
 def verify(args: argparse.Namespace) -> int:
+    if args.against is not None:
+        return verify_against(args)
     from storage.care.verify import check_quarantine, find_broken, interruption, quarantine, repair
 
     if args.quarantine is not None:
@@ -135,9 +173,18 @@ def _report_verified(report: dict[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------------------------- merge
 
 
+MERGE = """\
+Bring labelled data directories together in one; or several .mkv, .h5 or .features.h5 files in one file.
+
+Frames of files follow each other, session after session, as they are stored: no picture is encoded anew, and sensors
+and sound, times, hosts and labels go along. All files have one size, one codec and the same tracks. What is in OUT
+already is not added again: the same command, with more files, adds these.
+"""
+
+
 def merge_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", type=Path, help="the directory to merge into; it may exist already")
-    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a labelled data directory; not changed")
+    parser.add_argument("out", metavar="OUT", type=Path, help="a directory or file to merge into; it may exist already")
+    parser.add_argument("inputs", metavar="IN", type=Path, nargs="+", help="a directory or file; not changed")
     parser.add_argument(
         "--link",
         choices=("hard", "copy"),
@@ -145,12 +192,54 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
         help="hard: link the frames, which takes no space (default; copies where links can't be made); "
         "copy: for directories that other programs edit pictures in",
     )
-    parser.add_argument("--unlabelled", action="store_true", help="also merge frames without a class")
+    parser.add_argument("--unlabelled", action="store_true", help="also merge frames without a class, as of files")
 
 
 def merge(args: argparse.Namespace) -> int:
-    from storage.care.merge import merge
+    from storage.formats.table import find_format
+
+    return _merge_files(args) if find_format(args.out).suffix else _merge_directories(args)
+
+
+def _merge_files(args: argparse.Namespace) -> int:
+    from storage.care.merge_files import merge_files
+
+    with progress_line(f"merging into {args.out}") as progress:
+        merged = merge_files(args.out, args.inputs, progress=progress)
+    if args.json:
+        print_json(
+            {
+                "path": str(args.out),
+                "added": dict(merged.counts),
+                "sessions": merged.sessions,
+                "present": merged.present,
+                "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
+                "notes": merged.notes,
+            }
+        )
+        return 3 if merged.conflicts else 0
+    for note in merged.notes:
+        print_line(f"note: {note}", file=sys.stderr)
+    for path, reason in merged.conflicts:
+        print_line(f"{path}: {reason}")
+    print_line(
+        f"{args.out}: {merged.counts.total()} frames of {merged.sessions} sessions added "
+        f"({_counted(merged.counts, args.out)}), {merged.present} were there already"
+    )
+    return 3 if merged.conflicts else 0
+
+
+def _counted(counts: Counter[str], out: Path) -> str:
+    """Frames by their classes."""
     from storage.labels.classes import names_beside, shown_class
+
+    called = names_beside(out)
+    added = (f"{shown_class(name, called) or 'no class'} {count}" for name, count in sorted(counts.items()))
+    return ", ".join(added) or "none"
+
+
+def _merge_directories(args: argparse.Namespace) -> int:
+    from storage.care.merge import merge
     from storage.labels.current import labels_wait_beside
 
     for name in (printable(str(directory)) for directory in args.inputs if labels_wait_beside(directory)):
@@ -183,13 +272,9 @@ def merge(args: argparse.Namespace) -> int:
                 f"{directory}: {count} frames without a class were left out; --unlabelled takes them too",
                 file=sys.stderr,
             )
-    called = names_beside(args.out)
-    added = ", ".join(
-        f"{shown_class(name, called) or 'no class'} {count}" for name, count in sorted(merged.counts.items())
-    )
     print_line(
-        f"{args.out}: {merged.linked + merged.copied} frames added ({added or 'none'}), {merged.linked} linked, "
-        f"{merged.copied} copied, {merged.present} were there already"
+        f"{args.out}: {merged.linked + merged.copied} frames added ({_counted(merged.counts, args.out)}), "
+        f"{merged.linked} linked, {merged.copied} copied, {merged.present} were there already"
     )
     return 3 if merged.conflicts else 0
 
@@ -202,11 +287,17 @@ Move whole stretches of time from DIR to val_DIR beside it, for validation.
 Frames next to each other are near copies: if they are split at random, a network is tested on what it
 has seen. So whole stretches are held out, and the frames within --gap seconds of them are in neither
 directory: they go to gap_DIR, with their classes. --undo brings everything back.
+
+With --by all frames of some hosts, sessions or recordings are held out: no other frame of these is left in
+DIR. Then --gap counts between frames of one host, and frames that don't say where they are from go to gap_DIR.
 """
 
 
 def split_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="a labelled data directory")
+    parser.add_argument(
+        "--by", choices=("host", "session", "recording"), help="hold out all frames of some of these, not stretches"
+    )
     parser.add_argument("--val", metavar="SHARE", type=share, default=0.1, help="share to hold out (default: 0.1)")
     parser.add_argument(
         "--gap",
@@ -242,9 +333,12 @@ def split(args: argparse.Namespace) -> int:
         content = {"path": str(args.directory), "completed": completed.count, "missing": completed.missing}
         report_done(args, content, f"{args.directory}: the {what} that was interrupted is complete now")
         return _report_missing(completed.missing)
+    if args.by is not None and args.stretch is not None:
+        return fail("--stretch is for a split without --by", 2)
     report_left_out(args.directory)
     result = split(
         args.directory,
+        by=args.by,
         val=args.val,
         gap=args.gap,
         stretch=args.stretch,
@@ -263,8 +357,10 @@ def split(args: argparse.Namespace) -> int:
                     label: {"name": called.get(label, label)} | dict(zip(("train", "val", "gap"), counts, strict=True))
                     for label, counts in result.counts.items()
                 },
+                "by": args.by or "stretch",
                 "stretch_seconds": result.stretch,
-                "stretches": result.held_out,
+                "stretches": result.held_out if args.by is None else None,
+                "held_out": result.groups,
                 "moved": not args.dry_run,
                 "notes": result.notes,
             }
@@ -286,10 +382,12 @@ def _report_split(result: Split, args: argparse.Namespace) -> None:
         share = 100 * counts[1] / max(1, sum(counts))
         print_line(f"  {name:{width}}  {counts[0]:8}  {counts[1]:8}  {counts[2]:8}  {share:5.1f}")
     one = result.held_out == 1
-    print_line(
-        f"{result.val_dir}: {result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
-        + (f"; {result.gap_dir}: what lies within {args.gap:g} s of {'it' if one else 'them'}" if totals[2] else "")
-    )
+    if result.stretch is not None:
+        held_out = f"{result.held_out} {'stretch' if one else 'stretches'} of about {result.stretch:g} s"
+    else:
+        held_out = f"{result.held_out} {args.by}{'' if one else 's'}: {', '.join(result.groups)}"
+    near = f"what lies within {args.gap:g} s of {'it' if one else 'them'}"
+    print_line(f"{result.val_dir}: {held_out}" + (f"; {result.gap_dir}: {near}" if totals[2] else ""))
     for note in result.notes:
         print_line(f"note: {note}", file=sys.stderr)
     if args.dry_run:
@@ -305,6 +403,6 @@ def _report_missing(missing: Sequence[str]) -> int:
 COMMANDS = (
     Command("info", "what is there: classes, counts, sizes, times", info_arguments, info),
     Command("verify", "is every frame whole, and the layout right?", verify_arguments, verify),
-    Command("merge", "bring labelled directories together in one", merge_arguments, merge),
+    Command("merge", "several directories into one, or several files", merge_arguments, merge, MERGE),
     Command("split", "hold out whole stretches of time for validation", split_arguments, split, SPLIT),
 )

@@ -21,8 +21,9 @@ from storage.formats.table import all_formats, find_format, label_writer, open_r
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand
 from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.origins import keep_origins, origins
 from storage.labels.table import write_table
-from storage.recording import Recording, elapsed_ns
+from storage.recording import Recording, elapsed_ns, number_name
 
 MOVIE_OPTIONS = ("crf",)
 LONGEST_SECONDS = 9e9  # in nanoseconds, the most that 64 bits count
@@ -95,8 +96,11 @@ def convert(
             damaged = _write_recording(
                 job, lambda: open_writer(temporary, options=options), labels_go_along=row.takes_labels
             )
-        labels = [label for index, label in enumerate(job.labels) if index not in damaged]
+        kept = [index for index in range(len(recording)) if index not in damaged]
+        labels = [job.labels[index] for index in kept]
         if any(label is not None for label in labels):
+            given = origins(recording)
+            keep_origins(target, {number_name(number): given[index] for number, index in enumerate(kept)})
             keep_classes(target, classes)
             if movie:
                 write_table(target, labels)
@@ -145,7 +149,7 @@ def _label(made: Path, target: Path, labels: Sequence[str | None], classes: Sequ
         write(labels, classes)
         return
     with open_recording(made) as recording, LabelJournal(journal_path(target)) as journal:
-        keep_waiting(target, recording.names, journal, recording.labels, labels)
+        keep_waiting(target, recording.names, journal, recording.labels, labels, restored=True)
 
 
 def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]:

@@ -14,12 +14,13 @@ from typing import Any
 
 from storage.convert.transfer import Progress, by_session, transfer
 from storage.errors import DamagedPictureError, StorageError
-from storage.formats.png.directory import FRAME_NAME, class_directories, image_names, locate
+from storage.formats.png.directory import FRAME_NAME, class_directories, frame_name, image_names, locate
 from storage.formats.png.writer import PngWriter
 from storage.formats.table import open_recording
 from storage.frame import Frame
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
+from storage.labels.origins import keep_origins, origins
 from storage.recording import Recording
 from storage.sessions import read_sessions
 
@@ -93,6 +94,8 @@ def extract(
         count = len(chosen) - len(missing)
         if any(label is not None for label in labels):
             target.mkdir(exist_ok=True)
+            given = origins(recording)
+            keep_origins(target, {frame_name(index): given[index] for index in missing})
             keep_classes(target, recorded_classes(recording))
         damaged = 0
         for part in by_session(recording, other_times=times is not None):

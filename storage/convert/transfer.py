@@ -19,7 +19,7 @@ from storage.errors import DamagedPictureError, StorageError
 from storage.formats.contract import FramesAreFiles, FrameWriter
 from storage.frame import Frame, size_text
 from storage.recording import Recording, ranges_of
-from storage.sessions import TIME_FACTS, WALL_CLOCK
+from storage.sessions import TIME_FACTS, WALL_CLOCK, spans_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -177,10 +177,10 @@ def by_session(recording: Recording, *, other_times: bool = False) -> list[Sessi
         known |= {str(session.get("id")): session for session in recording.sessions}
         ids = (recording.head(index).session for index in range(len(recording)))
         found = _runs([known.get(id, known[None]) for id in ids])
+        if len(found) > MOST_PARTS:
+            found = [SessionPart(range(len(recording)), {})]
     else:
         found = _sessions_of_a_file(recording)
-    if len(found) > MOST_PARTS:
-        found = [SessionPart(range(len(recording)), {})]
     return [
         SessionPart(part.indices, {name: fact for name, fact in part.facts.items() if name not in left_out})
         for part in found
@@ -189,15 +189,10 @@ def by_session(recording: Recording, *, other_times: bool = False) -> list[Sessi
 
 def _sessions_of_a_file(recording: Recording) -> list[SessionPart]:
     sessions = recording.sessions
-    begins = [int(session.get("first_index") or 0) for session in sessions]
-    if begins[:1] != [0] or begins != sorted(begins):
+    spans = spans_of(sessions, len(recording))
+    if spans is None:
         return [SessionPart(range(len(recording)), sessions[0] if len(sessions) == 1 else {})]
-    ends = [*begins[1:], len(recording)]
-    return [
-        SessionPart(range(*span), facts)
-        for *span, facts in zip(begins, ends, sessions, strict=True)
-        if span[0] < span[1]
-    ]
+    return [SessionPart(span, facts) for span, facts in zip(spans, sessions, strict=True) if span]
 
 
 def _runs(facts: Sequence[Mapping[str, Any]]) -> list[SessionPart]:

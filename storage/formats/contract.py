@@ -8,7 +8,8 @@ the format's row of the table (`storage.formats.table.Format`), which names the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -196,6 +197,66 @@ class WriteLabels(Protocol):
             The file is being recorded into, or can't be written to.
         ValueError
             There are not as many labels as frames.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A session of a recording, on its way into another recording of the same format.
+
+    Attributes
+    ----------
+    path : path
+        The recording; it does not change meanwhile.
+    indices : range
+        The session's frames in it; empty where it has sensors or sound alone.
+    labels : sequence
+        The class of each of these frames, by its name in the other recording.
+    session : mapping
+        What is known of it (`storage.sessions`); where it begins is not true of the other recording.
+    """
+
+    path: Path
+    indices: range
+    labels: Sequence[str | None]
+    session: Mapping[str, Any]
+
+
+class Append(Protocol):
+    """The function that `Format.append` names."""
+
+    def __call__(
+        self,
+        path: Path,
+        parts: Sequence[Part],
+        classes: Sequence[str] = (),
+        *,
+        after: int,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Add parts of other recordings behind what a recording holds, as they are stored, or make a new one of them.
+
+        All of them are there on return, and durable; after a failure or a crash none is.
+
+        Parameters
+        ----------
+        path : path
+        parts : sequence of Part
+            At least one.
+        classes : sequence of str
+            All classes in the order of their numbers, for a format that numbers them; those that are there keep theirs.
+        after : int
+            How many sessions are there already: the parts were chosen by these.
+        progress : callable, optional
+            Told how many frames are done.
+
+        Raises
+        ------
+        StorageError
+            A part can't be added as it is stored: it has another size, codec or tracks; or it is damaged. Or the
+            recording can't be written to, or has changed meanwhile.
+        OSError
+            The disk is full.
         """
 
 

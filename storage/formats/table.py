@@ -20,13 +20,15 @@ from storage.recording import Recording
 
 if TYPE_CHECKING:
     from storage.formats import contract
-    from storage.formats.contract import FrameWriter, Repair, WriteLabels, Writer
+    from storage.formats.contract import Append, FrameWriter, Repair, WriteLabels, Writer
     from storage.formats.features import recording as features
+    from storage.formats.hdf5 import append as hdf5_append
     from storage.formats.hdf5 import writer as hdf5
     from storage.formats.movie.reader import MovieReader
     from storage.formats.movie.writer import MovieWriter
     from storage.formats.png.reader import PngReader
     from storage.formats.png.writer import PngWriter
+    from storage.formats.video import append as video_append
     from storage.formats.video import file as video_file
     from storage.formats.video import labels as video_labels
     from storage.formats.video import writer as video
@@ -49,6 +51,8 @@ class Format:
         A class derived from `Recording`, or a function that returns one: it takes the path.
     write_labels : str
         A `storage.formats.contract.WriteLabels`; empty if labels stay beside the recording.
+    append : str
+        A `storage.formats.contract.Append`; empty if recordings can't be brought together as they are stored.
     repair : str
         A `storage.formats.contract.Repair`; empty if opening a writer is all that it takes.
     also_reads : tuple of str
@@ -71,6 +75,7 @@ class Format:
     writer: str
     reader: str
     write_labels: str = ""
+    append: str = ""
     repair: str = ""
     also_reads: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -90,6 +95,7 @@ MOVIES = (
 VIDEO = Format(
     *("video", ".mkv", "storage.formats.video.writer:VideoWriter", "storage.formats.video.reader:open_video"),
     write_labels="storage.formats.video.labels:write_labels",
+    append="storage.formats.video.append:append",
     repair="storage.formats.video.file:repair",
     also_reads=MOVIES,
     options=("codec", "crf"),
@@ -107,6 +113,7 @@ FORMATS = (
     Format(
         *("hdf5", ".h5", "storage.formats.hdf5.writer:Hdf5Writer", "storage.formats.hdf5.reader:Hdf5Reader"),
         write_labels="storage.formats.hdf5.writer:write_labels",
+        append="storage.formats.hdf5.append:append",
         repair="storage.formats.hdf5.writer:repair",
         options=("compression",),
         reads_tracks=True,
@@ -118,6 +125,7 @@ FORMATS = (
         writer="storage.formats.features.recording:FeaturesWriter",
         reader="storage.formats.features.recording:FeaturesReader",
         write_labels="storage.formats.features.recording:write_labels",
+        append="storage.formats.hdf5.append:append",
         repair="storage.formats.features.recording:repair",
         options=("weights",),
         keeps_pictures=False,
@@ -284,6 +292,13 @@ def find_repair(path: Path) -> Repair | None:
     return repair
 
 
+def find_append(path: Path) -> Append | None:
+    """The function that adds recordings to one of this name; None if its format has none."""
+    row = find_format(path)
+    append: Append | None = _load(row.append) if row.append else None
+    return append
+
+
 def label_writer(path: Path, of_track: str = "") -> Callable[[Sequence[str | None], Sequence[str]], None] | None:
     """The function that writes the class of each frame into a recording; None if its format has none, as a directory.
 
@@ -321,6 +336,7 @@ if TYPE_CHECKING:
         return movie
 
     _write_labels: list[WriteLabels] = [hdf5.write_labels, features.write_labels, video_labels.write_labels]
+    _append: list[Append] = [hdf5_append.append, video_append.append]
     _repair: list[Repair] = [hdf5.repair, features.repair, video_file.repair]
     _keeps_samples: type[contract.KeepsSamples] = video.VideoWriter
     _takes_packets: type[contract.TakesPackets] = video.VideoWriter

@@ -126,7 +126,7 @@ def _refuse_missing(
         else:
             continue
         way = f"give {int(name) + 1} classes or more" if is_number else f"give {name!r} a place among them"
-        raise StorageError(f"{path} {what}, and the classes asked for lack it; {way} (nothing was changed)")
+        raise StorageError(f"{path} {what}, and you left it out; {way} (nothing was changed)")
 
 
 def _free_number(taken: Collection[str]) -> str:
@@ -208,7 +208,7 @@ def shown_class(label: str, names: Mapping[str, str]) -> str:
 
 
 def classes_of_directory(data_dir: Path) -> Classes:
-    """As `recorded_classes`, for a data directory, without opening it."""
+    """As `recorded_classes`, for a data directory without opening it, or any recording."""
     return _with_labels(journal_path(data_dir), labels_in_use(data_dir))
 
 
@@ -220,6 +220,37 @@ def _with_labels(path: Path, labels: Sequence[str]) -> Classes:
     known = known_classes(entries)
     more = tuple(label for label in labels if label not in known.directories)
     return Classes((*known.names, *more), (*known.directories, *more))
+
+
+def classes_together(recordings: Sequence[Path]) -> Classes:
+    """The classes of all recordings by name; each goes where the first of them has it.
+
+    A directory that is a number, and has got no name in its data directory, joins the class that has that number.
+
+    Raises
+    ------
+    StorageError
+        One means another class by a directory than those before it; or a journal is damaged, or a window has it open.
+    """
+    found: dict[str, str] = {}
+    unnamed: set[str] = set()
+    for path in recordings:
+        classes = classes_of_directory(path)
+        for name, place in zip(classes.names, classes.directories, strict=True):
+            if name == place and (name.isdecimal() or not journal_path(path).exists()):
+                unnamed.add(name)
+            elif name not in found and place in found.values():
+                other = next(one for one in found if found[one] == place)
+                where = path / place if path.is_dir() else path
+                how = f"sort one of them anew: python -m classify {path} --undo" if path.is_dir() else "label one anew"
+                raise StorageError(
+                    f"{where} has the class {name!r}, elsewhere {place!r} is that of {other!r}; {how} "
+                    "(nothing was added)"
+                )
+            else:
+                found.setdefault(name, place)
+    more = sorted(unnamed - {*found, *found.values()}, key=natural_key)
+    return Classes((*found, *more), (*found.values(), *more))
 
 
 def labels_in_use(path: Path) -> list[str]:

@@ -68,8 +68,10 @@ def keep_waiting(
     journal: LabelJournal,
     before: Sequence[str | None],
     wanted: Sequence[str | None],
+    *,
+    restored: bool = False,
 ) -> None:
-    """Add the changes to the label journal, as one action of a person.
+    """Add the changes to the label journal, as one action of a person; or `restored`, as those given elsewhere.
 
     `names` are `Recording.names`. Raises `StorageError` if there are more classes than keys for them.
     """
@@ -83,7 +85,8 @@ def keep_waiting(
     numbers = {directory: number for number, directory in enumerate(classes.directories)}
     entries: list[Entry] = [] if classes in journal.entries[-1:] else [classes]
     for count, (label, frames) in enumerate(given.items()):
-        entries.append(Labelled(to_runs(frames), None if label is None else numbers[label], joined=count > 0))
+        number = None if label is None else numbers[label]
+        entries.append(Labelled(to_runs(frames), number, joined=count > 0 and not restored, restored=restored))
     journal.append(*entries)
     journal.sync()
 

@@ -21,6 +21,7 @@ from storage.labels.current import keep_waiting, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import adopt
+from storage.labels.origins import as_entries, proposed
 from storage.names import check_class_name
 
 MOST_BYTES = 50_000_000
@@ -158,7 +159,9 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
         elif changed or wanted != in_file:  # those that waited in the journal, as live labels do, go in too
             found = (label for label in wanted if label is not None)
             write(wanted, list(dict.fromkeys([*(in_order if any(in_file) else ()), *known.directories, *found])))
-            journal.clear(*([known] if known.names and known != DEFAULT else []))
+            same = [name for name, old, new in zip(names, before, wanted, strict=True) if old == new]
+            told = as_entries(proposed(journal.entries, same))
+            journal.clear(*([known] if known.names and known != DEFAULT else []), *told)
     return Imported(sum(label is not None for label in wanted), changed, empty, write is None)
 
 
@@ -252,7 +255,7 @@ def _refuse_conflicts(
         first = conflicts[0]
         raise StorageError(
             f"{path}: {len(conflicts)} frames have other labels already, the first at {times_ns[first] / 1e9:.3f} s "
-            f"({before[first]}, not {wanted[first]}); --replace takes all labels that are there away"
+            f"({before[first]}, not {wanted[first]}); --replace first takes all labels away"
         )
 
 

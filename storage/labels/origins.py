@@ -1,21 +1,22 @@
 """Who gave the labels: a person, or a model whose proposal was accepted, seen or unseen.
 
 The label journal tells it, before labels are applied and afterwards. Frames are known by their base names, which
-sorting them into class directories does not change.
+sorting them into class directories does not change. `keep_origins` tells it to the journal of another recording.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from storage.errors import StorageError
 from storage.labels import current
 from storage.labels.history import NONE, LabelHistory, replay
-from storage.labels.journal import Applied, Entry, Labelled, journal_path, read_journal
+from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, journal_path, read_journal
 from storage.labels.runs import Run, from_runs, pieces, to_runs
 from storage.recording import Recording
 
@@ -31,10 +32,10 @@ def origins(recording: Recording) -> list[str | None]:
     entries: list[Entry] = []
     with suppress(StorageError, OSError):
         entries = read_journal(journal_path(recording.path, recording.of_track))
-    proposed = _proposed(entries, map(os.path.basename, recording.names))
+    by_model = proposed(entries, map(os.path.basename, recording.names))
     labels = current.replay(recording, entries)
     return [
-        None if label is None else proposed.get(os.path.basename(name), PERSON)
+        None if label is None else by_model.get(os.path.basename(name), PERSON)
         for name, label in zip(recording.names, labels, strict=True)
     ]
 
@@ -46,29 +47,74 @@ def count_origins(recording: Recording) -> Counter[str]:
 
 def applied(entries: Sequence[Entry]) -> list[Applied]:
     """What a journal keeps of its labels once they are applied: which of them a model proposed."""
+    if not _tell_proposals(entries):
+        return []
     mentioned = (entry.frames for entry in entries if isinstance(entry, Labelled | Applied))
     counts = pieces(run for frames in mentioned for run in _based(frames))  # as in a line that claims millions
-    proposed = sorted(_proposed(entries, counts).items())  # of each piece the first name stands for all
-    of_kind = {kind: [(name, counts[name]) for name, one in proposed if one == kind] for kind in (SEEN, UNSEEN)}
+    return as_entries(proposed(entries, counts), counts)  # of each piece the first name stands for all
+
+
+def as_entries(given: Mapping[str, str | None], counts: Mapping[str, int] | None = None) -> list[Applied]:
+    """The entries of a journal that tell who gave labels that are applied.
+
+    `given` is by base names of frames; with `counts`, each is the first of so many.
+    """
+    named = [((name, counts[name] if counts else 1), given[name]) for name in sorted(given)]
+    of_kind = {kind: [run for run, origin in named if origin == kind] for kind in (SEEN, UNSEEN)}
     return [Applied(to_runs(runs), kind == SEEN) for kind, runs in of_kind.items() if runs]
 
 
-def _proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]:
+def applied_origins(data_dir: Path, frames: Iterable[str]) -> dict[str, str]:
+    """`SEEN` or `UNSEEN` for those of some sorted frames, by their base names, whose class a model proposed.
+
+    Labels that wait in the journal don't count. Raises `StorageError` if it is damaged, OSError if it can't be read.
+    """
+    return proposed([entry for entry in read_journal(journal_path(data_dir)) if isinstance(entry, Applied)], frames)
+
+
+def keep_origins(path: Path, given: Mapping[str, str | None]) -> None:
+    """Store who gave the labels of frames that come into a recording, by their base names; durable on return.
+
+    For a new recording this comes before `storage.labels.classes.keep_classes`: so its journal says a version that
+    knows of it.
+
+    Raises
+    ------
+    StorageError
+        A window labels the recording, or the journal is damaged or can't be written.
+    """
+    by_model = {name: origin for name, origin in given.items() if origin in (SEEN, UNSEEN)}
+    if not by_model:
+        return
+    with LabelJournal(journal_path(path)) as journal:
+        known = proposed(journal.entries, by_model)
+        if new := {name: origin for name, origin in by_model.items() if known.get(name) != origin}:
+            journal.append(*as_entries(new))
+            journal.sync()
+
+
+def proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]:
     """Those of some frames, by their base names, whose last label a model proposed.
 
     Who gave it is replayed as the labels are, undo and all.
     """
-    told = [entry for entry in entries if isinstance(entry, Applied)]
-    if not told and not any(isinstance(entry, Labelled) and entry.proposed for entry in entries):
+    if not _tell_proposals(entries):
         return {}
     names = list(dict.fromkeys(frames))
     history = LabelHistory(len(names))
     positions = {name: position for position, name in enumerate(names)}
-    for entry in told:
+    for entry in entries:
+        if not isinstance(entry, Applied):
+            continue
         for position in map(positions.__getitem__, from_runs(_based(entry.frames), positions)):
             history.change_for_good([(position, position + 1)], _CODES.index(SEEN if entry.seen else UNSEEN))
     replay(history, names, [_coded(entry) for entry in entries])
     return {name: _CODES[code] for name, code in zip(names, history.labels, strict=True) if code not in (0, NONE)}
+
+
+def _tell_proposals(entries: Iterable[Entry]) -> bool:
+    """Whether entries say that a model proposed some labels: those of most journals don't, and may be many."""
+    return any(isinstance(entry, Applied) or (isinstance(entry, Labelled) and entry.proposed) for entry in entries)
 
 
 def _coded(entry: Entry) -> Entry:

@@ -295,6 +295,8 @@ def _trial(content: bytes) -> dict[str, Any]:
     if not (picture and vector and entry["dtype"] in kinds and exit_["dtype"] in kinds):
         kind, of = np.dtype(entry["dtype"]).name, np.dtype(exit_["dtype"]).name
         raise ValueError(f"it takes {shape} {kind} and gives {given} {of}")
+    if not np.isfinite([*entry["quantization"], *exit_["quantization"]]).all():
+        raise ValueError("its quantisation has no scale")
     table, random, certainties = _table(entry, _range_of(entry)), np.random.default_rng(0), True
     for light in (0, 128, 256):
         pixels = random.integers(0, 256, shape) * light // 256

@@ -82,7 +82,7 @@ def export(
         The file can't be read, or the directory holds something else.
     """
     if source.exists() and not (source.is_file() and is_media(source)):
-        raise StorageError(f"{source} is no media file; frames of other recordings: python -m storage extract")
+        raise StorageError(f"{source} is no media file; for the frames of another recording: python -m storage extract")
     tracks = read_tracks(source)
     job = _Job(source, directory, progress)
     job.begin()

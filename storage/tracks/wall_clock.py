@@ -73,13 +73,17 @@ def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str
 
 def moved_sessions(text: str, by_ns: int) -> str:
     """The ``SESSIONS`` tag of a file, for a copy in which everything is later by `by_ns`."""
-    sessions = sessions_in(text)
-    for session in sessions:
-        clock = session.get("clock")
-        if isinstance(clock, dict) and all(isinstance(clock.get(name), int) for name in ("begins_us", "origin_ns")):
-            moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
-            session["clock"] = {**clock, **moved}
+    sessions = [moved_session(session, by_ns) for session in sessions_in(text)]
     return sessions_text(sessions) if sessions else text
+
+
+def moved_session(session: Mapping[str, Any], by_ns: int) -> dict[str, Any]:
+    """What is known of a session, in a file in which it is later by `by_ns`."""
+    clock = session.get("clock")
+    if not (isinstance(clock, dict) and all(isinstance(clock.get(name), int) for name in ("begins_us", "origin_ns"))):
+        return dict(session)
+    moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
+    return {**session, "clock": {**clock, **moved}}
 
 
 def _zero_by_frame(path: Path, track: Track) -> int | None:

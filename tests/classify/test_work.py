@@ -14,6 +14,7 @@ from classify.session import NONE, Event, Session
 from classify.work import Work, open_work
 from storage.errors import OptionError, StorageError
 from storage.formats.table import open_recording
+from storage.labels.journal import Classes
 from tests.classify.test_loop import Onlooker
 from tests.storage.formats.movie.test_reader import overwrite, shades, shown
 from tests.support.labelled import record
@@ -81,11 +82,17 @@ def test_what_cannot_be_labelled_is_told(tmp_path: Path) -> None:
     for path in (day / "0", tmp_path / "day8"):
         with pytest.raises(StorageError):
             open_work(path)
-    with pytest.raises(OptionError, match="class-dirs"):
-        open_work(day, classes=("0", "1", "a/b"), by_name=True)
     with open_work(day):
         pass  # nothing stayed locked
     assert not (day / "labels.jsonl").exists()
+
+
+def test_names_that_no_directory_can_have(tmp_path: Path) -> None:
+    record(tmp_path / "day9", [None, None])
+    with pytest.raises(OptionError, match="choose another name, or give --class-dirs numbers"):
+        open_work(tmp_path / "day9", classes=("on/off", "door"))
+    with open_work(tmp_path / "day9", classes=("on/off", "door"), by_name=False) as work:
+        assert work.opened.classes == Classes(("on/off", "door"), ("0", "1"))
 
 
 @pytest.mark.parametrize(("name", "codec"), [("camera.avi", "mjpeg"), ("phone.mp4", "libx264")])

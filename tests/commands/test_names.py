@@ -22,7 +22,10 @@ OF_OTHERS = {
     "lamp.py",
     "picamera2.py",
     "cv2.py",
+    "classify.py",
     "media_read.py",
+    "storage.py",
+    "thermometer.py",
     "sitecustomize.py",
     "metadata.jsonl",
 }  # a user's, in tests, in a log of long ago, Hugging Face's
@@ -129,9 +132,8 @@ def is_known(marked: str) -> bool:
 def gone(name: str) -> Iterator[str]:
     """What a file names that isn't there, a line each."""
     for line, text in texts(name):
-        found = [
-            dotted for dotted in DOTTED.findall(text) if dotted not in GROUPS_OF_ENTRY_POINTS and not exists(dotted)
-        ]
+        ours = [dotted for dotted in DOTTED.findall(text) if dotted not in OF_OTHERS | GROUPS_OF_ENTRY_POINTS]
+        found = [dotted for dotted in ours if not exists(dotted)]
         found += [path for path in PATH.findall(text) if "NAME" not in path and not (REPOSITORY / path).exists()]
         stems = {path.rpartition("/")[2] for path in files()}
         found += [file for file in FILE.findall(text) if file not in stems | OF_OTHERS]

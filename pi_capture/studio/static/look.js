@@ -43,6 +43,7 @@ export async function look(place, signal, id) {
       "div",
       { className: "actions toolbar", role: "group", "aria-label": "What can be done" },
       el("a", { className: "button", href: `${address}/download`, download: "" }, "Download (ZIP)"),
+      can("label") && button("Classes …", () => void nameClasses(address, id, recording)),
       button("Verify", (event) => void verify(event, address, told)),
       can("split") && button("Split …", () => void split(address, recording)),
       can("undo split") && button("Undo the split", () => void undoSplit(address)),
@@ -247,6 +248,36 @@ function show(told, title, src) {
   picture.onload = () => fill(figure, el("h2", {}, title), picture);
   picture.onerror = () => fill(figure, el("p", { className: "problem" }, `${title} can't be drawn.`));
   fill(told, figure);
+}
+
+/**
+ * Name the classes, and go to label them.
+ *
+ * @param {string} address
+ * @param {string} id
+ * @param {import("./api.js").Recording} recording
+ */
+async function nameClasses(address, id, { name, classes }) {
+  const value = classes.map((one) => one.name).join(", ");
+  const names = el("input", { value, placeholder: "none, door, light", autocomplete: "off" });
+  const answer = await ask(
+    `Classes of ${name}`,
+    [
+      el("label", {}, "Names, with commas", names),
+      el("p", {}, "The first is on key 0, the next on key 1. Another order changes no label."),
+    ],
+    [
+      { text: "Label", value: "label", kind: "primary" },
+      { text: "Cancel", value: "" },
+    ],
+  );
+  if (answer !== "label") return;
+  try {
+    await post(`${address}/labelling`, { classes: names.value.split(",").map((one) => one.trim()) });
+    location.hash = `#/label/${id}`;
+  } catch (error) {
+    tell(words(error));
+  }
 }
 
 /**

@@ -153,7 +153,7 @@ def _append(answer: HTTPResponse, file: BinaryIO, here: int, progress: Callable[
         here += file.write(piece)
         if here > MOST_BYTES:
             raise StorageError(
-                f"{urldefrag(answer.url).url} goes on after {MOST_BYTES // 10**6} MB: these are no weights"
+                f"{urldefrag(answer.url).url} sends more than {MOST_BYTES // 10**6} MB: these are not the weights"
             )
         if progress is not None:
             progress(here, total)

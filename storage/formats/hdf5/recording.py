@@ -24,7 +24,7 @@ import stat
 import time
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,13 +176,23 @@ class Hdf5Recording(Recording):
                     raise StorageError(f"{self._path} is refused: metadata {error}") from None
 
     @property
+    def content(self) -> h5py.Dataset:
+        """The format's own dataset, of a recording that has frames."""
+        return self._columns[self._content]
+
+    @property
+    def columns(self) -> Mapping[str, h5py.Dataset]:
+        """All datasets of a row a frame, by their names."""
+        return self._columns
+
+    @property
     def interrupted(self) -> bool:
         return self.cut_bytes > 0
 
     @property
     def layout(self) -> Layout:
         """How the format's own dataset is stored."""
-        dataset = self._columns[self._content]
+        dataset = self.content
         codes = filters_of(dataset)
         return Layout(
             shape=dataset.shape[1:],
@@ -232,14 +242,15 @@ class Hdf5Recording(Recording):
     def metadata(self, index: int) -> dict[str, Any]:
         """What came with the frame at ``0 <= index < len(self)``. Raises `StorageError` if it is damaged."""
         with self._about_frame(index):
-            text = self._text(index)
+            text = self.text(index)
             try:
                 facts = parse_json(text) if text else {}
             except ValueError:
                 raise StorageError("has damaged metadata") from None
         return facts if isinstance(facts, dict) else {}
 
-    def _text(self, index: int) -> bytes:
+    def text(self, index: int) -> bytes:
+        """The JSON of what came with a frame, as it is stored; empty if nothing did."""
         return bytes(self._texts[index]) if self._texts is not None else b""
 
     def check(self, index: int) -> None:
@@ -251,7 +262,7 @@ class Hdf5Recording(Recording):
             if "metadata_crc32" in self._columns:
                 if self._crcs is None:
                     self._crcs = self._columns["metadata_crc32"][:]
-                if zlib.crc32(self._text(index)) != self._crcs[index]:
+                if zlib.crc32(self.text(index)) != self._crcs[index]:
                     raise StorageError("has metadata that is damaged, or was changed by another program")
             if index == 0:
                 self._check_rest()

@@ -158,24 +158,7 @@ class RecordingWriter(ABC):
         self._datasets = {name: self._file[name] for name in (self._content, *COLUMNS) if name in self._file}
 
     def _begin(self, name: str, dtype: str, layout: Layout, about: Mapping[str, str]) -> None:
-        """Make the datasets of a new file; `name` is what the file calls its format."""
-        filters: dict[str, Any] = {"fletcher32": layout.checksum}
-        if layout.deflated:
-            filters |= {"compression": "gzip", "compression_opts": DEFLATE_LEVEL}
-        _grows(self._file, self._content, dtype, layout.shape, layout.rows, **filters)
-        _grows(self._file, "timestamp_ns", "<i8", fletcher32=True)
-        _grows(self._file, "unix_ns", "<i8", fletcher32=True)
-        _grows(self._file, "label", "<i2", fletcher32=True, fillvalue=-1)
-        _grows(self._file, "metadata", h5py.string_dtype())
-        _grows(self._file, "metadata_crc32", "<u4", fletcher32=True)
-        set_text(self._file, "format", name)
-        self._file.attrs["version"] = VERSION
-        for column, units, meaning in TIMES:
-            set_text(self._file[column], "units", units)
-            set_text(self._file[column], "long_name", meaning)
-        set_text(self._file["label"], "classes", [])
-        for key, value in about.items():
-            set_text(self._file[self._content], key, value)
+        make_datasets(self._file, self._content, name=name, dtype=dtype, layout=layout, about=about)
         self._open_datasets()
 
     def _append(self, row: Row) -> None:
@@ -247,6 +230,32 @@ class RecordingWriter(ABC):
         finally:
             self._file.close()
             self._locked.close(keep=not self._locked.created or self._durable > 0)
+
+
+def make_datasets(
+    file: h5py.File, content: str, *, name: str, dtype: Any, layout: Layout, about: Mapping[str, str]
+) -> None:
+    """Make the datasets of a new file: the format's own, with texts `about` it, and those beside it.
+
+    `name` is what the file calls its format.
+    """
+    filters: dict[str, Any] = {"fletcher32": layout.checksum}
+    if layout.deflated:
+        filters |= {"compression": "gzip", "compression_opts": DEFLATE_LEVEL}
+    _grows(file, content, dtype, layout.shape, layout.rows, **filters)
+    _grows(file, "timestamp_ns", "<i8", fletcher32=True)
+    _grows(file, "unix_ns", "<i8", fletcher32=True)
+    _grows(file, "label", "<i2", fletcher32=True, fillvalue=-1)
+    _grows(file, "metadata", h5py.string_dtype())
+    _grows(file, "metadata_crc32", "<u4", fletcher32=True)
+    set_text(file, "format", name)
+    file.attrs["version"] = VERSION
+    for column, units, meaning in TIMES:
+        set_text(file[column], "units", units)
+        set_text(file[column], "long_name", meaning)
+    set_text(file["label"], "classes", [])
+    for key, value in about.items():
+        set_text(file[content], key, value)
 
 
 def _empty_file() -> bytes:
@@ -360,20 +369,22 @@ def _open_to_change(locked: LockedFile) -> tuple[TransactionFile, h5py.File]:
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[h5py.File]:
-    """A recording that is changed all at once, or not at all if anything fails."""
-    locked = LockedFile(path)
+def changing(path: Path, *, create: bool = False) -> Iterator[h5py.File]:
+    """A recording that is changed all at once, or not at all if anything fails; with `create`, a new one if need be."""
+    locked = LockedFile(path, new=_empty_file() if create else None)
+    done = False
     try:
         transaction, file = _open_to_change(locked)
         try:
             yield file
             file.flush()
             transaction.commit()
+            done = True
         finally:
             transaction.give_up()
             file.close()
     finally:
-        locked.close()
+        locked.close(keep=done or not locked.created)
 
 
 def repair(path: Path) -> str | None:
@@ -414,7 +425,7 @@ def write_labels(
         write_table(path, labels, of_track)
         return
     try:
-        with _changing(path) as file:
+        with changing(path) as file:
             column = dataset_in(file, "label", path)
             if len(column) != len(labels):
                 raise ValueError(f"{len(labels)} labels for {len(column)} frames")

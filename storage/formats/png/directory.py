@@ -15,12 +15,14 @@ from pathlib import Path
 
 from storage.errors import StorageError, no_directory
 from storage.names import check_class_name, natural_key
-from storage.sessions import SESSIONS_NAME
+from storage.sessions import SESSIONS_NAME, has_no_end, read_sessions
 
 MOVES_NAME = "moves.jsonl"
 """The journal of the frames that were sorted, in the data directory (see `storage.durable.moves`)."""
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
+TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
+"""Names of frames on their way to the disk, in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """What Keras takes for an image, by the end of its name, in any case."""
 OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".jfif", ".dng")
@@ -115,6 +117,17 @@ def note_of_left_out(path: Path) -> str | None:
     more = " …" if len(names) > 1 else ""
     what = f"{len(names)} picture{'s are' if more else ' is'} left out ({names[0]}{more})"
     return f"{path}: {what}; python -m storage verify says why"
+
+
+def is_interrupted(data_dir: Path) -> bool:
+    """Whether its last recording has no end: it is being recorded into, or a crash has cut it off.
+
+    Raises
+    ------
+    StorageError
+        What is known of its sessions is damaged.
+    """
+    return has_no_end(read_sessions(data_dir)) or any(TEMPORARY_NAME.fullmatch(name) for name in os.listdir(data_dir))
 
 
 def next_number(data_dir: Path) -> int:

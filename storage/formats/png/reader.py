@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 from storage.formats.png.codec import MAX_BYTES, decode_image, read_texts
-from storage.formats.png.directory import class_directories, image_names
+from storage.formats.png.directory import class_directories, image_names, is_interrupted
 from storage.formats.png.head import Head, head_of, read_head
 from storage.formats.png.whole import fault
 from storage.frame import Frame
@@ -58,6 +58,13 @@ class PngReader(Recording):
         if not len(self) or self.head(0).timestamp_ns is not None:
             return True
         return all(before < after for before, after in pairwise(self.timestamps_ns))
+
+    @property
+    def interrupted(self) -> bool:
+        try:
+            return is_interrupted(self.path)
+        except StorageError:  # `sessions` says what is damaged
+            return False
 
     @property
     def names(self) -> list[str]:

@@ -24,15 +24,13 @@ from storage.durable.files import (
 )
 from storage.errors import StorageError
 from storage.formats.png.codec import encode_png
-from storage.formats.png.directory import frame_name, locate, next_number
+from storage.formats.png.directory import TEMPORARY_NAME, frame_name, locate, next_number
 from storage.formats.png.whole import fault
 from storage.frame import Frame
 from storage.names import check_class_name
 from storage.sessions import SESSIONS_NAME, close_interrupted, new_session, read_sessions, write_sessions
 
 TAKEN_UP_AT_ONCE = 64  # frames that a crash left: copying them takes room, and each batch a sync
-
-TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")
 
 
 class PngWriter:
@@ -63,7 +61,7 @@ class PngWriter:
             self._sessions = read_sessions(root)
             self._recover()
             self._first = max([next_number(root), *(_end(session) for session in self._sessions)])
-            close_interrupted(self._sessions, self._first)
+            self._took_up = close_interrupted(self._sessions, self._first)
             reserve(self._reserve)
         except OSError as error:
             self._let_go()
@@ -147,6 +145,8 @@ class PngWriter:
             self.sync()
             if self._durable:
                 write_sessions(self._place.data_dir, [*self._sessions, {**self._session, "frames": self._durable}])
+            elif self._took_up:  # no frame has come, but the interrupted session has its end now
+                write_sessions(self._place.data_dir, self._sessions)
         finally:
             self._let_go()
         return self._durable

@@ -24,7 +24,7 @@ from storage.formats.video.file import (
 )
 from storage.frame import Frame
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import are_tags_whole, read_block, read_contents, read_head
+from storage.matroska.reader import Contents, are_tags_whole, read_block, read_contents, read_head
 from storage.matroska.track import Block, no_blocks
 from storage.recording import Recording
 from storage.tracks.samples import SampleReader, clocks_of, tracks_of
@@ -97,6 +97,11 @@ class VideoReader(Recording):
         return given_up
 
     @property
+    def contents(self) -> Contents:
+        """Where everything is in the file."""
+        return self._contents
+
+    @property
     def sessions(self) -> list[dict[str, Any]]:
         return sessions_of(self._contents)
 
@@ -122,7 +127,7 @@ class VideoReader(Recording):
             found.append("what is known of the sessions can't be understood")
         for at in self._label_positions:
             try:
-                self._block(at, f"the label in byte {at}")
+                self.block(at, f"the label in byte {at}")
             except StorageError as error:
                 found.append(str(error).removeprefix(f"{self._path}: "))
         return found
@@ -143,7 +148,7 @@ class VideoReader(Recording):
         times = self._pictures.times
         labels: list[str | None] = [None] * len(times)
         for at in self._label_positions:
-            block = self._block(at, f"the label in byte {at}")
+            block = self.block(at, f"the label in byte {at}")
             name = block.data.decode("utf-8", "replace")
             first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
             labels[first:end] = [name] * (end - first)
@@ -210,7 +215,7 @@ class VideoReader(Recording):
         return decoded
 
     def _picture(self, decoder: Decoder, index: int) -> tuple[Block, av.VideoFrame]:
-        block = self._block(int(self._pictures.positions[index]), f"frame {index}")
+        block = self.block(int(self._pictures.positions[index]), f"frame {index}")
         try:
             return block, decoder.decode(block.data)
         except ValueError as error:
@@ -220,7 +225,8 @@ class VideoReader(Recording):
         block, picture = self._picture(decoder, index)
         return block, decoder.to_rgb(picture)
 
-    def _block(self, at: int, what: str) -> Block:
+    def block(self, at: int, what: str) -> Block:
+        """The block at a byte of the file. Raises `StorageError` about `what` is there if it is damaged."""
         try:
             return read_block(self._fd, at)
         except ValueError as error:

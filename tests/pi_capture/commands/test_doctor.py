@@ -79,3 +79,18 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     done = subprocess.run(mounted, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 1 and done.stderr == ""
     assert findings(done)["space"][0]["state"] == "fail"
+
+
+def test_files_and_distributions_with_the_names_of_our_packages(tmp_path: Path) -> None:
+    (tmp_path / "classify.py").write_text("print('my own')\n")
+    (tmp_path / "disk_arrays-1.0.dist-info").mkdir()
+    (tmp_path / "disk_arrays-1.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: disk-arrays\nVersion: 1\n"
+    )
+    (tmp_path / "disk_arrays-1.0.dist-info/top_level.txt").write_text("storage\n")
+    done = run(
+        "doctor", "/proc/self/day1", "--camera", "v4l2:/dev/video99", "--json", cwd=tmp_path
+    )  # nothing to measure
+    (file, advice), (distribution, other_advice) = ((row["found"], row["advice"]) for row in findings(done)["names"])
+    assert str(tmp_path / "classify.py") in file and "pi-classify" in advice
+    assert "disk-arrays has a package storage" in distribution and "pip uninstall disk-arrays" in other_advice

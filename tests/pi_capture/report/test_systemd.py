@@ -225,6 +225,26 @@ def test_a_network_camera_waits_for_the_network(root: Path) -> None:
     assert "After=network-online.target" in done.stdout and "IPAddressDeny" not in done.stdout
 
 
+@pytest.mark.parametrize("line", ['stream-to = ["tcp://desk:5000"]', 'mqtt = "mqtt://desk/cameras"'])
+def test_what_is_sent_needs_the_network(root: Path, line: str) -> None:
+    config(root).write_text(f"{config(root).read_text()}{line}\n")
+    done = service("install-service", root, "--config", config(root), "--dry-run")
+    assert "After=network-online.target" in done.stdout and "IPAddressDeny" not in done.stdout
+
+
+def test_a_service_may_write_its_textfile(root: Path) -> None:
+    settings = config(root).read_text()
+    config(root).write_text(f'{settings}textfile = "/var/lib/metrics/day1.prom"\n')
+    done = service("install-service", root, "--config", config(root), "--dry-run")
+    assert (
+        "    ReadWritePaths=-/var/lib/metrics\n" in done.stdout
+        and "    ReadWritePaths=/srv/recordings\n" in done.stdout
+    )
+    config(root).write_text(f'{settings}textfile = "day1.prom"\n')
+    done = service("install-service", root, "--config", config(root), "--dry-run")
+    assert done.returncode == 2 and "textfile must begin with /" in done.stderr
+
+
 def test_a_relative_identity_lies_beside_the_settings(root: Path) -> None:
     config(root).write_text(config(root).read_text() + 'stream-to = ["tls://desk:5000"]\nidentity = "keys/day.pem"\n')
     done = service("install-service", root, "--config", config(root), "--dry-run")

@@ -23,6 +23,7 @@ from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
 from storage import Frame, StorageError, open_recording
+from storage.care.manifest import make_manifest
 from storage.formats.png.writer import PngWriter
 from storage.labels.journal import journal_path
 from storage.sessions import read_sessions
@@ -164,6 +165,7 @@ def test_what_a_crash_left_is_taken_up(tmp_path: Path, target: str) -> None:
     assert found[-5:] == list(range(10**6, 10**6 + 5)) and found[:-5] == list(range(len(found) - 5))
     assert len(found) - 5 >= promised
     assert sorted(tmp_path.iterdir()) == after, "something hidden was left"
+    assert make_manifest(tmp_path, {}).unfinished == {}
 
 
 def test_one_recorder_a_series(tmp_path: Path) -> None:
@@ -354,6 +356,99 @@ def test_age_needs_a_clock_that_can_be_trusted(tmp_path: Path) -> None:
     Retention(series, keep, lambda: True).tidy({paths[3]})
     # The first is older than the second, which is nine days old; the third may be of today: its clock was wrong.
     assert segments(tmp_path / "day1") == paths[2:]
+
+
+def arrived(tmp_path: Path, *names: str) -> Path:
+    """Copy recordings to another machine, which makes a manifest of what arrived; returns that."""
+    from storage.cli import main
+
+    there = tmp_path / "there"
+    there.mkdir(exist_ok=True)
+    for name in names:
+        source = tmp_path / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, there / name)
+    assert main(["manifest", str(there)]) == 0
+    return there / "manifest.json"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_only_what_the_receipt_names_goes(tmp_path: Path, target: str) -> None:
+    record(tmp_path / target, range(50), "10frames")
+    before = segments(tmp_path / target)
+    names = [path.name for path in before]
+    told = record(tmp_path / target, range(5), "10frames", "uploaded")
+    assert len(segments(tmp_path / target)) == 6
+    assert told == [f"there is no {tmp_path / 'receipt.json'} yet: --keep uploaded removes nothing until it is there"]
+    receipt = arrived(tmp_path, *names[1:4])
+    wrong = json.loads(receipt.read_text())  # of the third another content arrived
+    del wrong["crc32"]
+    wrong["recordings"][1]["sha256"] = wrong["recordings"][0]["sha256"]
+    (tmp_path / "receipt.json").write_text(json.dumps(wrong))
+    label(before[3], "journal")
+    told = record(tmp_path / target, range(5), "10frames", "uploaded")
+    assert [path for path in before if not path.exists()] == [before[1]]
+    assert [line.split(" (")[0].split(",")[0] for line in told] == [
+        f"removed {before[1]}",
+        f"{before[2]} stays",
+        f"{before[3]} stays",
+    ]
+    assert told[0].endswith("--keep uploaded") and told[1].endswith("its SHA-256 is not the one in receipt.json")
+    assert told[2].endswith("it is labelled")
+
+
+def test_what_changed_after_it_was_uploaded_stays(tmp_path: Path) -> None:
+    record(tmp_path / "day1", range(30), "10frames")
+    first, second, _ = segments(tmp_path / "day1")
+    arrived(tmp_path, first.name, second.name).rename(tmp_path / "receipt.json")
+    content = bytearray((first / "00000003.png").read_bytes())
+    content[-20] ^= 1
+    (first / "00000003.png").write_bytes(content)
+    record(tmp_path / "day1", range(5), "10frames", "uploaded")
+    assert first.exists() and not second.exists()
+
+
+def test_a_limit_removes_the_oldest_that_are_uploaded(tmp_path: Path) -> None:
+    record(tmp_path / "day1", range(50), "10frames")
+    before = segments(tmp_path / "day1")
+    arrived(tmp_path, *(path.name for path in before[1:])).rename(tmp_path / "receipt.json")
+    size = sum(file.stat().st_size for path in before[2:] for file in path.iterdir())
+    keep = (f"{size / 1000 + 1:.0f}KB", "uploaded")
+    told = Retention(Series.of(tmp_path / "day1"), Keep.parse(keep)).tidy(set())
+    assert segments(tmp_path / "day1") == [before[0], *before[3:]], "two had to go, and the first isn't uploaded"
+    text = f"--keep {' '.join(keep)}"
+    assert told[0] == f"segments that receipt.json does not name stay, whatever {text} says" and len(told) == 3
+    Retention(Series.of(tmp_path / "day1"), Keep.parse(["1GB", "uploaded"])).tidy(set())
+    assert segments(tmp_path / "day1") == [before[0], *before[3:]]
+
+
+def test_a_damaged_receipt_removes_nothing(tmp_path: Path) -> None:
+    record(tmp_path / "day1", range(30), "10frames")
+    before = segments(tmp_path / "day1")
+    of_first = arrived(tmp_path, before[0].name).read_bytes()
+    text = arrived(tmp_path, *(path.name for path in before[1:])).read_bytes()
+    (tmp_path / "receipt.json").write_bytes(text[: len(text) // 2])
+    retention = Retention(Series.of(tmp_path / "day1"), Keep.parse(["uploaded"]))
+    (line,) = retention.tidy(set())
+    assert "is no whole manifest" in line and retention.tidy(set()) == []
+    assert segments(tmp_path / "day1") == before
+    (tmp_path / "receipt.json").write_bytes(of_first)
+    assert len(retention.tidy(set())) == 1 and segments(tmp_path / "day1") == before[1:]
+    (tmp_path / "receipt.json").write_bytes(text)  # more has arrived
+    assert len(retention.tidy({before[2]})) == 1 and segments(tmp_path / "day1") == [before[2]]
+
+
+def test_the_end_does_not_wait_for_what_is_compared(tmp_path: Path) -> None:
+    record(tmp_path / "day1.mkv", range(20), "10frames")
+    first, _ = segments(tmp_path / "day1.mkv")
+    with first.open("ab") as file:  # two megabytes that no reader minds: EBML's Void
+        file.write(b"\xec\x01" + (2 << 20).to_bytes(7, "big") + bytes(2 << 20))
+    arrived(tmp_path, first.name).rename(tmp_path / "receipt.json")
+    end = threading.Event()
+    end.set()
+    assert Retention(Series.of(tmp_path / "day1.mkv"), Keep.parse(["uploaded"]), end=end).tidy(set()) == []
+    assert first.exists()
+    Retention(Series.of(tmp_path / "day1.mkv"), Keep.parse(["uploaded"])).tidy(set())
+    assert not first.exists()
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from classify.learner import QUESTIONS
+from pi_capture.studio.labelling import Labelling
 from storage import open_recording
 from storage.labels.journal import Labelled, journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
@@ -150,6 +152,10 @@ def test_a_digit_gives_a_run_another_class_and_its_end_can_be_moved(studio: Runn
     asked = page.act("least_certain", frame=0)
     assert asked["said"] == "the least certain run is shown first"
     assert asked["certainty"] == min(certainty for *_, certainty in page.state["proposals"])
+    page.answer(asked["label"], "cafe")  # the page has not heard yet that the model has learnt on
+    assert page.help["first"] != asked["first"], "the run is asked for again"
+    page.act("undo")
+    asked = page.help
     cut = page.act("end_run", first=asked["first"], stop=asked["stop"], cell=4)
     assert asked["shown"][3] < cut["stop"] <= asked["shown"][4]
     half = page.act("bisect", frame=0)
@@ -200,13 +206,34 @@ def test_an_answer_counts_once_and_for_what_was_seen(studio: Running) -> None:
     page.send(first, second)
     assert page.labels[: then["stop"]] == TRUTH[: then["stop"]]
     assert [one.proposed and one.proposed.seen for one in changes(studio)[depth:]] == [True, True]
-    other = page.send({**second, "seq": page.seq + 3, "label": 2 - then["label"]})
+    other = page.send({**second, "seq": page.seq + 3, "label": 2 - then["label"], "model": ""})
     assert other["said"] == "another page has answered it" and page.labels[: then["stop"]] == TRUTH[: then["stop"]]
 
 
 def changes(studio: Running) -> list[Labelled]:
     """The changes of labels that are on the disk."""
     return [one for one in read_journal(journal_path(studio.folder / "day1")) if isinstance(one, Labelled)]
+
+
+def test_a_learner_that_waits_for_its_turn_can_be_ended(
+    described: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has news while the labelling is being closed, and the one must not wait for the other."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(described / "day1", tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=NAMES)
+    learner = labelling._help.learner
+
+    def end() -> None:
+        with labelling._lock:
+            learner.start()
+            until(lambda: learner.progress > 0, "nothing is described")
+            labelling._close("it ends")
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
 
 
 def learners(studio: Running) -> list[int]:
@@ -248,13 +275,19 @@ def looked_at(page: Page) -> int:
     return int(page.locator(".position").inner_text().split("/")[0]) - 1
 
 
+def has_opacities(page: Page, state: dict[str, Any]) -> bool:
+    """Whether the lane shows what is proposed, some of it less certain, where no label is."""
+    labels = [label for start, stop, label in state["labels"] for _ in range(start, stop)]
+    certain = {round(255 * one) for start, stop, _, one in state["proposals"] if {*labels[start:stop]} == {NONE}}
+    drawn = {*page.locator("canvas.detail").evaluate(LANE)}
+    return min(certain, default=255) < 240 and all({one - 1, one, one + 1} & drawn for one in certain)
+
+
 def test_with_keys(studio: Running, browser: Browser) -> None:
-    """A, ten digits, and Enter until every frame has a label; the lane shows what is proposed meanwhile."""
+    """A, ten digits, and Enter until every frame has a label."""
     page = labelling_page(studio, browser, "desktop")
     answer_questions(page)
     assert looked_at(page) == 0, "the first run is looked at"
-    certainties = {round(255 * certainty) for *_, certainty in Asked(studio).state["proposals"]}
-    until(lambda: certainties <= {*page.locator("canvas.detail").evaluate(LANE)}, "what is proposed is not drawn")
     press_twice_on_a_slow_network(page, studio)
     while NONE in (labels := Asked(studio).labels):
         page.keyboard.press("Enter")
@@ -313,12 +346,15 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     page, phone = labelling_page(studio, browser, "desktop"), labelling_page(studio, browser, "phone")
     answer_questions(page)
     asks(phone, "")  # it labels by hand as long as it does not ask
+    sent: list[str] = []
+    phone.on("request", lambda request: sent.append(request.post_data or ""))
     phone.get_by_role("button", name="Ask", exact=True).tap()
     asks(phone, page.locator(".chip").inner_text())
     phone.get_by_role("button", name="Accept").tap()
     asks(page, re.compile("^door"))
     asks(phone, re.compile("^door"))
     assert looked_at(page) == looked_at(phone) == 30
+    assert not [body for body in sent if '"assist"' in body], "it asks anew, instead of taking part"
 
     phone.context.set_offline(True)
     phone.get_by_role("button", name="Accept").tap()
@@ -329,6 +365,7 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     expect(phone.locator(".message")).to_have_text("another page has answered it")
     asks(phone, re.compile("^light"))
     assert Asked(studio).labels[30:70].count(2) > 30
+    until(lambda: has_opacities(phone, Asked(studio).state), "the lane is not as strong as what is proposed is certain")
 
     film = phone.locator("canvas.film")
     box = film.bounding_box()

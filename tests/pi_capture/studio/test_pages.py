@@ -271,6 +271,28 @@ def test_by_keys_alone(browser: Browser, tmp_path: Path, forty: Path) -> None:
         context.close()
 
 
+def test_classes_get_their_names(browser: Browser, tmp_path: Path, forty: Path) -> None:
+    shutil.copytree(forty, tmp_path / "recordings" / "day1")
+    with Running(tmp_path) as running:
+        context, seen = opened(browser, "desktop")
+        page = seen.page
+        page.goto(f"{running.url}/?token={running.token}#/look/{running.recording('day1').rpartition('/')[2]}")
+        for names, then in (("door,door", "every class needs a name of its own"), ("window, door", "")):
+            page.get_by_role("button", name="Classes …").click()
+            page.get_by_label("Names, with commas").fill(names)
+            page.get_by_role("dialog").get_by_role("button", name="Label").click()
+            if then:
+                expect(page.get_by_text(then)).to_be_visible()
+        at(page, 1)
+        page.keyboard.press("1")
+        at(page, 2)
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("dialog")).to_contain_text("door: 1 frame")
+        assert len(list((tmp_path / "recordings/day1/door").iterdir())) == 1
+        assert len(seen.complaints) == 1 and " 400 " in seen.complaints[0]
+        context.close()
+
+
 def tab_to(page: Page, name: str) -> None:
     """Press Tab until the element of that name has the focus."""
     named = "() => (document.activeElement.ariaLabel || document.activeElement.innerText || '').trim()"

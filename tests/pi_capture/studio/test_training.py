@@ -158,6 +158,23 @@ def test_it_ends_with_the_studio(running: Running) -> None:
     assert children == [] and not (running.folder / "long.model").exists()
 
 
+def test_it_ends_with_a_studio_that_is_killed(running: Running) -> None:
+    """No half model is left, and the next studio trains as if nothing had been."""
+    record_demo(running.folder / "day 2", 240)
+    ids = [one["id"] for one in running.get("/api/home")["recordings"]]
+    running.post("/api/training", {"recordings": ids, "name": "long"})
+    assert next(status["what"] for status in statuses(running) if status["what"])
+    running.kill()
+
+    def is_over() -> bool:
+        return not any(str(running.folder) in text_of(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+
+    until(is_over, "the training has ended")
+    assert sorted(path.name for path in running.folder.iterdir()) == ["day 1", "day 2"]
+    running.start()
+    assert trained(running, recordings=ids, name="long")["state"] == "done"
+
+
 def text_of(path: Path) -> str:
     try:
         return path.read_bytes().decode(errors="replace")

@@ -66,6 +66,19 @@ def test_classes_with_names_are_shown_by_name(tmp_path: Path, capsys: pytest.Cap
     assert {label: share["name"] for label, share in told["classes"].items()} == {"0": "nobody", "1": "window"}
 
 
+def test_labels_that_are_not_saved_yet_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, table = tmp_path / "day1", tmp_path / "labels.csv"
+    record(day, [None] * 5 + ["door"])
+    table.write_text("start,end,class\n0,0.2,window\n0.3,0.4,door\n")
+    assert main(["labels", str(day), "--import", str(table)]) == 0
+    capsys.readouterr()
+    assert main(["info", str(day)]) == 0
+    told = capsys.readouterr().out
+    assert f"labelled, not saved yet: door 1, window 2; press S in 'python -m classify {day}'\n" in told
+    assert main(["info", str(day), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recordings"][0]["waiting"] == {"window": 2, "door": 1}
+
+
 def test_pictures_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     day = tmp_path / "day1"
     record(day, ["0", "1"])
@@ -242,3 +255,43 @@ def test_a_reader_that_has_enough(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.stderr == "" and done.stdout.count("\n") == 1
+
+
+def test_many_recordings_are_one_table_by_host_and_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day_ns, names = 86_400 * 10**9, []
+    for number, (host, days) in enumerate([("pi10", (0,)), ("pi2", (1, 0)), ("pi2", (0,)), (None, (0,))]):
+        names.append(str(tmp_path / f"rec{number}"))
+        for day in days:
+            wall = {
+                "live": True,
+                "wall_minus_monotonic_ns": 1_700_049_600 * 10**9 + day * day_ns,
+                "dropped_queue": number,
+            }
+            facts = {"host": host, **wall} if host else {"camera": "a program"}
+            record(tmp_path / f"rec{number}", ["0", None, "1"], facts=facts, seed=10 * number + day)
+    assert main(["convert", names[2], str(tmp_path / "two.mkv")]) == 0
+    names[2] = str(tmp_path / "two.mkv")
+    (tmp_path / "broken.mkv").write_bytes(b"no video at all")
+    capsys.readouterr()
+    assert main(["info", "--table", *names]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    first, second = ("2023-11-15", "2023-11-16")
+    assert [line[:5] for line in lines[1:]] == [
+        ["-", "-", "1", "3", "2"],
+        ["pi2", first, "2", "6", "4"],
+        ["pi2", second, "1", "3", "2"],
+        ["pi10", first, "1", "3", "2"],
+        ["all", "4", "15", "10", "0.00"],
+    ]
+    assert main(["info", "--table", "--json", names[1], str(tmp_path / "broken.mkv"), names[2]]) == 3
+    out, error = capsys.readouterr()
+    told = json.loads(out)
+    assert [(row["host"], row["day"], row["frames"], row["dropped"]) for row in told["table"]] == [
+        ("pi2", first, 6, 3),
+        ("pi2", second, 3, 1),
+    ]
+    assert len(told["recordings"]) == 2 and told["failed"][0]["path"].endswith("broken.mkv")
+    assert "broken.mkv" in error and len(error.splitlines()) == 1
+    assert sum(row["bytes"] for row in told["table"]) == pytest.approx(
+        sum(one["bytes"] for one in told["recordings"]), abs=3
+    )

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from bisect import bisect_left
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -24,9 +25,11 @@ from storage.cli import main
 from storage.durable.files import lock_directory
 from storage.durable.moves import move_files, undo
 from storage.errors import StorageError
+from storage.formats.png.codec import read_texts
 from storage.formats.png.writer import PngWriter
 from storage.labels.classes import keep_classes
 from storage.labels.journal import Classes
+from storage.sessions import read_sessions
 from tests.support.labelled import everything, record, times
 
 
@@ -411,3 +414,105 @@ def test_frames_that_classify_moved_are_undone_in_order(tmp_path: Path) -> None:
     undo_split(day)
     undo(day / "moves.jsonl")
     assert everything(day) == before
+
+
+# --------------------------------------------------------------------------------------- hosts, sessions, recordings
+
+WALL = {"live": True, "wall_minus_monotonic_ns": 10**18}
+
+
+def of_session(directory: Path, fact: str) -> Counter[str]:
+    """How many frames in a directory's classes are of which host, or another fact of their session."""
+    facts = (
+        {session["id"]: str(session.get(fact)) for session in read_sessions(directory)} if directory.exists() else {}
+    )
+    return Counter(facts[read_texts(path.read_bytes())["Session"]] for path in directory.glob("*/*.png"))
+
+
+def fleet(tmp_path: Path) -> Path:
+    """Six recordings of three hosts, merged; all record at the same time, and one after the other."""
+    days = []
+    for number, host in enumerate(("pi1", "pi2", "pi3")):
+        for day in ("a", "b"):
+            (tmp_path / host).mkdir(exist_ok=True)
+            days.append(tmp_path / host / day)
+            begin = 0.0 if day == "a" else 30.0
+            when = [begin + at / 10 for at in range(200)]
+            record(
+                days[-1], acts(20, seed=number, classes="01"), seconds=when, facts={"host": host, **WALL}, seed=number
+            )
+    assert main(["merge", str(tmp_path / "all"), *map(str, days)]) == 0
+    return tmp_path / "all"
+
+
+def test_a_split_by_host_shares_no_host_and_is_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = fleet(tmp_path)
+    before = everything(day)
+    assert main(["split", str(day), "--by", "host", "--val", "0.3"]) == 0
+    assert "val_all: 1 host: pi" in capsys.readouterr().out
+    sides = [of_session(directory, "host") for directory in (day, tmp_path / "val_all")]
+    assert len(sides[0]) == 2 and len(sides[1]) == 1 and not sides[0].keys() & sides[1].keys()
+    assert not (tmp_path / "gap_all").exists()  # other hosts at the same time are no near copies
+    assert sides[0].total() + sides[1].total() == 1200
+    assert main(["split", str(day), "--undo"]) == 0
+    del before["recording.json"]
+    after = everything(day)
+    assert before.items() <= after.items() and not (tmp_path / "val_all").exists()
+
+
+def test_a_split_by_session_or_recording_shares_none_and_leaves_a_gap_within_a_host(tmp_path: Path) -> None:
+    day = fleet(tmp_path)
+    for by, fact in (("session", "id"), ("recording", "id")):
+        assert main(["split", str(day), "--by", by, "--val", "0.4", "--gap", "12"]) == 0
+        train, val, gap = (of_session(tmp_path / name, fact) for name in ("all", "val_all", "gap_all"))
+        assert train and val and not train.keys() & val.keys() and not val.keys() & gap.keys()
+        for host in of_session(tmp_path / "val_all", "host").keys() & of_session(day, "host").keys():
+            near = [times_of(directory, host) for directory in (day, tmp_path / "val_all")]
+            assert distance(*near) >= 12
+        assert main(["split", str(day), "--undo"]) == 0
+
+
+def times_of(directory: Path, host: str) -> list[float]:
+    hosts = {session["id"]: session["host"] for session in read_sessions(directory)}
+    texts = (read_texts(path.read_bytes()) for path in directory.glob("*/*.png"))
+    return sorted(int(text["Timestamp"]) / 1e9 for text in texts if hosts[text["Session"]] == host)
+
+
+def test_sessions_of_one_recording_stay_together(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        for session in range(3):
+            record(tmp_path / name, ["0", "1"] * 10, facts={"host": "pi"}, seed=session)
+    assert main(["merge", str(tmp_path / "all"), str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    assert main(["split", str(tmp_path / "all"), "--by", "recording", "--gap", "0"]) == 0
+    assert of_session(tmp_path / "all", "merged_from").total() == 60 == of_session(tmp_path / "val_all", "id").total()
+    assert len(of_session(tmp_path / "all", "merged_from")) == 1 == len(of_session(tmp_path / "val_all", "merged_from"))
+
+
+def test_frames_of_unknown_hosts_are_on_neither_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = tmp_path / "day"
+    for number, host in enumerate(("pi1", "pi2", None)):
+        record(day, ["0", "1"] * 5, facts={"host": host, **WALL}, seed=number * 50)
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(day / "0" / "phone.png")
+    assert main(["split", str(day), "--by", "host"]) == 0
+    assert "note: 11 frames don't say of which host they are, and are in neither" in capsys.readouterr().err
+    assert counts(tmp_path / "gap_day") == {"0": 6, "1": 5}
+    assert main(["split", str(day), "--undo"]) == 0
+    assert not (tmp_path / "gap_day").exists() and counts(day) == {"0": 16, "1": 15}
+
+
+def test_what_can_not_be_split_by_group_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "one", ["0", "1"] * 5, facts={"host": "pi1"})
+    record(tmp_path / "none", ["0", "1"] * 5, facts={"camera": "a program"})
+    record(tmp_path / "two", ["0"] * 5, facts={"host": "pi1"})
+    record(tmp_path / "two", ["1"] * 5, facts={"host": "pi2"})
+    for arguments, status, said in (
+        (["one", "--by", "host"], 1, "all frames are of one host (pi1); without --by"),
+        (["one", "--by", "recording"], 1, "all frames are of one recording (one of pi1)"),
+        (["none", "--by", "host"], 1, "no frame says of which host it is"),
+        (["two", "--by", "host"], 1, "record more, each class in each, or go on with --allow-missing"),
+        (["one", "--by", "host", "--stretch", "3"], 2, "--stretch is for a split without --by"),
+    ):
+        assert main(["split", str(tmp_path / arguments[0]), *arguments[1:]]) == status
+        error = capsys.readouterr().err
+        assert said in error and len(error.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["none", "one", "two"]

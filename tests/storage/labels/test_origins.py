@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from classify.commit import save, take_back
 from classify.work import open_work
 from storage import open_recording
 from storage.care.info import as_json, as_text, describe
+from storage.cli import main
+from storage.formats.table import FORMATS, find_format
 from storage.labels.journal import Applied, LabelJournal, Labelled, Proposed, Undone, read_journal
 from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins, origins
 from tests.support.labelled import record
@@ -128,6 +132,8 @@ def test_of_forty_runs_that_are_accepted_at_once_all_or_none_survive(tmp_path: P
 
 ACCEPTING = """
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from classify.work import open_work
 from storage.labels.journal import Proposed
@@ -189,3 +195,100 @@ def test_sorting_keeps_runs_of_millions_as_short_as_they_are(day: Path) -> None:
         Applied((("00000001.png", 19), ("00000025.png", 9_900_034)), seen=False),
     ]
     assert told(day) == [SEEN, *[UNSEEN] * 11]
+
+
+# --------------------------------------------------------------------------------------------- into another recording
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("target", ["new", "new.h5", "new.mkv", "new.mp4"])
+def test_a_conversion_tells_who_gave_the_labels(day: Path, target: str, applied: bool) -> None:
+    write(day, Labelled(frames(0, 3), 1), Labelled(frames(3, 4), 0, proposed=BY_MODEL))
+    write(day, Labelled(frames(7, 2), 2, proposed=UNLOOKED_AT))
+    if applied:
+        with open_work(day) as work:
+            save(work.opened, work.session, work.journal)
+    assert main(["convert", str(day), str(day.parent / target)]) == 0
+    with open_recording(day) as recording:
+        expected = Counter(zip(origins(recording), recording.timestamps_ns, strict=True))
+    with open_recording(day.parent / target) as recording:
+        assert count_origins(recording) == {PERSON: 3, SEEN: 4, UNSEEN: 2}
+        if target != "new.mp4":
+            assert Counter(zip(origins(recording), recording.timestamps_ns, strict=True)) == expected
+
+
+def test_labels_without_room_in_a_file_are_told_apart_too(day: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format without labels keeps them in the journal beside it."""
+    row = replace(find_format(Path("a.mkv")), write_labels="", takes_labels=False)
+    monkeypatch.setattr("storage.formats.table.FORMATS", (row, *(one for one in FORMATS if one.name != row.name)))
+    write(day, Labelled(frames(0, 3), 1), Labelled(frames(3, 4), 0, proposed=UNLOOKED_AT))
+    assert main(["convert", str(day), str(day.parent / "new.mkv")]) == 0
+    assert told(day.parent / "new.mkv") == [*[PERSON] * 3, *[UNSEEN] * 4, *[None] * 5]
+
+
+def test_an_import_keeps_who_gave_the_labels_that_it_does_not_change(day: Path) -> None:
+    write(day, Labelled(frames(0, 6), 1, proposed=UNLOOKED_AT))
+    path = day.parent / "day.mkv"
+    assert main(["convert", str(day), str(path)]) == 0
+    labels = day.parent / "labels.csv"
+    labels.write_text("start,end,label\n0.0,0.35,1\n0.35,0.55,2\n0.55,0.95,1\n")
+    assert main(["labels", str(path), "--import", str(labels), "--replace"]) == 0
+    assert told(path) == [*[UNSEEN] * 4, *[PERSON] * 6, None, None]
+
+
+def sorted_day(path: Path, count: int, *given: Labelled, seed: int = 0) -> Path:
+    """A data directory of 10 frames a second whose labels are applied."""
+    record(path, [None] * count, seed=seed)
+    write(path, *given)
+    with open_work(path) as work:
+        save(work.opened, work.session, work.journal)
+    return path
+
+
+def by_time(*days: Path) -> dict[bytes, str | None]:
+    """Who gave the label of each frame, by its pixels."""
+    found = {}
+    for day in days:
+        with open_recording(day) as recording:
+            found |= {
+                frame.pixels.tobytes(): origin for frame, origin in zip(recording, origins(recording), strict=True)
+            }
+    return found
+
+
+def test_a_merge_tells_who_gave_the_labels_also_one_that_is_repeated(tmp_path: Path) -> None:
+    one = sorted_day(tmp_path / "one", 8, Labelled(frames(0, 5), 1), Labelled(frames(5, 3), 0, proposed=BY_MODEL))
+    two = sorted_day(tmp_path / "two", 6, Labelled(frames(0, 6), 1, proposed=UNLOOKED_AT), seed=50)
+    write(two, Labelled((("1/00000000.png", 3),), 0))  # waits, and does not go along
+    out = tmp_path / "all"
+    for inputs in ([one], [two, one], [one, two]):
+        assert main(["merge", str(out), *map(str, inputs)]) == 0
+    assert Counter(told(out)) == {PERSON: 5, SEEN: 3, UNSEEN: 6}
+    assert list(by_time(out).values()) == list(by_time(one).values()) + [UNSEEN] * 6
+    assert json.loads((out / "labels.jsonl").read_text().splitlines()[0])["labels"] == 2
+    assert len(read_journal(out / "labels.jsonl")) == 2  # nothing is told twice
+
+
+def test_a_split_tells_who_gave_the_labels_and_so_does_its_undoing(tmp_path: Path) -> None:
+    runs = [Labelled(frames(20 * n, 20), n % 2, proposed=(None, BY_MODEL, UNLOOKED_AT)[n % 3]) for n in range(15)]
+    day = sorted_day(tmp_path / "day", 300, *runs)
+    before = by_time(day)
+    assert main(["split", str(day), "--val", "0.3", "--gap", "1"]) == 0
+    sides = [tmp_path / name for name in ("day", "val_day", "gap_day")]
+    assert by_time(*sides) == before and all(set(told(side)) - {PERSON} for side in sides)
+    assert main(["split", str(day), "--undo"]) == 0
+    assert by_time(day) == before and sorted(path.name for path in tmp_path.iterdir()) == ["day"]
+
+
+def test_a_split_that_was_killed_before_it_moved_a_frame_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = sorted_day(tmp_path / "day", 100, *(Labelled(frames(25 * n, 25), n % 2, proposed=BY_MODEL) for n in range(4)))
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.care.split.move_files", lambda *_, **__: os._exit(9))
+        if not (child := os.fork()):
+            main(["split", str(day), "--gap", "0", "--val", "0.3"])
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert (tmp_path / "val_day" / "labels.jsonl").exists()
+    assert main(["split", str(day), "--gap", "0", "--val", "0.3"]) == 0
+    assert set(told(tmp_path / "val_day")) == {SEEN}

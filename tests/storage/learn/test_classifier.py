@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import zipfile
 from pathlib import Path
 
@@ -146,6 +147,41 @@ def test_a_network_that_gives_other_numbers_than_it_says(tmp_path: Path) -> None
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"it gives \[.*\] and not \[1, 3\], as it says"):
         open_classifier(path)
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1 / 256])  # of what goes in, and of what comes out
+def test_a_scale_that_is_no_number(tmp_path: Path, scale: float) -> None:
+    path = put_network(tmp_path, "int8")
+    content = path.read_bytes().replace(np.float32(scale).tobytes(), np.float32(np.nan).tobytes())
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match="its quantisation has no scale"):
+        open_classifier(path)
+
+
+def mutated(content: bytes, seed: int) -> bytes:
+    """A few bits and numbers of a file are others: most such files are still taken for a network."""
+    chance, changed = random.Random(seed), bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        place = chance.randrange(8, len(changed) - 4)
+        if chance.random() < 0.6:
+            changed[place] ^= 1 << chance.randrange(8)
+        else:
+            number = chance.choice((0, 1, -1, 2**31 - 1, -(2**31), chance.randrange(-64, 64)))
+            changed[place & ~3 : (place & ~3) + 4] = number.to_bytes(4, "little", signed=True)
+    return bytes(changed)
+
+
+@pytest.mark.filterwarnings("error")  # numpy's would be further lines
+@pytest.mark.parametrize("files", [4, pytest.param(200, marks=pytest.mark.slow)])
+def test_mutated_files_run_or_cost_one_line(tmp_path: Path, files: int) -> None:
+    for seed in range(files):
+        path = put_network(tmp_path, ("float", "grey", "int8", "scores", "uint8")[seed % 5])
+        path.write_bytes(mutated(path.read_bytes(), seed))
+        try:
+            assert open_classifier(path).certainties(plain("red")).shape == (3,)
+        except StorageError as error:
+            assert str(error).startswith(str(tmp_path)) and "\n" not in str(error), seed
 
 
 def test_what_is_no_classifier_of_pictures(tmp_path: Path, mobilenet: Path) -> None:

@@ -1,0 +1,79 @@
+"""``--textfile``: a file for node_exporter, whole at any moment, and gone at the end."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pi_capture.report import metrics, textfile
+from pi_capture.report.metrics import Meter, as_prometheus
+from pi_capture.status import Status
+from tests.pi_capture.test_cli import DEMO, run, wait_for_frames
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def test_a_recording_keeps_its_file(tmp_path: Path, started: Start) -> None:
+    file = tmp_path / "corner.prom"
+    process = started(tmp_path / "day1", -1, *DEMO, "--textfile", file)
+    wait_for_frames(tmp_path / "day1")
+    lines = file.read_text().splitlines()
+    label = f'recording="{tmp_path / "day1"}"'
+    samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(samples[f"pi_capture_free_bytes{{{label}}}"]) > 0, "known before the first frame"
+    assert f'pi_capture_dropped_frames_total{{{label},cause="queue"}}' in samples
+    assert len(samples) == 10 and stat.S_IMODE(file.stat().st_mode) == 0o644
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["day1"], "old numbers would be taken for new ones"
+
+
+def test_a_reader_sees_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "SECONDS", 0.0005)
+    meter = Meter(10**9)
+    file = tmp_path / "corner.prom"
+    sizes, until = set(), time.monotonic() + 0.5
+    with textfile.written(file, "day1", meter, pytest.fail):
+        while time.monotonic() < until or not sizes:
+            meter.show(Status(1, 1, 0, 0, 0, 1), 30.0, 10**9)
+            if file.exists():
+                sizes.add(len(file.read_text().splitlines()))
+    assert sizes == {len(as_prometheus(meter.read(), "day1").splitlines())}
+
+
+def test_names_with_quotes() -> None:
+    text = as_prometheus(Meter(1).read(), 'day "1"\\\n')
+    assert 'pi_capture_frames_total{recording="day \\"1\\"\\\\\\n"} 0' in text.splitlines()
+
+
+def test_a_place_that_can_not_be_written_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "SECONDS", 0.001)
+    monkeypatch.setattr(metrics, "END_SECONDS", 60.0)
+    attempts = []
+
+    class Counted(Meter):
+        def read(self) -> dict[str, float]:
+            attempts.append(None)
+            return super().read()
+
+    told: list[str] = []
+    file = tmp_path / "later" / "corner.prom"
+    with textfile.written(file, "day1", Counted(1), told.append):
+        while len(attempts) < 5:
+            time.sleep(0.001)
+        file.parent.mkdir()
+        while not file.exists():
+            time.sleep(0.001)
+    assert told == [f"--textfile {file}: No such file or directory; the recording goes on, and it is tried again"]
+
+
+def test_node_exporter_reads_no_other_name(tmp_path: Path) -> None:
+    done = run(tmp_path / "day1", 1, *DEMO, "--textfile", tmp_path / "corner.txt")
+    assert done.returncode == 2 and ".prom" in done.stderr and not (tmp_path / "day1").exists()
