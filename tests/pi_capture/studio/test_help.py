@@ -328,9 +328,9 @@ def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None
     (studio.folder / "day1" / "00000199.png").unlink()  # so that it has to be described
     page = labelling_page(studio, browser, "desktop")
     page.keyboard.press("a")
-    asks(page, "which class?")
     (learner,) = until(lambda: learners(studio), "nothing is described")
-    os.kill(learner, signal.SIGSTOP)
+    os.kill(learner, signal.SIGSTOP)  # while it is being loaded
+    asks(page, "which class?")
     expect(page.locator(".selected")).to_contain_text("The frames are being described")
     page.keyboard.press("Escape")
     page.keyboard.type("12")
