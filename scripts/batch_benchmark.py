@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measure ``python -m storage batch features`` against a plain loop over the same recordings; one process, and two.
+"""Measure ``python -m storage batch`` against a plain loop over the same recordings; one process, and two.
 
-    python scripts/batch_benchmark.py [--small] [--recordings N] [--frames N] [--rounds N] [--json]
+    python scripts/batch_benchmark.py [--step shards] [--small] [--recordings N] [--frames N] [--rounds N] [--json]
 
 The recordings are the demo scene's with noise, 640x480 or (--small) 128x128, half of them ``.mkv`` (FFV1), half
-``.h5``. The plain loop is what a first program does: open each, compute each frame's features, save an array. Each way
-runs in processes of its own, in turn, several times; the median is printed. Processor time is that of all its
-processes, from their start.
+``.h5``. The plain loop is what a first program does: open each, compute each frame's features, save an array; or put
+each frame into a tar archive as PIL encodes it. Each way runs in processes of its own, in turn, several times; the
+median is printed. Processor time is that of all its processes, from their start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,23 @@ sys.path.insert(0, str(ROOT))
 SIZE, SMALL = (640, 480), (128, 128)
 STEP_NS = 100_000_000  # ten frames a second
 
-PLAIN = """
+PLAIN_SHARDS = """
+import io, sys, tarfile
+from pathlib import Path
+from PIL import Image
+from storage import open_recording
+with tarfile.open(sys.argv[2], "w") as archive:
+    for path in sorted(Path(sys.argv[1]).iterdir()):
+        with open_recording(path) as recording:
+            for frame in recording:
+                content = io.BytesIO()
+                Image.fromarray(frame.pixels).save(content, "png")
+                about = tarfile.TarInfo(f"{path.name}-{frame.index:08d}.png")
+                about.size = content.tell()
+                content.seek(0)
+                archive.addfile(about, content)
+"""
+PLAIN_FEATURES = """
 import sys
 from pathlib import Path
 import numpy as np
@@ -72,20 +88,22 @@ def measure(command: list[str]) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--step", choices=("features", "shards"), default="features")
     parser.add_argument("--recordings", type=int, default=4)
     parser.add_argument("--frames", type=int, default=300, help="of each recording")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true", help="128x128")
     args = parser.parse_args()
+    plain = PLAIN_FEATURES if args.step == "features" else PLAIN_SHARDS
     shape = SMALL if args.small else SIZE
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "in")
         source.mkdir()
         make_recordings(source, args.recordings, args.frames, shape)
-        batch = [sys.executable, "-m", "storage", "batch", "features", str(source), "OUT", "--jobs"]
+        batch = [sys.executable, "-m", "storage", "batch", args.step, str(source), "OUT", "--jobs"]
         ways = {
-            "plain loop": [sys.executable, "-c", PLAIN, str(source), "OUT"],
+            "plain loop": [sys.executable, "-c", plain, str(source), "OUT"],
             "batch --jobs 1": [*batch, "1"],
             "batch --jobs 2": [*batch, "2"],
         }

@@ -1,6 +1,6 @@
 """Trains from recordings as they are, with PyTorch: datasets for a ``DataLoader``, with nothing unpacked.
 
-`FrameDataset` gives a frame for its number, `FrameBatches` whole batches in shuffled order, which is faster. Both read
+`FrameDataset` gives a frame for its number, `FrameBatches` whole batches in shuffled order. Both read
 any recordings, in any number of workers. This needs PyTorch.
 """
 

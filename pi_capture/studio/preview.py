@@ -135,9 +135,8 @@ class Preview:
                     self._came.notify_all()
         _kill(process)  # what sends no pack has no use of the camera
         if self._process is process and self._saying is not None:
-            said, status = await self._saying, await process.wait()
-            crashed = f"it was ended by signal {-status}" if status < 0 else "the camera delivers no more pictures"
-            self._newest, self._count = ({"problem": last_line(said, crashed)}, b""), self._count + 1
+            problem = last_line(await self._saying, "the camera's library or the model has crashed")
+            self._newest, self._count = ({"problem": problem}, b""), self._count + 1
         async with self._came:
             self._came.notify_all()
 

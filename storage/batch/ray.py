@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from functools import cache
 
@@ -38,7 +39,7 @@ def on_ray(address: str | None, limits: Limits) -> Runner:
 
     def run(works: Sequence[Work], out: Place) -> Generator[list[Outcome], None, None]:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise StorageError(f"--address {address}: {first_line(error)}") from None
         try:

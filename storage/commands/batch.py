@@ -9,7 +9,8 @@ from storage.commands.console import Command, count, positive, print_json, print
 
 BATCH = """\
 Do steps on all recordings of directories or buckets (s3://BUCKET/PREFIX), each once: verify, features,
-thumbs, dedupe, and those that other packages install (the entry-point group storage.steps).
+thumbs, dedupe; for training shards, shards-by-host, shards-jpg, parquet, imagefolder, imagefolder-by-host;
+and those that other packages install (the entry-point group storage.steps).
 
 Results lie in OUT/STEP/RECORDING/. The same command again goes on: what is done is not done twice, also
 if it was killed, or runs several times at once. A recording that kills or blocks its decoder is told.

@@ -28,9 +28,9 @@ OF_OTHERS = {
     "thermometer.py",
     "sitecustomize.py",
     "metadata.jsonl",
-}  # a user's, in tests, in a log of long ago
+}  # a user's, in tests, in a log of long ago, Hugging Face's
 GROUPS_OF_ENTRY_POINTS = {"storage.steps"}  # no module has its name
-NAMES_OF_OTHERS = {"syncfs", "waitKey", "xdotool", "randomUUID"}
+NAMES_OF_OTHERS = {"jsonl", "syncfs", "waitKey", "xdotool", "randomUUID"}
 MARKED = re.compile(r"(?<!`)`([a-z_][\w.]*)(?:\(\))?`(?!`)")
 
 

@@ -28,7 +28,7 @@ def test_each_option_is_documented_where_help_shows_it() -> None:
     described = pi_capture.RecordOptions.__doc__ or ""
     named = pi_capture.record.__doc__ or ""
     for field in dataclasses.fields(pi_capture.RecordOptions):
-        assert re.search(rf"^    (\w+, )*{field.name}(, \w+)* : ", described, re.MULTILINE), field.name
+        assert re.search(rf"^ *(\w+, )*{field.name}(, \w+)* : ", described, re.MULTILINE), field.name
         assert re.search(rf"\b{field.name}\b", named), field.name
 
 

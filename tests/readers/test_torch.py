@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pi_capture import Recorder
 from storage import StorageError, open_recording
 from storage.cli import main
 from storage.durable.moves import move_files
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.readers
 
@@ -102,6 +104,23 @@ def test_frames_by_number(recordings: Path, context: str) -> None:
         assert len(pickle.loads(pickle.dumps(dataset))) == FRAMES
     with pytest.raises(IndexError):
         dataset[FRAMES]
+
+
+def test_what_the_page_says(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, source in (("day1.mkv", "a.mkv"), ("day2.h5", "b.h5"), ("day3", "a")):
+        Path(name).symlink_to(recordings / source)
+    page = (REPOSITORY / "docs/training.md").read_text()
+    names: dict[str, Any] = {}
+    codes = re.findall(r"<!-- not run: needs PyTorch -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert len(codes) == 2
+    for code in codes:
+        exec(
+            code.replace("    for pictures", "    seen = 0\n    for pictures").replace("...", "seen += len(numbers)"),
+            names,
+        )
+    assert names["seen"] == 90 + 60 + 90 and names["batches"].classes == CLASSES
+    assert names["pictures"].shape == (32, 3, 16, 24)
 
 
 def test_transforms_of_torchvision(recordings: Path) -> None:

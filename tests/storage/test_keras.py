@@ -147,6 +147,37 @@ def test_classes_have_the_names_that_were_given(tmp_path: Path) -> None:
     assert sorted(epoch(tmp_path / "day1", dataset)) == [(0, "window"), (1, "door"), (2, "window"), (3, "door")]
 
 
+@pytest.mark.parametrize(
+    "names", [("day1", "day1.h5"), ("day1.mkv", "h264.mkv"), ("h264.mkv", "day1"), FORMATS[4:] * 2]
+)
+def test_several_recordings(recordings: Path, names: tuple[str, ...]) -> None:
+    paths = [recordings / name for name in names]
+    expected = sorted(pair for path in paths for pair in true_labels(path).items())
+    for shuffle in (True, False):
+        dataset = dataset_from_recording(paths, shuffle=shuffle, seed=3, batch_size=16)
+        assert dataset.class_names == CLASSES and len(dataset) == -(-len(expected) // 16)
+        found = epoch(paths[0], dataset)
+        assert sorted(found) == expected
+        half = len(found) // 2
+        mixed = sorted(found[:half]) != sorted(true_labels(paths[0]).items())
+        assert mixed == shuffle
+
+
+def test_recordings_that_do_not_belong_together(recordings: Path, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    with Recorder(tmp_path / "larger", fps=30) as recorder:
+        recorder.write(picture(1, (32, 16)))
+    paths = [recordings / "day1", tmp_path / "larger"]
+    with pytest.raises(tf.errors.OpError, match=r"larger: frame 0 has another size .* give image_size"):
+        list(dataset_from_recording(paths, labels=None))
+    assert len(list(dataset_from_recording(paths, labels=None, image_size=(8, 8), batch_size=1))) == FRAMES + 1
+    with pytest.raises(StorageError, match="no recording is given"):
+        dataset_from_recording([])
+    with pytest.raises(StorageError, match="class '10', which class_names lacks"):
+        dataset_from_recording([recordings / "day1.h5", tmp_path / "larger"], class_names=["0"])
+
+
 def test_a_stretch_can_be_held_out(recordings: Path) -> None:
     for name in ("day1.h5", "day1.features.h5"):
         path = recordings / name

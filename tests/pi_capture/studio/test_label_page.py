@@ -277,7 +277,7 @@ def test_no_secure_context_is_needed(tmp_path: Path, forty: Path, browser: Brows
 
 def test_names_are_never_markup(tmp_path: Path, forty: Path, browser: Browser) -> None:
     folder = tmp_path / "recordings"
-    name, class_name = "<img src=x onerror=alert(1)>", "<b>door & co</b>"
+    name, class_name = "<img src=x onerror=alert(1)>", "<b>door & co"
     shutil.copytree(forty, folder / name)
     (folder / "<script>.mkv").write_bytes(b"no video")
     with Running(tmp_path) as running:

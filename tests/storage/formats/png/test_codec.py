@@ -31,6 +31,25 @@ texts = st.dictionaries(
 )
 
 
+@pytest.mark.parametrize("size", [(128, 1), (129, 3), (300, 257), (1, 700)])
+def test_larger_pictures(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    data = encode_png(pixels, {})
+    assert np.array_equal(decode_image(data), pixels) and np.array_equal(
+        np.asarray(Image.open(io.BytesIO(data))), pixels
+    )
+
+
+def test_a_picture_is_not_larger_than_it_says() -> None:
+    """What Pillow says of it counts, as for files of other programs."""
+    data = encode_png(np.zeros((40, 30, 3), np.uint8), {})
+    head = struct.pack(">II", 30, 20) + data[24:29]
+    shorter = data[:16] + head + struct.pack(">I", zlib.crc32(b"IHDR" + head)) + data[33:]
+    assert (
+        decode_image(shorter).shape == np.asarray(Image.open(io.BytesIO(shorter)).convert("RGB")).shape == (20, 30, 3)
+    )
+
+
 @given(pictures, texts)
 @settings(max_examples=150, deadline=None)
 def test_every_reader_sees_the_same_pixels(pixels: np.ndarray, texts: dict[str, str]) -> None:
