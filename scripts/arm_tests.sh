@@ -76,9 +76,9 @@ make_tree() {
     echo "$NAME: making $tree; this takes some minutes, once"
     mkdir -p "$trees"
     rm -rf --one-file-system "$tree"
-    # libgl1, libglib2.0-0: for OpenCV
+    # libgl1, libglib2.0-0: for OpenCV; the last two are for tests
     quietly emulated mmdebstrap --mode=root --architectures=arm64 --variant=minbase --aptopt='Apt::Install-Recommends "false"' \
-        --include=ca-certificates,python3,python3-venv,procps,libgl1,libglib2.0-0 "$release" "$tree" "${MIRROR:-http://deb.debian.org/debian}" ||
+        --include=ca-certificates,python3,python3-venv,procps,libgl1,libglib2.0-0,pngcheck,hdf5-tools "$release" "$tree" "${MIRROR:-http://deb.debian.org/debian}" ||
         fail "can't make the tree: $(reason)"
     touch "$tree/made"
 }
