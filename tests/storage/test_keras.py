@@ -210,8 +210,8 @@ def bytes_read() -> int:
 
 def settled() -> int:
     """`bytes_read`, once nothing is read ahead any more."""
-    before, now = -1, bytes_read()
-    while now != before:
+    before, now = 0, bytes_read()
+    while now > before + 10_000:  # looking at it reads a little
         time.sleep(0.3)
         before, now = now, bytes_read()
     return now
