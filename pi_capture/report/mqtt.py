@@ -7,7 +7,9 @@ Home Assistant 2024.11 or newer).
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
+from uuid import getnode
 
 from pi_capture import __version__
 from pi_capture.errors import UsageError
@@ -85,7 +88,9 @@ class MqttStatus:
 
     def __init__(self, broker: Broker, target: Path, meter: Meter, say: Callable[[str], None]) -> None:
         self._broker, self._meter, self._say = broker, meter, say
-        host, recording = (re.sub(r"[/+#\0]", "_", name) for name in (socket.gethostname(), target.absolute().name))
+        names = (name.encode(errors="replace").decode() for name in (socket.gethostname(), target.absolute().name))
+        host, recording = (re.sub(r"[/+#\0]", "_", name) for name in names)
+        self._target = target
         self._topic = f"{broker.topic}/{host}/{recording}"
         self._name = f"{host} {recording}"
         self._told = False
@@ -97,7 +102,8 @@ class MqttStatus:
         from paho.mqtt.enums import CallbackAPIVersion
 
         # The same name after a power cut: so the broker ends the old connection, with its will, before the new begins.
-        client = Client(CallbackAPIVersion.VERSION2, client_id=f"pi-capture {self._topic}")
+        # It is no other recording's: two of one name would end each other's connections for ever.
+        client = Client(CallbackAPIVersion.VERSION2, client_id=f"pi-capture {_identity(self._target)}")
         client.will_set(f"{self._topic}/availability", "offline", qos=1, retain=True)
         client.reconnect_delay_set(1, LONGEST_PAUSE_SECONDS)
         if self._broker.user is not None:
@@ -171,3 +177,12 @@ class MqttStatus:
                 for number in self._meter.read()
             },
         }
+
+
+def _identity(target: Path) -> str:
+    """What is the same whenever this machine records to this target, and of no other: both hashed."""
+    try:
+        machine = Path("/etc/machine-id").read_bytes()
+    except OSError:  # not Linux
+        machine = f"{getnode()}".encode()
+    return hashlib.sha256(machine + os.fsencode(os.path.realpath(target))).hexdigest()[:32]

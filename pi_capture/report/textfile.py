@@ -35,16 +35,18 @@ def written(path: Path, recording: str, meter: Meter, say: Callable[[str], None]
     def write() -> None:
         nonlocal told
         try:
-            _replace(path, as_prometheus(meter.read(), recording).encode())
+            _replace(path, as_prometheus(meter.read(), recording).encode(errors="replace"))
         except OSError as error:
             if not told:
                 say(f"--textfile {path}: {error.strerror}; the recording goes on, and it is tried again")
             told = True
 
-    with repeated(write, SECONDS, "textfile"):
-        yield
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
+    try:
+        with repeated(write, SECONDS, "textfile"):
+            yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _replace(path: Path, text: bytes) -> None:

@@ -26,15 +26,12 @@ from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.recordings import bytes_of
 from storage.durable.files import is_locked, lock_directory, rename_free, sync_directory
 from storage.errors import StorageError
-from storage.labels.journal import LabelJournal, journal_path
-from storage.labels.live import LIVE_NAME
+from storage.labels.journal import LabelJournal, files_beside, journal_path
 from storage.names import printable
 
 TRASH_NAME = ".pi-capture-trash"
 CHUNK_BYTES = 256_000
 ZIP64_FROM = 1_000_000_000  # bytes of a file that may grow while it is read; 2 GiB is what fits without
-BESIDE = ("labels.jsonl", "labels.csv", LIVE_NAME)
-"""Endings of the files that belong to a recording that is one file."""
 
 
 # ------------------------------------------------------------------------------------------------- python -m storage …
@@ -95,15 +92,8 @@ def files_of(path: Path) -> Iterator[tuple[Path, str]]:
                     yield file, str(file.relative_to(path.parent))
         return
     yield path, path.name
-    for file in beside(path):
+    for file in files_beside(path):
         yield file, file.name
-
-
-def beside(path: Path) -> list[Path]:
-    """The label files of a recording that is one file."""
-    with os.scandir(path.parent) as entries:
-        names = [e.name for e in entries if e.is_file(follow_symlinks=False) and e.name.startswith(f"{path.name}.")]
-    return [path.parent / name for name in sorted(names) if name.endswith(BESIDE)]
 
 
 class _Pipe(io.RawIOBase):
@@ -182,7 +172,7 @@ class Trash:
             self._place.mkdir(mode=0o700, exist_ok=True)
             place = self._place / secrets.token_hex(8)
             place.mkdir(mode=0o700)
-            files = [] if path.is_dir() else beside(path)
+            files = [] if path.is_dir() else files_beside(path)
             for file in (path, *files):
                 os.rename(file, place / file.name)
             os.utime(place)

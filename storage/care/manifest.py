@@ -22,6 +22,8 @@ from storage.durable.files import is_locked, replace_file
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError, no_directory
 from storage.formats.table import open_recording
+from storage.labels.journal import files_beside
+from storage.sessions import SESSIONS_NAME
 
 MANIFEST_NAME = "manifest.json"
 RECEIPT_NAME = "receipt.json"
@@ -94,10 +96,14 @@ def make_manifest(
     Raises
     ------
     StorageError
-        There is no such directory.
+        There is no such directory, or it is a recording.
     """
     if not directory.is_dir():
         raise no_directory(directory)
+    if (directory / SESSIONS_NAME).is_file():
+        raise StorageError(
+            f"{directory} is a recording; give the directory that it is in: {directory.absolute().parent}"
+        )
     paths = list(recordings_in(directory))
     entries, hashed = dict[str, Entry](), 0
     unfinished, unreadable = dict[Path, str](), dict[Path, str]()
@@ -154,15 +160,13 @@ def find_differences(
     ------
     StorageError
         There is no such directory.
-    OSError
-        A recording can't be read.
     """
     if not directory.is_dir():
         raise no_directory(directory)
     differences = []
     for number, entry in enumerate(entries.values(), 1):
         path = directory / entry.path
-        if not path.exists():
+        if path.is_symlink() or not path.exists():  # a link is no copy
             differences.append(Difference(entry.path, "missing", "is missing"))
         elif (reason := _difference(path, entry)) is not None:
             differences.append(Difference(entry.path, "differs", reason))
@@ -174,15 +178,18 @@ def find_differences(
 def digest(path: Path, pause: Callable[[], None] | None = None) -> str:
     """The SHA-256 of a recording, in hexadecimal digits.
 
-    That of a directory is the SHA-256 of what ``sha256sum`` prints of its files, without hidden ones, in the order of
-    their names' bytes. `pause` is called after each megabyte.
+    That of a file without label files beside it is its own. Otherwise it is the SHA-256 of what ``sha256sum`` prints of
+    the files: of a directory its own without hidden ones, in the order of their names' bytes. `pause` is called after
+    each megabyte.
     """
-    if not path.is_dir():
+    files = list(_files(path))
+    if not path.is_dir() and len(files) == 1:
         return _digest_of_file(path, pause)
     total = hashlib.sha256()
     since = 0
-    for name, facts in _files(path):
-        total.update(f"{_digest_of_file(path / name, pause)}  ".encode() + os.fsencode(name) + b"\n")
+    place = path if path.is_dir() else path.parent
+    for name, facts in files:
+        total.update(f"{_digest_of_file(place / name, pause)}  ".encode() + os.fsencode(name) + b"\n")
         since += facts.st_size % CHUNK_BYTES
         if pause is not None and since >= CHUNK_BYTES:
             since = 0
@@ -255,18 +262,25 @@ def _entry(path: Path, name: str, state: str) -> Entry:
 
 
 def _difference(path: Path, entry: Entry) -> str | None:
-    sizes = [facts.st_size for _, facts in _files(path)]
-    if len(sizes) != entry.files:
-        return f"has {len(sizes)} of {entry.files} files"
-    if sum(sizes) != entry.bytes:
-        return f"has {sum(sizes)} of {entry.bytes} bytes"
-    return None if digest(path) == entry.sha256 else "has other content"
+    try:
+        sizes = [facts.st_size for _, facts in _files(path)]
+        if len(sizes) != entry.files:
+            return f"has {len(sizes)} of {entry.files} files"
+        if sum(sizes) != entry.bytes:
+            return f"has {sum(sizes)} of {entry.bytes} bytes"
+        return None if digest(path) == entry.sha256 else "has other content"
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
 
 
 def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The names of a recording's files from its path, and what is known of them; without links and hidden ones."""
+    """The names of a recording's files, and what is known of them; without links and hidden ones.
+
+    Those of a directory are named from there; those of a file, and of the label files beside it, from its directory.
+    """
     if not path.is_dir():
-        yield "", path.stat()
+        for file in (path, *files_beside(path)):
+            yield file.name, file.stat()
         return
     found = []
     for directory, directories, names in os.walk(path):

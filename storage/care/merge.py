@@ -24,7 +24,7 @@ from storage.care.layout import SPLIT_WORDS
 from storage.care.split import is_split
 from storage.durable.files import alternatives, lock_directory, rename_new, sync_directory, sync_filesystem
 from storage.errors import StorageError, no_directory
-from storage.formats.png.directory import class_directories, frame_name, image_names, next_number
+from storage.formats.png.directory import class_directories, frame_name, image_names, is_interrupted, next_number
 from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, classes_together, keep_classes
 from storage.labels.journal import Classes
@@ -102,6 +102,8 @@ def merge(
     try:
         for directory in inputs:
             locks.append(_lock(directory))
+            if is_interrupted(directory):  # its late frames would get numbers of the next session
+                raise StorageError(f"{directory} was interrupted: verify --repair completes it (nothing was added)")
         classes = classes_together([*([out] if out.exists() else []), *inputs])
         frames = _frames(inputs, unlabelled, classes)
         merged = Merged(left_out={} if unlabelled else {str(path): len(image_names(path)) for path in inputs})

@@ -20,8 +20,8 @@ from storage.formats.contract import Part
 from storage.formats.table import find_append, find_format, open_recording
 from storage.labels.classes import classes_together, keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import Classes
-from storage.labels.origins import keep_origins, origins
+from storage.labels.journal import Classes, refuse_left_over
+from storage.labels.origins import PERSON, keep_origins, origins
 from storage.names import printable
 from storage.recording import number_name
 from storage.sessions import close_interrupted, spans_of
@@ -120,16 +120,20 @@ def merge_files(out: Path, inputs: Sequence[Path], *, progress: Callable[[int, i
     parts = [session.part for session in new]
     if there:
         keep_classes(out, classes)
+        keep_origins(out, given)  # first: without it, a model's labels would count as a person's
         try:
             append(out, parts, classes.directories, after=len(old), progress=tell)
-        except OSError as error:
+        except (StorageError, OSError) as error:
+            keep_origins(out, dict.fromkeys(given, PERSON))
+            if isinstance(error, StorageError):
+                raise
             raise StorageError(f"{error.filename or out}: {error.strerror}; nothing was added") from None
-        keep_origins(out, given)
     else:
         with appearing(out) as made:
+            refuse_left_over(out)
             append(made, parts, classes.directories, after=0, progress=tell)
-            keep_origins(out, given)
-            keep_classes(out, classes)
+            keep_origins(made, given)
+            keep_classes(made, classes)
     merged.sessions = len(new)
     merged.counts.update(label or "" for part in parts for label in part.labels)
     return merged

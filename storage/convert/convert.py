@@ -20,7 +20,7 @@ from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.formats.table import all_formats, find_format, label_writer, open_recording, open_writer
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand
-from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.journal import LabelJournal, journal_path, refuse_left_over
 from storage.labels.origins import keep_origins, origins
 from storage.labels.table import write_table
 from storage.recording import Recording, elapsed_ns, number_name
@@ -87,6 +87,7 @@ def convert(
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress)
         return done.written + done.present
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
+        refuse_left_over(target)
         first_whole(recording)
         classes = recorded_classes(recording)
         job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
@@ -100,12 +101,12 @@ def convert(
         labels = [job.labels[index] for index in kept]
         if any(label is not None for label in labels):
             given = origins(recording)
-            keep_origins(target, {number_name(number): given[index] for number, index in enumerate(kept)})
-            keep_classes(target, classes)
+            keep_origins(temporary, {number_name(number): given[index] for number, index in enumerate(kept)})
+            keep_classes(temporary, classes)
             if movie:
-                write_table(target, labels)
+                write_table(temporary, labels)
             elif not row.takes_labels:
-                _label(temporary, target, labels, classes.directories)
+                _label(temporary, labels, classes.directories)
         return len(labels)
 
 
@@ -143,13 +144,13 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
     return damaged
 
 
-def _label(made: Path, target: Path, labels: Sequence[str | None], classes: Sequence[str]) -> None:
-    """Give a new recording its labels: into its file, or into the journal of the name that it will have."""
+def _label(made: Path, labels: Sequence[str | None], classes: Sequence[str]) -> None:
+    """Give a new recording its labels: into its file, or into the journal beside it."""
     if (write := label_writer(made)) is not None:
         write(labels, classes)
         return
-    with open_recording(made) as recording, LabelJournal(journal_path(target)) as journal:
-        keep_waiting(target, recording.names, journal, recording.labels, labels, restored=True)
+    with open_recording(made) as recording, LabelJournal(journal_path(made)) as journal:
+        keep_waiting(made, recording.names, journal, recording.labels, labels, restored=True)
 
 
 def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]:

@@ -193,6 +193,8 @@ def _name_when_durable(path: Path, data: bytes, rename: Callable[[Path, Path], N
 def appearing(target: Path) -> Iterator[Path]:
     """A place to make a file in. If all goes well the file gets its name at the end; otherwise it is removed.
 
+    Files that are made beside it there, called ``NAME.…``, get their names just before it does.
+
     Raises
     ------
     StorageError
@@ -218,7 +220,7 @@ def appearing(target: Path) -> Iterator[Path]:
     try:
         yield directory / target.name
         sync_file(directory / target.name)
-        rename_new(directory / target.name, target)
+        _give_names(directory, target)
         sync_directory(target.parent)
     except StorageError as error:
         raise type(error)(str(error).replace(str(directory / target.name), str(target))) from None
@@ -231,13 +233,38 @@ def appearing(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _give_names(directory: Path, target: Path) -> None:
+    """Give a file its name, after those beside it. They stay in the directory too: so a repetition knows them."""
+    named: list[Path] = []
+    try:
+        for path in directory.iterdir():
+            if path.name.startswith(f"{target.name}."):
+                public = target.with_name(path.name)
+                try:
+                    os.link(path, public)
+                except FileExistsError:
+                    raise
+                except OSError:  # no links here
+                    rename_new(path, public)
+                named.append(public)
+        rename_new(directory / target.name, target)
+    except BaseException:
+        for public in named:
+            public.unlink()
+        raise
+
+
 def _clear_making(directory: Path, name: str) -> None:
-    """Remove what an interrupted `appearing` left; any other file stays."""
+    """Remove what an interrupted `appearing` left, and the names that it gave; any other file stays."""
     left_over = list(directory.iterdir())
     for path in left_over:
         if name not in path.name or path.is_dir():
             raise StorageError(f"{directory} holds {path.name}, which is not of {name}; move it away")
+    unnamed = directory / name in left_over
     for path in left_over:
+        public = directory.parent / path.name
+        if unnamed and os.path.lexists(public) and os.path.samestat(path.lstat(), public.lstat()):
+            public.unlink()
         path.unlink()
 
 

@@ -7,6 +7,7 @@ distributions add theirs through the entry-point group ``storage.formats``: each
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import OptionError, StorageError
+from storage.labels.journal import JOURNAL_NAME, refuse_left_over
 from storage.recording import Recording
 
 if TYPE_CHECKING:
@@ -241,7 +243,15 @@ def open_writer(
     if row.keeps_samples:
         given.update(tracks=tracks, pictures=pictures, more_tracks=more_tracks)
     make: Callable[..., Writer[Any]] = _load(row.writer)
-    return make(path, **given)
+    is_new = bool(row.suffix) and not os.path.lexists(path)
+    writer = make(path, **given)
+    if is_new and not writer.next_index:  # otherwise it took up what a crash had left under its hidden name
+        try:
+            refuse_left_over(path, (f".{JOURNAL_NAME}",))
+        except BaseException:
+            writer.close()
+            raise
+    return writer
 
 
 def complete(path: Path) -> None:

@@ -22,10 +22,13 @@ all or none. Programs that don't know these two read the same labels. Once label
 as version 2 if it keeps which of them a model proposed::
 
     {"applied":[["00000042.png",10]],"seen":false}
+
+``"seen":null`` says that a person gave them after all; a journal that begins with that has version 3.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +39,10 @@ from storage.durable.log import Log, damaged, encode_line, read_lines
 from storage.errors import StorageError
 from storage.labels.runs import Run
 
-VERSION = 2
+VERSION = 3
 JOURNAL_NAME = "labels.jsonl"
+LABEL_ENDINGS = (f".{JOURNAL_NAME}", ".labels.csv", ".live.jsonl")
+"""Endings of the files that lie beside a recording that is one file, and hold labels of it."""
 MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
 
@@ -127,10 +132,10 @@ class Moving:
 @dataclass(frozen=True, slots=True)
 class Applied:
     """Labels that are applied, and that a model had proposed: the base names of their frames, and whether a person saw
-    them."""
+    them; None if a person gave them, whatever was said before."""
 
     frames: tuple[Run, ...]
-    seen: bool
+    seen: bool | None
 
 
 Entry = Classes | Labelled | Undone | Redone | Looked | Moving | Applied
@@ -149,6 +154,24 @@ def path_beside(recording: Path, name: str, of_track: str = "") -> Path:
     if recording.is_dir():
         return recording / name
     return recording.with_name(".".join(filter(None, (recording.name, of_track, name))))
+
+
+def files_beside(recording: Path, endings: tuple[str, ...] = LABEL_ENDINGS) -> list[Path]:
+    """The label files of a recording that is one file, and of its further tracks."""
+    with os.scandir(recording.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(f"{recording.name}.") and e.name.endswith(endings)]
+    found = []
+    for path in map(recording.with_name, sorted(names)):
+        owner = path.with_name(path.name.rsplit(".", 2)[0])  # day1.mkv.h5 may be a recording too
+        if path.is_file() and not path.is_symlink() and (owner == recording or not owner.exists()):
+            found.append(path)
+    return found
+
+
+def refuse_left_over(recording: Path, endings: tuple[str, ...] = LABEL_ENDINGS) -> None:
+    """Raise StorageError if label files lie where a new recording is made, whose labels they would become."""
+    for path in files_beside(recording, endings):
+        raise StorageError(f"{path} is of another recording; move it away, or choose another name")
 
 
 class LabelJournal:
@@ -191,7 +214,8 @@ class LabelJournal:
         """
         values = list(map(_to_json, entries))
         if not self._log.size:
-            version = VERSION if any(isinstance(entry, Applied) for entry in entries) else 1
+            seen = [entry.seen for entry in entries if isinstance(entry, Applied)]
+            version = VERSION if None in seen else 2 if seen else 1
             values.insert(0, {"labels": version, "journal": self.name})
         try:
             self._log.append(b"".join(map(encode_line, values)))
@@ -342,7 +366,7 @@ def _entry(value: Mapping[str, Any]) -> Entry | None:
             entry = Looked(at)
         case {"moving": True}:
             entry = Moving()
-        case {"applied": [*frames], "seen": bool(seen)}:
+        case {"applied": [*frames], "seen": (bool() | None) as seen}:
             runs = [run for frame in frames if (run := _run(frame)) is not None]
             entry = Applied(tuple(runs), seen) if len(runs) == len(frames) else None
         case {"classes": [*names], "directories": [*directories]} if len(names) == len(directories):

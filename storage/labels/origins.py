@@ -22,6 +22,8 @@ from storage.recording import Recording
 
 PERSON, SEEN, UNSEEN = "person", "model, seen", "model, unseen"
 _CODES = (PERSON, SEEN, UNSEEN)
+_SEEN_BY_A_PERSON = {PERSON: None, SEEN: True, UNSEEN: False}
+"""What a journal's `Applied` says of each."""
 
 
 def origins(recording: Recording) -> list[str | None]:
@@ -60,8 +62,8 @@ def as_entries(given: Mapping[str, str | None], counts: Mapping[str, int] | None
     `given` is by base names of frames; with `counts`, each is the first of so many.
     """
     named = [((name, counts[name] if counts else 1), given[name]) for name in sorted(given)]
-    of_kind = {kind: [run for run, origin in named if origin == kind] for kind in (SEEN, UNSEEN)}
-    return [Applied(to_runs(runs), kind == SEEN) for kind, runs in of_kind.items() if runs]
+    of_kind = {kind: [run for run, origin in named if origin == kind] for kind in _CODES}
+    return [Applied(to_runs(runs), _SEEN_BY_A_PERSON[kind]) for kind, runs in of_kind.items() if runs]
 
 
 def applied_origins(data_dir: Path, frames: Iterable[str]) -> dict[str, str]:
@@ -83,12 +85,10 @@ def keep_origins(path: Path, given: Mapping[str, str | None]) -> None:
     StorageError
         A window labels the recording, or the journal is damaged or can't be written.
     """
-    by_model = {name: origin for name, origin in given.items() if origin in (SEEN, UNSEEN)}
-    if not by_model:
-        return
-    with LabelJournal(journal_path(path)) as journal:
-        known = proposed(journal.entries, by_model)
-        if new := {name: origin for name, origin in by_model.items() if known.get(name) != origin}:
+    known = proposed(read_journal(journal_path(path)), given)
+    new = {name: origin for name, origin in given.items() if origin and known.get(name, PERSON) != origin}
+    if new:
+        with LabelJournal(journal_path(path)) as journal:
             journal.append(*as_entries(new))
             journal.sync()
 
@@ -103,11 +103,12 @@ def proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]:
     names = list(dict.fromkeys(frames))
     history = LabelHistory(len(names))
     positions = {name: position for position, name in enumerate(names)}
+    code_of = {seen: _CODES.index(origin) for origin, seen in _SEEN_BY_A_PERSON.items()}
     for entry in entries:
         if not isinstance(entry, Applied):
             continue
         for position in map(positions.__getitem__, from_runs(_based(entry.frames), positions)):
-            history.change_for_good([(position, position + 1)], _CODES.index(SEEN if entry.seen else UNSEEN))
+            history.change_for_good([(position, position + 1)], code_of[entry.seen])
     replay(history, names, [_coded(entry) for entry in entries])
     return {name: _CODES[code] for name, code in zip(names, history.labels, strict=True) if code not in (0, NONE)}
 

@@ -23,6 +23,7 @@ from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.decode import is_counted, is_untimed
+from storage.labels.journal import refuse_left_over
 from storage.matroska.completion import complete
 from storage.matroska.statistics import Statistics
 from storage.names import printable
@@ -120,6 +121,7 @@ def merge_streams(
     if target.suffix.lower() not in (".mkv", ".mka", ".mks"):
         raise StorageError(f"{target}: streams are merged into .mkv (or .mka, if there is no picture)")
     with appearing(target) as temporary:
+        refuse_left_over(target)
         alignments = align(inputs, offsets or {}, sync_on)
         main = next((one.path for one in alignments if _has_pictures(one.path)), alignments[0].path)
         with ExitStack() as open_files:

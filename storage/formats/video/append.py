@@ -32,6 +32,7 @@ from storage.formats.video.file import (
 )
 from storage.formats.video.labels import LabelTrack
 from storage.formats.video.reader import VideoReader
+from storage.formats.video.samples import COUNTS
 from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Contents, read_head
@@ -39,7 +40,6 @@ from storage.matroska.track import Block
 from storage.tracks.samples import is_padding, tracks_of, why_not_continued
 from storage.tracks.wall_clock import moved_session
 
-SUMS = ("SAMPLES", "PADDED")
 OF_ONE_SESSION = ("MEASURED_RATE", "DRIFT_PPM")
 """Tags of a track of samples that hold for all sessions only if they are the same."""
 
@@ -186,7 +186,7 @@ class _Joining:
     def _add_track_tags(self, number: int, tags: Mapping[str, str], counts: tuple[int, int]) -> None:
         there = self._track_tags.get(number)
         merged = dict(tags if there is None else there)
-        for name, count in zip(SUMS, counts, strict=True):
+        for name, count in zip(COUNTS, counts, strict=True):
             before = int(there.get(name, "0")) if there and there.get(name, "0").isdecimal() else 0
             merged[name] = str(before + count)
         for name in OF_ONE_SESSION:

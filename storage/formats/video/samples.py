@@ -11,6 +11,9 @@ from storage.matroska.track import Block, Track
 from storage.tracks.sample_track import SampleTrack
 from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
 
+COUNTS = ("SAMPLES", "PADDED")
+"""Tags of a track that count over all sessions."""
+
 
 class SampleTracks:
     """A writer's tracks of samples: what gathers them, what waits for the first picture, and what is known of each."""
@@ -21,6 +24,7 @@ class SampleTracks:
         self.waiting: list[tuple[str, Packed]] = []
         self._numbers: dict[str, int] = {}
         self._last: dict[str, int] = {}
+        self._before: dict[str, dict[str, int]] = {}  # what the sessions before this one counted
         self.add(tracks)
 
     def add(self, tracks: Sequence[SampleTrack]) -> None:
@@ -35,9 +39,12 @@ class SampleTracks:
         self._numbers = {name: number for number, name in enumerate(names, FIRST_TRACK)}
         self._last = dict.fromkeys(names, -1)
 
-    def number_as(self, found: Mapping[int, SampleTrack]) -> None:
-        """Take the numbers that the tracks have in a file."""
+    def go_on(self, found: Mapping[int, SampleTrack], tags: Mapping[int | None, Mapping[str, str]]) -> None:
+        """Take the numbers that the tracks have in a file, and go on counting from its tags."""
         self._numbers = {track.name: number for number, track in found.items()}
+        for name, number in self._numbers.items():
+            has = tags.get(number, {})
+            self._before[name] = {fact: int(text) for fact in COUNTS if (text := has.get(fact, "")).isdecimal()}
 
     @property
     def earliest_ns(self) -> int:
@@ -56,6 +63,7 @@ class SampleTracks:
         tags: dict[int | None, dict[str, str]] = {}
         for name, packer in self.packers.items():
             facts = {key.upper(): str(value) for key, value in self.facts[name].items() if value is not None}
+            facts |= {fact: str(count + int(facts[fact])) for fact, count in self._before.get(name, {}).items()}
             tags[self._numbers[name]] = {**packer.track.tags(), **facts}
         return tags
 

@@ -339,7 +339,7 @@ class VideoWriter:
         reason = why_not_continued(list(tracks_of(self._found).values()), tracks)
         if reason is not None:
             raise StorageError(f"{self._path} {reason}; record the same, or choose another name")
-        self._samples.number_as(tracks_of(self._found))
+        self._samples.go_on(tracks_of(self._found), self._found.track_tags)
 
     def _chain_from(self, first: Packet, pixels: NDArray[np.uint8] | None) -> PacketChain | None:
         """None if the packets show other pictures, or the file began with other settings."""

@@ -19,6 +19,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from pi_capture.report.metrics import Meter
+from pi_capture.report.mqtt import Broker, MqttStatus
 from tests.pi_capture.test_cli import run, wait_for_frames
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -217,3 +219,21 @@ def test_without_the_library(
 def test_the_settings_that_are_printed_are_said_to_be_secret(tmp_path: Path) -> None:
     done: Any = run("--print-config", "--mqtt", "mqtt://pi:secret@desk/cameras")
     assert "chmod 600" in done.stderr
+
+
+def test_recordings_of_one_name_are_two_clients_and_each_keeps_its_own(tmp_path: Path) -> None:
+    """A broker ends the connection of a client when another of its name comes. A name may be no UTF-8."""
+    seen = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"mqtt://127.0.0.1:{server.getsockname()[1]}/cameras"
+        for place in ("hall", "hall", "attic"):
+            target = tmp_path / place / os.fsdecode(b"d\xe4y1")
+            with MqttStatus(Broker.parse(address), target, Meter(1), pytest.fail):
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(60)
+                    packet = connection.recv(4096)
+            begin = packet.index(b"pi-capture ")
+            seen.append(packet[begin : begin + packet[begin - 1]])
+            assert b"/d?y1/availability" in packet
+    assert seen[0] == seen[1] != seen[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import subprocess
@@ -77,3 +78,14 @@ def test_a_place_that_can_not_be_written_is_told_once(tmp_path: Path, monkeypatc
 def test_node_exporter_reads_no_other_name(tmp_path: Path) -> None:
     done = run(tmp_path / "day1", 1, *DEMO, "--textfile", tmp_path / "corner.txt")
     assert done.returncode == 2 and ".prom" in done.stderr and not (tmp_path / "day1").exists()
+
+
+def test_a_name_that_is_no_utf8_and_a_recording_that_fails(tmp_path: Path) -> None:
+    file = tmp_path / "corner.prom"
+    with pytest.raises(RuntimeError), textfile.written(file, os.fsdecode(b"d\xe4y1"), Meter(1), pytest.fail):
+        until = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert 'recording="d?y1"' in file.read_text()
+        raise RuntimeError
+    assert not file.exists(), "old numbers would be taken for new ones"

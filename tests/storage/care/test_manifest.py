@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from storage import Frame
 from storage.cli import main
 from storage.formats.table import open_writer
+from storage.labels.journal import LabelJournal, Labelled
 from storage.sessions import WALL_CLOCK
 
 BEGUN_NS = 1_790_000_000 * 10**9  # 2026-09-21T13:33:20Z
@@ -235,3 +237,50 @@ def test_a_recording_of_this_machine_names_it(tmp_path: Path, capsys: pytest.Cap
     assert record_camera([str(tmp_path / "day1"), "0.2", "--camera", "demo", "--quiet"]) == 0
     run(capsys, "manifest", tmp_path)
     assert entries(tmp_path / "manifest.json")["day1"]["hosts"] == [socket.gethostname()]
+
+
+def test_labels_beside_a_file_belong_to_it(gathered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beside = gathered / "b.mkv.labels.jsonl"
+    with LabelJournal(beside) as journal:
+        journal.append(Labelled((("00000000", 2),), 1))
+    run(capsys, "manifest", gathered)
+    entry = entries(gathered / "manifest.json")["b.mkv"]
+    listing = subprocess.run(["sha256sum", "b.mkv", beside.name], cwd=gathered, capture_output=True, check=True).stdout
+    assert entry["sha256"] == hashlib.sha256(listing).hexdigest() and entry["files"] == 2
+    copy = tmp_path / "copy"
+    shutil.copytree(gathered, copy)
+    against = ("verify", "--against", copy / "manifest.json", copy)
+    assert run(capsys, *against)[0] == 0
+    (copy / beside.name).unlink()
+    status, text = run(capsys, *against)
+    assert status == 3 and f"{copy / 'b.mkv'} has 1 of 2 files" in text
+
+
+def test_a_recording_is_no_directory_of_recordings(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = run(capsys, "manifest", gathered / "a")
+    assert status == 1 and f"{gathered / 'a'} is a recording; give the directory that it is in: {gathered}\n" in text
+    assert not (gathered / "a" / "manifest.json").exists()
+
+
+def test_a_link_is_no_copy_and_what_can_not_be_read_is_told(
+    gathered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "manifest", gathered)
+    copy = tmp_path / "copy"
+    shutil.copytree(gathered, copy)
+    (copy / "b.mkv").unlink()
+    (copy / "b.mkv").symlink_to(gathered / "b.mkv")
+    opened = Path.open
+
+    def failing(path: Path, *given: Any, **options: Any) -> Any:
+        if path.name == "00000002.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *given, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    status, text = run(capsys, "verify", "--against", copy / "manifest.json", copy)
+    assert status == 3 and text.splitlines() == [
+        f"{copy / 'a'} can't be read: Input/output error",
+        f"{copy / 'b.mkv'} is missing",
+        f"{copy}: 1 of 3 recordings are whole, 1 missing, 1 different",
+    ]

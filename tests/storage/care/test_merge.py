@@ -265,3 +265,21 @@ def test_a_frame_that_can_not_be_read_once_is_told_and_nothing_is_added(tmp_path
     assert done.returncode == 1 and done.stderr == f"storage: {frame} can't be read: Input/output error\n"
     assert not out.exists()
     assert main(["merge", str(out), str(day)]) == 0 and identities(out) == identities(day)
+
+
+def test_a_recording_without_an_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its late frames would come between those of the next session."""
+    killed = (
+        "import os, sys\nfrom pathlib import Path\nfrom storage.formats.png.writer import PngWriter\n"
+        "from storage import Frame\nimport numpy as np\n"
+        "writer = PngWriter(Path(sys.argv[1]))\n"
+        "for n in range(3):\n    writer.append(writer.encode(Frame(np.zeros((6, 8, 3), np.uint8), n, n)))\n"
+        "writer.sync()\nos._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, tmp_path / "cut"], check=False).returncode == 9
+    record(tmp_path / "one", ["0", "1"])
+    words = ["merge", str(tmp_path / "all"), str(tmp_path / "cut"), str(tmp_path / "one"), "--unlabelled"]
+    assert main(words) == 1
+    assert "cut was interrupted: verify --repair completes it" in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+    assert main(["verify", "--repair", str(tmp_path / "cut")]) == 0 and main(words) == 0

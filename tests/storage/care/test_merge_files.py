@@ -369,3 +369,36 @@ def counted(module: str, function: str, *, deadly: int = -1) -> Iterator[count[i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{module}.{function}", hurt)
         yield calls
+
+
+def test_who_gave_the_labels_is_known_before_they_are_there(tmp_path: Path) -> None:
+    """Killed after the frames came: a model's labels stay its own. Before: they don't become others'."""
+    out, model, person = (record(tmp_path / f"{n}.mkv", [None] * 4, seed=9 * n) for n in (1, 2, 3))
+    for path, proposed in ((model, Proposed("3f2ac07d11aa", seen=False)), (person, None)):
+        with LabelJournal(journal_path(path)) as journal:
+            journal.append(Labelled((("00000000", 4),), 1, proposed=proposed))
+    killed = "import os, sys\nfrom storage.care import merge_files as m\nfrom storage.cli import main\n"
+    before = killed + "m.find_append = lambda out: lambda *given, **options: os._exit(9)\nmain(sys.argv[1:])\n"
+    after = killed + (
+        "real = m.find_append\n"
+        "def append(*given, **options):\n    real(given[0])(*given, **options)\n    os._exit(9)\n"
+        "m.find_append = lambda out: append\nmain(sys.argv[1:])\n"
+    )
+
+    def kill(program: str, path: Path) -> None:
+        done = subprocess.run([sys.executable, "-c", program, "merge", str(out), str(path)], check=False)
+        assert done.returncode == 9
+
+    kill(before, model)
+    assert main(["merge", str(out), str(person)]) == 0
+    kill(after, model)
+    with open_recording(out) as recording:
+        assert origins(recording) == [None] * 4 + [PERSON] * 4 + [UNSEEN] * 4
+
+
+def test_a_file_that_is_continued_goes_on_counting_its_samples(tmp_path: Path) -> None:
+    path = with_samples(tmp_path / "day1.mkv", 1)
+    once = {track["name"]: track["count"] for track in json.loads(info_of(path))["recordings"][0]["tracks"]}
+    with_samples(path, 2)
+    twice = {track["name"]: track["count"] for track in json.loads(info_of(path))["recordings"][0]["tracks"]}
+    assert (twice["sound"], twice["imu"]) == (2 * once["sound"], 2 * once["imu"]) == (2 * 9600, 2 * 120)

@@ -23,7 +23,10 @@ from storage.care.info import describe
 from storage.cli import main
 from storage.convert.convert import convert
 from storage.convert.extract import extract
+from storage.formats.table import open_writer
 from storage.formats.video.writer import VideoWriter
+from storage.labels.classes import recorded_classes
+from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
@@ -296,3 +299,49 @@ def test_labels_that_wait_beside_a_recording_go_along(
         capsys.readouterr()
         assert main(["merge", str(tmp_path / "all"), str(tmp_path / source), "--unlabelled"]) == 0
         assert "labels that wait there don't go along" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["new.mkv", "new.h5", "new.mp4"])
+def test_label_files_of_a_recording_that_is_gone_are_no_labels_of_a_new_one(
+    tmp_path: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Frame(picture(n), n, n * 10**8) for n in range(3)]
+    source = recorded(tmp_path / "source.mkv", frames, [None] * 3)
+    for ending in ("labels.jsonl", "live.jsonl", "labels.csv", "B.labels.jsonl"):
+        left = tmp_path / f"{target}.{ending}"
+        left.write_bytes(b"of the old one")
+        assert main(["convert", str(source), str(tmp_path / target)]) == 1
+        assert f"{left} is of another recording; move it away" in capsys.readouterr().err
+        if not target.endswith(".mp4"):
+            assert main(["merge", str(tmp_path / target), str(source)]) == 1
+        if ending == "labels.jsonl" and not target.endswith(".mp4"):
+            with pytest.raises(StorageError, match="is of another recording; move it away"):
+                open_writer(tmp_path / target)
+        assert not (tmp_path / target).exists() and left.read_bytes() == b"of the old one"
+        left.unlink()
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_conversion_that_is_killed_leaves_no_labels_to_another_file(tmp_path: Path, at: int) -> None:
+    """Killed before the file is called as it will be, before its journal has its name, between the two, and after."""
+    frames = [Frame(picture(n), n, n * 10**8) for n in range(4)]
+    source, target = recorded(tmp_path / "source.mkv", frames, [None] * 4), tmp_path / "new.mkv"
+    with LabelJournal(journal_path(source)) as journal:
+        journal.append(Classes(("none", "door"), ("0", "1")), Labelled((("00000000", 3),), 1))
+    killed = (
+        "import os, sys\nfrom storage.cli import main\nfrom storage.durable import files\n"
+        f"steps = iter(range({at}))\nlink, rename = os.link, files.rename_new\n"
+        "def step(call):\n"
+        "    return lambda *given: call(*given) if next(steps, None) is not None else os._exit(9)\n"
+        "os.link, files.rename_new = step(link), step(rename)\n"
+        "files.shutil.rmtree = lambda *given, **options: os._exit(9)\n"
+        "main(sys.argv[1:])\n"
+    )
+    words = ["convert", str(source), str(target)]
+    assert subprocess.run([sys.executable, "-c", killed, *words], check=False).returncode == 9
+    assert target.exists() == (at == 3)
+    if at < 3:
+        assert main(["convert", *words[1:]]) == 0 and not list(tmp_path.glob(".*"))
+    with open_recording(target) as recording:
+        assert labels_as_they_stand(recording) == ["1", "1", "1", None]
+        assert recorded_classes(recording).names == ("none", "door")
