@@ -55,7 +55,7 @@ def fingerprint(parts: Iterable[str]) -> str:
     return digest.hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
+def list_recordings(inputs: Sequence[str], out: str, steps: Sequence[str] = ()) -> list[Source]:
     """The recordings in some places, in the order of their names.
 
     Each place is a recording, or a directory with recordings somewhere in it. A data directory is one with
@@ -65,10 +65,14 @@ def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
     Raises
     ------
     StorageError
-        There is none; two have the same name from their IN on; OUT lies in IN; or a place can't be read.
+        There is none; two have the same name from their IN on, or one lies in the other by its name; OUT lies in IN, or
+        IN where results of `steps` go; or a place can't be read.
     """
     found: dict[str, Source] = {}
     for name in inputs:
+        for results in (f"{out.rstrip('/')}/{step}" for step in steps):
+            if _is_in(name, results):
+                raise OptionError(f"{name} lies in {results}, where results would replace it; choose another OUT")
         here = _recordings_of(name, out)
         if not here:
             raise StorageError(f"{name} holds no recording")
@@ -77,6 +81,10 @@ def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
                 other = found[source.key].place.url
                 raise OptionError(f"{name} and {other} both hold {source.key}; give the directory that holds both")
             found[source.key] = source
+    for key in found:
+        for above in map(str, PurePosixPath(key).parents):
+            if above in found:
+                raise OptionError(f"{key} would lie in the results of {above}; give the directory that holds both")
     return [found[key] for key in sorted(found)]
 
 
@@ -100,6 +108,12 @@ def _recordings_of(name: str, out: str) -> list[Source]:
         entries = tuple(Entry(f"{own}/{one.key}", one.size, one.tag) for one in sources[0].entries)
         return [Source(own, open_place(parent_name or "/"), entries)]
     return sources
+
+
+def _is_in(name: str, place: str) -> bool:
+    if "://" in name or "://" in place:
+        return f"{name.rstrip('/')}/".startswith(f"{place}/")
+    return Path(name).resolve().is_relative_to(Path(place).resolve())
 
 
 def _visible(entries: Iterable[Entry]) -> list[Entry]:

@@ -103,10 +103,11 @@ class Directory:
             with os.scandir(todo.pop()) as found:
                 for one in found:
                     if one.is_dir(follow_symlinks=False):
-                        if one.name != MAKING:
+                        if Path(one.path) != self._root / OWN / MAKING:
                             todo.append(Path(one.path))
                     elif one.is_file():
-                        yield self._entry(one)
+                        with suppress(FileNotFoundError):  # a recorder gave its .part its name meanwhile
+                            yield self._entry(one)
 
     def beside(self, name: str) -> Iterator[Entry]:
         """The file of that name in it, and those whose names go on after a dot."""
@@ -163,9 +164,11 @@ class Directory:
         try:
             rename_new(made, target)
         except FileExistsError:  # of an earlier content, or of a run that was killed before its marker
-            with self.making() as old, suppress(FileExistsError, FileNotFoundError):  # another run does the same
-                os.rename(target, old / "replaced")
-                rename_new(made, target)
+            with self.making() as old:
+                with suppress(FileNotFoundError):  # another run is between these two
+                    os.rename(target, old / "replaced")
+                with suppress(FileExistsError):  # another run was faster
+                    rename_new(made, target)
         sync_directory(target.parent)
 
 

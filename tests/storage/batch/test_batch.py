@@ -166,6 +166,7 @@ def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
         (["count", "IN", "OUT", "--address", "auto"], "give --runner ray too"),
         (["count", "IN", "OUT", "--shard", "2/2"], "must be i/n"),
         (["count", "s3://bucket/in", "s3://bucket/in/out"], "lies in"),
+        (["count", "s3://bucket/out/count/in", "s3://bucket/out"], "where results would replace it"),
     ],
 )
 def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +178,41 @@ def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pyt
     assert status == 2
     assert reason in capsys.readouterr().err
     assert not fleet.with_name("out").exists()
+
+
+def test_results_never_replace_what_no_batch_made(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = everything(fleet)
+    (outside := fleet.with_name("out")).mkdir()
+    fleet.rename(outside / "count")
+    assert batch("count", outside / "count" / "pi1", outside) == 2
+    assert "where results would replace it" in capsys.readouterr().err
+    record(root_of(fleet, "pi1/day1"), ["0"])
+    assert batch("count", fleet, outside) == 2
+    assert "no batch made it; choose another OUT" in capsys.readouterr().err
+    assert everything(outside / "count") == before
+    assert not (outside / ".batch").exists()
+
+
+@pytest.mark.parametrize("deed", ["away", "stale", "silent"])
+def test_a_recording_that_is_away_for_a_moment_is_not_marked(tmp_path: Path, deed: str) -> None:
+    source, out = root_of(tmp_path, "in/one.hostile"), tmp_path / "out"
+    source.write_text(deed)
+    assert batch("count", source.parent, out) == 3
+    assert lines(out) == []
+    assert not list((out / ".batch").rglob("*@*"))
+
+
+def test_results_of_one_never_lie_in_those_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(root_of(tmp_path, "a/day1"), ["0"])
+    record(root_of(tmp_path, "b/day1/more"), ["0"])
+    assert batch("count", tmp_path / "a", tmp_path / "b", tmp_path / "out") == 2
+    assert "day1/more would lie in the results of day1" in capsys.readouterr().err
+
+
+def test_a_directory_may_be_called_as_one_of_ours(tmp_path: Path) -> None:
+    record(root_of(tmp_path, "in/making/day1"), ["0"])
+    (source,) = list_recordings([str(tmp_path / "in")], str(tmp_path / "out"))
+    assert source.key == "making/day1"
 
 
 def test_what_a_step_lacks_ends_the_run(fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -19,8 +20,23 @@ def read_hostile(path: Path) -> Recording:
         os.kill(os.getpid(), signal.SIGSEGV)
     if deed == "greedy":
         return bytes(5 << 30)  # type: ignore[return-value]  # it does not get so far
+    if deed == "stale":
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+    if deed in ("away", "silent"):
+        path.rename(path.with_suffix(".elsewhere"))
+        return Empty() if deed == "silent" else read_hostile(path)  # type: ignore[return-value]  # enough to be counted
     while True:
         signal.pause()
+
+
+class Empty(list[None]):
+    """A recording without frames, as far as counting needs one."""
+
+    def __enter__(self) -> Empty:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 def _count(recordings: Sequence[Path], out: Path) -> Result:
