@@ -91,6 +91,52 @@ def test_later_recordings_come_into_new_groups(fleet: Path) -> None:
     assert {name: after[name] for name in before} == before
 
 
+def test_a_group_that_lost_a_recording_is_done_anew_if_others_change(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    batch("count-in-groups", fleet, out)
+    before = everything(out)
+    (fleet / "pi2" / "bad.hostile").unlink()
+    batch("count-in-groups", fleet, out)
+    assert everything(out) == before
+    record(fleet / "pi1" / "day1", [None])
+    for _ in range(2):
+        batch("count-in-groups", fleet, out)
+        (group,) = lines(out)
+        assert (group["frames"], set(group["left_out"])) == (10, {"pi2/cut.mkv"})
+
+
+def test_a_group_that_left_some_out_is_tried_again(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    (fleet / "pi2" / "cut.mkv").unlink()
+    with (fleet / "pi2" / "bad.hostile").open("r+") as file:
+        about = os.stat(file.fileno())
+        batch("count-in-groups", fleet, out)
+        file.write("whole")  # what killed its reader is mended, as by a newer version
+    os.utime(fleet / "pi2" / "bad.hostile", ns=(about.st_atime_ns, about.st_mtime_ns))
+    batch("count-in-groups", fleet, out)
+    assert lines(out)[0]["left_out"]
+    assert batch("count-in-groups", fleet, out, "--retry-failed") == 0
+    assert not lines(out)[0]["left_out"]
+
+
+def test_results_of_an_earlier_content_are_told(tmp_path: Path) -> None:
+    source, out = root_of(tmp_path, "in/one.hostile"), tmp_path / "out"
+    source.write_text("whole")
+    assert batch("count", source.parent, out) == 0
+    source.write_text("crash, later")
+    for more in ([], ["--retry-failed"]):
+        assert batch("count", source.parent, out, *more) == 3
+        assert lines(out)[0]["told"] == ["its results in OUT are of an earlier content"]
+    assert (out / "count" / "one.hostile" / "one.hostile.txt").read_text() == "0\n"
+
+
+def test_a_name_may_be_as_long_as_a_file_system_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(root_of(tmp_path, f"in/{'long' * 63}day"), ["0"])
+    for done in (1, 0):
+        assert batch("verify", tmp_path / "in", tmp_path / "out", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["steps"]["verify"]["done"] == done
+
+
 def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
     out = fleet.with_name("out")
     batch("count", fleet, out)

@@ -16,7 +16,7 @@ from storage.recording import Recording
 def read_hostile(path: Path) -> Recording:
     """Do what the file says."""
     deed = path.read_text()
-    if deed == "crash":
+    if deed.startswith("crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if deed == "greedy":
         return bytes(5 << 30)  # type: ignore[return-value]  # it does not get so far
@@ -24,7 +24,10 @@ def read_hostile(path: Path) -> Recording:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
     if deed in ("away", "silent"):
         path.rename(path.with_suffix(".elsewhere"))
-        return Empty() if deed == "silent" else read_hostile(path)  # type: ignore[return-value]  # enough to be counted
+    if deed in ("whole", "silent"):
+        return Empty()  # type: ignore[return-value]  # enough to be counted
+    if deed == "away":
+        return read_hostile(path)
     while True:
         signal.pause()
 
