@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from storage.batch.listing import list_recordings
+from storage.batch.places import Directory
 from storage.cli import main
 from tests.support.labelled import everything, record
 
@@ -173,6 +175,17 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     assert batch("count", fleet, out, "--time-limit", 0.3) == 3
     assert len(lines(out)) == 6
     assert not list((out / ".batch" / "making").iterdir())
+
+
+def test_only_what_is_left_by_the_dead_is_cleared(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    making = out / ".batch" / "making"
+    with Directory(out).making() as ours:
+        (left := making / f"{socket.gethostname()}-left").mkdir()
+        (making / "notes").write_text("of another program")
+        assert started("count", fleet, out).wait(60) == 3
+        assert ours.is_dir() and not left.exists()
+    assert [path.name for path in making.iterdir()] == ["notes"]
 
 
 def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> None:
