@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from storage.batch.places import OWN, Directory, Entry, Place, open_place
@@ -15,6 +17,7 @@ from storage.formats.table import all_formats
 from storage.labels.journal import JOURNAL_NAME
 from storage.sessions import SESSIONS_NAME
 
+log = logging.getLogger(__name__)
 OF_A_DIRECTORY = (SESSIONS_NAME, JOURNAL_NAME, MOVES_NAME)
 FINGERPRINT_DIGITS = 16
 
@@ -124,10 +127,16 @@ def _visible(entries: Iterable[Entry]) -> list[Entry]:
 def _grouped(place: Place, entries: Sequence[Entry], suffixes: tuple[str, ...]) -> list[Source]:
     """Recordings from sorted files: each takes its own, and what is left over is of none."""
     homes = {_parent(one.key) for one in entries if _name(one.key) in OF_A_DIRECTORY}
+    files = (_parent(one.key) for one in entries if one.key.lower().endswith(suffixes))
+    of_others = {above for inner in chain(files, map(_parent, homes - {""})) for above in _with_parents(inner)}
     for directory in {_parent(one.key) for one in entries if FRAME_NAME.fullmatch(_name(one.key))}:
         if not any(above in homes for above in _with_parents(directory)):
             name = _name(directory)
-            homes.add(_parent(directory) if name.isdigit() and len(name) <= 3 else directory)  # `locate` says the same
+            frames = _parent(directory) if name.isdigit() and len(name) <= 3 else directory  # `locate` says the same
+            if frames in of_others:  # a picture that strayed there must not hide them
+                log.warning("%s/%s holds recordings; the numbered pictures in it are left out", place.url, frames)
+            else:
+                homes.add(frames)
 
     @cache
     def home_of(directory: str) -> str | None:

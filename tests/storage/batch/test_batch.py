@@ -166,7 +166,9 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     marked = out / ".batch" / "count"
     while not marked.is_dir() or len(list(marked.rglob("*@*"))) < 5:  # all but the endless one
         time.sleep(0.02)
-    (forking,) = (pid for pid in children(run.pid) if children(pid))  # the other one had nothing left to do
+    while not (busy := [pid for pid in children(run.pid) if children(pid)]):  # the endless one may come last
+        time.sleep(0.02)
+    (forking,) = busy  # the other one had nothing left to do
     (fork,) = children(forking)
     run.kill()
     run.wait()
@@ -266,6 +268,17 @@ def test_results_of_one_never_lie_in_those_of_another(tmp_path: Path, capsys: py
     record(root_of(tmp_path, "b/day1/more"), ["0"])
     assert batch("count", tmp_path / "a", tmp_path / "b", tmp_path / "out") == 2
     assert "day1/more would lie in the results of day1" in capsys.readouterr().err
+
+
+def test_a_stray_picture_hides_no_recordings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "in"
+    record(root_of(root, "pi1/day1"), ["0"])
+    for name in ("00000007.png", "pi1/00000007.png", "pi2/00000007.png", "pi2/day2.mkv", "pi3/00000007.png"):
+        root_of(root, name).write_bytes(b"")
+    found = [one.key for one in list_recordings([str(root)], str(tmp_path / "out"))]
+    assert found == ["pi1/day1", "pi2/day2.mkv", "pi3"]
+    assert len(caplog.messages) == 3
+    assert f"{root}/pi2 holds recordings; the numbered pictures in it are left out" in caplog.messages
 
 
 def test_a_directory_may_be_called_as_one_of_ours(tmp_path: Path) -> None:
