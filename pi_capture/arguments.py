@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
-from pi_capture.recording.options import HOLD_SECONDS
+from pi_capture.recording.options import HOLD_SECONDS, parse_focus
 from pi_capture.segments.amounts import parse_seconds
 from storage.commands.console import Parser, positive
 
@@ -128,6 +128,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _focus(text: str) -> float | str:
+    try:
+        return parse_focus(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _class_names(text: str) -> tuple[str, ...]:
     from pi_capture.live.labels import class_names
 
@@ -168,7 +175,7 @@ OPTIONS = (
         Kind.POSITIONAL,
         type=_length,
         number=True,
-        unit=True,
+        text="10min",
     ),
     Option("camera", "what to record from, see below", "SPEC", default="auto"),
     Option(
@@ -188,12 +195,22 @@ OPTIONS = (
     ),
     Option("jitter-seed", "the same number gives the same variation", "N", type=int, number=True),
     Option(
+        "focus",
+        "Pi camera with a lens that moves: auto (default) keeps searching; once searches before recording, then holds; "
+        "or the distance in metres, such as 0.5",
+        "auto|once|METRES",
+        type=_focus,
+        number=True,
+        text="once",
+    ),
+    Option("hdr", "Pi camera on a Pi 5: show dark and bright parts at once; without jitter", kind=Kind.SWITCH),
+    Option(
         "countdown",
         "seconds to count down before recording (default: 3 on a terminal, else 0)",
         "S",
         type=_time,
         number=True,
-        unit=True,
+        text="10min",
     ),
     Option(
         "sync-interval",
@@ -201,7 +218,7 @@ OPTIONS = (
         "S",
         type=_time_above_0,
         number=True,
-        unit=True,
+        text="10min",
         default=1.0,
     ),
     Option(
@@ -302,7 +319,7 @@ OPTIONS = (
         "S",
         type=_time,
         number=True,
-        unit=True,
+        text="10min",
         default=HOLD_SECONDS,
         group=LASTING,
     ),
@@ -319,7 +336,7 @@ OPTIONS = (
         "S",
         type=_time,
         number=True,
-        unit=True,
+        text="10min",
         default=2.0,
         group=LASTING,
     ),
@@ -329,7 +346,7 @@ OPTIONS = (
         "S",
         type=_time,
         number=True,
-        unit=True,
+        text="10min",
         default=5.0,
         group=LASTING,
     ),

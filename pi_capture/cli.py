@@ -220,7 +220,7 @@ def _record(args: argparse.Namespace) -> int:
 ABORTED = "aborted; the next recording into this place takes up what was not stored yet"
 NOT_WITH_SENDERS = (
     *("stream-to", "preview", "live-labels", "sensor", "audio", "segment", "keep", "retry", "between", "on-motion"),
-    *("jitter", "backend", "watch"),
+    *("focus", "hdr", "jitter", "backend", "watch"),
 )
 
 

@@ -55,7 +55,7 @@ class Option:
     kind: Kind = Kind.VALUE
     type: Callable[[str], Any] = str  # makes the value from a text; raises ValueError or argparse.ArgumentTypeError
     number: bool = False  # written as a number in a file
-    unit: bool = False  # or as a text with a unit, such as "10min"
+    text: str = ""  # the example of a text that it may be as well; empty if it is a number only
     default: str | float | None = None  # as a file would write it; None if the option is not set then
     bare: Any = None  # the value of `MAYBE_VALUE` without one
     group: str = ""  # the heading in the help
@@ -103,8 +103,8 @@ class Option:
             wanted = "a list, such as [1, 2]" if self.number else 'a list, such as ["one", "two"]'
             right = isinstance(value, list) and all(isinstance(one, str | int | float) for one in value)
         elif self.number:
-            wanted = 'a number, or a text such as "10min"' if self.unit else "a number"
-            right = isinstance(value, (int | float | str) if self.unit else (int | float)) and not isinstance(
+            wanted = f'a number, or a text such as "{self.text}"' if self.text else "a number"
+            right = isinstance(value, (int | float | str) if self.text else (int | float)) and not isinstance(
                 value, bool
             )
         else:

@@ -59,13 +59,7 @@ def fastest(work: Callable[[Any], Result], items: Sequence[Any]) -> tuple[float,
 
 def measure_filters(video: Path | None) -> list[dict[str, Any]]:
     """Size, and the best of several times, of each filter with the deflate that the recorder uses."""
-    from isal import igzip_lib
-
-    from storage.formats.png.codec import DEFLATE_LEVEL, WINDOW_BITS
-
-    def deflate(rows: Frames) -> bytes:
-        deflated: bytes = igzip_lib.compress(rows, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
-        return deflated
+    from storage.formats.deflate import deflate
 
     results = []
     for size in SIZES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import statistics
@@ -40,7 +41,7 @@ WANTED_FPS = 30
 BLOCK = 4_000_000  # bytes, of the trial of the disk
 LOW_SPACE, NO_SPACE = 2_000_000_000, 50_000_000  # bytes
 HOT = 80.0  # °C; a Raspberry Pi slows down from there on
-NEEDED = ("numpy", "PIL", "isal", "av", "h5py", "tqdm")
+NEEDED = ("numpy", "PIL", "isal", *(["zlib_ng"] if platform.machine() == "aarch64" else []), "av", "h5py", "tqdm")
 THROTTLED = {  # bits of the Raspberry Pi's firmware
     0: "under-voltage now",
     1: "frequency capped now",

@@ -74,8 +74,8 @@ def record(
         How long, by the frames' timestamps; -1 until `stop` is set or the file ends.
     stop, say, progress, live_labels, watch, watch_samples : optional
         See `pi_capture.recording.observers.Observers`.
-    camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, countdown, sensors, audio, audio_codec,
-    segment, keep, retry, between, on_motion, model, hold, on_class, pre_roll, post_roll : optional
+    camera, size, fps, backend, options, sync_interval, jitter, jitter_seed, focus, hdr, countdown, sensors, audio,
+    audio_codec, segment, keep, retry, between, on_motion, model, hold, on_class, pre_roll, post_roll : optional
         See `pi_capture.RecordOptions`, which has their defaults.
 
     Raises

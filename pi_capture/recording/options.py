@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -10,10 +11,23 @@ from pi_capture.errors import UsageError
 
 if TYPE_CHECKING:
     from pi_capture.samples.sensors import Sensor
-    from pi_capture.sources import Size
+    from pi_capture.sources import Focus, Size
 
 
 HOLD_SECONDS = 0.3
+
+
+def parse_focus(text: str) -> Focus:
+    """Return what ``--focus`` asks for. Raises ValueError, which says what to give."""
+    if text in ("auto", "once"):
+        return text
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = math.nan
+    if not 0 < metres < math.inf:
+        raise ValueError(f"{text!r}: give auto, once, or the distance in metres, such as 0.5")
+    return metres
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +52,11 @@ class RecordOptions:
         Vary gain and white balance (see `pi_capture.recording.jitter`); by default only a Raspberry Pi camera's.
     jitter_seed : int, optional
         Makes the variation repeatable.
+    focus : "auto", "once" or float, optional
+        Keep searching the focus, find it once before the first frame and hold it, or focus at so many metres. By
+        default as the camera does: a Raspberry Pi camera whose lens moves keeps searching.
+    hdr : bool
+        Have the camera show dark and bright parts at once, by HDR; then there is no jitter.
     countdown : float
         Seconds of warning before a live camera's first frame is kept.
     sensors : sequence
@@ -82,6 +101,8 @@ class RecordOptions:
     sync_interval: float = 1.0
     jitter: bool | None = None
     jitter_seed: int | None = None
+    focus: Focus | None = None
+    hdr: bool = False
     countdown: float = 0
     sensors: Sequence[str | Sensor] = ()
     audio: Sequence[str] = ()
@@ -116,6 +137,15 @@ class RecordOptions:
             raise UsageError("--on-class and --on-motion: give one of the two")
         if self.model is not None and not self.has_pictures:
             raise UsageError("--watch looks at pictures, and --camera none has none")
+        if self.focus is not None:
+            try:
+                parse_focus(str(self.focus))
+            except ValueError as error:
+                raise UsageError(f"--focus {error}") from None
+        if self.hdr and self.jitter:
+            raise UsageError("--hdr and --jitter: HDR chooses the exposure itself; give one of the two")
+        if (self.hdr or self.focus is not None) and not self.has_pictures:
+            raise UsageError("--focus and --hdr: --camera none has no pictures; leave them out")
         if self.camera == "none" and not self.has_samples:
             raise UsageError("--camera none: give a --sensor or --audio to record")
 
@@ -140,6 +170,8 @@ class RecordKeywords(TypedDict, total=False):
     sync_interval: float
     jitter: bool | None
     jitter_seed: int | None
+    focus: Focus | None
+    hdr: bool
     countdown: float
     sensors: Sequence[str | Sensor]
     audio: Sequence[str]

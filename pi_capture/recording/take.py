@@ -15,7 +15,7 @@ from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.jitter import SETTLE_SECONDS, Jitter
 from pi_capture.recording.options import RecordOptions
 from pi_capture.recording.sink import FrameSink
-from pi_capture.sources import Accompanied, Controllable, Source
+from pi_capture.sources import Accompanied, Controllable, Focusing, HighDynamicRange, Source
 from storage.frame import Frame
 
 LOSSY_JITTER = (
@@ -27,13 +27,15 @@ OPENING_SECONDS = 90.0  # longer than any camera, than any address that doesn't 
 STALL_SECONDS = 15.0  # longer than a source's own patience: what is still silent then hangs in a call
 STOPPED_SECONDS = 5.0  # between two looks at a take
 STALL_FRAMES = 5  # of a camera that is slower than that
+SEARCH_SECONDS = 10.0  # for a focus, or for HDR: longer than a Pi's lens needs to go through all distances
+SEARCH_FRAMES = 150  # of a camera that is slower than that
 
 
 class Take:
     """A thread that opens a source with `open_camera` and calls `deliver` with it, which reads the frames.
 
-    Facts about exposure go to `recorder`; `say` is called from the thread with a line now and then. The frames must
-    have the width and height `size`, if earlier takes had.
+    Facts about focus and exposure go to `recorder`; `say` is called from the thread with a line now and then. The
+    frames must have the width and height `size`, if earlier takes had.
     """
 
     def __init__(
@@ -132,9 +134,17 @@ class Take:
                 self.failure = error
 
     def settle(self, source: Source) -> Iterator[Frame]:
-        """Lock exposure if wanted, and count down. Yields the frames of that time."""
+        """Focus, ask for HDR and lock exposure if wanted, and count down. Yields the frames of that time.
+
+        Raises
+        ------
+        UsageError
+            The camera takes no focus or no HDR from here.
+        """
         camera, wanted = source.info.camera, self._options.jitter
-        if wanted or (wanted is None and camera.startswith("picamera2")):
+        yield from self._focus(source)
+        yield from self._widen_range(source)
+        if wanted or (wanted is None and not self._options.hdr and camera.startswith("picamera2")):
             if isinstance(source, Controllable):
                 self._say(f"settling exposure for {SETTLE_SECONDS:.0f} s")
                 yield from self.pass_over(SETTLE_SECONDS)
@@ -144,6 +154,41 @@ class Take:
         for left in range(round(self._options.countdown) if source.info.live else 0, 0, -1):
             self._say(f"recording in {left} …")
             yield from self.pass_over(1.0)
+
+    def _focus(self, source: Source) -> Iterator[Frame]:
+        camera, focus = source.info.camera, self._options.focus
+        if focus is None:
+            return
+        if not isinstance(source, Focusing):
+            raise UsageError(f"--focus: {camera} takes none; leave it out, or record from a Raspberry Pi camera")
+        if not source.set_focus(focus):
+            self._say(f"{camera} ({source.info.model}) has a lens that can't move: recording without --focus")
+            return
+        self._recorder.describe({"focus": focus})
+        if focus == "auto":
+            return
+        yield from self._pass_over_until(lambda: source.focused is not None, source)
+        if not source.focused and not self._stop.is_set():
+            self._say(f"--focus {focus}: {camera} is not in focus; give it more light, or the distance in metres")
+
+    def _widen_range(self, source: Source) -> Iterator[Frame]:
+        if not self._options.hdr:
+            return
+        camera = source.info.camera
+        if not isinstance(source, HighDynamicRange):
+            raise UsageError(f"--hdr: {camera} takes none; leave it out, or record from a Pi 5's own camera")
+        source.set_hdr()
+        yield from self._pass_over_until(lambda: source.hdr is not None, source)
+        if not source.hdr and not self._stop.is_set():
+            self._say(f"{camera} ({source.info.model}) has no HDR, which needs a Pi 5: recording without --hdr")
+        self._recorder.describe({"hdr": source.hdr is True})
+
+    def _pass_over_until(self, ready: Callable[[], bool], source: Source) -> Iterator[Frame]:
+        patience = max(SEARCH_SECONDS, SEARCH_FRAMES / source.info.fps if source.info.fps else 0.0)
+        for frame in self.pass_over(patience):
+            yield frame
+            if ready():
+                return
 
     def pass_over(self, seconds: float) -> Iterator[Frame]:
         """Yield the frames of so many seconds; they are not recorded."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+Focus = float | str
+"""``auto``: the lens keeps searching; ``once``: it searches now, then stays; or the distance in metres."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
@@ -81,6 +84,36 @@ class Controllable(Protocol):
 
     def set_controls(self, controls: Mapping[str, Any]) -> None:
         """Ask for new control values, by libcamera's names. They take effect some frames later."""
+
+
+@runtime_checkable
+class Focusing(Protocol):
+    """A source whose lens may be one that moves."""
+
+    def set_focus(self, focus: Focus) -> bool:
+        """Move the lens; this takes some frames. Returns False if it is fixed.
+
+        Raises
+        ------
+        UsageError
+            The lens can't focus as near as that.
+        """
+
+    @property
+    def focused(self) -> bool | None:
+        """Whether the last frame was in focus since `set_focus`; False if none was found, None while it searches."""
+
+
+@runtime_checkable
+class HighDynamicRange(Protocol):
+    """A source that may have HDR: dark and bright parts are shown at once."""
+
+    def set_hdr(self) -> None:
+        """Ask for HDR; this takes some frames."""
+
+    @property
+    def hdr(self) -> bool | None:
+        """Whether the last frame was taken with HDR since `set_hdr`; False if there is none, None until it shows."""
 
 
 @runtime_checkable

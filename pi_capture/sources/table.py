@@ -21,6 +21,8 @@ from pi_capture.sources.contract import (
     Camera,
     Controllable,
     Encoding,
+    Focusing,
+    HighDynamicRange,
     ListCameras,
     OpenSource,
     Size,
@@ -195,12 +197,22 @@ def _open_first(size: Size | None, fps: float | None) -> Source:
 
 if TYPE_CHECKING:
 
-    def _proof() -> tuple[list[OpenSource], list[ListCameras], type[Controllable], type[Encoding], type[Accompanied]]:
+    def _proof() -> tuple[
+        list[OpenSource],
+        list[ListCameras],
+        type[Controllable],
+        type[Focusing],
+        type[HighDynamicRange],
+        type[Encoding],
+        type[Accompanied],
+    ]:
         """Let mypy check the functions of the rows against the contract."""
         of_media: list[OpenSource] = [media.open_screen, media.open_file, media.open_device, media.open_url]
         return (
             [picamera2.open, v4l2.open, demo.open, receiver.open, *of_media],
             [picamera2.list_cameras, v4l2.list_cameras],
+            picamera2.Picamera2Source,
+            picamera2.Picamera2Source,
             picamera2.Picamera2Source,
             picamera2.Picamera2Source,
             receiver.StreamSource,

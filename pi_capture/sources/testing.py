@@ -23,7 +23,7 @@ import pytest
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.recording.capture import record
-from pi_capture.sources.contract import Accompanied, Controllable, Encoding, Size, Source
+from pi_capture.sources.contract import Accompanied, Controllable, Encoding, Focusing, HighDynamicRange, Size, Source
 from pi_capture.sources.table import find_source, open_source
 from storage.formats.table import open_recording
 from storage.frame import Frame
@@ -165,6 +165,14 @@ class SourceTests:
         json.dumps(dict(locked))
         source.set_controls(locked)
         assert self.take(source, 2)
+
+    def test_focus_and_hdr_are_told(self, source: Source) -> None:
+        if not isinstance(source, Focusing) or not isinstance(source, HighDynamicRange):
+            pytest.skip("for `Focusing` cameras with `HighDynamicRange`: this one takes neither")
+        source.set_focus("auto")
+        source.set_hdr()
+        assert self.take(source, 2)
+        assert source.focused in (True, False, None) and source.hdr in (True, False, None)
 
     def test_packets(self, source: Source) -> None:
         if not isinstance(source, Encoding):

@@ -294,7 +294,8 @@ async def command(request: Request) -> Response:
     ``{"name": "day1.mkv", "seconds": -1|60, "camera": "demo", "size": "128x128"|"source", "fps": null|15,
     "classes": ["none", "door"], "options": {"codec": "h264"}}``, only the name is needed. ``options`` are those of
     ``python -m pi_capture --help`` that a page may set: on-motion, segment, keep, retry, codec, crf, compression,
-    jitter, countdown. → ``{"command": "python -m pi_capture …", "exists": bool}``; a wrong one is status 400.
+    jitter, focus, hdr, countdown. → ``{"command": "python -m pi_capture …", "exists": bool}``; a wrong one is status
+    400.
     """
     words, exists = await wanted_recorder(request)
     await check(words)

@@ -30,7 +30,7 @@ START_SECONDS = 8.0  # for the first frames, or for the camera to fail; some wai
 MOST_HEAD, MOST_BODY = 1 << 16, 1 << 24
 SETTABLE = (
     *("on-motion", "pre-roll", "post-roll", "segment", "keep", "retry", "between", "jitter", "jitter-seed"),
-    *("countdown", "codec", "crf", "compression", "sync-interval"),
+    *("focus", "hdr", "countdown", "codec", "crf", "compression", "sync-interval"),
 )
 """Options that a page may set; none names a file or a command."""
 

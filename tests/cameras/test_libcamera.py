@@ -81,6 +81,18 @@ def test_everything_the_stand_in_answers_to_is_in_the_real_class(virtual: None) 
         assert isinstance(inspect.getattr_static(Picamera2, name), property)
 
 
+def test_the_numbers_of_libcameras_enums() -> None:
+    from libcamera import controls
+
+    from pi_capture.sources.picamera2 import source
+
+    modes, states = controls.AfModeEnum, controls.AfStateEnum
+    assert (modes.Manual, modes.Auto, modes.Continuous) == (source.AF_MANUAL, source.AF_AUTO, source.AF_CONTINUOUS)
+    assert controls.AfTriggerEnum.Start == source.AF_START
+    assert (states.Focused, states.Failed) == (source.AF_FOCUSED, source.AF_FAILED)
+    assert controls.HdrModeEnum.SingleExposure == source.HDR_SINGLE_EXPOSURE
+
+
 def test_bgr888_is_red_green_blue_in_memory(virtual: None) -> None:
     """Byte by byte as picamera2 hands it out, which calls it RGB when it writes a picture."""
     from picamera2.request import Helpers

@@ -177,6 +177,12 @@ BAD_USAGE = [
     ["x", "5", "--camera", "demo:seed"],
     ["x", "5", "--camera", "ffmpeg:nonsense:x"],
     ["x", "5", *DEMO, "--backend", "nonsense"],
+    ["x", "5", *DEMO, "--focus", "far"],
+    ["x", "5", *DEMO, "--focus", "once"],  # for a Raspberry Pi camera
+    ["x", "5", *DEMO, "--hdr"],
+    ["x", "5", "--camera", "picamera2", "--hdr", "--jitter"],
+    ["x.mka", "5", "--camera", "none", "--audio", "lavfi:sine", "--focus", "once"],
+    ["x.mkv", "5", "--camera", "tcp://127.0.0.1:47613?listen&senders=2", "--focus", "once"],
 ]
 FAILURES = [
     ["missing/parents/x", "5", *DEMO],

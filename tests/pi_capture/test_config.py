@@ -164,6 +164,18 @@ def test_times_have_the_units_of_segments(corner: Path) -> None:
     assert read("day1", "-1").arguments.seconds == -1 and read("day1", "10 min").arguments.seconds == 600
 
 
+def test_the_focus_is_a_word_or_a_number(
+    corner: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (corner / "corner.toml").write_text("focus = 0.4\nhdr = true\n")
+    args = read("--config", "corner.toml").arguments
+    assert (args.focus, args.hdr) == (0.4, True)
+    assert read("--config", "corner.toml", "--focus", "once").arguments.focus == "once"
+    monkeypatch.setenv("PI_CAPTURE_FOCUS", "2")
+    assert settings(capsys)["focus"] == ("2", "environment PI_CAPTURE_FOCUS")
+    assert settings(capsys, "--focus", "once")["focus"] == ('"once"', "flag")
+
+
 WRONG = [
     ('siz = "64x48"', "corner.toml:1: there is no option 'siz'; did you mean 'size'?"),
     ("# one\n\nsync_interval = 1", "corner.toml:3: there is no option 'sync_interval'; did you mean 'sync-interval'?"),
@@ -172,6 +184,9 @@ WRONG = [
     ("size = 64", "corner.toml:1: size takes a text in quotes, not 64"),
     ('\nfps = "30"', 'corner.toml:2: fps takes a number, not "30"'),
     ("seconds = true", 'corner.toml:1: seconds takes a number, or a text such as "10min", not true'),
+    ("focus = true", 'corner.toml:1: focus takes a number, or a text such as "once", not true'),
+    ("focus = 0", "corner.toml:1: focus: '0': give auto, once, or the distance in metres, such as 0.5"),
+    ("focus = inf", "corner.toml:1: focus: 'inf': give auto, once, or the distance in metres, such as 0.5"),
     ("quiet = 1", "corner.toml:1: quiet takes true or false, not 1"),
     ("jitter-seed = 1.5", "corner.toml:1: jitter-seed: '1.5' is not a whole number"),
     ("fps = -1", "corner.toml:1: fps: '-1' must be more than 0"),

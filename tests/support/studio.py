@@ -85,13 +85,20 @@ class Running:
     def get(self, path: str, **query: Any) -> Any:
         """The JSON of an answer that must be right."""
         answer = self.browser.get(path, params=query)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200, self._why(answer)
         return answer.json()
 
     def post(self, path: str, body: Any = None) -> Any:
         answer = self.browser.post(path, json={} if body is None else body)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 200, self._why(answer)
         return answer.json()
+
+    def _why(self, answer: httpx.Response) -> str:
+        """The answer; of a fault of the studio's own also what it printed, and then it has ended."""
+        if answer.status_code != 500:
+            return answer.text
+        self.process.kill()
+        return answer.text + self.process.communicate()[1]
 
     def refused(self, path: str, body: Any = None) -> tuple[int, str]:
         """Status and reason of an answer that must be a refusal."""

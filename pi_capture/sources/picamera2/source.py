@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pi_capture.errors import CameraError, UsageError
-from pi_capture.sources import Camera, Size, SourceInfo
+from pi_capture.sources import Camera, Focus, Size, SourceInfo
 from pi_capture.sources.gaps import GapCounter
 from pi_capture.sources.picamera2.modes import choose_sensor_mode
 from pi_capture.sources.pixels import JpegDecoder, RgbConverter, picture_from_memory
@@ -63,7 +63,14 @@ BUFFERS = 6
 REQUESTS_AHEAD = 2  # frames that may be waiting for us; the camera keeps the other buffers
 PATIENCE_SECONDS = 5.0
 DEFAULT_FPS = 30.0
-CONTINUOUS_FOCUS = 2  # libcamera's AfModeEnum.Continuous
+HDR_FRAMES = 20  # after so many, HDR shows in the metadata wherever there is any
+NEAR_ENOUGH = 0.05  # dioptres
+
+# libcamera's AfModeEnum, AfTriggerEnum, AfStateEnum and HdrModeEnum
+AF_MANUAL, AF_AUTO, AF_CONTINUOUS = range(3)
+AF_START = 0
+AF_FOCUSED, AF_FAILED = 2, 3
+HDR_SINGLE_EXPOSURE = 3
 
 
 def open(address: str, size: Size | None, fps: float | None) -> Picamera2Source:
@@ -124,7 +131,7 @@ def list_cameras() -> list[Camera]:
 
 
 class Picamera2Source:
-    """A Raspberry Pi camera, running. See `pi_capture.sources.Source`, `Controllable` and `Encoding` there.
+    """A Raspberry Pi camera, running: `pi_capture.sources.Source`, and `Controllable` to `Encoding` there.
 
     A frame's metadata holds what libcamera reported for this very frame, by the names of `METADATA`, and
     ``dropped_camera`` where its sensor timestamp shows that frames before it were lost.
@@ -149,6 +156,8 @@ class Picamera2Source:
         self._clock_offset_ns: int | None = None
         self._latest: Mapping[str, Any] = {}
         self._encoder: PacketEncoder | None = None
+        self._dioptres: float | None = None  # where the lens was asked to go
+        self._focus_asked = self._hdr_asked = 0  # before which frame
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self._next, None)
@@ -308,6 +317,52 @@ class Picamera2Source:
             self.set_controls({"AeEnable": False, "AwbEnable": False, **held})
         return {METADATA[name]: _plain(value) for name, value in held.items()}
 
+    def set_focus(self, focus: Focus) -> bool:
+        """See `pi_capture.sources.Focusing`.
+
+        After a search libcamera leaves the lens alone: it is not moved to the position that was reported with the
+        last frame, as it may have been on its way still.
+        """
+        if "AfMode" not in self._ranges:
+            return False
+        self._focus_asked, self._dioptres = self._index, None
+        if focus == "auto":
+            self.set_controls({"AfMode": AF_CONTINUOUS})
+        elif focus == "once":
+            self.set_controls({"AfMode": AF_AUTO, "AfTrigger": AF_START})
+        else:
+            self._dioptres = 1 / float(focus)
+            _, nearest, _ = self._ranges["LensPosition"]
+            if self._dioptres > nearest:
+                raise UsageError(f"--focus {focus}: {self.info.camera} focuses from {1 / nearest:.2f} m on")
+            self.set_controls({"AfMode": AF_MANUAL, "LensPosition": self._dioptres})
+        return True
+
+    @property
+    def focused(self) -> bool | None:
+        if self._index <= self._focus_asked + BUFFERS:  # this frame may have been on its way before
+            return None
+        if self._dioptres is None:
+            return {AF_FOCUSED: True, AF_FAILED: False}.get(self._latest.get("AfState", 0))
+        position = self._latest.get("LensPosition")
+        return True if position is not None and abs(position - self._dioptres) < NEAR_ENOUGH else None
+
+    def set_hdr(self) -> None:
+        """Ask for the HDR of a Pi 5's image processor, which works with any sensor, at its full size and rate.
+
+        The HDR of a Camera Module 3 itself needs another control of the sensor, set before libcamera looks at it. That
+        control stays set for all other programs, and leaves a quarter of the pixels.
+        """
+        self._hdr_asked = self._index
+        self.set_controls({"HdrMode": HDR_SINGLE_EXPOSURE})
+
+    @property
+    def hdr(self) -> bool | None:
+        """Told by a frame: a Pi 4 takes the control as well, and does nothing."""
+        if self._latest.get("HdrMode") == HDR_SINGLE_EXPOSURE:
+            return True
+        return False if "HdrMode" not in self._ranges or self._index > self._hdr_asked + HDR_FRAMES else None
+
     def set_controls(self, controls: Mapping[str, Any]) -> None:
         """Ask for new control values, by libcamera's names, within what this camera can do; others are left out."""
         known = {name: _within(value, self._ranges[name]) for name, value in controls.items() if name in self._ranges}
@@ -342,7 +397,7 @@ def _set_rate(camera: Any, fps: float) -> float | None:
     """Ask for a rate, and for focus if the lens can. Returns the rate, None if the camera keeps its own."""
     ranges = camera.camera_controls
     if "AfMode" in ranges:
-        camera.set_controls({"AfMode": CONTINUOUS_FOCUS})
+        camera.set_controls({"AfMode": AF_CONTINUOUS})
     if "FrameDurationLimits" not in ranges:
         return None
     duration_us: int = _within(round(1e6 / fps), ranges["FrameDurationLimits"])

@@ -7,9 +7,9 @@ import math
 import h5py
 import numpy as np
 from h5py._objects import phil
-from isal import igzip_lib, isal_zlib
 
 from storage.errors import StorageError
+from storage.formats.deflate import inflate
 
 LIBRARY_LOCK = phil
 """h5py's own: libhdf5 is for one thread at a time, and h5py forgets to take the lock for direct chunks."""
@@ -32,7 +32,10 @@ def read_chunk(dataset: h5py.Dataset, row: int, size: int, filters: list[int]) -
         if mask >> number & 1:
             continue
         if code == h5py.h5z.FILTER_DEFLATE:
-            data = _inflate(data, size + 4)  # a checksum may be inside
+            try:
+                data = inflate(data, size + 4)  # a checksum may be inside
+            except ValueError as error:
+                raise StorageError(f"is damaged: {error}") from None
         elif code == h5py.h5z.FILTER_FLETCHER32:
             data = _checked(data)
         elif code == h5py.h5z.FILTER_SHUFFLE:
@@ -40,17 +43,6 @@ def read_chunk(dataset: h5py.Dataset, row: int, size: int, filters: list[int]) -
     if len(data) != size:
         raise StorageError(f"is damaged: {len(data)} bytes where {size} were expected")
     return data
-
-
-def _inflate(data: bytes | memoryview, most: int) -> bytes:
-    inflate = isal_zlib.decompressobj()
-    try:
-        content: bytes = inflate.decompress(data, most + 1)
-    except igzip_lib.IsalError:  # type: ignore[misc]  # isal has no types
-        raise StorageError("is damaged: it can't be decompressed") from None
-    if not inflate.eof:
-        raise StorageError("is damaged: it has no end, or is longer than its shape")
-    return content
 
 
 def _checked(data: bytes | memoryview) -> memoryview:

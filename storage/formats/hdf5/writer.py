@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from isal import igzip_lib
 
 from storage.errors import OptionError, StorageError
+from storage.formats.deflate import DEFLATE_LEVEL, deflate
 from storage.formats.hdf5.chunk import LIBRARY_LOCK, fletcher32
 from storage.formats.hdf5.reader import FRAMES, Hdf5Reader
 from storage.formats.hdf5.recording import (
@@ -51,8 +51,6 @@ __all__ = ["Hdf5Reader", "Hdf5Writer", "repair", "write_labels"]
 Bytes = bytes | bytearray | memoryview
 
 COMPRESSIONS = ("none", "deflate")
-DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on camera pictures, hardly smaller
-WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: 12 and 15 are a quarter slower, 0.2 % smaller
 FORMAT = "pi_capture recording"
 ROWS = 1024  # rows in a chunk of a column whose rows are small
 FLUSH_BYTES = 64 * 1024  # at most, that wait before and in libhdf5: less than the reserve, should the disk be full
@@ -326,7 +324,7 @@ class Hdf5Writer(RecordingWriter):
     def encode(self, frame: Frame, label: str | None = None) -> tuple[tuple[int, ...], Row]:
         pixels = np.ascontiguousarray(frame.pixels)
         if self._deflate:
-            chunk: Bytes = igzip_lib.compress(pixels, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
+            chunk: Bytes = deflate(pixels)
         else:
             chunk = pixels.data.cast("B")
         if self._checksum:

@@ -1,6 +1,6 @@
 """One picture as a PNG file, and back.
 
-The encoder is numpy's subtraction and ISA-L's deflate; the files are ordinary 8-bit RGB PNG.
+The encoder is numpy's subtraction and a fast deflate; the files are ordinary 8-bit RGB PNG.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
+
+from storage.formats.deflate import deflate, inflate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILTER_SUB = 1
-DEFLATE_LEVEL = 1  # 2 and 3 are slower and, on filtered camera pictures, no smaller
-WINDOW_BITS = 9  # a sensor's noise repeats nothing from further back: looking there costs time and finds no bytes
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 MAX_BYTES = 4 * MAX_PIXELS
 ROWS_AT_ONCE = 128
@@ -50,13 +50,12 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     filtered[:, 0] = FILTER_SUB
     filtered[:, 1:4] = rows[:, :3]
     np.subtract(rows[:, 3:], rows[:, :-3], out=filtered[:, 4:])
-    deflated = igzip_lib.compress(filtered, DEFLATE_LEVEL, igzip_lib.COMP_ZLIB, hist_bits=WINDOW_BITS)
     return b"".join(
         [
             SIGNATURE,
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
             *(_chunk(b"tEXt", f"{keyword}\0{text}".encode("latin-1")) for keyword, text in texts.items()),
-            _chunk(b"IDAT", deflated),
+            _chunk(b"IDAT", deflate(filtered)),
             _IEND,
         ]
     )
@@ -95,16 +94,13 @@ def _decoded_as_encoded(data: bytes) -> NDArray[np.uint8] | None:
     size = height * (1 + 3 * width)
     if not 0 < width * height <= MAX_PIXELS:
         return None
-    inflate = isal_zlib.decompressobj()
     try:
         deflated = [body for kind, body in read_chunks(data) if kind == b"IDAT"]
-        content = inflate.decompress(deflated[0] if len(deflated) == 1 else b"".join(deflated), size + 1)
+        content = inflate(deflated[0] if len(deflated) == 1 else b"".join(deflated), size)
     except ValueError:
         return None
-    except igzip_lib.IsalError:  # type: ignore[misc]  # isal has no types
-        return None
     rows = np.frombuffer(content, np.uint8)
-    if len(rows) != size or not inflate.eof or (rows[:: 1 + 3 * width] != FILTER_SUB).any():
+    if len(rows) != size or (rows[:: 1 + 3 * width] != FILTER_SUB).any():
         return None
     # Sums along each row: of pairs of pixels, then of pairs of pairs … Some rows at a time stay in the cache.
     pixels = np.empty((height, 3 * width), np.uint8)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from isal import igzip_lib, isal_zlib
-
+from storage.formats.deflate import InflateError, inflation
 from storage.formats.png.codec import MAX_PIXELS, SIGNATURE, check_image, read_chunks
 
 PIECE_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def _fault_of_png(data: bytes, chunks: Sequence[tuple[bytes, memoryview]]) -> st
 
 def _fault_of_rows(deflated: Sequence[memoryview], row: int, height: int) -> str | None:
     """Decode the pixels of a PNG, as far as that can fail; a row is a filter's number and its pixels, `row` bytes."""
-    inflate = isal_zlib.decompressobj()
+    inflate = inflation()
     done = 0
     try:
         for piece in _inflated(inflate, deflated):
@@ -55,7 +55,7 @@ def _fault_of_rows(deflated: Sequence[memoryview], row: int, height: int) -> str
             done += len(piece)
             if done > height * row:
                 break
-    except igzip_lib.IsalError as error:  # type: ignore[misc]  # isal has no types
+    except InflateError as error:
         return f"has pixels that can't be decompressed ({error})"
     if done != height * row or not inflate.eof:
         more = " and more" if done >= height * row else ""
@@ -63,7 +63,7 @@ def _fault_of_rows(deflated: Sequence[memoryview], row: int, height: int) -> str
     return None
 
 
-def _inflated(inflate: isal_zlib.Decompress, deflated: Sequence[memoryview]) -> Iterator[bytes]:
+def _inflated(inflate: Any, deflated: Sequence[memoryview]) -> Iterator[bytes]:
     """What is deflated in several chunks, a little at a time: a small file may be a thousand times as large."""
     for chunk in deflated:
         rest: bytes | memoryview = chunk

@@ -56,28 +56,33 @@ class Screen:
 
 
 def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
+    # Of ten lines with OpenCV alone, too, the window stays black now and then on this kind of screen.
+    assert any(_shows(tmp_path / f"day{attempt}", screen) for attempt in range(4))
+
+
+def _shows(day: Path, screen: str) -> bool:
+    """Record, and look at the screen until it ends: the room's colours, and white text on black below them."""
     here = Screen(screen)
-    recording = here.start(*command(tmp_path / "day1", 6))
+    recording = here.start(*command(day, 6))
     shots: list[np.ndarray] = []
-    while recording.poll() is None:  # until it ends: a busy screen shows the window late
-        if re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window("day1"))):
-            shots.append(here.picture(tmp_path / "screen.png"))
+    while recording.poll() is None:
+        if re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window(day.name))):
+            shots.append(here.picture(day.with_suffix(".screen.png")))
     assert recording.returncode == 0
     told = recording.stderr.read() if recording.stderr else ""
     assert "preview" not in told
-    with open_recording(tmp_path / "day1") as frames:
+    with open_recording(day) as frames:
         lost = sum(sum(one.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for one in frames)
         assert 175 <= len(frames) + lost <= 180
         wall = frames.read(len(frames) // 3).pixels.reshape(-1, 3)
     expected = {tuple(pixel) for pixel in (wall // 32)}
 
     def is_shown(seen: np.ndarray) -> bool:
-        """Whether the room's colours are on the screen, and white text on black below them."""
         shown = {tuple(pixel) for pixel in (seen.reshape(-1, 3) // 32)}
         rows = np.flatnonzero((seen == 255).all(axis=2).sum(axis=1) > 5)
         return len(expected & shown) > 0.8 * len(expected) and len(rows) > 3
 
-    assert any(map(is_shown, shots)), f"none of {len(shots)} looks at the screen"
+    return any(map(is_shown, shots))
 
 
 @pytest.mark.parametrize("how", ["close", "windowkill"])

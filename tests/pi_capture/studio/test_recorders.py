@@ -171,6 +171,7 @@ def test_a_directory_that_others_can_enter_is_not_used(studio: Running) -> None:
         ({"classes": ["a", "a"]}, "name of its own"),
         ({"classes": ["a,b"] * 6}, "classes"),
         ({"options": {"sensor": "x=touch /tmp/x"}}, "can't be set here"),
+        ({"options": {"focus": "far"}}, "give auto, once"),
         ({"options": {"config": "/etc/passwd"}}, "can't be set here"),
         ({"options": {"crf": "--help"}}, "can't stand here"),
         ({"options": {"crf": {"x": 1}}}, "can't stand here"),

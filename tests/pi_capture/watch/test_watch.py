@@ -204,7 +204,7 @@ def test_a_model_that_fails_costs_one_line(
         (["--on", "red=no-such-command -x"], "there is no command 'no-such-command'"),
         (["--on", "red='"], "No closing quotation"),
         (["--pixels", "1..1"], "give what black and white are"),
-        (["--hold", "-1"], "must not be negative"),
+        (["--hold", "-1"], "give seconds"),
         (["--size", "0x3"], "give WIDTHxHEIGHT"),
         (["--camera", "file:day2.mkv", "--size", "64x48"], "--size does nothing with --camera file:"),
         (["--camera", "file:day2.mkv", "--retry"], "--retry does nothing with --camera file:"),

@@ -7,6 +7,7 @@ there in the real class. What only a Pi's image processor and sensor do can be t
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 import threading
 import types
@@ -20,10 +21,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pi_capture import record
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.sources import Controllable, list_cameras, open_source
 from pi_capture.sources.picamera2.modes import choose_sensor_mode
 from pi_capture.sources.pixels import RgbConverter
+from storage import Frame, open_recording
 
 FRAME_NS = 33_333_000
 FIRST_NS = 50_000_000_000
@@ -55,6 +58,13 @@ CONTROLS: dict[str, tuple[Any, Any, Any]] = {
     "AnalogueGain": (1.0, 10.6666669845581, 1.0),
     "ColourGains": (0.0, 32.0, None),
     "FrameDurationLimits": (11946, 1239000, (33333, 33333)),
+}
+IMX708_CONTROLS: dict[str, tuple[Any, Any, Any]] = {
+    **CONTROLS,
+    "AfMode": (0, 2, 0),
+    "AfTrigger": (0, 1, 0),
+    "LensPosition": (0.0, 15.0, 1.0),
+    "HdrMode": (0, 4, 0),
 }
 
 
@@ -170,6 +180,7 @@ class Picamera2:
 
     def start(self) -> None:
         self.started = True
+        self.asked_before_start = len(self.asked)
 
     def capture_request(self, wait: bool | None = None) -> Job:
         assert wait is False and self.started and not self.closed
@@ -194,6 +205,49 @@ class Picamera2:
     def close(self) -> None:
         assert not self._pending, "closing with jobs pending hangs"
         self.closed = True
+
+
+class CameraModule3:
+    """What libcamera says about the frames of an IMX708; six are on their way when a control is asked for.
+
+    In continuous mode its lens hunts: every tenth frame it says that it has the focus, and loses it again. A search
+    goes through all distances and ends as `end` says; `pi5` has the image processor with HDR.
+    """
+
+    def __init__(self, end: int = 2, pi5: bool = True) -> None:
+        self.end, self.pi5 = end, pi5
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        camera = Picamera2.opened[-1]
+        asked_by = [camera.asked_before_start] * 6
+        position, searched = 1.0, 0
+        for index in itertools.count():
+            asked_by.append(len(camera.asked))
+            controls: dict[str, Any] = {}
+            for one in camera.asked[: asked_by[index]]:
+                controls |= one
+            state = 0
+            if controls.get("AfMode") == 2:
+                position, state = 1 + index % 10 / 10, 2 if index % 10 == 0 else 1
+            elif controls.get("AfMode") == 1 and "AfTrigger" in controls:
+                searched += 1
+                position, state = (searched / 2, 1) if searched <= 20 else (2.375, self.end)
+            elif "LensPosition" in controls:
+                position += min(max(controls["LensPosition"] - position, -0.5), 0.5)
+            hdr = {"HdrMode": 3, "HdrChannel": 1} if self.pi5 and controls.get("HdrMode") == 3 else {}
+            yield reported(index, LensPosition=position, AfState=state, AfPauseState=0, **hdr)
+
+
+@pytest.fixture
+def module3(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch) -> CameraModule3:
+    """That the Pi's one camera is a Camera Module 3."""
+    monkeypatch.setattr("pi_capture.recording.take.SETTLE_SECONDS", 0)
+    monkeypatch.setattr(pi, "controls_advertised", IMX708_CONTROLS)
+    monkeypatch.setattr(pi, "properties", {"Model": "imx708", "ColorFilterArrangement": 0})
+    monkeypatch.setattr(pi, "sensor_modes", IMX708_MODES)
+    module3 = CameraModule3()
+    monkeypatch.setattr(pi, "script", module3)
+    return module3
 
 
 @pytest.fixture(autouse=True)
@@ -365,6 +419,89 @@ def test_a_lens_that_can_focus_is_told_to(pi: type[Picamera2], monkeypatch: pyte
     monkeypatch.setattr(pi, "controls_advertised", {**CONTROLS, "AfMode": (0, 2, 0)})
     open_source("picamera2", (64, 64)).close()
     assert {"AfMode": 2} in pi.opened[0].asked
+
+
+def recorded(day: Path, **options: Any) -> tuple[list[Frame], dict[str, Any], list[str]]:
+    """The frames of a third of a second, their session, and what was said."""
+    said: list[str] = []
+    record(day, 0.3, camera="picamera2", size=(64, 64), say=said.append, **options)
+    with open_recording(day) as recording:
+        return list(recording), dict(recording.sessions[-1]), said
+
+
+def focus_controls(camera: Picamera2) -> list[dict[str, Any]]:
+    return [asked for asked in camera.asked if asked.keys() & {"AfMode", "AfTrigger", "LensPosition"}]
+
+
+def test_a_lens_that_hunts_is_seen_in_each_frame(module3: CameraModule3, pi: type[Picamera2], tmp_path: Path) -> None:
+    frames, session, said = recorded(tmp_path / "day1", focus="auto", jitter=False)
+    assert len({frame.metadata["lens_position"] for frame in frames}) > 5
+    assert (session["focus"], said) == ("auto", [])
+    assert focus_controls(pi.opened[0]) == [{"AfMode": 2}, {"AfMode": 2}]
+
+
+def test_a_focus_is_found_before_the_first_frame_and_held_with_the_exposure(
+    module3: CameraModule3, pi: type[Picamera2], tmp_path: Path
+) -> None:
+    frames, session, said = recorded(tmp_path / "day1", focus="once", jitter=True)
+    assert {frame.metadata["lens_position"] for frame in frames} == {2.375}
+    assert frames[0].timestamp_ns > FIRST_NS + 26 * FRAME_NS  # the controls took six frames, the search twenty
+    assert session["focus"] == "once" and session["locked"]["exposure_us"] == 19985
+    assert said == ["settling exposure for 0 s"]
+    camera = pi.opened[0]
+    assert focus_controls(camera) == [{"AfMode": 2}, {"AfMode": 1, "AfTrigger": 0}]
+    held = next(number for number, asked in enumerate(camera.asked) if "AeEnable" in asked)
+    assert camera.asked.index({"AfMode": 1, "AfTrigger": 0}) < held
+
+
+def test_a_focus_that_is_not_found_is_told(module3: CameraModule3, tmp_path: Path) -> None:
+    module3.end = 3
+    frames, _, said = recorded(tmp_path / "day1", focus="once", jitter=False)
+    assert said == ["--focus once: picamera2:0 is not in focus; give it more light, or the distance in metres"]
+    assert frames
+
+
+def test_a_distance_is_reached_before_the_first_frame(
+    module3: CameraModule3, pi: type[Picamera2], tmp_path: Path
+) -> None:
+    frames, session, said = recorded(tmp_path / "day1", focus=0.25, jitter=False)
+    assert focus_controls(pi.opened[0])[1:] == [{"AfMode": 0, "LensPosition": 4.0}]
+    assert {frame.metadata["lens_position"] for frame in frames} == {4.0}
+    assert (session["focus"], said) == (0.25, [])
+
+
+def test_nearer_than_the_lens_can_is_refused(module3: CameraModule3, pi: type[Picamera2], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--focus 0.05: picamera2:0 focuses from 0.07 m on"):
+        recorded(tmp_path / "day1", focus=0.05)
+    assert pi.opened[0].closed
+
+
+def test_a_lens_that_cannot_move_is_told(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pi, "script", [reported(index) for index in range(30)])
+    frames, session, said = recorded(tmp_path / "day1", focus="once", jitter=False)
+    assert said == ["picamera2:0 (imx219) has a lens that can't move: recording without --focus"]
+    assert frames and "focus" not in session
+
+
+def test_hdr_on_a_pi_5(module3: CameraModule3, pi: type[Picamera2], tmp_path: Path) -> None:
+    frames, session, said = recorded(tmp_path / "day1", hdr=True)
+    assert {"HdrMode": 3} in pi.opened[0].asked
+    assert frames[0].timestamp_ns > FIRST_NS + 6 * FRAME_NS
+    assert (session["hdr"], said) == (True, [])
+    assert not any("AeEnable" in asked for asked in pi.opened[0].asked)  # HDR chooses the exposure
+
+
+@pytest.mark.parametrize("advertised", [True, False])
+def test_a_pi_without_hdr_is_told(
+    module3: CameraModule3, pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, advertised: bool
+) -> None:
+    """A Pi 4's libcamera takes the control, and does nothing; older ones have no such control."""
+    module3.pi5 = False
+    if not advertised:
+        monkeypatch.setattr(pi, "controls_advertised", CONTROLS)
+    frames, session, said = recorded(tmp_path / "day1", hdr=True)
+    assert said == ["picamera2:0 (imx708) has no HDR, which needs a Pi 5: recording without --hdr"]
+    assert frames and session["hdr"] is False
 
 
 @pytest.mark.parametrize(
