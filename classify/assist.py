@@ -46,6 +46,8 @@ class Assist:
         The frame that is asked for, while one is.
     run : Proposal or None
         The run that is shown; its end may have been moved.
+    run_model : str
+        The hash of the model that proposed it, which may have learnt on since.
     proposals : list of Proposal
         What the model proposed last, perhaps for fewer labels than there are by now.
     model : str
@@ -61,6 +63,7 @@ class Assist:
         self.asking = Asking.NOTHING
         self.frame: int | None = None
         self.run: Proposal | None = None
+        self.run_model = ""
         self.proposals: list[Proposal] = []
         self.model = ""
         self.least_certain_first = False
@@ -162,7 +165,7 @@ class Assist:
         """Show the next of the doubts that are left; returns whether there is one."""
         if not self._doubts:
             return False
-        self.asking, self.run = Asking.DOUBTS, self._doubts.pop(0)
+        self.asking, self.run, self.run_model = Asking.DOUBTS, self._doubts.pop(0), HELD_OUT
         self._session.go(self.run.start)
         return True
 
@@ -183,6 +186,7 @@ class Assist:
         else:
             run = next((one for one in runs if one.stop > at), runs[0])
         self._is_whole = run.is_likely or run.stop - run.start <= self._reach
+        self.run_model = self.model
         self.run = run if self._is_whole else replace(run, stop=run.start + self._reach)
         self._session.go(run.start)
         return True
@@ -294,15 +298,14 @@ class Assist:
         run = self.run
         if run is None:
             return None
+        proposed = Proposed(self.run_model, seen=True) if by_model else None
         if self.asking is Asking.DOUBTS:
-            by = Proposed(HELD_OUT, seen=True) if by_model else None
-            event = self._session.give([(run.start, run.stop, label)], run.start, by, anew=True)
+            event = self._session.give([(run.start, run.stop, label)], run.start, proposed, anew=True)
             self._judged.append((self._session.depth, run))
             self.run = None
             if not self.next_doubt():
                 self.stop()
             return event
-        proposed = Proposed(self.model, seen=True) if by_model else None
         if self._taken == (run.start, label):
             self.gate.correct()
         if run.certainty > 0:

@@ -183,7 +183,7 @@ class Help:
             "stop": stop,
             "label": NONE if run is None else run.label,
             "certainty": 0.0 if run is None else round(run.certainty, 3),
-            "model": assist.model if run is not None and run.certainty > 0 else "",
+            "model": assist.run_model if run is not None and run.certainty > 0 else "",
             "shown": shown,
             "inside": inside,
             "questions": assist.questions,

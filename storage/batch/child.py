@@ -28,7 +28,10 @@ from storage.batch.steps import find_step
 from storage.errors import StorageError, first_line, missing_library
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
+OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE),
+    *(errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+)
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 """A piece of work takes one core, and sums don't depend on how many there are."""
 
@@ -219,6 +222,7 @@ def _answer(order: dict[str, Any]) -> dict[str, Any]:
     handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # shorter than a class
     logging.getLogger("storage").addHandler(handler)
     out = order["out"]
+    recordings = [os.path.join(order["base"], name) for name in order["recordings"]]
     try:
         os.chdir(order["base"])
         result: Result = find_step(order["step"]).process([Path(name) for name in order["recordings"]], Path(out))
@@ -231,12 +235,16 @@ def _answer(order: dict[str, Any]) -> dict[str, Any]:
         return {"kind": "memory", "reason": f"took more than {order['memory_bytes'] / 1e9:g} GB of memory"}
     except Exception as error:  # also what a step of another distribution did not foresee
         said = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {first_line(error)}"
-        return {"kind": "machine" if _of_the_machine(error) else "damaged", "reason": said.replace(f"{out}/", "")}
+        is_there = all(map(os.path.exists, [out, *recordings]))
+        kind = "damaged" if is_there and not _of_the_machine(error) else "machine"
+        return {"kind": kind, "reason": said.replace(f"{out}/", "")}
+    if away := [path for path in recordings if not os.path.exists(path)]:
+        return {"kind": "machine", "reason": f"{away[0]} is away since"}
     return {"frames": result.frames, "told": [line.replace(f"{out}/", "") for line in told]}
 
 
 def _of_the_machine(error: BaseException | None) -> bool:
-    """Whether a full disk and its kind is behind an error, and no recording."""
+    """Whether an error comes from a full disk, a file server that is away, or their kind, and from no recording."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             return True

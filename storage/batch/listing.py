@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from storage.batch.places import OWN, Directory, Entry, Place, open_place
@@ -15,6 +17,7 @@ from storage.formats.table import all_formats
 from storage.labels.journal import JOURNAL_NAME
 from storage.sessions import SESSIONS_NAME
 
+log = logging.getLogger(__name__)
 OF_A_DIRECTORY = (SESSIONS_NAME, JOURNAL_NAME, MOVES_NAME)
 FINGERPRINT_DIGITS = 16
 
@@ -55,7 +58,7 @@ def fingerprint(parts: Iterable[str]) -> str:
     return digest.hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
+def list_recordings(inputs: Sequence[str], out: str, steps: Sequence[str] = ()) -> list[Source]:
     """The recordings in some places, in the order of their names.
 
     Each place is a recording, or a directory with recordings somewhere in it. A data directory is one with
@@ -65,10 +68,14 @@ def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
     Raises
     ------
     StorageError
-        There is none; two have the same name from their IN on; OUT lies in IN; or a place can't be read.
+        There is none; two have the same name from their IN on, or one lies in the other by its name; OUT lies in IN, or
+        IN where results of `steps` go; or a place can't be read.
     """
     found: dict[str, Source] = {}
     for name in inputs:
+        for results in (f"{out.rstrip('/')}/{step}" for step in steps):
+            if _is_in(name, results):
+                raise OptionError(f"{name} lies in {results}, where results would replace it; choose another OUT")
         here = _recordings_of(name, out)
         if not here:
             raise StorageError(f"{name} holds no recording")
@@ -77,6 +84,10 @@ def list_recordings(inputs: Sequence[str], out: str) -> list[Source]:
                 other = found[source.key].place.url
                 raise OptionError(f"{name} and {other} both hold {source.key}; give the directory that holds both")
             found[source.key] = source
+    for key in found:
+        for above in map(str, PurePosixPath(key).parents):
+            if above in found:
+                raise OptionError(f"{key} would lie in the results of {above}; give the directory that holds both")
     return [found[key] for key in sorted(found)]
 
 
@@ -102,6 +113,12 @@ def _recordings_of(name: str, out: str) -> list[Source]:
     return sources
 
 
+def _is_in(name: str, place: str) -> bool:
+    if "://" in name or "://" in place:
+        return f"{name.rstrip('/')}/".startswith(f"{place}/")
+    return Path(name).resolve().is_relative_to(Path(place).resolve())
+
+
 def _visible(entries: Iterable[Entry]) -> list[Entry]:
     visible = (one for one in entries if not f"/{one.key}".count("/.") and not one.key.startswith(f"{OWN}/"))
     return sorted(visible, key=lambda one: one.key)
@@ -110,10 +127,16 @@ def _visible(entries: Iterable[Entry]) -> list[Entry]:
 def _grouped(place: Place, entries: Sequence[Entry], suffixes: tuple[str, ...]) -> list[Source]:
     """Recordings from sorted files: each takes its own, and what is left over is of none."""
     homes = {_parent(one.key) for one in entries if _name(one.key) in OF_A_DIRECTORY}
+    files = (_parent(one.key) for one in entries if one.key.lower().endswith(suffixes))
+    of_others = {above for inner in chain(files, map(_parent, homes - {""})) for above in _with_parents(inner)}
     for directory in {_parent(one.key) for one in entries if FRAME_NAME.fullmatch(_name(one.key))}:
         if not any(above in homes for above in _with_parents(directory)):
             name = _name(directory)
-            homes.add(_parent(directory) if name.isdigit() and len(name) <= 3 else directory)  # `locate` says the same
+            frames = _parent(directory) if name.isdigit() and len(name) <= 3 else directory  # `locate` says the same
+            if frames in of_others:  # a picture that strayed there must not hide them
+                log.warning("%s/%s holds recordings; the numbered pictures in it are left out", place.url, frames)
+            else:
+                homes.add(frames)
 
     @cache
     def home_of(directory: str) -> str | None:

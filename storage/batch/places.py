@@ -18,14 +18,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from storage.durable.files import rename_new, sync_directory, sync_file, write_new
-from storage.errors import StorageError, first_line, no_directory
+from storage.durable.files import lock_file, rename_new, sync_directory, sync_file, write_new
+from storage.errors import BusyError, StorageError, first_line, no_directory
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 OWN = ".batch"
 MAKING = "making"
+LOCK = ".lock"  # in each directory there
 PIECE_BYTES = 8_000_000
 
 
@@ -65,7 +66,7 @@ class Place(Protocol):
         """A local directory in which these lie at their keys, while the context lasts."""
 
     def making(self) -> AbstractContext:
-        """An empty local directory, while the context lasts."""
+        """A local directory with nothing visible in it, while the context lasts."""
 
     def publish(self, made: Path, key: str) -> None:
         """Give what was made in a local directory its place under a key; what lay there is replaced. Durable."""
@@ -103,10 +104,11 @@ class Directory:
             with os.scandir(todo.pop()) as found:
                 for one in found:
                     if one.is_dir(follow_symlinks=False):
-                        if one.name != MAKING:
+                        if Path(one.path) != self._root / OWN / MAKING:
                             todo.append(Path(one.path))
                     elif one.is_file():
-                        yield self._entry(one)
+                        with suppress(FileNotFoundError):  # a recorder gave its .part its name meanwhile
+                            yield self._entry(one)
 
     def beside(self, name: str) -> Iterator[Entry]:
         """The file of that name in it, and those whose names go on after a dot."""
@@ -163,9 +165,11 @@ class Directory:
         try:
             rename_new(made, target)
         except FileExistsError:  # of an earlier content, or of a run that was killed before its marker
-            with self.making() as old, suppress(FileExistsError, FileNotFoundError):  # another run does the same
-                os.rename(target, old / "replaced")
-                rename_new(made, target)
+            with self.making() as old:
+                with suppress(FileNotFoundError):  # another run is between these two
+                    os.rename(target, old / "replaced")
+                with suppress(FileExistsError):  # another run was faster
+                    rename_new(made, target)
         sync_directory(target.parent)
 
 
@@ -269,28 +273,34 @@ def _scratch(parent: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise no_directory(parent) from None
-    directory = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}-{os.getpid()}-", dir=parent))
+    directory, lock = _locked(parent)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(parent: Path) -> tuple[Path, int]:
+    """A new directory that nobody clears while its lock is held."""
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}-", dir=parent))
+        with suppress(BusyError, FileNotFoundError):  # another process took it for one that was left
+            return directory, lock_file(directory / LOCK, str(directory))
 
 
 @cache
 def _clear(parent: Path) -> None:
-    """Remove what processes of this machine left that are gone; once a process, before it makes anything there."""
+    """Remove what processes of this machine left that are gone; once a process, before it makes anything there.
+
+    A lock says that one is still there. A process number would not: containers may share a name and a directory.
+    """
     if sys.platform == "win32" or not parent.is_dir():
         return
     for path in parent.iterdir():
-        host, pid, _ = path.name.rsplit("-", 2)
-        if host != socket.gethostname():
+        if path.name.rpartition("-")[0] != socket.gethostname():
             continue
-        try:
-            os.kill(int(pid), 0)
-            gone = int(pid) == os.getpid()  # an earlier life, as in a container that was started again
-        except ProcessLookupError:
-            gone = True
-        except PermissionError:
-            gone = False
-        if gone:
+        with suppress(OSError, BusyError):
+            lock = lock_file(path / LOCK, str(path))
             shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)

@@ -15,19 +15,19 @@ from itertools import count
 from storage.batch.contract import Step
 from storage.batch.listing import Source
 from storage.batch.places import OWN, Place
-from storage.batch.worker import DONE, FAILED, Work, marker_name, work_fingerprint
+from storage.batch.worker import DONE, FAILED, Work, marker_name, marker_stem, read_marker, work_fingerprint
 
 PLANS = "plans"
 
 
 @dataclass(frozen=True)
 class Markers:
-    """The markers in OUT, by a listing: their names by step and key of the work."""
+    """The markers in OUT, by a listing: their names by step and what stands for the key of the work."""
 
     names: dict[tuple[str, str], list[str]]
 
     def of(self, step: str, key: str) -> list[str]:
-        return self.names.get((step, key), [])
+        return self.names.get((step, marker_stem(key)), [])
 
     def all(self) -> list[str]:
         return [name for names in self.names.values() for name in names]
@@ -75,9 +75,11 @@ def make_plan(
         for step_name in names:
             done, failed = (marker_name(step_name, key, mark, status) for status in (DONE, FAILED))
             there = markers.of(step_name, key)
-            if retry_failed and failed in there:
-                out.remove(failed)
-                there = [name for name in there if name != failed]
+            if retry_failed:
+                again = [name for name in there if name == failed or (name == done and _has_left_out(group, name, out))]
+                for name in again:
+                    out.remove(name)
+                there = [name for name in there if name not in again]
             if done in there or failed in there:
                 present.append(done if done in there else failed)
             else:
@@ -88,12 +90,17 @@ def make_plan(
     return Plan(todo, present)
 
 
+def _has_left_out(group: Sequence[Source], marker: str, out: Place) -> bool:
+    return len(group) > 1 and bool(read_marker(out, marker).left_out)
+
+
 def _groups(
     sources: Sequence[Source], step: Step, out: Place, markers: Markers
 ) -> list[tuple[str, tuple[Source, ...]]]:
     """The groups of a step; recordings of no group yet come into new ones.
 
-    A group that was done and has lost recordings since stays as it was done, and is not among them.
+    A group that was done and has lost recordings since stays as it was done, and is not among them, unless those that
+    are left have changed: then it is done anew with them.
     """
     planned: dict[str, list[str]] = {}
     for number in count():
@@ -113,8 +120,18 @@ def _groups(
     return [
         (key, group)
         for key, group in groups
-        if len(group) == len(planned[key]) or (group and not markers.of(step.name, key))
+        if len(group) == len(planned[key]) or (group and not _stays(step.name, key, group, out, markers))
     ]
+
+
+def _stays(step: str, key: str, group: Sequence[Source], out: Place, markers: Markers) -> bool:
+    """Whether a group was done when it had these recordings, as they are now, and others."""
+    done = [read_marker(out, name) for name in markers.of(step, key) if name.endswith(f".{DONE}")]
+    return any(
+        len(one.recordings) > len(group)
+        and all(one.fingerprints.get(source.key) == source.fingerprint for source in group)
+        for one in done
+    )
 
 
 def _dealt(sources: Sequence[Source], group_bytes: int, first: int) -> dict[str, list[str]]:

@@ -15,13 +15,14 @@ from contextlib import closing
 
 from storage.batch.child import Child, Limits
 from storage.batch.listing import list_recordings
-from storage.batch.places import Place, open_place
+from storage.batch.places import OWN, Place, open_place
 from storage.batch.plan import make_plan
 from storage.batch.report import Report, write_lines
 from storage.batch.steps import find_step
 from storage.batch.worker import Outcome, Work, do
-from storage.errors import StorageError
+from storage.errors import OptionError, StorageError
 
+CLAIM = f"{OWN}/README"
 Progress = Callable[[int, int], None]
 Runner = Callable[[Sequence[Work], Place], Generator[list[Outcome], None, None]]
 """Does pieces of work in any order and gives their outcomes as they come; to close it ends what is under way."""
@@ -57,11 +58,13 @@ def run_batch(
     Raises
     ------
     StorageError
-        There is no such step or recording, OUT can't be written, or this machine lacks what a step needs.
+        There is no such step or recording; OUT has files that no batch made where results would go, or can't be
+        written; or this machine lacks what a step needs.
     """
     found = [find_step(name) for name in dict.fromkeys(steps)]
-    sources = list_recordings(inputs, out)
+    sources = list_recordings(inputs, out, [step.name for step in found])
     place = open_place(out)
+    _claim(place, [step.name for step in found])
     begun = time.monotonic()
     plan = make_plan(sources, found, place, shard, retry_failed=retry_failed)
     fresh, before = list[Outcome](), list[Outcome]()
@@ -78,6 +81,16 @@ def run_batch(
     seconds = time.monotonic() - begun
     kept = write_lines(place, fresh)
     return Report(fresh, [*before, *(kept[name] for name in plan.present if name in kept)], seconds)
+
+
+def _claim(out: Place, steps: Sequence[str]) -> None:
+    """Mark OUT as one of batches. Results replace what lies in ``OUT/STEP``: a batch must have made it."""
+    if out.exists(CLAIM):
+        return
+    for step in steps:
+        if next(out.entries(step), None) is not None:
+            raise OptionError(f"{out.url}/{step} has files, and no batch made it; choose another OUT")
+    out.create(CLAIM, b"Results of python -m storage batch lie here.\n")
 
 
 def here(jobs: int, limits: Limits) -> Runner:

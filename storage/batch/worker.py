@@ -7,6 +7,7 @@ done again, and gives the same bytes.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.batch.child import Answer, Child
-from storage.batch.listing import Source, fingerprint
+from storage.batch.listing import FINGERPRINT_DIGITS, Source, fingerprint
 from storage.batch.places import OWN, Place
 from storage.durable.checked import check
 from storage.durable.log import encode_line
@@ -22,6 +23,7 @@ from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 
 DONE, FAILED = "done", "failed"
+MOST_NAME_BYTES = 255 - len(f"@.{FAILED}") - FINGERPRINT_DIGITS
 OF_THE_RECORDING = ("damaged", "killed", "time", "memory")
 """Kinds of failure (`storage.batch.child.Answer`) that the same recording would show again."""
 
@@ -72,6 +74,8 @@ class Outcome:
         Of the results.
     fingerprint : str
         Of the recordings.
+    fingerprints : mapping of str to str
+        Of the recordings of a group, by their keys.
     core_seconds : float or None
         Processor time of this run; None if it was done before.
     """
@@ -86,6 +90,7 @@ class Outcome:
     bytes: int = 0
     kind: str = ""
     reason: str = ""
+    fingerprints: dict[str, str] = field(default_factory=dict)
     core_seconds: float | None = None
 
     @property
@@ -107,7 +112,13 @@ class Outcome:
 
 def marker_name(step: str, key: str, mark: str, status: str) -> str:
     """The key of a marker in OUT."""
-    return f"{OWN}/{step}/{key}@{mark}.{status}"
+    return f"{OWN}/{step}/{marker_stem(key)}@{mark}.{status}"
+
+
+def marker_stem(key: str) -> str:
+    """What stands for a key in its markers' names: the key, or a fingerprint where the name would be too long."""
+    above, slash, name = key.rpartition("/")
+    return key if len(os.fsencode(name)) <= MOST_NAME_BYTES else f"{above}{slash}{fingerprint([name])}"
 
 
 def read_marker(out: Place, name: str) -> Outcome:
@@ -181,9 +192,14 @@ def _do_step(step: str, work: Work, base: Path, out: Place, child: Child) -> Out
                 made = scratch / "rest"
                 answer = attempt(rest, "rest")
         size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        told = answer.told
+        if answer.kind and next(out.entries(f"{step}/{work.key}"), None) is not None:
+            told += ("its results in OUT are of an earlier content",)
         outcome = Outcome(
-            *(step, work.key, tuple(recordings), work.fingerprint, answer.frames, answer.told, left_out),
-            *(0 if answer.kind else size, answer.kind, answer.reason, round(spent, 3)),
+            *(step, work.key, tuple(recordings), work.fingerprint, answer.frames, told, left_out),
+            *(0 if answer.kind else size, answer.kind, answer.reason),
+            fingerprints={source.key: source.fingerprint for source in work.sources} if len(recordings) > 1 else {},
+            core_seconds=round(spent, 3),
         )
         if outcome.is_kept:
             for name in work.stale:

@@ -25,7 +25,7 @@ def side_of_name(name: str, share: float = VAL_SHARE) -> str:
     >>> [side_of_name(f"pi{number}") for number in range(5)]
     ['val', 'val', 'train', 'train', 'train']
     """
-    return VAL if int.from_bytes(sha256(name.encode()).digest()[:8]) < share * 2**64 else TRAIN
+    return VAL if int.from_bytes(sha256(name.encode(errors="surrogateescape")).digest()[:8]) < share * 2**64 else TRAIN
 
 
 def choose_side(recording: Recording, path: Path, by: By, share: float = VAL_SHARE) -> str:

@@ -54,9 +54,9 @@ def write_shards(
     by, val_share
         Which recordings are held out: as for `storage.shards.choose.choose_side`.
     class_names : sequence of str, optional
-        The classes, in the order of their numbers. By default a label that is a whole number, such as the keys 0 to 9
-        give, is the class's number; frames of other classes have no ``.cls``, and neither have those of a class that
-        is called otherwise in a recording before: a number that means something else elsewhere would mislead.
+        The classes, in the order of their numbers. By default a class without a name, whose label is a whole number
+        such as the keys 0 to 9 give, has that number. Frames of other classes have no ``.cls``, which is told: a number
+        that means something else in another recording would mislead.
     jpg_quality : int, optional
         As for `storage.shards.samples.samples`.
     threads : int
@@ -69,36 +69,39 @@ def write_shards(
     """
     check_names(recordings)
     told: list[str] = []
-    known: dict[int, str] = {}  # classes, by the numbers that are their labels
+    unnumbered: dict[str, None] = {}  # classes, in the order in which they were met
     frames = 0
     with ExitStack() as stack:
         sides = {side: stack.enter_context(_Shards(out, side)) for side in (TRAIN, VAL)}
         for path in recordings:
             with open_recording(path) as recording:
-                numbers = _class_numbers(path, recording, class_names, known, told)
+                numbers = _class_numbers(path, recording, class_names)
+                unnumbered |= dict.fromkeys(name for name in _class_names(recording) if name not in numbers)
                 shards = sides[choose_side(recording, path, by, val_share)]
                 for sample in samples(recording, path, told, jpg_quality=jpg_quality, threads=threads):
                     shards.add(sample, numbers.get(sample.facts["label"]))
                     frames += 1
                 shards.end_recording()
+    if unnumbered:
+        names = ", ".join(map(printable, unnumbered))
+        told.append(f"no .cls for {names}: .json has the names, and class_names numbers them")
     return Result(frames, tuple(told))
 
 
-def _class_numbers(
-    path: Path, recording: Recording, class_names: Sequence[str] | None, known: dict[int, str], told: list[str]
-) -> dict[str, int]:
-    """The number of each class of a recording, by what it is called."""
+def _class_numbers(path: Path, recording: Recording, class_names: Sequence[str] | None) -> dict[str, int]:
+    """The number of each class of a recording, by what it is called; classes without a number are missing."""
+    called = _class_names(recording)
+    if class_names is None:
+        return {name: int(name) for name in called if re.fullmatch(r"0|[1-9][0-9]{0,8}", name)}
+    if unknown := [name for name in called if name not in class_names]:
+        raise StorageError(f"{path} has frames of class {unknown[0]!r}, which class_names lacks")
+    return {name: number for number, name in enumerate(class_names)}
+
+
+def _class_names(recording: Recording) -> list[str]:
+    """What the classes of a recording are called."""
     called = names_of_labels(recording)
-    found = {label: called.get(label, label) for label in recording.class_names}
-    if class_names is not None:
-        if unknown := [name for name in found.values() if name not in class_names]:
-            raise StorageError(f"{path} has frames of class {unknown[0]!r}, which class_names lacks")
-        return {name: number for number, name in enumerate(class_names)}
-    numbers = {name: int(label) for label, name in found.items() if re.fullmatch(r"0|[1-9][0-9]{0,8}", label)}
-    numbers = {name: number for name, number in numbers.items() if known.setdefault(number, name) == name}
-    if others := [printable(name) for name in found.values() if name not in numbers]:
-        told.append(f"{path}: no .cls for {', '.join(others)}: .json has the names, and class_names numbers them")
-    return numbers
+    return [called.get(label, label) for label in recording.class_names]
 
 
 class _Shards:

@@ -11,7 +11,7 @@ import pytest
 
 from classify.assist import Asking, Assist
 from classify.keeper import Keeper
-from classify.session import NONE, Group, Session
+from classify.session import NONE, Change, Group, Session
 from storage import open_recording
 from storage.labels.classes import DEFAULT
 from storage.labels.history import replay
@@ -192,6 +192,19 @@ def test_what_a_person_labelled_stays_whatever_the_model_proposes_later() -> Non
     assist.next_run()
     assist.accept()
     assert list(session.labels) == [0] * 5 + [2] * 3 + [0] * 22
+
+
+def test_an_answer_names_the_model_that_proposed_the_run() -> None:
+    session = Session(40)
+    assist = Assist(session)
+    assist.learnt([Proposal(0, 30, 0, 0.99)], "cafe")
+    assist.next_run()
+    assist.learnt([Proposal(30, 40, 0, 0.99)], "f00d")  # while the person looks at the run
+    events = [assist.accept(), assist.accept()]
+    assert [event.proposed.model for event in events if isinstance(event, Change) and event.proposed] == [
+        "cafe",
+        "f00d",
+    ]
 
 
 def test_the_least_certain_run_is_shown_first_if_asked_for() -> None:

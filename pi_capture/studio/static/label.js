@@ -338,6 +338,7 @@ class LabelPage {
     const deed = deedOf(event);
     if (!deed) return;
     event.preventDefault();
+    if (event.repeat && deed.do === "label" && this.labelling.assist.isAsking) return; // an answer for each press
     if (event.repeat && !["label", "step", "back", "undo", "erase", "redo", "select", "change"].includes(deed.do)) return;
     this.labelling.do(deed);
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from storage.batch.listing import list_recordings
+from storage.batch.places import Directory
 from storage.cli import main
 from tests.support.labelled import everything, record
 
@@ -91,6 +93,52 @@ def test_later_recordings_come_into_new_groups(fleet: Path) -> None:
     assert {name: after[name] for name in before} == before
 
 
+def test_a_group_that_lost_a_recording_is_done_anew_if_others_change(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    batch("count-in-groups", fleet, out)
+    before = everything(out)
+    (fleet / "pi2" / "bad.hostile").unlink()
+    batch("count-in-groups", fleet, out)
+    assert everything(out) == before
+    record(fleet / "pi1" / "day1", [None])
+    for _ in range(2):
+        batch("count-in-groups", fleet, out)
+        (group,) = lines(out)
+        assert (group["frames"], set(group["left_out"])) == (10, {"pi2/cut.mkv"})
+
+
+def test_a_group_that_left_some_out_is_tried_again(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    (fleet / "pi2" / "cut.mkv").unlink()
+    with (fleet / "pi2" / "bad.hostile").open("r+") as file:
+        about = os.stat(file.fileno())
+        batch("count-in-groups", fleet, out)
+        file.write("whole")  # what killed its reader is mended, as by a newer version
+    os.utime(fleet / "pi2" / "bad.hostile", ns=(about.st_atime_ns, about.st_mtime_ns))
+    batch("count-in-groups", fleet, out)
+    assert lines(out)[0]["left_out"]
+    assert batch("count-in-groups", fleet, out, "--retry-failed") == 0
+    assert not lines(out)[0]["left_out"]
+
+
+def test_results_of_an_earlier_content_are_told(tmp_path: Path) -> None:
+    source, out = root_of(tmp_path, "in/one.hostile"), tmp_path / "out"
+    source.write_text("whole")
+    assert batch("count", source.parent, out) == 0
+    source.write_text("crash, later")
+    for more in ([], ["--retry-failed"]):
+        assert batch("count", source.parent, out, *more) == 3
+        assert lines(out)[0]["told"] == ["its results in OUT are of an earlier content"]
+    assert (out / "count" / "one.hostile" / "one.hostile.txt").read_text() == "0\n"
+
+
+def test_a_name_may_be_as_long_as_a_file_system_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(root_of(tmp_path, f"in/{'long' * 63}day"), ["0"])
+    for done in (1, 0):
+        assert batch("verify", tmp_path / "in", tmp_path / "out", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["steps"]["verify"]["done"] == done
+
+
 def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
     out = fleet.with_name("out")
     batch("count", fleet, out)
@@ -118,7 +166,9 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     marked = out / ".batch" / "count"
     while not marked.is_dir() or len(list(marked.rglob("*@*"))) < 5:  # all but the endless one
         time.sleep(0.02)
-    (forking,) = (pid for pid in children(run.pid) if children(pid))  # the other one had nothing left to do
+    while not (busy := [pid for pid in children(run.pid) if children(pid)]):  # the endless one may come last
+        time.sleep(0.02)
+    (forking,) = busy  # the other one had nothing left to do
     (fork,) = children(forking)
     run.kill()
     run.wait()
@@ -127,6 +177,17 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     assert batch("count", fleet, out, "--time-limit", 0.3) == 3
     assert len(lines(out)) == 6
     assert not list((out / ".batch" / "making").iterdir())
+
+
+def test_only_what_is_left_by_the_dead_is_cleared(fleet: Path) -> None:
+    out = fleet.with_name("out")
+    making = out / ".batch" / "making"
+    with Directory(out).making() as ours:
+        (left := making / f"{socket.gethostname()}-left").mkdir()
+        (making / "notes").write_text("of another program")
+        assert started("count", fleet, out).wait(60) == 3
+        assert ours.is_dir() and not left.exists()
+    assert [path.name for path in making.iterdir()] == ["notes"]
 
 
 def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> None:
@@ -166,6 +227,7 @@ def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
         (["count", "IN", "OUT", "--address", "auto"], "give --runner ray too"),
         (["count", "IN", "OUT", "--shard", "2/2"], "must be i/n"),
         (["count", "s3://bucket/in", "s3://bucket/in/out"], "lies in"),
+        (["count", "s3://bucket/out/count/in", "s3://bucket/out"], "where results would replace it"),
     ],
 )
 def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +239,52 @@ def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pyt
     assert status == 2
     assert reason in capsys.readouterr().err
     assert not fleet.with_name("out").exists()
+
+
+def test_results_never_replace_what_no_batch_made(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = everything(fleet)
+    (outside := fleet.with_name("out")).mkdir()
+    fleet.rename(outside / "count")
+    assert batch("count", outside / "count" / "pi1", outside) == 2
+    assert "where results would replace it" in capsys.readouterr().err
+    record(root_of(fleet, "pi1/day1"), ["0"])
+    assert batch("count", fleet, outside) == 2
+    assert "no batch made it; choose another OUT" in capsys.readouterr().err
+    assert everything(outside / "count") == before
+    assert not (outside / ".batch").exists()
+
+
+@pytest.mark.parametrize("deed", ["away", "stale", "silent"])
+def test_a_recording_that_is_away_for_a_moment_is_not_marked(tmp_path: Path, deed: str) -> None:
+    source, out = root_of(tmp_path, "in/one.hostile"), tmp_path / "out"
+    source.write_text(deed)
+    assert batch("count", source.parent, out) == 3
+    assert lines(out) == []
+    assert not list((out / ".batch").rglob("*@*"))
+
+
+def test_results_of_one_never_lie_in_those_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(root_of(tmp_path, "a/day1"), ["0"])
+    record(root_of(tmp_path, "b/day1/more"), ["0"])
+    assert batch("count", tmp_path / "a", tmp_path / "b", tmp_path / "out") == 2
+    assert "day1/more would lie in the results of day1" in capsys.readouterr().err
+
+
+def test_a_stray_picture_hides_no_recordings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "in"
+    record(root_of(root, "pi1/day1"), ["0"])
+    for name in ("00000007.png", "pi1/00000007.png", "pi2/00000007.png", "pi2/day2.mkv", "pi3/00000007.png"):
+        root_of(root, name).write_bytes(b"")
+    found = [one.key for one in list_recordings([str(root)], str(tmp_path / "out"))]
+    assert found == ["pi1/day1", "pi2/day2.mkv", "pi3"]
+    assert len(caplog.messages) == 3
+    assert f"{root}/pi2 holds recordings; the numbered pictures in it are left out" in caplog.messages
+
+
+def test_a_directory_may_be_called_as_one_of_ours(tmp_path: Path) -> None:
+    record(root_of(tmp_path, "in/making/day1"), ["0"])
+    (source,) = list_recordings([str(tmp_path / "in")], str(tmp_path / "out"))
+    assert source.key == "making/day1"
 
 
 def test_what_a_step_lacks_ends_the_run(fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

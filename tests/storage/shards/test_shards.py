@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -169,10 +170,16 @@ def test_a_number_that_means_something_else_is_not_written(tmp_path: Path) -> No
     for name, classes in (("day1", ("window", "door")), ("day2", ("window", "cat"))):
         record(tmp_path / name, ["0", "1"])
         keep_classes(tmp_path / name, Classes(classes, ("0", "1")))
-    (line,) = write_shards([tmp_path / "day1", tmp_path / "day2"], tmp_path, val_share=0).told
-    assert line.startswith(f"{tmp_path / 'day2'}: no .cls for cat")
+    record(tmp_path / "day3", ["0", "5"])
+    (line,) = write_shards([tmp_path / f"day{number}" for number in (1, 2, 3)], tmp_path, val_share=0).told
+    assert line.startswith("no .cls for window, door, cat: ")
     found = [(json.loads(files["json"])["label"], files.get("cls")) for files in by_key(tmp_path, "train").values()]
-    assert found == [("window", b"0"), ("door", b"1"), ("window", b"0"), ("cat", None)]
+    named = [(name, None) for name in ("window", "door", "window", "cat")]
+    assert found == [*named, ("0", b"0"), ("5", b"5")]
+
+
+def test_a_name_that_is_no_utf8_has_a_side() -> None:
+    assert side_of_name(os.fsdecode(b"d\xe9j\xe0")) in ("train", "val")
 
 
 def test_jpeg(recordings: list[Path], tmp_path: Path) -> None:

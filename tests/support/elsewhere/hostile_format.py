@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -15,12 +16,30 @@ from storage.recording import Recording
 def read_hostile(path: Path) -> Recording:
     """Do what the file says."""
     deed = path.read_text()
-    if deed == "crash":
+    if deed.startswith("crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if deed == "greedy":
         return bytes(5 << 30)  # type: ignore[return-value]  # it does not get so far
+    if deed == "stale":
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+    if deed in ("away", "silent"):
+        path.rename(path.with_suffix(".elsewhere"))
+    if deed in ("whole", "silent"):
+        return Empty()  # type: ignore[return-value]  # enough to be counted
+    if deed == "away":
+        return read_hostile(path)
     while True:
         signal.pause()
+
+
+class Empty(list[None]):
+    """A recording without frames, as far as counting needs one."""
+
+    def __enter__(self) -> Empty:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 def _count(recordings: Sequence[Path], out: Path) -> Result:
