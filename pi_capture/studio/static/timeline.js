@@ -137,10 +137,15 @@ export class Timeline {
     this.labelling.listener.onchange();
   }
 
-  /** @param {number} x */
+  /**
+   * The frame at a pixel; the last one shown at the last pixel, also where a pixel stands for several.
+   *
+   * @param {number} x
+   */
   #frameAt(x) {
-    const found = Math.floor(this.#first + (x / this.detail.clientWidth) * this.#span);
-    return Math.max(0, Math.min(found, this.labelling.count - 1));
+    const end = Math.min(Math.ceil(this.#first + this.#span), this.labelling.count);
+    const found = Math.floor(this.#first + (x / (this.detail.clientWidth - 1)) * this.#span);
+    return Math.max(0, Math.min(found, end - 1));
   }
 
   draw() {
