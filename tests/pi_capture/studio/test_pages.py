@@ -9,7 +9,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,15 @@ def tap(page: Page, name: str | re.Pattern[str], size: str, scope: str = "body")
     found.click() if size == "desktop" else found.tap()
 
 
+def labels(page: Page, name: str, press: Callable[[], None]) -> None:
+    """Press until frames have that label: a busy machine lets a key go late, and then its label ends with it."""
+    for _ in range(5):
+        press()
+        with suppress(AssertionError):
+            return expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true", timeout=5000)
+    raise AssertionError(f"{name} is not pressed")
+
+
 def record(page: Page, size: str, name: str) -> None:
     """Record the demo camera, label while it records, and stop it once it has 330 frames."""
     page.get_by_role("link", name="New recording").click()
@@ -74,11 +83,9 @@ def record(page: Page, size: str, name: str) -> None:
     expect(page.get_by_role("img", name="What the camera sees")).to_have_attribute("data-frame", re.compile(r"\d+"))
     tap(page, "Record", size)
     expect(page.get_by_role("img", name="What is being recorded")).to_have_attribute("data-frame", re.compile(r"\d+"))
-    page.keyboard.press("Digit1")
-    expect(page.get_by_role("button", name="door")).to_have_attribute("aria-pressed", "true")
+    labels(page, "door", lambda: page.keyboard.press("Digit1"))
     wait_for(lambda: recorded(page) > 60)
-    tap(page, "light", size)
-    expect(page.get_by_role("button", name="light")).to_have_attribute("aria-pressed", "true")
+    labels(page, "light", lambda: tap(page, "light", size))
     wait_for(lambda: recorded(page) > 330)
     tap(page, "Stop", size)
     page.get_by_role("link", name="Label it").click()
