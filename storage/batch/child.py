@@ -216,11 +216,20 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+class _Warnings(logging.Handler):
+    """Puts what is warned of into a list."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._told = told
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told.append(record.getMessage())
+
+
 def _answer(order: dict[str, Any]) -> dict[str, Any]:
     told: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # shorter than a class
-    logging.getLogger("storage").addHandler(handler)
+    logging.getLogger("storage").addHandler(_Warnings(told))
     out = order["out"]
     recordings = [os.path.join(order["base"], name) for name in order["recordings"]]
     try:

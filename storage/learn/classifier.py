@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +206,8 @@ def _class_names(path: Path, content: bytes, count: int) -> tuple[str, ...]:
 
 
 def _labels_inside(path: Path, content: bytes) -> bytes | None:
+    from storage.learn.model import OF_BAD_ZIP_FILES
+
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return None
     try:
@@ -215,7 +216,7 @@ def _labels_inside(path: Path, content: bytes) -> bytes | None:
                 return None
             with archive.open(LABELS) as file:
                 return file.read(MOST_LABEL_BYTES)
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+    except OF_BAD_ZIP_FILES as error:
         raise StorageError(f"{path}: {LABELS} in it can't be read: {error}") from None
 
 

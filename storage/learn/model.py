@@ -40,6 +40,8 @@ MOST_CLASSES = 1000
 MOST_BYTES = {"model.json": 1 << 20, "labels.txt": 1 << 20, "head.f32": 1 << 23, "network.tflite": 1 << 25}
 """How large a member of the file may be."""
 MOST_FILE_BYTES = 256_000_000
+OF_BAD_ZIP_FILES = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error)
+"""What `zipfile` raises for files of unknown origin: torn, encrypted, packed in a way it doesn't know, damaged."""
 STAMP = (1980, 1, 1, 0, 0, 0)  # of each member: the same model is the same bytes
 
 
@@ -198,7 +200,7 @@ def _members(data: bytes) -> dict[str, bytes]:
             if len(found) > len(MOST_BYTES) or any(member.file_size > MOST_BYTES[member.filename] for member in found):
                 raise _WrongError("a part of it is too large")
             return {member.filename: file.read(member) for member in found}
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:
+    except OF_BAD_ZIP_FILES as error:
         raise _WrongError(str(error) or "it is damaged") from None
 
 
