@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Sourced by quickstart.sh and test.sh: a virtual environment, .venv, with this project and what it needs in it. Others
-# take install_packages, quietly and fail from here.
+# take make_tools, install_packages, quietly and fail from here.
 # The caller has changed to the project's root. PYTHON names another interpreter than the usual one. What apt and pip say
 # is not shown; when they fail, it is in a file that the message names.
 
@@ -44,6 +44,16 @@ make_environment() {
         fi
         echo "$contents" >".venv/installed-$1"
     fi
+}
+
+# A virtual environment beside the project: make_tools DIRECTORY WHAT-PIP-INSTALLS…. The next run takes it again. Sets tools.
+make_tools() {
+    tools=$1
+    shift
+    find_python
+    [ -x "$tools/bin/python" ] || "$python" -m venv "$tools"
+    echo "$NAME: installing into $tools"
+    quietly "$tools/bin/python" -m pip install "$@" || fail "pip can't install $*: $(reason)"
 }
 
 # The first Python that is new enough; on a Raspberry Pi the one that apt's picamera2 belongs to. Sets python, version.

@@ -10,12 +10,7 @@ unset CDPATH
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-find_python
-fleet=${FLEET:-/var/tmp/pi-capture-fleet}
-[ -x "$fleet/bin/python" ] || "$python" -m venv "$fleet"
-echo "$NAME: installing into $fleet"
-quietly "$fleet/bin/python" -m pip install '.[features,ray,s3]' pytest 'moto[server]' ||
-    fail "pip can't install Ray and moto: $(reason)"
+make_tools "${FLEET:-/var/tmp/pi-capture-fleet}" '.[features,ray,s3]' pytest 'moto[server]'
 
 export PYTHONPATH="$PWD"
-exec "$fleet/bin/python" -m pytest -q -rA -m fleet tests/fleet "$@"
+exec "$tools/bin/python" -m pytest -q -rA -m fleet tests/fleet "$@"

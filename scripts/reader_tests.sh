@@ -10,17 +10,14 @@ cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
 find_python
-readers=${READERS:-/var/tmp/pi-capture-readers}
 install_packages python3-venv ffmpeg vlc-bin vlc-plugin-base octave mkvtoolnix mpv
-[ -x "$readers/bin/python" ] || "$python" -m venv "$readers"
 # PyTorch's own index has wheels without CUDA, which are small.
 cpu=https://download.pytorch.org/whl/cpu
 index=
 ! "$python" -c "import urllib.request; urllib.request.urlopen('$cpu/', timeout=10)" 2>/dev/null || index="--extra-index-url $cpu"
-echo "$NAME: installing into $readers"
 # shellcheck disable=SC2086 # no option is no word
-quietly "$readers/bin/python" -m pip install $index ".[parquet]" pytest torch torchvision torchcodec datasets ultralytics webdataset ||
-    fail "pip can't install the readers: $(reason)"
+make_tools "${READERS:-/var/tmp/pi-capture-readers}" \
+    $index '.[parquet]' pytest torch torchvision torchcodec datasets ultralytics webdataset
 
-export HF_HOME="$readers/cache" YOLO_CONFIG_DIR="$readers/cache" YOLO_OFFLINE=true PYTHONPATH="$PWD"
-exec "$readers/bin/python" -m pytest -q -rA -m readers tests/readers "$@"
+export HF_HOME="$tools/cache" YOLO_CONFIG_DIR="$tools/cache" YOLO_OFFLINE=true PYTHONPATH="$PWD"
+exec "$tools/bin/python" -m pytest -q -rA -m readers tests/readers "$@"

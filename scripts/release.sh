@@ -11,7 +11,6 @@ unset CDPATH
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-tools=${TOOLS:-/var/tmp/pi-capture-release}
 case "${1-}" in '' | --tag) ;; *) fail "usage: sh $0 [--tag]" ;; esac
 [ -z "$(git status --porcelain --untracked-files=no)" ] || fail "commit your changes first: a release is made of a commit"
 release=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' pi_capture/__init__.py)
@@ -21,9 +20,7 @@ tagged=$(git rev-parse --quiet --verify "v$release^{commit}" || :)
 [ -z "${1-}" ] || grep -qE "^## $release \([0-9]{4}-[0-9]{2}-[0-9]{2}\)" CHANGELOG.md ||
     fail "CHANGELOG.md says no date of $release; write: ## $release ($(date +%F))"
 
-find_python
-[ -x "$tools/bin/python" ] || "$python" -m venv "$tools"
-quietly "$tools/bin/python" -m pip install build twine || fail "pip can't install build and twine: $(reason)"
+make_tools "${TOOLS:-/var/tmp/pi-capture-release}" build twine
 
 around=$(mktemp -d)
 trap 'rm -rf "$around"' EXIT

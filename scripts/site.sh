@@ -11,12 +11,8 @@ unset CDPATH
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-find_python
-tools=${SITE_TOOLS:-/var/tmp/pi-capture-site}
-[ -x "$tools/bin/python" ] || "$python" -m venv "$tools"
-echo "$NAME: installing into $tools"
-quietly "$tools/bin/python" -m pip install . pytest 'mkdocs-material>=9.8,<10' 'mkdocstrings[python]' mkdocs-jupyter ipykernel ruff ||
-    fail "pip can't install what the site needs: $(reason)"
+make_tools "${SITE_TOOLS:-/var/tmp/pi-capture-site}" \
+    . pytest 'mkdocs-material>=9.8,<10' 'mkdocstrings[python]' mkdocs-jupyter ipykernel ruff
 
 export PYTHONPATH="$PWD" NO_MKDOCS_2_WARNING=1 PATH="$tools/bin:$PATH"
 "$tools/bin/python" -m mkdocs build --quiet --strict -f scripts/site.yml
