@@ -137,12 +137,12 @@ class ModelEntry:
 
 def models_in(folder: Path) -> list[ModelEntry]:
     """The model files, the newest first. Links are none."""
+    files = []
     with os.scandir(folder) as entries:
-        files = [
-            (-one.stat(follow_symlinks=False).st_mtime, one.name)
-            for one in entries
-            if one.name.endswith(SUFFIXES) and not one.name.startswith(".") and one.is_file(follow_symlinks=False)
-        ]
+        for one in entries:
+            if one.name.endswith(SUFFIXES) and not one.name.startswith(".") and one.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):  # it has gone meanwhile
+                    files.append((-one.stat(follow_symlinks=False).st_mtime, one.name))
     return [ModelEntry(identifier(name), folder / name) for _, name in sorted(files)]
 
 
