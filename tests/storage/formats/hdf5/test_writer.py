@@ -737,13 +737,14 @@ def test_an_open_during_a_commit_tries_again(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor() as pool:
         following = pool.submit(follow)
-        for n in range(1, 400):
-            append(writer, n)
+        n = 0
+        while not following.done() and (n < 400 or len(set(opened)) <= 5):  # a busy machine opens it less often
+            append(writer, n := n + 1)
             writer.sync()
         done.set()
         following.result()
     writer.close()
-    assert opened == sorted(opened) and len(set(opened)) > 5
+    assert opened == sorted(opened)
 
 
 def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
