@@ -43,6 +43,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{ELSEWHERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
+@pytest.fixture
+def eager(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What describes frames has the priority of others: at the lowest one a busy machine gives it no turn at all."""
+    place = tmp_path_factory.mktemp("eager")
+    (place / "sitecustomize.py").write_text("import os\nos.nice = lambda more: 0\n")
+    monkeypatch.setenv("PYTHONPATH", f"{place}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the files that `make_random` makes."""

@@ -15,6 +15,7 @@ from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import at, wait_for
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running
 
 
@@ -256,7 +257,7 @@ def test_a_window_is_taken_over(studio: Running, browser: Browser, screen: str) 
     seen.page.goto(f"{studio.url}/#/label/{facts.rpartition('/')[2]}")
     seen.page.get_by_role("button", name="Take over").click()
     expect(seen.page.locator("canvas[data-frame]")).to_be_visible()
-    window.wait(20)
+    window.wait(PATIENCE_SECONDS)
 
 
 def test_no_secure_context_is_needed(tmp_path: Path, forty: Path, browser: Browser) -> None:

@@ -16,6 +16,7 @@ from classify.work import open_work
 from pi_capture.studio.runs import changed_runs, runs_of
 from storage.labels.journal import LabelJournal, Labelled, read_journal
 from tests.pi_capture.studio.conftest import FRAMES
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running, until
 
 NONE = 255
@@ -134,7 +135,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert listening.wait(30)
+    assert listening.wait(PATIENCE_SECONDS)
     one.act("label", frame=0, label=1)
     other.act("label", frame=1, label=2)
     until(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
@@ -143,7 +144,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
     assert changes[1]["previous"] == changes[0]["revision"]
     assert one.act("undo")["changes"][0]["labels"] == [[1, 2, NONE]], "undo is that of the recording"
     studio.post(f"{one.path}/close")
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
     assert seen[0][0] == "state" and seen[-1][0] == "closed"
 
 
@@ -323,7 +324,7 @@ def test_taking_over_from_a_window(studio: Running, screen: str) -> None:
     assert studio.refused(page.path)[0] == 409
     page.state = studio.post(page.path, {"take_over": True})
     assert page.labels[0] == 2
-    window.wait(30)
+    window.wait(PATIENCE_SECONDS)
 
 
 def test_another_program_is_not_ended(studio: Running, tmp_path: Path) -> None:
@@ -361,7 +362,7 @@ def test_a_full_disk_loses_no_answered_label(studio: Running) -> None:
 def test_other_formats(studio: Running, name: str) -> None:
     import pi_capture
 
-    pi_capture.record(studio.folder / name, 0.9, camera="demo", fps=10, size=(320, 240), jitter=False)
+    pi_capture.record(studio.folder / name, 0.9, camera="demo", fps=30, size=(320, 240), jitter=False)
     path = f"{studio.recording(name)}/labelling"
     state = studio.post(path, {"classes": CLASSES})
     heads = studio.pack(f"{path}/frames", count=240)

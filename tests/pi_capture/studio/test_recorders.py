@@ -21,6 +21,7 @@ import pytest
 
 from storage import open_recording
 from storage.labels.current import labels_as_they_stand
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running, records, until
 
 DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 600, "options": {"jitter": False}}
@@ -112,7 +113,7 @@ def test_a_signal_to_the_studio_does_not_reach_the_recorder(running: tuple[Runni
     pid = int(path.stem)
     assert os.getsid(pid) == pid and os.getpgid(pid) == pid
     studio.process.send_signal(signal.SIGINT)
-    studio.process.wait(30)
+    studio.process.wait(PATIENCE_SECONDS)
     studio.browser.close()
     assert Path(f"/proc/{pid}").exists()
     studio.start()
@@ -130,7 +131,7 @@ def test_a_recorder_of_the_terminal_is_seen(studio: Running) -> None:
     for one in found:
         assert str(studio.place) not in json.dumps({**one, "command": ""})
         end(studio, one)
-    assert mine.wait(30) == other.wait(30) == 0
+    assert mine.wait(PATIENCE_SECONDS) == other.wait(PATIENCE_SECONDS) == 0
 
 
 def test_the_socket_is_this_users_alone(running: tuple[Running, dict[str, Any]]) -> None:
@@ -145,7 +146,7 @@ def test_a_directory_that_others_can_enter_is_not_used(studio: Running) -> None:
     place.mkdir(mode=0o755)
     place.chmod(0o755)
     recorder = studio.program("pi_capture", studio.folder / "day2", "1", "--camera", "demo", "--quiet")
-    assert recorder.wait(30) == 0
+    assert recorder.wait(PATIENCE_SECONDS) == 0
     assert list(place.iterdir()) == []
 
 
@@ -293,18 +294,18 @@ def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]])
                     if over.is_set():
                         return
 
+    begun = time.monotonic()
     threads = [threading.Thread(target=look, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     with socket.socket(socket.AF_UNIX) as slow:
         slow.connect(str(sockets(studio)[0]))
         slow.sendall(b'{"want": "pictures"}\n')
-        begun = time.monotonic()
         until(lambda: min(counts) >= 30, "both see pictures")
         assert sum(counts) <= 2 * (15 * (time.monotonic() - begun) + 5)
         over.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
     end(studio, recorder)
     with open_recording(studio.folder / "day2") as recording:
         assert [one["dropped_queue"] for one in recording.sessions] == [0]

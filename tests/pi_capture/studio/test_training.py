@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from storage.learn.model import load_model
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import complaints_of
 from tests.pi_capture.studio.test_recorders import children, talking
+from tests.support import PATIENCE_SECONDS
 from tests.support.networks import put_network
 from tests.support.studio import Running, records, until
 
@@ -153,7 +153,7 @@ def test_it_ends_with_the_studio(running: Running) -> None:
     ids = [one["id"] for one in running.get("/api/home")["recordings"]]
     running.post("/api/training", {"recordings": ids, "name": "long"})
     running.process.terminate()
-    running.process.wait(60)
+    running.process.wait(PATIENCE_SECONDS)
     children = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(running.folder) in text_of(path)]
     assert children == [] and not (running.folder / "long.model").exists()
 
@@ -320,8 +320,8 @@ def test_the_live_picture_comes_with_what_the_model_says(running: Running) -> No
     id = running.post("/api/preview", {"camera": "demo", "model": model})["id"]
     with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         heads = (head for head, body in records(answer.iter_raw()) if body.startswith(b"\xff\xd8"))
-        head = next(head for head in islice(heads, 100) if head.get("class"))
-        later = next(one for one in islice(heads, 100) if one["seen"] > head["seen"])
+        head = until(lambda: (one := next(heads)).get("class") and one, "it never says a class")
+        later = until(lambda: (one := next(heads))["seen"] > head["seen"] and one, "it says no more")
     assert set(head["certainties"]) == set(NAMES) and head["size"] == "128x128"
     assert head["certainty"] == head["certainties"][head["class"]] and later["milliseconds"] > 0
 

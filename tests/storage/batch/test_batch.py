@@ -17,6 +17,7 @@ import pytest
 from storage.batch.listing import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
+from tests.support import PATIENCE_SECONDS
 from tests.support.labelled import everything, record
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -185,7 +186,7 @@ def test_only_what_is_left_by_the_dead_is_cleared(fleet: Path) -> None:
     with Directory(out).making() as ours:
         (left := making / f"{socket.gethostname()}-left").mkdir()
         (making / "notes").write_text("of another program")
-        assert started("count", fleet, out).wait(60) == 3
+        assert started("count", fleet, out).wait(PATIENCE_SECONDS) == 3
         assert ours.is_dir() and not left.exists()
     assert [path.name for path in making.iterdir()] == ["notes"]
 
@@ -198,7 +199,7 @@ def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> Non
     while not (busy := [fork for pid in children(run.pid) for fork in children(pid)]):
         time.sleep(0.01)
     os.kill(busy[0], signal.SIGKILL)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 3, said
     assert {one["key"]: one["kind"] for one in lines(out)} == {
         "pi1/day1": "",
@@ -214,7 +215,7 @@ def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
     alone, both = fleet.with_name("alone"), fleet.with_name("both")
     batch("count", fleet, alone)
     runs = [started("count", fleet, both, "--jobs", 1) for _ in range(2)]
-    assert [run.wait(60) for run in runs] == [3, 3]
+    assert [run.wait(PATIENCE_SECONDS) for run in runs] == [3, 3]
     assert everything(both) == everything(alone)
 
 

@@ -24,7 +24,7 @@ from storage import StorageError, open_recording
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.recording import FeaturesReader, FeaturesWriter, write_labels
 from tests.conftest import REFERENCE, picture
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 TRAINED = REFERENCE / "mobilenet_025_128.pb"  # a frozen TensorFlow 1 graph
 
@@ -58,7 +58,7 @@ def run(module: str, *arguments: object, **environment: str) -> subprocess.Compl
         command,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
         cwd=REPOSITORY,
         env={**os.environ, **environment},
