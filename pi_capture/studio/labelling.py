@@ -142,13 +142,14 @@ class Labelling:
 
     @property
     def deserted_seconds(self) -> float:
-        """How long no page has listened."""
+        """How long no page has listened, or asked how it stands."""
         return 0.0 if self._listeners else time.monotonic() - self._left_at
 
     def state(self) -> dict[str, Any]:
         """All that a page needs to begin."""
         with self._lock:
             self._check_open()
+            self._left_at = time.monotonic()
             session, opened = self.session, self._work.opened
             classes = [
                 {"label": label, "name": printable(name), "sorted": opened.sorted[directory]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,6 @@ def test_escape_on_the_first_frame_and_the_batch_at_the_end(day: Path, desktop: 
     person.press("Escape", "Escape")
     person.sees("1 / 30 - ")
     person.press("9", "9", "9", "9")
-    time.sleep(0.3)
     person.press("S")
     person.ends()
     assert classes(day) == {"0": list(range(30))}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import httpx
 import pytest
 
 from classify.work import open_work
+from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.runs import changed_runs, runs_of
+from pi_capture.studio.studio import Studio
 from storage.labels.journal import LabelJournal, Labelled, read_journal
 from tests.pi_capture.studio.conftest import FRAMES
 from tests.support import PATIENCE_SECONDS
@@ -100,6 +105,36 @@ def test_a_stretch_ends_at_the_next_visible_change(studio: Running) -> None:
     (change,) = page.act("label_stretch", frame=0, label=1)["changes"]
     (found,) = [studio.post(page.path)["changes"]]
     assert change["cursor"] == next((at for at in found["at"] if at > 0), FRAMES)
+
+
+def test_who_opens_it_while_it_is_closed_waits(tmp_path: Path, forty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing may take as long as a model learns; no other window labels it then."""
+    shutil.copytree(forty, tmp_path / "day1")
+    close = Labelling.close
+
+    def close_slowly(labelling: Labelling, why: str) -> None:
+        time.sleep(0.3)
+        close(labelling, why)
+
+    async def meet() -> None:
+        studio = Studio(tmp_path)
+        path = studio.folder.path / "day1"
+        await studio.open_labelling(path, {})
+        monkeypatch.setattr(Labelling, "close", close_slowly)
+        _, found = await asyncio.gather(studio.let_go(path, "deserted"), studio.open_labelling(path, {}))
+        assert not found.closed
+        found.close("it ends")
+
+    asyncio.run(meet())
+
+
+def test_a_page_that_asks_how_it_stands_keeps_it_open(tmp_path: Path, forty: Path) -> None:
+    shutil.copytree(forty, tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=CLASSES)
+    before = time.monotonic()
+    labelling.state()
+    assert labelling.deserted_seconds <= time.monotonic() - before
+    labelling.close("it ends")
 
 
 def test_what_came_twice_is_done_once(studio: Running) -> None:
