@@ -90,7 +90,7 @@ def test_the_gap_is_only_as_large_as_asked_for() -> None:
     st.one_of(st.none(), st.floats(0.1, 1000)),
     st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_recording(
     frames: list[tuple[float, str]], val: float, gap: float, stretch: float | None, seed: int
 ) -> None:

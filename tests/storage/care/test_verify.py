@@ -82,7 +82,7 @@ def test_damage_is_found_and_named(name: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_damage_is_found(data: st.DataObject) -> None:
     if data.draw(st.booleans()):
         damaged = WHOLE[: data.draw(st.integers(0, len(WHOLE) - 1))]
@@ -93,7 +93,7 @@ def test_any_damage_is_found(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes(data: bytes) -> None:
     fault(data)
     fault(WHOLE[:8] + data)
