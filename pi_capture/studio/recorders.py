@@ -117,10 +117,12 @@ async def find(id: str) -> Recorder:
 
 
 async def ask(id: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of a recorder after a request. Raises RefusedError if it has ended."""
+    """The status of a recorder after a request. Raises RefusedError if it has ended, or takes too long."""
     async with await find(id) as recorder:
         try:
             return await recorder.ask(request)
+        except TimeoutError:
+            raise RefusedError("this recording goes on, but does not answer; try again", 503) from None
         except GONE:
             raise RefusedError("this recording has ended", 404) from None
 

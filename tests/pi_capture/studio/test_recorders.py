@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from pi_capture.studio.answers import RefusedError, identifier
+from pi_capture.studio.recorders import ask
 from storage import open_recording
 from storage.labels.current import labels_as_they_stand
 from tests.support import PATIENCE_SECONDS
@@ -92,7 +95,7 @@ def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]
         (found,) = recorders(studio)
         assert found["id"] == recorder["id"] and found["label"] == 0
     studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 1})
-    until(lambda: recorders(studio)[0]["frames"] > found["frames"] + 5, "it goes on")
+    until(lambda: any(one["frames"] > found["frames"] + 5 for one in recorders(studio)), "it goes on")
     end(studio, recorder)
     with open_recording(studio.folder / "day2") as recording:
         assert {"none", "door"} <= set(labels_as_they_stand(recording))
@@ -132,6 +135,18 @@ def test_a_recorder_of_the_terminal_is_seen(studio: Running) -> None:
         assert str(studio.place) not in json.dumps({**one, "command": ""})
         end(studio, one)
     assert mine.wait(PATIENCE_SECONDS) == other.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_recorder_that_does_not_answer_has_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr("pi_capture.studio.recorders.ANSWER_SECONDS", 0.1)
+    path = tmp_path / "pi-capture" / f"{os.getpid()}.sock"
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(RefusedError, match="does not answer"):
+            asyncio.run(ask(identifier(path), {"label": 1}))
 
 
 def test_the_socket_is_this_users_alone(running: tuple[Running, dict[str, Any]]) -> None:
