@@ -187,15 +187,20 @@ def test_a_page_follows_a_studio_started_anew(studio: Running, browser: Browser)
 
 def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, browser: Browser) -> None:
     page = label_page(studio, browser)
+    page.clock.install()
+    page.reload()
+    expect(page.locator("canvas[data-frame]")).to_be_visible()
     asked: list[Route] = []
     page.route("**/labelling/apply", lambda route, _: asked.append(route))
     with page.expect_request("**/labelling/apply"):
         page.keyboard.type("1ss")
     expect(page.locator("#told")).to_have_text("sorting …")
+    page.clock.fast_forward(10_000)
     page.keyboard.type("2s")
     page.locator(".classbutton").nth(1).click()
     page.get_by_role("button", name="Save").click()
     assert page.evaluate("Object.keys(localStorage)") == []
+    expect(page.locator("#told")).to_have_text("sorting …")
     (only,) = asked
     only.continue_()
     expect(page.get_by_role("dialog")).to_contain_text("Saved")
