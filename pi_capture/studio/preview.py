@@ -23,13 +23,13 @@ from pi_capture.errors import CameraError, UsageError
 from pi_capture.live.packs import as_jpeg, packed
 from pi_capture.report.viewers import LARGEST_SIDE, PICTURES_PER_SECOND
 from pi_capture.studio.answers import RefusedError
-from pi_capture.studio.recorders import GONE, Record, last_line, read_record
+from pi_capture.studio.recorders import GONE, LOAD_SECONDS, Record, last_line, read_record
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from pi_capture.recording.verdicts import Watching
 
-FIRST_SECONDS = 15.0
+FIRST_SECONDS = 15.0  # for the first picture once the program is loaded, and for who looks
 DESERTED_SECONDS = 2.0
 MOST_SAID = 4096  # bytes
 
@@ -71,7 +71,7 @@ class Preview:
             self._process = process
             self._saying = asyncio.create_task(_last_said(process.stderr))
             try:
-                async with asyncio.timeout(FIRST_SECONDS):
+                async with asyncio.timeout(LOAD_SECONDS + FIRST_SECONDS):
                     first = await read_record(process.stdout)
             except GONE:
                 await self.end()
