@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(t
 
     def is_asked() -> bool:
         person.press("a")  # as long as the frames are not described, it shows a run that begins at the first one
+        time.sleep(0.5)  # the next A would ask anew
         return person.frame() != 0
 
     person.wait_for(is_asked, "nothing is asked")
