@@ -113,7 +113,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("PULSE_SERVER", f"unix:{socket}")
     monkeypatch.setenv("HOME", str(socket.parent))
     with subprocess.Popen(command, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not socket.exists():
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.05)
