@@ -198,14 +198,7 @@ def test_beside_sensors_and_sound(tmp_path: Path, end: str) -> None:
 def test_kill_keeps_every_key(tmp_path: Path, name: str) -> None:
     terminal = Terminal(recording(tmp_path / name))
     known = label_a_while(terminal)
-    stored: list[int] = []
-
-    def has_stored_more(shown: str) -> bool:
-        """On a busy machine frames wait for the encoders."""
-        stored.extend(int(count) for count in re.findall(r"(\d+) frames", shown)[-1:])
-        return bool(stored) and stored[-1] >= stored[0] + 90
-
-    terminal.sees(has_stored_more)
+    terminal.sees_more_frames(90)
     terminal.process.send_signal(signal.SIGKILL)
     terminal.ends()
     terminal.close()

@@ -98,13 +98,14 @@ def test_without_its_window_the_recording_goes_on(tmp_path: Path, how: str) -> N
             ask_to_close(desktop, int(window))
         else:
             here.ask("xdotool", how, window)
-        assert recording.wait(120) == 0
-    assert recording.stderr is not None
-    told = recording.stderr.read()
-    assert "the recording goes on" in told and "Traceback" not in told, told
+        assert recording.stderr is not None
+        told = recording.stderr.readline()
+        before = len(list((tmp_path / f"day-{how}").glob("*.png")))
+        here.wait_for(lambda: len(list((tmp_path / f"day-{how}").glob("*.png"))) > before + 30)
+        recording.send_signal(signal.SIGINT)
+        told += recording.communicate(timeout=120)[1]
+    assert recording.returncode == 0 and "the recording goes on" in told and "Traceback" not in told, told
     assert ("was closed" if how == "close" else "lost its display") in told
-    with open_recording(tmp_path / f"day-{how}") as frames:
-        assert frames.timestamps_ns[-1] - frames.timestamps_ns[0] > 4.5e9
 
 
 def test_keys_in_the_window_are_live_labels(tmp_path: Path, screen: str) -> None:

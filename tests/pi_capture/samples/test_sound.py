@@ -119,7 +119,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             time.sleep(0.05)
         tone = ["-re", "-f", "lavfi", "-i", "sine=660:sample_rate=48000,volume=4", "-ac", "2", "-f", "pulse"]
         with subprocess.Popen(["ffmpeg", "-v", "error", *tone, "-device", "quiet", "tone"]) as player:
-            time.sleep(1)
+            while (
+                "s16"
+                not in subprocess.run(
+                    ["pactl", "list", "short", "sink-inputs"], capture_output=True, text=True, check=True
+                ).stdout
+            ):  # it plays
+                assert time.monotonic() < until and player.poll() is None
+                time.sleep(0.05)
             yield "quiet.monitor"
             player.terminate()
         process.terminate()
