@@ -46,13 +46,13 @@ SOUND = ("--audio", "lavfi:sine=frequency=440:sample_rate=8000")
 
 
 def wait_for_samples(path: Path, count: int, name: str = "imu") -> None:
-    """Wait until so many samples of a sensor, with those that are padded, are in a recording that grows."""
+    """Wait until so many samples of a sensor, without those that are padded, are in a recording that grows."""
     until, found = time.monotonic() + 120, 0
     while found < count:
         assert time.monotonic() < until, f"{found} of {count} samples came into {path}"
         time.sleep(0.05)
         with suppress(StorageError, OSError):
-            found = len(samples_of(path, name)[1])
+            found = int(np.count_nonzero(~np.isnan(samples_of(path, name)[1][:, 0])))
 
 
 def receive(target: Path, port: int, *more: object, seconds: float = -1) -> subprocess.Popen[str]:
