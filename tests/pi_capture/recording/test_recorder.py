@@ -205,7 +205,7 @@ def test_a_frame_that_waits_for_room_when_all_ends_is_counted_and_holds_nobody_u
     waiting = threading.Thread(target=lambda: put.append(pool.put(frames[2], wait=True)), daemon=True)
     waiting.start()
     pool.close()
-    waiting.join(60)
+    waiting.join(120)
     ready.set()
     taken = [index for batch in iter(pool.next_batch, None) for index in batch]
     assert (put, taken) == ([False], [0, 1])

@@ -27,7 +27,7 @@ LATE_NS = 1e9  # what a kill may cost of each track
 
 def capture(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     command = [*CAPTURE, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)  # type: ignore[call-overload,no-any-return]
 
 
 def test_every_sample_of_two_sensors_and_all_pictures(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_every_sample_of_two_sensors_and_all_pictures(tmp_path: Path) -> None:
                 samples
             )
             assert 0 <= times[0] - pictures[0] <= 1e9 / rate + FRAME_NS
-            assert abs(times[-1] - pictures[-1]) < FRAME_NS + 1e9 / rate
+            assert abs(times[-1] - (pictures[0] + 4e9)) < FRAME_NS + 1e9 / rate
             assert np.abs(np.diff(times) - 1e9 / rate).max() < 2e7
         assert recording.tracks[0].track.labels == ("x", "y") and recording.tracks[0].track.unit == "m/s²"
 
@@ -101,7 +101,7 @@ def test_a_program_that_ended_before_the_first_picture_loses_nothing(tmp_path: P
     path, values = tmp_path / "day1.mkv", np.arange(120, dtype="<f4").reshape(60, 2)
     spec = "imu,rate=100,channels=2=-"
     command = [*CAPTURE, path, "1", "--camera", "demo", "--sensor", spec]
-    subprocess.run(list(map(str, command)), input=values.tobytes(), capture_output=True, check=False, timeout=60)
+    subprocess.run(list(map(str, command)), input=values.tobytes(), capture_output=True, check=False, timeout=120)
     with VideoReader(path) as recording:
         _, samples = recording.tracks[0].read()
     assert np.array_equal(samples, values)
@@ -146,6 +146,7 @@ def test_a_pause_is_padded_and_a_rate_that_is_a_little_off_is_measured(tmp_path:
 
 def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
+    recording = f"until [ -s {path} ]; do sleep 0.1; done"
     garbage = "while true; do echo 1 2; echo hallo; echo 1 2 3; echo 4; sleep 0.4; done"
     done = capture(
         path, 7, "--camera", "demo",
@@ -154,7 +155,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         "--sensor", f"garbage,rate=10,channels=2,format=text={garbage}",
         "--sensor", "text,rate=50=yes hello world",
         "--sensor", "silent,rate=1=sleep 1000",
-        "--sensor", f"killed,rate=50={sensor(50)} & sleep 4; kill -9 $!; wait $!",
+        "--sensor", f"killed,rate=50={sensor(50)} & {recording}; sleep 2; kill -9 $!; wait $!",
         "--sensor", "missing,rate=50=no-such-command",
         "--sensor", "torn,rate=50,channels=2=printf 123456789012; sleep 3",
         "--sensor", "endless,rate=10,format=text=head -c 70000 /dev/zero | tr '\\0' 1; sleep 3",
@@ -182,9 +183,9 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
     with VideoReader(path) as recording:
         assert len(recording) > 100
         found = {reader.name: reader.read() for reader in recording.tracks}
-        assert len(found["good"][1]) == pytest.approx(350, abs=1) and len(found["killed"][1]) == pytest.approx(
-            100, abs=25
-        )
+        assert len(found["good"][1]) == pytest.approx(350, abs=1)
+        killed = found["killed"][1]
+        assert 75 < len(killed) < 350 and killed.tolist() == counting(killed[0, 0], len(killed), 1)
         times, samples = found["twice"]
         assert len(samples) == pytest.approx(700, abs=3)
         assert (times[-1] - times[300]) / 1e9 == pytest.approx((len(times) - 301) / 100, abs=0.1)  # 8 s as stated
@@ -254,7 +255,7 @@ def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -281,7 +282,7 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     record(tmp_path / "a.mka", 1.5, camera="none", sensors=[f"a,rate=10=sh {tmp_path}/run.sh"])
     assert (tmp_path / "told").exists()
     child = int((tmp_path / "child").read_text())
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -335,7 +336,7 @@ def test_kill_9_costs_at_most_a_second_of_each_track(tmp_path: Path) -> None:
     command = [*CAPTURE, path, "-1", "--camera", "demo", "--sensor", f"a,rate=50={sensor(50)}"]
     command += ["--sensor", f"slow,rate=2={sensor(2)}", "--audio", "lavfi:sine=440:sample_rate=48000"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not path.exists():
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.05)
