@@ -107,7 +107,7 @@ def _why_not(there: Contents, other: Contents) -> str | None:
         if (one.rgb, one.private) != (two.rgb, two.private):
             return "it was encoded with other settings; python -m storage convert encodes it anew"
     reason = why_not_continued(list(tracks_of(there).values()), list(tracks_of(other).values()))
-    return None if reason is None else f"what comes before it {reason}"
+    return None if reason is None else f"what comes before it {reason}. To put files side by side: merge-streams"
 
 
 class _Joining:
