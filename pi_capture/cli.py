@@ -209,7 +209,7 @@ def _record(args: argparse.Namespace) -> int:
                 summary = capture(target, args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
-    _print_counts(summary, whole=failure is None, awaited="the class" if args.on_class else "motion")
+    _print_counts(summary, failure, awaited="the class" if args.on_class else "motion")
     if lines is not None:
         lines.end(summary)
     elif args.json:
@@ -383,11 +383,12 @@ def _status_for_viewers(
     return status
 
 
-def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
+def _print_counts(summary: Summary, failure: RecordingError | None, *, awaited: str) -> None:
+    has_all_frames = failure is None or failure.has_all_frames
     counts = (
         f"{summary.seconds:.1f} s"
         if not summary.frames and summary.tracks
-        else _counts_of_pictures(summary, whole, awaited)
+        else _counts_of_pictures(summary, has_all_frames, awaited)
     )
     print_line(f"{summary.path}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
     for name, track in summary.tracks.items():
@@ -395,7 +396,7 @@ def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""
         count = f"{track.samples} samples" if track.samples else "no samples came"
-        if track.samples and not missing:
+        if track.samples and not missing and failure is None:
             missing = ["none missing"]
         print_line(f"  {name}: {', '.join([count + rate, *missing])}{before}", sys.stderr)
 
@@ -410,14 +411,14 @@ def _print_summary(summary: Summary) -> None:
         raise
 
 
-def _counts_of_pictures(summary: Summary, whole: bool, awaited: str) -> str:
+def _counts_of_pictures(summary: Summary, has_all_frames: bool, awaited: str) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,
         "that could not be stored": summary.dropped_disk,
     }
     dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count)
-    dropped = dropped or ("none dropped" if whole else "until it failed")
+    dropped = dropped or ("none dropped" if has_all_frames else "until it failed")
     if summary.not_kept:
         dropped += f", {summary.not_kept} without {awaited} not kept"
     if summary.reopened:

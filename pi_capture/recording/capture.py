@@ -469,5 +469,5 @@ def _unless(problems: Sequence[str], summary: Summary) -> Summary:
     if problems and not summary.bytes:
         raise CameraError("; ".join(problems))
     if problems:
-        raise RecordingError("; ".join(problems), summary)
+        raise RecordingError("; ".join(problems), summary, has_all_frames=True)
     return summary

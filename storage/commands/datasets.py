@@ -162,7 +162,8 @@ def _report_verified(report: dict[str, Any]) -> None:
     if report["interrupted"]:
         print_line(f"{path}: {report['interrupted']}")
     for frame in broken:
-        where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
+        is_frame = frame["file"] == path and frame["frame"] < report["frames"]
+        where = f"{path} frame {frame['frame']}" if is_frame else frame["file"]
         moved = f", moved to {frame['moved_to']}" if "moved_to" in frame else ""
         print_line(f"{where}: {frame['reason']}{moved}")
     for problem in report["layout"]:

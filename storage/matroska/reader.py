@@ -187,6 +187,15 @@ def read_block(fd: int, at: int) -> Block:
     return parse_cluster(data, length)
 
 
+def damaged_at(fd: int, at: int) -> range | None:
+    """The bytes of the block whose cluster begins there, if it is damaged."""
+    try:
+        read_block(fd, at)
+    except ValueError:
+        return range(at, at + 8 + (int.from_bytes(os.pread(fd, 4, at + 4), "big") & 0x0FFFFFFF))
+    return None
+
+
 def begins_element(fd: int, at: int) -> bool:
     """Whether what begins there is of the muxer, appended to a finished file; it may be torn, or zeros."""
     front = os.pread(fd, min(4, SECTOR_BYTES - at % SECTOR_BYTES), at)  # the next sector may have arrived alone

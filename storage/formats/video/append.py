@@ -32,12 +32,11 @@ from storage.formats.video.file import (
 )
 from storage.formats.video.labels import LabelTrack
 from storage.formats.video.reader import VideoReader
-from storage.formats.video.samples import COUNTS
 from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Contents, read_head
 from storage.matroska.track import Block
-from storage.tracks.samples import is_padding, tracks_of, why_not_continued
+from storage.tracks.samples import COUNTS, counted, is_padding, tracks_of, why_not_continued
 from storage.tracks.wall_clock import moved_session
 
 OF_ONE_SESSION = ("MEASURED_RATE", "DRIFT_PPM")
@@ -108,7 +107,7 @@ def _why_not(there: Contents, other: Contents) -> str | None:
         if (one.rgb, one.private) != (two.rgb, two.private):
             return "it was encoded with other settings; python -m storage convert encodes it anew"
     reason = why_not_continued(list(tracks_of(there).values()), list(tracks_of(other).values()))
-    return None if reason is None else f"what comes before it {reason}"
+    return None if reason is None else f"what comes before it {reason}. To put files side by side: merge-streams"
 
 
 class _Joining:
@@ -159,7 +158,7 @@ class _Joining:
             end = max(end, block.time + (block.duration or 0))
             if block.track != PICTURES:
                 self._muxer.add(block, int(is_padding(block)))
-                samples[block.track] = _counted(samples[block.track], block, self._rates[block.track])
+                samples[block.track] = counted(samples[block.track], block, self._rates[block.track])
                 continue
             if first_picture and block.since_reference:
                 raise StorageError(f"{part.path}: frame {part.indices.start} needs a keyframe that is not there")
@@ -199,13 +198,6 @@ def _tags_of(reader: VideoReader, name: str) -> Mapping[str, str]:
     contents = reader.contents
     number = next(number for number, track in tracks_of(contents).items() if track.name == name)
     return contents.track_tags.get(number, {})
-
-
-def _counted(counts: tuple[int, int], block: Block, rate: float) -> tuple[int, int]:
-    """The numbers of samples and of those that are padding, with those of a block."""
-    samples, padded = counts
-    count = round((block.duration or 0) * rate / 1e6)
-    return (samples, padded + count) if is_padding(block) else (samples + count, padded)
 
 
 def _blocks_of(reader: VideoReader, part: Part) -> tuple[int, Iterator[Block]]:

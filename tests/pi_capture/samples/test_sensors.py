@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pi_capture import CameraError, UsageError, record
-from pi_capture.samples.clock import SampleClock
+from pi_capture.samples.clock import Dated, SampleClock
 from pi_capture.samples.sensors import Command, parse_sensor
 from storage.formats.video.writer import VideoReader
 from tests.support.live import clicking, counting, flashing, sensor, session_of
@@ -222,7 +222,9 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
         assert rows[1:] == [kept] * 2 and not command.problems
         return
     assert lines == [f"sensor a prints {line!r}: {told}; kept as NaN"]
-    assert command.problems == [f"sensor a: 2 lines were not {channels} numbers; they are kept as NaN"]
+    assert command.problems == [
+        f"sensor a: 2 lines were not {'one number' if channels == 1 else f'{channels} numbers'}; they are kept as NaN"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +243,13 @@ def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
     done = capture(tmp_path / "a.mkv", 1, "--camera", "demo", "--sensor", "gone,rate=10=true")
     assert done.returncode == 1 and "  gone: no samples came" in done.stderr.splitlines()
     assert "gone: no samples came" in done.stderr.splitlines()[-1]
+
+
+def test_a_sensor_that_dies_takes_nothing_from_the_pictures_and_is_not_called_whole(tmp_path: Path) -> None:
+    once = "gone,rate=10,format=text=for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
+    done = capture(tmp_path / "a.mkv", 2, "--camera", "demo", "--fps", 5, "--sensor", once)
+    assert done.returncode == 1 and "until it failed" not in done.stderr and "none missing" not in done.stderr
+    assert done.stderr.endswith("gone ended too early; the recording went on without it\n"), done.stderr
 
 
 def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
@@ -303,12 +312,13 @@ def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.Mon
     [
         ("imu", "give NAME,rate=HZ"),
         ("imu=cat", "as in rate=50"),
-        ("imu,rate=x=cat", "are numbers"),
+        ("imu,rate=20Hz=cat", "'20Hz' is none"),
+        ("imu,rate=0,5,channels=2=cat", "imu: '5' is not understood: give NAME,rate=HZ"),
         ("imu,rate=50,channels=0=cat", "1 to 64 channels"),
         ("imu,rate=50,format=csv=cat", "known are f32le, s16le, text"),
         ("imu,rate=50,channels=3,labels=x|y=cat", "2 labels for 3 channels"),
         ("imu,rate=0=cat", "makes no sense"),
-        ("imu,speed=5=cat", "give NAME,rate=HZ"),
+        ("imu,rate=5,speed=5=cat", "imu: 'speed' is not understood: give NAME,rate=HZ"),
     ],
 )
 def test_a_specification_that_is_none_is_refused(spec: str, reason: str) -> None:
@@ -409,6 +419,19 @@ def test_times_are_true_whatever_the_pipe_does(rate: float, real: float, chunk: 
                 stamps[piece.samples[:, 0]] = piece.timestamp_ns / 1e9 + np.arange(piece.count) / real
     assert np.abs(stamps - truth)[truth > 10].max() < 0.01 + 0.5 / rate
     assert abs(padded - pause * real) <= 1 and clock.measured_rate == pytest.approx(real, rel=1e-3)
+
+
+@pytest.mark.parametrize(("rate", "real"), [(50, 200), (110, 200), (180, 200), (20, 60), (400, 200)])
+def test_times_are_true_from_the_first_sample_on_at_another_rate_than_stated(rate: float, real: float) -> None:
+    """A sensor whose first second has a stall in it, after which all comes at once."""
+    clock, dated, count = SampleClock(rate), list[Dated](), round(3.5 * real)
+    for n in range(count):
+        arrived = n / real + 0.002 * (n % 3)
+        dated += clock.date(np.array([[n]]), round((0.65 if 0.3 <= arrived < 0.65 else arrived) * 1e9))
+    dated += clock.finish()
+    assert [piece.count for piece in dated] == [1] * count
+    assert np.abs(np.array([piece.timestamp_ns for piece in dated]) / 1e9 - np.arange(count) / real).max() < 0.005
+    assert clock.measured_rate == pytest.approx(real, rel=0.01)
 
 
 @pytest.mark.parametrize("command", ["format=text=yes 1", "format=s16le=cat /dev/zero"])
