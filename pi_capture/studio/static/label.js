@@ -6,6 +6,7 @@ import { ask, button, el, fill, tell } from "./dom.js";
 import { clock, counted, number } from "./format.js";
 import { HELP, TOUCH, deedOf, isTyped } from "./keys.js";
 import { Labelling } from "./labelling.js";
+import { undoings } from "./look.js";
 import { sendLeft } from "./outbox.js";
 import { PictureView } from "./picture.js";
 import { countsOf, isOneOf } from "./runs.js";
@@ -28,7 +29,7 @@ export async function label(place, signal, id) {
   const recording = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${id}`, signal));
   document.title = `Label ${recording.name} – Studio`;
   if (!state.count) {
-    fill(place, nothingLeft(id, recording.name));
+    fill(place, nothingLeft(recording));
     return;
   }
   new LabelPage(place, signal, recording, state);
@@ -87,50 +88,20 @@ function heldElsewhere(id, reason) {
   );
 }
 
-/**
- * @param {string} id
- * @param {string} name
- */
-function nothingLeft(id, name) {
+/** @param {import("./api.js").Recording} recording */
+function nothingLeft(recording) {
   return el(
     "section",
     { className: "card" },
-    el("h1", {}, name),
-    el("p", {}, "Every frame lies in a class directory."),
+    el("h1", {}, recording.name),
+    el("p", {}, "Every frame is sorted into its class. To change labels, undo that first."),
     el(
       "p",
       { className: "actions" },
-      el("a", { className: "button primary", href: `#/look/${id}` }, "Look at the frames"),
-      button("Undo the last S", () => void undoSave(id)),
+      el("a", { className: "button primary", href: `#/look/${recording.id}` }, "Look at the frames"),
+      ...undoings(recording),
     ),
   );
-}
-
-/** @param {string} id */
-async function undoSave(id) {
-  try {
-    tell(undoneWords(await post(`/api/recordings/${id}/apply/undo`)));
-  } catch (error) {
-    tell(words(error));
-  }
-  again();
-}
-
-/**
- * What the undo of an S did.
- *
- * @param {{count: number, missing: string[], renamed: Record<string, string>}} undone
- */
-export function undoneWords({ count, missing, renamed }) {
-  return [
-    `${counted(count, "frame")} back, with their labels`,
-    missing.length && `missing: ${missing.slice(0, 5).join(", ")}`,
-    ...Object.entries(renamed)
-      .slice(0, 5)
-      .map(([before, now]) => `${before} is ${now} now`),
-  ]
-    .filter(Boolean)
-    .join("; ");
 }
 
 /**
@@ -396,7 +367,7 @@ class LabelPage {
             this.#tool("◀ Change", "change", -1, "B: to the change before"),
             this.#tool("Change ▶", "change", 1, "N: to the next change"),
             this.#tool("Unlabelled", "unlabelled", 0, "F: to the next frame without a label"),
-            this.#tool("Clear", "clear", 0, "X: take the label away"),
+            this.#tool("Clear", "clear", 0, "X: take the label away, or those of the selected frames"),
             button("Go to …", () => void this.#askWhere(), { title: "G" }),
             this.#tool("Slower", "speed", -1, "−"),
             this.#tool("Faster", "speed", 1, "+"),

@@ -5,7 +5,6 @@ import { NONE, colourOf } from "./colours.js";
 import { ask, button, el, fill, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
-import { undoneWords } from "./label.js";
 import { runsOf } from "./runs.js";
 
 const ON_A_PAGE = 60; // frames
@@ -46,8 +45,7 @@ export async function look(place, signal, id) {
       can("label") && button("Classes …", () => void nameClasses(address, id, recording)),
       button("Verify", (event) => void verify(event, address, told)),
       can("split") && button("Split …", () => void split(address, recording)),
-      can("undo split") && button("Undo the split", () => void undoSplit(address)),
-      can("undo apply") && button("Undo the last S", () => void undoApply(address)),
+      ...undoings(recording),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
       button("To the trash", () => void toTrash(address, recording.name, () => (location.hash = "#/")), { className: "danger" }),
@@ -396,6 +394,19 @@ function planned({ classes, notes }) {
   );
 }
 
+/**
+ * The button that takes the split back, or else the last Save.
+ *
+ * @param {import("./api.js").Recording} recording
+ */
+export function undoings({ id, can }) {
+  const address = `/api/recordings/${id}`;
+  return [
+    can.includes("undo split") && button("Undo the split", () => void undoSplit(address)),
+    can.includes("undo apply") && button("Undo the last Save", () => void undoApply(address)),
+  ];
+}
+
 /** @param {string} address */
 async function undoSplit(address) {
   try {
@@ -415,4 +426,21 @@ async function undoApply(address) {
     tell(words(error));
   }
   again();
+}
+
+/**
+ * What the undo of a Save did.
+ *
+ * @param {{count: number, missing: string[], renamed: Record<string, string>}} undone
+ */
+function undoneWords({ count, missing, renamed }) {
+  return [
+    `${counted(count, "frame")} back, with their labels`,
+    missing.length && `missing: ${missing.slice(0, 5).join(", ")}`,
+    ...Object.entries(renamed)
+      .slice(0, 5)
+      .map(([before, now]) => `${before} is ${now} now`),
+  ]
+    .filter(Boolean)
+    .join("; ");
 }
