@@ -6,7 +6,7 @@ import { ask, button, el, fill, tell } from "./dom.js";
 import { clock, counted, number } from "./format.js";
 import { HELP, TOUCH, deedOf, isTyped } from "./keys.js";
 import { Labelling } from "./labelling.js";
-import { undoings } from "./look.js";
+import { undoApply } from "./look.js";
 import { sendLeft } from "./outbox.js";
 import { PictureView } from "./picture.js";
 import { countsOf, isOneOf } from "./runs.js";
@@ -29,7 +29,7 @@ export async function label(place, signal, id) {
   const recording = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${id}`, signal));
   document.title = `Label ${recording.name} – Studio`;
   if (!state.count) {
-    fill(place, nothingLeft(recording));
+    fill(place, nothingLeft(id, recording.name));
     return;
   }
   new LabelPage(place, signal, recording, state);
@@ -88,18 +88,21 @@ function heldElsewhere(id, reason) {
   );
 }
 
-/** @param {import("./api.js").Recording} recording */
-function nothingLeft(recording) {
+/**
+ * @param {string} id
+ * @param {string} name
+ */
+function nothingLeft(id, name) {
   return el(
     "section",
     { className: "card" },
-    el("h1", {}, recording.name),
+    el("h1", {}, name),
     el("p", {}, "Every frame is sorted into its class. To change labels, undo that first."),
     el(
       "p",
       { className: "actions" },
-      el("a", { className: "button primary", href: `#/look/${recording.id}` }, "Look at the frames"),
-      ...undoings(recording),
+      el("a", { className: "button primary", href: `#/look/${id}` }, "Look at the frames"),
+      button("Undo the last Save", () => void undoApply(`/api/recordings/${id}`)),
     ),
   );
 }
@@ -293,7 +296,7 @@ class LabelPage {
           { text: left > 0 ? "Go on labelling" : "Close", value: "on" },
         ],
       );
-      if (answer === "undo") await undoSave(this.recording.id);
+      if (answer === "undo") await undoApply(`/api/recordings/${this.recording.id}`);
       else if (answer === "look") location.hash = `#/look/${this.recording.id}`;
       else if (left > 0) again();
       else location.hash = "#/";
@@ -562,7 +565,7 @@ class LabelPage {
 function modeWords({ stretches, hold, held, classes, assist }) {
   const { described } = assist.told;
   if (assist.wanted && described !== null && described < 1)
-    return `The frames are being described: ${Math.round(100 * described)} %; then ask again`;
+    return `The frames are being described: ${Math.round(100 * described)} %. Then press Ask again`;
   if (assist.shown.length) return "Tap the small frame where something else begins, then a class or Accept";
   if (stretches) return "Stretches: a class labels up to the next change";
   if (!hold) return "";

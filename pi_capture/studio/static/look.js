@@ -45,7 +45,8 @@ export async function look(place, signal, id) {
       can("label") && button("Classes …", () => void nameClasses(address, id, recording)),
       button("Verify", (event) => void verify(event, address, told)),
       can("split") && button("Split …", () => void split(address, recording)),
-      ...undoings(recording),
+      can("undo split") && button("Undo the split", () => void undoSplit(address)),
+      can("undo apply") && button("Undo the last Save", () => void undoApply(address)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
       button("To the trash", () => void toTrash(address, recording.name, () => (location.hash = "#/")), { className: "danger" }),
@@ -394,19 +395,6 @@ function planned({ classes, notes }) {
   );
 }
 
-/**
- * The button that takes the split back, or else the last Save.
- *
- * @param {import("./api.js").Recording} recording
- */
-export function undoings({ id, can }) {
-  const address = `/api/recordings/${id}`;
-  return [
-    can.includes("undo split") && button("Undo the split", () => void undoSplit(address)),
-    can.includes("undo apply") && button("Undo the last Save", () => void undoApply(address)),
-  ];
-}
-
 /** @param {string} address */
 async function undoSplit(address) {
   try {
@@ -419,7 +407,7 @@ async function undoSplit(address) {
 }
 
 /** @param {string} address */
-async function undoApply(address) {
+export async function undoApply(address) {
   try {
     tell(undoneWords(await post(`${address}/apply/undo`)));
   } catch (error) {
