@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pi_capture.cli import main
 from storage import open_recording
 from storage.formats.png.whole import fault
 from tests.support import REPOSITORY
@@ -264,15 +265,33 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["pi_capture", "classify", "storage"])
+def test_a_camera_without_its_library_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for name in [name for name in sys.modules if name.startswith("pi_capture.sources.demo")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main([str(tmp_path / "day1"), "1", *DEMO]) == 1
+    told = capsys.readouterr().err
+    assert "PIL is not installed for" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["pi_capture", "classify", "storage", "studio"])
 def test_a_python_without_the_libraries_is_told_in_one_line(tmp_path: Path, module: str) -> None:
     (tmp_path / "day1").mkdir()
-    words = {"pi_capture": ["day1", "1", *DEMO], "classify": ["day1"], "storage": ["info", "day1"]}[module]
-    command = [sys.executable, "-S", "-m", module, *words]  # -S: no site-packages, as without the virtual environment
+    words = {
+        **{
+            "pi_capture": ["pi_capture", "day1", "1", *DEMO],
+            "studio": ["pi_capture", "studio", "--listen", "localhost:0"],
+        },
+        **{"classify": ["classify", "day1"], "storage": ["storage", "info", "day1"]},
+    }[module]
+    command = [sys.executable, "-S", "-m", *words]  # -S: no site-packages, as without the virtual environment
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert "is not installed for" in done.stderr and done.stderr.count("\n") == 1
+    assert ". .venv/bin/activate" in done.stderr
     assert list((tmp_path / "day1").iterdir()) == []
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXPORTABLE = (".pb", ".keras", ".weights.h5", ".tgz")
-HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once, with a network"
+HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once, with the internet"
 
 
 class Extractor:
