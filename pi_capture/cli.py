@@ -249,14 +249,16 @@ def export_model(arguments: Sequence[str]) -> int:
         "--weights",
         metavar="FILE",
         default="imagenet",
-        help="imagenet (default); a copied archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
+        help="imagenet (default); a copied network, .tflite, or archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
         "TensorFlow, .keras, .weights.h5 or .pb",
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
     from storage.formats.features.export import export_model
-    from storage.formats.features.weights import origin_of
+    from storage.formats.features.weights import cache_directory, exported_name, origin_of
 
+    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")):  # what another machine has fetched
+        args.out = cache_directory() / exported_name("imagenet")
     with progress_line("fetching", " bytes") as progress:
         made = export_model(args.weights, args.out, progress)
     print(made)
