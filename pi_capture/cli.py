@@ -249,8 +249,8 @@ def export_model(arguments: Sequence[str]) -> int:
         "--weights",
         metavar="FILE",
         default="imagenet",
-        help="imagenet (default); a copied network, .tflite, or archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
-        "TensorFlow, .keras, .weights.h5 or .pb",
+        help="imagenet (default); a copied network, .tflite, or archive, .tgz; the https:// URL of one, perhaps with "
+        "#sha256=…; or, with TensorFlow, .keras, .weights.h5 or .pb",
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)

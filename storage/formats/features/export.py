@@ -32,9 +32,9 @@ def export_model(
     ----------
     weights : str or path
         ``imagenet`` or a URL, which is fetched (`storage.formats.features.fetch`); or a file: the same archive,
-        ``.tgz``, the network in it, ``.tflite``, ``.keras`` (a whole model), ``.weights.h5`` (of ``keras.applications.MobileNet(alpha=0.25,
-        include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with one placeholder that takes values from -1
-        to 1).
+        ``.tgz``, the network in it, ``.tflite``, ``.keras`` (a whole model), ``.weights.h5`` (of
+        ``keras.applications.MobileNet(alpha=0.25, include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with
+        one placeholder that takes values from -1 to 1).
     out : path, optional
         The file to make, or to replace; by default one in the user's cache, where `find_model` looks for it.
     progress : callable, optional
