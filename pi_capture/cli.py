@@ -26,6 +26,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
+from pi_capture.segments.amounts import parse_seconds
 from storage.commands.console import Parser, fail, print_line, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
@@ -112,8 +113,11 @@ OF_ANOTHER = {
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
-    """Raise UsageError for an option that would have no effect."""
+    """Raise UsageError for an option that would have no effect, and for a time where a DIRECTORY is expected."""
     given = {one.option.name: one for one in settings if one.origin != "default"}
+    directory, seconds = given["directory"], given["seconds"]
+    if directory.origin == "flag" != seconds.origin and parse_seconds(directory.value) is not None:
+        raise UsageError(f"{directory.value} is taken for the DIRECTORY; give both, such as: try {directory.value}")
     for name, others in OF_ANOTHER.items():
         if name in given and not given.keys() & set(others):
             other = " or --".join(others)

@@ -68,7 +68,7 @@ def missing_library(error: ModuleNotFoundError) -> str:
     name = (error.name or "").partition(".")[0]
     if not name or name in ("pi_capture", "classify", "storage"):
         raise error
-    advice = f"in the project's directory: pip install '.[{EXTRAS[name]}]'" if name in EXTRAS else library_advice()
+    advice = f"pip install 'pi-capture[{EXTRAS[name]}]' brings it" if name in EXTRAS else library_advice()
     return f"{name} is not installed for {sys.executable}; {advice}"
 
 
