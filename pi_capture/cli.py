@@ -26,7 +26,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
-from pi_capture.segments.amounts import parse_seconds
+from storage.amounts import parse_seconds
 from storage.commands.console import Parser, fail, print_line, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
