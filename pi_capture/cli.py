@@ -26,6 +26,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
+from storage.amounts import parse_seconds
 from storage.commands.console import Parser, fail, print_line, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
@@ -112,8 +113,11 @@ OF_ANOTHER = {
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
-    """Raise UsageError for an option that would have no effect."""
+    """Raise UsageError for an option that would have no effect, and for a time where a DIRECTORY is expected."""
     given = {one.option.name: one for one in settings if one.origin != "default"}
+    directory, seconds = given["directory"], given["seconds"]
+    if directory.origin == "flag" != seconds.origin and parse_seconds(directory.value) is not None:
+        raise UsageError(f"{directory.value} is taken for the DIRECTORY; give both, such as: try {directory.value}")
     for name, others in OF_ANOTHER.items():
         if name in given and not given.keys() & set(others):
             other = " or --".join(others)
@@ -249,14 +253,16 @@ def export_model(arguments: Sequence[str]) -> int:
         "--weights",
         metavar="FILE",
         default="imagenet",
-        help="imagenet (default); a copied archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
-        "TensorFlow, .keras, .weights.h5 or .pb",
+        help="imagenet (default); a copied network, .tflite, or archive, .tgz; the https:// URL of one, perhaps with "
+        "#sha256=…; or, with TensorFlow, .keras, .weights.h5 or .pb",
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
     from storage.formats.features.export import export_model
-    from storage.formats.features.weights import origin_of
+    from storage.formats.features.weights import cache_directory, exported_name, origin_of
 
+    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")):  # what another machine has fetched
+        args.out = cache_directory() / exported_name("imagenet")
     with progress_line("fetching", " bytes") as progress:
         made = export_model(args.weights, args.out, progress)
     print(made)

@@ -68,12 +68,14 @@ def missing_library(error: ModuleNotFoundError) -> str:
     name = (error.name or "").partition(".")[0]
     if not name or name in ("pi_capture", "classify", "storage"):
         raise error
-    advice = library_advice(f".[{EXTRAS[name]}]" if name in EXTRAS else ".")
+    advice = library_advice(EXTRAS.get(name))
     return f"{name} is not installed for {sys.executable}; {advice}"
 
 
-def library_advice(what: str = ".") -> str:
-    """How to install `what` with pip; outside a virtual environment, the wrong Python is the usual cause."""
-    if sys.prefix != sys.base_prefix:
-        return f"in the project's directory, pip install '{what}' brings what is missing"
-    return "run '. .venv/bin/activate' in the project's directory first ('sh scripts/quickstart.sh' makes it)"
+def library_advice(extra: str | None = None) -> str:
+    """How to install the libraries; outside a virtual environment, the wrong Python is the usual cause."""
+    if sys.prefix == sys.base_prefix:
+        return "run '. .venv/bin/activate' in the project's directory first ('sh scripts/quickstart.sh' makes it)"
+    if extra:
+        return f"pip install 'pi-capture[{extra}]' brings it"
+    return "in the project's directory, 'pip install .' brings what is missing"

@@ -210,7 +210,7 @@ def test_without_the_library(
     for name in [name for name in sys.modules if name.startswith("paho.")]:
         monkeypatch.delitem(sys.modules, name)
     assert main([str(tmp_path / "day1"), "1", *DEMO, "--mqtt", "mqtt://127.0.0.1/cameras"]) == 1
-    assert "pip install '.[mqtt]'" in capsys.readouterr().err and not (tmp_path / "day1").exists()
+    assert "pip install 'pi-capture[mqtt]'" in capsys.readouterr().err and not (tmp_path / "day1").exists()
 
 
 def test_the_settings_that_are_printed_are_said_to_be_secret(tmp_path: Path) -> None:
