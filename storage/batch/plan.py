@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from storage.batch.contract import Step
-from storage.batch.listing import Source
+from storage.batch.inputs import Source
 from storage.batch.places import OWN, Place
 from storage.batch.worker import DONE, FAILED, Work, marker_name, marker_stem, read_marker, work_fingerprint
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from storage.batch.child import Child, Limits
-from storage.batch.listing import list_recordings
+from storage.batch.inputs import list_recordings
 from storage.batch.places import OWN, Place, open_place
 from storage.batch.plan import make_plan
 from storage.batch.report import Report, write_lines

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from storage.batch.listing import list_recordings
+from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
 from tests.support.labelled import everything, record
@@ -64,6 +64,16 @@ def test_each_recording_is_accounted_for_and_done_once(fleet: Path, capsys: pyte
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert [(one["done"], one["skipped"]) for one in steps.values()] == [(0, 3), (0, 3)]
     assert everything(out) == before
+
+
+def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
+    """FFmpeg calls it an input/output error, as that of a disk."""
+    record(tmp_path / "day1", [None])
+    (tmp_path / "in").mkdir()
+    assert main(["convert", str(tmp_path / "day1"), str(tmp_path / "in" / "cut.mkv")]) == 0
+    os.truncate(tmp_path / "in" / "cut.mkv", 100)
+    assert batch("verify", tmp_path / "in", tmp_path / "out") == 3
+    assert [one["kind"] for one in lines(tmp_path / "out")] == ["damaged"]
 
 
 def test_shards_make_what_one_run_makes(fleet: Path) -> None:

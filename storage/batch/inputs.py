@@ -1,4 +1,4 @@
-"""Which recordings a directory or a bucket holds, from the names of its files alone."""
+"""Which recordings IN holds, a directory or a bucket: from the names of its files alone, unlike `storage.care.listing`."""
 
 from __future__ import annotations
 
