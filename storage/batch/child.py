@@ -257,14 +257,15 @@ def _of_the_machine(error: BaseException | None, recordings: Sequence[str]) -> b
     while error is not None:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             # FFmpeg says EIO also of a file that ends too early: is it the disk?
-            return type(error).__module__ != "av.error" or not all(map(_can_be_read, recordings))
+            files = filter(os.path.isfile, recordings)
+            return type(error).__module__ != "av.error" or not all(map(_can_be_read, files))
         error = error.__cause__ or error.__context__
     return False
 
 
-def _can_be_read(recording: str) -> bool:
+def _can_be_read(path: str) -> bool:
     try:
-        with open(recording, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             while file.read(1 << 20):
                 pass
     except OSError:

@@ -1,4 +1,4 @@
-"""Which recordings IN holds, a directory or a bucket: from the names of its files alone, unlike `storage.care.listing`."""
+"""Which recordings IN holds, a directory or a bucket, from the names of its files alone: nothing is opened."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ def elsewhere() -> Iterator[None]:
     """The steps and the format of another distribution are installed, for the processes that this one starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{ELSEWHERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else a token that lies in the home directory decides
         yield
 
 

@@ -72,8 +72,11 @@ def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert main(["convert", str(tmp_path / "day1"), str(tmp_path / "in" / "cut.mkv")]) == 0
     os.truncate(tmp_path / "in" / "cut.mkv", 100)
-    assert batch("verify", tmp_path / "in", tmp_path / "out") == 3
-    assert [one["kind"] for one in lines(tmp_path / "out")] == ["damaged"]
+    (tmp_path / "day1").rename(tmp_path / "in" / "day1")
+    assert batch("verify,shards", tmp_path / "in", tmp_path / "out") == 3
+    by_key = {(one["step"], one["key"]): one for one in lines(tmp_path / "out")}
+    assert by_key["verify", "cut.mkv"]["kind"] == "damaged"
+    assert [*by_key["shards", "000000"]["left_out"]] == ["cut.mkv"]
 
 
 def test_shards_make_what_one_run_makes(fleet: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("mobilenet")
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
-    """Three frames of pi1 and the last one again; the same recording as a copy and as a video; and frames of its own."""
+    """Three frames and the last one again; the same as a copy, and as a video; and a recording of other frames."""
     root = tmp_path / "in"
     for name in ("pi1", "pi2"):
         (root / name).mkdir(parents=True)
