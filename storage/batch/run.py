@@ -58,8 +58,8 @@ def run_batch(
     Raises
     ------
     StorageError
-        There is no such step or recording; OUT has files that no batch made where results would go, or can't be
-        written; or this machine lacks what a step needs.
+        There is no such step or recording; OUT has files that no batch made where results would go, was made from
+        other recordings of the same names, or can't be written; or this machine lacks what a step needs.
     """
     found = [find_step(name) for name in dict.fromkeys(steps)]
     sources = list_recordings(inputs, out, [step.name for step in found])

@@ -162,13 +162,10 @@ def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
 
 
 def test_time_and_memory_have_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "in").mkdir()
-    for deed in ("endless", "greedy"):
-        (tmp_path / "in" / f"{deed}.hostile").write_text(deed)
-    assert batch("count", tmp_path / "in", tmp_path / "out", "--time-limit", 0.5) == 3
-    said = capsys.readouterr().out
-    assert "count endless.hostile: took more than 0.5 s" in said
-    assert "count greedy.hostile: took more than 4 GB of memory" in said
+    for deed, seconds, said in (("endless", 0.5, "0.5 s"), ("greedy", 60, "4 GB of memory")):
+        root_of(tmp_path, f"{deed}/one.hostile").write_text(deed)
+        assert batch("count", tmp_path / deed, tmp_path / f"{deed}-out", "--time-limit", seconds) == 3
+        assert f"count one.hostile: took more than {said}" in capsys.readouterr().out
 
 
 def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
@@ -274,6 +271,45 @@ def test_a_recording_that_is_away_for_a_moment_is_not_marked(tmp_path: Path, dee
     assert batch("count", source.parent, out) == 3
     assert lines(out) == []
     assert not list((out / ".batch").rglob("*@*"))
+
+
+@pytest.mark.parametrize("step", ["count", "count-in-groups"])
+def test_another_set_of_recordings_is_refused(
+    tmp_path: Path, step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would replace results of the same names. What grows, changes, moves, or has other names is welcome."""
+    out = tmp_path / "out"
+    for number, name in enumerate(("pi1/day1", "pi1/day2", "pi2/day1", "pi2/day3", "pi3/day4")):
+        record(root_of(tmp_path, name), [None], seed=number)
+    assert batch(step, tmp_path / "pi1", out) == 0
+    before = everything(out)
+    assert batch(step, tmp_path / "pi2", out) == 2
+    said = capsys.readouterr().err
+    made, key = f"{socket.gethostname()}:{tmp_path / 'pi1'}", "day1" if step == "count" else "000000"
+    assert f"{out}/{step}/{key} was made from another recording ({made}) than that in {tmp_path / 'pi2'}" in said
+    assert everything(out) == before
+
+    record(tmp_path / "pi1" / "day1", [None])
+    record(tmp_path / "pi1" / "day5", [None])
+    monkeypatch.chdir(tmp_path)
+    assert batch(step, "pi1", out) == 0
+    (tmp_path / "pi1").rename(tmp_path / "moved")
+    record(tmp_path / "moved" / "day2", [None])
+    for inputs in (["moved"], ["moved/day5"], ["pi3"], ["moved", "pi3"]):
+        assert batch(step, *inputs, out) == 0
+    assert {name for one in lines(out) for name in one["recordings"]} == {"day1", "day2", "day4", "day5"}
+
+
+def test_one_file_of_a_bucket(tmp_path: Path) -> None:
+    """By obstore, which takes directories for buckets."""
+    for name in ("a.mkv", "a.mkv.labels.csv", "a.mkvs", "b.mkv", "c/a.mkv", "d.mkv/e.mkv"):
+        root_of(tmp_path, name).write_bytes(b"")
+    url = tmp_path.as_uri()
+    found = {
+        name: [(one.key, [entry.key for entry in one.entries]) for one in list_recordings([f"{url}/{name}"], "out")]
+        for name in ("a.mkv", "d.mkv")
+    }
+    assert found == {"a.mkv": [("a.mkv", ["a.mkv", "a.mkv.labels.csv"])], "d.mkv": [("e.mkv", ["e.mkv"])]}
 
 
 def test_results_of_one_never_lie_in_those_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
