@@ -24,7 +24,8 @@ from storage.formats.table import label_writer, open_writer
 from storage.formats.video.file import PICTURES
 from storage.formats.video.reader import VideoReader
 from storage.formats.video.writer import VideoWriter
-from storage.labels.journal import LabelJournal, Labelled, Proposed, journal_path
+from storage.labels.classes import keep_classes, names_of_labels
+from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed, journal_path
 from storage.labels.origins import PERSON, UNSEEN, count_origins, origins
 from tests.conftest import picture
 
@@ -295,6 +296,19 @@ def test_labels_that_differ_in_what_is_there_already_are_told(
     assert main(["merge", str(out), str(one)]) == 3
     assert f"{one}: 2 of its frames are there already, with another label" in capsys.readouterr().out
     assert list(open_recording(out).labels) == ["0"] * 4
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".h5"])
+def test_two_classes_of_one_number_stay_two(tmp_path: Path, suffix: str) -> None:
+    for name, classes in (("one", ("door", "cat")), ("two", ("cat", "owl"))):
+        record(tmp_path / f"{name}{suffix}", ["0", "1"], seed=len(classes[0]))
+        keep_classes(tmp_path / f"{name}{suffix}", Classes(classes, ("0", "1")))
+    out, one, two = (tmp_path / f"{name}{suffix}" for name in ("all", "one", "two"))
+    for _ in range(2):
+        assert main(["merge", str(out), str(one), str(two)]) == 0
+        with open_recording(out) as recording:
+            names = names_of_labels(recording)
+            assert [names[label] for label in recording.labels if label] == ["door", "cat", "cat", "owl"]
 
 
 def test_a_recording_that_grew_in_the_middle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
