@@ -22,8 +22,8 @@ from typing import Self
 
 from pi_capture.errors import UsageError
 from pi_capture.recording.clocks import is_synchronised
-from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
+from storage.amounts import parse_size, parse_time
 from storage.care.manifest import RECEIPT_NAME, digest, read_manifest, state_of
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from storage.commands.console import (
     Command,
+    duration,
+    duration_above_0,
     fail,
-    not_negative,
-    positive,
     print_json,
     print_line,
     progress_line,
@@ -302,14 +302,14 @@ def split_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gap",
         metavar="SECONDS",
-        type=not_negative,
+        type=duration,
         default=2.0,
         help="leave out frames this near to the other side (default: 2)",
     )
     parser.add_argument(
         "--stretch",
         metavar="SECONDS",
-        type=positive,
+        type=duration_above_0,
         help="length of a stretch (default: as long as the classes allow)",
     )
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="choose other stretches (default: 0)")

@@ -9,8 +9,9 @@ from pathlib import Path
 from storage.commands.console import (
     Command,
     count,
+    duration,
+    duration_above_0,
     fail,
-    not_negative,
     offset,
     positive,
     print_json,
@@ -41,9 +42,9 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
     some.add_argument("--every", metavar="N", type=count, help="only every N-th frame")
     some.add_argument("--fps", metavar="N", type=positive, help="only N frames a second, by their own times")
     parser.add_argument(
-        "--from", dest="start", metavar="S", type=not_negative, help="begin at S seconds, as a player shows them"
+        "--from", dest="start", metavar="S", type=duration, help="begin at S seconds, as a player shows them"
     )
-    parser.add_argument("--to", dest="end", metavar="S", type=positive, help="end at S seconds")
+    parser.add_argument("--to", dest="end", metavar="S", type=duration_above_0, help="end at S seconds")
     parser.add_argument("--labelled", action="store_true", help="only frames that have a class")
 
 

@@ -208,6 +208,8 @@ def test_a_model_that_fails_costs_one_line(
         (["--size", "0x3"], "give WIDTHxHEIGHT"),
         (["--camera", "file:day2.mkv", "--size", "64x48"], "--size does nothing with --camera file:"),
         (["--camera", "file:day2.mkv", "--retry"], "--retry does nothing with --camera file:"),
+        (["--camera", "file:day2.mkv", "--hdr"], "--hdr does nothing with --camera file:"),
+        (["--camera", "demo", "--focus", "once"], "--focus: demo:0 takes none"),
         (["--identity", "day.pem"], "--identity does nothing without a tls://"),
         (["--camera", "tcp://0.0.0.0:7000?listen&senders=2"], "senders= is for recording"),
     ],
