@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
@@ -64,6 +65,21 @@ def test_each_recording_is_accounted_for_and_done_once(fleet: Path, capsys: pyte
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert [(one["done"], one["skipped"]) for one in steps.values()] == [(0, 3), (0, 3)]
     assert everything(out) == before
+
+
+@pytest.mark.usefixtures("mobilenet")
+def test_features_are_the_same_to_the_byte(fleet: Path) -> None:
+    """Whenever they are made: also of pictures that know of no session."""
+    (fleet / "pi1" / "day2" / "recording.json").unlink()
+    for path in fleet.rglob("day1/*.png"):
+        Image.open(path).save(path)
+    first, second = (fleet.with_name(name) for name in ("first", "second"))
+    assert batch("features", fleet, first) == 3
+    until = int(time.time()) + 1
+    while time.time() < until:  # a time in it would be another one
+        time.sleep(0.05)
+    assert batch("features", fleet, second) == 3
+    assert everything(first) == everything(second)
 
 
 def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
