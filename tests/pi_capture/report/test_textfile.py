@@ -92,3 +92,30 @@ def test_a_name_that_is_no_utf8_and_a_recording_that_fails(tmp_path: Path) -> No
         assert 'recording="d?y1"' in file.read_text()
         raise RuntimeError
     assert not file.exists(), "old numbers would be taken for new ones"
+
+
+def test_of_two_recordings_one_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "SECONDS", 0.001)
+    monkeypatch.setattr(metrics, "END_SECONDS", 60.0)
+    file = tmp_path / "corner.prom"
+    told: list[str] = []
+
+    def wait_for(recording: str) -> None:
+        until = time.monotonic() + 60
+        while not (file.exists() and f'recording="{recording}"' in file.read_text()):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+    first = textfile.written(file, "day1", Meter(1), pytest.fail)
+    with first:
+        wait_for("day1")
+        second = textfile.written(file, "day2", Meter(1), told.append)
+        second.__enter__()
+        while not told:
+            time.sleep(0.001)
+        wait_for("day1")
+    wait_for("day2")  # the first one has ended
+    second.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+    reason = "another recording keeps this file, and each needs one of its own"
+    assert told == [f"--textfile {file}: {reason}; the recording goes on, and it is tried again"]

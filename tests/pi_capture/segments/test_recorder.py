@@ -445,6 +445,17 @@ def test_a_damaged_receipt_removes_nothing(tmp_path: Path) -> None:
     assert len(retention.tidy({before[2]})) == 1 and segments(tmp_path / "day1") == [before[2]]
 
 
+def test_a_receipt_that_is_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    record(tmp_path / "day1", range(20), "10frames")
+    before = segments(tmp_path / "day1")
+    os.mkfifo(tmp_path / "receipt.json")
+    told = record(tmp_path / "day1", range(5), "10frames", "uploaded")
+    assert told == [
+        f"{tmp_path / 'receipt.json'} is no file; copy the receipt anew; --keep uploaded removes nothing until then"
+    ]
+    assert segments(tmp_path / "day1")[:2] == before
+
+
 def test_the_end_does_not_wait_for_what_is_compared(tmp_path: Path) -> None:
     record(tmp_path / "day1.mkv", range(20), "10frames")
     first, _ = segments(tmp_path / "day1.mkv")
