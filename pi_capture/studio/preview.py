@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -91,6 +91,13 @@ class Preview:
         """Close the camera; it is free on return."""
         self._asked += 1
         await self._close()
+
+    @asynccontextmanager
+    async def given_up(self) -> AsyncIterator[None]:
+        """Close the camera, and open none meanwhile: who asks for one waits."""
+        await self.end()
+        async with self._starting:
+            yield
 
     def _check(self, asked: int) -> None:
         """Raise RefusedError if something else has asked for the camera since."""

@@ -240,8 +240,12 @@ def children(studio: Running) -> list[str]:
 
 def talking(studio: Running, program: str) -> None:
     """Start the studio again with a program that runs first in each process of a preview."""
-    in_previews = f"import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n{indent(program, '    ')}"
-    (studio.place / "sitecustomize.py").write_text(in_previews)
+    in_all_processes(studio, f"import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n{indent(program, '    ')}")
+
+
+def in_all_processes(studio: Running, program: str) -> None:
+    """Start the studio again with a program that runs first in it, and in all that it starts."""
+    (studio.place / "sitecustomize.py").write_text(program)
     studio.kill()
     studio.environment["PYTHONPATH"] = f"{studio.place}:{os.environ.get('PYTHONPATH', '')}"
     studio.start()
@@ -319,6 +323,29 @@ def test_the_last_that_asks_for_a_camera_gets_it(studio: Running) -> None:
                 end(studio, studio.post("/api/recorders", DEMO))
             assert slow[1].result() == 409
     until(lambda: not children(studio), "no process is left")
+
+
+def test_no_page_takes_the_camera_from_a_recording_that_begins(studio: Running) -> None:
+    """Other pages look at the camera by themselves; they wait while the recorder is loaded."""
+    loading, go, found = (studio.place / name for name in ("loading", "go", "found"))
+    loads = f"""\
+import pathlib, sys, time
+if "pi_capture.studio.preview" in sys.orig_argv:
+    pathlib.Path({str(found)!r}).write_text(str(pathlib.Path({str(go)!r}).exists()))
+elif "--camera" in sys.orig_argv and "--print-config" not in sys.orig_argv:
+    pathlib.Path({str(loading)!r}).touch()
+    while not pathlib.Path({str(go)!r}).exists():
+        time.sleep(0.02)"""
+    in_all_processes(studio, loads)
+    with studio.new_browser() as browser, ThreadPoolExecutor() as pool:
+        browser.cookies = studio.browser.cookies
+        recorder = pool.submit(studio.post, "/api/recorders", DEMO)
+        until(loading.exists, "the recorder is loaded")
+        looking = pool.submit(browser.post, "/api/preview", json={"camera": "demo", "size": "64x48"})
+        time.sleep(1)  # in which it would take the camera
+        go.touch()
+        assert looking.result().status_code == 200 and found.read_text() == "True"
+        end(studio, recorder.result())
 
 
 def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]]) -> None:
