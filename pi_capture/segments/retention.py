@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -185,6 +186,8 @@ class Retention:
         """By the name of a recording: its SHA-256, or several if several machines gave one this name."""
         path = self._series.directory / RECEIPT_NAME
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):  # to read a pipe could take for ever
+                raise StorageError(f"{path} is no file; copy the receipt anew")
             state = state_of(path)
             if self._read_receipt[0] != state:
                 named: dict[str, set[str]] = {}

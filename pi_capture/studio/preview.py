@@ -47,7 +47,7 @@ class Preview:
         self._looking = 0
         self._left_at = 0.0
         self._starting = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None  # the one that reads from the process
         self._saying: asyncio.Task[bytes] | None = None
 
     async def start(self, camera: str, size: str, fps: float | None, model: Path | None = None) -> str:
@@ -70,12 +70,16 @@ class Preview:
             assert process.stdout is not None and process.stderr is not None
             self._process = process
             self._saying = asyncio.create_task(_last_said(process.stderr))
+            self._task = opening = asyncio.create_task(read_record(process.stdout))
             try:
                 async with asyncio.timeout(LOAD_SECONDS + FIRST_SECONDS):
-                    first = await read_record(process.stdout)
+                    first = await opening
             except GONE:
-                await self.end()
-                raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
+                if self._process is process:
+                    await self.end()
+                    raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
+            if self._process is not process:
+                raise RefusedError("a recording has taken the camera", 409)
             self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
             self._task = asyncio.create_task(self._read(process))

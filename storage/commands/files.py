@@ -250,13 +250,18 @@ def export(args: argparse.Namespace) -> int:
 
     with progress_line(f"exporting {args.source}") as progress:
         done = export(args.source, args.directory, only=args.only or (), progress=progress)
+    damaged = {one.track: count for one in done if (count := one.facts.get("damaged_blocks"))}
+    for track, count in damaged.items():
+        what = "1 damaged block" if count == 1 else f"{count} damaged blocks"
+        print_line(f"{args.source}: {what} of {printable(track)} left out; verify says more", file=sys.stderr)
+    status = 3 if damaged else 0
     if args.json:
         rows = [
             {"file": one.file, "track": one.track, "count": one.count, "begin": one.begin, "new": one.new, **one.facts}
             for one in done
         ]
         print_json({"path": str(args.directory), "files": rows})
-        return 0
+        return status
     width = max((len(printable(one.file)) for one in done), default=0)
     for one in done:
         there = "" if one.new else ", was there already"
@@ -265,7 +270,7 @@ def export(args: argparse.Namespace) -> int:
         print_line(f"{args.directory}: {len(done)} of {args.source}'s tracks as files")
     else:
         print_line(f"{args.source} has no such tracks")
-    return 0
+    return status
 
 
 COMMANDS = (

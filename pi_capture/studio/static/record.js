@@ -401,7 +401,7 @@ class RecorderPage {
     /** @type {[string, string, string?][]} */
     const rows = [
       ["Frames", number(status.frames)],
-      ["A second", status.fps.toFixed(1)],
+      ["Frames a second", status.fps.toFixed(1)],
       ["Time", clock(Math.max(0, Date.now() / 1000 - status.started))],
       ["Dropped", dropped.join(", ") || "none", dropped.length ? "warn" : ""],
       ["Free", size(status.free_bytes), status.free_bytes < 1e9 ? "warn" : ""],

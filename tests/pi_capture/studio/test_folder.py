@@ -51,6 +51,11 @@ def test_labelled_and_split(studio: Running) -> None:
     assert not is_split(studio.folder / "day2")
     studio.post(f"{path}/split", wanted)
     assert studio.get(path)["state"] == "split" and "undo split" in studio.get(path)["can"]
+    assert "press Look at the frames, and Undo the split" in studio.refused(f"{path}/apply/undo")[1]
+    held_out = studio.recording("val_day2")
+    assert studio.get(held_out)["state"] == "held out"
+    studio.post(f"{held_out}/labelling")
+    assert studio.get(held_out)["state"] == "held out"
     assert studio.refused(f"{path}/trash")[0] == 422, "its parts would not fit together any more"
     assert studio.post(f"{path}/split/undo")["moved_back"] > 0
     after = everything(studio.folder / "day2")

@@ -240,6 +240,13 @@ def test_a_swipe_steps_and_a_drag_over_the_timeline_labels(studio: Running, brow
     page.keyboard.press("Digit2")
     expect(page.locator(".classbutton .count").nth(2)).to_have_text("20")
     wait_for(lambda: [label for _, label in labelled(studio)] == [2])
+    page.mouse.move(timeline["x"] + timeline["width"] / 4, timeline["y"] + 25)
+    page.mouse.down()
+    page.mouse.move(timeline["x"] + timeline["width"] / 2 - 1, timeline["y"] + 25, steps=5)
+    page.mouse.up()
+    expect(page.locator(".selected")).to_contain_text("10 frames selected")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".classbutton .count").nth(2)).to_have_text("10")
 
 
 def test_two_pages_are_one_labelling(studio: Running, browser: Browser) -> None:

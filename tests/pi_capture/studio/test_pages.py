@@ -183,7 +183,7 @@ def verify_and_split(page: Page, size: str, folder: Path) -> None:
     expect(page.get_by_role("button", name="Undo the split")).to_be_visible()
     assert list(folder.glob("val_day1/door/*.png"))
     tap(page, "Undo the split", size)
-    expect(page.get_by_role("button", name="Undo the last S")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo the last Save")).to_be_visible()
 
 
 def download(page: Page, count: int) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -291,6 +292,17 @@ def test_a_recording_takes_the_camera_from_the_preview(studio: Running) -> None:
     recorder = studio.post("/api/recorders", DEMO)
     assert not [child for child in children(studio) if child not in {path.stem for path in sockets(studio)}]
     end(studio, recorder)
+
+
+def test_a_recording_takes_a_camera_that_is_still_opening(studio: Running) -> None:
+    opening = studio.place / "opening"
+    talking(studio, f"import pathlib, time\npathlib.Path({str(opening)!r}).touch()\ntime.sleep(60)")
+    with studio.new_browser() as browser, ThreadPoolExecutor() as pool:
+        browser.cookies = studio.browser.cookies
+        answer = pool.submit(browser.post, "/api/preview", json={"camera": "demo", "size": "320x240"})
+        until(opening.exists, "the camera is being opened")
+        end(studio, studio.post("/api/recorders", DEMO))
+        assert answer.result().status_code == 409
 
 
 def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from pi_capture.sources.demo import draw
 from pi_capture.studio.answers import identifier
+from storage.care.split import split
 from storage.formats.png.directory import frame_name
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
@@ -253,6 +254,7 @@ def test_the_page_says_why_a_model_fails(browser: Browser, running: Running) -> 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_journey(size: str, browser: Browser, running: Running) -> None:
     """Choose, train, look at what came of it, and watch the demo camera with it."""
+    split(running.folder / "day 1", val=0.2, gap=0)
     context, seen = opened(browser, size, dark=size == "phone")
     page = seen.page
     page.goto(f"{running.url}/?token={running.token}")
@@ -284,10 +286,12 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
 def train(page: Page) -> None:
     page.get_by_label("Name of the model").fill("lamp")
     page.get_by_label("day 1").check()
+    expect(page.get_by_role("list").get_by_role("checkbox")).to_have_count(1)  # what is held out is no choice
     expect(page.locator(".command code")).to_contain_text("lamp.model")
     page.get_by_role("button", name="Train").click()
     report = page.get_by_role("region", name="How good lamp.model is")
     expect(report).to_contain_text("of the frames are right")
+    expect(report).to_contain_text("Tested on val_day 1")
     expect(report.get_by_role("row")).to_have_count(len(NAMES) + 1)
     for picture in report.get_by_role("img").all():
         until(lambda one=picture: one.evaluate("one => one.scrollIntoView() || one.naturalWidth"), "a picture")

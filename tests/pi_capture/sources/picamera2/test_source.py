@@ -624,7 +624,7 @@ def test_closing_from_another_thread_ends_the_wait(pi: type[Picamera2]) -> None:
         assert thread.is_alive()
     source.close()
     source.close()
-    thread.join(60)
+    thread.join(120)
     assert not thread.is_alive()
     assert len(frames) == 5
     assert pi.opened[0].closed
