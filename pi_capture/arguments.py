@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
 from pi_capture.recording.options import HOLD_SECONDS, parse_focus
-from pi_capture.segments.amounts import parse_seconds
-from storage.commands.console import Parser, positive
+from storage.amounts import parse_seconds
+from storage.commands.console import Parser, duration, duration_above_0, positive
 
 MAX_SIDE = 16384
 ORDERS = {
@@ -109,19 +109,6 @@ def _length(text: str) -> float:
     return seconds
 
 
-def _time(text: str) -> float:
-    seconds = parse_seconds(text)
-    if seconds is None or seconds < 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, or a time such as 10min or 1h")
-    return seconds
-
-
-def _time_above_0(text: str) -> float:
-    if (seconds := _time(text)) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
-    return seconds
-
-
 def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 1 << 16):
         raise argparse.ArgumentTypeError(f"{text!r}: give a port, 1 to 65535, or 0 for any that is free")
@@ -208,7 +195,7 @@ OPTIONS = (
         "countdown",
         "seconds to count down before recording (default: 3 on a terminal, else 0)",
         "S",
-        type=_time,
+        type=duration,
         number=True,
         text="10min",
     ),
@@ -216,7 +203,7 @@ OPTIONS = (
         "sync-interval",
         "seconds between syncs to the disk: a power cut loses no more than that (default: 1)",
         "S",
-        type=_time_above_0,
+        type=duration_above_0,
         number=True,
         text="10min",
         default=1.0,
@@ -317,7 +304,7 @@ OPTIONS = (
         "hold",
         f"seconds that a class must lead before it counts (default: {HOLD_SECONDS})",
         "S",
-        type=_time,
+        type=duration,
         number=True,
         text="10min",
         default=HOLD_SECONDS,
@@ -334,7 +321,7 @@ OPTIONS = (
         "pre-roll",
         "seconds to keep before motion or the class begins (default: 2)",
         "S",
-        type=_time,
+        type=duration,
         number=True,
         text="10min",
         default=2.0,
@@ -344,7 +331,7 @@ OPTIONS = (
         "post-roll",
         "seconds to keep after motion or the class has ended (default: 5)",
         "S",
-        type=_time,
+        type=duration,
         number=True,
         text="10min",
         default=5.0,

@@ -26,6 +26,7 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
+from storage.amounts import parse_seconds
 from storage.commands.console import Parser, fail, print_line, progress_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
@@ -112,8 +113,11 @@ OF_ANOTHER = {
 
 
 def _check_company(settings: Sequence[Setting]) -> None:
-    """Raise UsageError for an option that would have no effect."""
+    """Raise UsageError for an option that would have no effect, and for a time where a DIRECTORY is expected."""
     given = {one.option.name: one for one in settings if one.origin != "default"}
+    directory, seconds = given["directory"], given["seconds"]
+    if directory.origin == "flag" != seconds.origin and parse_seconds(directory.value) is not None:
+        raise UsageError(f"{directory.value} is taken for the DIRECTORY; give both, such as: try {directory.value}")
     for name, others in OF_ANOTHER.items():
         if name in given and not given.keys() & set(others):
             other = " or --".join(others)
@@ -209,7 +213,7 @@ def _record(args: argparse.Namespace) -> int:
                 summary = capture(target, args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
-    _print_counts(summary, whole=failure is None, awaited="the class" if args.on_class else "motion")
+    _print_counts(summary, failure, awaited="the class" if args.on_class else "motion")
     if lines is not None:
         lines.end(summary)
     elif args.json:
@@ -249,14 +253,16 @@ def export_model(arguments: Sequence[str]) -> int:
         "--weights",
         metavar="FILE",
         default="imagenet",
-        help="imagenet (default); a copied archive, .tgz; the https:// URL of one, perhaps with #sha256=…; or, with "
-        "TensorFlow, .keras, .weights.h5 or .pb",
+        help="imagenet (default); a copied network, .tflite, or archive, .tgz; the https:// URL of one, perhaps with "
+        "#sha256=…; or, with TensorFlow, .keras, .weights.h5 or .pb",
     )
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
     from storage.formats.features.export import export_model
-    from storage.formats.features.weights import origin_of
+    from storage.formats.features.weights import cache_directory, exported_name, origin_of
 
+    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")):  # what another machine has fetched
+        args.out = cache_directory() / exported_name("imagenet")
     with progress_line("fetching", " bytes") as progress:
         made = export_model(args.weights, args.out, progress)
     print(made)
@@ -383,11 +389,12 @@ def _status_for_viewers(
     return status
 
 
-def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
+def _print_counts(summary: Summary, failure: RecordingError | None, *, awaited: str) -> None:
+    has_all_frames = failure is None or failure.has_all_frames
     counts = (
         f"{summary.seconds:.1f} s"
         if not summary.frames and summary.tracks
-        else _counts_of_pictures(summary, whole, awaited)
+        else _counts_of_pictures(summary, has_all_frames, awaited)
     )
     print_line(f"{summary.path}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
     for name, track in summary.tracks.items():
@@ -395,7 +402,7 @@ def _print_counts(summary: Summary, *, whole: bool, awaited: str) -> None:
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""
         count = f"{track.samples} samples" if track.samples else "no samples came"
-        if track.samples and not missing:
+        if track.samples and not missing and failure is None:
             missing = ["none missing"]
         print_line(f"  {name}: {', '.join([count + rate, *missing])}{before}", sys.stderr)
 
@@ -410,14 +417,14 @@ def _print_summary(summary: Summary) -> None:
         raise
 
 
-def _counts_of_pictures(summary: Summary, whole: bool, awaited: str) -> str:
+def _counts_of_pictures(summary: Summary, has_all_frames: bool, awaited: str) -> str:
     lost = {
         "dropped by the camera": summary.dropped_camera,
         "dropped by a full queue": summary.dropped_queue,
         "that could not be stored": summary.dropped_disk,
     }
     dropped = ", ".join(f"{count} {cause}" for cause, count in lost.items() if count)
-    dropped = dropped or ("none dropped" if whole else "until it failed")
+    dropped = dropped or ("none dropped" if has_all_frames else "until it failed")
     if summary.not_kept:
         dropped += f", {summary.not_kept} without {awaited} not kept"
     if summary.reopened:

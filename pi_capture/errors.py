@@ -28,17 +28,20 @@ class UsageError(ValueError):
 
 
 class RecordingError(Exception):
-    """A recording ended early. What was recorded is safe; `summary` counts it.
+    """A recording ended early, or a sensor's did. What was recorded is safe; `summary` counts it.
 
     Attributes
     ----------
     summary : Summary
         What was stored, as after a recording that ended well.
+    has_all_frames : bool
+        Whether only something beside the pictures failed.
     """
 
-    def __init__(self, message: str, summary: Summary) -> None:
+    def __init__(self, message: str, summary: Summary, *, has_all_frames: bool = False) -> None:
         super().__init__(message)
         self.summary = summary
+        self.has_all_frames = has_all_frames
 
 
 def explain(error: Exception | None, target: Path) -> str:

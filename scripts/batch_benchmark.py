@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -95,6 +96,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--small", action="store_true", help="128x128")
     args = parser.parse_args()
+    if args.step == "features":
+        from storage.errors import StorageError
+        from storage.formats.features.extractor import find_model
+
+        try:
+            find_model("imagenet")
+        except StorageError as error:
+            parser.error(str(error))
     plain = PLAIN_FEATURES if args.step == "features" else PLAIN_SHARDS
     shape = SMALL if args.small else SIZE
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,6 +121,7 @@ def main() -> int:
             for name, command in ways.items():
                 out = str(Path(scratch, f"{name}-{number}".replace(" ", "-")))
                 taken[name].append(measure([out if one == "OUT" else one for one in command]))
+                shutil.rmtree(out) if Path(out).is_dir() else Path(out).unlink()
         size = sum(path.stat().st_size for path in source.iterdir())
     frames = args.recordings * args.frames
     rows = {

@@ -153,22 +153,44 @@ def _roff(text: str) -> str:
 # --------------------------------------------------------------------------------------------------------- completions
 
 
+STEPS = """
+_pi_storage_steps() {
+  local before=${1%%"${1##*,}"}
+  compgen -P "$before" -W "%s" -- "${1##*,}"
+}
+"""
+
+
 def _completion(script: str, parsers: dict[str, argparse.ArgumentParser], shell: str) -> str:
-    """The words of a command line by shtab; where it knows none, bash completes names of files."""
+    """The words of a command line by shtab; where it knows none, names of files: of bash's own accord, or by zsh's."""
     import shtab
 
+    from storage.batch.steps import STEPS as KNOWN
+
+    steps = " ".join(KNOWN)
     top = argparse.ArgumentParser(prog=script, parents=[parsers[""]], add_help=False)
     if len(parsers) > 1:  # a command comes first, where a recording may as well
         top._actions[:] = [action for action in top._actions if action.option_strings]
         commands = top.add_subparsers()
         for name, parser in parsers.items():
             if name:
-                about = str(parser.description or "").strip().split("\n")[0]
+                about = " ".join(str(parser.description).split()).split(". ")[0].rstrip(".")
                 commands.add_parser(name, parents=[parser], add_help=False, help=about)
+    for parser in (top, *parsers.values()):
+        for action in parser._actions:
+            if action.dest == "steps":
+                action.complete = {  # type: ignore[attr-defined]  # shtab's
+                    "bash": "_pi_storage_steps",
+                    "zsh": f"_values -s , step {steps}",
+                    "preamble": {"bash": STEPS % steps},
+                }
+            elif shell == "zsh" and action.nargs != 0 and not action.choices:
+                action.complete = {"zsh": "_files"}  # type: ignore[attr-defined]  # shtab's
     places = {"bash": f"_shtab_{script.replace('-', '_')}_pos_0_COMPGEN=_shtab_compgen_dirs"}  # recordings, too
-    return shtab.complete(top, shell, preamble=places).replace(
-        "complete -o bashdefault", "complete -o bashdefault -o default"
-    )
+    written = shtab.complete(top, shell, preamble=places)
+    if shell == "zsh":  # its "(*):" takes one word only
+        return written.replace('"(*):', '"*:')
+    return written.replace("complete -o bashdefault", "complete -o bashdefault -o default")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ quietly() {
 
 # Why the last command failed, what to do, and where to read more: for one line.
 reason() {
-    if grep -qE 'Temporary failure|[Nn]ame ?[Rr]esolution|Could not (resolve|connect)|NewConnection|Timeout|unreachable' "$log"; then
+    if grep -qE 'Temporary failure|[Nn]ame ?[Rr]esolution|[Nn]ame or service|Could not (resolve|connect)|NewConnection|Timeout|unreachable' "$log"; then
         why="no connection to the internet; connect, and run this again"
     elif grep -q 'not yet valid' "$log"; then
         why="this machine's clock is wrong; set it, and run this again"

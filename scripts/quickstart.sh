@@ -31,7 +31,10 @@ find_python
 if [ ! -e .venv/made ] && grep -qs 'Raspberry Pi' /proc/device-tree/model && ! has_picamera2 "$python"; then
     (install_packages python3-picamera2) || echo "$NAME: going on without the Raspberry Pi camera" >&2
 fi
-make_environment classify,studio
+make_environment classify,studio,features
+# Models learn best with it, and everything works without: a school's network may not let it through.
+quietly .venv/bin/python -m pi_capture export-model ||
+    echo "$NAME: going on without the trained network that models build on: $(reason)" >&2
 
 cd "$here"
 venv=$root/.venv

@@ -69,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for row in COMMANDS:
         command = commands.add_parser(
-            row.name, help=row.help, description=row.description, formatter_class=argparse.RawDescriptionHelpFormatter
+            row.name,
+            help=row.help,
+            description=row.description or row.help.capitalize(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         row.add_arguments(command)
         command.add_argument("--json", action="store_true", help="print one object on stdout")

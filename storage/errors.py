@@ -68,12 +68,14 @@ def missing_library(error: ModuleNotFoundError) -> str:
     name = (error.name or "").partition(".")[0]
     if not name or name in ("pi_capture", "classify", "storage"):
         raise error
-    advice = f"in the project's directory: pip install '.[{EXTRAS[name]}]'" if name in EXTRAS else library_advice()
+    advice = library_advice(EXTRAS.get(name))
     return f"{name} is not installed for {sys.executable}; {advice}"
 
 
-def library_advice() -> str:
+def library_advice(extra: str | None = None) -> str:
     """How to install the libraries; outside a virtual environment, the wrong Python is the usual cause."""
-    if sys.prefix != sys.base_prefix:
-        return "in the project's directory, 'pip install .' brings what is missing"
-    return "run '. .venv/bin/activate' in the project's directory first ('sh scripts/quickstart.sh' makes it)"
+    if sys.prefix == sys.base_prefix:
+        return "run '. .venv/bin/activate' in the project's directory first ('sh scripts/quickstart.sh' makes it)"
+    if extra:
+        return f"pip install 'pi-capture[{extra}]' brings it"
+    return "in the project's directory, 'pip install .' brings what is missing"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -18,6 +19,11 @@ from storage.formats.features.weights import exported_name
 from tests.support import ELSEWHERE
 from tests.support.labeller import desktop_of
 from tests.support.weights import make_random
+
+# On a busy machine it takes long to think of something, and a fixture for all examples is meant.
+_UNCHECKED = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=_UNCHECKED)
+hypothesis.settings.load_profile("busy")
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
 
@@ -41,6 +47,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """The format ``tar`` and the camera ``images`` are installed, for this process and those that it starts."""
     monkeypatch.syspath_prepend(ELSEWHERE)
     monkeypatch.setenv("PYTHONPATH", f"{ELSEWHERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+
+@pytest.fixture
+def eager(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What describes frames has the priority of others: at the lowest one a busy machine gives it no turn at all."""
+    place = tmp_path_factory.mktemp("eager")
+    (place / "sitecustomize.py").write_text("import os\nos.nice = lambda more: 0\n")
+    monkeypatch.setenv("PYTHONPATH", f"{place}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture(scope="session")

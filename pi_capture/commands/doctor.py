@@ -212,13 +212,14 @@ def _window(question: Question) -> Iterator[Finding]:
 
 
 def _features(question: Question) -> Iterator[Finding]:
-    """Only recordings of features need a network."""
+    """Recordings of features need a network; models are worse without."""
     from storage.formats.features.extractor import Extractor
 
     try:
         Extractor()
     except StorageError as error:
-        yield Finding("features", "warn", "recordings of features (.features.h5) can't be made", str(error))
+        found = "no trained network: models learn little, and .features.h5 files can't be recorded"
+        yield Finding("features", "warn", found, str(error))
     else:
         yield Finding("features", "ok", "LiteRT and the weights of MobileNet are there")
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 QUEUE_BYTES, QUEUE_FRAMES = 32_000_000, (4, 256)
 SEND_BUFFER_BYTES = 512 * 1024  # more would be late, and make the comparison of clocks less exact
 BACKOFF_SECONDS = (0.5, 8.0)
-FLUSH_SECONDS = 3.0  # for the last frames, at the end
+FLUSH_SECONDS = 3.0  # at the end, for a receiver that takes nothing of the last frames, …
+MOST_FLUSH_SECONDS = 30.0  # … and for one that does
 KEY_SECONDS = 1.0
 SAMPLES_SECONDS = 0.2  # that samples wait for a frame to go with
 SENT_FACTS = ("host", "camera", "boot_id", "started", "wall_minus_monotonic_ns")
@@ -87,6 +88,7 @@ class Sender:
         self._ready = threading.Condition()
         self._connected = self._over = False
         self._offered = self.sent = self.dropped = 0  # frames; `sent` went into a connection
+        self._moved = 0  # grows while the receiver takes something, or asks
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="send", daemon=True)
         self._thread.start()
@@ -113,11 +115,14 @@ class Sender:
             self.samples.put(name, piece, connected=self._connected)
 
     def close(self) -> None:
-        """Send what still waits, if that does not take long, and end."""
+        """Send what still waits, as long as the receiver takes it, and end."""
         with self._ready:
             self._over = True
             self._ready.notify()
-        self._thread.join(FLUSH_SECONDS)
+        until, moved = time.monotonic() + MOST_FLUSH_SECONDS, -1
+        while self._thread.is_alive() and moved != self._moved and time.monotonic() < until:
+            moved = self._moved
+            self._thread.join(FLUSH_SECONDS)
         if self._thread.is_alive() and self._connection is not None:
             with suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
@@ -201,6 +206,7 @@ class Sender:
             more, count = stream.samples_bytes(waiting)
             with writing:
                 connection.sendall(data + more)
+            self._moved += 1
             self.sent += queued is not None
             self.samples.sent += count
             if begins:
@@ -211,7 +217,7 @@ class Sender:
             # The receiver hangs up when it has read all. To close before that resets the connection if a question for
             # the time is unread, and what has not gone out is lost.
             while connection.recv(4096):
-                pass
+                self._moved += 1
 
     def _next_item(self, *, begun: bool) -> tuple[tuple[int, Frame] | None, list[Waiting]] | None:
         """The next frame and all samples, which come with it or alone; None when the recording has ended.

@@ -49,6 +49,8 @@ UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive, where there
 REST_SECONDS = 1.5  # in which samples of another machine may come after the last frame
 GAPS_KEPT = 100  # in the facts; the frame after a gap has it as well
 WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks is ended
+TOLD = (CameraError, UsageError, StorageError, ModuleNotFoundError)
+"""What is told in one line by its own words."""
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
 
 
@@ -451,7 +453,7 @@ class _Recording:
                 self._live_labels.end(in_order=failure is None)
         if failure is None:
             return _unless(problems, summary)
-        if isinstance(failure, CameraError | UsageError | StorageError) and summary.frames == 0:
+        if isinstance(failure, TOLD) and summary.frames == 0:
             raise failure
         raise RecordingError(_text(failure), summary) from failure
 
@@ -461,7 +463,7 @@ class _Recording:
 
 
 def _text(failure: Exception) -> str:
-    return str(failure) if isinstance(failure, CameraError | UsageError | StorageError) else repr(failure)
+    return str(failure) if isinstance(failure, TOLD) else repr(failure)
 
 
 def _unless(problems: Sequence[str], summary: Summary) -> Summary:
@@ -469,5 +471,5 @@ def _unless(problems: Sequence[str], summary: Summary) -> Summary:
     if problems and not summary.bytes:
         raise CameraError("; ".join(problems))
     if problems:
-        raise RecordingError("; ".join(problems), summary)
+        raise RecordingError("; ".join(problems), summary, has_all_frames=True)
     return summary

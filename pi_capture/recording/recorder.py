@@ -101,7 +101,7 @@ class Recorder(FrameSink):
         self._writer: Writer[Any] = open_writer(
             self._target, backend, options, tracks=tracks, pictures=pictures, more_tracks=more_tracks
         )
-        _adopt_live_labels(self._target, self._writer)
+        _settle_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
         self._clock_was_set: dict[str, int] = {}  # goes with the next frame
@@ -432,12 +432,14 @@ class Recorder(FrameSink):
                 raise
 
 
-def _adopt_live_labels(target: Path, writer: Writer[Any]) -> None:
-    """Give existing frames the live labels that a crash left over."""
+def _settle_labels(target: Path, writer: Writer[Any]) -> None:
+    """Give existing frames the live labels that a crash left over; what is said of labels to come is out of date."""
     from storage.labels.live import adopt
+    from storage.labels.origins import forget_origins
 
     try:
         adopt(target, recover=False)
+        forget_origins(target, writer.next_index)
     except BaseException:
         writer.close()
         raise

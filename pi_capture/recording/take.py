@@ -160,9 +160,9 @@ class Take:
         if focus is None:
             return
         if not isinstance(source, Focusing):
-            raise UsageError(f"--focus: {camera} takes none; leave it out, or record from a Raspberry Pi camera")
+            raise UsageError(f"--focus: {camera} takes none; leave it out, or take a Raspberry Pi camera")
         if not source.set_focus(focus):
-            self._say(f"{camera} ({source.info.model}) has a lens that can't move: recording without --focus")
+            self._say(f"{camera} ({source.info.model}) has a lens that can't move: going on without --focus")
             return
         self._recorder.describe({"focus": focus})
         if focus == "auto":
@@ -176,11 +176,11 @@ class Take:
             return
         camera = source.info.camera
         if not isinstance(source, HighDynamicRange):
-            raise UsageError(f"--hdr: {camera} takes none; leave it out, or record from a Pi 5's own camera")
+            raise UsageError(f"--hdr: {camera} takes none; leave it out, or take a Pi 5's own camera")
         source.set_hdr()
         yield from self._pass_over_until(lambda: source.hdr is not None, source)
         if not source.hdr and not self._stop.is_set():
-            self._say(f"{camera} ({source.info.model}) has no HDR, which needs a Pi 5: recording without --hdr")
+            self._say(f"{camera} ({source.info.model}) has no HDR, which needs a Pi 5: going on without --hdr")
         self._recorder.describe({"hdr": source.hdr is True})
 
     def _pass_over_until(self, ready: Callable[[], bool], source: Source) -> Iterator[Frame]:

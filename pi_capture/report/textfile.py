@@ -1,6 +1,7 @@
 """A file for the textfile collector of Prometheus' node_exporter, written anew every few seconds.
 
-It appears whole, and goes when the recording ends: numbers that nothing keeps up to date would mislead.
+It appears whole, and goes when the recording ends: numbers that nothing keeps up to date would mislead. One recording
+keeps it, as long as it holds the lock of a hidden file beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from pi_capture.errors import UsageError
 from pi_capture.report.metrics import Meter, as_prometheus, repeated
+from storage.durable.files import lock_file
+from storage.errors import BusyError
 
 SECONDS = 15.0  # Prometheus asks about as often
 READABLE = 0o644  # by the user that node_exporter runs as
@@ -31,22 +34,30 @@ def written(path: Path, recording: str, meter: Meter, say: Callable[[str], None]
     if path.suffix != ".prom":
         raise UsageError(f"--textfile {path}: node_exporter reads files whose names end with .prom; give such a name")
     told = False
+    lock_path, lock = path.with_name(f".{path.name}.lock"), None
 
     def write() -> None:
-        nonlocal told
+        nonlocal told, lock
         try:
-            _replace(path, as_prometheus(meter.read(), recording).encode(errors="replace"))
-        except OSError as error:
+            text = as_prometheus(meter.read(), recording).encode(errors="replace")
+            if lock is None:
+                lock = lock_file(lock_path, "another recording keeps this file, and each needs one of its own")
+            _replace(path, text)
+        except (OSError, BusyError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             if not told:
-                say(f"--textfile {path}: {error.strerror}; the recording goes on, and it is tried again")
+                say(f"--textfile {path}: {reason}; the recording goes on, and it is tried again")
             told = True
 
     try:
         with repeated(write, SECONDS, "textfile"):
             yield
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        if lock is not None:
+            for ours in (path, lock_path):
+                with suppress(OSError):
+                    ours.unlink(missing_ok=True)
+            os.close(lock)
 
 
 def _replace(path: Path, text: bytes) -> None:

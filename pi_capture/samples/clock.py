@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 SLACK_SECONDS = 10.0  # that a stream may pad beyond the time that has passed
-START_NS = SECOND  # samples are kept back so long, for the first line
+START_NS = SECOND  # samples are kept back so long, for the first line, …
+LONGEST_START_NS, LONGEST_START_SAMPLES = 3 * SECOND, 1 << 20  # … and longer, if they come at another rate than stated
 DECIDE_NS = SECOND  # late samples may catch up for so long before they count as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
 WINDOWS = 600  # seconds that the line goes through: few enough to follow a clock that warms up
@@ -125,7 +127,13 @@ def rate_facts(measured: float, stated: float) -> dict[str, float]:
 
 
 class SampleClock:
-    """Dates the samples of one sensor; `rate` is its stated samples a second."""
+    """Dates the samples of one sensor; `rate` is its stated samples a second.
+
+    Attributes
+    ----------
+    fitted : bool
+        Whether the line goes through enough seconds for the rate to be known well.
+    """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -135,7 +143,7 @@ class SampleClock:
         self._count = 0  # of samples handed out and missing
         self._held: list[tuple[NDArray[Any], int]] = []
         self._held_count = 0
-        self._starting = True
+        self._starting, self._start_ns = True, START_NS
         self._late_since: int | None = None
         self._least_late = math.inf
         self._last_arrival = self._silence = 0.0
@@ -143,12 +151,12 @@ class SampleClock:
         self._window: tuple[int, float, float] | None = None
         self._window_late = math.inf
         self._points: deque[tuple[float, float]] = deque(maxlen=WINDOWS)
-        self._fitted = False
+        self.fitted = self._off_at_first = False
 
     @property
     def measured_rate(self) -> float | None:
         """Samples a second, as they came; None while too few have come."""
-        return 1e9 / self._period if self._fitted else None
+        return 1e9 / self._period if self.fitted or self._off_at_first else None
 
     def date(self, samples: NDArray[Any], arrival_ns: int) -> list[Dated]:
         """Add a chunk that arrived; returns the samples of this and earlier chunks that could be dated, in order."""
@@ -161,7 +169,11 @@ class SampleClock:
         self._held_count += len(samples)
         arrival = float(arrival_ns - self._first_ns)
         if self._starting:
-            if arrival < START_NS:
+            if arrival < self._start_ns:
+                return []
+            may_wait = arrival < LONGEST_START_NS and self._held_count < LONGEST_START_SAMPLES
+            if may_wait and self._first_period() is None:
+                self._start_ns = int(arrival) + START_NS // 2
                 return []
             self._start()
             return self._release()
@@ -203,7 +215,7 @@ class SampleClock:
 
     def _decide(self) -> list[Dated]:
         """Decide what late samples mean that did not catch up: a pause, or a wrong first line."""
-        if self._fitted or self._silence > self._least_late / 2:
+        if self.fitted or self._silence > self._least_late / 2:
             return [*self._pause(), *self._release()]
         self._points.clear()  # the sensor was never silent: the first line was wrong
         self._late_since, self._least_late, self._window = None, math.inf, None
@@ -219,23 +231,34 @@ class SampleClock:
         self._late_since, self._least_late = None, math.inf
         return [Dated(began, missing)]
 
-    def _start(self) -> None:
-        """Find a first line through the chunks that are held."""
+    def _arrivals(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the index of the last sample of each chunk that is held, and when it arrived."""
         import numpy as np
 
-        self._starting = False
         assert self._first_ns is not None
         counts = self._count + np.cumsum([len(samples) for samples, _ in self._held]) - 1.0
-        arrivals = np.array([arrival - self._first_ns for _, arrival in self._held], float)
+        return counts, np.array([arrival - self._first_ns for _, arrival in self._held], float)
+
+    def _first_period(self) -> float | None:
+        """Return the period of the chunks that are held: the stated one if it fits; None if they don't tell."""
+        counts, arrivals = self._arrivals()
+        stated, came = 1e9 / self._rate, _period_below(counts, arrivals)
+        if len(counts) < 2 or (came > 0 and abs(stated / came - 1) <= TRUSTED):
+            return stated
+        if len(counts) < 8 or arrivals[-1] - arrivals[0] <= START_NS / 2:
+            return None
+        half = len(counts) // 2
+        halves = [_period_below(counts[part], arrivals[part]) for part in (slice(half), slice(half, None))]
+        return came if all(one > 0 and abs(came / one - 1) < TRUSTED for one in halves) else None
+
+    def _start(self) -> None:
+        """Find a first line through the chunks that are held."""
+        self._starting = False
+        counts, arrivals = self._arrivals()
         self._last_arrival = float(arrivals[-1])
-        self._period = 1e9 / self._rate
-        if len(counts) >= 8 and arrivals[-1] - arrivals[0] > START_NS / 2:
-            half = len(counts) // 2
-            parts = slice(None), slice(None, half), slice(half, None)
-            period, *halves = (_fit(counts[part], arrivals[part])[0] for part in parts)
-            steady = all(period > 0 and abs(one / period - 1) < TRUSTED for one in halves)  # no stall in between
-            if steady and abs(self._period / period - 1) > TRUSTED:
-                self._period = period
+        stated = 1e9 / self._rate
+        self._period = self._first_period() or stated
+        self._off_at_first = self._period != stated
         late = arrivals - counts * self._period
         self._offset = float(late.min())
         for index, arrival in zip(counts.tolist(), arrivals.tolist(), strict=True):
@@ -265,9 +288,22 @@ class SampleClock:
         if len(indices) >= LEAST_WINDOWS and arrivals[-1] - arrivals[0] >= LEAST_SPAN_NS:
             period, offset = _fit(indices, arrivals)
             if period > 0:
-                self._period, self._offset, self._fitted = period, offset, arrivals[-1] - arrivals[0] >= KNOWN_SPAN_NS
+                self._period, self._offset, self.fitted = period, offset, arrivals[-1] - arrivals[0] >= KNOWN_SPAN_NS
                 return
         self._offset = float((arrivals - indices * self._period).min())
+
+
+def _period_below(indices: NDArray[Any], arrivals: NDArray[Any]) -> float:
+    """Return the slope, at the middle, of what the points hang down to: chunks arrive late, but never early."""
+    hull: list[tuple[float, float]] = []
+    for x, y in zip(indices.tolist(), arrivals.tolist(), strict=True):
+        while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (x - hull[-2][0]) >= (y - hull[-2][1]) * (
+            hull[-1][0] - hull[-2][0]
+        ):
+            hull.pop()
+        hull.append((x, y))
+    middle = indices.mean()
+    return next(((y - v) / (x - u) for (u, v), (x, y) in pairwise(hull) if x >= middle), 0.0)
 
 
 def _fit(indices: NDArray[Any], arrivals: NDArray[Any]) -> tuple[float, float]:

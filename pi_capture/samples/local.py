@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SILENT_SECONDS = 5.0
 BURST_NS = 2_000_000_000  # by then all has come that a sensor had buffered before
 MEASURED_NS = 6_000_000_000  # by then an even rate is known
-OFF_RATE = 0.02
+OFF_RATE, FAR_OFF_RATE = 0.02, 0.5  # what is told of a rate: once it is known well, and at once
 END_SECONDS = 5.0
 SAID_PAUSES = 5
 
@@ -219,7 +219,7 @@ class _LocalTrack:
                     said_silence = True
                     self._say(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
             if not self._stopping:
-                self._ended_early = f"{self._name} ended before the recording"
+                self._ended_early = f"{self._name} ended too early; the recording went on without it"
                 self._say(f"{self._name} ended; the recording goes on")
         except CameraError as error:
             self._problem(str(error))
@@ -238,12 +238,10 @@ class _LocalTrack:
 
     def _off_rate(self) -> str | None:
         rate = self._clock.measured_rate
-        if rate is None or abs(rate / self._rate - 1) < OFF_RATE:
+        if rate is None or abs(rate / self._rate - 1) < (OFF_RATE if self._clock.fitted else FAR_OFF_RATE):
             return None
-        return (
-            f"{self._name} gives {rate:.4g} samples a second, not {self._rate:g}; kept with their true times. "
-            "Check rate and channels"
-        )
+        gives = f"{self._name} gives {float(f'{rate:.3g}'):g} samples a second, not {self._rate:g}"
+        return f"{gives}; kept with their true times. Check rate and channels"
 
     def _flood(self, least_ns: int) -> str | None:
         """Return a message if samples come so many and so unevenly that no rate can be measured."""

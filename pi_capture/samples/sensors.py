@@ -63,10 +63,13 @@ def parse_sensor(text: str) -> Sensor:
     """
     from storage.tracks.sample_track import SampleTrack
 
-    match = re.match(rf"([^,=]+)((?:,(?:{'|'.join(KEYS)})=[^,=]*)*)=(.+)$", text, re.DOTALL)
+    known = rf"([^,=]+)((?:,(?:{'|'.join(KEYS)})=[^,=]*)*)"
+    match = re.match(rf"{known}=(.+)$", text, re.DOTALL)
     if match is None:
         shown = re.split("[ =]", text)[0]
-        raise UsageError(f"--sensor {shown!r}: give NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND")
+        if (unknown := re.match(rf"{known},([^,= ]*)", text)) and unknown[3] not in KEYS:
+            shown = f"{unknown[1]}: {unknown[3]!r} is not understood"
+        raise UsageError(f"--sensor {shown}: give NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND")
     name, options, command = match.groups()
     given = dict(option.split("=", 1) for option in options.split(",")[1:])
     form = given.get("format", "f32le")
@@ -77,8 +80,9 @@ def parse_sensor(text: str) -> Sensor:
     labels = tuple(given["labels"].split("|")) if given.get("labels") else ()
     try:
         rate, channels = float(given["rate"]), int(given.get("channels") or len(labels) or 1)
-    except ValueError:
-        raise UsageError(f"--sensor {name}: rate and channels are numbers") from None
+    except ValueError as error:
+        wrong = str(error).rpartition(": ")[2]
+        raise UsageError(f"--sensor {name}: rate and channels are numbers, and {wrong} is none") from None
     try:
         unit = given.get("unit", "")
         track = SampleTrack(name, rate, channels, FORMATS[form], unit, labels, program_of(command))
@@ -346,7 +350,8 @@ class _Text:
     def problems(self) -> list[str]:
         if not self._bad:
             return []
-        return [f"{self._title}: {self._bad} lines were not {self._channels} numbers; they are kept as NaN"]
+        numbers = "one number" if self._channels == 1 else f"{self._channels} numbers"
+        return [f"{self._title}: {self._bad} lines were not {numbers}; they are kept as NaN"]
 
     def left(self) -> str | None:
         if not self._rest.strip():

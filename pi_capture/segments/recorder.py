@@ -18,10 +18,10 @@ from typing import Any, Self
 from pi_capture.errors import RecordingError, UsageError
 from pi_capture.recording.recorder import Recorder
 from pi_capture.recording.sink import FrameSink
-from pi_capture.segments.amounts import parse_amount, parse_size, parse_time
 from pi_capture.segments.retention import Keep, Retention
 from pi_capture.segments.series import Series
 from pi_capture.status import Status, Summary, added_up, measured_rate
+from storage.amounts import parse_amount, parse_size, parse_time
 from storage.durable.files import lock_file
 from storage.errors import StorageError
 from storage.formats.table import open_writer

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +22,8 @@ from typing import Self
 
 from pi_capture.errors import UsageError
 from pi_capture.recording.clocks import is_synchronised
-from pi_capture.segments.amounts import parse_size, parse_time
 from pi_capture.segments.series import Segment, Series
+from storage.amounts import parse_size, parse_time
 from storage.care.manifest import RECEIPT_NAME, digest, read_manifest, state_of
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
@@ -185,6 +186,8 @@ class Retention:
         """By the name of a recording: its SHA-256, or several if several machines gave one this name."""
         path = self._series.directory / RECEIPT_NAME
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):  # to read a pipe could take for ever
+                raise StorageError(f"{path} is no file; copy the receipt anew")
             state = state_of(path)
             if self._read_receipt[0] != state:
                 named: dict[str, set[str]] = {}

@@ -100,7 +100,7 @@ async def recording(request: Request) -> Response:
 
     ``{"id", "name", "format": "png", "frames", "bytes", "seconds", "size": "128x128"|null, "classes": [{"name",
     "directory", "frames", "waiting"}], "unlabelled", "waiting", "state": "recording"|"to be labelled"|"labelled"|
-    "split"|"broken", "labelled_by": null|"a window"|"this studio", "can": ["label", "split", "undo split",
+    "split"|"held out"|"broken", "labelled_by": null|"a window"|"this studio", "can": ["label", "split", "undo split",
     "undo apply", "sheet", "plot"], "begun": ISO time|null, "problem": null|"one line"}``.
     ``frames`` of a class are those that lie in it; ``waiting`` are labels in the journal that S has not applied.
     A broken one has status 200, state ``broken``, and ``problem``.
@@ -111,7 +111,8 @@ async def recording(request: Request) -> Response:
     labelling = studio.labellings.get(entry.path)
     facts = await to_thread(studio.folder.facts, entry, settled=labelling is None and not goes_on)
     if labelling is not None and not labelling.closed:
-        facts = {**facts, **await to_thread(labelling.label_facts), "labelled_by": "this studio"}
+        held_out = {"state": facts["state"]} if facts["state"] == "held out" else {}
+        facts = {**facts, **await to_thread(labelling.label_facts), **held_out, "labelled_by": "this studio"}
     else:
         facts["labelled_by"] = "a window" if await to_thread(is_labelled, entry.path) else None
     if goes_on:

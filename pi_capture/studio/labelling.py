@@ -28,6 +28,7 @@ from pi_capture.studio.frames import Frames
 from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.runs import Run, changed_runs, runs_of
+from storage.care.split import is_split
 from storage.errors import StorageError
 from storage.labels.journal import LabelJournal, journal_path
 from storage.names import printable
@@ -142,13 +143,14 @@ class Labelling:
 
     @property
     def deserted_seconds(self) -> float:
-        """How long no page has listened."""
+        """How long no page has listened, or asked how it stands."""
         return 0.0 if self._listeners else time.monotonic() - self._left_at
 
     def state(self) -> dict[str, Any]:
         """All that a page needs to begin."""
         with self._lock:
             self._check_open()
+            self._left_at = time.monotonic()
             session, opened = self.session, self._work.opened
             classes = [
                 {"label": label, "name": printable(name), "sorted": opened.sorted[directory]}
@@ -493,8 +495,13 @@ class Labelling:
 
 
 def undo_of_apply(path: Path) -> tuple[int, list[str], dict[str, str]]:
-    """Undo the last S of a recording; as `classify.commit.take_back`, of which see what is raised."""
+    """Undo the last S of a recording; as `classify.commit.take_back`, of which see what is raised.
+
+    Raises RefusedError if frames are held out.
+    """
     check(path)
+    if is_split(path):
+        raise RefusedError(f"{printable(path.name)} is split: press Look at the frames, and Undo the split, first", 409)
     with LabelJournal(journal_path(path)) as journal:
         count, missing, renamed = take_back(path, journal)
     return count, [*map(printable, missing)], {printable(name): printable(now) for name, now in renamed.items()}

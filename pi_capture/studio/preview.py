@@ -23,13 +23,13 @@ from pi_capture.errors import CameraError, UsageError
 from pi_capture.live.packs import as_jpeg, packed
 from pi_capture.report.viewers import LARGEST_SIDE, PICTURES_PER_SECOND
 from pi_capture.studio.answers import RefusedError
-from pi_capture.studio.recorders import GONE, Record, last_line, read_record
+from pi_capture.studio.recorders import GONE, LOAD_SECONDS, Record, last_line, read_record
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from pi_capture.recording.verdicts import Watching
 
-FIRST_SECONDS = 15.0
+FIRST_SECONDS = 15.0  # for the first picture once the program is loaded, and for who looks
 DESERTED_SECONDS = 2.0
 MOST_SAID = 4096  # bytes
 
@@ -47,7 +47,7 @@ class Preview:
         self._looking = 0
         self._left_at = 0.0
         self._starting = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None  # the one that reads from the process
         self._saying: asyncio.Task[bytes] | None = None
 
     async def start(self, camera: str, size: str, fps: float | None, model: Path | None = None) -> str:
@@ -70,12 +70,16 @@ class Preview:
             assert process.stdout is not None and process.stderr is not None
             self._process = process
             self._saying = asyncio.create_task(_last_said(process.stderr))
+            self._task = opening = asyncio.create_task(read_record(process.stdout))
             try:
-                async with asyncio.timeout(FIRST_SECONDS):
-                    first = await read_record(process.stdout)
+                async with asyncio.timeout(LOAD_SECONDS + FIRST_SECONDS):
+                    first = await opening
             except GONE:
-                await self.end()
-                raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
+                if self._process is process:
+                    await self.end()
+                    raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
+            if self._process is not process:
+                raise RefusedError("a recording has taken the camera", 409)
             self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
             self._task = asyncio.create_task(self._read(process))

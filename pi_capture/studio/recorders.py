@@ -25,8 +25,9 @@ from pi_capture.report.viewers import all_sockets
 from pi_capture.studio.answers import RefusedError, identifier
 from storage.names import printable
 
-ANSWER_SECONDS = 2.0
-START_SECONDS = 8.0  # for the first frames, or for the camera to fail; some wait for motion, or for their hour
+ANSWER_SECONDS = 5.0
+LOAD_SECONDS = 30.0  # for the program to be loaded, on a slow or a busy machine
+START_SECONDS = 8.0  # then, for the first frames, or for the camera to fail; some wait for motion, or for their hour
 MOST_HEAD, MOST_BODY = 1 << 16, 1 << 24
 SETTABLE = (
     *("on-motion", "pre-roll", "post-roll", "segment", "keep", "retry", "between", "jitter", "jitter-seed"),
@@ -116,10 +117,12 @@ async def find(id: str) -> Recorder:
 
 
 async def ask(id: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of a recorder after a request. Raises RefusedError if it has ended."""
+    """The status of a recorder after a request. Raises RefusedError if it has ended, or takes too long."""
     async with await find(id) as recorder:
         try:
             return await recorder.ask(request)
+        except TimeoutError:
+            raise RefusedError("this recording goes on, but does not answer; try again", 503) from None
         except GONE:
             raise RefusedError("this recording has ended", 404) from None
 
@@ -210,15 +213,20 @@ async def start(words: Sequence[str]) -> str:
             start_new_session=True,
             env=_environment(),
         )
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + LOAD_SECONDS
+        is_there = False
         while True:
             if process.poll() is not None:
                 raise RefusedError(last_line(_all_of(log)), 422)
             for path in await asyncio.to_thread(all_sockets):
-                if path.stem == str(process.pid) and (await _records(path) or time.monotonic() > until):
+                if path.stem != str(process.pid):
+                    continue
+                if not is_there:
+                    is_there, until = True, time.monotonic() + START_SECONDS
+                if await _records(path) or time.monotonic() > until:
                     _reap_later(process)
                     return identifier(path)
-            if time.monotonic() > until + START_SECONDS:
+            if not is_there and time.monotonic() > until:
                 _reap_later(process)
                 raise RefusedError("it records, but can't be looked at; stop it in a terminal", 422)
             await asyncio.sleep(0.05)

@@ -21,7 +21,7 @@ from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
 from storage.care.listing import first_entries, recording_test
 from storage.care.split import JOURNAL_NAME as SPLIT_NAME
-from storage.care.split import is_split
+from storage.care.split import is_held_out, is_split
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
@@ -209,10 +209,18 @@ def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
         ],
         "unlabelled": unlabelled,
         "waiting": waiting.total(),
-        "state": "split" if split else "labelled" if frames and not unlabelled else "to be labelled",
+        "state": _state(path, frames=frames, unlabelled=unlabelled, split=split),
         "can": _can(path, recording, split=split),
         "begun": next((one["started"] for one in recording.sessions if isinstance(one.get("started"), str)), None),
     }
+
+
+def _state(path: Path, *, frames: int, unlabelled: int, split: bool) -> str:
+    if split:
+        return "split"
+    if is_held_out(path):
+        return "held out"
+    return "labelled" if frames and not unlabelled else "to be labelled"
 
 
 def _in_order(recording: Recording, known: Classes, labels: Iterable[str | None]) -> list[str]:

@@ -19,7 +19,7 @@ from pi_capture.studio.connections import MOST_CONNECTIONS, BoundedProtocol
 
 SIOCGIFADDR = 0x8915  # of netdevice(7)
 M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8  # of glibc's mallopt
-READ_ALONG = "who reads the network can read along; --tls-cert and --tls-key, or ssh -L, keep it private"
+READ_ALONG = "others in this network can read what you send; docs/studio.md, In a class, says how to keep it private"
 
 
 def serve(

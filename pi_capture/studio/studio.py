@@ -160,11 +160,12 @@ class Studio:
         return labelling
 
     async def let_go(self, path: Path, why: str) -> None:
-        """Close whatever is open of a recording; nothing is lost."""
-        labelling = self.labellings.pop(path, None)
-        if labelling is not None:
-            await to_thread(labelling.close, why)
-        await to_thread(self._open.forget, path)
+        """Close whatever is open of a recording; nothing is lost. Who opens it meanwhile waits."""
+        async with self._opening:
+            labelling = self.labellings.pop(path, None)
+            if labelling is not None:
+                await to_thread(labelling.close, why)
+            await to_thread(self._open.forget, path)
 
     def sweep(self) -> None:
         """Forget the labellings that have closed themselves."""

@@ -13,7 +13,7 @@ from pi_capture.studio.answers import RefusedError
 from storage.durable.files import is_locked
 from storage.labels.journal import journal_path
 
-END_SECONDS = 5.0  # for a window to end
+END_SECONDS = 20.0  # for a window to end
 
 
 def is_labelled(path: Path) -> bool:

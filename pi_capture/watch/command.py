@@ -72,6 +72,8 @@ WATCH_OPTIONS = (
     _of_the_recorder("camera", help="what to watch: as for recording, or file: with any recording"),
     _of_the_recorder("size", help="size of the frames (default: what the model looks at)", default=None),
     _of_the_recorder("fps"),
+    _of_the_recorder("focus"),
+    _of_the_recorder("hdr"),
     _of_the_recorder("hold", help=f"seconds that a class must lead before it counts (default: {HOLD_SECONDS})"),
     Option(
         "on",
@@ -92,7 +94,7 @@ WATCH_OPTIONS = (
     Option("json-lines", "print a line of JSON a frame on stdout, then a summary", kind=Kind.SWITCH),
     Option("quiet", "no class in the terminal", kind=Kind.SWITCH),
 )
-NOT_WITH_FILES = {"size", "fps", "retry", "between", "identity"}
+NOT_WITH_FILES = {"size", "fps", "focus", "hdr", "retry", "between", "identity"}
 
 
 def main(words: Sequence[str]) -> int:
@@ -200,8 +202,8 @@ class _Watch:
         from pi_capture.watch.sink import WatchSink
 
         options = RecordOptions(
-            camera=args.camera, size=size or args.size, fps=args.fps, retry=args.retry,
-            between=args.between, jitter=False,
+            camera=args.camera, size=size or args.size, fps=args.fps, focus=args.focus, hdr=args.hdr,
+            retry=args.retry, between=args.between, jitter=False,
         )  # fmt: skip
         observers = Observers(stop=self._stop, say=self._report.say, watch=lambda frame, _: self._show(frame))
         if (line := exposed(args.camera)) is not None:

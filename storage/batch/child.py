@@ -245,20 +245,32 @@ def _answer(order: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # also what a step of another distribution did not foresee
         said = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {first_line(error)}"
         is_there = all(map(os.path.exists, [out, *recordings]))
-        kind = "damaged" if is_there and not _of_the_machine(error) else "machine"
+        kind = "damaged" if is_there and not _of_the_machine(error, recordings) else "machine"
         return {"kind": kind, "reason": said.replace(f"{out}/", "")}
     if away := [path for path in recordings if not os.path.exists(path)]:
         return {"kind": "machine", "reason": f"{away[0]} is away since"}
     return {"frames": result.frames, "told": [line.replace(f"{out}/", "") for line in told]}
 
 
-def _of_the_machine(error: BaseException | None) -> bool:
+def _of_the_machine(error: BaseException | None, recordings: Sequence[str]) -> bool:
     """Whether an error comes from a full disk, a file server that is away, or their kind, and from no recording."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
-            return True
+            # FFmpeg says EIO also of a file that ends too early: is it the disk?
+            files = filter(os.path.isfile, recordings)
+            return type(error).__module__ != "av.error" or not all(map(_can_be_read, files))
         error = error.__cause__ or error.__context__
     return False
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from storage.batch.contract import NotReadyError, Result, Step
-from storage.errors import DamagedPictureError, StorageError
+from storage.errors import StorageError
 from storage.formats.contract import KeepsFeatures
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.recording import FeaturesReader
@@ -53,7 +53,7 @@ def find_duplicates(recordings: Sequence[Path], out: Path) -> Result:
             if made_by and network and made_by != network:
                 raise StorageError(f"{path} has features of another network than {recordings[0]}")
             network = made_by or network
-            told += [f"{path}: frame {number} can't be decoded, and was left out" for number in damaged]
+            told += damaged
             frames += len(directions)
             own: list[int] = []  # rows of this recording that look like no other
             rows = list[tuple[int, str, int, float]]()
@@ -74,8 +74,8 @@ def find_duplicates(recordings: Sequence[Path], out: Path) -> Result:
     return Result(frames, tuple(told))
 
 
-def _directions(path: Path) -> tuple[Floats, list[int], dict[str, str], list[int]]:
-    """A recording's features, of length 1 each, (n, 256); their frames; what made them; and frames without any."""
+def _directions(path: Path) -> tuple[Floats, list[int], dict[str, str], list[str]]:
+    """A recording's features, of length 1 each, (n, 256); their frames; what made them; and why frames have none."""
     with open_recording(path) as recording:
         if isinstance(recording, KeepsFeatures):
             features, made_by = recording.features[:], dict[str, str]()
@@ -87,13 +87,15 @@ def _directions(path: Path) -> tuple[Floats, list[int], dict[str, str], list[int
         except StorageError as error:
             raise NotReadyError(str(error)) from None
         found: list[Floats] = []
-        numbers, damaged = list[int](), list[int]()
+        numbers, damaged = list[int](), list[str]()
         for number in range(len(recording)):
             try:
                 found.append(extractor.extract(recording.read(number).pixels))
                 numbers.append(number)
-            except DamagedPictureError:
-                damaged.append(number)
+            except StorageError as error:
+                damaged.append(f"{path}: frame {number} is left out: {error}")
+    if damaged and not found:
+        raise StorageError(f"{path}: none of its frames can be read: {damaged[0]}")
     return _unit(np.stack(found)) if found else np.empty((0, FEATURES), np.float32), numbers, {}, damaged
 
 

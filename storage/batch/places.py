@@ -6,6 +6,7 @@ A batch's own files lie in OUT under `OWN`. Whatever has a name there is whole; 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -22,6 +23,7 @@ from storage.durable.files import lock_file, rename_new, sync_directory, sync_fi
 from storage.errors import BusyError, StorageError, first_line, no_directory
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
 OWN = ".batch"
@@ -46,6 +48,9 @@ class Place(Protocol):
 
     def entries(self, under: str = "") -> Iterator[Entry]:
         """All files in it, those whose name is hidden too; or those under a key. In no order."""
+
+    def beside(self, name: str) -> Iterator[Entry]:
+        """The file of that name in it, and those whose names go on after a dot."""
 
     def read(self, key: str) -> bytes:
         """The content of a file. Raises FileNotFoundError if there is none."""
@@ -111,7 +116,6 @@ class Directory:
                             yield self._entry(one)
 
     def beside(self, name: str) -> Iterator[Entry]:
-        """The file of that name in it, and those whose names go on after a dot."""
         with os.scandir(self._root) as found:
             yield from (self._entry(one) for one in found if f"{one.name}.".startswith(f"{name}.") and one.is_file())
 
@@ -193,7 +197,12 @@ class Bucket:
     def entries(self, under: str = "") -> Iterator[Entry]:
         with self._told():
             for some in self._obstore.list(self._store, under or None):
-                yield from (Entry(one["path"], one["size"], one["e_tag"] or str(one["last_modified"])) for one in some)
+                yield from map(_entry, some)
+
+    def beside(self, name: str) -> Iterator[Entry]:
+        with self._told():
+            found = self._obstore.list_with_delimiter(self._store)["objects"]
+        return (_entry(one) for one in found if f"{one['path']}.".startswith(f"{name}."))
 
     def read(self, key: str) -> bytes:
         with self._told(key):
@@ -250,15 +259,25 @@ class Bucket:
 
     @contextmanager
     def _told(self, key: str = "") -> Iterator[None]:
-        from obstore.exceptions import BaseError, NotFoundError
+        from obstore.exceptions import BaseError, InvalidPathError, NotFoundError
 
         name = f"{self.url}/{key}" if key else self.url
         try:
             yield
         except (NotFoundError, FileNotFoundError):
             raise FileNotFoundError(2, "no such object", name) from None
+        except InvalidPathError as error:  # obstore lists nothing then, also not what is beside it
+            path = re.search('"(.+?)"', str(error))
+            raise StorageError(
+                f"{name} has an object whose name is no path (// or a part of dots): {path[1] if path else error}; "
+                "rename it, or give places without it"
+            ) from None
         except (BaseError, ValueError) as error:
             raise StorageError(f"{name}: {first_line(error)}") from None
+
+
+def _entry(one: ObjectMeta) -> Entry:
+    return Entry(one["path"], one["size"], one["e_tag"] or str(one["last_modified"]))
 
 
 _CLEARING = threading.Lock()

@@ -7,17 +7,24 @@ follow it, and later recordings come into new groups.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 from storage.batch.contract import Step
-from storage.batch.listing import Source
+from storage.batch.inputs import Source, fingerprint
 from storage.batch.places import OWN, Place
 from storage.batch.worker import DONE, FAILED, Work, marker_name, marker_stem, read_marker, work_fingerprint
+from storage.errors import OptionError
 
 PLANS = "plans"
+INPUTS = f"{OWN}/inputs"
+
+
+_Piece = tuple[str, tuple[Source, ...], tuple[str, ...]]
+"""A key, its recordings, and steps."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +68,26 @@ def list_markers(out: Place) -> Markers:
 def make_plan(
     sources: Sequence[Source], steps: Sequence[Step], out: Place, shard: tuple[int, int], *, retry_failed: bool
 ) -> Plan:
-    """Deal out the work; of all pieces, those that `shard` (i, n) says: every n-th, from number i on."""
+    """Deal out the work; of all pieces, those that `shard` (i, n) says: every n-th, from number i on.
+
+    Raises
+    ------
+    OptionError
+        OUT has results of other recordings with these names.
+    """
     alone = tuple(step.name for step in steps if step.group_bytes is None)
-    pieces: list[tuple[str, tuple[Source, ...], tuple[str, ...]]]
-    pieces = [(source.key, (source,), alone) for source in sources] if alone else []
+    pieces: list[_Piece] = [(source.key, (source,), alone) for source in sources] if alone else []
     markers = list_markers(out)
-    for step in steps:
-        if step.group_bytes is not None:
-            pieces += [(key, group, (step.name,)) for key, group in _groups(sources, step, out, markers)]
+    plans = {step: _read_plans(step.name, out) for step in steps if step.group_bytes is not None}
+    planned = [(key, group, (step.name,)) for step in plans for key, group in _groups(sources, plans[step])]
+    _refuse_others(sources, [*pieces, *planned], out, markers)
+    for step, plan in plans.items():
+        _deal_out(sources, step, plan, out)
+        pieces += [
+            (key, group, (step.name,))
+            for key, group in _groups(sources, plan)
+            if len(group) == len(plan[key]) or not _stays(step.name, key, group, out, markers)
+        ]
     todo, present = list[Work](), list[str]()
     for key, group, names in pieces[shard[0] :: shard[1]]:
         mark, left, stale = work_fingerprint(group), list[str](), list[str]()
@@ -94,38 +113,74 @@ def _has_left_out(group: Sequence[Source], marker: str, out: Place) -> bool:
     return len(group) > 1 and bool(read_marker(out, marker).left_out)
 
 
-def _groups(
-    sources: Sequence[Source], step: Step, out: Place, markers: Markers
-) -> list[tuple[str, tuple[Source, ...]]]:
-    """The groups of a step; recordings of no group yet come into new ones.
+def _refuse_others(sources: Sequence[Source], pieces: Sequence[_Piece], out: Place, markers: Markers) -> None:
+    """Raise OptionError if recordings come from a place that OUT was not made from, and would replace its results.
 
-    A group that was done and has lost recordings since stays as it was done, and is not among them, unless those that
-    are left have changed: then it is done anew with them.
+    OUT notes the places that it was made from: what lies there may grow, and may all change. Of any other place, some
+    work must be done already, as it is if the same recordings are seen from another machine; or their names be new.
     """
+    of_places: dict[str, list[_Piece]] = {source.place.url: [] for source in sources}
+    for piece in pieces:
+        for place in {source.place.url for source in piece[1]}:
+            of_places[place].append(piece)
+    for place, own in of_places.items():
+        called = place if "://" in place else f"{socket.gethostname()}:{Path(place).resolve()}"
+        note = f"{INPUTS}/{fingerprint([called])}"
+        if out.exists(note):
+            continue
+        works = [(step, key, work_fingerprint(group)) for key, group, steps in own for step in steps]
+        done = {(step, key): markers.of(step, key) for step, key, _ in works}
+        if any(f"@{mark}." in name for step, key, mark in works for name in done[step, key]):
+            continue
+        if others := [f"{step}/{key}" for (step, key), names in done.items() if names]:
+            notes = sorted(out.read(entry.key).decode(errors="replace").strip() for entry in out.entries(INPUTS))
+            raise OptionError(
+                f"{out.url}/{others[0]} was made from another recording ({', '.join(notes)}) than that in {place}, "
+                "which would replace it: choose another OUT"
+            )
+        out.create(note, f"{called}\n".encode(errors="surrogateescape"))
+
+
+def _read_plans(step: str, out: Place) -> dict[str, list[str]]:
+    """The groups of a step, by their numbers: the keys of their recordings."""
     planned: dict[str, list[str]] = {}
     for number in count():
-        name = f"{OWN}/{PLANS}/{step.name}/{number:06d}.json"
-        with suppress(FileNotFoundError):
-            planned |= json.loads(out.read(name))
-            continue
+        try:
+            planned |= json.loads(out.read(_plan_name(step, number)))
+        except FileNotFoundError:
+            break
+    return planned
+
+
+def _plan_name(step: str, number: int) -> str:
+    return f"{OWN}/{PLANS}/{step}/{number:06d}.json"
+
+
+def _deal_out(sources: Sequence[Source], step: Step, planned: dict[str, list[str]], out: Place) -> None:
+    """Put recordings of no group yet into new ones, which are added to those `planned`."""
+    for number in count():
         known = {key for group in planned.values() for key in group}
         fresh = _dealt([source for source in sources if source.key not in known], step.group_bytes or 0, len(planned))
         if not fresh:
             break
+        name = _plan_name(step.name, number)
         if not out.create(name, json.dumps(fresh).encode() + b"\n"):  # another run was first: its plan holds
             fresh = json.loads(out.read(name))
         planned |= fresh
+
+
+def _groups(sources: Sequence[Source], planned: dict[str, list[str]]) -> list[tuple[str, tuple[Source, ...]]]:
+    """The groups, with those of their recordings that are there."""
     by_key = {source.key: source for source in sources}
     groups = ((key, tuple(by_key[name] for name in names if name in by_key)) for key, names in planned.items())
-    return [
-        (key, group)
-        for key, group in groups
-        if len(group) == len(planned[key]) or (group and not _stays(step.name, key, group, out, markers))
-    ]
+    return [(key, group) for key, group in groups if group]
 
 
 def _stays(step: str, key: str, group: Sequence[Source], out: Place, markers: Markers) -> bool:
-    """Whether a group was done when it had these recordings, as they are now, and others."""
+    """Whether a group that has lost recordings was done when it had them, and the others as they are now.
+
+    Then it stays as it was done; else it is done anew with those that are left.
+    """
     done = [read_marker(out, name) for name in markers.of(step, key) if name.endswith(f".{DONE}")]
     return any(
         len(one.recordings) > len(group)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from storage.batch.child import Child, Limits
-from storage.batch.listing import list_recordings
+from storage.batch.inputs import list_recordings
 from storage.batch.places import OWN, Place, open_place
 from storage.batch.plan import make_plan
 from storage.batch.report import Report, write_lines
@@ -58,8 +58,8 @@ def run_batch(
     Raises
     ------
     StorageError
-        There is no such step or recording; OUT has files that no batch made where results would go, or can't be
-        written; or this machine lacks what a step needs.
+        There is no such step or recording; OUT has files that no batch made where results would go, was made from
+        other recordings of the same names, or can't be written; or this machine lacks what a step needs.
     """
     found = [find_step(name) for name in dict.fromkeys(steps)]
     sources = list_recordings(inputs, out, [step.name for step in found])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.batch.child import Answer, Child
-from storage.batch.listing import FINGERPRINT_DIGITS, Source, fingerprint
+from storage.batch.inputs import FINGERPRINT_DIGITS, Source, fingerprint
 from storage.batch.places import OWN, Place
 from storage.durable.checked import check
 from storage.durable.log import encode_line

@@ -372,7 +372,7 @@ def _track_lines(info: Info) -> Iterator[str]:
     )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
     for track, extent in info.tracks:
-        rate = extent.rate(track)
+        rate = measured_rate(track) or extent.rate(track)
         per_second = f"{rate:.6g}" if rate else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,17 @@ LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a record
 def recordings_in(directory: Path) -> Iterator[Path]:
     """The recordings in a directory and in all directories below it, by name. Raises OSError if it can't be read."""
     yield from _recordings_in(directory, recording_test())
+
+
+def recordings_among(paths: Iterable[Path]) -> Iterator[Path]:
+    """The paths; in place of a directory that is no recording but holds some, these. Raises OSError as `recordings_in`.
+
+    Pictures of others in one directory below it are its class, as when it is opened.
+    """
+    for path in paths:
+        found = [] if not path.is_dir() or _holds_pictures(str(path)) else list(recordings_in(path))
+        own = any(one.parent != path or one.is_file() or (one / SESSIONS_NAME).is_file() for one in found)
+        yield from found if own else [path]
 
 
 def _recordings_in(directory: Path, is_recording: Callable[[os.DirEntry[str]], bool]) -> Iterator[Path]:

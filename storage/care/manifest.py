@@ -20,7 +20,7 @@ from storage.care.listing import recordings_in
 from storage.durable.checked import check, sealed
 from storage.durable.files import is_locked, replace_file
 from storage.durable.untrusted import parse_object
-from storage.errors import StorageError, no_directory
+from storage.errors import StorageError
 from storage.formats.table import open_recording
 from storage.labels.journal import files_beside
 from storage.sessions import SESSIONS_NAME
@@ -99,7 +99,7 @@ def make_manifest(
         There is no such directory, or it is a recording.
     """
     if not directory.is_dir():
-        raise no_directory(directory)
+        raise StorageError(f"{directory}: no such directory")
     if (directory / SESSIONS_NAME).is_file():
         raise StorageError(
             f"{directory} is a recording; give the directory that it is in: {directory.absolute().parent}"
@@ -162,7 +162,7 @@ def find_differences(
         There is no such directory.
     """
     if not directory.is_dir():
-        raise no_directory(directory)
+        raise StorageError(f"{directory}: no such directory")
     differences = []
     for number, entry in enumerate(entries.values(), 1):
         path = directory / entry.path

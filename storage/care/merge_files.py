@@ -81,7 +81,7 @@ def merge_files(out: Path, inputs: Sequence[Path], *, progress: Callable[[int, i
     ------
     StorageError
         The files can't be one as they are stored, one is damaged or being recorded into, or the disk is full: nothing
-        was added.
+        was added. Damaged frames go along.
     """
     append = find_append(out)
     if append is None or out.suffix.lower() in find_format(out).also_reads:
@@ -122,7 +122,7 @@ def merge_files(out: Path, inputs: Sequence[Path], *, progress: Callable[[int, i
         keep_classes(out, classes)
         keep_origins(out, given)  # first: without it, a model's labels would count as a person's
         try:
-            append(out, parts, classes.directories, after=len(old), progress=tell)
+            merged.notes += append(out, parts, classes.directories, after=len(old), progress=tell)
         except (StorageError, OSError) as error:
             keep_origins(out, dict.fromkeys(given, PERSON))
             if isinstance(error, StorageError):
@@ -131,7 +131,7 @@ def merge_files(out: Path, inputs: Sequence[Path], *, progress: Callable[[int, i
     else:
         with appearing(out) as made:
             refuse_left_over(out)
-            append(made, parts, classes.directories, after=0, progress=tell)
+            merged.notes += append(made, parts, classes.directories, after=0, progress=tell)
             keep_origins(made, given)
             keep_classes(made, classes)
     merged.sessions = len(new)

@@ -157,6 +157,12 @@ def is_split(data_dir: Path) -> bool:
     return last_facts(data_dir / JOURNAL_NAME) is not None
 
 
+def is_held_out(directory: Path) -> bool:
+    """Whether it has what is held out of a data directory beside it: it is ``val_day1`` or ``gap_day1`` of ``day1``."""
+    side, _, name = directory.name.partition("_")
+    return side in ("val", "gap") and bool(name) and is_split(directory.with_name(name))
+
+
 def complete_split(data_dir: Path) -> Moved | None:
     """Finish a split, or its undoing, that was interrupted; None if none was."""
     data_dir = _resolve(data_dir)

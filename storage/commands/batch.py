@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from storage.commands.console import Command, count, positive, print_json, print_line, progress_line
+from storage.commands.console import Command, count, duration_above_0, positive, print_json, print_line, progress_line
 
 BATCH = """\
 Do steps on all recordings of directories or buckets (s3://BUCKET/PREFIX), each once: verify, features,
@@ -28,7 +28,11 @@ def batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runner", choices=("here", "ray"), default="here", help="ray: on a Ray cluster")
     parser.add_argument("--address", help="of the Ray cluster, as for ray.init: auto, ray://HOST:10001")
     parser.add_argument(
-        "--time-limit", metavar="S", type=positive, default=3600.0, help="seconds a piece of work (default: 3600)"
+        "--time-limit",
+        metavar="S",
+        type=duration_above_0,
+        default=3600.0,
+        help="seconds a piece of work (default: 3600)",
     )
     parser.add_argument(
         "--memory-limit", metavar="GB", type=positive, default=4.0, help="memory of a piece of work (default: 4)"

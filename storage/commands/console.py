@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from storage.amounts import parse_seconds
 from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
 
@@ -180,11 +181,17 @@ def positive(text: str) -> float:
     return number
 
 
-def not_negative(text: str) -> float:
-    number = finite(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
-    return number
+def duration(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds is None or seconds < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, or a time such as 10min or 1h")
+    return seconds
+
+
+def duration_above_0(text: str) -> float:
+    if (seconds := duration(text)) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than 0")
+    return seconds
 
 
 def count(text: str) -> int:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from storage.commands.console import (
     Command,
+    duration,
+    duration_above_0,
     fail,
-    not_negative,
-    positive,
     print_json,
     print_line,
     progress_line,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def info_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording, or a directory of some")
     track_argument(parser)
     parser.add_argument("--table", action="store_true", help="one table of all of them, a line for each host and day")
     parser.add_argument("--sheet", metavar="OUT.png", type=Path, help="draw a contact sheet, a row for each class")
@@ -45,7 +45,9 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 def info(args: argparse.Namespace) -> int:
     from storage.care.info import as_json, as_text, describe
+    from storage.care.listing import recordings_among
 
+    args.paths = list(recordings_among(args.paths))
     if args.table:
         return _info_table(args)
     for path in args.paths:
@@ -101,7 +103,7 @@ def _info_table(args: argparse.Namespace) -> int:
 
 
 def verify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording")
+    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a recording, or a directory of some")
     parser.add_argument(
         "--repair", action="store_true", help="complete a recording that a crash has cut off; its frames stay"
     )
@@ -114,41 +116,53 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
 def verify(args: argparse.Namespace) -> int:
     if args.against is not None:
         return verify_against(args)
-    from storage.care.verify import check_quarantine, find_broken, interruption, quarantine, repair
+    from storage.care.listing import recordings_among
+    from storage.care.verify import check_quarantine
 
+    paths = list(recordings_among(args.paths))
     if args.quarantine is not None:
-        for path in args.paths:
+        for path in paths:
             check_quarantine(path, args.quarantine)
-    reports = []
-    for path in args.paths:
-        interrupted = repair(path) if args.repair else interruption(path)
-        with progress_line(f"verifying {path}") as progress:
-            frames, broken = find_broken(path, progress=progress)
-        moved = []
-        if args.quarantine is not None:  # damaged files beside the frames stay: the rest of them is of use
-            moved = quarantine([frame for frame in broken if frame.index < frames], path, args.quarantine)
-        problems = _layout_problems(path)
-        reports.append(
-            {
-                "path": str(path),
-                "frames": frames,
-                "interrupted": interrupted,
-                "broken": [
-                    {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
-                    | ({"moved_to": str(moved[number])} if number < len(moved) else {})
-                    for number, frame in enumerate(broken)
-                ],
-                "layout": [
-                    {"path": str(problem.path), "what": problem.what, "breaks": problem.breaks} for problem in problems
-                ],
-            }
-        )
+    reports, failed = [], []
+    for path in paths:
+        try:
+            reports.append(_verified(path, args))
+        except (StorageError, OSError) as error:
+            if len(paths) == 1:
+                raise
+            failed.append({"path": str(path), "reason": str(error)})
+            fail(error)
     if args.json:
-        print_json({"recordings": reports})
+        print_json({"recordings": reports, "failed": failed})
     else:
         for report in reports:
             _report_verified(report)
-    return 3 if any(report["broken"] for report in reports) else 0
+    return 3 if failed or any(report["broken"] for report in reports) else 0
+
+
+def _verified(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from storage.care.verify import find_broken, interruption, quarantine, repair
+
+    interrupted = repair(path) if args.repair else interruption(path)
+    with progress_line(f"verifying {path}") as progress:
+        frames, broken = find_broken(path, progress=progress)
+    moved = []
+    if args.quarantine is not None:  # damaged files beside the frames stay: the rest of them is of use
+        moved = quarantine([frame for frame in broken if frame.index < frames], path, args.quarantine)
+    return {
+        "path": str(path),
+        "frames": frames,
+        "interrupted": interrupted,
+        "broken": [
+            {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
+            | ({"moved_to": str(moved[number])} if number < len(moved) else {})
+            for number, frame in enumerate(broken)
+        ],
+        "layout": [
+            {"path": str(problem.path), "what": problem.what, "breaks": problem.breaks}
+            for problem in _layout_problems(path)
+        ],
+    }
 
 
 def _layout_problems(path: Path) -> list[Any]:
@@ -162,7 +176,8 @@ def _report_verified(report: dict[str, Any]) -> None:
     if report["interrupted"]:
         print_line(f"{path}: {report['interrupted']}")
     for frame in broken:
-        where = frame["file"] if frame["file"] != path else f"{path} frame {frame['frame']}"
+        is_frame = frame["file"] == path and frame["frame"] < report["frames"]
+        where = f"{path} frame {frame['frame']}" if is_frame else frame["file"]
         moved = f", moved to {frame['moved_to']}" if "moved_to" in frame else ""
         print_line(f"{where}: {frame['reason']}{moved}")
     for problem in report["layout"]:
@@ -302,14 +317,14 @@ def split_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gap",
         metavar="SECONDS",
-        type=not_negative,
+        type=duration,
         default=2.0,
         help="leave out frames this near to the other side (default: 2)",
     )
     parser.add_argument(
         "--stretch",
         metavar="SECONDS",
-        type=positive,
+        type=duration_above_0,
         help="length of a stretch (default: as long as the classes allow)",
     )
     parser.add_argument("--seed", metavar="N", type=seed, default=0, help="choose other stretches (default: 0)")

@@ -9,8 +9,9 @@ from pathlib import Path
 from storage.commands.console import (
     Command,
     count,
+    duration,
+    duration_above_0,
     fail,
-    not_negative,
     offset,
     positive,
     print_json,
@@ -41,9 +42,9 @@ def extract_arguments(parser: argparse.ArgumentParser) -> None:
     some.add_argument("--every", metavar="N", type=count, help="only every N-th frame")
     some.add_argument("--fps", metavar="N", type=positive, help="only N frames a second, by their own times")
     parser.add_argument(
-        "--from", dest="start", metavar="S", type=not_negative, help="begin at S seconds, as a player shows them"
+        "--from", dest="start", metavar="S", type=duration, help="begin at S seconds, as a player shows them"
     )
-    parser.add_argument("--to", dest="end", metavar="S", type=positive, help="end at S seconds")
+    parser.add_argument("--to", dest="end", metavar="S", type=duration_above_0, help="end at S seconds")
     parser.add_argument("--labelled", action="store_true", help="only frames that have a class")
 
 
@@ -249,13 +250,18 @@ def export(args: argparse.Namespace) -> int:
 
     with progress_line(f"exporting {args.source}") as progress:
         done = export(args.source, args.directory, only=args.only or (), progress=progress)
+    damaged = {one.track: count for one in done if (count := one.facts.get("damaged_blocks"))}
+    for track, count in damaged.items():
+        what = "1 damaged block" if count == 1 else f"{count} damaged blocks"
+        print_line(f"{args.source}: {what} of {printable(track)} left out; verify says more", file=sys.stderr)
+    status = 3 if damaged else 0
     if args.json:
         rows = [
             {"file": one.file, "track": one.track, "count": one.count, "begin": one.begin, "new": one.new, **one.facts}
             for one in done
         ]
         print_json({"path": str(args.directory), "files": rows})
-        return 0
+        return status
     width = max((len(printable(one.file)) for one in done), default=0)
     for one in done:
         there = "" if one.new else ", was there already"
@@ -264,7 +270,7 @@ def export(args: argparse.Namespace) -> int:
         print_line(f"{args.directory}: {len(done)} of {args.source}'s tracks as files")
     else:
         print_line(f"{args.source} has no such tracks")
-    return 0
+    return status
 
 
 COMMANDS = (

@@ -6,6 +6,7 @@ as they come, and an interrupted conversion into them goes on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from storage.convert.extract import extract, first_whole
 from storage.convert.transfer import Progress, by_session, transfer
 from storage.durable.files import appearing
 from storage.errors import OptionError, StorageError
-from storage.formats.contract import BringsSound, Writer
+from storage.formats.contract import BringsSound, FramesAreFiles, Writer
 from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.formats.table import all_formats, find_format, label_writer, open_recording, open_writer
 from storage.labels.classes import keep_classes, recorded_classes
@@ -125,9 +126,10 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
     """Store a recording, session by session: each is one in the new recording too. Returns what was left out."""
     damaged: set[int] = set()
     for part in by_session(job.recording, other_times=job.times is not None):
+        facts = part.facts if "id" in part.facts else {**part.facts, "id": _id_of(job, part.indices)}
         writer = open_writer()
         try:
-            writer.describe({**part.facts, "converted_from": job.recording.path.name})
+            writer.describe({**facts, "converted_from": job.recording.path.name})
             damaged |= transfer(
                 job.recording,
                 part.indices,
@@ -142,6 +144,17 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
         finally:
             writer.close()
     return damaged
+
+
+def _id_of(job: _Job, indices: range) -> str:
+    """An id for a session that has none, by its files and times: a conversion that is repeated gives the same one."""
+    recording, times = job.recording, job.times and list(job.times[indices.start : indices.stop])
+    files = {recording.file(index) for index in indices} if isinstance(recording, FramesAreFiles) else {recording.path}
+    digest = hashlib.sha256(f"{recording.of_track} {indices} {times}".encode())
+    for file in sorted(files):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:8]
 
 
 def _label(made: Path, labels: Sequence[str | None], classes: Sequence[str]) -> None:

@@ -176,7 +176,7 @@ def by_session(recording: Recording, *, other_times: bool = False) -> list[Sessi
         known: dict[str | None, Mapping[str, Any]] = {None: {}}
         known |= {str(session.get("id")): session for session in recording.sessions}
         ids = (recording.head(index).session for index in range(len(recording)))
-        found = _runs([known.get(id, known[None]) for id in ids])
+        found = _runs([known.setdefault(id, {"id": id}) for id in ids])
         if len(found) > MOST_PARTS:
             found = [SessionPart(range(len(recording)), {})]
     else:

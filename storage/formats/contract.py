@@ -233,7 +233,7 @@ class Append(Protocol):
         *,
         after: int,
         progress: Callable[[int], None] | None = None,
-    ) -> None:
+    ) -> list[str]:
         """Add parts of other recordings behind what a recording holds, as they are stored, or make a new one of them.
 
         All of them are there on return, and durable; after a failure or a crash none is.
@@ -249,6 +249,11 @@ class Append(Protocol):
             How many sessions are there already: the parts were chosen by these.
         progress : callable, optional
             Told how many frames are done.
+
+        Returns
+        -------
+        list of str
+            What a person should know, such as frames that were damaged and still are.
 
         Raises
         ------

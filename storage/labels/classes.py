@@ -225,30 +225,25 @@ def _with_labels(path: Path, labels: Sequence[str]) -> Classes:
 def classes_together(recordings: Sequence[Path]) -> Classes:
     """The classes of all recordings by name; each goes where the first of them has it.
 
-    A directory that is a number, and has got no name in its data directory, joins the class that has that number.
+    Where that is another class's place already, it gets a number that none has. A directory that is a number, and has
+    got no name in its data directory, joins the class that has that number.
 
     Raises
     ------
     StorageError
-        One means another class by a directory than those before it; or a journal is damaged, or a window has it open.
+        A journal is damaged, or a window has it open.
     """
     found: dict[str, str] = {}
     unnamed: set[str] = set()
-    for path in recordings:
-        classes = classes_of_directory(path)
+    of_each = [classes_of_directory(path) for path in recordings]
+    taken = {word for classes in of_each for word in (*classes.names, *classes.directories)}
+    for path, classes in zip(recordings, of_each, strict=True):
         for name, place in zip(classes.names, classes.directories, strict=True):
             if name == place and (name.isdecimal() or not journal_path(path).exists()):
                 unnamed.add(name)
-            elif name not in found and place in found.values():
-                other = next(one for one in found if found[one] == place)
-                where = path / place if path.is_dir() else path
-                how = f"sort one of them anew: python -m classify {path} --undo" if path.is_dir() else "label one anew"
-                raise StorageError(
-                    f"{where} has the class {name!r}, elsewhere {place!r} is that of {other!r}; {how} "
-                    "(nothing was added)"
-                )
-            else:
-                found.setdefault(name, place)
+            elif name not in found:
+                found[name] = _free_number(taken) if place in found.values() else place
+                taken.add(found[name])
     more = sorted(unnamed - {*found, *found.values()}, key=natural_key)
     return Classes((*found, *more), (*found.values(), *more))
 

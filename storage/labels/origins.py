@@ -93,6 +93,21 @@ def keep_origins(path: Path, given: Mapping[str, str | None]) -> None:
             journal.sync()
 
 
+def forget_origins(path: Path, first: int) -> None:
+    """Forget who gave labels to frames of a file that did not come: those from that number on, which others get now.
+
+    A merge that was killed has said so before they were there. A journal that is damaged or open elsewhere stays.
+    """
+    with suppress(StorageError, OSError):
+        entries = read_journal(journal_path(path))
+        claims = pieces(run for entry in entries if isinstance(entry, Applied) for run in _based(entry.frames))
+        late = {name: PERSON for name in proposed(entries, claims) if name.isdecimal() and int(name) >= first}
+        if late:
+            with LabelJournal(journal_path(path)) as journal:
+                journal.append(*as_entries(late, claims))
+                journal.sync()
+
+
 def proposed(entries: Sequence[Entry], frames: Iterable[str]) -> dict[str, str]:
     """Those of some frames, by their base names, whose last label a model proposed.
 

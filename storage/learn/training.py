@@ -36,8 +36,8 @@ Progress = Callable[[str, int, int], None]
 
 STRETCHES = "stretches of the same recordings, each held out in turn ({} of {} folds judged)"
 FALLBACK = (
-    "{}. Until then a thumbnail of 16x16 grey values stands for each frame: it knows a room and its light, and little"
-    " else"
+    "this model knows a room and its light, and little else: a thumbnail of 16x16 grey values stands for each frame, as"
+    " the network is not at hand: {}"
 )
 
 

@@ -226,7 +226,10 @@ def _utf8(text: str) -> bytes:
 
 
 def cluster_bytes(block: Block) -> bytes:
-    """A cluster with one block. The small fields come first, so that an index is made without reading packets."""
+    """A cluster with one block. The small fields come first, so that an index is made without reading packets.
+
+    One that is damaged gets a wrong checksum.
+    """
     group = []
     if block.facts:
         more = element(Id.BLOCK_MORE, element(Id.BLOCK_ADD_ID, b"\1"), element(Id.BLOCK_ADDITIONAL, block.facts))
@@ -245,7 +248,8 @@ def cluster_bytes(block: Block) -> bytes:
         + front
     )
     length = 6 + len(front) + len(block.data)
-    return b"".join([encode_id(Id.CLUSTER), encode_size(length, 4), checksum(front, block.data), front, block.data])
+    crc = checksum(front, block.data) if block.intact else checksum(front, block.data, b"damaged")
+    return b"".join([encode_id(Id.CLUSTER), encode_size(length, 4), crc, front, block.data])
 
 
 def cue_points(times: Sequence[int], positions: Sequence[int], track: int) -> bytes:

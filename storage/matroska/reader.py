@@ -11,7 +11,7 @@ import os
 import struct
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.matroska.checkpoint import Checkpoint, last_checkpoint
 from storage.matroska.elements import (
@@ -169,22 +169,33 @@ def read_contents(fd: int, head: Head, *, checked_from: int | None = None) -> Co
     return _walk(fd, head, tracks, end, checked_from=checked_from)
 
 
-def read_block(fd: int, at: int) -> Block:
+def read_block(fd: int, at: int, *, damaged: bool = False) -> Block:
     """The block whose cluster begins there.
 
     Raises
     ------
     ValueError
-        It is damaged.
+        It is damaged; where `damaged` ones are asked for too, there is nothing like a block.
     """
     front = os.pread(fd, 8, at)
     if len(front) < 8 or int.from_bytes(front[:4], "big") != Id.CLUSTER or front[4] >> 4 != 1:
         raise ValueError("there is no block where the index says so")
     length = int.from_bytes(front[4:], "big") & 0x0FFFFFFF
     data = os.pread(fd, length, at + 8)
-    if len(data) < length or not is_intact(data):
+    if len(data) == length and is_intact(data):
+        return parse_cluster(data, length)
+    if not damaged:
         raise ValueError("its bytes have changed since they were written")
-    return parse_cluster(data, length)
+    return replace(parse_cluster(data, length), intact=False)
+
+
+def damaged_at(fd: int, at: int) -> range | None:
+    """The bytes of the block whose cluster begins there, if it is damaged."""
+    try:
+        read_block(fd, at)
+    except ValueError:
+        return range(at, at + 8 + (int.from_bytes(os.pread(fd, 4, at + 4), "big") & 0x0FFFFFFF))
+    return None
 
 
 def begins_element(fd: int, at: int) -> bool:

@@ -90,6 +90,8 @@ class Block:
         In microseconds, of a subtitle or of samples.
     since_reference : int
         0 for a packet that is decoded on its own; else microseconds since the one that it needs.
+    intact : bool
+        Whether its checksum is right.
     """
 
     track: int
@@ -98,6 +100,7 @@ class Block:
     facts: bytes = b""
     duration: int | None = None
     since_reference: int = 0
+    intact: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> 
                 "its later sessions come at once in it; only the first is in its place" if mine.sessions > 1 else ""
             )
             note = "of other programs, to a second or so" if coarse else several
+            if mine.unsynchronised != theirs.unsynchronised:  # one boot has one clock, right or wrong
+                note = "; ".join(filter(None, (note, "not synchronised with a time server: it may be far off")))
             begin = other.offset_ns + mine.zero_ns - theirs.zero_ns
             if abs(begin) > MOST_APART_NS:
                 raise StorageError(

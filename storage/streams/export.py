@@ -26,6 +26,7 @@ from storage.labels.intervals import Interval
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
 from storage.tracks.label_track import read_intervals
+from storage.tracks.samples_read import damaged_blocks
 from storage.tracks.wall_clock import wall_clock
 
 TrackKind = Literal["frames", "sensors", "sound", "labels"]
@@ -50,7 +51,7 @@ class Exported:
     new : bool
         Whether it was made now, rather than earlier.
     facts : mapping
-        What else is known: rate, unit, channels …
+        What else is known: rate, unit, channels …; ``damaged_blocks``, if some had to be left out.
     """
 
     file: str
@@ -132,7 +133,8 @@ class _Job:
             except (ValueError, KeyError, TypeError):
                 same = False
             if not same:
-                raise StorageError(f"{directory} holds an export of another file; choose another name")
+                which = "another file, or of this one before it changed"
+                raise StorageError(f"{directory} holds an export of {which}; choose another name")
         elif directory.exists() and any(directory.iterdir()):
             raise StorageError(f"{directory} holds files that are not from there; choose another name")
         else:
@@ -215,6 +217,8 @@ class _Job:
         """Make a file of samples, unless it is there."""
         facts = {"codec": track.codec, "rate": track.rate, "channels": track.channels}
         facts |= {fact: text for fact in ("unit", "measured_rate") if (text := tag_of(track.tags, fact))}
+        if damaged := len(damaged_blocks(self._source, track)):
+            facts["damaged_blocks"] = damaged
         known = self._known.get(name)
         if (self._directory / name).exists():
             count, begin = (known["count"], known["begin"]) if known else (0, 0.0)

@@ -29,6 +29,8 @@ FIRST_TRACK = 3  # pictures and labels come before
 MAX_TRACKS = 60
 PADDING = json.dumps({"padding": True}).encode()
 """The facts of a block that was not measured: it fills a pause."""
+COUNTS = ("SAMPLES", "PADDED")
+"""Tags of a track that count over all sessions."""
 LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's, by the number of channels
 FLAC_MARK = b"fLaC\x80\0\0\x22"  # before the 34 bytes that FFmpeg knows a stream by
 
@@ -219,7 +221,8 @@ def _kind(track: SampleTrack) -> tuple[Any, ...]:
 
 
 def _described(track: SampleTrack) -> str:
-    return f"{track.name} ({track.rate:g} a second, {track.channels} channels, {track.codec})"
+    rest = filter(None, (track.codec, track.unit, "|".join(track.labels)))
+    return f"{track.name} ({track.rate:g} a second, {track.channels} channels, {', '.join(rest)})"
 
 
 class SampleReader:
@@ -386,6 +389,25 @@ def marks_of(fd: int, found: Contents, number: int) -> list[int]:
     """The mark of each block of a track: 1 for padding, else 0, also where it is damaged."""
     fronts = (_front(fd, at) for at in found.blocks[number].positions.tolist())
     return [int(front is not None and is_padding(front)) for front in fronts]
+
+
+def recounted_tags(fd: int, found: Contents) -> dict[int | None, dict[str, str]]:
+    """The tags of all tracks, with samples and padding counted by the blocks; what is damaged counts for none."""
+    tags = {number: dict(has) for number, has in found.track_tags.items()}
+    for number, track in tracks_of(found).items():
+        counts = 0, 0
+        for at in found.blocks[number].positions.tolist():
+            if (front := _front(fd, at)) is not None:
+                counts = counted(counts, front, track.rate)
+        tags.setdefault(number, {}).update(zip(COUNTS, map(str, counts), strict=True))
+    return tags
+
+
+def counted(counts: tuple[int, int], block: Block, rate: float) -> tuple[int, int]:
+    """The numbers of samples and of those that are padding, with those of a block."""
+    samples, padded = counts
+    count = round((block.duration or 0) * rate / 1e6)
+    return (samples, padded + count) if is_padding(block) else (samples + count, padded)
 
 
 def _front(fd: int, at: int) -> Block | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
+from storage.matroska.reader import damaged_at, read_contents, read_head
 from storage.tracks.demux import (
     COARSE_NS,
     Track,
@@ -47,7 +49,7 @@ def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
     """The samples of a track, in order: a block for each packet, timed in the file's time.
 
     Where a file knows only whole milliseconds, as those of FFmpeg do, samples are counted from the begin on, until
-    there is a gap.
+    there is a gap. Blocks of `damaged_blocks` are left out.
 
     Raises
     ------
@@ -59,10 +61,13 @@ def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
 
     step_ns = 1e9 / true_rate(track)
     begin_ns, counted = 0, -1  # since the last gap
+    damaged = damaged_blocks(path, track)
     with open_media(path) as container:
         zero = zero_of(container)
         rounded = Fraction(container.streams[track.number].time_base or 1) * 1_000_000_000 > COARSE_NS
         for packet in packets_of(container, track.number):
+            if any(packet.pos in place for place in damaged):
+                continue
             padding = facts_of_packet(packet).get("padding") is True
             try:
                 decoded: Any = packet.decode()
@@ -79,6 +84,22 @@ def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
                     begin_ns, counted, expected_ns = own_ns, 0, own_ns
                 counted += len(samples)
                 yield SampleBlock(expected_ns, samples, padding)
+
+
+def damaged_blocks(path: Path, track: Track) -> list[range]:
+    """Where blocks lie whose bytes have changed since this program wrote them; FFmpeg would not see it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        head = read_head(fd)
+        contents = read_contents(fd, head) if head is not None else None
+        if contents is None or track.number >= len(contents.tracks):
+            return []
+        blocks = contents.blocks[list(contents.tracks)[track.number]]
+        return [place for at in blocks.positions.tolist() if (place := damaged_at(fd, at))]
+    except ValueError:
+        return []
+    finally:
+        os.close(fd)
 
 
 def times_ns(block: SampleBlock, rate: float) -> NDArray[np.int64]:

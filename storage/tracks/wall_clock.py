@@ -25,12 +25,14 @@ class WallClock:
     """Nanoseconds since 1970 at a file's time 0.
 
     `exact` is False where another program wrote it, to a second or so; `sessions` is how many recordings follow each
-    other in the file: time passed between them that the file does not have.
+    other in the file: time passed between them that the file does not have. `unsynchronised` names the boot of a
+    machine whose clock was not synchronised when the recording began; empty if it was, or that is not known.
     """
 
     zero_ns: int
     exact: bool
     sessions: int = 1
+    unsynchronised: str = ""
 
 
 def wall_clock(path: Path) -> WallClock | None:
@@ -50,7 +52,7 @@ def wall_clock(path: Path) -> WallClock | None:
         if not isinstance(zero, int):
             zero = _zero_by_frame(path, track)
         if zero is not None:
-            return WallClock(zero + offset, exact=True, sessions=len(sessions))
+            return WallClock(zero + offset, True, len(sessions), _unsynchronised(session))
     for date in dates:
         try:
             return WallClock(round(datetime.fromisoformat(date).astimezone().timestamp() * 1e9), exact=False)
@@ -84,6 +86,13 @@ def moved_session(session: Mapping[str, Any], by_ns: int) -> dict[str, Any]:
         return dict(session)
     moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
     return {**session, "clock": {**clock, **moved}}
+
+
+def _unsynchronised(session: Mapping[str, Any]) -> str:
+    anchors = session.get("anchors")
+    first = anchors[0] if isinstance(anchors, list) and anchors else None
+    unsure = isinstance(first, dict) and first.get("synchronised") is False
+    return str(session.get("boot_id")) if unsure else ""
 
 
 def _zero_by_frame(path: Path, track: Track) -> int | None:

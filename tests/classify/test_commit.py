@@ -19,7 +19,7 @@ from storage.formats.png.reader import PngReader
 from storage.labels.history import replay
 from storage.labels.journal import LabelJournal, journal_path
 from tests.storage.durable.test_moves import as_nobody
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 from tests.support.labelled import everything
 from tests.support.labeller import Person, classes, classify, record_brightening
 
@@ -215,6 +215,6 @@ def test_a_taken_name_is_kept(labelled: Path) -> None:
 def test_nothing_to_undo_is_one_clear_line(tmp_path: Path) -> None:
     record_brightening(tmp_path / "day", 2)
     process = classify(tmp_path / "day", "--undo", display=None)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1 and out == "" and len(err.splitlines()) == 1 and "nothing to undo" in err
     assert classes(tmp_path / "day") == {} and not list((tmp_path / "day").glob("*.jsonl"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.cli import main as storage
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 from tests.support.labelled import everything, record
 from tests.support.labeller import Person, classes, classify, record_brightening
 
@@ -143,7 +143,7 @@ def test_a_desktop_that_can_show_no_window(tmp_path: Path, how: str) -> None:
     record_brightening(tmp_path / "day", 2)
     variables, advice = SUNK[how]
     process = classify(tmp_path / "day", display=None, **variables)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1 and out == "" and len(err.splitlines()) == 1 and advice in err, err
 
 
@@ -179,7 +179,7 @@ def test_an_opencv_that_can_show_no_window(tmp_path: Path, desktop: str, which: 
         (plugins / "libqxcb.so").write_bytes(b"not what it was")
     path = os.pathsep.join([str(tmp_path / "modules"), str(REPOSITORY)])
     process = classify(tmp_path / "day", display=desktop, PYTHONPATH=path)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1 and out == "" and len(err.splitlines()) == 1 and advice in err, err
 
 

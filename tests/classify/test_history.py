@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from classify.frames import open_frames
@@ -122,7 +122,6 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(entries=ENTRIES)
 @example(entries=[Labelled((NAMES[0],), 1), Undone(), Labelled((NAMES[1],), 2), Redone()])
-@settings(deadline=None)
 def test_any_journal_says_the_same_in_the_window_and_without_one(day: Path, entries: list[Entry]) -> None:
     classes = known_classes(entries)
     with open_recording(day) as recording:

@@ -23,9 +23,13 @@ from storage.labels.history import NONE
 from storage.learn.head import Head, fit_head
 from storage.learn.proposals import Proposal
 from tests.classify.window.test_assist import TRUTH, record_scenes
+from tests.support import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from classify.pictures import Pictures
+
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def learner(day: Path) -> Iterator[Learner]:
+def learner(eager: None, day: Path) -> Iterator[Learner]:
     learner = Learner(day, range(len(TRUTH)), 3)
     learner.start()
     yield learner
@@ -44,7 +48,7 @@ def learner(day: Path) -> Iterator[Learner]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)

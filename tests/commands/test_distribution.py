@@ -69,6 +69,7 @@ def test_with_an_address_the_links_of_the_long_description_lead_there(tmp_path: 
         ("pi-capture studio --li", {"--listen"}),
         ("pi-storage me", {"merge", "merge-streams"}),
         ("pi-classify day1 --class-dirs nu", {"numbers"}),
+        ("pi-storage batch verify,shards-", {"verify,shards-by-host", "verify,shards-jpg"}),
     ],
 )
 def test_bash_completes(typed: str, offered: set[str], tmp_path: Path) -> None:
@@ -83,3 +84,9 @@ def test_bash_completes(typed: str, offered: set[str], tmp_path: Path) -> None:
         ["bash", "-c", script, "bash", str(rules), *words], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert set(done.stdout.split()) == offered
+
+
+def test_zsh_completes_files_where_commands_take_them() -> None:
+    rules = (REPOSITORY / "docs/completion/zsh/_pi-storage").read_text()
+    verify = rules[rules.index("_shtab_pi_storage_verify_options=") :].split("\n)")[0]
+    assert '"*:a recording, or a directory of some:_files"' in verify and ":MANIFEST:_files" in verify

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import PATIENCE_SECONDS
 from tests.support.documents import REPOSITORY, run
 
 DOCUMENTS = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -30,7 +31,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_the_commands_page_is_what_the_commands_say() -> None:
     script = [sys.executable, str(REPOSITORY / "scripts" / "command_reference.py"), "--check"]
-    result = subprocess.run(script, check=False, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(script, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

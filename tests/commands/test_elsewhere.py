@@ -19,6 +19,7 @@ from storage.formats.table import open_writer
 from storage.labels.current import labels_as_they_stand
 from tests.conftest import picture
 from tests.pi_capture.live.test_labels import Terminal, check, label_a_while, recording
+from tests.support import PATIENCE_SECONDS
 from tests.support.labeller import Person
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -27,7 +28,7 @@ DEMO = ("--camera", "demo", "--fps", "60", "--size", "64x48", "--countdown", "0"
 
 def run(module: str, *arguments: object, status: int = 0) -> str:
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == status, done
     assert "Traceback" not in done.stderr
     return done.stdout if status == 0 else done.stderr
@@ -62,7 +63,7 @@ def test_killed_verified_and_continued(tmp_path: Path) -> None:
     tar = tmp_path / "day1.tar"
     command = [sys.executable, "-m", "pi_capture", str(tar), "-1", *DEMO, "--sync-interval", "0.1", "--quiet"]
     with subprocess.Popen(command) as process:
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_SECONDS
         while not tar.exists() or tar.stat().st_size < 300_000:
             assert time.monotonic() < until
             time.sleep(0.02)
@@ -80,7 +81,7 @@ def test_killed_verified_and_continued(tmp_path: Path) -> None:
 
 
 def test_in_segments(tmp_path: Path) -> None:
-    told = json.loads(run("pi_capture", tmp_path / "day1.tar", 1, *DEMO, "--segment", "20frames", "--json"))
+    told = json.loads(run("pi_capture", tmp_path / "day1.tar", 1, *DEMO, "--segment", "5frames", "--json"))
     segments = sorted(tmp_path.glob("day1-*.tar"))
     assert told["segments"] == len(segments) >= 2
     counts = []

@@ -22,14 +22,14 @@ from pi_capture import Recorder
 from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from tests.conftest import write_video
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")
 
 
 def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def record(target: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

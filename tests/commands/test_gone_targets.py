@@ -15,6 +15,7 @@ from pi_capture import Recorder, RecordingError
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from storage import Frame, StorageError, open_recording
 from storage.formats.table import label_writer, open_writer
+from tests.support import PATIENCE_SECONDS
 
 TARGETS = ("trip.mkv", "trip.h5", "trip.features.h5", "trip")
 
@@ -41,7 +42,7 @@ def replace(path: Path) -> None:
 
 
 def wait_for(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_SECONDS
     while not reached():
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 INTERRUPTED = """
 import signal, sys
@@ -44,5 +44,7 @@ def test_ctrl_c_while_it_is_loaded_shows_no_traceback(
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
     as_pip_writes_it = f"import sys; from {door.module} import {door.attr}; sys.exit({door.attr}())"
     command = [sys.executable, *(("-c", as_pip_writes_it) if installed else ("-m", package)), "--help"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert (done.returncode, done.stderr.removeprefix("pi_capture: interrupted\n")) == (130, "")

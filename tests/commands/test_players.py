@@ -17,6 +17,7 @@ from storage.convert.convert import convert
 from storage.formats.video.writer import VideoReader
 from storage.matroska import elements
 from storage.streams.merge import merge_streams
+from tests.support import PATIENCE_SECONDS
 
 RATE = 16_000
 GYRO, SLOW = SampleTrack("gyro", 120, 3), SampleTrack("scale", 10, 2, "s16")
@@ -62,7 +63,7 @@ def test_the_sound_is_taken_for_the_sound(tmp_path: Path, make: object) -> None:
     flags = [(track["track_name"], track["default_track"]) for track in audio]
     assert flags == [("room", True), ("gyro", False), ("scale", False)]
     mpv = ["mpv", "--no-config", "--no-video", "--ao=null", "--length=0.1", path]
-    said = subprocess.run(mpv, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(mpv, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
     chosen = re.findall(r"\(\+\) Audio .*'(\w+)'", said)
     assert chosen == ["room"], said
     subprocess.run(["ffmpeg", "-v", "error", "-i", path, tmp_path / "out.mp4"], check=True)
@@ -92,7 +93,7 @@ def test_converting_keeps_the_sound_and_not_a_sensor(tmp_path: Path) -> None:
 def test_mpv_shows_the_pictures(tmp_path: Path, codec: str) -> None:
     path = record(tmp_path / "day.mkv", codec=codec)
     shot = ["mpv", "--no-config", "--vo=image", "--vo-image-format=png", "--frames=1", f"--vo-image-outdir={tmp_path}"]
-    subprocess.run([*shot, path], check=True, capture_output=True, timeout=60)
+    subprocess.run([*shot, path], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     assert (tmp_path / "00000001.png").stat().st_size > 0
 
 

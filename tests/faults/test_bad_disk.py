@@ -28,7 +28,7 @@ from tests.faults.checks import (
 )
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted, needs_root
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 EXT4_IOC_SHUTDOWN = 0x8004587D  # linux/ext4.h: the file system stops at once, as if its disk had gone
 NO_LOG_FLUSH = 2
@@ -53,7 +53,7 @@ def start(day: Path) -> tuple[subprocess.Popen[str], str]:
 
 def ended(writer: subprocess.Popen[str], said: str, reason: str) -> int:
     """It ended with one line; returns how many frames it had been told to be durable."""
-    out, err = writer.communicate(timeout=30)
+    out, err = writer.communicate(timeout=PATIENCE_SECONDS)
     assert writer.returncode == 1 and err == "", (out[-500:], err)
     (failed,) = [line for line in out.splitlines() if line.startswith("FAILED")]
     assert f"{reason}; what was recorded before is safe" in failed, failed
@@ -106,7 +106,9 @@ def test_calls_that_say_read_only(tmp_path: Path, target: str) -> None:
     else:
         inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error=EROFS:when=30+"]
     writer = [sys.executable, "-m", "tests.faults.writer", str(tmp_path / target), "0", "200"]
-    done = subprocess.run([*strace, *inject, *writer], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [*strace, *inject, *writer], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 1 and done.stderr == "", done
     (failed,) = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
     assert "Read-only file system; what was recorded before is safe" in failed
@@ -129,7 +131,12 @@ def test_a_slow_card_costs_frames_that_are_counted(tmp_path: Path, target: str) 
         *("--size", "640x480" if target != "day1.features.h5" else "128x128", "--json", "--quiet"),
     ]
     done = subprocess.run(
-        [*strace, *inject, *recorder], capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=90
+        [*strace, *inject, *recorder],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -146,7 +153,7 @@ def test_a_slow_card_costs_frames_that_are_counted(tmp_path: Path, target: str) 
 
 
 FAST_SENSOR = """
-import sys, time
+import sys
 import numpy as np
 from pi_capture import Recorder
 from pi_capture.samples.clock import Dated
@@ -157,9 +164,8 @@ recorder = Recorder(sys.argv[1], tracks=[SampleTrack("fast", RATE, 1)], pictures
 values = np.arange(CHUNK, dtype=np.float32)[:, None]
 for chunk in range(CHUNKS):
     chunk_values = values + (chunk * CHUNK) % (1 << 23)
-    recorder.samples.put("fast", Dated(chunk * CHUNK * 1000, CHUNK, chunk_values))
-    if chunk == CHUNKS - 2:
-        time.sleep(2)  # the last one comes when there is room again: it ends the gap
+    last = chunk == CHUNKS - 1  # which comes when there is room again: it ends the gap
+    recorder.samples.put("fast", Dated(chunk * CHUNK * 1000, CHUNK, chunk_values), wait=last)
 track = recorder.close().tracks["fast"]
 print(track.samples, track.padded, track.lost)
 """
@@ -169,7 +175,9 @@ def test_a_slow_card_costs_samples_that_are_counted_and_padded(tmp_path: Path) -
     """Nobody waits for the disk, memory stays bounded, and what was kept is where it belongs."""
     strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:delay_enter=60000"]
     program = [*strace, sys.executable, "-c", FAST_SENSOR, str(tmp_path / "fast.mkv")]
-    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=90)
+    done = subprocess.run(
+        program, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     stored, padded, lost = map(int, done.stdout.split())
     assert lost > 0 and padded == lost and stored + lost == 15_000_000

@@ -23,7 +23,7 @@ from pi_capture.segments.series import Series
 from storage import open_recording
 from storage.sessions import read_sessions
 from tests.faults.table import note
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 FILES = ("day1.h5", "day1.mkv")
@@ -44,7 +44,7 @@ def fake_clock(clock: Path) -> Mapping[str, str]:
 
 
 def wait_until(condition: Callable[[], object], recorder: subprocess.Popen[Any]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < until and recorder.poll() is None
         time.sleep(0.05)
@@ -54,6 +54,10 @@ def anchors_in(day: Path) -> int:
     return sum(len(session["anchors"]) for session in read_sessions(day))
 
 
+def frames_in(day: Path) -> int:
+    return len(list(day.glob("*.png")))
+
+
 def record(tmp_path: Path, target: str, *options: str) -> None:
     """Set the clock back an hour, then forward two, while a camera is recorded."""
     clock = tmp_path / "clock"
@@ -61,19 +65,18 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
     recorder = subprocess.Popen(
         [*command, "--sync-interval", "0.1", *options], env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE
     )
+    day = tmp_path / target
     wait_until(lambda: list(tmp_path.glob("day1*")), recorder)
-    time.sleep(1)
-    if target == "day1":
-        wait_until(lambda: anchors_in(tmp_path / target), recorder)
-    for number, offset in enumerate(("-3600", "+3600"), start=1):
+    for number, offset in enumerate(("+0", "-3600", "+3600")):
         clock.write_text(offset)
         if target == "day1":
-            wait_until(lambda: anchors_in(tmp_path / target) > number, recorder)  # noqa: B023
+            wait_until(lambda: anchors_in(day) > number, recorder)  # noqa: B023
+            stored = frames_in(day)
+            wait_until(lambda: frames_in(day) > stored + 5, recorder)  # noqa: B023
         else:
             time.sleep(3)  # nobody can look into the file meanwhile; a sync may take its time
-        time.sleep(0.5)
     recorder.send_signal(signal.SIGTERM)
-    _, told = recorder.communicate(timeout=30)
+    _, told = recorder.communicate(timeout=PATIENCE_SECONDS)
     assert recorder.returncode == 0, told
 
 
@@ -129,7 +132,7 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
     # Frames from before the jump may get their names only now, by the last sync: those after it tell of a gap.
     wait_until(lambda: any("gap" in frame.metadata for frame in open_recording(day)[stored:]), recorder)
     recorder.send_signal(signal.SIGTERM)
-    recorder.communicate(timeout=30)
+    recorder.communicate(timeout=PATIENCE_SECONDS)
     assert recorder.returncode == 0
     (gap,) = [frame.metadata for frame in open_recording(day) if "gap" in frame.metadata]
     assert gap["gap"] == "schedule" and gap["gap_ns"] > 0.5e9

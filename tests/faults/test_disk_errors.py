@@ -13,6 +13,7 @@ from pi_capture import Recorder
 from tests.faults.checks import acknowledged, assert_conserved, hidden_files, seeds_under_final_names
 from tests.faults.table import note
 from tests.faults.writer import picture
+from tests.support import PATIENCE_SECONDS
 
 
 def record_while(call: str, day: Path) -> int:
@@ -30,7 +31,7 @@ def record_while(call: str, day: Path) -> int:
         "inject=" + call.replace(":", ":error=EIO:"),
     ]
     writer = [sys.executable, "-m", "tests.faults.writer", str(day), "0", "200"]
-    done = subprocess.run([*inject, *writer], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*inject, *writer], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 1
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
     assert len(failed) == 1 and "Input/output error" in failed[0] and done.stderr == ""

@@ -12,7 +12,7 @@ import pytest
 
 from storage.labels.journal import LabelJournal, Labelled
 from tests.faults.table import note
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 KEYS = 8
 PROGRAM = """
@@ -39,7 +39,9 @@ except StorageError as error:
 def label(journal: Path, *inject: str, short: bool = False) -> subprocess.CompletedProcess[str]:
     strace = ["strace", "-f", "-o", "/dev/null", *inject] if inject else []
     command = [*strace, sys.executable, "-c", PROGRAM, str(journal), *(["short"] if short else [])]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=60)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=PATIENCE_SECONDS
+    )
 
 
 def acknowledged(done: subprocess.CompletedProcess[str]) -> int:

@@ -45,6 +45,7 @@ def main(target: str, seed: str, rate: str = "400", frames: str = "1000000000", 
                 time.sleep(1 / float(rate))
         print("ACKNOWLEDGED", recorder.status().durable, flush=True)
     except RecordingError as error:
+        print("ACKNOWLEDGED", recorder.status().durable, flush=True)
         print("FAILED", error, flush=True)
         status = 1
     print("SUMMARY", json.dumps(asdict(recorder.summary())), flush=True)

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,22 @@ pytestmark = pytest.mark.fleet
 
 COUNT = int(os.environ.get("FLEET_RECORDINGS", "2000"))
 STEPS = "verify,count-in-groups"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ELSEWHERE), os.environ.get("PYTHONPATH", "")])}
-PATIENCE_SECONDS = 900
+PATIENCE_SECONDS = 3600
+LIMIT_SECONDS = 10
 
 
-def start(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "storage", "batch", STEPS, *map(str, arguments), "--time-limit", "10", "--json"]
-    return subprocess.Popen(
-        command, env={**ENVIRONMENT, **(environment or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere() -> Iterator[None]:
+    """The steps and the format of another distribution are installed, for the processes that this one starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ELSEWHERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else a token that lies in the home directory decides
+        yield
+
+
+def start(*arguments: object, steps: str = STEPS, limit: int = LIMIT_SECONDS) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "storage", "batch", steps, *map(str, arguments), "--time-limit", str(limit)]
+    return subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def result(run: subprocess.Popen[str]) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def whole(recordings: Path) -> Path:
 
 
 def check_same(out: Path, whole: Path, again: dict[str, Any]) -> None:
-    assert [one["done"] for one in again.values()] == [0, 0]
+    assert not any(one["done"] for one in again.values())
     found, wanted = everything(out), everything(whole)
     assert {name for name in wanted if found.get(name) != wanted[name]} == set()
     assert set(found) == set(wanted)
@@ -135,14 +143,17 @@ def test_two_runs_at_once(recordings: Path, whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[str, Path]]:
-    """A cluster of two workers on this machine: its address and its directory, whose short name a socket can have."""
+def cluster(mobilenet: Path) -> Iterator[tuple[str, Path]]:
+    """A cluster of two workers on this machine, which find the weights; its address and its directory.
+
+    The directory's name is short: it goes into that of a socket.
+    """
     directory, port = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp")), free_port()
     command = [
         *(Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus", "2", "--port", str(port)),
         *("--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", directory),
     ]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout
     while "Ray runtime started" not in (line := process.stdout.readline()):
         assert line, "Ray did not start"
@@ -176,21 +187,32 @@ def test_ray(recordings: Path, whole: Path, cluster: tuple[str, Path]) -> None:
     check_same(out, whole, result(start(*arguments)))
 
 
+def test_features_and_shards_on_ray(recordings: Path, cluster: tuple[str, Path]) -> None:
+    sane, here, there = (recordings.with_name(name) for name in ("sane", "trained-here", "trained-on-ray"))
+    shutil.copytree(recordings, sane, ignore=shutil.ignore_patterns("*.hostile"), copy_function=os.link)
+    address, _ = cluster
+    steps = "features,shards,shards-by-host"
+    done = result(start(sane, here, "--jobs", 2, steps=steps, limit=PATIENCE_SECONDS))
+    broken = sum(map(is_broken, range(COUNT - 2)))
+    assert {name: one["done"] for name, one in done.items()} == {
+        "features": COUNT - 2 - broken,
+        "shards": 1,
+        "shards-by-host": 1,
+    }
+    arguments = (sane, there, "--runner", "ray", "--address", address)
+    result(start(*arguments, steps=steps, limit=PATIENCE_SECONDS))
+    check_same(there, here, result(start(*arguments, steps=steps, limit=PATIENCE_SECONDS)))
+
+
 # --------------------------------------------------------------------------------------------------------- object store
 
 
-@pytest.fixture(params=["sound", "faulty"])
-def store(request: pytest.FixtureRequest, recordings: Path) -> Iterator[dict[str, str]]:
-    """The environment of an object store that holds the recordings as ``s3://fleet/in``."""
+@contextmanager
+def object_store(*faults: str) -> Iterator[str]:
+    """An object store, found by the environment, with the bucket ``s3://fleet``; gives the bucket's URL for HTTP."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "tests.fleet.faulty_s3",
-        str(port),
-        *(["faults"] if request.param == "faulty" else []),
-    ]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.fleet.faulty_s3", str(port), *faults]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     environment = {
         **{"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"},
@@ -206,8 +228,7 @@ def store(request: pytest.FixtureRequest, recordings: Path) -> Iterator[dict[str
             except OSError:
                 assert process.poll() is None
                 time.sleep(0.2)
-        copy_to("s3://fleet/in", recordings)
-        yield environment
+        yield f"{url}/fleet"
     process.kill()
     process.wait()
 
@@ -238,17 +259,40 @@ def count_objects(url: str) -> int:
     return sum(len(some) for some in obstore.list(from_url(url)))
 
 
-def test_object_store(store: dict[str, str], whole: Path) -> None:
+def test_names_that_are_no_path_are_told() -> None:
+    with object_store() as url:
+        for name in ("day1.mkv", "more//day2.mkv"):
+            urllib.request.urlopen(urllib.request.Request(f"{url}/in/{name}", data=b"", method="PUT"))
+        run = start("s3://fleet/in", "s3://fleet/out")
+        _, said = run.communicate(timeout=PATIENCE_SECONDS)
+        assert run.returncode == 1
+        assert said == (
+            "storage: s3://fleet/in has an object whose name is no path (// or a part of dots): in/more//day2.mkv; "
+            "rename it, or give places without it\n"
+        )
+        run = start("s3://fleet/in/day1.mkv", "s3://fleet/out")
+        out, _ = run.communicate(timeout=PATIENCE_SECONDS)
+        assert run.returncode == 3 and json.loads(out)["steps"]["verify"]["failed"] == {"damaged": 1}
+
+
+@pytest.mark.parametrize("faults", [(), ("faults",)], ids=["sound", "faulty"])
+def test_object_store(recordings: Path, whole: Path, faults: tuple[str, ...]) -> None:
+    with object_store(*faults):
+        copy_to("s3://fleet/in", recordings)
+        check_object_store(whole)
+
+
+def check_object_store(whole: Path) -> None:
     arguments = ("s3://fleet/in", "s3://fleet/out", "--jobs", 2)
-    run = start(*arguments, environment=store)
+    run = start(*arguments)
     when(lambda: count_objects("s3://fleet/out") > COUNT // 3, run)
     os.kill(children(run.pid)[0], signal.SIGKILL)
     when(lambda: count_objects("s3://fleet/out") > COUNT // 2, run)
     run.kill()
     run.communicate()
-    result(start(*arguments, environment=store))
+    result(start(*arguments))
     found = objects("s3://fleet/out")
-    again = result(start(*arguments, environment=store))
+    again = result(start(*arguments))
     assert [one["done"] for one in again.values()] == [0, 0]
     assert objects("s3://fleet/out") == found
     check_accounts(found["batch.jsonl"].splitlines())

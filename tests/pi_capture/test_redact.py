@@ -93,7 +93,7 @@ def test_nothing_secret_is_told_stored_or_sent(tmp_path: Path, camera: str, targ
         to = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         spoken = ("--sensor", f"imu,rate=100=KEY=frotz55 {sensor(100)}") if target.endswith(".mkv") else ()
         told = end(start(tmp_path / target, -1, "--camera", camera, "--size", "source", "--stream-to", to, *spoken))
-        receiver.join(30)
+        receiver.join(120)
     assert b"127.0.0.1" in came and b"clip.mkv" in came
     path = tmp_path / target
     files = [file.read_bytes() for file in ([path] if path.is_file() else path.iterdir())]

@@ -15,6 +15,7 @@ from storage import open_recording
 from storage.formats.video.writer import VideoWriter
 from storage.frame import Frame
 from storage.recording import Recording
+from tests.support import PATIENCE_SECONDS
 
 COUNT = 24
 SHAPE = (360, 640, 3)  # large enough for FFmpeg to decode and scale in several threads
@@ -67,7 +68,7 @@ def test_workers_that_were_forked_after_the_first_frame_read_all_others(tmp_path
             worker.start()
         assert levels(recording, range(COUNT)) == wanted  # while they read the same file
         for worker in workers:
-            worker.join(60)
+            worker.join(PATIENCE_SECONDS)
         hung = [worker for worker in workers if worker.is_alive()]
         for worker in hung:
             worker.kill()
@@ -91,7 +92,7 @@ def test_a_fork_while_another_thread_reads(tmp_path: Path) -> None:
             target=lambda: levels(recording, range(COUNT)) == wanted or sys.exit(1), daemon=True
         )
         worker.start()
-        worker.join(60)
+        worker.join(PATIENCE_SECONDS)
         if worker.is_alive():
             worker.kill()
         over.set()

@@ -228,10 +228,10 @@ def test_a_recording_is_never_in_memory(tmp_path: Path, shuffle: bool) -> None:
     dataset = dataset_from_recording(path, labels="optional", shuffle=shuffle, shuffle_bytes=4_000_000)
     batches = iter(dataset)
     next(batches)
-    before = bytes_read()
+    before = settled()
     for _ in range(10):
         next(batches)
-    steady = bytes_read() - before
+    steady = settled() - before
     before = settled()
     next(iter(dataset))
     assert size > 70_000_000

@@ -15,6 +15,7 @@ from PIL import Image
 from storage import Frame, open_recording
 from storage.cli import main
 from storage.formats.features.recording import FeaturesWriter
+from tests.support import PATIENCE_SECONDS
 from tests.support.labelled import picture, record
 
 
@@ -88,6 +89,8 @@ def test_a_notebook_shows_a_frame(day: Path) -> None:
 def test_public_names() -> None:
     """Listed without importing what is behind them."""
     code = "import pi_capture, sys; print(*dir(pi_capture)); print('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
     names = "CameraError RecordOptions Recorder RecordingError Summary UsageError __version__ record"
     assert done.stdout.splitlines() == [names, "False"]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
-from storage.labels.journal import journal_path
+from tests.support import PATIENCE_SECONDS
 
 
 def record_brightening(day: Path, frames: int, fps: float = 10) -> None:
@@ -29,14 +29,41 @@ def record_brightening(day: Path, frames: int, fps: float = 10) -> None:
     writer.close()
 
 
-def classify(day: Path, *options: str, display: str | None, **variables: str) -> subprocess.Popen[str]:
+NOTING_KEYS = """
+import sys
+from classify.__main__ import run
+from classify.window.keyboard import Keyboard
+from classify.window.window import Window
+
+notes, meant, key, taken = open(sys.argv.pop(1), "ab", 0), Keyboard.meant, Window.key, []
+
+def take(self, code):
+    if code not in range(0xFFE1, 0xFFEF):  # Shift and the like
+        taken.append(b".")
+    return meant(self, code)
+
+def next_key(self, milliseconds):
+    if milliseconds and not self._keys:  # all that were taken are done, and what came of them is shown
+        notes.write(b"".join(taken))
+        taken.clear()
+    return key(self, milliseconds)
+
+Keyboard.meant, Window.key = take, next_key
+sys.exit(run())
+"""
+"""The labeller, that writes a byte to a file whenever it has done what a key asks for."""
+
+
+def classify(
+    day: Path, *options: str, display: str | None, program: Sequence[str] = ("-m", "classify"), **variables: str
+) -> subprocess.Popen[str]:
     """Start the labeller, with environment variables of its own."""
     unset = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     environment = {name: value for name, value in os.environ.items() if name not in unset} | variables
     if display is not None:
         environment["DISPLAY"] = display
-    command = [sys.executable, "-m", "classify", str(day), *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command, pipe = [sys.executable, *program, str(day), *options], subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 @contextmanager
@@ -68,7 +95,7 @@ def desktop_of(size: str, *, layout: str = "us", managed: bool = True) -> Iterat
 def _wait_until_it_manages(environment: dict[str, str]) -> None:
     """Wait for the property that a window manager sets when it has begun."""
     asking = ["xprop", "-root", "_NET_SUPPORTING_WM_CHECK"]
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_SECONDS
     while b"window id" not in subprocess.run(asking, env=environment, capture_output=True, check=False).stdout:
         assert time.monotonic() < until, "the window manager does not begin"
         time.sleep(0.05)
@@ -80,7 +107,9 @@ class Person:
     def __init__(self, day: Path, display: str, *options: str, **variables: str) -> None:
         self.day = day
         self.display = display
-        self.process = classify(day, *options, display=display, **variables)
+        self._notes = os.memfd_create("what became of keys")
+        program = ("-c", NOTING_KEYS, f"/proc/{os.getpid()}/fd/{self._notes}")
+        self.process = classify(day, *options, display=display, program=program, **variables)
         self.window = ""
         self.wait_for(lambda: bool(self._find()), "no window appeared")
 
@@ -95,21 +124,24 @@ class Person:
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout.strip()
 
     def wait_for(self, condition: Callable[[], bool], complaint: str) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < until, f"{complaint}; the title is {self.title()!r}"
             assert self.process.poll() is None, self.process.communicate()
             time.sleep(0.05)
 
     def press(self, *keys: str) -> None:
-        """Press keys on the keyboard, each when the one before it has shown in the journal, or has had its time."""
+        """Press keys on the keyboard, each when the one before it is done: of two that wait, OpenCV keeps the last."""
         for key in keys:
             self.wait_for(self._has_focus, "the window gets no keys")
-            before, until = self._kept(), time.monotonic() + 0.6
+            before = self._done()
+            until = time.monotonic() + (0.6 if "+" in key else PATIENCE_SECONDS)  # of some with Ctrl it says nothing
             self._xdotool("key", key)
-            while self._kept() == before and time.monotonic() < until:
+            while self._done() == before and self.process.poll() is None:
+                if time.monotonic() > until:
+                    assert "+" in key, f"{key} is not done"
+                    break
                 time.sleep(0.01)
-            time.sleep(0.05)
 
     def _has_focus(self) -> bool:
         """Ask for the keyboard, as a desktop does when a window opens; whether the window has it."""
@@ -118,11 +150,9 @@ class Person:
         self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
         return False
 
-    def _kept(self) -> int:
-        try:
-            return journal_path(self.day).stat().st_size
-        except FileNotFoundError:
-            return 0
+    def _done(self) -> int:
+        """How many keys the program has done."""
+        return os.fstat(self._notes).st_size
 
     def click(self, x: int, y: int) -> None:
         self._xdotool("mousemove", "--window", self.window, str(x), str(y), "click", "1")
@@ -154,7 +184,7 @@ class Person:
         self.wait_for(lambda: " ".join(self.title().split()).startswith(beginning), f"{beginning!r} does not show")
 
     def ends(self, status: int = 0) -> str:
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
         assert self.process.returncode == status, err
         assert "Traceback" not in err
         return out + err
@@ -166,7 +196,7 @@ class Person:
     def loses_the_connection(self) -> None:
         """As when an ssh session breaks off: the X server does not answer any more."""
         self._xdotool("windowkill", self.window)
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=PATIENCE_SECONDS)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

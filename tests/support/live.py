@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port, wait_for_listener
+
 _SCRIPT = """
-import struct, sys, time
+import os, struct, sys, time
+try:
+    os.nice(-15)  # no load of the machine makes a sensor late
+except OSError:
+    pass
 rate, channels, form, pause_at, pause = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3], *map(float, sys.argv[4:6])
 begun, n, shift = time.monotonic(), 0, 0.0
 while True:
@@ -50,15 +54,14 @@ def counting(first: float, count: int, channels: int) -> list[list[float]]:
 @contextmanager
 def flashing() -> Iterator[str]:
     """A camera on the network that shows white in the first tenth of each second of the wall clock, else black."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    port = free_port()
+    url = f"tcp://127.0.0.1:{port}"
     flash = "drawbox=c=white:t=fill:enable='lt(mod(time(0),1),0.1)'"
     graph = f"color=black:s=64x48:r=30,realtime,{flash},format=yuvj420p"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", graph, "-c:v", "mjpeg", "-flush_packets", "1"]
     with subprocess.Popen([*command, "-f", "nut", f"{url}?listen=1"]) as server:
-        time.sleep(0.5)
         try:
+            wait_for_listener(port)
             yield url
         finally:
             server.kill()

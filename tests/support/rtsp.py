@@ -60,13 +60,19 @@ def _answer(viewer: socket.socket, requests: Iterator[bytes], authorization: str
 def _play(viewer: socket.socket, seconds: float) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
         packets.bind(("127.0.0.1", 0))
-        packets.settimeout(1)
+        packets.settimeout(0.2)
         target = f"rtp://127.0.0.1:{packets.getsockname()[1]}?rtcpport=9"
         command = [*PICTURES, "-t", str(seconds), "-g", "5", "-c:v", "mpeg2video", "-f", "rtp", target]
         sender = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
-            while True:  # until a second passes without a packet, or the viewer has gone
-                packet = packets.recv(65536)
+            while True:  # until all is sent, or the viewer has gone
+                over = sender.poll() is not None
+                try:
+                    packet = packets.recv(65536)
+                except TimeoutError:
+                    if over:
+                        return
+                    continue
                 viewer.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
         finally:
             sender.kill()

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import httpx
 
-PATIENCE_SECONDS = 60.0
+from tests.support import PATIENCE_SECONDS
 
 
 class Running:

@@ -23,7 +23,7 @@
  * @property {{name: string, directory: string, frames: number, waiting: number}[]} classes
  * @property {number} unlabelled
  * @property {number} waiting
- * @property {"recording" | "to be labelled" | "labelled" | "split" | "broken"} state
+ * @property {"recording" | "to be labelled" | "labelled" | "split" | "held out" | "broken"} state
  * @property {string | null} labelled_by
  * @property {string[]} can
  * @property {string | null} begun

@@ -49,7 +49,7 @@ export function button(text, onclick, more = {}) {
 }
 
 /**
- * Say something for some seconds, also to screen readers.
+ * Say something for some seconds, also to screen readers; what goes on ("sorting …") until something else is said.
  *
  * @param {string} text
  */
@@ -57,7 +57,7 @@ export function tell(text) {
   const place = /** @type {HTMLElement} */ (document.getElementById("told"));
   place.textContent = text;
   clearTimeout(telling);
-  telling = setTimeout(() => (place.textContent = ""), 3000 + 60 * text.length);
+  if (!text.endsWith("…")) telling = setTimeout(() => (place.textContent = ""), 3000 + 60 * text.length);
 }
 let telling = 0;
 

@@ -6,6 +6,7 @@ import { ask, button, el, fill, tell } from "./dom.js";
 import { clock, counted, number } from "./format.js";
 import { HELP, TOUCH, deedOf, isTyped } from "./keys.js";
 import { Labelling } from "./labelling.js";
+import { undoApply } from "./look.js";
 import { sendLeft } from "./outbox.js";
 import { PictureView } from "./picture.js";
 import { countsOf, isOneOf } from "./runs.js";
@@ -96,41 +97,14 @@ function nothingLeft(id, name) {
     "section",
     { className: "card" },
     el("h1", {}, name),
-    el("p", {}, "Every frame lies in a class directory."),
+    el("p", {}, "Every frame is sorted into its class. To change labels, undo that first."),
     el(
       "p",
       { className: "actions" },
       el("a", { className: "button primary", href: `#/look/${id}` }, "Look at the frames"),
-      button("Undo the last S", () => void undoSave(id)),
+      button("Undo the last Save", () => void undoApply(`/api/recordings/${id}`)),
     ),
   );
-}
-
-/** @param {string} id */
-async function undoSave(id) {
-  try {
-    tell(undoneWords(await post(`/api/recordings/${id}/apply/undo`)));
-  } catch (error) {
-    tell(words(error));
-  }
-  again();
-}
-
-/**
- * What the undo of an S did.
- *
- * @param {{count: number, missing: string[], renamed: Record<string, string>}} undone
- */
-export function undoneWords({ count, missing, renamed }) {
-  return [
-    `${counted(count, "frame")} back, with their labels`,
-    missing.length && `missing: ${missing.slice(0, 5).join(", ")}`,
-    ...Object.entries(renamed)
-      .slice(0, 5)
-      .map(([before, now]) => `${before} is ${now} now`),
-  ]
-    .filter(Boolean)
-    .join("; ");
 }
 
 /**
@@ -322,7 +296,7 @@ class LabelPage {
           { text: left > 0 ? "Go on labelling" : "Close", value: "on" },
         ],
       );
-      if (answer === "undo") await undoSave(this.recording.id);
+      if (answer === "undo") await undoApply(`/api/recordings/${this.recording.id}`);
       else if (answer === "look") location.hash = `#/look/${this.recording.id}`;
       else if (left > 0) again();
       else location.hash = "#/";
@@ -396,7 +370,7 @@ class LabelPage {
             this.#tool("◀ Change", "change", -1, "B: to the change before"),
             this.#tool("Change ▶", "change", 1, "N: to the next change"),
             this.#tool("Unlabelled", "unlabelled", 0, "F: to the next frame without a label"),
-            this.#tool("Clear", "clear", 0, "X: take the label away"),
+            this.#tool("Clear", "clear", 0, "X: take the label away, or those of the selected frames"),
             button("Go to …", () => void this.#askWhere(), { title: "G" }),
             this.#tool("Slower", "speed", -1, "−"),
             this.#tool("Faster", "speed", 1, "+"),
@@ -591,7 +565,7 @@ class LabelPage {
 function modeWords({ stretches, hold, held, classes, assist }) {
   const { described } = assist.told;
   if (assist.wanted && described !== null && described < 1)
-    return `The frames are being described: ${Math.round(100 * described)} %; then ask again`;
+    return `The frames are being described: ${Math.round(100 * described)} %. Then press Ask again`;
   if (assist.shown.length) return "Tap the small frame where something else begins, then a class or Accept";
   if (stretches) return "Stretches: a class labels up to the next change";
   if (!hold) return "";

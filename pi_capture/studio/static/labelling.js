@@ -390,7 +390,7 @@ export class Labelling {
       return;
     }
     if (!["label", "play", "speed", "brightness", "help"].includes(deed.do)) this.pause();
-    if (!["label", "labelStretch", "select"].includes(deed.do)) this.selection = null;
+    if (!["label", "labelStretch", "clear", "select"].includes(deed.do)) this.selection = null;
     const isAsking = this.assist.isAsking;
     if (this.assist.isEndedBy(deed.do)) this.#stopAsking();
     if (!isAsking || deed.do !== "back") this.#deed(deed);
@@ -408,7 +408,7 @@ export class Labelling {
       case "batch":
         return this.atEnd ? undefined : this.#push({ action: "batch", frame }, frame + BATCH);
       case "clear":
-        return this.atEnd ? undefined : this.#push({ action: "clear", frame }, frame + 1);
+        return this.#labelSelected(NONE) || this.atEnd ? undefined : this.#push({ action: "clear", frame }, frame + 1);
       case "back":
         return this.go(frame - 1);
       case "step":
@@ -475,16 +475,26 @@ export class Labelling {
     const frame = this.#cursor;
     if (!this.#hasClass(label)) return;
     if (this.assist.isAsking) this.#answer(label, "");
-    else if (this.selection) {
-      const [first, stop] = this.selection;
-      this.selection = null;
-      this.#push({ action: "label_run", first, stop, label }, stop);
-    } else if (this.way) this.#switch(label);
+    else if (this.#labelSelected(label)) return;
+    else if (this.way) this.#switch(label);
     else if (this.stretches) this.#labelStretch(label);
     else if (!this.atEnd) {
       if (isOneOf(this.unreadable, frame)) this.message = "skipped: it can't be read";
       this.#push({ action: "label", frame, label }, frame + 1);
     }
+  }
+
+  /**
+   * Label the selected frames; returns whether there were any.
+   *
+   * @param {number} label
+   */
+  #labelSelected(label) {
+    if (!this.selection) return false;
+    const [first, stop] = this.selection;
+    this.selection = null;
+    this.#push({ action: "label_run", first, stop, label }, stop);
+    return true;
   }
 
   /** @param {number} label */

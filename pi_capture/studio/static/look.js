@@ -5,7 +5,6 @@ import { NONE, colourOf } from "./colours.js";
 import { ask, button, el, fill, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
-import { undoneWords } from "./label.js";
 import { runsOf } from "./runs.js";
 
 const ON_A_PAGE = 60; // frames
@@ -47,7 +46,7 @@ export async function look(place, signal, id) {
       button("Verify", (event) => void verify(event, address, told)),
       can("split") && button("Split …", () => void split(address, recording)),
       can("undo split") && button("Undo the split", () => void undoSplit(address)),
-      can("undo apply") && button("Undo the last S", () => void undoApply(address)),
+      can("undo apply") && button("Undo the last Save", () => void undoApply(address)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
       button("To the trash", () => void toTrash(address, recording.name, () => (location.hash = "#/")), { className: "danger" }),
@@ -408,11 +407,28 @@ async function undoSplit(address) {
 }
 
 /** @param {string} address */
-async function undoApply(address) {
+export async function undoApply(address) {
   try {
     tell(undoneWords(await post(`${address}/apply/undo`)));
   } catch (error) {
     tell(words(error));
   }
   again();
+}
+
+/**
+ * What the undo of a Save did.
+ *
+ * @param {{count: number, missing: string[], renamed: Record<string, string>}} undone
+ */
+function undoneWords({ count, missing, renamed }) {
+  return [
+    `${counted(count, "frame")} back, with their labels`,
+    missing.length && `missing: ${missing.slice(0, 5).join(", ")}`,
+    ...Object.entries(renamed)
+      .slice(0, 5)
+      .map(([before, now]) => `${before} is ${now} now`),
+  ]
+    .filter(Boolean)
+    .join("; ");
 }

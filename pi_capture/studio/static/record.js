@@ -401,7 +401,7 @@ class RecorderPage {
     /** @type {[string, string, string?][]} */
     const rows = [
       ["Frames", number(status.frames)],
-      ["A second", status.fps.toFixed(1)],
+      ["Frames a second", status.fps.toFixed(1)],
       ["Time", clock(Math.max(0, Date.now() / 1000 - status.started))],
       ["Dropped", dropped.join(", ") || "none", dropped.length ? "warn" : ""],
       ["Free", size(status.free_bytes), status.free_bytes < 1e9 ? "warn" : ""],
@@ -449,15 +449,15 @@ class RecorderPage {
     made.style.setProperty("--class", colourOf(label));
     made.addEventListener("pointerdown", (event) => {
       made.setPointerCapture(event.pointerId);
-      this.#press(label);
+      this.#press(label, event);
     });
-    made.addEventListener("pointerup", () => this.#release());
-    made.addEventListener("pointercancel", () => this.#release());
+    made.addEventListener("pointerup", (event) => this.#release(event));
+    made.addEventListener("pointercancel", (event) => this.#release(event));
     made.addEventListener("contextmenu", (event) => event.preventDefault()); // a long touch would open it
     made.addEventListener("click", (event) => {
       if (event.detail) return; // a finger's or a mouse's; this one is of a key or a screen reader
-      this.#press(label);
-      this.#release();
+      this.#press(label, event);
+      this.#release(event);
     });
     return made;
   }
@@ -471,23 +471,27 @@ class RecorderPage {
     if (isTyped(event) || event.ctrlKey || event.altKey || event.metaKey) return;
     if (down && (event.key === "-" || event.key === "Backspace")) this.#ask(null);
     if (digit === null || digit >= this.classes.length || event.repeat) return;
-    if (down) this.#press(digit);
-    else if (this.#pressed?.label === digit) this.#release();
+    if (down) this.#press(digit, event);
+    else if (this.#pressed?.label === digit) this.#release(event);
   }
 
-  /** @param {number} label */
-  #press(label) {
-    if (this.#pressed) this.#release();
-    this.#pressed = { label, since: performance.now(), before: this.#label };
+  /**
+   * @param {number} label
+   * @param {Event} event
+   */
+  #press(label, event) {
+    if (this.#pressed) this.#release(event);
+    this.#pressed = { label, since: event.timeStamp, before: this.#label };
     this.#ask(label);
   }
 
-  #release() {
+  /** @param {Event} event  tells when it was let go; a page that draws may hear of it later */
+  #release(event) {
     const pressed = this.#pressed;
     if (!pressed) return;
     this.#pressed = null;
     const again = pressed.before === pressed.label;
-    if (performance.now() - pressed.since >= HELD_MS) this.#ask(again ? null : pressed.before);
+    if (event.timeStamp - pressed.since >= HELD_MS) this.#ask(again ? null : pressed.before);
     else if (again) this.#ask(null);
   }
 

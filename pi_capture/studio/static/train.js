@@ -90,7 +90,7 @@ class TrainForm {
    */
   add({ id, name, classes, state }) {
     const labelled = classes.filter(({ frames, waiting }) => frames + waiting > 0);
-    if (!labelled.length || state === "recording" || state === "broken") return;
+    if (!labelled.length || ["recording", "broken", "held out"].includes(state)) return;
     const box = el("input", { type: "checkbox" });
     const legend = labelled.map((one) => `${one.name} ${number(one.frames + one.waiting)}`).join(", ");
     this.#boxes.set(id, box);
@@ -121,10 +121,13 @@ class TrainForm {
       if (check !== this.#checks) return; // something else is asked for by now
       this.command.textContent = command;
       this.replacing.hidden = !exists;
-      this.problem.textContent = exists && !wanted.replace ? `${wanted.name}.model is there already.` : "";
+      this.problem.textContent = exists && !wanted.replace ? `${wanted.name}.model is there: replace it, or give another name.` : "";
+      this.problem.classList.toggle("note", exists);
       this.start.disabled = exists && !wanted.replace;
     } catch (error) {
-      if (check === this.#checks && !isAbort(error)) this.problem.textContent = words(error);
+      if (check !== this.#checks || isAbort(error)) return;
+      this.problem.textContent = words(error);
+      this.problem.classList.remove("note");
     }
   }
 
@@ -137,7 +140,9 @@ class TrainForm {
     try {
       this.show(await post(address, body, this.signal));
     } catch (error) {
-      if (!isAbort(error)) this.problem.textContent = words(error);
+      if (isAbort(error)) return;
+      this.problem.textContent = words(error);
+      this.problem.classList.remove("note");
     }
   }
 
@@ -183,11 +188,11 @@ function reportOf(name, report) {
       { className: "quiet" },
       `${counted(learnt, "frame")} learnt in ${report.seconds.toFixed(1)} s; a frame is described by: ${report.kind}`,
     ),
+    el("ul", { className: "quiet" }, ...report.notes.map((line) => el("li", {}, line))),
     el("h3", {}, "What it is (rows), what it was taken for (columns)"),
     confusionTable(report),
     report.advice.length > 0 && el("h3", {}, "What would help"),
     el("ul", { className: "advice" }, ...report.advice.map((line) => el("li", {}, line))),
-    el("ul", { className: "quiet" }, ...report.notes.map((line) => el("li", {}, line))),
     report.mistakes.length > 0 && mistakesOf(report),
     el(
       "p",

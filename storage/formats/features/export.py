@@ -32,9 +32,9 @@ def export_model(
     ----------
     weights : str or path
         ``imagenet`` or a URL, which is fetched (`storage.formats.features.fetch`); or a file: the same archive,
-        ``.tgz``, ``.keras`` (a whole model), ``.weights.h5`` (of ``keras.applications.MobileNet(alpha=0.25,
-        include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with one placeholder that takes values from -1
-        to 1).
+        ``.tgz``, the network in it, ``.tflite``, ``.keras`` (a whole model), ``.weights.h5`` (of
+        ``keras.applications.MobileNet(alpha=0.25, include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with
+        one placeholder that takes values from -1 to 1).
     out : path, optional
         The file to make, or to replace; by default one in the user's cache, where `find_model` looks for it.
     progress : callable, optional
@@ -55,7 +55,7 @@ def export_model(
     if url is not None and out is None and target.exists():
         return target
     try:
-        if out is None:
+        if target.parent == cache_directory():
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{target.parent}: {error.strerror}") from None
@@ -63,16 +63,28 @@ def export_model(
         fetch(url, target, progress)
     elif str(weights).lower().endswith(".tgz"):
         keep(network_in(Path(weights)), target)
+    elif str(weights).lower().endswith(".tflite"):
+        keep(_tflite(Path(weights)), target)
     else:
         _by_tensorflow(weights, target)
     return target
 
 
+def _tflite(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+    if content[4:8] != b"TFL3":  # the identifier of a TensorFlow Lite file, after its first offset
+        raise StorageError(f"{path} is no .tflite file")
+    return content
+
+
 def _by_tensorflow(weights: str | Path, target: Path) -> None:
     if find_spec("tensorflow") is None:
         raise StorageError(
-            f"exporting {weights} needs TensorFlow: run 'pip install pi-capture[train]', or export on another machine"
-            " (python -m pi_capture export-model) and give --weights FILE.tflite"
+            f"exporting {weights} needs TensorFlow: run 'pip install pi-capture[train]'; or do it on another machine,"
+            " with --out FILE.tflite, and give that file here"
         )
     package = str(Path(__file__).parents[3])
     environment = {

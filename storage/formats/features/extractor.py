@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXPORTABLE = (".pb", ".keras", ".weights.h5", ".tgz")
-HOW_TO_EXPORT = "run 'python -m pi_capture export-model' once, with a network"
 
 
 class Extractor:
@@ -126,7 +125,10 @@ def find_model(weights: str | Path) -> Path:
     if str(weights) == "imagenet":
         exported = cache_directory() / exported_name("imagenet")
         if not exported.is_file():
-            raise StorageError(f"no ImageNet weights on this machine: {HOW_TO_EXPORT}, or give --weights FILE")
+            raise StorageError(
+                "no ImageNet weights on this machine: run 'python -m pi_capture export-model' once, with the internet, "
+                "or with --weights FILE, a copy from another machine"
+            )
         return exported
     if not path.is_file():
         raise StorageError(f"{path}: no such file of weights")

@@ -35,8 +35,8 @@ def append(
     *,
     after: int,
     progress: Callable[[int], None] | None = None,
-) -> None:
-    """It is a `storage.formats.contract.Append`."""
+) -> list[str]:
+    """It is a `storage.formats.contract.Append`; what is damaged in a frame's chunk goes along unseen."""
     sources = list(dict.fromkeys(part.path for part in parts))
     kinds = [_Kind.of(source) for source in ([path, *sources] if path.exists() else sources)]
     for source, kind in zip(sources, kinds[-len(sources) :], strict=True):
@@ -61,6 +61,7 @@ def append(
                     if progress is not None:
                         progress(done - begin)
         set_text(file, "sessions", json.dumps(sessions))
+    return []
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,8 +257,13 @@ def make_datasets(
 
 
 def _empty_file() -> bytes:
+    """Of h5py.File(buffer, "w", libver=NEWEST), but without the time of now: the same frames give the same bytes."""
     buffer = io.BytesIO()
-    h5py.File(buffer, "w", libver=NEWEST).close()
+    creation, access = (h5py.h5p.create(kind) for kind in (h5py.h5p.FILE_CREATE, h5py.h5p.FILE_ACCESS))
+    creation.set_obj_track_times(False)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, buffer)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    h5py.h5f.create(b"new", h5py.h5f.ACC_TRUNC, fcpl=creation, fapl=access).close()
     return buffer.getvalue()
 
 

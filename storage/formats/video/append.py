@@ -1,7 +1,8 @@
 """Parts of video recordings behind another one, packet by packet: nothing is decoded or encoded again.
 
 The parts follow what is there without a gap in the file's own time, as a recording that is continued does. All of it is
-appended before the file's head, in one go, says that it counts.
+appended before the file's head, in one go, says that it counts. A damaged frame goes along, and stays a damaged one: so
+all others keep their numbers.
 """
 
 from __future__ import annotations
@@ -32,12 +33,11 @@ from storage.formats.video.file import (
 )
 from storage.formats.video.labels import LabelTrack
 from storage.formats.video.reader import VideoReader
-from storage.formats.video.samples import COUNTS
 from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Contents, read_head
 from storage.matroska.track import Block
-from storage.tracks.samples import is_padding, tracks_of, why_not_continued
+from storage.tracks.samples import COUNTS, counted, is_padding, tracks_of, why_not_continued
 from storage.tracks.wall_clock import moved_session
 
 OF_ONE_SESSION = ("MEASURED_RATE", "DRIFT_PPM")
@@ -51,8 +51,9 @@ def append(
     *,
     after: int,
     progress: Callable[[int], None] | None = None,
-) -> None:
+) -> list[str]:
     """It is a `storage.formats.contract.Append`; a video has the names of classes and no numbers."""
+    notes: list[str] = []
     sources = list(dict.fromkeys(part.path for part in parts))
     fd, hidden = open_locked(path)
     try:
@@ -68,7 +69,7 @@ def append(
         main = PICTURES if PICTURES in like.tracks else min(tracks_of(like))
         with closing(muxer_for(fd, path.parent, found, main_track=main)) as muxer:
             try:
-                _Joining(muxer, found, like).run(parts, progress)
+                _Joining(muxer, found, like, notes).run(parts, progress)
             except BaseException:
                 head = read_head(fd)
                 if found is None or (head is not None and head.end == found.end):  # else it counts
@@ -78,6 +79,7 @@ def append(
                 muxer.make_void(Id.CUES, found.head.index_at)
         if hidden is not None:
             publish(hidden, path)
+        return notes
     finally:
         if hidden is not None and os.fstat(fd).st_size == 0:
             hidden.unlink(missing_ok=True)
@@ -108,14 +110,15 @@ def _why_not(there: Contents, other: Contents) -> str | None:
         if (one.rgb, one.private) != (two.rgb, two.private):
             return "it was encoded with other settings; python -m storage convert encodes it anew"
     reason = why_not_continued(list(tracks_of(there).values()), list(tracks_of(other).values()))
-    return None if reason is None else f"what comes before it {reason}"
+    return None if reason is None else f"what comes before it {reason}. To put files side by side: merge-streams"
 
 
 class _Joining:
     """What is being appended: where it is in the file's time, and what the tags will say."""
 
-    def __init__(self, muxer: Muxer, found: Contents | None, like: Contents) -> None:
+    def __init__(self, muxer: Muxer, found: Contents | None, like: Contents, notes: list[str]) -> None:
         self._muxer = muxer
+        self._notes = notes
         self._new_tracks = [] if found else list(like.tracks.values())
         self._codec = codec_of(like).name if PICTURES in like.tracks else None
         self._numbers = {track.name: number for number, track in tracks_of(like).items()}
@@ -152,26 +155,32 @@ class _Joining:
         numbers = {PICTURES: PICTURES} | {
             number: self._numbers[track.name] for number, track in tracks_of(reader.contents).items()
         }
-        end, label_of, samples = self._begins, iter(part.labels), dict.fromkeys(self._rates, (0, 0))
-        first_picture = True
+        end, labels, samples = self._begins, iter(part.labels), dict.fromkeys(self._rates, (0, 0))
+        indices, damaged = iter(part.indices), list[int]()
         for source in blocks:
             block = replace(source, track=numbers[source.track], time=source.time + by_us)
             end = max(end, block.time + (block.duration or 0))
             if block.track != PICTURES:
                 self._muxer.add(block, int(is_padding(block)))
-                samples[block.track] = _counted(samples[block.track], block, self._rates[block.track])
+                samples[block.track] = counted(samples[block.track], block, self._rates[block.track])
                 continue
-            if first_picture and block.since_reference:
-                raise StorageError(f"{part.path}: frame {part.indices.start} needs a keyframe that is not there")
-            first_picture = False
-            for label in self._labels.place(block.time, next(label_of)):
+            index = next(indices)
+            if index == part.indices.start and block.since_reference:
+                raise StorageError(f"{part.path}: frame {index} needs a keyframe that is not there")
+            for label in self._labels.place(block.time, next(labels)):
                 self._muxer.add(label)
-            self._muxer.add(block, facts_of(block)[0])
+            self._muxer.add(block, facts_of(block)[0] if block.intact else reader.timestamps_ns[index])
+            damaged += [] if block.intact else [index]
             self._clock.advance(block.time)
             self._frames += 1
         if part.indices:
             for label in self._labels.place(self._clock.last + self._clock.step, None):
                 self._muxer.add(label)
+        if damaged:
+            count = f"1 frame is damaged and goes along: {damaged[0]}"
+            if len(damaged) > 1:
+                count = f"{len(damaged)} frames are damaged and go along, the first is {damaged[0]}"
+            self._notes.append(f"{part.path}: {count}")
         self._begins = max(self._clock.last + self._clock.step, end if self._numbers else 0)
         self._sessions.append(
             {
@@ -201,13 +210,6 @@ def _tags_of(reader: VideoReader, name: str) -> Mapping[str, str]:
     return contents.track_tags.get(number, {})
 
 
-def _counted(counts: tuple[int, int], block: Block, rate: float) -> tuple[int, int]:
-    """The numbers of samples and of those that are padding, with those of a block."""
-    samples, padded = counts
-    count = round((block.duration or 0) * rate / 1e6)
-    return (samples, padded + count) if is_padding(block) else (samples + count, padded)
-
-
 def _blocks_of(reader: VideoReader, part: Part) -> tuple[int, Iterator[Block]]:
     """When a part begins in its file's time, in microseconds; and its blocks but for labels, in the file's order."""
     contents = reader.contents
@@ -216,13 +218,24 @@ def _blocks_of(reader: VideoReader, part: Part) -> tuple[int, Iterator[Block]]:
     begin = _begin_of(part.session, reader)
     end = min((other for other in begins if other > begin), default=1 << 62)
     positions: list[int] = []
+    frames: dict[int, int] = {}
     if pictures is not None:
         positions += pictures.positions[part.indices.start : part.indices.stop].tolist()
+        frames = dict(zip(positions, part.indices, strict=True))
     for number in tracks_of(contents):
         blocks = contents.blocks[number]
         inside = (blocks.times >= begin) & (blocks.times < end)
         positions += blocks.positions[np.flatnonzero(inside)].tolist()
-    return begin, (reader.block(at, f"byte {at}") for at in sorted(positions))
+
+    def block(at: int) -> Block:
+        try:
+            return reader.block(at, f"byte {at}")
+        except StorageError:
+            if at not in frames:
+                raise
+            return reader.damaged_block(frames[at])
+
+    return begin, map(block, sorted(positions))
 
 
 def _begin_of(session: Mapping[str, Any], reader: VideoReader) -> int:

@@ -24,7 +24,7 @@ from storage.matroska.statistics import Statistics
 from storage.matroska.table import BlockTable, rows_of
 from storage.matroska.track import VIDEO_TRACK, Block, Blocks
 from storage.sessions import close_interrupted, sessions_in, sessions_text
-from storage.tracks.samples import marks_of, tracks_of
+from storage.tracks.samples import marks_of, recounted_tags, tracks_of
 
 PICTURES, LABELS = 1, 2  # the numbers of the tracks
 CHECKED_TAIL_BYTES = 128_000_000  # a power cut tears far less than this
@@ -134,7 +134,7 @@ def recover(fd: int, path: Path, *, named: bool) -> tuple[Contents | None, int |
     close_interrupted(sessions, frames)
     muxer = muxer_for(fd, path.parent, found)
     try:
-        muxer.finish({**found.track_tags, None: make_tags(codec.name if codec else None, frames, sessions)})
+        muxer.finish({**recounted_tags(fd, found), None: make_tags(codec.name if codec else None, frames, sessions)})
     finally:
         muxer.close()
     complete = read_head(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,6 +232,17 @@ class VideoReader(Recording):
             return read_block(self._fd, at)
         except ValueError as error:
             raise StorageError(f"{self._path}: {what} is damaged: {error}") from None
+
+    def damaged_block(self, index: int) -> Block:
+        """A damaged frame's block: what is left of it, where the index says that it is."""
+        pictures = self._pictures
+        try:
+            block = read_block(self._fd, int(pictures.positions[index]), damaged=True)
+        except ValueError:
+            block = Block(PICTURES, 0, b"", intact=False)
+        since = 0 if pictures.keys[index] else max(1, int(pictures.times[index] - pictures.times[index - 1]))
+        time = int(pictures.times[index])
+        return replace(block, track=PICTURES, time=time, duration=None, since_reference=since)
 
     def _new_decoder(self) -> Decoder:
         return Decoder(self._codec, self._size, self._private, threads=os.cpu_count() or 1)

@@ -9,10 +9,7 @@ from storage.errors import StorageError
 from storage.formats.video.clock import RecordingClock
 from storage.matroska.track import Block, Track
 from storage.tracks.sample_track import SampleTrack
-from storage.tracks.samples import FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
-
-COUNTS = ("SAMPLES", "PADDED")
-"""Tags of a track that count over all sessions."""
+from storage.tracks.samples import COUNTS, FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
 
 
 class SampleTracks:

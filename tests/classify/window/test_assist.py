@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from classify.learner import QUESTIONS
@@ -19,8 +21,10 @@ from storage.frame import Frame
 from storage.labels.history import replay
 from storage.labels.journal import journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, count_origins
+from tests.support import PATIENCE_SECONDS
 from tests.support.labeller import Person
 
+pytestmark = pytest.mark.usefixtures("eager")
 TRUTH = [0] * 30 + [1] * 40 + [2] * 30 + [0] * 40 + [2] * 30 + [1] * 30
 
 
@@ -50,7 +54,7 @@ class Helped(Person):
     def looks(self, path: Path) -> np.ndarray:
         """The window as it is on the screen."""
         grab = ["ffmpeg", "-v", "error", "-y", "-f", "x11grab", "-window_id", self.window, "-i", self.display]
-        subprocess.run([*grab, "-frames:v", "1", str(path)], check=True, capture_output=True, timeout=30)
+        subprocess.run([*grab, "-frames:v", "1", str(path)], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
         return np.asarray(Image.open(path).convert("RGB"))
 
     def labelled(self) -> int:
@@ -65,6 +69,7 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(t
 
     def is_asked() -> bool:
         person.press("a")  # as long as the frames are not described, it shows a run that begins at the first one
+        time.sleep(0.5)  # the next A would ask anew
         return person.frame() != 0
 
     person.wait_for(is_asked, "nothing is asked")

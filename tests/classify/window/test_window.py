@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support import PATIENCE_SECONDS
 from tests.support.labeller import Person, classes, classify, desktop_of, numbers, record_brightening
 
 FRAMES = 30
@@ -47,7 +47,6 @@ def test_escape_on_the_first_frame_and_the_batch_at_the_end(day: Path, desktop: 
     person.press("Escape", "Escape")
     person.sees("1 / 30 - ")
     person.press("9", "9", "9", "9")
-    time.sleep(0.3)
     person.press("S")
     person.ends()
     assert classes(day) == {"0": list(range(30))}
@@ -93,14 +92,14 @@ def test_names_a_second_session_and_taking_back(day: Path, desktop: str) -> None
     options = ("--classes", "none,door", "--class-dirs", "names")
     person = Person(day, desktop, *options)
     second = classify(day, display=desktop)
-    out, err = second.communicate(timeout=60)
+    out, err = second.communicate(timeout=PATIENCE_SECONDS)
     assert second.returncode == 1 and len(err.splitlines()) == 1 and out == "", err
     person.press("0", "1", "5")  # there is no class 5
     person.sees("3 / 30 - ")
     person.press("s")
     person.ends()
     assert classes(day) == {"door": [1], "none": [0]}
-    assert classify(day, "--undo", display=None).wait(60) == 0
+    assert classify(day, "--undo", display=None).wait(PATIENCE_SECONDS) == 0
     assert classes(day) == {} and numbers(day) == list(range(30))
     person = Person(day, desktop, *options)
     person.press("s")  # the labels came back as well
@@ -140,7 +139,7 @@ def test_a_window_manager_keeps_the_frame_on_the_screen(day: Path) -> None:
 def test_no_screen_is_one_clear_line(day: Path) -> None:
     for display in (None, ":97"):
         process = classify(day, display=display)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 1 and out == ""
         assert len(err.splitlines()) == 1 and "ssh -X" in err, err
         assert ("python -m pi_capture studio" in err) == (display is None)
@@ -155,6 +154,6 @@ def test_nothing_to_label_is_one_clear_line(tmp_path: Path, what: str, desktop: 
     if what == "file":
         target.write_text("no recording")
     process = classify(target, display=desktop)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1 and out == "" and len(err.splitlines()) == 1, err
     assert what != "empty" or list(target.iterdir()) == []

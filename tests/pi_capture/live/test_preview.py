@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -43,7 +44,7 @@ class Screen:
         return self.ask("xdotool", "search", "--name", f"{name} - ").split("\n")[0]
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not condition():
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -61,19 +62,20 @@ def test_the_window_shows_what_is_recorded(tmp_path: Path, screen: str) -> None:
 
 
 def _shows(day: Path, screen: str) -> bool:
-    """Record, and look at the screen until it ends: the room's colours, and white text on black below them."""
+    """Record, and look at the screen meanwhile: the room's colours, and white text on black below them."""
     here = Screen(screen)
-    recording = here.start(*command(day, 6))
+    recording = here.start(*command(day, -1))
     shots: list[np.ndarray] = []
-    while recording.poll() is None:
+    while len(shots) < 8:
+        assert recording.poll() is None
         if re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window(day.name))):
             shots.append(here.picture(day.with_suffix(".screen.png")))
-    assert recording.returncode == 0
-    told = recording.stderr.read() if recording.stderr else ""
-    assert "preview" not in told
+    recording.send_signal(signal.SIGINT)
+    _, told = recording.communicate(timeout=120)
+    assert recording.returncode == 0 and "preview" not in told, told
     with open_recording(day) as frames:
-        lost = sum(sum(one.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for one in frames)
-        assert 175 <= len(frames) + lost <= 180
+        _, *lost = [sum(one.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for one in frames]
+        assert len(lost) + sum(lost) == round(30 * (frames.timestamps_ns[-1] - frames.timestamps_ns[0]) / 1e9)
         wall = frames.read(len(frames) // 3).pixels.reshape(-1, 3)
     expected = {tuple(pixel) for pixel in (wall // 32)}
 
@@ -89,20 +91,21 @@ def _shows(day: Path, screen: str) -> bool:
 def test_without_its_window_the_recording_goes_on(tmp_path: Path, how: str) -> None:
     with desktop_of("640x480") as desktop:
         here = Screen(desktop)
-        recording = here.start(*command(tmp_path / f"day-{how}", 5))
+        recording = here.start(*command(tmp_path / f"day-{how}", -1))
         here.wait_for(lambda: here.window(f"day-{how}"))
         window = here.window(f"day-{how}")
         if how == "close":
             ask_to_close(desktop, int(window))
         else:
             here.ask("xdotool", how, window)
-        assert recording.wait(30) == 0
-    assert recording.stderr is not None
-    told = recording.stderr.read()
-    assert "the recording goes on" in told and "Traceback" not in told, told
+        assert recording.stderr is not None
+        told = recording.stderr.readline()
+        before = len(list((tmp_path / f"day-{how}").glob("*.png")))
+        here.wait_for(lambda: len(list((tmp_path / f"day-{how}").glob("*.png"))) > before + 30)
+        recording.send_signal(signal.SIGINT)
+        told += recording.communicate(timeout=120)[1]
+    assert recording.returncode == 0 and "the recording goes on" in told and "Traceback" not in told, told
     assert ("was closed" if how == "close" else "lost its display") in told
-    with open_recording(tmp_path / f"day-{how}") as frames:
-        assert frames.timestamps_ns[-1] - frames.timestamps_ns[0] > 4.5e9
 
 
 def test_keys_in_the_window_are_live_labels(tmp_path: Path, screen: str) -> None:
@@ -131,7 +134,7 @@ def test_no_display_is_told_before_anything_is_recorded(tmp_path: Path, display:
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     environment |= {} if display is None else {"DISPLAY": display}
     done = subprocess.run(
-        command(tmp_path / "day1", 1), env=environment, capture_output=True, text=True, check=False, timeout=60
+        command(tmp_path / "day1", 1), env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "ssh -X" in done.stderr, done.stderr
     assert list(tmp_path.iterdir()) == []

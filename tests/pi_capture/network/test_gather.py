@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -21,11 +22,19 @@ from storage.errors import StorageError
 from storage.formats.video.writer import VideoReader
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tracks_of
 from tests.pi_capture.live.test_labels import Terminal, label_a_while, recording
-from tests.pi_capture.network.test_sender import HandMade, demo, end, free_port, start, wait_for_listener
+from tests.pi_capture.network.test_sender import (
+    HandMade,
+    demo,
+    end,
+    start,
+    stop,
+    wait_for_frames,
+)
 from tests.pi_capture.report.test_metrics import read, url_of
 from tests.support import REPOSITORY
 from tests.support.live import sensor
 from tests.support.network import Line
+from tests.support.ports import free_port, wait_for_listener
 
 
 def gather(target: Path, port: int, *options: object, seconds: float = -1, senders: int = 2) -> subprocess.Popen[str]:
@@ -39,16 +48,17 @@ def other_demo(target: Path, seconds: float, port: int) -> tuple[object, ...]:
     return (target, seconds, "--camera", "demo:7", "--size", "64x48", "--stream-to", f"tcp://127.0.0.1:{port}")
 
 
-def wait_for_frames(path: Path, size: int = 100_000) -> None:
-    until = time.monotonic() + 30
-    while not any(part.stat().st_size > size for part in path.parent.glob(path.name)):
-        assert time.monotonic() < until, f"nothing came into {path}"
-        time.sleep(0.05)
+def two_senders(directory: Path, port: int, size: int = 100_000) -> list[subprocess.Popen[str]]:
+    """Two that go on until they are stopped; frames of both have come."""
+    senders = [start(*demo(directory / "one.mkv", -1, port)), start(*other_demo(directory / "two.mkv", -1, port))]
+    wait_for_frames(directory / "all.parts" / "*-demo.mkv", size)
+    wait_for_frames(directory / "all.parts" / "*-demo-7.mkv", size)
+    return senders
 
 
 def wait_for_count(parts: Path, count: int) -> None:
     """Wait until so many frames are in the parts, whatever the part."""
-    until, found = time.monotonic() + 30, 0
+    until, found = time.monotonic() + 120, 0
     while found < count:
         assert time.monotonic() < until, f"{found} of {count} frames came into {parts}"
         time.sleep(0.05)
@@ -85,12 +95,11 @@ def names(tracks: dict[str, list[tuple[int, int]]]) -> list[str]:
 
 
 def test_each_sender_becomes_a_track(tmp_path: Path) -> None:
-    port = free_port()
+    port, began = free_port(), time.time()
     receiver = gather(tmp_path / "all.mkv", port)
-    one, two = start(*demo(tmp_path / "one.mkv", 3, port)), start(*other_demo(tmp_path / "two.mkv", 2, port))
-    end(one)
-    end(two)
-    out, told = receiver.communicate(timeout=60)
+    for sender in two_senders(tmp_path, port, 300_000):
+        stop(sender)
+    out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.mkv", "one.mkv", "two.mkv"]
     tracks = tracks_in(tmp_path / "all.mkv")
@@ -103,7 +112,7 @@ def test_each_sender_becomes_a_track(tmp_path: Path) -> None:
     for row in rows:
         (session,) = describe(tmp_path / "all.mkv", track=row["number"]).sessions
         assert session.facts["camera"] == row["camera"] and f"tcp://127.0.0.1:{port}" in row["camera"]
-        assert session.begun is not None and 0 < time.time() - session.begun < 90
+        assert session.begun is not None and began < session.begun < time.time()
         assert session.frames == len(tracks[row["name"]])
     with open_recording(tmp_path / "all.mkv") as ours:
         first = ours.read(5)
@@ -117,16 +126,24 @@ def test_the_numbers_of_all_senders_together(tmp_path: Path) -> None:
     port = free_port()
     receiver = gather(tmp_path / "all.mkv", port, "--json-lines", "--metrics", 0)
     url = url_of(receiver)
-    one, two = start(*demo(tmp_path / "one.mkv", 6, port)), start(*other_demo(tmp_path / "two.mkv", 6, port))
+    senders = two_senders(tmp_path, port)
     while read(url)["pi_capture_durable_frames_total"] < 60:
         assert receiver.poll() is None
         time.sleep(0.1)
-    end(one)
-    end(two)
-    out, told = receiver.communicate(timeout=60)
+    for sender in senders:
+        sender.send_signal(signal.SIGSTOP)
+    assert receiver.stdout is not None
+    counts = [0]
+    while counts[-2:] != [counts[-1]] * 2 or counts[-1] < 60:  # all that was sent is in the last one
+        counts.append(json.loads(receiver.stdout.readline())["frames"])
+    receiver.send_signal(signal.SIGINT)
+    out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
+    for sender in senders:
+        sender.send_signal(signal.SIGCONT)
+        stop(sender)
     *statuses, summary = [json.loads(line) for line in out.splitlines()]
-    counts = [line["frames"] for line in statuses]
+    counts += [line["frames"] for line in statuses]
     with (
         open_recording(tmp_path / "all.mkv", track="0") as first,
         open_recording(tmp_path / "all.mkv", track="1") as other,
@@ -138,21 +155,26 @@ def test_the_numbers_of_all_senders_together(tmp_path: Path) -> None:
 def test_a_sender_that_is_killed_does_not_hurt_the_others(tmp_path: Path) -> None:
     port = free_port()
     receiver = gather(tmp_path / "all.mkv", port)
-    dies = start(*demo(tmp_path / "one.mkv", -1, port))
-    lives = start(*other_demo(tmp_path / "two.mkv", -1, port))
-    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
-    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    dies, lives = two_senders(tmp_path, port)
     dies.kill()
     dies.communicate()
-    lives.send_signal(signal.SIGINT)
-    end(lives)
-    end(start(*demo(tmp_path / "one-more.mkv", 2, port)))  # as after a power cut, it takes its old place
-    told = end(receiver)
-    assert "broke off; the others go on" in told and "is back" in told, told
+    again = start(*demo(tmp_path / "one-more.mkv", -1, port))  # as after a power cut, it takes its old place
+    assert receiver.stderr is not None
+    told = ""
+    while "is back" not in told:
+        told += (line := receiver.stderr.readline())
+        assert line, told
+    left = stop(lives)
+    stop(again)
+    told += end(receiver)
+    assert "broke off; the others go on" in told, told
     tracks = tracks_in(tmp_path / "all.mkv")
     with open_recording(tmp_path / "two.mkv") as theirs:
         whole = next(track for name, track in tracks.items() if name.endswith("-7"))
-        assert len(theirs) - 5 <= len(whole) <= len(theirs)
+        counts = re.search(r"(\d+) frames sent, (\d+) dropped", left)
+        assert counts is not None, left
+        sent, before = map(int, counts.groups())  # before it was connected
+        assert len(whole) == sent and len(theirs) <= sent + before, left
     assert len(tracks) == 2
     assert_on_one_clock(tracks)
 
@@ -201,16 +223,16 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 
 def test_a_receiver_that_is_killed_leaves_every_part(tmp_path: Path) -> None:
     port = free_port()
-    receiver = gather(tmp_path / "all.mkv", port)
-    senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
-    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv", 600_000)
-    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    receiver = gather(tmp_path / "all.mkv", port, "--json-lines")
+    senders = two_senders(tmp_path, port)
+    assert receiver.stdout is not None
+    durable = 0
+    while durable < 60:
+        durable = json.loads(receiver.stdout.readline())["durable"]
     receiver.kill()
-    killed_ns = time.monotonic_ns()
     receiver.communicate()
     for sender in senders:
-        sender.send_signal(signal.SIGINT)
-        end(sender)
+        stop(sender)
     assert not (tmp_path / "all.mkv").exists()
 
     told = end(start(tmp_path / "all.mkv", 1, "--camera", f"tcp://127.0.0.1:{port}?listen&senders=2"), 1)
@@ -221,8 +243,7 @@ def test_a_receiver_that_is_killed_leaves_every_part(tmp_path: Path) -> None:
     tracks = tracks_in(tmp_path / "all.mkv")
     assert names(tracks) == ["", "-7"]
     assert_on_one_clock(tracks)
-    for track in tracks.values():
-        assert killed_ns - track[-1][1] < 1.5e9
+    assert sum(map(len, tracks.values())) >= durable
 
 
 def test_sensors_sound_and_labels_of_each_sender(tmp_path: Path) -> None:
@@ -230,15 +251,16 @@ def test_sensors_sound_and_labels_of_each_sender(tmp_path: Path) -> None:
     port = free_port()
     receiver = gather(tmp_path / "all.mkv", port)
     imu, sound = f"imu,rate=100,channels=2,unit=N,labels=x|y={sensor(100, 2)}", "lavfi:sine=sample_rate=8000"
-    one = start(*demo(tmp_path / "one.mkv", 4, port), "--sensor", imu, "--audio", sound)
+    one = start(*demo(tmp_path / "one.mkv", -1, port), "--sensor", imu, "--audio", sound)
     to = f"tcp://127.0.0.1:{port}"
     two = Terminal(recording(tmp_path / "two.mkv", "--camera", "demo:7", "--sensor", imu, "--stream-to", to))
     known = label_a_while(two)
     two.press("\x03")
     assert two.ends() == 0, two.shown
     two.close()
-    end(one)
-    out, told = receiver.communicate(timeout=60)
+    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
+    stop(one)
+    out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
     assert [path.name for path in sorted(tmp_path.iterdir()) if path.name[:3] == "all"] == ["all.mkv"]
     host = socket.gethostname()
@@ -255,14 +277,16 @@ def test_sensors_sound_and_labels_of_each_sender(tmp_path: Path) -> None:
 
     first = packets(tracks["demo-7"].number)[0]
     clock_ns = facts_of_packet(first)["timestamp_ns"] - round(first.pts * first.time_base * 10**9)
-    for name in ("one", "two"):
-        came = packets(tracks["demo-imu" if name == "one" else "demo-7-imu"].number)
+    for name, camera in (("one", "demo"), ("two", "demo-7")):
+        came = packets(tracks[f"{camera}-imu"].number)
+        facts = [facts_of_packet(packet)["metadata"] for packet in packets(tracks[camera].number)]
+        off_ns = 2 * max(fact["clock_uncertainty_ns"] for fact in facts)  # of these samples, and of `first`
         with VideoReader(tmp_path / f"{name}.mkv") as theirs:
             times, samples = theirs.tracks[0].read()
         assert b"".join(map(bytes, came)) == samples.tobytes()
         for packet in came:
             (place,) = np.flatnonzero(samples[:, 0] == np.frombuffer(bytes(packet), "<f4")[0])
-            assert abs(packet.pts * packet.time_base * 10**9 + clock_ns - times[place]) < 10e6
+            assert abs(packet.pts * packet.time_base * 10**9 + clock_ns - times[place]) < off_ns + 3e6
     spoken = [
         (
             float(packet.pts * packet.time_base) + clock_ns / 1e9,
@@ -272,9 +296,10 @@ def test_sensors_sound_and_labels_of_each_sender(tmp_path: Path) -> None:
         for packet in packets(tracks["demo-7-labels"].number)
     ]
     assert {text.decode() for *_, text in spoken} == {"none", "door", "light"}
+    off = off_ns / 1e9 + 0.02
     for since, until, label in known:
         within = {
-            text.decode() for begin, lasting, text in spoken if begin < until - 0.02 and begin + lasting > since + 0.02
+            text.decode() for begin, lasting, text in spoken if begin < until - off and begin + lasting > since + off
         }
         assert within == ({label} if label else set()), (label, within)
 
@@ -302,8 +327,7 @@ def test_time_is_up_for_all_at_once(tmp_path: Path) -> None:
     senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
     end(receiver)
     for sender in senders:
-        sender.send_signal(signal.SIGINT)
-        end(sender)
+        stop(sender)
     received = [here for track in tracks_in(tmp_path / "all.mkv").values() for _, here in track]
     assert max(received) - min(received) < 2e9
 
@@ -316,13 +340,10 @@ def test_strangers_are_turned_away(tmp_path: Path) -> None:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(1000))
         with suppress(ConnectionResetError):
             assert stranger.recv(1) == b""
-    senders = [start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))]
-    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
-    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    senders = two_senders(tmp_path, port)
     end(start(*demo(tmp_path / "three.mkv", 1, port)))
     for sender in senders:
-        sender.send_signal(signal.SIGINT)
-        end(sender)
+        stop(sender)
     silent.close()
     told = end(receiver)
     assert "a program that is no --stream-to" in told and "there are enough" in told, told
@@ -333,15 +354,12 @@ def test_it_ends_at_once_when_it_is_told_to(tmp_path: Path) -> None:
     """While one sender is there, and one has broken off."""
     port = free_port()
     receiver = gather(tmp_path / "all.mkv", port)
-    dies, lives = start(*demo(tmp_path / "one.mkv", -1, port)), start(*other_demo(tmp_path / "two.mkv", -1, port))
-    wait_for_frames(tmp_path / "all.parts" / "*-demo.mkv")
-    wait_for_frames(tmp_path / "all.parts" / "*-demo-7.mkv")
+    dies, lives = two_senders(tmp_path, port)
     dies.kill()
     dies.communicate()
-    receiver.send_signal(signal.SIGINT)
-    told = end(receiver, seconds=20)
-    lives.send_signal(signal.SIGINT)
-    end(lives)
+    told = stop(receiver)
+    stop(lives)
+    assert "vanished" not in told and "-demo: stopped" in told, told  # it was not waited for
     assert len(set(told.splitlines())) == len(told.splitlines()), told
     assert names(tracks_in(tmp_path / "all.mkv")) == ["", "-7"]
 

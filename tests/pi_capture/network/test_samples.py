@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import struct
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from storage import open_recording
+from storage.errors import StorageError
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.formats.video.writer import VideoReader
 from storage.labels.current import labels_as_they_stand
@@ -27,13 +29,30 @@ from storage.matroska.stream import note, opening
 from storage.matroska.track import AUDIO_TRACK, VIDEO_TRACK, Block, Sound, Track
 from tests.pi_capture.live.test_labels import Terminal, check, label_a_while, recording
 from tests.pi_capture.network.test_gather import RELAY
-from tests.pi_capture.network.test_sender import demo, end, free_port, start, wait_for_listener
+from tests.pi_capture.network.test_sender import (
+    demo,
+    end,
+    start,
+    stop,
+    wait_for_frames,
+    wait_for_line,
+)
 from tests.support.live import sensor
 from tests.support.network import Line
+from tests.support.ports import free_port, wait_for_listener
 
-OFF_NS = 34_000_000  # a busy machine may answer late when it is asked for the time
 IMU = ("--sensor", f"imu,rate=200,channels=2,unit=m/s²,labels=x|y={sensor(200, 2)}")
 SOUND = ("--audio", "lavfi:sine=frequency=440:sample_rate=8000")
+
+
+def wait_for_samples(path: Path, count: int, name: str = "imu") -> None:
+    """Wait until so many samples of a sensor, without those that are padded, are in a recording that grows."""
+    until, found = time.monotonic() + 120, 0
+    while found < count:
+        assert time.monotonic() < until, f"{found} of {count} samples came into {path}"
+        time.sleep(0.05)
+        with suppress(StorageError, OSError):
+            found = int(np.count_nonzero(~np.isnan(samples_of(path, name)[1][:, 0])))
 
 
 def receive(target: Path, port: int, *more: object, seconds: float = -1) -> subprocess.Popen[str]:
@@ -48,6 +67,12 @@ def samples_of(path: Path, name: str) -> tuple[Any, Any]:
         return track.read()
 
 
+def off_ns(received: Path, best_ns: int = 34_000_000) -> int:
+    """By how much times may be wrong: by so much, and the clocks were compared as exactly as the machine answered."""
+    with open_recording(received) as frames:
+        return best_ns + 2 * max(int(frame.metadata["clock_uncertainty_ns"]) for frame in frames)
+
+
 def check_samples(sent: Path, received: Path, name: str, ahead_ns: int = 0) -> Any:
     """What came is bit by bit what was sent, at its time; what did not is NaN. Returns what came."""
     there, theirs = samples_of(sent, name)
@@ -56,40 +81,50 @@ def check_samples(sent: Path, received: Path, name: str, ahead_ns: int = 0) -> A
     places = {value: place for place, value in enumerate(theirs[:, 0].tolist())}
     matching = [places[value] for value in ours[came][:, 0].tolist()]
     assert ours[came].tobytes() == theirs[matching].tobytes()
-    assert np.abs(here[came] - (there[matching] - ahead_ns)).max() < OFF_NS
-    assert np.abs(np.diff(here) - np.diff(here).mean()).max() < OFF_NS, "a gap is padded"
+    assert np.abs(here[came] - (there[matching] - ahead_ns)).max() < off_ns(received)
+    assert np.abs(np.diff(here) - np.diff(here).mean()).max() < off_ns(received), "a gap is padded"
     return ours[came]
 
 
 def test_samples_arrive_as_they_were(tmp_path: Path) -> None:
     port = free_port()
     receiver = receive(tmp_path / "here.mkv", port, "--json")
-    told = end(start(*demo(tmp_path / "there.mkv", 3, port, *IMU, *SOUND)))
-    assert "samples sent, 0 dropped" in told, told
-    summary = json.loads(receiver.communicate(timeout=30)[0])
+    sender = start(*demo(tmp_path / "there.mkv", -1, port, *IMU, *SOUND))
+    wait_for_frames(tmp_path / "here.mkv", 500_000)
+    told = stop(sender)
+    counts = re.search(r"(\d+) samples sent, (\d+) dropped", told)
+    assert counts is not None, told
+    summary = json.loads(receiver.communicate(timeout=120)[0])
     assert receiver.returncode == 0 and summary["tracks"]["imu"]["padded"] == 0
     check_samples(tmp_path / "there.mkv", tmp_path / "here.mkv", "imu")
+    before = 0  # it was connected, and that is all that was dropped
     for name in ("imu", "sound"):
         (there, theirs), (here, ours) = (samples_of(tmp_path / f"{place}.mkv", name) for place in ("there", "here"))
-        assert ours.tobytes() == theirs.tobytes() and np.abs(here - there).max() < OFF_NS
+        assert ours.tobytes() == theirs[-len(ours) :].tobytes()
+        assert np.abs(here - there[-len(here) :]).max() < off_ns(tmp_path / "here.mkv")
+        before += len(theirs) - len(ours)
+    assert int(counts[2]) <= before
     with VideoReader(tmp_path / "there.mkv") as theirs, VideoReader(tmp_path / "here.mkv") as ours:
         for here, there in zip(ours.tracks, theirs.tracks, strict=True):
             source = " ".join(there.track.source.splitlines())  # a command of several lines becomes one
             assert here.track == replace(there.track, source=source.strip()[:1000])
-        frames = ours.timestamps_ns
-        assert 0 <= ours.tracks[0].read()[0][0] - frames[0] < 0.5e9
-        assert abs(ours.tracks[0].read()[0][-1] - frames[-1]) < 0.5e9  # the camera may lose frames on a busy machine
+        assert 0 <= ours.tracks[0].read()[0][0] - ours.timestamps_ns[0] < 0.5e9
+        last = [int(one.tracks[0].read()[0][-1]) - one.timestamps_ns[-1] for one in (theirs, ours)]
+        assert abs(last[0] - last[1]) < off_ns(tmp_path / "here.mkv")
 
 
 def test_sound_keeps_its_codec(tmp_path: Path) -> None:
     port = free_port()
     receiver = receive(tmp_path / "here.mkv", port)
-    end(start(*demo(tmp_path / "there.mkv", 2, port, *SOUND, "--audio-codec", "opus")))
+    sender = start(*demo(tmp_path / "there.mkv", -1, port, *SOUND, "--audio-codec", "opus"))
+    wait_for_frames(tmp_path / "here.mkv", 300_000)
+    stop(sender)
     end(receiver)
     with VideoReader(tmp_path / "there.mkv") as theirs, VideoReader(tmp_path / "here.mkv") as ours:
         assert ours.tracks[0].track == theirs.tracks[0].track and ours.tracks[0].track.codec == "opus"
         (there, loud), (here, heard) = theirs.tracks[0].read(), ours.tracks[0].read()
-    assert len(heard) == len(loud) and np.abs(here - there).max() < OFF_NS
+    loud, there = loud[-len(heard) :], there[-len(heard) :]  # before, it was not connected
+    assert len(heard) > 24_000 and np.abs(here - there).max() < off_ns(tmp_path / "here.mkv")
     assert np.abs(heard).mean() == pytest.approx(np.abs(loud).mean(), rel=0.05)
 
 
@@ -102,8 +137,7 @@ def test_a_recording_of_so_many_seconds_has_as_much_of_everything_and_goes_on_la
         tmp_path / "other.mkv", 1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--sensor", f"a,rate=9={sensor(9)}"
     )
     end(other)
-    sender.send_signal(signal.SIGINT)
-    end(sender)
+    stop(sender)
     _, samples = samples_of(tmp_path / "here.mkv", "imu")
     assert abs(len(samples) - 800) <= 40
     with VideoReader(tmp_path / "other.mkv") as both:
@@ -111,15 +145,20 @@ def test_a_recording_of_so_many_seconds_has_as_much_of_everything_and_goes_on_la
     sender = start(*demo(tmp_path / "more.mkv", -1, port))
     told = end(start(tmp_path / "here.mkv", 2, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source"), 1)
     assert "has imu (200 a second" in told.splitlines()[-1], told
-    sender.send_signal(signal.SIGINT)
-    end(sender)
+    stop(sender)
 
 
-@pytest.mark.parametrize("target", ["here", "here.h5"])
-def test_a_receiver_that_can_not_keep_them_keeps_the_pictures(tmp_path: Path, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "pattern", "size"), [("here", "here/00000012.png", 0), ("here.h5", "here.h5", 300_000)]
+)
+def test_a_receiver_that_can_not_keep_them_keeps_the_pictures(
+    tmp_path: Path, target: str, pattern: str, size: int
+) -> None:
     port = free_port()
     receiver = receive(tmp_path / target, port)
-    end(start(*demo(tmp_path / "there.mkv", 2, port, *IMU, *SOUND)))
+    sender = start(*demo(tmp_path / "there.mkv", -1, port, *IMU, *SOUND))
+    wait_for_frames(tmp_path / pattern, size)
+    stop(sender)
     told = end(receiver)
     assert sum("sends imu, sound, which are not kept; record to a .mkv" in line for line in told.splitlines()) == 1, (
         told
@@ -135,27 +174,18 @@ def test_a_connection_that_breaks_leaves_a_gap_of_the_right_length(tmp_path: Pat
     between = subprocess.Popen(relay)
     wait_for_listener(middle)
     sender = start(*demo(tmp_path / "there.mkv", -1, middle, *IMU))
-    until = time.monotonic() + 30
-    while not (tmp_path / "here.mkv").exists():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    time.sleep(1.5)
+    wait_for_samples(tmp_path / "here.mkv", 200)
     between.kill()
     between.wait()
     time.sleep(0.5)
     between = subprocess.Popen(relay)
-    assert sender.stderr is not None
-    told = ""
-    while told.count(": connected") < 2:
-        told += (line := sender.stderr.readline())
-        assert line, told
-    time.sleep(1.5)
-    sender.send_signal(signal.SIGINT)
-    told += end(sender)
+    told = wait_for_line(sender, ": connected") + wait_for_line(sender, ": connected")
+    wait_for_samples(tmp_path / "here.mkv", 600)
+    told += stop(sender)
     between.kill()
     between.wait()
     end(receiver)
-    assert told.count(": connected") == 2 and " samples sent" in told, told
+    assert " samples sent" in told, told
     came = check_samples(tmp_path / "there.mkv", tmp_path / "here.mkv", "imu")
     _, ours = samples_of(tmp_path / "here.mkv", "imu")
     _, theirs = samples_of(tmp_path / "there.mkv", "imu")
@@ -167,21 +197,21 @@ def test_a_sender_that_was_started_again_goes_on_in_its_tracks(tmp_path: Path) -
     port = free_port()
     receiver = receive(tmp_path / "here.mkv", port)
     sender = start(*demo(tmp_path / "there.mkv", -1, port, *IMU))
-    until = time.monotonic() + 30
-    while not (tmp_path / "here.mkv").exists():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    time.sleep(2)
+    wait_for_samples(tmp_path / "here.mkv", 200)
     sender.kill()
     sender.communicate()
     more = ("--sensor", f"other,rate=20={sensor(20)}")
-    end(start(*demo(tmp_path / "more.mkv", 2, port, *IMU, *more)))
+    count = len(samples_of(tmp_path / "here.mkv", "imu")[1])
+    sender = start(*demo(tmp_path / "more.mkv", -1, port, *IMU, *more))
+    wait_for_samples(tmp_path / "here.mkv", count + 600)
+    stop(sender)
     told = end(receiver)
     assert "not kept, as they were not there at first: other" in told, told
     here, ours = samples_of(tmp_path / "here.mkv", "imu")
     there, theirs = samples_of(tmp_path / "more.mkv", "imu")
-    assert ours[-len(theirs) :].tobytes() == theirs.tobytes() and np.abs(here[-len(theirs) :] - there).max() < OFF_NS
-    assert np.abs(np.diff(here) - 5e6).max() < 3e6, "padded to the sample"
+    off = off_ns(tmp_path / "here.mkv")
+    assert ours[-300:].tobytes() == theirs[-300:].tobytes() and np.abs(here[-300:] - there[-300:]).max() < off
+    assert np.abs(np.diff(here) - 5e6).max() < off_ns(tmp_path / "here.mkv", 3_000_000), "padded to the sample"
 
 
 def test_one_sender_after_another_with_retry(tmp_path: Path) -> None:
@@ -189,33 +219,47 @@ def test_one_sender_after_another_with_retry(tmp_path: Path) -> None:
     port = free_port()
     receiver = receive(tmp_path / "here.mkv", port, "--retry")
     force = ("--sensor", f"force,rate=50={sensor(50)}")
-    end(start(*demo(tmp_path / "one.mkv", 2, port, *IMU, *force)))
+    sender = start(*demo(tmp_path / "one.mkv", -1, port, *IMU, *force))
+    wait_for_samples(tmp_path / "here.mkv", 400)
+    stop(sender)
+    told = wait_for_line(receiver, "opening it again in")
     wait_for_listener(port)
     other = ("--sensor", f"force,rate=50,channels=3={sensor(50, 3)}")
-    end(start(*demo(tmp_path / "two.mkv", 2, port, *IMU, *other)))
-    wait_for_listener(port)
-    receiver.send_signal(signal.SIGINT)
-    told = end(receiver)
+    count = len(samples_of(tmp_path / "here.mkv", "imu")[1])
+    sender = start(*demo(tmp_path / "two.mkv", -1, port, *IMU, *other))
+    wait_for_samples(tmp_path / "here.mkv", count + 600)
+    stop(sender)
+    told += wait_for_line(receiver, "opening it again in")
+    told += stop(receiver)
     assert "not kept, as they were not there at first: force" in told, told
     here, ours = samples_of(tmp_path / "here.mkv", "imu")
+    off = off_ns(tmp_path / "here.mkv")
     for name, part in (("one", slice(0, 300)), ("two", slice(-300, None))):
         there, theirs = samples_of(tmp_path / f"{name}.mkv", "imu")
-        assert ours[part].tobytes() == theirs[part].tobytes() and np.abs(here[part] - there[part]).max() < OFF_NS
-    assert np.abs(np.diff(here) - 5e6).max() < 3e6, "padded to the sample"
-    assert np.array_equal(samples_of(tmp_path / "here.mkv", "force")[1], samples_of(tmp_path / "one.mkv", "force")[1])
+        (place,) = np.flatnonzero(theirs[:, 0] == ours[part][0, 0])
+        same = slice(place, place + 300)
+        assert ours[part].tobytes() == theirs[same].tobytes() and np.abs(here[part] - there[same]).max() < off
+    assert np.abs(np.diff(here) - 5e6).max() < off_ns(tmp_path / "here.mkv", 3_000_000), "padded to the sample"
+    came, sent = (samples_of(tmp_path / f"{name}.mkv", "force")[1] for name in ("here", "one"))
+    assert len(came) > 50 and np.array_equal(came, sent[-len(came) :])
 
 
 def test_a_network_that_takes_nothing_costs_the_local_samples_nothing(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         more = (*IMU, "--json", "--sensor", f"fast,rate=4000,channels=64={sensor(4000, 64)}")
-        sender = start(*demo(tmp_path / "there.mkv", 5, port, *more))
+        sender = start(*demo(tmp_path / "there.mkv", -1, port, *more))
         connection, _ = server.accept()
-        out, told = sender.communicate(timeout=60)
+        wait_for_samples(tmp_path / "there.mkv", 1000)
+        wait_for_samples(tmp_path / "there.mkv", 8000, "fast")  # more than the connection holds
+        sender.send_signal(signal.SIGINT)
+        out, told = sender.communicate(timeout=120)
         connection.close()
     summary = json.loads(out)
     assert summary["tracks"]["imu"]["padded"] == summary["tracks"]["imu"]["lost"] == 0
-    assert summary["tracks"]["imu"]["samples"] == pytest.approx(1000, abs=50)
+    _, samples = samples_of(tmp_path / "there.mkv", "imu")
+    assert np.array_equal(samples[:, 0], np.arange(samples[0, 0], samples[0, 0] + len(samples)))
     assert int(told.rpartition(" samples sent, ")[2].split()[0]) > 1000, told
 
 
@@ -237,7 +281,7 @@ def test_any_ffmpeg_tool_receives_the_samples(tmp_path: Path) -> None:
     ffmpeg = subprocess.Popen([*record, str(tmp_path / "a.mkv")], stderr=subprocess.PIPE, text=True)
     wait_for_listener(port)
     end(start(*demo(tmp_path / "there.mkv", 3, port, *IMU)))
-    _, told = ffmpeg.communicate(timeout=30)
+    _, told = ffmpeg.communicate(timeout=120)
     assert ffmpeg.returncode == 0 and not told, told
     raw = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.mkv"), "-map", "0:a:0", "-f", "f32le", "-c", "copy", "-"]
     copied = np.frombuffer(subprocess.run(raw, capture_output=True, check=True).stdout, "<f4").reshape(-1, 2)
@@ -276,7 +320,7 @@ def test_live_labels_come_along(tmp_path: Path, name: str) -> None:
     terminal.close()
     told = end(receiver)
     if name in ("here.mkv", "here"):
-        check(tmp_path / name, known)
+        check(tmp_path / name, known, off_ns(tmp_path / name, 1_000_000) / 1e9)
         assert not live_path(tmp_path / name).exists()
         with open_recording(tmp_path / name) as ours, open_recording(tmp_path / "there.mkv") as theirs:
             sent = dict(zip(theirs.timestamps_ns, labels_as_they_stand(theirs), strict=True))
@@ -314,7 +358,7 @@ def stream(
 def serve(connection: socket.socket, data: bytes) -> None:
     """Send a stream, and tell the time whenever it is asked for."""
     connection.sendall(data)
-    connection.settimeout(10)
+    connection.settimeout(120)
     with suppress(OSError):
         while asked := connection.recv(12):
             _, at = struct.unpack(">4sQ", asked)

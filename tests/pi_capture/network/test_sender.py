@@ -20,6 +20,7 @@ import pytest
 
 from pi_capture import CameraError
 from pi_capture.network.clock import measured
+from pi_capture.network.door import introduction
 from pi_capture.network.receiver import PINGS_AT_FIRST
 from pi_capture.network.sender import PING
 from pi_capture.sources import open_source
@@ -30,15 +31,9 @@ from storage.matroska.stream import note, opening
 from storage.matroska.track import VIDEO_TRACK, Block, Track
 from tests.support import REPOSITORY
 from tests.support.network import Line
+from tests.support.ports import free_port, wait_for_listener
 
 PROGRAM = [sys.executable, "-m", "pi_capture"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(
@@ -53,20 +48,33 @@ def start(
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def end(process: subprocess.Popen[str], status: int = 0, seconds: float = 60) -> str:
+def end(process: subprocess.Popen[str], status: int = 0, seconds: float = 120) -> str:
     _, told = process.communicate(timeout=seconds)
     assert process.returncode == status and "Traceback" not in told, told
     return told
 
 
-def wait_for_listener(port: int, *, prefix: tuple[str, ...] = ()) -> None:
-    """Until somebody waits for connections there; looked up, as a connection would be taken for the sender."""
-    until = time.monotonic() + 30
-    while (
-        f":{port} " not in subprocess.run([*prefix, "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
-    ):
-        assert time.monotonic() < until, "nobody listens"
+def stop(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGINT)
+    return end(process)
+
+
+def wait_for_frames(path: Path, size: int = 100_000) -> None:
+    """Wait until a file that a pattern names has so many bytes; a frame has 18,000 at 96x64, and 9,000 at 64x48."""
+    until = time.monotonic() + 120
+    while not any(part.stat().st_size > size for part in path.parent.glob(path.name)):
+        assert time.monotonic() < until, f"nothing came into {path}"
         time.sleep(0.05)
+
+
+def wait_for_line(process: subprocess.Popen[str], words: str) -> str:
+    """What a program says up to a line with these words."""
+    assert process.stderr is not None
+    told = ""
+    while words not in told:
+        told += (line := process.stderr.readline())
+        assert line, told
+    return told
 
 
 def demo(target: Path, seconds: float, port: int, *options: object, host: str = "127.0.0.1") -> tuple[object, ...]:
@@ -94,12 +102,13 @@ def test_every_frame_arrives_as_it_was(tmp_path: Path, listening: str) -> None:
     if listening == "receiver":
         receiver = start(tmp_path / "here.mkv", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
         wait_for_listener(port)
-        sender = start(*demo(tmp_path / "there.mkv", 2, port))
+        sender = start(*demo(tmp_path / "there.mkv", -1, port))
     else:
-        sender = start(*demo(tmp_path / "there.mkv", 4, port)[:-1], f"tcp://127.0.0.1:{port}?listen")
+        sender = start(*demo(tmp_path / "there.mkv", -1, port)[:-1], f"tcp://127.0.0.1:{port}?listen")
         wait_for_listener(port)
         receiver = start(tmp_path / "here.mkv", -1, "--camera", f"tcp://127.0.0.1:{port}", "--size", "source")
-    told = end(sender)
+    wait_for_frames(tmp_path / "here.mkv", 300_000)
+    told = stop(sender)
     assert "connected" in told and "frames sent" in told
     end(receiver)  # when the sender says that it was the last frame
     check_same(tmp_path / "there.mkv", tmp_path / "here.mkv")
@@ -115,7 +124,7 @@ def test_any_ffmpeg_tool_receives_it(tmp_path: Path) -> None:
     ffmpeg = subprocess.Popen(record, stderr=subprocess.PIPE, text=True)
     wait_for_listener(port)
     end(start(*demo(tmp_path / "there", 2, port)))
-    _, told = ffmpeg.communicate(timeout=30)
+    _, told = ffmpeg.communicate(timeout=120)
     assert ffmpeg.returncode == 0, told
     with open_recording(tmp_path / "there") as theirs, open_recording(tmp_path / "a.mkv") as copied:
         assert 0 < len(copied) <= len(theirs)
@@ -130,40 +139,37 @@ def test_what_ffmpeg_sends_is_received(tmp_path: Path) -> None:
     pictures = ["-re", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2"]
     send = [*pictures, "-c:v", "ffv1", "-f", "nut", f"tcp://127.0.0.1:{port}"]
     subprocess.run(["ffmpeg", "-v", "error", *send], check=True)
-    time.sleep(0.5)
-    receiver.send_signal(signal.SIGINT)
-    receiver.communicate(timeout=30)
+    receiver.communicate(timeout=120)  # FFmpeg has hung up
     with open_recording(tmp_path / "here") as ours:
         assert len(ours) > 5 and ours.read(0).pixels.shape == (48, 64, 3)
 
 
 @contextmanager
-def serving(*pieces: bytes) -> Iterator[str]:
-    """An address that sends each piece a second after the one before; with none it is silent."""
+def serving(beginning: bytes, rest: bytes, begun: threading.Event, go_on: threading.Event) -> Iterator[str]:
+    """An address that sends the beginning, and the rest when it is told to go on."""
 
     def serve() -> None:
         connection, _ = server.accept()
         with connection:
-            for piece in pieces:
-                connection.sendall(piece)
-                over.wait(1)
-            if not pieces:
-                over.wait()
+            connection.sendall(beginning)
+            begun.set()
+            go_on.wait()
+            with suppress(OSError):  # it may have hung up
+                connection.sendall(rest)
 
-    over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
             yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
         finally:
-            over.set()
+            go_on.set()
             thread.join()
 
 
 def test_a_sender_that_says_nothing_costs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pi_capture.network.door.SILENCE_SECONDS", 0.4)
-    with serving() as url, pytest.raises(CameraError) as failed:
+    with serving(b"", b"", threading.Event(), threading.Event()) as url, pytest.raises(CameraError) as failed:
         open_source(url, None)
     assert str(failed.value) == f"{url}: nothing came for 0 s; check the address, and the sender"
 
@@ -172,22 +178,35 @@ def test_another_program_may_begin_slowly(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("pi_capture.network.door.SILENCE_SECONDS", 0.4)
     film = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=6"]
     sent = subprocess.run([*film, "-f", "matroska", "-c:v", "ffv1", "-"], check=True, capture_output=True).stdout
-    with serving(sent[:200], sent[200:]) as url, closing(open_source(url, None)) as source:
+    begun, waited = threading.Event(), threading.Event()
+
+    def introduction_of(connection: socket.socket) -> dict[str, object] | None:
+        assert begun.wait(120)
+        try:
+            return introduction(connection)
+        finally:
+            waited.set()
+
+    monkeypatch.setattr("pi_capture.network.receiver.introduction", introduction_of)
+    with serving(sent[:200], sent[200:], begun, waited) as url, closing(open_source(url, None)) as source:
         assert source.info.size == (64, 48)
 
 
 def test_a_receiver_that_goes_and_comes_back(tmp_path: Path) -> None:
     port = free_port()
-    sender = start(*demo(tmp_path / "there", 7, port))  # nobody is there yet
+    sender = start(*demo(tmp_path / "there", -1, port))  # nobody is there yet
+    told = wait_for_line(sender, "Connection refused; the recording goes on")
     for part in ("one.mkv", "two.mkv"):
-        receiver = start(tmp_path / part, 1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
-        end(receiver)
-    told = end(sender)
-    assert "Connection refused; the recording goes on" in told and told.count(": connected") == 2, told
-    assert "connection lost" in told and "dropped" in told
+        receiver = start(tmp_path / part, -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
+        wait_for_frames(tmp_path / part, 300_000)
+        stop(receiver)
+        told += wait_for_line(sender, "connection lost")
+    told += stop(sender)
+    assert told.count(": connected") == 2 and "dropped" in told, told
     with open_recording(tmp_path / "there") as theirs:
-        numbers = [frame.index for frame in theirs]
-        assert len(numbers) + sum(frame.metadata.get("dropped_camera", 0) for frame in theirs) >= 205
+        _, *lost = [sum(frame.metadata.get(f"dropped_{by}", 0) for by in ("camera", "queue")) for frame in theirs]
+        seconds = (theirs.timestamps_ns[-1] - theirs.timestamps_ns[0]) / 1e9
+    assert len(lost) + sum(lost) == round(30 * seconds)
     for part in ("one.mkv", "two.mkv"):
         check_same(tmp_path / "there", tmp_path / part)
 
@@ -244,6 +263,17 @@ def test_a_hostile_sender_ends_in_one_line(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def tell_the_time(connection: socket.socket) -> bool:
+    """Answer a receiver that compares the clocks; False if it hangs up."""
+    for _ in range(PINGS_AT_FIRST):
+        ping = connection.recv(PING.size, socket.MSG_WAITALL)
+        if len(ping) < PING.size:
+            return False
+        now = time.monotonic_ns()
+        connection.sendall(note({"asked": PING.unpack(ping)[1], "came": now, "answered": now}))
+    return True
+
+
 class HandMade:
     """A sender that the test is: what it sends, and how it breaks off."""
 
@@ -273,14 +303,10 @@ class HandMade:
         """
         taken = self.opening() in data
         with socket.create_connection(("127.0.0.1", port)) as connection, suppress(OSError):  # it may hang up
-            connection.settimeout(30)
+            connection.settimeout(120)
             connection.sendall(data)
-            for _ in range(PINGS_AT_FIRST if taken else 0):
-                ping = connection.recv(PING.size, socket.MSG_WAITALL)
-                if len(ping) < PING.size:
-                    return
-                now = time.monotonic_ns()
-                connection.sendall(note({"asked": PING.unpack(ping)[1], "came": now, "answered": now}))
+            if taken and not tell_the_time(connection):
+                return
             if end is not None:
                 connection.sendall(note({"end": end}))
             connection.shutdown(socket.SHUT_WR)
@@ -301,7 +327,7 @@ def test_strangers_before_the_sender_cost_nothing(tmp_path: Path) -> None:
             slow.send(START[:1])
     sender = HandMade()
     sender.serve(port, sender.opening() + sender.frame(0) + sender.frame(1), end=2)
-    out, told = receiver.communicate(timeout=60)
+    out, told = receiver.communicate(timeout=120)
     silent.close()
     slow.close()
     assert receiver.returncode == 0 and json.loads(out)["frames"] == 2, told
@@ -318,9 +344,9 @@ def test_a_program_that_says_something_else_and_stays_is_hung_up_on(tmp_path: Pa
         connection.sendall(words)
         sender = HandMade()
         sender.serve(port, sender.opening() + sender.frame(0) + sender.frame(3), end=4)
-        out, told = receiver.communicate(timeout=60)
+        out, told = receiver.communicate(timeout=120)
         assert receiver.returncode == 0, told
-        connection.settimeout(10)
+        connection.settimeout(120)
         assert connection.recv(1) == b"", "it is still held"
     summary = json.loads(out)
     assert (summary["frames"], summary["dropped_camera"]) == (2, 2), summary
@@ -341,7 +367,7 @@ def test_in_a_break_no_other_machine_takes_the_place(tmp_path: Path) -> None:
         time.sleep(16)
     sender.serve(port, sender.opening() + sender.frame(8), end=9)
     trying.join()
-    out, told = receiver.communicate(timeout=60)
+    out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
     summary = json.loads(out)
     assert (summary["frames"], summary["dropped_camera"]) == (2, 7), summary
@@ -369,11 +395,30 @@ def test_every_frame_lost_on_the_way_is_counted(tmp_path: Path, thinned: bool) -
     frames = [sender.frame(0), sender.frame(1, dropped_camera=4, dropped_queue=100)]
     frames += [sender.frame(number) for number in (2, 6, 7)]
     sender.serve(port, sender.opening() + b"".join(frames), end=13)
-    out, told = receiver.communicate(timeout=60)
+    out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
     summary = json.loads(out)
     assert summary["dropped_camera"] == 4 + 3 + 5, summary
     assert summary["frames"] < 5 if thinned else summary["frames"] == 5
+
+
+def test_a_sender_that_has_gone_before_all_is_read_has_ended_in_order(tmp_path: Path) -> None:
+    """As when the receiver is busy: its next question for the time finds nobody, and what was sent is all there."""
+    port = free_port()
+    receiver = start(tmp_path / "day1", -1, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source", "--json")
+    wait_for_listener(port)
+    sender = HandMade()
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(sender.opening())
+        assert tell_the_time(connection)
+        receiver.send_signal(signal.SIGSTOP)
+        connection.sendall(sender.frame(0) + sender.frame(1) + note({"end": 2}))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # to reset it
+    time.sleep(1.1)  # a question is due
+    receiver.send_signal(signal.SIGCONT)
+    out, told = receiver.communicate(timeout=120)
+    assert receiver.returncode == 0 and json.loads(out)["frames"] == 2, told
 
 
 def test_strangers_and_false_starts_in_a_break_are_passed_over(tmp_path: Path) -> None:
@@ -386,7 +431,7 @@ def test_strangers_and_false_starts_in_a_break_are_passed_over(tmp_path: Path) -
     sender.serve(port, b"GET / HTTP/1.1\r\n\r\n")
     sender.serve(port, sender.opening()[:700])
     sender.serve(port, sender.opening() + sender.frame(40) + sender.frame(41), end=42)
-    out, told = receiver.communicate(timeout=60)
+    out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
     summary = json.loads(out)
     assert (summary["frames"], summary["dropped_camera"]) == (4, 38), summary
@@ -395,33 +440,56 @@ def test_strangers_and_false_starts_in_a_break_are_passed_over(tmp_path: Path) -
 def test_a_hostile_receiver_does_not_hurt_the_recording(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as server:
-        sender = start(*demo(tmp_path / "there", 2, port))
+        sender = start(*demo(tmp_path / "there", 2, port, "--json"))
         connection, _ = server.accept()
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n" * 1000)
         connection.recv(100)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
-        told = end(sender)
-    assert "connection lost" in told
-    with open_recording(tmp_path / "there") as theirs:
-        assert theirs.timestamps_ns[-1] - theirs.timestamps_ns[0] > 1.5e9
+        out, told = sender.communicate(timeout=120)
+    summary = json.loads(out)
+    assert "connection lost" in told and sender.returncode == 0, told
+    assert summary["frames"] + summary["dropped_camera"] + summary["dropped_queue"] == 60
 
 
 def test_a_receiver_that_takes_nothing_costs_frames_on_the_wire_only(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sender = start(
-            *demo(tmp_path / "there.mkv", 4, port)[:4], "--size", "640x480", "--stream-to", f"tcp://127.0.0.1:{port}",
-            "--codec", "mjpeg", "--json",
+            *demo(tmp_path / "there.mkv", -1, port)[:4], "--size", "640x480", "--stream-to", f"tcp://127.0.0.1:{port}",
+            "--codec", "mjpeg", "--json-lines",
         )  # fmt: skip
         connection, _ = server.accept()
-        out, told = sender.communicate(timeout=60)
+        assert sender.stdout is not None
+        while json.loads(sender.stdout.readline())["frames"] < 100:
+            pass
+        sender.send_signal(signal.SIGINT)
+        out, told = sender.communicate(timeout=120)
         connection.close()
     assert sender.returncode == 0, told
-    summary = json.loads(out)
-    assert summary["frames"] + summary["dropped_camera"] + summary["dropped_queue"] == 120
+    summary = json.loads(out.splitlines()[-1])
     assert summary["dropped_queue"] == 0, "the wire must not hold the recording up"
     assert int(told.rpartition(" frames sent, ")[2].split()[0]) > 10, told
+
+
+def test_the_last_frames_may_take_their_time(tmp_path: Path) -> None:
+    """A receiver that takes one after another, for longer than one that takes nothing is waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        options = ("--camera", "demo", "--size", "320x240", "--fps", "10", "--stream-to", url)
+        sender = start(tmp_path / "there.mkv", -1, *options)
+        connection, _ = server.accept()
+    with connection:
+        wait_for_frames(tmp_path / "there.mkv", 3_600_000)
+        sender.send_signal(signal.SIGINT)
+        came = b""
+        while more := connection.recv(150_000, socket.MSG_WAITALL):
+            came = came[-100:] + more
+            time.sleep(0.2)
+    end(sender)
+    assert b'{"end":' in came
 
 
 def test_the_offset_of_two_clocks() -> None:
@@ -445,8 +513,8 @@ def test_two_machines_and_a_bad_line(tmp_path: Path) -> None:
         end(receiver)
     check_same(tmp_path / "there.mkv", tmp_path / "here.mkv", ahead_ns=1000 * 10**9)
     with open_recording(tmp_path / "here.mkv") as ours:
-        uncertainty = ours.read(len(ours) - 1).metadata["clock_uncertainty_ns"]
-    assert 40e6 <= uncertainty < 120e6
+        uncertain = [frame.metadata["clock_uncertainty_ns"] for frame in ours]
+    assert 40e6 <= uncertain[-1] < min(uncertain) + 1e6, "the quickest answer counts"
 
 
 @pytest.mark.slow
@@ -455,7 +523,7 @@ def test_a_host_that_vanishes(tmp_path: Path) -> None:
         receiver = start(tmp_path / "here", -1, "--camera", "tcp://10.77.0.2:5000?listen", on=(between, 1))
         wait_for_listener(5000, prefix=tuple(between.run(1)))
         sender = start(*demo(tmp_path / "there", 20, 5000, host="10.77.0.2"), on=(between, 0))
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not list((tmp_path / "here").glob("*.png")):
             assert time.monotonic() < until
             time.sleep(0.1)

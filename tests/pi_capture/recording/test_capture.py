@@ -217,19 +217,19 @@ class Steerable(Camera):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[dict[str, Any]] = []
-        self.locked_at: int | None = None
-        self.n = 0
+        self.opened = time.monotonic()
+        self.settled: float | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        for self.n in range(2000):
+        for n in range(2000):
             if self.closed.is_set():
                 return
             time.sleep(0.002)
             applied = self.asked[-self.delay - 1] if len(self.asked) > self.delay else {}
-            yield frame(self.n, metadata={"analogue_gain": applied.get("AnalogueGain", 1.0)})
+            yield frame(n, metadata={"analogue_gain": applied.get("AnalogueGain", 1.0)})
 
     def lock_exposure(self) -> Mapping[str, Any]:
-        self.locked_at = self.n
+        self.settled = time.monotonic() - self.opened
         return {"exposure_us": 8000, "analogue_gain": 1.5, "colour_gains": [1.8, 0.2]}
 
     def set_controls(self, controls: Mapping[str, Any]) -> None:
@@ -245,7 +245,7 @@ def record_with_jitter(day: Path, plug_in: Any, seed: int, monkeypatch: pytest.M
         return cameras[-1]
 
     record(day, 0.5, camera=plug_in(plug), jitter=True, jitter_seed=seed)
-    assert cameras[0].locked_at is not None and cameras[0].locked_at > 5
+    assert cameras[0].settled is not None and cameras[0].settled >= 0.1
     return list(open_recording(day))
 
 

@@ -17,6 +17,8 @@ from pi_capture.recording.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
 from storage.durable.files import rename_new
 from storage.formats.png.codec import encode_png, read_texts
+from storage.labels.origins import PERSON, UNSEEN, keep_origins, origins
+from storage.recording import number_name
 from storage.sessions import write_sessions
 
 
@@ -205,7 +207,7 @@ def test_a_frame_that_waits_for_room_when_all_ends_is_counted_and_holds_nobody_u
     waiting = threading.Thread(target=lambda: put.append(pool.put(frames[2], wait=True)), daemon=True)
     waiting.start()
     pool.close()
-    waiting.join(60)
+    waiting.join(120)
     ready.set()
     taken = [index for batch in iter(pool.next_batch, None) for index in batch]
     assert (put, taken) == ([False], [0, 1])
@@ -304,3 +306,18 @@ def test_frames_show_within_the_sync_interval(tmp_path: Path) -> None:
             threading.Event().wait(0.025)
         assert recorder.status().frames == 1
     assert shown.is_set()
+
+
+def test_labels_of_new_frames_are_not_those_that_a_killed_merge_announced(tmp_path: Path) -> None:
+    """It says which labels a model gave before their frames come; they never came."""
+    path = tmp_path / "day1.mkv"
+    with Recorder(path) as recorder:
+        recorder.write(picture(0))
+    keep_origins(path, {number_name(n): UNSEEN for n in (1, 2, 3)})
+    with Recorder(path) as recorder:
+        recorder.label_by(lambda timestamp_ns: "door")
+        for n in (1, 2):
+            recorder.write(picture(n))
+    with open_recording(path) as recording:
+        assert list(recording.labels) == [None, "door", "door"]
+        assert origins(recording) == [None, PERSON, PERSON]

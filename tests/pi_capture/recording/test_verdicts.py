@@ -130,14 +130,14 @@ def test_the_newest_frame_is_looked_at_and_others_are_counted() -> None:
     def certainties(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         seen.append(int(pixels[0, 0, 0]))
         looking.set()
-        go_on.wait(30)
+        go_on.wait(120)
         return np.array([1, 0, 0], np.float32)
 
     watching = Watching(classifier(certainties), 0)
     for n in range(6):
         watching.offer(Frame(np.full((2, 2, 3), n, np.uint8), n, n))
         if n == 0:
-            assert looking.wait(30)
+            assert looking.wait(120)
     go_on.set()
     watching.close()
     assert seen == [0, 5] and (watching.seen, watching.skipped) == (2, 4)

@@ -33,7 +33,7 @@ def notify(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(name.replace("@", "\0"))
-        receiver.settimeout(30)
+        receiver.settimeout(120)
         yield receiver
 
 
@@ -59,7 +59,7 @@ def test_ready_fed_and_stopping(tmp_path: Path, notify: socket.socket, started: 
     assert re.fullmatch(r"STATUS=\d+ frames, [\d.]+ a second, \d+ dropped, \d+ MB/hour, .* GB free.*", status)
     process.send_signal(signal.SIGTERM)
     messages_until(notify, "STOPPING=1")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and out == ""
     assert "recording: the first frames are on the disk" in err.splitlines()
 
@@ -67,7 +67,7 @@ def test_ready_fed_and_stopping(tmp_path: Path, notify: socket.socket, started: 
 def test_a_recording_that_ends_by_itself_says_so(tmp_path: Path, notify: socket.socket, started: Start) -> None:
     process = started(tmp_path / "day1", 0.5, *DEMO, "--sync-interval", 0.1)
     messages_until(notify, "STOPPING=1")
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 0
 
 
@@ -80,7 +80,7 @@ def test_only_durable_frames_feed_the_watchdog(tmp_path: Path, notify: socket.so
     assert all(len(message) == 1 for message in messages)  # the status alone
     process.send_signal(signal.SIGTERM)
     assert not [m for m in messages_until(notify, "STOPPING=1") if {"READY=1", "WATCHDOG=1"} & set(m)]
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 0
 
 

@@ -24,6 +24,9 @@ def test_a_recording_keeps_its_file(tmp_path: Path, started: Start) -> None:
     file = tmp_path / "corner.prom"
     process = started(tmp_path / "day1", -1, *DEMO, "--textfile", file)
     wait_for_frames(tmp_path / "day1")
+    while not file.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
     lines = file.read_text().splitlines()
     label = f'recording="{tmp_path / "day1"}"'
     samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -31,7 +34,7 @@ def test_a_recording_keeps_its_file(tmp_path: Path, started: Start) -> None:
     assert f'pi_capture_dropped_frames_total{{{label},cause="queue"}}' in samples
     assert len(samples) == 10 and stat.S_IMODE(file.stat().st_mode) == 0o644
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["day1"], "old numbers would be taken for new ones"
 
@@ -83,9 +86,36 @@ def test_node_exporter_reads_no_other_name(tmp_path: Path) -> None:
 def test_a_name_that_is_no_utf8_and_a_recording_that_fails(tmp_path: Path) -> None:
     file = tmp_path / "corner.prom"
     with pytest.raises(RuntimeError), textfile.written(file, os.fsdecode(b"d\xe4y1"), Meter(1), pytest.fail):
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not file.exists() and time.monotonic() < until:
             time.sleep(0.01)
         assert 'recording="d?y1"' in file.read_text()
         raise RuntimeError
     assert not file.exists(), "old numbers would be taken for new ones"
+
+
+def test_of_two_recordings_one_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "SECONDS", 0.001)
+    monkeypatch.setattr(metrics, "END_SECONDS", 60.0)
+    file = tmp_path / "corner.prom"
+    told: list[str] = []
+
+    def wait_for(recording: str) -> None:
+        until = time.monotonic() + 60
+        while not (file.exists() and f'recording="{recording}"' in file.read_text()):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+    first = textfile.written(file, "day1", Meter(1), pytest.fail)
+    with first:
+        wait_for("day1")
+        second = textfile.written(file, "day2", Meter(1), told.append)
+        second.__enter__()
+        while not told:
+            time.sleep(0.001)
+        wait_for("day1")
+    wait_for("day2")  # the first one has ended
+    second.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+    reason = "another recording keeps this file, and each needs one of its own"
+    assert told == [f"--textfile {file}: {reason}; the recording goes on, and it is tried again"]

@@ -113,13 +113,20 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("PULSE_SERVER", f"unix:{socket}")
     monkeypatch.setenv("HOME", str(socket.parent))
     with subprocess.Popen(command, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not socket.exists():
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.05)
         tone = ["-re", "-f", "lavfi", "-i", "sine=660:sample_rate=48000,volume=4", "-ac", "2", "-f", "pulse"]
         with subprocess.Popen(["ffmpeg", "-v", "error", *tone, "-device", "quiet", "tone"]) as player:
-            time.sleep(1)
+            while (
+                "s16"
+                not in subprocess.run(
+                    ["pactl", "list", "short", "sink-inputs"], capture_output=True, text=True, check=True
+                ).stdout
+            ):  # it plays
+                assert time.monotonic() < until and player.poll() is None
+                time.sleep(0.05)
             yield "quiet.monitor"
             player.terminate()
         process.terminate()

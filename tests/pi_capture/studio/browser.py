@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.support import PATIENCE_SECONDS
+
 CHROMIUM = "/usr/bin/chromium"
 SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
 
@@ -18,7 +20,11 @@ def chromium(*arguments: str) -> Iterator[Browser]:
     """Debian's Chromium."""
     assert shutil.which(CHROMIUM), "scripts/test.sh installs chromium"
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *arguments])
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            timeout=1000 * PATIENCE_SECONDS,
+            args=["--no-sandbox", "--disable-gpu", *arguments],
+        )
         yield found
         found.close()
 
@@ -41,8 +47,8 @@ def opened(browser: Browser, size: str, *, dark: bool = False) -> tuple[BrowserC
         is_mobile=size == "phone",
         accept_downloads=True,
     )
-    context.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)  # on a busy machine
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    expect.set_options(timeout=1000 * PATIENCE_SECONDS)
     seen = Seen(context.new_page(), [])
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on("console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None)

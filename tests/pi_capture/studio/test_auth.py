@@ -11,6 +11,7 @@ import pytest
 
 from pi_capture.studio.auth import MOST_BODY, kept_token
 from pi_capture.studio.command import address
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running
 
 ALL = ("/api/home", "/api/recorders", "/static/index.html", "/api/recordings/0123456789abcdef", "/nowhere")
@@ -43,7 +44,7 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(studio: Running) -> N
 def test_a_wrong_cookie_is_none(studio: Running) -> None:
     (name,) = studio.browser.cookies.keys()
     for value in ("", "0" * 64, studio.token, 'a"b;c=d'):
-        answer = httpx.get(f"{studio.url}/api/home", headers={"Cookie": f"{name}={value}"})
+        answer = httpx.get(f"{studio.url}/api/home", headers={"Cookie": f"{name}={value}"}, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 401
 
 
@@ -88,7 +89,7 @@ def test_a_post_of_another_page_is_refused(studio: Running, headers: dict[str, s
 
 def test_a_form_of_another_site_is_refused(studio: Running) -> None:
     """Its browser sends the cookie if it is told to, and can add no header."""
-    form = httpx.Client(base_url=studio.url, cookies=dict(studio.browser.cookies))
+    form = httpx.Client(base_url=studio.url, cookies=dict(studio.browser.cookies), timeout=PATIENCE_SECONDS)
     path = f"{studio.recording('day1')}/trash"
     for headers in ({}, {"Origin": "http://evil.example"}, {"Origin": studio.url}):
         answer = form.post(path, data={"x": "1"}, headers=headers)
@@ -134,7 +135,7 @@ def test_the_token_stays_and_is_this_users_alone(studio: Running) -> None:
     cookies = dict(studio.browser.cookies)
     studio.kill()
     studio.start()
-    assert httpx.get(f"{studio.url}/api/home", cookies=cookies).status_code == 200
+    assert httpx.get(f"{studio.url}/api/home", cookies=cookies, timeout=PATIENCE_SECONDS).status_code == 200
     (kept,) = studio.place.joinpath("state").rglob("studio-token")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert len(studio.token) >= 43

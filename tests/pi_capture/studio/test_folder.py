@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import time
 import zipfile
 from pathlib import Path
 
@@ -52,6 +51,11 @@ def test_labelled_and_split(studio: Running) -> None:
     assert not is_split(studio.folder / "day2")
     studio.post(f"{path}/split", wanted)
     assert studio.get(path)["state"] == "split" and "undo split" in studio.get(path)["can"]
+    assert "press Look at the frames, and Undo the split" in studio.refused(f"{path}/apply/undo")[1]
+    held_out = studio.recording("val_day2")
+    assert studio.get(held_out)["state"] == "held out"
+    studio.post(f"{held_out}/labelling")
+    assert studio.get(held_out)["state"] == "held out"
     assert studio.refused(f"{path}/trash")[0] == 422, "its parts would not fit together any more"
     assert studio.post(f"{path}/split/undo")["moved_back"] > 0
     after = everything(studio.folder / "day2")
@@ -255,16 +259,16 @@ def test_what_is_a_recording(studio: Running) -> None:
 
 
 def test_a_hundred_thousand_frames(studio: Running) -> None:
-    """They open in two seconds, and the server stays small; most of both is left for a slower machine."""
+    """They open in two seconds of a processor, and the server stays small; most of both is for a slower machine."""
     large = studio.folder / "large"
     large.mkdir()
     for number in range(100_000):
         os.link(studio.folder / "day1" / f"{number % FRAMES:08d}.png", large / f"{number:08d}.png")
     path = studio.recording("large")
     assert studio.get(path)["frames"] == 100_000
-    begun = time.monotonic()
+    before = processor_seconds(studio)
     state = studio.post(f"{path}/labelling")
-    took = time.monotonic() - begun
+    took = processor_seconds(studio) - before
     assert state["count"] == 100_000 and state["labels"] == [[0, 100_000, 255]]
     for first in range(0, 100_000, 5_000):
         assert len(studio.pack(f"{path}/labelling/frames", first=first)) == 30
@@ -273,7 +277,13 @@ def test_a_hundred_thousand_frames(studio: Running) -> None:
     studio.post(f"{path}/labelling/actions", body)
     resident = int(Path(f"/proc/{studio.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert resident < 95e6
-    assert took < 2.0 * (1 + os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert took < 2.0
+
+
+def processor_seconds(studio: Running) -> float:
+    """How long processors have worked for it."""
+    fields = Path(f"/proc/{studio.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

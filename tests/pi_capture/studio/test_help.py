@@ -23,8 +23,10 @@ from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
 from storage.learn.proposals import LAST, RIGHT, SHOWN_OF_SURE, SURE
 from tests.classify.window.test_assist import TRUTH, record_scenes
 from tests.pi_capture.studio.browser import chromium, opened
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running, until
 
+pytestmark = pytest.mark.usefixtures("eager")
 NAMES = ["none", "door", "light"]
 NONE = 255
 SHORT = [n // 8 % 3 for n in range(48 * 8)]
@@ -53,7 +55,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def studio(described: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def studio(eager: None, described: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(described / "cache"))
     for name in ("day1", "day2"):
         shutil.copytree(described / name, tmp_path / "recordings" / name)
@@ -240,7 +242,7 @@ def test_a_learner_that_waits_for_its_turn_can_be_ended(
 
     ending = threading.Thread(target=end, daemon=True)
     ending.start()
-    ending.join(30)
+    ending.join(PATIENCE_SECONDS)
     assert not ending.is_alive()
 
 
@@ -266,6 +268,10 @@ def labelling_page(studio: Running, browser: Browser, size: str, *, dark: bool =
 def asks(page: Page, words: str | re.Pattern[str]) -> None:
     """Wait until the chip says so."""
     expect(page.locator(".chip")).to_have_text(words)
+
+
+def chip(page: Page) -> str:
+    return page.locator(".chip").inner_text()
 
 
 def answer_questions(page: Page) -> None:
@@ -298,12 +304,17 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     expect(page.locator(".position")).to_have_text(re.compile("^1 /"))  # where the first run begins
     press_twice_on_a_slow_network(page, studio)
     while NONE in (labels := Asked(studio).labels):
-        expect(page.locator(".position")).to_have_text(re.compile(f"^{Asked(studio).help['first'] + 1} /"))
         until(lambda labels=labels: presses_enter(page, studio, labels), "nothing is accepted")
+        until(lambda: shows(page, Asked(studio).help), "what is asked is not shown")
     expect(page.locator(".message")).to_have_text("every frame has a label")
     assert wrong(Asked(studio).labels) == []
     with open_recording(studio.folder / "day1") as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: len(TRUTH) - QUESTIONS}
+
+
+def shows(page: Page, asked: dict[str, Any]) -> bool:
+    """Whether the page shows the frame where what is asked begins, if anything is."""
+    return asked["stop"] == asked["first"] or looked_at(page) == asked["first"]
 
 
 def presses_enter(page: Page, studio: Running, labels: list[int]) -> bool:
@@ -324,6 +335,7 @@ def press_twice_on_a_slow_network(page: Page, studio: Running) -> None:
     with page.expect_request("**/labelling/actions"):
         page.keyboard.press("Enter")
     page.keyboard.press("Enter")
+    until(lambda: page.wait_for_timeout(20) or held, "the first is not on its way")
     held[0].continue_()
     asks(page, re.compile("^door"))
     for first in ("the least certain", "the earliest"):
@@ -361,11 +373,11 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     sent: list[str] = []
     phone.on("request", lambda request: sent.append(request.post_data or ""))
     phone.get_by_role("button", name="Ask", exact=True).tap()
-    asks(phone, page.locator(".chip").inner_text())
+    until(lambda: "?" in chip(phone) and chip(phone) == chip(page), "they are asked two things")
     phone.get_by_role("button", name="Accept").tap()
     asks(page, re.compile("^door"))
     asks(phone, re.compile("^door"))
-    assert looked_at(page) == looked_at(phone) == 30
+    until(lambda: looked_at(page) == looked_at(phone) == 30, "they look at two frames")
     assert not [body for body in sent if '"assist"' in body], "it asks anew, instead of taking part"
 
     phone.context.set_offline(True)
@@ -380,8 +392,9 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     until(lambda: has_opacities(phone, Asked(studio).state), "the lane is not as strong as what is proposed is certain")
 
     film = phone.locator("canvas.film")
+    until(lambda: (film.bounding_box() or {})["height"] > 90, "it is not in two rows")
     box = film.bounding_box()
-    assert box is not None and box["height"] > 90  # in two rows
+    assert box is not None
     asked = Asked(studio).help
     film.tap(position={"x": box["width"] / 2 + 20, "y": box["height"] / 4})
     until(lambda: Asked(studio).help["stop"] < asked["stop"], "it is as long as before")

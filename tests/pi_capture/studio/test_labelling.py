@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ import httpx
 import pytest
 
 from classify.work import open_work
+from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.runs import changed_runs, runs_of
+from pi_capture.studio.studio import Studio
 from storage.labels.journal import LabelJournal, Labelled, read_journal
 from tests.pi_capture.studio.conftest import FRAMES
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running, until
 
 NONE = 255
@@ -101,6 +107,36 @@ def test_a_stretch_ends_at_the_next_visible_change(studio: Running) -> None:
     assert change["cursor"] == next((at for at in found["at"] if at > 0), FRAMES)
 
 
+def test_who_opens_it_while_it_is_closed_waits(tmp_path: Path, forty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing may take as long as a model learns; no other window labels it then."""
+    shutil.copytree(forty, tmp_path / "day1")
+    close = Labelling.close
+
+    def close_slowly(labelling: Labelling, why: str) -> None:
+        time.sleep(0.3)
+        close(labelling, why)
+
+    async def meet() -> None:
+        studio = Studio(tmp_path)
+        path = studio.folder.path / "day1"
+        await studio.open_labelling(path, {})
+        monkeypatch.setattr(Labelling, "close", close_slowly)
+        _, found = await asyncio.gather(studio.let_go(path, "deserted"), studio.open_labelling(path, {}))
+        assert not found.closed
+        found.close("it ends")
+
+    asyncio.run(meet())
+
+
+def test_a_page_that_asks_how_it_stands_keeps_it_open(tmp_path: Path, forty: Path) -> None:
+    shutil.copytree(forty, tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=CLASSES)
+    before = time.monotonic()
+    labelling.state()
+    assert labelling.deserted_seconds <= time.monotonic() - before
+    labelling.close("it ends")
+
+
 def test_what_came_twice_is_done_once(studio: Running) -> None:
     page = Page(studio)
     page.act("label", frame=0, label=1)
@@ -134,7 +170,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert listening.wait(30)
+    assert listening.wait(PATIENCE_SECONDS)
     one.act("label", frame=0, label=1)
     other.act("label", frame=1, label=2)
     until(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
@@ -143,7 +179,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
     assert changes[1]["previous"] == changes[0]["revision"]
     assert one.act("undo")["changes"][0]["labels"] == [[1, 2, NONE]], "undo is that of the recording"
     studio.post(f"{one.path}/close")
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
     assert seen[0][0] == "state" and seen[-1][0] == "closed"
 
 
@@ -323,7 +359,7 @@ def test_taking_over_from_a_window(studio: Running, screen: str) -> None:
     assert studio.refused(page.path)[0] == 409
     page.state = studio.post(page.path, {"take_over": True})
     assert page.labels[0] == 2
-    window.wait(30)
+    window.wait(PATIENCE_SECONDS)
 
 
 def test_another_program_is_not_ended(studio: Running, tmp_path: Path) -> None:
@@ -361,7 +397,7 @@ def test_a_full_disk_loses_no_answered_label(studio: Running) -> None:
 def test_other_formats(studio: Running, name: str) -> None:
     import pi_capture
 
-    pi_capture.record(studio.folder / name, 0.9, camera="demo", fps=10, size=(320, 240), jitter=False)
+    pi_capture.record(studio.folder / name, 0.9, camera="demo", fps=30, size=(320, 240), jitter=False)
     path = f"{studio.recording(name)}/labelling"
     state = studio.post(path, {"classes": CLASSES})
     heads = studio.pack(f"{path}/frames", count=240)

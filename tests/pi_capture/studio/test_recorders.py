@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +21,11 @@ from typing import Any
 
 import pytest
 
+from pi_capture.studio.answers import RefusedError, identifier
+from pi_capture.studio.recorders import ask
 from storage import open_recording
 from storage.labels.current import labels_as_they_stand
+from tests.support import PATIENCE_SECONDS
 from tests.support.studio import Running, records, until
 
 DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 600, "options": {"jitter": False}}
@@ -91,7 +96,7 @@ def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]
         (found,) = recorders(studio)
         assert found["id"] == recorder["id"] and found["label"] == 0
     studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 1})
-    until(lambda: recorders(studio)[0]["frames"] > found["frames"] + 5, "it goes on")
+    until(lambda: any(one["frames"] > found["frames"] + 5 for one in recorders(studio)), "it goes on")
     end(studio, recorder)
     with open_recording(studio.folder / "day2") as recording:
         assert {"none", "door"} <= set(labels_as_they_stand(recording))
@@ -112,7 +117,7 @@ def test_a_signal_to_the_studio_does_not_reach_the_recorder(running: tuple[Runni
     pid = int(path.stem)
     assert os.getsid(pid) == pid and os.getpgid(pid) == pid
     studio.process.send_signal(signal.SIGINT)
-    studio.process.wait(30)
+    studio.process.wait(PATIENCE_SECONDS)
     studio.browser.close()
     assert Path(f"/proc/{pid}").exists()
     studio.start()
@@ -130,7 +135,19 @@ def test_a_recorder_of_the_terminal_is_seen(studio: Running) -> None:
     for one in found:
         assert str(studio.place) not in json.dumps({**one, "command": ""})
         end(studio, one)
-    assert mine.wait(30) == other.wait(30) == 0
+    assert mine.wait(PATIENCE_SECONDS) == other.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_recorder_that_does_not_answer_has_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr("pi_capture.studio.recorders.ANSWER_SECONDS", 0.1)
+    path = tmp_path / "pi-capture" / f"{os.getpid()}.sock"
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(RefusedError, match="does not answer"):
+            asyncio.run(ask(identifier(path), {"label": 1}))
 
 
 def test_the_socket_is_this_users_alone(running: tuple[Running, dict[str, Any]]) -> None:
@@ -145,7 +162,7 @@ def test_a_directory_that_others_can_enter_is_not_used(studio: Running) -> None:
     place.mkdir(mode=0o755)
     place.chmod(0o755)
     recorder = studio.program("pi_capture", studio.folder / "day2", "1", "--camera", "demo", "--quiet")
-    assert recorder.wait(30) == 0
+    assert recorder.wait(PATIENCE_SECONDS) == 0
     assert list(place.iterdir()) == []
 
 
@@ -277,6 +294,17 @@ def test_a_recording_takes_the_camera_from_the_preview(studio: Running) -> None:
     end(studio, recorder)
 
 
+def test_a_recording_takes_a_camera_that_is_still_opening(studio: Running) -> None:
+    opening = studio.place / "opening"
+    talking(studio, f"import pathlib, time\npathlib.Path({str(opening)!r}).touch()\ntime.sleep(60)")
+    with studio.new_browser() as browser, ThreadPoolExecutor() as pool:
+        browser.cookies = studio.browser.cookies
+        answer = pool.submit(browser.post, "/api/preview", json={"camera": "demo", "size": "320x240"})
+        until(opening.exists, "the camera is being opened")
+        end(studio, studio.post("/api/recorders", DEMO))
+        assert answer.result().status_code == 409
+
+
 def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]]) -> None:
     """Two that take all, and one that takes nothing."""
     studio, recorder = running
@@ -293,18 +321,18 @@ def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]])
                     if over.is_set():
                         return
 
+    begun = time.monotonic()
     threads = [threading.Thread(target=look, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
     with socket.socket(socket.AF_UNIX) as slow:
         slow.connect(str(sockets(studio)[0]))
         slow.sendall(b'{"want": "pictures"}\n')
-        begun = time.monotonic()
         until(lambda: min(counts) >= 30, "both see pictures")
         assert sum(counts) <= 2 * (15 * (time.monotonic() - begun) + 5)
         over.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
     end(studio, recorder)
     with open_recording(studio.folder / "day2") as recording:
         assert [one["dropped_queue"] for one in recording.sessions] == [0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_capture.studio.actions import FIELDS
@@ -60,7 +60,7 @@ def path_of(route: str, id: str, frame: int) -> str:
     return route.replace("{id}", id).replace("{frame:int}", str(frame))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(st.data())
 def test_whatever_is_asked(asked: tuple[Running, str], data: st.DataObject) -> None:
     studio, id = asked

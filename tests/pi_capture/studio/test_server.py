@@ -24,6 +24,7 @@ from pi_capture.errors import UsageError
 from pi_capture.studio.certificate import checked_names
 from pi_capture.studio.connections import MOST_CONNECTIONS
 from tests.pi_capture.studio.browser import chromium, opened
+from tests.support import PATIENCE_SECONDS
 from tests.support.network import Line
 
 NAME = "pi.school.example"
@@ -67,7 +68,7 @@ def first_address(started: subprocess.Popen[str]) -> str:
 
 
 def answer(address: str) -> int:
-    with httpx.Client(follow_redirects=True, timeout=60) as browser:
+    with httpx.Client(follow_redirects=True, timeout=PATIENCE_SECONDS) as browser:
         return browser.get(address).status_code
 
 
@@ -133,7 +134,7 @@ def test_a_name_that_was_typed_is_one_of_its_names(tmp_path: Path) -> None:
             (f"x.{NAME}:{parts.port}", 403),
             (f"evil.example:{parts.port}", 403),
         ):
-            assert httpx.get(there, headers={"Host": host}, timeout=60).status_code == status, host
+            assert httpx.get(there, headers={"Host": host}, timeout=PATIENCE_SECONDS).status_code == status, host
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_other_names_are_refused_over_tls(tmp_path: Path, certificate: tuple[Pat
         address = first_address(started)
         parts = urlsplit(address)
         assert parts.hostname == "localhost"
-        browser = httpx.Client(verify=False, timeout=60)
+        browser = httpx.Client(verify=False, timeout=PATIENCE_SECONDS)
         there = f"https://127.0.0.1:{parts.port}/?{parts.query}"
         for name, status in ((NAME, 303), ("a.rooms.example", 303), ("a.b.rooms.example", 403), ("evil.example", 403)):
             assert browser.get(there, headers={"Host": f"{name}:{parts.port}"}).status_code == status, name
@@ -226,13 +227,16 @@ def test_who_never_begins_with_tls_keeps_nobody_out(tmp_path: Path, certificate:
         address = first_address(started)
         port = urlsplit(address).port
         there = f"https://127.0.0.1:{port}/"
-        browser = httpx.Client(verify=False, timeout=60)
+        browser = httpx.Client(verify=False, timeout=PATIENCE_SECONDS)
         assert browser.get(there).status_code == 401
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
         crowd.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        clients = [crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(1200)]
-        assert httpx.get(there, verify=False, timeout=60).status_code == 401
+        clients = [
+            crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS))
+            for _ in range(1200)
+        ]
+        assert httpx.get(there, verify=False, timeout=PATIENCE_SECONDS).status_code == 401
         assert len(os.listdir(f"/proc/{started.pid}/fd")) < 2 * MOST_CONNECTIONS
         for client in clients[:-MOST_CONNECTIONS]:
             with contextlib.suppress(ConnectionResetError):
@@ -263,6 +267,6 @@ def test_what_is_no_certificate(tmp_path: Path, certificate: tuple[Path, Path], 
     lock = ["openssl", "pkey", "-in", str(files["key"]), "-aes128", "-passout", "pass:x", "-out", str(files["locked"])]
     subprocess.run(lock, check=True, capture_output=True)
     command = [sys.executable, "-m", "pi_capture", "studio", "--listen", "0", *options_of((files[cert], files[key]))]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 2 and str(files[cert]) in done.stderr and len(done.stderr.splitlines()) == 1
     assert "token" not in done.stderr

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from pi_capture.sources.demo import draw
 from pi_capture.studio.answers import identifier
+from storage.care.split import split
 from storage.formats.png.directory import frame_name
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
@@ -22,6 +22,7 @@ from storage.learn.model import load_model
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import complaints_of
 from tests.pi_capture.studio.test_recorders import children, talking
+from tests.support import PATIENCE_SECONDS
 from tests.support.networks import put_network
 from tests.support.studio import Running, records, until
 
@@ -153,7 +154,7 @@ def test_it_ends_with_the_studio(running: Running) -> None:
     ids = [one["id"] for one in running.get("/api/home")["recordings"]]
     running.post("/api/training", {"recordings": ids, "name": "long"})
     running.process.terminate()
-    running.process.wait(60)
+    running.process.wait(PATIENCE_SECONDS)
     children = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(running.folder) in text_of(path)]
     assert children == [] and not (running.folder / "long.model").exists()
 
@@ -253,6 +254,7 @@ def test_the_page_says_why_a_model_fails(browser: Browser, running: Running) -> 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_journey(size: str, browser: Browser, running: Running) -> None:
     """Choose, train, look at what came of it, and watch the demo camera with it."""
+    split(running.folder / "day 1", val=0.2, gap=0)
     context, seen = opened(browser, size, dark=size == "phone")
     page = seen.page
     page.goto(f"{running.url}/?token={running.token}")
@@ -284,10 +286,12 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
 def train(page: Page) -> None:
     page.get_by_label("Name of the model").fill("lamp")
     page.get_by_label("day 1").check()
+    expect(page.get_by_role("list").get_by_role("checkbox")).to_have_count(1)  # what is held out is no choice
     expect(page.locator(".command code")).to_contain_text("lamp.model")
     page.get_by_role("button", name="Train").click()
     report = page.get_by_role("region", name="How good lamp.model is")
     expect(report).to_contain_text("of the frames are right")
+    expect(report).to_contain_text("Tested on val_day 1")
     expect(report.get_by_role("row")).to_have_count(len(NAMES) + 1)
     for picture in report.get_by_role("img").all():
         until(lambda one=picture: one.evaluate("one => one.scrollIntoView() || one.naturalWidth"), "a picture")
@@ -320,8 +324,8 @@ def test_the_live_picture_comes_with_what_the_model_says(running: Running) -> No
     id = running.post("/api/preview", {"camera": "demo", "model": model})["id"]
     with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         heads = (head for head, body in records(answer.iter_raw()) if body.startswith(b"\xff\xd8"))
-        head = next(head for head in islice(heads, 100) if head.get("class"))
-        later = next(one for one in islice(heads, 100) if one["seen"] > head["seen"])
+        head = until(lambda: (one := next(heads)).get("class") and one, "it never says a class")
+        later = until(lambda: (one := next(heads))["seen"] > head["seen"] and one, "it says no more")
     assert set(head["certainties"]) == set(NAMES) and head["size"] == "128x128"
     assert head["certainty"] == head["certainties"][head["class"]] and later["milliseconds"] > 0
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from storage.batch.listing import list_recordings
+from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
+from tests.support import PATIENCE_SECONDS
 from tests.support.labelled import everything, record
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -64,6 +66,34 @@ def test_each_recording_is_accounted_for_and_done_once(fleet: Path, capsys: pyte
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert [(one["done"], one["skipped"]) for one in steps.values()] == [(0, 3), (0, 3)]
     assert everything(out) == before
+
+
+@pytest.mark.usefixtures("mobilenet")
+def test_features_are_the_same_to_the_byte(fleet: Path) -> None:
+    """Whenever they are made: also of pictures that know of no session."""
+    (fleet / "pi1" / "day2" / "recording.json").unlink()
+    for path in fleet.rglob("day1/*.png"):
+        Image.open(path).save(path)
+    first, second = (fleet.with_name(name) for name in ("first", "second"))
+    assert batch("features", fleet, first) == 3
+    until = int(time.time()) + 1
+    while time.time() < until:  # a time in it would be another one
+        time.sleep(0.05)
+    assert batch("features", fleet, second) == 3
+    assert everything(first) == everything(second)
+
+
+def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
+    """FFmpeg calls it an input/output error, as that of a disk."""
+    record(tmp_path / "day1", [None])
+    (tmp_path / "in").mkdir()
+    assert main(["convert", str(tmp_path / "day1"), str(tmp_path / "in" / "cut.mkv")]) == 0
+    os.truncate(tmp_path / "in" / "cut.mkv", 100)
+    (tmp_path / "day1").rename(tmp_path / "in" / "day1")
+    assert batch("verify,shards", tmp_path / "in", tmp_path / "out") == 3
+    by_key = {(one["step"], one["key"]): one for one in lines(tmp_path / "out")}
+    assert by_key["verify", "cut.mkv"]["kind"] == "damaged"
+    assert [*by_key["shards", "000000"]["left_out"]] == ["cut.mkv"]
 
 
 def test_shards_make_what_one_run_makes(fleet: Path) -> None:
@@ -149,12 +179,10 @@ def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
 
 
 def test_time_and_memory_have_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Each has the other's limit as it is by default: a busy machine needs long for the memory.
-    for deed, options, limit in (("endless", ["--time-limit", 0.5], "0.5 s"), ("greedy", [], "4 GB of memory")):
-        (tmp_path / deed).mkdir()
-        (tmp_path / deed / f"{deed}.hostile").write_text(deed)
-        assert batch("count", tmp_path / deed, tmp_path / f"{deed}.out", *options) == 3
-        assert f"count {deed}.hostile: took more than {limit}" in capsys.readouterr().out
+    for deed, options, said in (("endless", ("--time-limit", 0.5), "0.5 s"), ("greedy", (), "4 GB of memory")):
+        root_of(tmp_path, f"{deed}/one.hostile").write_text(deed)
+        assert batch("count", tmp_path / deed, tmp_path / f"{deed}-out", *options) == 3
+        assert f"count one.hostile: took more than {said}" in capsys.readouterr().out
 
 
 def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
@@ -184,7 +212,7 @@ def test_only_what_is_left_by_the_dead_is_cleared(fleet: Path) -> None:
     with Directory(out).making() as ours:
         (left := making / f"{socket.gethostname()}-left").mkdir()
         (making / "notes").write_text("of another program")
-        assert started("count", fleet, out).wait(60) == 3
+        assert started("count", fleet, out).wait(PATIENCE_SECONDS) == 3
         assert ours.is_dir() and not left.exists()
     assert [path.name for path in making.iterdir()] == ["notes"]
 
@@ -193,11 +221,11 @@ def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> Non
     out = fleet.with_name("out")
     (fleet / "pi3").mkdir()
     (fleet / "pi3" / "wait.hostile").write_text("endless")
-    run = started("count", fleet, out, "--jobs", 1, "--time-limit", 2)
+    run = started("count", fleet, out, "--jobs", 1, "--time-limit", 6)
     while not (busy := [fork for pid in children(run.pid) for fork in children(pid)]):
         time.sleep(0.01)
     os.kill(busy[0], signal.SIGKILL)
-    _, said = run.communicate(timeout=60)
+    _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 3, said
     assert {one["key"]: one["kind"] for one in lines(out)} == {
         "pi1/day1": "",
@@ -213,7 +241,7 @@ def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
     alone, both = fleet.with_name("alone"), fleet.with_name("both")
     batch("count", fleet, alone)
     runs = [started("count", fleet, both, "--jobs", 1) for _ in range(2)]
-    assert [run.wait(60) for run in runs] == [3, 3]
+    assert [run.wait(PATIENCE_SECONDS) for run in runs] == [3, 3]
     assert everything(both) == everything(alone)
 
 
@@ -260,6 +288,45 @@ def test_a_recording_that_is_away_for_a_moment_is_not_marked(tmp_path: Path, dee
     assert batch("count", source.parent, out) == 3
     assert lines(out) == []
     assert not list((out / ".batch").rglob("*@*"))
+
+
+@pytest.mark.parametrize("step", ["count", "count-in-groups"])
+def test_another_set_of_recordings_is_refused(
+    tmp_path: Path, step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would replace results of the same names. What grows, changes, moves, or has other names is welcome."""
+    out = tmp_path / "out"
+    for number, name in enumerate(("pi1/day1", "pi1/day2", "pi2/day1", "pi2/day3", "pi3/day4")):
+        record(root_of(tmp_path, name), [None], seed=number)
+    assert batch(step, tmp_path / "pi1", out) == 0
+    before = everything(out)
+    assert batch(step, tmp_path / "pi2", out) == 2
+    said = capsys.readouterr().err
+    made, key = f"{socket.gethostname()}:{tmp_path / 'pi1'}", "day1" if step == "count" else "000000"
+    assert f"{out}/{step}/{key} was made from another recording ({made}) than that in {tmp_path / 'pi2'}" in said
+    assert everything(out) == before
+
+    record(tmp_path / "pi1" / "day1", [None])
+    record(tmp_path / "pi1" / "day5", [None])
+    monkeypatch.chdir(tmp_path)
+    assert batch(step, "pi1", out) == 0
+    (tmp_path / "pi1").rename(tmp_path / "moved")
+    record(tmp_path / "moved" / "day2", [None])
+    for inputs in (["moved"], ["moved/day5"], ["pi3"], ["moved", "pi3"]):
+        assert batch(step, *inputs, out) == 0
+    assert {name for one in lines(out) for name in one["recordings"]} == {"day1", "day2", "day4", "day5"}
+
+
+def test_one_file_of_a_bucket(tmp_path: Path) -> None:
+    """By obstore, which takes directories for buckets."""
+    for name in ("a.mkv", "a.mkv.labels.csv", "a.mkvs", "b.mkv", "c/a.mkv", "d.mkv/e.mkv"):
+        root_of(tmp_path, name).write_bytes(b"")
+    url = tmp_path.as_uri()
+    found = {
+        name: [(one.key, [entry.key for entry in one.entries]) for one in list_recordings([f"{url}/{name}"], "out")]
+        for name in ("a.mkv", "d.mkv")
+    }
+    assert found == {"a.mkv": [("a.mkv", ["a.mkv", "a.mkv.labels.csv"])], "d.mkv": [("e.mkv", ["e.mkv"])]}
 
 
 def test_results_of_one_never_lie_in_those_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

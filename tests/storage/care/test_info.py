@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from storage.care.info import describe
 from storage.cli import main
 from storage.drawing import SEAL
 from storage.formats.table import FORMATS
+from storage.formats.video.writer import VideoWriter
 from storage.labels.classes import keep_classes
 from storage.labels.journal import Classes
+from storage.tracks.sample_track import SampleTrack
 from tests.support import REPOSITORY
 from tests.support.labelled import NPZ, everything, record
 
@@ -112,6 +115,14 @@ def test_several_and_other_pictures(tmp_path: Path, capsys: pytest.CaptureFixtur
     one, two, empty = json.loads(capsys.readouterr().out)["recordings"]
     assert one["frames"] == 1 and two["sizes"] == {"12x10": 1, "unreadable": 1} and empty["frames"] == 0
     assert main(["info", *(str(tmp_path / name) for name in ("one", "two", "empty"))]) == 0
+
+
+def test_a_sensor_has_its_real_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(VideoWriter(tmp_path / "a.mka", tracks=[SampleTrack("force", 50)], pictures=False)) as writer:
+        writer.append_samples("force", 0, np.zeros((100, 1), "<f4"))
+        writer.describe_track("force", {"measured_rate": 49.0625})
+    assert main(["info", str(tmp_path / "a.mka")]) == 0
+    assert " pcm_f32le      49.0625         1 " in capsys.readouterr().out
 
 
 def test_names_can_not_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -284,3 +284,13 @@ def test_a_link_is_no_copy_and_what_can_not_be_read_is_told(
         f"{copy / 'b.mkv'} is missing",
         f"{copy}: 1 of 3 recordings are whole, 1 missing, 1 different",
     ]
+
+
+@pytest.mark.parametrize("command", [("manifest",), ("verify", "--against", "manifest.json")])
+def test_a_directory_that_is_not_there(
+    tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["manifest", ".", "--out", "manifest.json"]) == 0
+    assert main([*command, "pi-07"]) == 1
+    assert capsys.readouterr().err == "storage: pi-07: no such directory\n"

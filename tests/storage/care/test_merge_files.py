@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage import Frame, SampleTrack, open_recording
+from storage import Frame, SampleTrack, StorageError, open_recording
 from storage.care.merge_files import merge_files
 from storage.cli import main
 from storage.formats.table import label_writer, open_writer
+from storage.formats.video.file import PICTURES
+from storage.formats.video.reader import VideoReader
 from storage.formats.video.writer import VideoWriter
-from storage.labels.journal import LabelJournal, Labelled, Proposed, journal_path
+from storage.labels.classes import keep_classes, names_of_labels
+from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed, journal_path
 from storage.labels.origins import PERSON, UNSEEN, count_origins, origins
 from tests.conftest import picture
 
@@ -295,6 +298,19 @@ def test_labels_that_differ_in_what_is_there_already_are_told(
     assert list(open_recording(out).labels) == ["0"] * 4
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".h5"])
+def test_two_classes_of_one_number_stay_two(tmp_path: Path, suffix: str) -> None:
+    for name, classes in (("one", ("door", "cat")), ("two", ("cat", "owl"))):
+        record(tmp_path / f"{name}{suffix}", ["0", "1"], seed=len(classes[0]))
+        keep_classes(tmp_path / f"{name}{suffix}", Classes(classes, ("0", "1")))
+    out, one, two = (tmp_path / f"{name}{suffix}" for name in ("all", "one", "two"))
+    for _ in range(2):
+        assert main(["merge", str(out), str(one), str(two)]) == 0
+        with open_recording(out) as recording:
+            names = names_of_labels(recording)
+            assert [names[label] for label in recording.labels if label] == ["door", "cat", "cat", "owl"]
+
+
 def test_a_recording_that_grew_in_the_middle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy of a recording that went on has a part of its session."""
     one, early = tmp_path / "one.mkv", tmp_path / "early.mkv"
@@ -322,6 +338,38 @@ def test_a_damaged_frame_never_becomes_a_whole_one(tmp_path: Path, suffix: str) 
     record(one.with_stem("three"), ["0"] * 3, seed=50, size=(64, 48))
     status = main(["merge", str(out), str(one.with_stem("three")), str(two)])
     assert (status == 1 and not out.exists()) or main(["verify", str(out)]) == 3
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "h264"])
+@pytest.mark.parametrize("at", [5, 60], ids=["front", "packet"])
+def test_a_damaged_frame_of_a_video_costs_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], codec: str, at: int
+) -> None:
+    one, two = (
+        record(tmp_path / f"{n}.mkv", ["0", "1", "0", "1"], seed=10 * n, size=(64, 48), codec=codec) for n in (1, 2)
+    )
+    out, last = tmp_path / "all.mkv", 3
+    with closing(VideoReader(two)) as recording:
+        position = int(recording.contents.blocks[PICTURES].positions[last])
+        times = list(recording.timestamps_ns)
+    with two.open("r+b") as file:
+        file.seek(position + at)
+        byte = file.read(1)
+        file.seek(position + at)
+        file.write(bytes([byte[0] ^ 4]))
+    for said in ("1 frame is damaged and goes along: 3", ""):
+        assert main(["merge", str(out), str(one), str(two)]) == 0
+        assert said in capsys.readouterr().err
+        assert main(["verify", str(out), "--json"]) == 3
+        assert [broken["frame"] for broken in json.loads(capsys.readouterr().out)["recordings"][0]["broken"]] == [
+            4 + last
+        ]
+    with open_recording(out) as merged, open_recording(one) as first, open_recording(two) as second:
+        assert list(merged.timestamps_ns[4:]) == times and list(merged.labels) == ["0", "1", "0", "1"] * 2
+        for index, (source, number) in enumerate([*((first, n) for n in range(4)), *((second, n) for n in range(3))]):
+            assert np.array_equal(merged.read(index).pixels, source.read(number).pixels)
+        with pytest.raises(StorageError):
+            merged.read(4 + last)
 
 
 @pytest.mark.parametrize(

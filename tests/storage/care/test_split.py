@@ -62,7 +62,7 @@ def test_near_copies_are_never_on_both_sides(tmp_path: Path) -> None:
     day = tmp_path / "day1"
     record(day, acts(120))
     before = counts(day)
-    assert main(["split", str(day), "--val", "0.2", "--gap", "1.5"]) == 0
+    assert main(["split", str(day), "--val", "0.2", "--gap", "1.5s"]) == 0
     val, gap = tmp_path / "val_day1", tmp_path / "gap_day1"
     assert distance(times(val), times(day)) >= 1.5
     assert set(counts(day)) == set(counts(val)) == set(before) == set("01234")
@@ -90,7 +90,7 @@ def test_the_gap_is_only_as_large_as_asked_for() -> None:
     st.one_of(st.none(), st.floats(0.1, 1000)),
     st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_recording(
     frames: list[tuple[float, str]], val: float, gap: float, stretch: float | None, seed: int
 ) -> None:

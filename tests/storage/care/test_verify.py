@@ -82,7 +82,7 @@ def test_damage_is_found_and_named(name: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_damage_is_found(data: st.DataObject) -> None:
     if data.draw(st.booleans()):
         damaged = WHOLE[: data.draw(st.integers(0, len(WHOLE) - 1))]
@@ -93,7 +93,7 @@ def test_any_damage_is_found(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes(data: bytes) -> None:
     fault(data)
     fault(WHOLE[:8] + data)
@@ -534,3 +534,31 @@ def test_an_empty_track_of_pictures_is_told_and_the_other_is_checked(
     assert main(["verify", str(path)]) == 3
     told = capsys.readouterr()
     assert "7 frames" in told.out and "holds no picture" in told.out + told.err, told
+
+
+def test_a_directory_of_recordings_stands_for_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = tmp_path / "fleet"
+    for name in ("pi2/day1", "pi10/day1"):
+        (fleet / name).parent.mkdir(parents=True)
+        record(fleet / name, ["0", None], facts={"host": name.split("/")[0]})
+    assert main(["manifest", str(fleet)]) == 0
+    (fleet / "pi10/day2.mkv").write_bytes(b"no video at all")
+    foreign = tmp_path / "foreign/door"  # pictures of others in the only class: a data directory, as when it is opened
+    foreign.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(foreign / "a.jpg")
+    capsys.readouterr()
+    assert main(["verify", str(fleet), str(foreign.parent)]) == 3
+    out, error = capsys.readouterr()
+    whole = [line for line in out.splitlines() if not line.startswith("warning:")]
+    assert whole == [
+        f"{fleet}/pi10/day1: 2 frames, none broken",
+        f"{fleet}/pi2/day1: 2 frames, none broken",
+        f"{foreign.parent}: 1 frames, none broken",
+    ]
+    assert "day2.mkv is not a video" in error and len(error.splitlines()) == 1
+    (fleet / "pi10/day2.mkv").unlink()
+    assert main(["info", str(fleet), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["recordings"]
+    assert [Path(one["path"]).parent.name for one in told] == ["pi10", "pi2"]
+    assert main(["info", str(fleet), "--table"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["host", "pi2", "pi10", "all"]

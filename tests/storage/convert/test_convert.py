@@ -55,7 +55,7 @@ def contents(path: Path) -> list[tuple[bytes, int, dict[str, object], str | None
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_nothing_is_lost_on_any_way(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     directory = tmp_path_factory.mktemp("convert")
     width, height = data.draw(st.tuples(st.integers(2, 24), st.integers(2, 24)))

@@ -98,7 +98,7 @@ names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 
 
 @given(st.lists(names, min_size=1, max_size=8, unique=True), st.lists(names, max_size=4), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_names(sources: list[str], taken: list[str], data: st.DataObject) -> None:
     sources = ["x" + name for name in sources if len(name.encode()) < 200]
     with tempfile.TemporaryDirectory() as directory:

@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from storage import StorageError, open_recording
+from pi_capture import Recorder
+from storage import SampleTrack, StorageError, open_recording
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from tests.storage.streams.test_merge import WALL_NS, ffmpeg, recorded
@@ -180,6 +181,26 @@ def test_damage_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"torn\.mka"):
         export(tmp_path / "torn.mka", tmp_path / "files")
     assert os.listdir(tmp_path / "files") == ["export.json"]
+
+
+def test_samples_whose_bytes_have_changed_are_left_out_and_told(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.mka", sensor_values(500)[:, :1]
+    with Recorder(path, fps=1, tracks=[SampleTrack("force", 100)], pictures=False) as recorder:
+        recorder.write_samples("force", values, 0)
+    data = bytearray(path.read_bytes())
+    data[data.index(values[210:213].tobytes()) + 2] ^= 1
+    path.write_bytes(data)
+    command = [sys.executable, "-m", "storage", "export", path, tmp_path / "files"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "1 damaged block of force left out" in done.stderr, done.stderr
+    again = subprocess.run(
+        [sys.executable, "-m", "storage", "verify", path], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 3 and again.stdout.startswith(f"{path}: samples of force are damaged: "), again.stdout
+    kept = np.load(tmp_path / "files" / "force.npy")
+    assert len(kept) == len(table(tmp_path / "files" / "force.csv")) == 480  # without a fifth of a second
+    whole = np.delete(values[:, 0], slice(200, 220))
+    assert kept["ch1"].tobytes() == whole.tobytes() and kept["time_ns"][200] == 2_200_000_000
 
 
 def test_labels_of_a_table_beside_the_video(tmp_path: Path) -> None:

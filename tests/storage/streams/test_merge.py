@@ -34,10 +34,11 @@ def ffmpeg(*arguments: object, data: bytes | None = None) -> None:
 
 
 def recorded(
-    path: Path, times_ns: Sequence[int], *, flashes: Sequence[int] = (), wall_minus_monotonic_ns: int = WALL_NS
-) -> Path:
+    path: Path, times_ns: Sequence[int], *, flashes: Sequence[int] = (), wall_minus_monotonic_ns: int = WALL_NS,
+    **facts: Any,
+) -> Path:  # fmt: skip
     with closing(VideoWriter(path)) as writer:
-        writer.describe({"live": True, "wall_minus_monotonic_ns": wall_minus_monotonic_ns})
+        writer.describe({"live": True, "wall_minus_monotonic_ns": wall_minus_monotonic_ns, **facts})
         for n, time in enumerate(times_ns):
             bright = any(flash <= time < flash + 200_000_000 for flash in flashes)
             pixels = picture(n) // 4 + (np.uint8(150) if bright else np.uint8(0))
@@ -178,6 +179,21 @@ def test_by_the_wall_clock(tmp_path: Path) -> None:
     # What was merged knows the clock as well, and each of its tracks.
     again = merge_streams(tmp_path / "AGAIN.mkv", [tmp_path / "OUT.mkv", b])
     assert again.alignments[1].offset_ns == pytest.approx(1_500_000_000, abs=1_000_000)
+
+
+def test_clocks_that_were_not_synchronised_are_told_unless_they_are_one(tmp_path: Path) -> None:
+    unsure, sure = ([{"monotonic_ns": 0, "wall_ns": WALL_NS, "synchronised": known}] for known in (False, True))
+    for name, boot_id, anchors in (
+        ("A", "one", unsure),
+        ("B", "one", unsure),
+        ("C", "two", unsure),
+        ("D", "two", sure),
+    ):
+        recorded(tmp_path / f"{name}.mkv", [0, 10**8], boot_id=boot_id, anchors=anchors)
+    for others, told in ((["B"], [False]), (["C", "D"], [True, True])):
+        inputs = [tmp_path / f"{name}.mkv" for name in ("A", *others)]
+        found = merge_streams(tmp_path / f"{others}.mkv", inputs).alignments[1:]
+        assert ["not synchronised" in one.note for one in found] == told
 
 
 def test_by_flashes(tmp_path: Path) -> None:

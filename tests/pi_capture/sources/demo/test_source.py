@@ -204,7 +204,7 @@ def test_closing_ends_the_wait_for_a_frame() -> None:
         time.sleep(0.005)
     source.close()
     source.close()
-    thread.join(60)
+    thread.join(120)
     assert not thread.is_alive()
     assert taken == [0]
     assert list(source) == []

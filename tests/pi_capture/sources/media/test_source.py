@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -30,6 +30,7 @@ from pi_capture.sources.media import source as media
 from storage import Frame, open_recording
 from tests.conftest import picture, write_video
 from tests.support import REPOSITORY
+from tests.support.ports import free_port
 from tests.support.rtsp import rtsp_camera
 
 IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 67, 100, 500, 501, 777, 2000, 2033, 2067)]
@@ -252,7 +253,7 @@ def test_a_file_that_breaks_off_gives_what_it_has_and_tells(
 def test_on_the_command_line_a_broken_file_is_recorded_and_told_of_in_one_line(clip: Path, tmp_path: Path) -> None:
     clip.write_bytes(clip.read_bytes()[:-20_000])
     command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "-1", "--camera", f"file:{clip}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"{clip} breaks off: its last") == 1
     assert "Traceback" not in done.stderr
@@ -342,6 +343,7 @@ class Webcam(Handler):
     """Ten JPEG pictures a second, one after the other in one answer."""
 
     PERIOD, COUNT = 0.1, 13
+    sent_ns: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -351,6 +353,7 @@ class Webcam(Handler):
             out = io.BytesIO()
             Image.new("RGB", (64, 48), (10 * n % 256, 0, 0)).save(out, "JPEG")
             head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {out.tell()}\r\n\r\n"
+            self.sent_ns.append(time.monotonic_ns())
             self.wfile.write(head.encode() + out.getvalue() + b"\r\n")
             time.sleep(self.PERIOD)
 
@@ -376,16 +379,10 @@ def sending(*arguments: str, codec: str = "mpeg2video") -> Iterator[None]:
             sender.kill()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def opened(url: str, size: tuple[int, int] | None = None) -> Source:
     """Open it as soon as the sender listens."""
-    for _ in range(100):
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
         try:
             return open_source(url, size)
         except CameraError as error:
@@ -448,16 +445,16 @@ def test_a_camera_that_speaks_rtsp() -> None:
 
 
 def test_a_webcam_on_a_web_page_is_dated_by_arrival() -> None:
+    Webcam.sent_ns.clear()
     with serving(Webcam) as port:
         source = open_source(f"http://127.0.0.1:{port}/stream", None)
         assert source.info.live and source.info.fps is None
         frames = []
         with pytest.raises(CameraError, match=r"ended|stopped"):
             for frame in source:
+                assert Webcam.sent_ns[len(frames)] <= frame.timestamp_ns <= time.monotonic_ns()
                 frames.append(frame)
-                assert 0 <= time.monotonic_ns() - frame.timestamp_ns < 1_000_000_000
         assert [round(int(frame.pixels[24, 32, 0]) / 10) for frame in frames] == list(range(13))
-        assert np.median(np.diff([frame.timestamp_ns for frame in frames])) == pytest.approx(100e6, rel=0.1)
 
 
 def test_a_video_on_a_web_server_is_read_like_a_file(clip: Path) -> None:
@@ -517,13 +514,13 @@ def test_a_stream_that_stalls() -> None:
 
 def test_closing_does_not_wait_for_a_stream_that_stalls() -> None:
     with stalling() as url:
-        source = media.open_url(url, None, None, patience=100)
+        source = media.open_url(url, None, None, patience=1000)
         ended = threading.Event()
         threading.Thread(target=lambda: (list(source), ended.set()), daemon=True).start()
         time.sleep(1.2)  # it has come to the end of what was sent
         assert not ended.is_set()
         source.close()
-        assert ended.wait(30)  # a fraction of what it would wait
+        assert ended.wait(120)  # a fraction of what it would wait
 
 
 @pytest.mark.parametrize(
@@ -550,9 +547,9 @@ def paint(screen: str, colour: str) -> None:
 
 def test_a_screen_is_recorded(tmp_path: Path, screen: str) -> None:
     paint(screen, "#c81e3c")
-    record(tmp_path / "day1", 0.5, camera=f"screen:{screen}+100,50", size=(64, 32), fps=20)
+    summary = record(tmp_path / "day1", 0.5, camera=f"screen:{screen}+100,50", size=(64, 32), fps=20)
     frames = list(open_recording(tmp_path / "day1"))
-    assert 8 <= len(frames) <= 12
+    assert 0 < len(frames) == summary.frames and 8 <= summary.frames + summary.dropped_camera <= 12
     for frame in frames:
         assert frame.pixels.shape == (32, 64, 3)
         assert (frame.pixels == (0xC8, 0x1E, 0x3C)).all()
@@ -578,8 +575,8 @@ def test_a_part_of_a_screen_is_taken_pixel_for_pixel(screen: str, tmp_path: Path
         (f"screen:{screen}+600,401", None, (79, 40, 3)),
         ("screen", (256, 256), (256, 256, 3)),
     ):
-        source = open_source(spec, size)
         before_ns = time.monotonic_ns()
+        source = open_source(spec, size)
         first, second = islice(source, 2)
         source.close()
         left, top = (int(n) for n in spec.partition("+")[2].split(",")) if "+" in spec else (0, 0)
@@ -688,8 +685,10 @@ def test_forms_that_make_no_sense() -> None:
 def test_closing_from_another_thread_ends_it(kind: str, screen: str) -> None:
     spec = f"screen:{screen}" if kind == "screen" else "ffmpeg:lavfi:testsrc2=size=64x48:rate=1000"
     source = open_source(spec, None, 50 if kind == "screen" else None)
-    threading.Timer(0.4, source.close).start()
-    assert sum(1 for _ in source) > 10
+    frames = iter(source)
+    assert len(list(islice(frames, 10))) == 10
+    threading.Timer(0.1, source.close).start()
+    list(frames)  # which ends
 
 
 def test_iteration_goes_on_where_it_was_left(clip: Path) -> None:
@@ -709,12 +708,12 @@ def test_opening_and_leaving_many_times_loses_nothing_and_says_nothing(clip: Pat
         "for n in range(20):\n"
         "    for spec in sys.argv[1:]: leave(spec, n % 4)\n"
         "    if n == 3: before = len(os.listdir('/proc/self/fd'))\n"
-        "until = time.monotonic() + 30\n"
+        "until = time.monotonic() + 120\n"
         "while threading.active_count() > 1 and time.monotonic() < until: time.sleep(0.01)\n"
         "print(len(os.listdir('/proc/self/fd')) <= before, threading.active_count())"
     )
     command = [sys.executable, "-c", code, f"file:{clip}", f"screen:{screen}", "ffmpeg:lavfi:testsrc2=size=64x48"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.stdout, done.stderr) == ("True 1\n", "")
 
 
@@ -723,7 +722,7 @@ def test_on_the_command_line_it_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pi_capture", "day1", "1", "--camera", "file:clip.mkv"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.returncode, done.stderr) == (1, "pi_capture: clip.mkv is not a video, or was cut off\n")
 
@@ -751,7 +750,7 @@ def test_a_camera_that_still_sends_while_the_program_ends_does_not_crash_it(tmp_
         command = [sys.executable, "-c", SLOW_TO_END, str(tmp_path / "day1"), "0.4", "--size", "source", "--camera"]
         for _ in range(3):
             done = subprocess.run(
-                [*command, f"http://127.0.0.1:{port}/"], env=environment, capture_output=True, check=False, timeout=60
+                [*command, f"http://127.0.0.1:{port}/"], env=environment, capture_output=True, check=False, timeout=120
             )
             assert done.returncode == 0, done.stderr
             assert b"frames in" in done.stderr + done.stdout

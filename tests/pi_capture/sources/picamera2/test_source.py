@@ -479,7 +479,7 @@ def test_nearer_than_the_lens_can_is_refused(module3: CameraModule3, pi: type[Pi
 def test_a_lens_that_cannot_move_is_told(pi: type[Picamera2], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pi, "script", [reported(index) for index in range(30)])
     frames, session, said = recorded(tmp_path / "day1", focus="once", jitter=False)
-    assert said == ["picamera2:0 (imx219) has a lens that can't move: recording without --focus"]
+    assert said == ["picamera2:0 (imx219) has a lens that can't move: going on without --focus"]
     assert frames and "focus" not in session
 
 
@@ -500,7 +500,7 @@ def test_a_pi_without_hdr_is_told(
     if not advertised:
         monkeypatch.setattr(pi, "controls_advertised", CONTROLS)
     frames, session, said = recorded(tmp_path / "day1", hdr=True)
-    assert said == ["picamera2:0 (imx708) has no HDR, which needs a Pi 5: recording without --hdr"]
+    assert said == ["picamera2:0 (imx708) has no HDR, which needs a Pi 5: going on without --hdr"]
     assert frames and session["hdr"] is False
 
 
@@ -624,7 +624,7 @@ def test_closing_from_another_thread_ends_the_wait(pi: type[Picamera2]) -> None:
         assert thread.is_alive()
     source.close()
     source.close()
-    thread.join(60)
+    thread.join(120)
     assert not thread.is_alive()
     assert len(frames) == 5
     assert pi.opened[0].closed

@@ -142,6 +142,6 @@ def test_a_failed_opening_leaves_nothing_open() -> None:
 
 def test_on_the_command_line_it_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pi_capture", str(tmp_path / "day1"), "1", "--camera", "v4l2:/dev/video94"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert done.stderr == "pi_capture: /dev/video94: no such camera; --list-cameras shows those there are\n"

@@ -24,7 +24,7 @@ from storage import StorageError, open_recording
 from storage.formats.features.extractor import Extractor
 from storage.formats.features.recording import FeaturesReader, FeaturesWriter, write_labels
 from tests.conftest import REFERENCE, picture
-from tests.support import REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY
 
 TRAINED = REFERENCE / "mobilenet_025_128.pb"  # a frozen TensorFlow 1 graph
 
@@ -58,7 +58,7 @@ def run(module: str, *arguments: object, **environment: str) -> subprocess.Compl
         command,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
         check=False,
         cwd=REPOSITORY,
         env={**os.environ, **environment},
@@ -293,6 +293,15 @@ def test_export_model(tmp_path: Path, random_weights: Path) -> None:
     record(tmp_path / "export-model", range(2))  # a directory of that name is still possible: ./export-model
 
 
+def test_a_network_that_another_machine_has_fetched(tmp_path: Path, mobilenet: Path) -> None:
+    here = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    record(tmp_path / "day1", range(2))
+    done = run("pi_capture", "export-model", "--weights", mobilenet, **here)
+    assert done.returncode == 0, done
+    done = run("storage", "features", tmp_path / "day1", tmp_path / "day1.features.h5", **here)
+    assert done.returncode == 0, done
+
+
 def truncated(model: bytes) -> bytes:
     return model[: len(model) // 2]
 
@@ -314,7 +323,7 @@ def test_weights_that_are_none_get_one_line(tmp_path: Path, mobilenet: Path, dam
     assert os.listdir(tmp_path) == ["bad.tflite"]
 
 
-@pytest.mark.parametrize("suffix", [".pb", ".keras", ".weights.h5", ".txt"])
+@pytest.mark.parametrize("suffix", [".pb", ".keras", ".weights.h5", ".tflite", ".txt"])
 def test_files_that_only_have_the_name_of_weights_get_one_line(tmp_path: Path, suffix: str) -> None:
     bad = tmp_path / f"bad{suffix}"
     bad.write_bytes(b"Remember the milk.\n")

@@ -51,7 +51,7 @@ def test_a_picture_is_not_larger_than_it_says() -> None:
 
 
 @given(pictures, texts)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_reader_sees_the_same_pixels(pixels: np.ndarray, texts: dict[str, str]) -> None:
     data = encode_png(pixels, texts)
     assert np.array_equal(decode_image(data), pixels)
@@ -61,14 +61,14 @@ def test_every_reader_sees_the_same_pixels(pixels: np.ndarray, texts: dict[str, 
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_random_pictures(width: int, height: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     assert np.array_equal(decode_image(encode_png(pixels, {})), pixels)
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_damage_is_seen(data: st.DataObject) -> None:
     whole = encode_png(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), {"Index": "7"})
     if data.draw(st.booleans()):

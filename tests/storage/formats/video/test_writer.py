@@ -82,7 +82,7 @@ def ffprobe(path: Path, *entries: str) -> list[dict[str, str]]:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.parametrize("codec", LOSSLESS)
 def test_every_frame_comes_back(tmp_path_factory: pytest.TempPathFactory, codec: str, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("video") / "day1.mkv"

@@ -1,4 +1,4 @@
-"""Which recordings a directory or a bucket holds, from the names of its files alone."""
+"""Which recordings IN holds, a directory or a bucket, from the names of its files alone: nothing is opened."""
 
 from __future__ import annotations
 
@@ -104,6 +104,12 @@ def _recordings_of(name: str, out: str) -> list[Source]:
             return _grouped(parent, sorted(parent.beside(path.name), key=lambda one: one.key), suffixes)
     elif out == name.rstrip("/") or out.startswith(f"{name.rstrip('/')}/"):
         raise OptionError(f"{out} lies in {name}, where its files would be recordings; choose one beside it")
+    else:
+        above, _, own = name.rpartition("/")
+        if "://" in above and own.lower().endswith(suffixes):
+            beside = sorted(open_place(above).beside(own), key=lambda one: one.key)
+            if beside and beside[0].key == own:  # and no directory of such a name
+                return _grouped(open_place(above), beside, suffixes)
     place = open_place(name)
     sources = _grouped(place, _visible(place.entries()), suffixes)
     if any(not source.key for source in sources):  # IN is a data directory itself
