@@ -739,9 +739,9 @@ def test_an_open_during_a_commit_tries_again(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         following = pool.submit(follow)
         following.add_done_callback(lambda _: opened_again.set())
-        for burst in range(20):
-            for n in range(20):
-                append(writer, 1 + 20 * burst + n)
+        for burst in range(60):
+            for n in range(3):
+                append(writer, 1 + 3 * burst + n)
                 writer.sync()
             opened_again.clear()
             if not following.done():
