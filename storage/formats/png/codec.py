@@ -53,10 +53,10 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     return b"".join(
         [
             SIGNATURE,
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-            *(_chunk(b"tEXt", f"{keyword}\0{text}".encode("latin-1")) for keyword, text in texts.items()),
-            _chunk(b"IDAT", deflate(filtered)),
-            _IEND,
+            *_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            *(part for text in texts.items() for part in _chunk(b"tEXt", "\0".join(text).encode("latin-1"))),
+            *_chunk(b"IDAT", deflate(filtered)),
+            *_chunk(b"IEND", b""),
         ]
     )
 
@@ -192,9 +192,7 @@ def read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         at += 12 + length
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    """In parts, which are joined with those of the others: the picture's body is large, and copied once."""
     checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
-    return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)])
-
-
-_IEND = _chunk(b"IEND", b"")
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)
