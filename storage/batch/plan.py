@@ -79,6 +79,7 @@ def make_plan(
         OUT has results of other recordings with these names.
     """
     alone = tuple(step.name for step in steps if step.group_bytes is None)
+    pieces: list[tuple[str, tuple[Source, ...], tuple[str, ...]]]
     pieces = [(source.key, (source,), alone) for source in sources] if alone else []
     markers = list_markers(out)
     _refuse_others(sources, out, markers)

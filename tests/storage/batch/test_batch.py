@@ -281,7 +281,7 @@ def test_results_never_replace_what_no_batch_made(fleet: Path, capsys: pytest.Ca
     assert not (outside / ".batch").exists()
 
 
-@pytest.mark.parametrize("deed", ["away", "stale", "silent"])
+@pytest.mark.parametrize("deed", ["away", "stale", "full", "silent"])
 def test_a_recording_that_is_away_for_a_moment_is_not_marked(tmp_path: Path, deed: str) -> None:
     source, out = root_of(tmp_path, "in/one.hostile"), tmp_path / "out"
     source.write_text(deed)
