@@ -71,13 +71,9 @@ def export_model(
 
 
 def _tflite(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from None
-    if content[4:8] != b"TFL3":  # the identifier of a TensorFlow Lite file, after its first offset
-        raise StorageError(f"{path} is no .tflite file")
-    return content
+    from storage.formats.features.extractor import Extractor
+
+    return Extractor(path).network
 
 
 def _by_tensorflow(weights: str | Path, target: Path) -> None:
