@@ -71,9 +71,13 @@ def export_model(
 
 
 def _tflite(path: Path) -> bytes:
-    from storage.formats.features.extractor import Extractor
-
-    return Extractor(path).network
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+    if content[4:8] != b"TFL3":  # the identifier of a TensorFlow Lite file, after its first offset
+        raise StorageError(f"{path} is no .tflite file")
+    return content
 
 
 def _by_tensorflow(weights: str | Path, target: Path) -> None:
