@@ -44,16 +44,23 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info(args: argparse.Namespace) -> int:
-    from storage.care.info import as_json, as_text, describe
+    from storage.care.info import Info, as_json, as_text, describe
     from storage.care.listing import recordings_among
 
     args.paths = list(recordings_among(args.paths))
     if args.table:
         return _info_table(args)
+    infos, failed = list[Info](), list[dict[str, str]]()
     for path in args.paths:
-        report_tracks(path, args.track)
-        report_left_out(path)
-    infos = [describe(path, track=args.track) for path in args.paths]
+        try:
+            report_tracks(path, args.track)
+            report_left_out(path)
+            infos.append(describe(path, track=args.track))
+        except (StorageError, OSError) as error:
+            if len(args.paths) == 1 or args.sheet is not None:
+                raise
+            failed.append({"path": str(path), "reason": str(error)})
+            fail(error)
     if args.sheet is not None:
         from storage.care.sheet import MAX_PIXELS, write_sheet
 
@@ -67,10 +74,10 @@ def info(args: argparse.Namespace) -> int:
             return fail("--plot draws one recording", 2)
         write_plot(args.plot, args.paths[0])
     if args.json:
-        print_json({"recordings": [as_json(info) for info in infos]})
-    else:
+        print_json({"recordings": [as_json(info) for info in infos], "failed": failed})
+    elif infos:
         print("\n\n".join(as_text(info) for info in infos))
-    return 0
+    return 3 if failed else 0
 
 
 def _info_table(args: argparse.Namespace) -> int:
