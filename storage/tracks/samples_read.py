@@ -199,6 +199,9 @@ class DecodedSamples(SampleReader):
         return len(self._index)
 
     def blocks(self, first: int = 0, end: int | None = None) -> Iterator[SampleBlock]:
+        if not first and end is None:
+            yield from map(self._as_told, decode_samples(self._path, self._track))
+            return
         for at in range(first, len(self) if end is None else min(end, len(self))):
             begin, ahead = self._ahead
             if not 0 <= at - begin < len(ahead):
@@ -213,8 +216,13 @@ class DecodedSamples(SampleReader):
         run = list(islice(found, len(index)))
         if [(one[0], len(one[1])) for one in run] != list(map(tuple, index[:, ::2].tolist())):
             run = list(islice(_decoded(self._path, self._track), first, first + len(index)))  # it can't be sought
-        times = self._times_ns[first : first + len(run)].tolist()
+        begins = self._index[first:, 1].tolist()
+        return [self._as_told(SampleBlock(begin, one[1], one[2])) for begin, one in zip(begins, run, strict=False)]
+
+    def _as_told(self, block: SampleBlock) -> SampleBlock:
+        """A block of the file's time, as this reader gives it."""
+        import numpy as np
+
+        begin_ns = int(self._on_the_pictures_clock(np.array([block.begin_ns]))[0])
         kept = scaled if self.track.kept_as.dtype == "<f4" else partial(check_samples, self.track)
-        return [
-            SampleBlock(time, kept(samples), padding) for time, (_, samples, padding, _) in zip(times, run, strict=True)
-        ]
+        return SampleBlock(begin_ns, kept(block.samples), block.padding)
