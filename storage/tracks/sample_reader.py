@@ -134,7 +134,7 @@ class SampleReader(ABC):
         usual = 1e9 / self.rate
         if at + 1 < len(self) and len(block.samples):
             step = float(self._times_ns[at + 1] - self._delay_ns - block.begin_ns) / len(block.samples)
-            if 0.5 * usual < step < 2 * usual:
+            if 0 < step < 2 * usual:
                 return step
         return usual
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
@@ -78,7 +79,7 @@ class Packer:
             self._count += len(samples)
         full = []
         while self._count >= self._size:
-            full.append(self._take(self._size))
+            full.append(self._take(self._whole() if self._encoder is None else self._size))
         return full
 
     def pad(self, timestamp_ns: int, count: int) -> Iterator[Packed]:
@@ -112,6 +113,12 @@ class Packer:
         missing = self._size - self._count
         silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # the encoder is late
         return self.put(self._end_ns, silence)
+
+    def _whole(self) -> int:
+        """The size of the next block: samples that came together stay so, as their time is known; not too many."""
+        sizes = accumulate(len(part) for _, part in self._parts)
+        whole = next(size for size in sizes if size >= self._size)
+        return whole if whole < 2 * self._size else self._size
 
     def _take(self, count: int) -> Packed:
         import numpy as np
