@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from storage.tracks.samples import SampleReader
+    from storage.tracks.sample_reader import SampleReader
 
 
 class Recording(Sequence[Frame]):
@@ -107,8 +107,13 @@ class Recording(Sequence[Frame]):
         return []
 
     @property
-    def tracks(self) -> list[SampleReader]:
-        """The tracks of sensors and sound that are in it."""
+    def tracks(self) -> Sequence[SampleReader]:
+        """The tracks of sensors and sound that are in it.
+
+        `SampleReader.checked` says whether they have checksums, and `SampleReader.resolution_ns` how exactly a file
+        keeps times: those that `merge-streams`, a receiver of several senders or another program made, to a
+        millisecond.
+        """
         return []
 
     @property

@@ -30,6 +30,7 @@ KNOWN_SPAN_NS = 4 * SECOND  # with less the rate counts as unknown
 BESIDE_BYTES = 500  # that samples take in memory beside their numbers
 KEPT_BACK_BYTES = 16_000_000
 KEPT_BACK_NS = 60 * SECOND  # of samples, until the recording begins
+PIECE_SECONDS, MOST_PIECES = 0.2, 64  # of a chunk; the first is at most that of `storage.tracks.samples`
 TRUSTED = 0.05  # how far the stated rate may be off and still be used for the first line
 
 
@@ -137,6 +138,7 @@ class SampleClock:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
+        self._most = max(1, round(rate * PIECE_SECONDS))
         self._period = 1e9 / rate  # the line: its slope in nanoseconds a sample, …
         self._offset = 0.0  # … and where it begins, after the first arrival
         self._first_ns: int | None = None
@@ -207,9 +209,12 @@ class SampleClock:
     def _release(self) -> list[Dated]:
         assert self._first_ns is not None
         dated = []
-        for samples, _ in self._held:
-            dated.append(Dated(self._first_ns + round(self._at(self._count)), len(samples), samples))
-            self._count += len(samples)
+        for chunk, _ in self._held:
+            # Who stores them knows the stated rate only: at another one, many samples at once have several times.
+            most = len(chunk) if self.measured_rate is None else max(self._most, len(chunk) // MOST_PIECES)
+            for samples in (chunk[at : at + most] for at in range(0, len(chunk), most)):
+                dated.append(Dated(self._first_ns + round(self._at(self._count)), len(samples), samples))
+                self._count += len(samples)
         self._held, self._held_count = [], 0
         return dated
 

@@ -16,6 +16,7 @@ from pi_capture.samples.clock import Dated, SampleClock, Window, rate_facts
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.samples.sink import SampleSink
 from storage.formats.table import find_format, format_with_samples
+from storage.tracks.sample_track import TAKEN_NAMES
 
 if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack
@@ -121,6 +122,8 @@ def open_streams(
     names = [sensor.track.name for sensor in parsed]
     if len(set(names)) < len(names):
         raise UsageError(f"two sensors are called {max(names, key=names.count)}; each needs its own name")
+    if taken := set(names).intersection(TAKEN_NAMES):
+        raise UsageError(f"a sensor can't be called {min(taken)}: that is another track; choose another name")
     if [sensor.command for sensor in parsed].count("-") > 1:
         raise UsageError("only one sensor can read standard input")
     streams: list[SampleSource] = [Command(sensor, say) for sensor in parsed]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window, rate_facts
 from storage.tracks.demux import free_name
+from storage.tracks.sample_track import TAKEN_NAMES
 
 if TYPE_CHECKING:
     from pi_capture.samples.sink import SampleSink
@@ -27,7 +28,7 @@ class ReceivedTracks:
 
     def __init__(self, sink: SampleSink, tracks: Sequence[SampleTrack], prefix: str = "") -> None:
         self._sink = sink
-        used = set(sink.track_names)
+        used = {*sink.track_names, *TAKEN_NAMES, *(prefix + name for name in TAKEN_NAMES)}
         self._names = {track.name: free_name(prefix + track.name, used) for track in tracks}
         sink.add_tracks([replace(track, name=self._names[track.name]) for track in tracks])
         self._windows = {track.name: Window() for track in tracks}

@@ -15,6 +15,7 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
+from storage.formats.video.file import is_ours
 from storage.labels.classes import names_of_labels, shown_class
 from storage.labels.current import replay
 from storage.labels.journal import journal_path, read_journal
@@ -95,6 +96,8 @@ class Info:
         Of a media file.
     origins : dict
         By the number of a track: what is known of the first session that it is from.
+    interrupted : bool
+        Whether it has no end: a crash cut it off, or it is being recorded into.
     """
 
     path: Path
@@ -108,6 +111,7 @@ class Info:
     names: Mapping[str, str] = field(default_factory=dict)
     origins_of_labels: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
+    interrupted: bool = False
 
     @property
     def frames(self) -> int:
@@ -144,12 +148,23 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     """
     tracks, origins = _tracks(path) if path.is_file() and is_media(path) else ([], {})
     if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
-        return Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins)
+        info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins)
+        if not is_ours(path):
+            return info
+        with open_recording(path) as recording:
+            return replace(info, interrupted=recording.interrupted)
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        names, given, waiting = names_of_labels(recording), count_origins(recording), _waiting(recording)
-    return replace(info, tracks=tracks, origins=origins, names=names, origins_of_labels=given, waiting=waiting)
+        return replace(
+            info,
+            tracks=tracks,
+            origins=origins,
+            names=names_of_labels(recording),
+            origins_of_labels=count_origins(recording),
+            waiting=_waiting(recording),
+            interrupted=recording.interrupted,
+        )
 
 
 def _waiting(recording: Recording) -> Counter[str]:
@@ -190,6 +205,7 @@ def as_json(info: Info) -> dict[str, Any]:
         "begun": iso(info.begun),
         "ended": iso(info.ended),
         "seconds": round(info.seconds, 3),
+        "interrupted": info.interrupted,
         "sessions": [
             {
                 "id": session.id,
@@ -270,10 +286,11 @@ def _describe_file(recording: Recording, backend: str) -> Info:
             sizes[recording.size] = len(times)
         except StorageError:
             sizes["unreadable"] = len(times)
-    known = [session for session in recording.sessions if session.get("frames")]
+    known = [session for session in recording.sessions if session.get("frames") != 0]
     sessions = []
-    for facts in known or [{"id": None, "first_index": 0, "frames": len(times)}]:
-        first, end = facts["first_index"], facts["first_index"] + facts["frames"]
+    for facts in known or [{"id": None, "first_index": 0}]:
+        first, count = facts["first_index"], facts.get("frames")
+        end = len(times) if count is None else first + count  # the last one was killed, or goes on
         if part := times[first:end]:
             span, labelled = (min(part), max(part)), sum(label is not None for label in labels[first:end])
             sessions.append(_session(facts.get("id"), len(part), labelled, span, facts if known else {}))
@@ -317,14 +334,22 @@ def iso(seconds: float | None) -> str | None:
 # -------------------------------------------------------------------------------------------------------------- showing
 
 
-def _lines(info: Info) -> Iterator[str]:
+def _head(info: Info) -> Iterator[str]:
     sizes = ", ".join(info.sizes if len(info.sizes) == 1 else (f"{n} of {size}" for size, n in info.sizes.items()))
     if info.backend == "tracks":
         count = "a track" if len(info.tracks) == 1 else f"{len(info.tracks)} tracks"
         yield f"{info.path}: {count} without pictures, {_megabytes(info.bytes)} MB"
+    else:
+        yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
+    if info.interrupted:
+        yield "  has no end: it was interrupted, or is being recorded into; verify tells which"
+
+
+def _lines(info: Info) -> Iterator[str]:
+    yield from _head(info)
+    if info.backend == "tracks":
         yield from _track_lines(info)
         return
-    yield f"{info.path}: {info.frames} frames ({info.backend}), {_megabytes(info.bytes)} MB, {sizes or 'empty'}"
     rows = [(shown_class(label, info.names), share) for label, share in info.classes.items()]
     if info.unlabelled.frames:
         rows.append(("no class", info.unlabelled))

@@ -41,10 +41,23 @@ class Broken:
     reason: str
 
 
+@dataclass(slots=True)
+class Samples:
+    """The samples of a recording: how many could be read, of how many tracks, and whether all have checksums."""
+
+    count: int = 0
+    tracks: int = 0
+    checked: bool = True
+
+
 def find_broken(
-    path: Path, *, progress: Callable[[int, int], None] | None = None, threads: int | None = None
+    path: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+    samples: Samples | None = None,
 ) -> tuple[int, list[Broken]]:
-    """Read every frame of a recording, of all its tracks of pictures.
+    """Read every frame of a recording, of all its tracks of pictures, and all samples.
 
     Parameters
     ----------
@@ -54,6 +67,8 @@ def find_broken(
         Told how many of how many frames are done; of each track of pictures anew.
     threads : int, optional
         As many as there are cores, if not given.
+    samples : Samples, optional
+        Counts them.
 
     Returns
     -------
@@ -67,7 +82,8 @@ def find_broken(
     StorageError
         There is no recording.
     """
-    total, broken = 0, list[Broken]()
+    total, broken, beside = 0, list[Broken](), list[tuple[Path, str]]()
+    samples = samples or Samples()
     tracks: Sequence[Track | None] = several(path) or [None]
     for track in tracks:
         where = "" if track is None else f"track {track.name}: "
@@ -76,17 +92,23 @@ def find_broken(
         except StorageError as error:
             if track is None:
                 raise
-            broken.append(Broken(total, path, where + str(error).removeprefix(f"{path} ")))  # the others may be whole
+            beside.append((path, where + str(error).removeprefix(f"{path} ")))  # the others may be whole
             continue
         with recording:
-            broken += [replace(one, reason=where + one.reason) for one in _broken_in(recording, progress, threads)]
+            frames, copies = _broken_frames(recording, progress, threads)
+            broken += [replace(one, reason=where + one.reason) for one in frames]
             total += len(recording)
-    return total, broken
+            if not samples.tracks:  # each track of pictures has the same beside it
+                beside += _damaged_samples(recording, samples)
+            damage = [(recording.path, reason) for reason in recording.damage]
+            beside += [(file, where + reason) for file, reason in (*copies, *damage, *_damaged_beside(recording))]
+    return total, [*broken, *(Broken(number, file, reason) for number, (file, reason) in enumerate(beside, total))]
 
 
-def _broken_in(
+def _broken_frames(
     recording: Recording, progress: Callable[[int, int], None] | None, threads: int | None
-) -> Iterator[Broken]:
+) -> tuple[list[Broken], list[tuple[Path, str]]]:
+    """The broken frames, and the copies with different classes (see `_copies`)."""
     total, done = len(recording), 0
     damaged: dict[int, str] = {}
     for reasons in _reasons(recording, threads or os.cpu_count() or 1):
@@ -95,20 +117,23 @@ def _broken_in(
         if progress is not None:
             progress(done, total)
     copies, in_other_classes = _copies(recording, damaged)
+    frames = []
     for index, reason in sorted((copies | damaged).items()):
         file = recording.file(index) if isinstance(recording, FramesAreFiles) else recording.path
-        yield Broken(index, file, reason)
-    tracks = recording.tracks
-    for number, samples in enumerate(tracks, total):
+        frames.append(Broken(index, file, reason))
+    return frames, in_other_classes
+
+
+def _damaged_samples(recording: Recording, samples: Samples) -> Iterator[tuple[Path, str]]:
+    """Read and count all samples; the damaged tracks."""
+    for track in recording.tracks:
+        samples.tracks += 1
+        samples.checked &= track.checked
         try:
-            for _ in samples.blocks():
-                pass
+            for block in track.blocks():
+                samples.count += len(block.samples)
         except StorageError as error:
-            yield Broken(number, recording.path, str(error))
-    damage = ((recording.path, reason) for reason in recording.damage)
-    beside = [*in_other_classes, *damage, *_damaged_beside(recording)]
-    for number, (file, reason) in enumerate(beside, total + len(tracks)):
-        yield Broken(number, file, reason)
+            yield recording.path, str(error).removeprefix(f"{recording.path}: ")
 
 
 def _copies(recording: Recording, damaged: Container[int]) -> tuple[dict[int, str], list[tuple[Path, str]]]:

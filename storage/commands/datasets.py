@@ -148,17 +148,19 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def _verified(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    from storage.care.verify import find_broken, interruption, quarantine, repair
+    from storage.care.verify import Samples, find_broken, interruption, quarantine, repair
 
+    samples = Samples()
     interrupted = repair(path) if args.repair else interruption(path)
     with progress_line(f"verifying {path}") as progress:
-        frames, broken = find_broken(path, progress=progress)
+        frames, broken = find_broken(path, progress=progress, samples=samples)
     moved = []
     if args.quarantine is not None:  # damaged files beside the frames stay: the rest of them is of use
         moved = quarantine([frame for frame in broken if frame.index < frames], path, args.quarantine)
     return {
         "path": str(path),
         "frames": frames,
+        "samples": {"count": samples.count, "tracks": samples.tracks, "checked": samples.checked},
         "interrupted": interrupted,
         "broken": [
             {"file": str(frame.path), "frame": frame.index, "reason": frame.reason}
@@ -189,7 +191,12 @@ def _report_verified(report: dict[str, Any]) -> None:
         print_line(f"{where}: {frame['reason']}{moved}")
     for problem in report["layout"]:
         print_line(f"warning: {problem['path']} {problem['what']}: {problem['breaks']}")
-    print_line(f"{path}: {report['frames']} frames, {len(broken) or 'none'} broken")
+    samples = report["samples"]
+    read = [f"{report['frames']} frames"] if report["frames"] or not samples["tracks"] else []
+    if samples["tracks"]:
+        tracks = "a track" if samples["tracks"] == 1 else f"{samples['tracks']} tracks"
+        read.append(f"{samples['count']} samples of {tracks}{'' if samples['checked'] else ' without checksums'}")
+    print_line(f"{path}: {', '.join(read)}, {len(broken) or 'none'} broken")
 
 
 # ---------------------------------------------------------------------------------------------------------------- merge

@@ -123,7 +123,7 @@ def tracks_of(container: InputContainer) -> list[Track]:
                 kind=kind,
                 name=name,
                 codec="" if context is None else context.name,
-                rate=float(rate) if rate else None,
+                rate=_stated_rate(stream, rate) if rate else None,
                 channels=int(getattr(context, "channels", 0)) if sampled else 0,
                 size=(int(context.width), int(context.height)) if kind == "pictures" and context is not None else None,
                 tags=dict(stream.metadata),
@@ -232,6 +232,15 @@ def tag_of(tags: Mapping[str, str], *names: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ the parts
+
+
+def _stated_rate(stream: Stream, rate: Any) -> float:
+    """The rate of a track, also where FFmpeg knows only the whole part of it."""
+    try:
+        stated = float(tag_of(stream.metadata, "stated_rate"))
+    except ValueError:
+        return float(rate)
+    return stated if int(rate) == int(stated) else float(rate)
 
 
 def _kind(stream: Stream) -> Kind:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOWEST_SOUND_RATE = 4000  # samples a second; telephones have 8000
+TAKEN_NAMES = ("camera", "labels")  # by the pictures and the labels of a recording
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 

@@ -1,7 +1,7 @@
 """Tracks of samples in a Matroska file: what a sensor or a microphone gave, as audio that any FFmpeg tool plays.
 
 A track's samples are gathered into blocks of a fifth of a second, each with the time of its first sample; this module
-turns samples into blocks (`Packer`) and blocks into samples (`SampleReader`). For when a block goes into the file,
+turns samples into blocks (`Packer`) and blocks into samples (`StoredSamples`). For when a block goes into the file,
 and on which clock, see `storage.formats.video.writer`.
 """
 
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
+from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import Contents, read_block, read_front
 from storage.matroska.track import AUDIO_TRACK, Block, Sound, Track
+from storage.tracks.sample_reader import Clock, SampleReader, interleaved
 from storage.tracks.sample_track import CODECS, SampleBlock, SampleTrack
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ class Packer:
             self._count += len(samples)
         full = []
         while self._count >= self._size:
-            full.append(self._take(self._size))
+            full.append(self._take(self._whole() if self._encoder is None else self._size))
         return full
 
     def pad(self, timestamp_ns: int, count: int) -> Iterator[Packed]:
@@ -110,6 +113,12 @@ class Packer:
         missing = self._size - self._count
         silence = np.zeros((missing + self._size, self.track.channels), self._codec.dtype)  # the encoder is late
         return self.put(self._end_ns, silence)
+
+    def _whole(self) -> int:
+        """The size of the next block: samples that came together stay so, as their time is known; not too many."""
+        sizes = accumulate(len(part) for _, part in self._parts)
+        whole = next(size for size in sizes if size >= self._size)
+        return whole if whole < 2 * self._size else self._size
 
     def _take(self, count: int) -> Packed:
         import numpy as np
@@ -225,51 +234,25 @@ def _described(track: SampleTrack) -> str:
     return f"{track.name} ({track.rate:g} a second, {track.channels} channels, {', '.join(rest)})"
 
 
-class SampleReader:
-    """One track of samples of an open recording; read lazily, block by block.
+class StoredSamples(SampleReader):
+    """A track of samples as this program stores it."""
 
-    Attributes
-    ----------
-    track : SampleTrack
-    facts : dict
-        What else its tags say: ``MEASURED_RATE``, ``DRIFT_PPM``, ``PADDED`` …
-    """
+    checked = True
+    resolution_ns = TICK_NS
 
     def __init__(self, fd: int, number: int, track: SampleTrack, found: Contents, clocks: Sequence[Clock]) -> None:
-        self._fd, self._number = fd, number
-        self.track = track
-        self.facts = dict(found.track_tags.get(number, {}))
+        super().__init__(track, found.track_tags.get(number, {}), clocks)
+        self._fd = fd
         self._blocks = found.blocks[number]
         self._private = found.tracks[number].private
         self._delay_ns = opus_delay_ns(self._private) if track.codec == "opus" else 0
-        self._clocks = clocks
-
-    @property
-    def name(self) -> str:
-        return self.track.name
-
-    @property
-    def rate(self) -> float:
-        """Samples a second: as measured, where that is known; else as stated."""
-        try:
-            return float(self.facts["MEASURED_RATE"])
-        except (KeyError, ValueError):
-            return self.track.rate
 
     @cached_property
     def _times_ns(self) -> NDArray[np.int64]:
-        """The time of each block."""
-        import numpy as np
-
-        times = self._blocks.times
-        shifts = np.zeros(len(times), np.int64)
-        for clock in self._clocks:
-            shifts[times >= clock.begins_us] = clock.origin_ns
-        return times * 1000 + shifts
+        return self._on_the_pictures_clock(self._blocks.times * TICK_NS)
 
     @property
     def seconds(self) -> float:
-        """How long it goes on in the file's time."""
         if not len(self):
             return 0.0
         last = _front(self._fd, int(self._blocks.positions[-1]))
@@ -277,11 +260,9 @@ class SampleReader:
         return float(self._blocks.times[-1] - self._blocks.times[0] + duration) / 1e6
 
     def __len__(self) -> int:
-        """How many blocks there are."""
         return len(self._blocks)
 
     def blocks(self, first: int = 0, end: int | None = None) -> Iterator[SampleBlock]:
-        """The blocks from `first` up to `end`, in order. Raises StorageError where one is damaged."""
         import numpy as np
 
         codec = self.track.kept_as
@@ -297,52 +278,6 @@ class SampleReader:
                 raise StorageError(f"samples of {self.name} are damaged: {error}") from None
             late_ns = self._delay_ns if at > first else 0  # before its first samples the decoder leaves the delay out
             yield SampleBlock(int(self._times_ns[at]) - late_ns, samples, is_padding(block))
-
-    def read(self, begin_ns: int | None = None, end_ns: int | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """The samples from one time up to another, all of them by default.
-
-        Returns
-        -------
-        ndarray, int64
-            The time of each sample, in nanoseconds, as the pictures' timestamps.
-        ndarray, shape (n, channels)
-            The samples, float32 or int16, as they were recorded.
-        """
-        import numpy as np
-
-        times = self._times_ns
-        first, last = 0, len(times)
-        if (
-            times[1:] >= times[:-1]
-        ).all():  # not so where a recording goes on after a boot, which starts the clock anew
-            first = 0 if begin_ns is None else max(0, int(np.searchsorted(times, begin_ns, "right")) - 1)
-            last = len(times) if end_ns is None else int(np.searchsorted(times, end_ns, "left"))
-        stamps: list[NDArray[np.int64]] = []
-        parts: list[NDArray[Any]] = []
-        for at, block in enumerate(self.blocks(first, last), first):
-            parts.append(block.samples)
-            stamps.append(
-                block.begin_ns
-                + np.rint(np.arange(len(block.samples)) * self._step_ns(at, len(block.samples))).astype(np.int64)
-            )
-        if not parts:
-            return np.zeros(0, np.int64), np.zeros((0, self.track.channels), self.track.kept_as.dtype)
-        found, samples = np.concatenate(stamps), np.concatenate(parts)
-        kept = np.ones(len(found), np.bool_)
-        if begin_ns is not None:
-            kept &= found >= begin_ns
-        if end_ns is not None:
-            kept &= found < end_ns
-        return found[kept], samples[kept]
-
-    def _step_ns(self, at: int, count: int) -> float:
-        """From one sample to the next in a block: up to the next block, unless there is a gap."""
-        usual = 1e9 / self.rate
-        if at + 1 < len(self) and count:
-            step = float(self._times_ns[at + 1] - self._times_ns[at]) / count
-            if 0.5 * usual < step < 2 * usual:
-                return step
-        return usual
 
     def _new_decoder(self) -> Any:
         import av
@@ -362,27 +297,6 @@ def _decode(decoder: Any, data: bytes, channels: int) -> NDArray[Any]:
         raise ValueError(str(error)) from None
     parts = [interleaved(frame, channels) for frame in frames]
     return np.concatenate(parts).astype("<i2") if parts else np.zeros((0, channels), "<i2")
-
-
-def interleaved(frame: Any, channels: int) -> NDArray[Any]:
-    """The samples of a decoded frame of sound: shape (n, channels)."""
-    samples: NDArray[Any] = frame.to_ndarray()
-    return samples.T if frame.format.is_planar else samples.reshape(-1, channels)
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """How a session's timestamps follow from the file's time: ``time * 1000 + origin_ns`` from ``begins_us`` on."""
-
-    begins_us: int
-    origin_ns: int
-
-
-def clocks_of(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
-    """The clock of each session that has one."""
-    known = [session.get("clock") for session in sessions]
-    pairs = [(clock.get("begins_us"), clock.get("origin_ns")) for clock in known if isinstance(clock, dict)]
-    return [Clock(begins, origin) for begins, origin in pairs if isinstance(begins, int) and isinstance(origin, int)]
 
 
 def marks_of(fd: int, found: Contents, number: int) -> list[int]:

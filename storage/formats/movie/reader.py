@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -28,6 +29,8 @@ from storage.tracks.containers import open_movie, reason_of
 from storage.tracks.demux import Track, tracks_of
 from storage.tracks.label_track import label_tracks_for, labels_of_frames
 from storage.tracks.picture_tracks import Wanted, choose, of_track
+from storage.tracks.sample_reader import Clock, SampleReader, clocks_of
+from storage.tracks.samples_read import ROUNDED_NS, DecodedSamples, sample_track_of
 from storage.tracks.wall_clock import sessions_of
 
 if TYPE_CHECKING:
@@ -80,6 +83,11 @@ class MovieReader(Recording):
             label_tracks = label_tracks_for(tracks, self.track)
             self._places, self._cues = find_places(container, self._stream, path, label_tracks)
             self._sessions = sessions_of(self.track, tracks, container.metadata)
+            self._sample_tracks = [
+                (one, described)
+                for one in tracks
+                if (described := sample_track_of(one, container.streams[one.number])) is not None
+            ]
         except BaseException:
             container.close()
             raise
@@ -127,6 +135,12 @@ class MovieReader(Recording):
         begins, counts = [one.get("first_index") for one in sessions], [one.get("frames") for one in sessions]
         whole = all(isinstance(number, int) and number >= 0 for number in (*begins, *counts))
         return sessions if whole and [*begins, len(self)] == list(accumulate(counts, initial=0)) else []
+
+    @cached_property
+    def tracks(self) -> Sequence[SampleReader]:
+        clocks = [replace(clock, begins_us=clock.begins_us - 1000) for clock in clocks_of(self.sessions)]  # rounded
+        clocks = clocks or list(_clocks_by_frames(self.shown_ns, self.timestamps_ns))
+        return [DecodedSamples(self._path, track, described, clocks) for track, described in self._sample_tracks]
 
     @property
     def begin_ns(self) -> int:
@@ -258,6 +272,15 @@ class MovieReader(Recording):
             else:
                 number += 1
             yield number, packet
+
+
+def _clocks_by_frames(shown_ns: Sequence[int], timestamps_ns: Sequence[int]) -> Iterator[Clock]:
+    """How timestamps follow from the file's time, by the frames: a clock where that changes."""
+    last: int | None = None
+    for shown, timestamp in zip(shown_ns, timestamps_ns, strict=True):
+        if last is None or abs(timestamp - shown - last) > ROUNDED_NS:
+            last = timestamp - shown
+            yield Clock(shown // 1000, last)
 
 
 def _prepared(path: Path, container: InputContainer, track: Track) -> VideoStream:

@@ -27,7 +27,7 @@ class RecordingClock:
             self._origin_ns = timestamp_ns - self.begins * 1000
 
     def facts(self) -> dict[str, int]:
-        """The facts by which `storage.tracks.samples.Clock` turns the file's time into timestamps again."""
+        """The facts by which `storage.tracks.sample_reader.Clock` turns the file's time into timestamps again."""
         assert self._origin_ns is not None
         return {"begins_us": self.begins, "origin_ns": self._origin_ns}
 

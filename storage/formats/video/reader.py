@@ -28,7 +28,8 @@ from storage.matroska.elements import TICK_NS
 from storage.matroska.reader import Contents, are_tags_whole, read_block, read_contents, read_head
 from storage.matroska.track import Block, no_blocks
 from storage.recording import Recording
-from storage.tracks.samples import SampleReader, clocks_of, tracks_of
+from storage.tracks.sample_reader import SampleReader, clocks_of
+from storage.tracks.samples import StoredSamples, tracks_of
 
 if TYPE_CHECKING:
     import av
@@ -107,10 +108,10 @@ class VideoReader(Recording):
         return sessions_of(self._contents)
 
     @property
-    def tracks(self) -> list[SampleReader]:
+    def tracks(self) -> Sequence[SampleReader]:
         clocks = clocks_of(self.sessions)
         return [
-            SampleReader(self._fd, number, track, self._contents, clocks)
+            StoredSamples(self._fd, number, track, self._contents, clocks)
             for number, track in self._sample_tracks.items()
         ]
 

@@ -8,7 +8,7 @@ from typing import Any
 from storage.errors import StorageError
 from storage.formats.video.clock import RecordingClock
 from storage.matroska.track import Block, Track
-from storage.tracks.sample_track import SampleTrack
+from storage.tracks.sample_track import TAKEN_NAMES, SampleTrack
 from storage.tracks.samples import COUNTS, FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
 
 
@@ -29,6 +29,8 @@ class SampleTracks:
         names = [*self.packers, *(track.name for track in tracks)]
         if len(set(names)) < len(names):
             raise StorageError(f"several tracks are called {max(names, key=names.count)!r}; each needs its own name")
+        if taken := set(names).intersection(TAKEN_NAMES):
+            raise StorageError(f"a sensor can't be called {min(taken)}: that is another track; choose another name")
         if len(names) > MAX_TRACKS:
             raise StorageError(f"{len(names)} sensors are too many for one file; {MAX_TRACKS} at most")
         self.packers = {**self.packers, **{track.name: Packer(track) for track in tracks}}

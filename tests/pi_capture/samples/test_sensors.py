@@ -17,9 +17,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pi_capture import CameraError, RecordingError, UsageError, record
-from pi_capture.samples.clock import Dated, SampleClock
+from pi_capture import CameraError, Recorder, RecordingError, UsageError, record
+from pi_capture.samples.clock import Dated, SampleClock, rate_facts
 from pi_capture.samples.sensors import Command, parse_sensor
+from storage import SampleTrack
 from storage.formats.video.writer import VideoReader
 from tests.support.live import clicking, counting, flashing, sensor, session_of
 
@@ -368,6 +369,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
         ([tmp_path / "day1.h5", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
         ([tmp_path / "a.mkv", 5, "--camera", "none"], "give a --sensor or --audio"),
         ([tmp_path / "a.mkv", 5, "--sensor", imu, "--sensor", imu], "each needs its own name"),
+        ([tmp_path / "a.mkv", 5, "--sensor", "labels,rate=1=cat"], "a sensor can't be called labels"),
         ([tmp_path / "a.mkv", 5, "--sensor", "a,rate=1=-", "--sensor", "b,rate=1=-"], "only one sensor can read"),
     ):
         done = capture(*arguments)
@@ -475,3 +477,27 @@ def test_a_flood_is_told(tmp_path: Path, command: str) -> None:
     assert re.search(
         r"flood gives \S+ samples a second, not 10.* Check rate and channels", done.stderr.splitlines()[-1]
     )
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_many_samples_at_once_at_another_rate_have_their_times(tmp_path: Path, killed: bool) -> None:
+    """A sensor that prints 53 samples about four times a second, and is said to give 50 in a second.
+
+    After a kill the file does not have the measured rate.
+    """
+    clock, dated = SampleClock(50), list[Dated]()
+    for first in range(0, 1060, 53):
+        chunk = np.arange(first, first + 53, dtype=np.float32)[:, None]
+        dated += clock.date(chunk, round((first + 52) / 200 * 1e9))
+    dated += clock.finish()
+    with Recorder(tmp_path / "a.mka", tracks=[SampleTrack("a", 50)], pictures=False) as recorder:
+        assert recorder.samples is not None
+        for piece in dated:
+            recorder.samples.put("a", piece, wait=True)
+        if not killed:
+            recorder.samples.describe_track("a", rate_facts(clock.measured_rate or 0, 50))
+    with VideoReader(tmp_path / "a.mka") as recording:
+        times, samples = recording.tracks[0].read()
+    assert np.array_equal(samples[:, 0], np.arange(1060)) and (np.diff(times) > 0).all()
+    off = np.abs(times - times[0] - np.arange(1060) * 5_000_000)
+    assert off[: -53 if killed else None].max() < 5_000_000

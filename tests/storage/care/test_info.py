@@ -20,9 +20,11 @@ from storage.cli import main
 from storage.drawing import SEAL
 from storage.formats.table import FORMATS
 from storage.formats.video.writer import VideoWriter
+from storage.frame import Frame
 from storage.labels.classes import keep_classes
 from storage.labels.journal import Classes
 from storage.tracks.sample_track import SampleTrack
+from tests.conftest import picture
 from tests.support import REPOSITORY
 from tests.support.labelled import NPZ, everything, record
 
@@ -53,6 +55,29 @@ def test_counts_sizes_and_times(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (kitchen["frames"], kitchen["seconds"], kitchen["dropped"], kitchen["host"]) == (4, 0.3, 5, "kitchen")
     assert told["begun"] == kitchen["begun"] and told["ended"] == again["ended"]
     assert [share.frames for share in describe(day).classes.values()] == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_what_was_cut_off_is_called_so_and_has_its_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pictures: bool
+) -> None:
+    path, cut = tmp_path / "day1.mkv", tmp_path / "cut.mkv"
+    with closing(VideoWriter(path, tracks=[SampleTrack("imu", 50)], pictures=pictures)) as writer:
+        writer.describe({**KITCHEN, "started": "2023-11-14T22:13:20+0000"})
+        writer.append_samples("imu", 0, np.zeros((100, 1), np.float32))
+        for n in range(8 if pictures else 0):
+            writer.append(writer.encode(Frame(picture(n), n, n * 10**8, {})))
+        writer.sync()
+        cut.write_bytes(path.read_bytes() if path.exists() else next(tmp_path.glob(".day1*")).read_bytes())
+    for file in (path, cut):
+        assert main(["info", str(file)]) == 0
+        told = capsys.readouterr().out
+        assert "2023-11-14 22:13:20" in told and "v4l2:/dev/video0 on kitchen" in told
+        assert ("has no end: it was interrupted" in told) == (file == cut)
+        assert main(["info", "--json", str(file)]) == 0
+        (facts,) = json.loads(capsys.readouterr().out)["recordings"]
+        assert facts["interrupted"] == (file == cut)
+        assert [session["frames"] for session in facts["sessions"]] == [8] * pictures
 
 
 def test_classes_with_names_are_shown_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

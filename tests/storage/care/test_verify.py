@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from storage import Frame, open_recording
+from pi_capture import Recorder
+from storage import Frame, SampleTrack, open_recording
 from storage.care.layout import find_problems
 from storage.care.verify import find_broken
 from storage.cli import main
@@ -33,6 +34,7 @@ from storage.formats.png.whole import fault
 from storage.formats.video.writer import VideoWriter
 from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
 from storage.sessions import read_sessions
+from storage.streams.merge import merge_streams
 from tests.support import REPOSITORY
 from tests.support.labelled import everything, picture, record
 
@@ -562,3 +564,38 @@ def test_a_directory_of_recordings_stands_for_them(tmp_path: Path, capsys: pytes
     assert [Path(one["path"]).parent.name for one in told] == ["pi10", "pi2"]
     assert main(["info", str(fleet), "--table"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["host", "pi2", "pi10", "all"]
+
+
+def test_samples_are_counted_and_damage_to_them_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alone, beside pictures, and in a merged file with two tracks of pictures."""
+    import av
+
+    tracks = [SampleTrack("sound", 8000, codec="flac"), SampleTrack("imu", 50)]
+    for name, pictures in (("talk.mka", False), ("a.mkv", True), ("b.mkv", True)):
+        with Recorder(tmp_path / name, fps=30, tracks=tracks, pictures=pictures) as recorder:
+            for n in range(20):
+                recorder.write_samples("sound", np.sin(np.arange(800 * n, 800 * n + 800) / 7), n / 10)
+                recorder.write_samples("imu", np.arange(5.0), n / 10)
+                if pictures:
+                    recorder.write(picture(n), timestamp=n / 10)
+    merged = tmp_path / "both.mkv"
+    merge_streams(merged, [tmp_path / "a.mkv", tmp_path / "b.mkv"], offsets={"b": 0.0})
+    for path, told in (
+        (tmp_path / "talk.mka", "16100 samples of 2 tracks"),
+        (tmp_path / "a.mkv", "20 frames, 16100 samples of 2 tracks"),
+        (merged, "40 frames, 32200 samples of 4 tracks without checksums"),
+    ):
+        assert main(["verify", str(path)]) == 0
+        assert capsys.readouterr().out == f"{path}: {told}, none broken\n"
+        with av.open(str(path)) as container:
+            sound = next(stream for stream in container.streams if stream.type == "audio")
+            packet = list(container.demux(sound))[2]
+            data = path.read_bytes().replace(bytes(packet)[:40], bytes(40), 1)
+        path.write_bytes(data)
+        assert main(["verify", str(path)]) == 3
+        *lines, last = capsys.readouterr().out.splitlines()
+        assert len(lines) == 1 and lines[0].startswith(f"{path}: ") and "sound" in lines[0] and "damaged" in lines[0]
+        assert last.startswith(f"{path}: {told.partition(', ')[0]}" if "frames" in told else f"{path}: ")
+        assert last.endswith(", 1 broken")

@@ -184,6 +184,12 @@ def test_a_stretch_of_a_file_that_was_continued_after_a_boot(tmp_path: Path) -> 
             assert samples.ravel().tolist() == list(range(begin + 25, begin + 50))
 
 
+@pytest.mark.parametrize("name", ["labels", "camera"])
+def test_a_name_that_another_track_has_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError, match=f"a sensor can't be called {name}"):
+        Recorder(tmp_path / "a.mkv", tracks=[SampleTrack(name, 50)])
+
+
 def test_formats_without_room_for_samples_say_so(tmp_path: Path) -> None:
     for name in ("day1", "day1.h5"):
         with pytest.raises(StorageError, match=r"record to .*day1\.mkv"):
