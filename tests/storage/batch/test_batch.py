@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,9 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
 
 
-def started(*arguments: object) -> subprocess.Popen[bytes]:
+def started(*arguments: object, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "storage", "batch", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def test_each_recording_is_accounted_for_and_done_once(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,6 +237,20 @@ def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> Non
         "pi2/cut.mkv": "damaged",
         "pi3/wait.hostile": "time",
     }
+
+
+def test_progress_on_a_terminal_that_knows_no_size(fleet: Path) -> None:
+    """As that of a serial line or a container: a bar would be empty there."""
+    controller, terminal = pty.openpty()
+    run = started("count", fleet, fleet.with_name("out"), stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while piece := os.read(controller, 4096):
+            shown += piece
+    os.close(controller)
+    assert run.wait(PATIENCE_SECONDS) == 3
+    assert b" 0/5 " in shown and b" 5/5 " in shown
 
 
 def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
