@@ -98,6 +98,17 @@ def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
     assert [*by_key["shards", "000000"]["left_out"]] == ["cut.mkv"]
 
 
+def test_verify_says_that_a_recording_has_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1", [None] * 5)
+    video = root_of(tmp_path, "in/day1.mkv")
+    assert main(["convert", str(tmp_path / "day1"), str(video)]) == 0
+    os.truncate(video, video.stat().st_size * 2 // 3)  # as a power cut does
+    assert batch("verify", video.parent, tmp_path / "out") == 3
+    assert "day1.mkv was interrupted: verify --repair completes it" in capsys.readouterr().out
+    verified = json.loads((tmp_path / "out" / "verify" / "day1.mkv" / "verify.json").read_text())
+    assert 0 < verified["frames"] < 5 and verified["interrupted"].startswith("was interrupted")
+
+
 def test_shards_make_what_one_run_makes(fleet: Path) -> None:
     whole, parts = fleet.with_name("whole"), fleet.with_name("parts")
     assert batch("count,count-in-groups", fleet, whole) == 3
