@@ -20,6 +20,7 @@ from PIL import Image
 from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
+from storage.formats.table import open_recording
 from tests.support import PATIENCE_SECONDS
 from tests.support.labelled import everything, record
 
@@ -83,6 +84,19 @@ def test_features_are_the_same_to_the_byte(fleet: Path) -> None:
         time.sleep(0.05)
     assert batch("features", fleet, second) == 3
     assert everything(first) == everything(second)
+
+
+@pytest.mark.usefixtures("mobilenet")
+def test_a_damaged_frame_costs_itself_in_each_step(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(fleet / "pi1" / "day1", ["1", "0"])
+    frame = fleet / "pi1" / "day1" / "00000000.png"
+    frame.write_bytes(frame.read_bytes()[:-40])
+    out = fleet.with_name("out")
+    assert batch("features,shards", fleet / "pi1", out) == 3
+    assert capsys.readouterr().out.count(": day1: frame 0 is left out: day1/00000000.png: ") == 2
+    with open_recording(out / "features" / "day1" / "day1.features.h5") as recording:
+        assert list(recording.labels) == ["0", "0", "1", "0"]
+    assert {one["key"]: one["frames"] for one in lines(out)} == {"day1": 4, "day2": 3, "000000": 7}
 
 
 def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
@@ -189,6 +203,14 @@ def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
     batch("count", fleet, out)
     assert (out / "count" / "pi1" / "day1" / "day1.txt").read_text() == "4\n"
     assert [one["frames"] for one in lines(out) if one["key"] == "pi1/day1"] == [4]
+
+
+def test_more_is_in_the_file_only_if_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for deed, said in (("away", "… and 2 more\n"), ("crash", "… and 2 more, in batch.jsonl\n")):
+        for number in range(7):
+            root_of(tmp_path, f"{deed}/{number}.hostile").write_text(deed)
+        assert batch("count", tmp_path / deed, tmp_path / f"{deed}-out") == 3
+        assert said in capsys.readouterr().out
 
 
 def test_time_and_memory_have_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
