@@ -20,17 +20,20 @@ trees=${TREES:-/var/tmp/pi-capture-arm}
 tree=$trees/$release
 export QEMU=${QEMU:-$(command -v qemu-aarch64-static || :)} tree
 certificates=/etc/ssl/certs/ca-certificates.crt
+# libgl1, libglib2.0-0: for OpenCV; the last two are for tests
+packages="ca-certificates python3 python3-venv procps libgl1 libglib2.0-0 pngcheck hdf5-tools"
 
 main() {
     [ -n "$QEMU" ] || fail "run: apt-get install qemu-user-static mmdebstrap debian-archive-keyring"
     [ -x .venv/bin/python ] || fail "run scripts/quickstart.sh first: this system opens what the emulated one wrote"
     [ -e "$tree/made" ] || make_tree
     bring_project
+    [ "$(cat "$tree/made")" = "$packages" ] || add_packages
     step "quickstart.sh" inside 'sh project/scripts/quickstart.sh day1 2'
     step "PNG, HDF5, video" inside "$(recordings there)"
     PATH=$PWD/.venv/bin:$PATH PYTHONPATH=$PWD step "the same on this processor" bash -euc "cd '$tree/root'; $(recordings here)"
     step "pixels are equal" equal_pixels
-    step "tests" inside "cd project && .venv/bin/pip -q install pytest hypothesis && .venv/bin/python -m pytest -q -p no:cacheprovider $*"
+    step "tests" inside "cd project && .venv/bin/pip -q install pytest hypothesis tables && .venv/bin/python -m pytest -q -p no:cacheprovider $*"
 }
 
 # step NAME COMMAND…: run it, and print its last line.
@@ -76,11 +79,18 @@ make_tree() {
     echo "$NAME: making $tree; this takes some minutes, once"
     mkdir -p "$trees"
     rm -rf --one-file-system "$tree"
-    # libgl1, libglib2.0-0: for OpenCV; the last two are for tests
     quietly emulated mmdebstrap --mode=root --architectures=arm64 --variant=minbase --aptopt='Apt::Install-Recommends "false"' \
-        --include=ca-certificates,python3,python3-venv,procps,libgl1,libglib2.0-0,pngcheck,hdf5-tools "$release" "$tree" "${MIRROR:-http://deb.debian.org/debian}" ||
+        --include="$packages" "$release" "$tree" "${MIRROR:-http://deb.debian.org/debian}" ||
         fail "can't make the tree: $(reason)"
-    touch "$tree/made"
+    echo "$packages" >"$tree/made"
+}
+
+# To a tree that was made when the list was shorter.
+add_packages() {
+    echo "$NAME: installing into $tree"
+    quietly inside "apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $packages" ||
+        fail "can't install into the tree: $(reason)"
+    echo "$packages" >"$tree/made"
 }
 
 bring_project() {

@@ -11,10 +11,12 @@ import os
 import secrets
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -349,12 +351,34 @@ def _scaled(pixels: Rows, size: tuple[int, int] | None) -> Rows:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
+class Memory:
+    """Room for batches, used again when nothing refers to a batch any more: new pages cost more than filling them.
+
+    It begins with a page, and so TensorFlow takes an array over as it is.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._free: list[mmap] = []
+
+    def rows(self, count: int) -> Rows:
+        """Rows without values: at most `shape[0]` of them."""
+        try:
+            room = self._free.pop()
+        except IndexError:
+            room = mmap(-1, int(np.prod(self._shape)) * self._dtype.itemsize, MAP_PRIVATE | MAP_ANONYMOUS)
+        whole = np.frombuffer(room, self._dtype)  # which every view of it keeps alive
+        weakref.finalize(whole, self._free.append, room)
+        return whole.reshape(self._shape)[:count]
+
+
 def read_epoch(
     selection: Selection,
     order: Order,
     epoch: int,
     batch_size: int,
     *,
+    memory: Memory | None = None,
     share: tuple[int, int] = (0, 1),
     skip: int = 0,
     threads: int | None = None,
@@ -363,6 +387,8 @@ def read_epoch(
 
     Parameters
     ----------
+    memory : Memory, optional
+        Where the batches are put; by default it is that of this epoch, and they are of the selection's type.
     share : (int, int)
         (i, n): every n-th block of frames, from the i-th on.
     skip : int
@@ -376,23 +402,27 @@ def read_epoch(
         skipped -= len(windows.pop(0).mixed)
     if windows:
         windows[0] = replace(windows[0], mixed=windows[0].mixed[skipped:])
+    memory = memory or Memory((batch_size, *selection.shape), selection.dtype)
     with Frames(selection) as reader:
         read = _in_mixed_order if selection.independent else _by_blocks
-        for positions, rows in _batches(read(reader, windows, batch_size, threads or os.cpu_count() or 1), batch_size):
+        pieces = read(reader, windows, batch_size, memory, threads or os.cpu_count() or 1)
+        for positions, rows in _batches(pieces, batch_size):
             yield rows, selection.numbers[positions]
         for path, indices in reader.damaged.items() if epoch == 0 else ():
             left_out = in_words(sorted(indices))
             warnings.warn(f"{path}: left out, as they can't be decoded: frames {left_out}", stacklevel=2)
 
 
-def _in_mixed_order(reader: Frames, windows: list[Window], batch_size: int, threads: int) -> Iterator[Piece]:
+def _in_mixed_order(
+    reader: Frames, windows: list[Window], batch_size: int, memory: Memory, threads: int
+) -> Iterator[Piece]:
     """Several threads fill a batch."""
     positions = np.concatenate([np.empty(0, np.int64), *(window.mixed for window in windows)])
 
     def parts() -> Iterator[tuple[Positions, Rows, Rows]]:
         for begin in range(0, len(positions), batch_size):
             batch = positions[begin : begin + batch_size]
-            rows = reader.selection.empty(len(batch))
+            rows = memory.rows(len(batch))
             for at in range(0, len(batch), READ_TOGETHER):
                 yield batch[at : at + READ_TOGETHER], rows[at : at + READ_TOGETHER], rows
 
@@ -404,8 +434,7 @@ def _in_mixed_order(reader: Frames, windows: list[Window], batch_size: int, thre
         yield np.concatenate([positions for positions, _ in filled]), filled[0][1]
 
 
-def _by_blocks(reader: Frames, windows: list[Window], batch_size: int, threads: int) -> Iterator[Piece]:
-
+def _by_blocks(reader: Frames, windows: list[Window], batch_size: int, memory: Memory, threads: int) -> Iterator[Piece]:
     def read(block: Positions) -> Piece:
         rows = reader.selection.empty(len(block))
         kept = reader.read(block, rows)
@@ -423,7 +452,10 @@ def _by_blocks(reader: Frames, windows: list[Window], batch_size: int, threads: 
         at = by_position[np.searchsorted(positions, wanted, sorter=by_position)]
         for begin in range(0, len(at), batch_size):
             part = at[begin : begin + batch_size]
-            yield positions[part], rows[part]
+            batch = memory.rows(len(part))
+            for row, place in zip(batch, part, strict=True):
+                row[...] = rows[place]
+            yield positions[part], batch
 
 
 def _batches(pieces: Iterator[Piece], batch_size: int) -> Iterator[Piece]:

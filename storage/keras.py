@@ -7,12 +7,14 @@ In which order the frames come, and how they are read: `storage.epochs`. This ne
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.epochs import ALL, Order, Which, read_epoch, select
+import numpy as np
+
+from storage.epochs import ALL, Memory, Order, Which, read_epoch, select
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,28 +82,21 @@ def dataset_from_recording(
 
     selection = select(path, track=track, frames=frames, labels=labels, class_names=class_names, image_size=image_size)
     order = Order(shuffle, secrets.randbits(32) if seed is None else seed, shuffle_bytes)
+    memory = Memory((batch_size or SINGLE_FRAMES, *selection.shape), np.dtype(np.float32))
     epochs = count()
 
     def batches() -> Iterator[Any]:
-        for rows, numbers in read_epoch(selection, order, next(epochs), batch_size or SINGLE_FRAMES):
+        for rows, numbers in read_epoch(selection, order, next(epochs), batch_size or SINGLE_FRAMES, memory=memory):
             yield rows if labels is None else (rows, numbers)
 
-    spec = tf.TensorSpec((None, *selection.shape), selection.dtype)
+    spec = tf.TensorSpec((None, *selection.shape), tf.float32)
     dataset = tf.data.Dataset.from_generator(
         batches, output_signature=spec if labels is None else (spec, tf.TensorSpec((None,), tf.int32))
-    ).map(_as_floats(tf), num_parallel_calls=2)
+    )
     if batch_size is None:
         dataset = dataset.unbatch()
     if selection.countable:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(selection) // (batch_size or 1))))
-    dataset = dataset.prefetch(2)
+    dataset = dataset.prefetch(1)
     dataset.class_names = selection.class_names
     return dataset
-
-
-def _as_floats(tf: Any) -> Callable[..., Any]:
-    def convert(frames: Any, *labels: Any) -> Any:
-        frames = tf.cast(frames, tf.float32)
-        return (frames, *labels) if labels else frames
-
-    return convert

@@ -115,6 +115,16 @@ def test_without_shuffling_in_the_recordings_order(recordings: Path, name: str) 
         assert np.array_equal(np.concatenate([frames for frames, _ in dataset]), kept)
 
 
+@pytest.mark.parametrize("name", ["day1.h5", "h264.mkv"])
+def test_what_is_kept_of_a_batch_stays_as_it_is(recordings: Path, name: str) -> None:
+    path = recordings / name
+    dataset = dataset_from_recording(path, batch_size=8, shuffle=False)
+    last = [ids(path, frames)[-1] for frames, _ in dataset]
+    kept = [frames[-1:] for frames, _ in dataset.as_numpy_iterator()]
+    assert [ids(path, frames)[0] for frames in kept] == last
+    assert len(set(last)) == len(last) > 20
+
+
 def test_frames_without_a_class(recordings: Path) -> None:
     path = recordings / "day1.h5"
     found = {

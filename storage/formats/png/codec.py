@@ -25,7 +25,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FILTER_SUB = 1
 MAX_PIXELS = 100_000_000  # larger pictures than any camera's are taken for an attack
 MAX_BYTES = 4 * MAX_PIXELS
-ROWS_AT_ONCE = 128
+BYTES_AT_ONCE = 1 << 16  # stays in the cache; larger pieces would be new pages from the system each time
 LARGE_PIXELS = 16_000_000  # a small board lacks the memory to check several larger ones at once
 
 
@@ -53,10 +53,10 @@ def encode_png(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     return b"".join(
         [
             SIGNATURE,
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-            *(_chunk(b"tEXt", f"{keyword}\0{text}".encode("latin-1")) for keyword, text in texts.items()),
-            _chunk(b"IDAT", deflate(filtered)),
-            _IEND,
+            *_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            *(part for text in texts.items() for part in _chunk(b"tEXt", "\0".join(text).encode("latin-1"))),
+            *_chunk(b"IDAT", deflate(filtered)),
+            *_chunk(b"IEND", b""),
         ]
     )
 
@@ -105,15 +105,16 @@ def _decoded_as_encoded(data: bytes) -> NDArray[np.uint8] | None:
     # Sums along each row: of pairs of pixels, then of pairs of pairs … Some rows at a time stay in the cache.
     pixels = np.empty((height, 3 * width), np.uint8)
     differences = rows.reshape(height, -1)[:, 1:]
-    for top in range(0, height, ROWS_AT_ONCE):
-        sums = differences[top : top + ROWS_AT_ONCE]
+    at_once = max(1, BYTES_AT_ONCE // (3 * width))
+    for top in range(0, height, at_once):
+        sums = differences[top : top + at_once]
         step = 3
         while step < 3 * width:
             more = np.empty_like(sums)
             more[:, :step] = sums[:, :step]
             np.add(sums[:, step:], sums[:, :-step], out=more[:, step:])
             sums, step = more, 2 * step
-        pixels[top : top + ROWS_AT_ONCE] = sums
+        pixels[top : top + at_once] = sums
     return pixels.reshape(height, width, 3)
 
 
@@ -191,9 +192,7 @@ def read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         at += 12 + length
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    """In parts, which are joined with those of the others: the picture's body is large, and copied once."""
     checksum = isal_zlib.crc32(body, isal_zlib.crc32(kind))
-    return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)])
-
-
-_IEND = _chunk(b"IEND", b"")
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)

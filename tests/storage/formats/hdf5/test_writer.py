@@ -726,7 +726,7 @@ def test_an_open_during_a_commit_tries_again(tmp_path: Path) -> None:
     append(writer, 0)
     writer.sync()
     opened: list[int] = []
-    done = threading.Event()
+    opened_again, done = threading.Event(), threading.Event()
 
     def follow() -> None:
         while not done.is_set():
@@ -734,17 +734,22 @@ def test_an_open_during_a_commit_tries_again(tmp_path: Path) -> None:
                 count = len(recording)
                 assert np.array_equal(recording[count - 1].pixels, picture(count - 1))
                 opened.append(count)
+            opened_again.set()
 
     with ThreadPoolExecutor() as pool:
         following = pool.submit(follow)
-        n = 0
-        while not following.done() and (n < 400 or len(set(opened)) <= 5):  # a busy machine opens it less often
-            append(writer, n := n + 1)
-            writer.sync()
+        following.add_done_callback(lambda _: opened_again.set())
+        for burst in range(60):
+            for n in range(3):
+                append(writer, 1 + 3 * burst + n)
+                writer.sync()
+            opened_again.clear()
+            if not following.done():
+                opened_again.wait()  # a slow processor opens it only where commits don't follow each other
         done.set()
         following.result()
     writer.close()
-    assert opened == sorted(opened)
+    assert opened == sorted(opened) and len(set(opened)) > 5
 
 
 def test_a_sync_that_was_cut_off_is_seen_and_completed(tmp_path: Path) -> None:
