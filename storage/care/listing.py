@@ -12,6 +12,8 @@ from storage.formats.table import all_formats
 from storage.labels.journal import LABEL_ENDINGS, journal_path
 from storage.sessions import SESSIONS_NAME
 
+MANIFEST_NAME = "manifest.json"  # see `storage.care.manifest`
+RECEIPT_NAME = "receipt.json"
 LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
 
 
@@ -26,8 +28,6 @@ def recordings_among(paths: Iterable[Path]) -> Iterator[Path]:
     Pictures of others in one directory below it are its class, as when it is opened. Manifests, and labels beside
     files, are left out if they come with others, as ``DIR/*`` names them.
     """
-    from storage.care.manifest import MANIFEST_NAME, RECEIPT_NAME  # which needs this module
-
     paths = list(paths)
     for path in paths:
         if len(paths) > 1 and (path.name in (MANIFEST_NAME, RECEIPT_NAME) or path.name.endswith(LABEL_ENDINGS)):

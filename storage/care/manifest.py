@@ -26,8 +26,6 @@ from storage.labels.journal import files_beside
 from storage.sessions import SESSIONS_NAME
 from storage.tracks.picture_tracks import several
 
-MANIFEST_NAME = "manifest.json"
-RECEIPT_NAME = "receipt.json"
 VERSION = 1
 CHUNK_BYTES = 1 << 20
 
