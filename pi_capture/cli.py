@@ -264,6 +264,10 @@ def export_model(arguments: Sequence[str]) -> int:
 
     if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")):  # what another machine has fetched
         args.out = cache_directory() / exported_name("imagenet")
+        if args.weights.lower().endswith(".tflite") and "://" not in args.weights:
+            from storage.formats.features.extractor import Extractor
+
+            Extractor(args.weights)  # one that runs: what stands there may be a good one
     with progress_line("fetching", " bytes") as progress:
         made = export_model(args.weights, args.out, progress)
     print(made)

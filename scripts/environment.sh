@@ -155,6 +155,7 @@ reason() {
     else
         why=$(sed -nE '/ERROR: Exception/d; s/^ *((E|ERROR|[A-Za-z._]*Error): )/\1/p' "$log" | tail -n 1)
         why=${why:-$(tail -n 1 "$log")}
+        why=${why:-it took too long; run this again}
     fi
     echo "$why (details in $log)"
 }

@@ -33,7 +33,8 @@ if [ ! -e .venv/made ] && grep -qs 'Raspberry Pi' /proc/device-tree/model && ! h
 fi
 make_environment classify,studio,features
 # Models learn best with it, and everything works without: a school's network may not let it through.
-quietly .venv/bin/python -m pi_capture export-model ||
+# One that swallows what is asked costs 20 s for each address of the server; what came is kept for the next time.
+quietly timeout --foreground 300 .venv/bin/python -m pi_capture export-model ||
     echo "$NAME: going on without the trained network that models build on: $(reason)" >&2
 
 cd "$here"

@@ -126,6 +126,7 @@ class Command:
         self._stopped = threading.Event()
         self._complaints = 0
         self._last_complaint = ""
+        self._begun = b""  # a complaint whose line has no end yet
         self._end: list[str] = []  # problems
 
     @property
@@ -174,6 +175,7 @@ class Command:
                     stop_at = stop_at or time.monotonic() + PATIENCE_SECONDS
                     if self._process is None or time.monotonic() > stop_at:
                         self._kill()
+                        self._complain(b"")
                         return
 
     def _all_of(self, output: int) -> Iterator[NDArray[Any] | None]:
@@ -197,14 +199,18 @@ class Command:
         os.set_blocking(_fileno(self._process.stderr), False)
         with suppress(OSError):
             self._complain(os.read(_fileno(self._process.stderr), READ_BYTES))
+        self._complain(b"")
         if status and not self._stopped.is_set():
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             raise CameraError(f"{self._sensor.title} {how}" + (f": {self._last_complaint}" if self._complaints else ""))
 
     def _complain(self, data: bytes) -> None:
-        for line in data.decode("utf-8", "replace").splitlines():
+        """Say the lines that are whole; without more data also the last one, which has no end."""
+        *lines, rest = re.split(rb"[\r\n]", self._begun + data)
+        self._begun = rest[:READ_BYTES] if data else b""
+        for line in lines if data else [*lines, rest]:
             if line.strip():
-                self._last_complaint = line.strip()[:500]
+                self._last_complaint = line.decode("utf-8", "replace").strip()[:500]
                 self._complaints += 1
                 if self._complaints <= SAID_LINES:
                     self._say(f"{self._sensor.title}: {self._last_complaint}")

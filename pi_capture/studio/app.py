@@ -311,8 +311,8 @@ async def start_recorder(request: Request) -> Response:
     """
     studio = of(request)
     words, _ = await wanted_recorder(request)
-    await studio.preview.end()
-    id = await start(words)
+    async with studio.preview.given_up():
+        id = await start(words)
     return JSONResponse(await studio.recorder(id))
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,7 +46,8 @@ class Preview:
         self._came = asyncio.Condition()
         self._looking = 0
         self._left_at = 0.0
-        self._starting = asyncio.Lock()
+        self._starting, self._closing = asyncio.Lock(), asyncio.Lock()
+        self._asked = 0  # how often the camera was asked for: the last one gets it, also if that is a recording
         self._task: asyncio.Task[Any] | None = None  # the one that reads from the process
         self._saying: asyncio.Task[bytes] | None = None
 
@@ -56,10 +57,12 @@ class Preview:
         Raises
         ------
         RefusedError
-            It can't be opened; the reason in one line.
+            It can't be opened, or something else has asked for it since; the reason in one line.
         """
+        self._asked = asked = self._asked + 1
+        await self._close()  # also one that is still opening, however long that takes
         async with self._starting:
-            await self.end()
+            self._check(asked)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "pi_capture.studio.preview", camera, size, json.dumps(fps)),
                 *([] if model is None else [str(model)]),
@@ -72,14 +75,13 @@ class Preview:
             self._saying = asyncio.create_task(_last_said(process.stderr))
             self._task = opening = asyncio.create_task(read_record(process.stdout))
             try:
-                async with asyncio.timeout(LOAD_SECONDS + FIRST_SECONDS):
+                async with asyncio.timeout(LOAD_SECONDS + FIRST_SECONDS if asked == self._asked else 0):
                     first = await opening
             except GONE:
-                if self._process is process:
-                    await self.end()
-                    raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
-            if self._process is not process:
-                raise RefusedError("a recording has taken the camera", 409)
+                await self._close()
+                self._check(asked)
+                raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
+            self._check(asked)
             self.id, self.camera = secrets.token_hex(8), camera
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
             self._task = asyncio.create_task(self._read(process))
@@ -87,17 +89,34 @@ class Preview:
 
     async def end(self) -> None:
         """Close the camera; it is free on return."""
-        process, self._process, self.id = self._process, None, ""
-        if process is not None:
-            _kill(process)
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            self._task = None
-        if process is not None:
-            assert process.stdout is not None
-            while await process.stdout.read(1 << 16):  # wait() would not return before the pipe is at its end
-                pass
-            await process.wait()
+        self._asked += 1
+        await self._close()
+
+    @asynccontextmanager
+    async def given_up(self) -> AsyncIterator[None]:
+        """Close the camera, and open none meanwhile: who asks for one waits."""
+        await self.end()
+        async with self._starting:
+            yield
+
+    def _check(self, asked: int) -> None:
+        """Raise RefusedError if something else has asked for the camera since."""
+        if asked != self._asked:
+            raise RefusedError("a recording or another page has taken the camera", 409)
+
+    async def _close(self) -> None:
+        async with self._closing:
+            process, self._process, self.id = self._process, None, ""
+            if process is not None:
+                _kill(process)
+            if self._task is not None:
+                await asyncio.wait([self._task])
+                self._task = None
+            if process is not None:
+                assert process.stdout is not None
+                while await process.stdout.read(1 << 16):  # wait() would not return before the pipe is at its end
+                    pass
+                await process.wait()
 
     async def live(self, id: str) -> AsyncIterator[Record]:
         """Pictures as they come; the newest one for who is slow. If it fails, a last record's ``problem`` says why.
@@ -126,7 +145,7 @@ class Preview:
     async def close_if_deserted(self) -> None:
         """End it when nobody has looked for a while; called now and then."""
         if self.id and not self._looking and time.monotonic() > self._left_at + DESERTED_SECONDS:
-            await self.end()
+            await self._close()
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import to_thread
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -44,7 +45,7 @@ class Studio:
         self.training = Training(self.folder.path)
         self.labellings: dict[Path, Labelling] = {}
         self._open = Open()
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)  # a window may take long to end
         self._streams = 0
 
     @asynccontextmanager
@@ -136,7 +137,7 @@ class Studio:
         """
         classes = _names(asked.get("classes", []))
         by_name, relabel = asked.get("by_name"), asked.get("relabel")
-        async with self._opening:
+        async with self._opening[path]:
             there = self.labellings.get(path)
             if there is not None and there.is_opened_as(classes, by_name, relabel):
                 return there
@@ -161,7 +162,7 @@ class Studio:
 
     async def let_go(self, path: Path, why: str) -> None:
         """Close whatever is open of a recording; nothing is lost. Who opens it meanwhile waits."""
-        async with self._opening:
+        async with self._opening[path]:
             labelling = self.labellings.pop(path, None)
             if labelling is not None:
                 await to_thread(labelling.close, why)

@@ -257,8 +257,8 @@ def _of_the_machine(error: BaseException | None, recordings: Sequence[str]) -> b
     while error is not None:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             # FFmpeg says EIO also of a file that ends too early: is it the disk?
-            files = filter(os.path.isfile, recordings)
-            return type(error).__module__ != "av.error" or not all(map(_can_be_read, files))
+            unsure = error.errno == errno.EIO and type(error).__module__ == "av.error"
+            return not unsure or not all(map(_can_be_read, filter(os.path.isfile, recordings)))
         error = error.__cause__ or error.__context__
     return False
 

@@ -23,15 +23,15 @@ PLANS = "plans"
 INPUTS = f"{OWN}/inputs"
 
 
-_Piece = tuple[str, tuple[Source, ...], tuple[str, ...]]
-"""A key, its recordings, and steps."""
-
-
 @dataclass(frozen=True)
 class Markers:
-    """The markers in OUT, by a listing: their names by step and what stands for the key of the work."""
+    """The markers in OUT, by a listing: their names by step and what stands for the key of the work.
+
+    `plans` are the names of what says which groups there are, by step.
+    """
 
     names: dict[tuple[str, str], list[str]]
+    plans: dict[str, list[str]]
 
     def of(self, step: str, key: str) -> list[str]:
         return self.names.get((step, marker_stem(key)), [])
@@ -58,11 +58,14 @@ class Plan:
 def list_markers(out: Place) -> Markers:
     """What OUT says is done, of all steps."""
     names: dict[tuple[str, str], list[str]] = {}
+    plans: dict[str, list[str]] = {}
     for entry in out.entries(OWN):
+        if entry.key.startswith(f"{OWN}/{PLANS}/"):
+            plans.setdefault(entry.key.split("/")[2], []).append(entry.key)
         if entry.key.endswith((f".{DONE}", f".{FAILED}")):
             step, _, rest = entry.key.removeprefix(f"{OWN}/").partition("/")
             names.setdefault((step, rest.rpartition("@")[0]), []).append(entry.key)
-    return Markers(names)
+    return Markers(names, plans)
 
 
 def make_plan(
@@ -76,18 +79,18 @@ def make_plan(
         OUT has results of other recordings with these names.
     """
     alone = tuple(step.name for step in steps if step.group_bytes is None)
-    pieces: list[_Piece] = [(source.key, (source,), alone) for source in sources] if alone else []
+    pieces: list[tuple[str, tuple[Source, ...], tuple[str, ...]]]
+    pieces = [(source.key, (source,), alone) for source in sources] if alone else []
     markers = list_markers(out)
-    plans = {step: _read_plans(step.name, out) for step in steps if step.group_bytes is not None}
-    planned = [(key, group, (step.name,)) for step in plans for key, group in _groups(sources, plans[step])]
-    _refuse_others(sources, [*pieces, *planned], out, markers)
-    for step, plan in plans.items():
-        _deal_out(sources, step, plan, out)
-        pieces += [
-            (key, group, (step.name,))
-            for key, group in _groups(sources, plan)
-            if len(group) == len(plan[key]) or not _stays(step.name, key, group, out, markers)
-        ]
+    _refuse_others(sources, out, markers)
+    for step in steps:
+        if step.group_bytes is not None:
+            plan = _deal_out(sources, step, out, markers)
+            pieces += [
+                (key, group, (step.name,))
+                for key, group in _groups(sources, plan)
+                if len(group) == len(plan[key]) or not _stays(step.name, key, group, out, markers)
+            ]
     todo, present = list[Work](), list[str]()
     for key, group, names in pieces[shard[0] :: shard[1]]:
         mark, left, stale = work_fingerprint(group), list[str](), list[str]()
@@ -113,60 +116,74 @@ def _has_left_out(group: Sequence[Source], marker: str, out: Place) -> bool:
     return len(group) > 1 and bool(read_marker(out, marker).left_out)
 
 
-def _refuse_others(sources: Sequence[Source], pieces: Sequence[_Piece], out: Place, markers: Markers) -> None:
+def _refuse_others(sources: Sequence[Source], out: Place, markers: Markers) -> None:
     """Raise OptionError if recordings come from a place that OUT was not made from, and would replace its results.
 
     OUT notes the places that it was made from: what lies there may grow, and may all change. Of any other place, some
     work must be done already, as it is if the same recordings are seen from another machine; or their names be new.
     """
-    of_places: dict[str, list[_Piece]] = {source.place.url: [] for source in sources}
-    for piece in pieces:
-        for place in {source.place.url for source in piece[1]}:
-            of_places[place].append(piece)
+    of_places: dict[str, list[Source]] = {}
+    for source in sources:
+        of_places.setdefault(source.place.url, []).append(source)
     for place, own in of_places.items():
         called = place if "://" in place else f"{socket.gethostname()}:{Path(place).resolve()}"
         note = f"{INPUTS}/{fingerprint([called])}"
         if out.exists(note):
             continue
-        works = [(step, key, work_fingerprint(group)) for key, group, steps in own for step in steps]
-        done = {(step, key): markers.of(step, key) for step, key, _ in works}
-        if any(f"@{mark}." in name for step, key, mark in works for name in done[step, key]):
-            continue
-        if others := [f"{step}/{key}" for (step, key), names in done.items() if names]:
+        works = _works_of(own, out, markers)
+        if works and not any(_is_of(group, key, name, out) for _, key, group, names in works for name in names):
             notes = sorted(out.read(entry.key).decode(errors="replace").strip() for entry in out.entries(INPUTS))
+            made = f" ({', '.join(notes[:3])}{' …' if len(notes) > 3 else ''})" if notes else ""
             raise OptionError(
-                f"{out.url}/{others[0]} was made from another recording ({', '.join(notes)}) than that in {place}, "
+                f"{out.url}/{works[0][0]}/{works[0][1]} was made from another recording{made} than that in {place}, "
                 "which would replace it: choose another OUT"
             )
         out.create(note, f"{called}\n".encode(errors="surrogateescape"))
 
 
-def _read_plans(step: str, out: Place) -> dict[str, list[str]]:
+def _works_of(
+    sources: Sequence[Source], out: Place, markers: Markers
+) -> list[tuple[str, str, tuple[Source, ...], list[str]]]:
+    """What any step has done on recordings of these names: the step, the key, those that are here, and the markers."""
+    works = list[tuple[str, str, tuple[Source, ...], list[str]]]()
+    for step in dict.fromkeys(step for step, _ in markers.names):
+        alone = [(source.key, (source,)) for source in sources]
+        pieces = _groups(sources, _read_plans(step, out, markers)) if step in markers.plans else alone
+        works += [(step, key, group, names) for key, group in pieces if (names := markers.of(step, key))]
+    return works
+
+
+def _is_of(group: Sequence[Source], key: str, name: str, out: Place) -> bool:
+    """Whether the work of a marker was done on these recordings as they are now, or on one of them and others."""
+    if f"@{work_fingerprint(group)}." in name:
+        return True
+    if key == group[0].key:  # of one recording: nothing is to be read
+        return False
+    then = read_marker(out, name).fingerprints
+    return any(then.get(source.key) == source.fingerprint for source in group)
+
+
+def _read_plans(step: str, out: Place, markers: Markers) -> dict[str, list[str]]:
     """The groups of a step, by their numbers: the keys of their recordings."""
     planned: dict[str, list[str]] = {}
-    for number in count():
-        try:
-            planned |= json.loads(out.read(_plan_name(step, number)))
-        except FileNotFoundError:
-            break
+    for name in sorted(markers.plans.get(step, ())):
+        planned |= json.loads(out.read(name))
     return planned
 
 
-def _plan_name(step: str, number: int) -> str:
-    return f"{OWN}/{PLANS}/{step}/{number:06d}.json"
-
-
-def _deal_out(sources: Sequence[Source], step: Step, planned: dict[str, list[str]], out: Place) -> None:
-    """Put recordings of no group yet into new ones, which are added to those `planned`."""
-    for number in count():
+def _deal_out(sources: Sequence[Source], step: Step, out: Place, markers: Markers) -> dict[str, list[str]]:
+    """The groups of a step, with new ones for recordings of no group yet."""
+    planned = _read_plans(step.name, out, markers)
+    for number in count(len(markers.plans.get(step.name, ()))):
         known = {key for group in planned.values() for key in group}
         fresh = _dealt([source for source in sources if source.key not in known], step.group_bytes or 0, len(planned))
         if not fresh:
             break
-        name = _plan_name(step.name, number)
+        name = f"{OWN}/{PLANS}/{step.name}/{number:06d}.json"
         if not out.create(name, json.dumps(fresh).encode() + b"\n"):  # another run was first: its plan holds
             fresh = json.loads(out.read(name))
         planned |= fresh
+    return planned
 
 
 def _groups(sources: Sequence[Source], planned: dict[str, list[str]]) -> list[tuple[str, tuple[Source, ...]]]:

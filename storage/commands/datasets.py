@@ -58,7 +58,7 @@ def info(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         from storage.care.sheet import MAX_PIXELS, write_sheet
 
-        if empty := write_sheet(args.sheet, [one.path for one in infos], track=args.track):
+        if empty := write_sheet(args.sheet, args.paths, track=args.track):
             too_large = f"{empty} of its frames are empty, as they have more than {MAX_PIXELS // 10**6} megapixels"
             print_line(f"{args.sheet}: {too_large}", file=sys.stderr)
     if args.plot is not None:
@@ -100,7 +100,7 @@ def _described(args: argparse.Namespace) -> tuple[list[Info], list[dict[str, str
             try:
                 infos.append(describe(path, track=args.track))
             except (StorageError, OSError) as error:
-                if len(args.paths) == 1:
+                if len(args.paths) == 1 or args.sheet is not None:  # a sheet has all, or is not made
                     raise
                 failed.append({"path": str(path), "reason": str(error)})
                 fail(error)

@@ -189,13 +189,13 @@ def read_block(fd: int, at: int, *, damaged: bool = False) -> Block:
     return replace(parse_cluster(data, length), intact=False)
 
 
-def damaged_at(fd: int, at: int) -> range | None:
-    """The bytes of the block whose cluster begins there, if it is damaged."""
+def is_damaged(fd: int, at: int) -> bool:
+    """Whether there is no whole block at a place where one begins."""
     try:
         read_block(fd, at)
     except ValueError:
-        return range(at, at + 8 + (int.from_bytes(os.pread(fd, 4, at + 4), "big") & 0x0FFFFFFF))
-    return None
+        return True
+    return False
 
 
 def begins_element(fd: int, at: int) -> bool:

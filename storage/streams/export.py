@@ -26,7 +26,7 @@ from storage.labels.intervals import Interval
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
 from storage.tracks.label_track import read_intervals
-from storage.tracks.samples_read import damaged_blocks
+from storage.tracks.samples_read import find_damaged
 from storage.tracks.wall_clock import wall_clock
 
 TrackKind = Literal["frames", "sensors", "sound", "labels"]
@@ -217,7 +217,7 @@ class _Job:
         """Make a file of samples, unless it is there."""
         facts = {"codec": track.codec, "rate": track.rate, "channels": track.channels}
         facts |= {fact: text for fact in ("unit", "measured_rate") if (text := tag_of(track.tags, fact))}
-        if damaged := len(damaged_blocks(self._source, track)):
+        if damaged := len(find_damaged(self._source, track)[0]):
             facts["damaged_blocks"] = damaged
         known = self._known.get(name)
         if (self._directory / name).exists():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.matroska.reader import damaged_at, read_contents, read_head
+from storage.matroska.reader import is_damaged, read_contents, read_head
 from storage.tracks.demux import (
     COARSE_NS,
     Track,
@@ -49,7 +50,7 @@ def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
     """The samples of a track, in order: a block for each packet, timed in the file's time.
 
     Where a file knows only whole milliseconds, as those of FFmpeg do, samples are counted from the begin on, until
-    there is a gap. Blocks of `damaged_blocks` are left out.
+    there is a gap. Damaged blocks are left out (`find_damaged`).
 
     Raises
     ------
@@ -61,13 +62,15 @@ def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
 
     step_ns = 1e9 / true_rate(track)
     begin_ns, counted = 0, -1  # since the last gap
-    damaged = damaged_blocks(path, track)
+    damaged, whole = find_damaged(path, track)
     with open_media(path) as container:
         zero = zero_of(container)
         rounded = Fraction(container.streams[track.number].time_base or 1) * 1_000_000_000 > COARSE_NS
         for packet in packets_of(container, track.number):
-            if any(packet.pos in place for place in damaged):
+            before = bisect_right(damaged, packet.pos or 0, key=lambda place: place.start)
+            if before and packet.pos in damaged[before - 1]:
                 continue
+            whole -= 1
             padding = facts_of_packet(packet).get("padding") is True
             try:
                 decoded: Any = packet.decode()
@@ -84,20 +87,29 @@ def decode_samples(path: Path, track: Track) -> Iterator[SampleBlock]:
                     begin_ns, counted, expected_ns = own_ns, 0, own_ns
                 counted += len(samples)
                 yield SampleBlock(expected_ns, samples, padding)
+    if whole > 0:  # FFmpeg goes by the lengths of all that lies before
+        raise StorageError(f"{path}: {whole} blocks of track {track.name} can't be reached: a length is damaged")
 
 
-def damaged_blocks(path: Path, track: Track) -> list[range]:
-    """Where blocks lie whose bytes have changed since this program wrote them; FFmpeg would not see it."""
+def find_damaged(path: Path, track: Track) -> tuple[list[range], int]:
+    """Where blocks lie whose bytes have changed since this program wrote them, in order; and how many have not.
+
+    FFmpeg would not see it. Each ends where the next one begins: its own length may be what has changed. Of files of
+    other programs nothing is known.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         head = read_head(fd)
         contents = read_contents(fd, head) if head is not None else None
         if contents is None or track.number >= len(contents.tracks):
-            return []
+            return [], 0
         blocks = contents.blocks[list(contents.tracks)[track.number]]
-        return [place for at in blocks.positions.tolist() if (place := damaged_at(fd, at))]
+        damaged = sorted(at for at in blocks.positions.tolist() if is_damaged(fd, at))
+        begins = [at for others in contents.blocks.values() for at in others.positions.tolist()] if damaged else []
+        begins = [*sorted(begins), contents.size]
+        return [range(at, begins[bisect_right(begins, at)]) for at in damaged], len(blocks) - len(damaged)
     except ValueError:
-        return []
+        return [], 0
     finally:
         os.close(fd)
 

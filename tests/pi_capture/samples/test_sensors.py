@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pi_capture import CameraError, UsageError, record
+from pi_capture import CameraError, RecordingError, UsageError, record
 from pi_capture.samples.clock import Dated, SampleClock
 from pi_capture.samples.sensors import Command, parse_sensor
 from storage.formats.video.writer import VideoReader
@@ -122,31 +125,49 @@ def test_what_a_sensor_gave_before_the_recording_began_is_counted_and_told(tmp_p
     assert f"; {before} came before the first picture" in done.stderr
 
 
-def test_a_pause_is_padded_and_a_rate_that_is_a_little_off_is_measured(tmp_path: Path) -> None:
+def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sensors for eight seconds, whose samples arrive exactly when they should, on the busiest machine."""
     path = tmp_path / "a.mka"
+    rates, arrived, begun_ns = {"a": 100.0, "b": 100.7, "twice": 100.0}, threading.local(), time.monotonic_ns()
+
+    def chunks(command: Command) -> Iterator[np.ndarray]:
+        name = command.track.name
+        for n in range(650 if name == "a" else round(8 * rates[name])):
+            seconds = n / rates[name] + (1.5 if name == "a" and n >= 200 else 0.0)
+            arrived.ns = begun_ns + round(seconds * 1e9)
+            yield np.array([[n]], "f4")
+
+    monkeypatch.setattr(Command, "start", lambda _: None)
+    monkeypatch.setattr(Command, "chunks", chunks)
+    clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
+    monkeypatch.setattr("pi_capture.samples.local.time", clock)
     lines: list[str] = []
-    summary = record(
-        path, 8, camera="none", say=lines.append,
-        sensors=[f"a,rate=100={sensor(100, pause=(2, 1.5))}", f"b,rate=100={sensor(100.7)}"],
-    )  # fmt: skip
-    assert summary.tracks["a"].padded == pytest.approx(150, abs=3) and summary.tracks["b"].padded == 0
-    assert len(lines) == 1 and "a paused for 1.5" in lines[0]
+    twice = "twice gives 100 samples a second, not 50; kept with their true times. Check rate and channels"
+    with pytest.raises(RecordingError, match=f"^{twice}$") as ended:
+        record(path, -1, camera="none", say=lines.append, sensors=["a,rate=100=a", "b,rate=100=b", "twice,rate=50=c"])
+    tracks = ended.value.summary.tracks
+    assert [tracks[name].padded for name in rates] == [150, 0, 0]
+    assert [tracks[name].samples for name in rates] == [650, 806, 800]
+    told = ["a ended; the recording goes on", "a paused for 1.50 s; padded", "b ended; the recording goes on"]
+    assert sorted(lines) == [*told, "twice ended; the recording goes on", twice]
     with VideoReader(path) as recording:
-        paused, drifting = recording.tracks
+        paused, drifting, doubled = recording.tracks
         times, samples = paused.read()
-        assert abs(len(samples) - 800) <= 3
-        assert np.isnan(samples[200 : 200 + summary.tracks["a"].padded]).all()
-        assert np.array_equal(samples[~np.isnan(samples)], np.arange(summary.tracks["a"].samples))
-        assert np.abs((times - times[0]) / 1e9 - np.arange(len(times)) / 100).max() < 0.02
-        assert drifting.rate == pytest.approx(100.7, abs=0.1)
-        assert float(drifting.facts["DRIFT_PPM"]) == pytest.approx(7000, abs=1000)
-        times, _ = drifting.read()
-        assert (times[-1] - times[0]) / 1e9 == pytest.approx((len(times) - 1) / 100.7, abs=0.02)
+        assert len(samples) == 800 and np.isnan(samples[200:350]).all()
+        assert np.array_equal(samples[~np.isnan(samples)], np.arange(650))
+        assert np.abs((times - times[0]) / 1e9 - np.arange(len(times)) / 100).max() < 0.001
+        assert drifting.rate == pytest.approx(100.7, abs=0.001)
+        assert float(drifting.facts["DRIFT_PPM"]) == pytest.approx(7000, abs=1)
+        for track in (drifting, doubled):
+            times, _ = track.read()
+            real = rates[track.name]
+            assert (times[-1] - times[0]) / 1e9 == pytest.approx((len(times) - 1) / real, abs=0.02)
 
 
 def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / "day1.mkv"
     recording = f"until [ -s {path} ]; do sleep 0.1; done"
+    wait = "wait $! 2> /dev/null; status=$?; echo Killed >&2; exit $status"  # dash itself says so nearly always
     garbage = "while true; do echo 1 2; echo hallo; echo 1 2 3; echo 4; sleep 0.4; done"
     done = capture(
         path, 7, "--camera", "demo",
@@ -155,7 +176,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         "--sensor", f"garbage,rate=10,channels=2,format=text={garbage}",
         "--sensor", "text,rate=50=yes hello world",
         "--sensor", "silent,rate=1=sleep 1000",
-        "--sensor", f"killed,rate=50={sensor(50)} & {recording}; sleep 2; kill -9 $!; wait $!",
+        "--sensor", f"killed,rate=50={sensor(50)} & {recording}; sleep 2; kill -9 $!; {wait}",
         "--sensor", "missing,rate=50=no-such-command",
         "--sensor", "torn,rate=50,channels=2=printf 123456789012; sleep 3",
         "--sensor", "endless,rate=10,format=text=head -c 70000 /dev/zero | tr '\\0' 1; sleep 3",
@@ -163,7 +184,6 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
     assert done.returncode == 1
     told, last = done.stderr.splitlines(), done.stderr.splitlines()[-1]
     for line in (
-        "twice gives 100 samples a second, not 50; kept with their true times. Check rate and channels",
         "sensor garbage prints 'hallo': no numbers, channels=2; kept as NaN",
         "sensor text prints text ('hello world\\nhello wo' …), not f32le: say format=text",
         "silent: nothing came for 5 s; does it buffer?",
@@ -173,6 +193,8 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
     ):
         assert line in told, done.stderr
     assert any(line.startswith("sensor missing ended with status 127: ") for line in told)
+    twice = r"twice gives [\d.]+ samples a second, not 50; kept with their true times\. Check rate and channels"
+    assert any(re.fullmatch(twice, line) for line in told), done.stderr
     for problem in (
         "lines were not 2 numbers; they are kept as NaN",
         "silent: no samples came",
@@ -225,6 +247,18 @@ def test_a_line_is_read_or_its_fault_named(line: str, channels: int, told: str) 
     assert command.problems == [
         f"sensor a: 2 lines were not {'one number' if channels == 1 else f'{channels} numbers'}; they are kept as NaN"
     ]
+
+
+def test_a_complaint_is_told_line_by_line_however_it_comes() -> None:
+    """A program may write its lines in pieces, and the last one without an end."""
+    says = "import os, time; [(os.write(2, bytes([byte])), time.sleep(0.02)) for byte in 'zu heiß\\nzu spät'.encode()]"
+    script = f"{shlex.join([sys.executable, '-c', says])}; exit 9"
+    lines: list[str] = []
+    command = Command(parse_sensor(f"a,rate=10={script}"), lines.append)
+    command.start()
+    with pytest.raises(CameraError, match=r"^sensor a ended with status 9: zu spät$"):
+        list(command.chunks())
+    assert lines == ["sensor a: zu heiß", "sensor a: zu spät"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,31 @@ def test_taking_over_from_a_window(studio: Running, screen: str) -> None:
     page.state = studio.post(page.path, {"take_over": True})
     assert page.labels[0] == 2
     window.wait(PATIENCE_SECONDS)
+
+
+def test_a_window_that_does_not_end_holds_up_no_other_recording(studio: Running) -> None:
+    """It is closed by hand here, after another recording was opened and let go meanwhile."""
+    code = "import signal, sys; from pathlib import Path; from storage.labels.journal import LabelJournal as J\n"
+    code += "signal.signal(signal.SIGTERM, lambda *_: print('deaf', flush=True))\n"
+    code += "j = J(Path(sys.argv[-1])); print('ready', flush=True); sys.stdin.read()"
+    shutil.copytree(studio.folder / "day1", studio.folder / "day2")
+    command = ["python", "-c", code, "-m", "classify", str(studio.folder / "day1" / "labels.jsonl")]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=studio.environment) as window,
+        studio.new_browser() as browser,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert window.stdout is not None and window.stdout.readline() == b"ready\n"
+        browser.cookies = studio.browser.cookies
+        path = f"{studio.recording('day1')}/labelling"
+        taken = pool.submit(browser.post, path, json={"take_over": True})
+        assert window.stdout.readline() == b"deaf\n"
+        other = f"{studio.recording('day2')}/labelling"
+        studio.post(other)
+        studio.post(f"{other}/close")
+        assert not taken.done()
+        window.kill()
+        assert taken.result().status_code == 200
 
 
 def test_another_program_is_not_ended(studio: Running, tmp_path: Path) -> None:

@@ -240,8 +240,12 @@ def children(studio: Running) -> list[str]:
 
 def talking(studio: Running, program: str) -> None:
     """Start the studio again with a program that runs first in each process of a preview."""
-    in_previews = f"import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n{indent(program, '    ')}"
-    (studio.place / "sitecustomize.py").write_text(in_previews)
+    in_all_processes(studio, f"import sys\nif 'pi_capture.studio.preview' in sys.orig_argv:\n{indent(program, '    ')}")
+
+
+def in_all_processes(studio: Running, program: str) -> None:
+    """Start the studio again with a program that runs first in it, and in all that it starts."""
+    (studio.place / "sitecustomize.py").write_text(program)
     studio.kill()
     studio.environment["PYTHONPATH"] = f"{studio.place}:{os.environ.get('PYTHONPATH', '')}"
     studio.start()
@@ -294,15 +298,54 @@ def test_a_recording_takes_the_camera_from_the_preview(studio: Running) -> None:
     end(studio, recorder)
 
 
-def test_a_recording_takes_a_camera_that_is_still_opening(studio: Running) -> None:
+def test_the_last_that_asks_for_a_camera_gets_it(studio: Running) -> None:
+    """At once, however long it takes to open one that another page asked for."""
     opening = studio.place / "opening"
-    talking(studio, f"import pathlib, time\npathlib.Path({str(opening)!r}).touch()\ntime.sleep(60)")
+    slowly = "if '64x48' not in sys.orig_argv: time.sleep(600)"
+    talking(studio, f"import pathlib, time\npathlib.Path({str(opening)!r}).touch()\n{slowly}")
+
+    def look(size: str) -> int:
+        with studio.new_browser() as browser:
+            browser.cookies = studio.browser.cookies
+            return browser.post("/api/preview", json={"camera": "demo", "size": size}).status_code
+
+    with ThreadPoolExecutor() as pool:
+        for last in ("a preview", "a recording"):
+            slow = []
+            for n in range(2):
+                opening.unlink(missing_ok=True)
+                slow.append(pool.submit(look, f"{320 + n}x240"))
+                until(opening.exists, "the camera is being opened")
+            assert slow[0].result() == 409
+            if last == "a preview":
+                assert look("64x48") == 200
+            else:
+                end(studio, studio.post("/api/recorders", DEMO))
+            assert slow[1].result() == 409
+    until(lambda: not children(studio), "no process is left")
+
+
+def test_no_page_takes_the_camera_from_a_recording_that_begins(studio: Running) -> None:
+    """Other pages look at the camera by themselves; they wait while the recorder is loaded."""
+    loading, go, found = (studio.place / name for name in ("loading", "go", "found"))
+    loads = f"""\
+import pathlib, sys, time
+if "pi_capture.studio.preview" in sys.orig_argv:
+    pathlib.Path({str(found)!r}).write_text(str(pathlib.Path({str(go)!r}).exists()))
+elif "--camera" in sys.orig_argv and "--print-config" not in sys.orig_argv:
+    pathlib.Path({str(loading)!r}).touch()
+    while not pathlib.Path({str(go)!r}).exists():
+        time.sleep(0.02)"""
+    in_all_processes(studio, loads)
     with studio.new_browser() as browser, ThreadPoolExecutor() as pool:
         browser.cookies = studio.browser.cookies
-        answer = pool.submit(browser.post, "/api/preview", json={"camera": "demo", "size": "320x240"})
-        until(opening.exists, "the camera is being opened")
-        end(studio, studio.post("/api/recorders", DEMO))
-        assert answer.result().status_code == 409
+        recorder = pool.submit(studio.post, "/api/recorders", DEMO)
+        until(loading.exists, "the recorder is loaded")
+        looking = pool.submit(browser.post, "/api/preview", json={"camera": "demo", "size": "64x48"})
+        time.sleep(1)  # in which it would take the camera
+        go.touch()
+        assert looking.result().status_code == 200 and found.read_text() == "True"
+        end(studio, recorder.result())
 
 
 def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]]) -> None:

@@ -332,7 +332,7 @@ def test_results_never_replace_what_no_batch_made(fleet: Path, capsys: pytest.Ca
     assert not (outside / ".batch").exists()
 
 
-@pytest.mark.parametrize("deed", ["away", "stale", "silent"])
+@pytest.mark.parametrize("deed", ["away", "stale", "full", "silent"])
 def test_a_recording_that_is_away_for_a_moment_is_not_marked(tmp_path: Path, deed: str) -> None:
     source, out = root_of(tmp_path, "in/one.hostile"), tmp_path / "out"
     source.write_text(deed)
@@ -366,6 +366,34 @@ def test_another_set_of_recordings_is_refused(
     for inputs in (["moved"], ["moved/day5"], ["pi3"], ["moved", "pi3"]):
         assert batch(step, *inputs, out) == 0
     assert {name for one in lines(out) for name in one["recordings"]} == {"day1", "day2", "day4", "day5"}
+
+
+def test_recordings_of_another_step_count_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else one OUT had results of two recordings under one name."""
+    for number, name in enumerate(("pi1/day1", "pi2/day1")):
+        record(root_of(tmp_path, name), [None], seed=number)
+    assert batch("count", tmp_path / "pi1", tmp_path / "out") == 0
+    for step in ("verify", "count-in-groups"):
+        assert batch(step, tmp_path / "pi2", tmp_path / "out") == 2
+        assert "/count/day1 was made from another recording" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["count", "count-in-groups"])
+def test_recordings_that_were_moved_go_on_as_before(tmp_path: Path, step: str) -> None:
+    """Some are removed since, or all change later."""
+    for number, name in enumerate(("day1", "day2", "day3")):
+        record(root_of(tmp_path, f"in/{name}"), [None], seed=number)
+    assert batch(step, tmp_path / "in", tmp_path / "out") == 0
+    (tmp_path / "in").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "day1").rename(tmp_path / "day1")
+    assert batch(step, tmp_path / "moved", tmp_path / "out") == 0
+    for name in ("day2", "day3"):
+        record(tmp_path / "moved" / name, [None])
+    assert batch(step, tmp_path / "moved", tmp_path / "out") == 0
+    assert {key: one["frames"] for one in lines(tmp_path / "out") for key in one["recordings"]} in (
+        {"day1": 1, "day2": 2, "day3": 2},
+        {"day2": 4, "day3": 4},
+    )
 
 
 def test_one_file_of_a_bucket(tmp_path: Path) -> None:

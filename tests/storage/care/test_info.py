@@ -306,3 +306,16 @@ def test_many_recordings_are_one_table_by_host_and_day(tmp_path: Path, capsys: p
     assert sum(row["bytes"] for row in told["table"]) == pytest.approx(
         sum(one["bytes"] for one in told["recordings"]), abs=3
     )
+
+
+def test_one_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "c"):
+        record(tmp_path / name, [None])
+    (tmp_path / "b.mkv").write_bytes(b"no video")
+    assert main(["info", str(tmp_path)]) == 3
+    said = capsys.readouterr()
+    assert all(f"{tmp_path / name}: 1 frame" in said.out for name in ("a", "c"))
+    assert said.err.startswith(f"storage: {tmp_path}/b.mkv") and said.err.count("\n") == 1
+    assert main(["info", str(tmp_path), "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert [one["path"] for one in found["failed"]] == [f"{tmp_path}/b.mkv"] and len(found["recordings"]) == 2

@@ -203,6 +203,18 @@ def test_samples_whose_bytes_have_changed_are_left_out_and_told(tmp_path: Path) 
     assert kept["ch1"].tobytes() == whole.tobytes() and kept["time_ns"][200] == 2_200_000_000
 
 
+def test_samples_behind_a_damaged_length_are_not_left_out_unsaid(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.mka", sensor_values(500)[:, :1]
+    with Recorder(path, fps=1, tracks=[SampleTrack("force", 100)], pictures=False) as recorder:
+        recorder.write_samples("force", values, 0)
+    data = bytearray(path.read_bytes())
+    cluster = data.rindex(b"\x1f\x43\xb6\x75", 0, data.index(values[210:213].tobytes()))
+    data[cluster + 5 : cluster + 8] = b"\xff\xff\xff"
+    path.write_bytes(data)
+    with pytest.raises(StorageError, match="14 blocks of track force can't be reached: a length is damaged"):
+        export(path, tmp_path / "files")
+
+
 def test_labels_of_a_table_beside_the_video(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=d=1:r=10:s=64x48", tmp_path / "clip.mp4")
     (tmp_path / "clip.mp4.labels.csv").write_text("frame,class\n2,door\n3,door\n4,0\n8,door\n")

@@ -8,6 +8,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
+
 from storage.batch.contract import Result, Step
 from storage.formats.table import Format, open_recording
 from storage.recording import Recording
@@ -22,6 +24,8 @@ def read_hostile(path: Path) -> Recording:
         return bytes(5 << 30)  # type: ignore[return-value]  # it does not get so far
     if deed == "stale":
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+    if deed == "full":
+        av.error.err_check(-errno.ENOSPC)
     if deed in ("away", "silent"):
         path.rename(path.with_suffix(".elsewhere"))
     if deed in ("whole", "silent"):

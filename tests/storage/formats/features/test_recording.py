@@ -323,6 +323,16 @@ def test_weights_that_are_none_get_one_line(tmp_path: Path, mobilenet: Path, dam
     assert os.listdir(tmp_path) == ["bad.tflite"]
 
 
+def test_a_network_that_came_in_part_replaces_none(tmp_path: Path) -> None:
+    """It has the mark of such files, and would stand for the right one from then on."""
+    networks = REPOSITORY / "tests" / "data" / "networks"
+    (tmp_path / "part.tflite").write_bytes((networks / "float.tflite").read_bytes()[:1500])
+    for network in (tmp_path / "part.tflite", networks / "scores.tflite"):
+        done = run("pi_capture", "export-model", "--weights", network, XDG_CACHE_HOME=str(tmp_path))
+        assert f"{network} is no MobileNet" in refusal(done)
+    assert not list(tmp_path.rglob("mobilenet*"))
+
+
 @pytest.mark.parametrize("suffix", [".pb", ".keras", ".weights.h5", ".tflite", ".txt"])
 def test_files_that_only_have_the_name_of_weights_get_one_line(tmp_path: Path, suffix: str) -> None:
     bad = tmp_path / f"bad{suffix}"
