@@ -213,6 +213,7 @@ def _record(args: argparse.Namespace) -> int:
                 summary = capture(target, args.seconds, options, observers)
         except RecordingError as error:
             failure, summary = error, error.summary
+        meter.end(summary)
     _print_counts(summary, failure, awaited="the class" if args.on_class else "motion")
     if lines is not None:
         lines.end(summary)

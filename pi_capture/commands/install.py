@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pi_capture.config import configure
 from pi_capture.errors import UsageError
-from storage.commands.console import Parser, fail
+from storage.commands.console import Parser, fail, print_line
 
 UNIT = "pi-capture@.service"
 MARK = "# A recording as a service."  # what each file that these commands write begins with
@@ -100,6 +100,9 @@ def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
     for path in (room, config, Path(args.python), *([identity] if identity else ())):
         _refuse_private(path, args.root)
     own = args.root / "etc/pi-capture" / f"{name}.toml"
+    if settings.seconds >= 0:
+        until = f"it records for {settings.seconds:g} s at each boot, and stays off then"
+        print_line(f"{config}: seconds = {settings.seconds:g}: {until}; -1: until it is stopped", sys.stderr)
     link = Step(f"link {own} to {config}", link=(own, _seen_from(args.root, config)))
     return [link] if own != config else [], _extra(settings, user, room, identity)
 

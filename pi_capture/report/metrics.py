@@ -64,6 +64,12 @@ class Meter:
         rest = {"fps": round(fps, 3), "queue_fill": round(status.queue_fill, 3), "free_bytes": free_bytes}
         self._last = {**counts, **rest}
 
+    def end(self, summary: Summary) -> None:
+        """Take the counts of a recording that has ended: what is stored now is durable."""
+        samples = sum(track.samples for track in summary.tracks.values())
+        counts = {name: getattr(summary, name) for name in COUNTED if name != "durable"}
+        self._last |= {**counts, "durable": summary.frames if summary.size else samples, "queue_fill": 0.0}
+
     def read(self) -> dict[str, float]:
         """Return the last numbers, and how long ago a frame became durable, or the recorder started."""
         return {**self._last, "seconds_since_durable": round(time.monotonic() - self._durable_at, 3)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pi_capture.recording.machine import directory_at
 from pi_capture.report.systemd import WARNING, priority
-from storage.commands.console import print_line
+from storage.commands.console import new_bar, print_line
 from storage.names import printable
 
 if TYPE_CHECKING:
@@ -83,11 +82,7 @@ class Progress:
             line = f"{self.note()} {line}"
         if self.on_terminal:
             if self._bar is None:
-                from tqdm import tqdm
-
-                # A serial console may report 0 columns, for which tqdm shows nothing.
-                width = None if os.get_terminal_size(sys.stderr.fileno()).columns else 80
-                self._bar = tqdm(bar_format="{desc}", leave=False, file=sys.stderr, ncols=width)
+                self._bar = new_bar(sys.stderr, bar_format="{desc}")
             self._bar.set_description_str(line)
         elif now >= self._next_log:
             self._next_log += LOG_EVERY_SECONDS

@@ -24,7 +24,8 @@ from pi_capture.errors import UsageError
 from pi_capture.recording.clocks import is_synchronised
 from pi_capture.segments.series import Segment, Series
 from storage.amounts import parse_size, parse_time
-from storage.care.manifest import RECEIPT_NAME, digest, read_manifest, state_of
+from storage.care.listing import RECEIPT_NAME
+from storage.care.manifest import digest, read_manifest, state_of
 from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
 from storage.formats.png.directory import FRAME_NAME, MOVES_NAME

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import sys
 import time
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pi_capture.recording.verdicts import Verdict
-from storage.commands.console import print_line
+from storage.commands.console import new_bar, print_line
 from storage.names import printable
 
 RATE_SECONDS = 2.0
@@ -59,10 +58,7 @@ class OneLine:
     """A line on the terminal that changes: the class, its certainty, frames a second."""
 
     def __init__(self) -> None:
-        from tqdm import tqdm
-
-        width = None if os.get_terminal_size(sys.stdout.fileno()).columns else 80  # a serial console says 0
-        self._bar = tqdm(bar_format="{desc}", leave=True, file=sys.stdout, ncols=width)
+        self._bar = new_bar(sys.stdout, leave=True, bar_format="{desc}")
         self._times: deque[float] = deque()
         self._due = 0.0
         self._present: str | None = None

@@ -85,20 +85,18 @@ class Report:
             )
         problems = [*self.fresh, *self.before]
         for kind, words in KINDS.items():
-            those = [one for one in problems if one.kind == kind]
-            yield from _some(f"{len(those)} {words}", [f"{one.step} {one.key}: {one.reason}" for one in those])
-        left_out = [f"{one.step} {name}: {why}" for one in problems for name, why in one.left_out.items()]
-        yield from _some(f"{len(left_out)} left out of their groups", left_out)
-        told = [f"{one.step} {one.key}: {line}" for one in problems for line in one.told]
-        yield from _some(f"{len(told)} told", told)
+            yield from _some(words, [(one, f"{one.key}: {one.reason}") for one in problems if one.kind == kind])
+        left_out = [(one, f"{name}: {why}") for one in problems for name, why in one.left_out.items()]
+        yield from _some("left out of their groups", left_out)
+        yield from _some("told", [(one, f"{one.key}: {line}") for one in problems for line in one.told])
 
 
-def _some(heading: str, lines: Sequence[str]) -> Iterator[str]:
-    if lines:
-        yield f"{heading}:"
-        yield from (f"  {line}" for line in lines[:SHOWN])
-    if len(lines) > SHOWN:
-        yield f"  … and {len(lines) - SHOWN} more, in {NAME}"
+def _some(words: str, found: Sequence[tuple[Outcome, str]]) -> Iterator[str]:
+    if found:
+        yield f"{len(found)} {words}:"
+        yield from (f"  {one.step} {line}" for one, line in found[:SHOWN])
+    if more := found[SHOWN:]:
+        yield f"  … and {len(more)} more" + (f", in {NAME}" if all(one.is_kept for one, _ in more) else "")
 
 
 def write_lines(out: Place, fresh: Sequence[Outcome]) -> dict[str, Outcome]:

@@ -70,6 +70,8 @@ def run_batch(
     fresh, before = list[Outcome](), list[Outcome]()
     turn = random.randrange(len(plan.todo) or 1)  # so that runs on one OUT seldom work on the same
     works = [*plan.todo[turn:], *plan.todo[:turn]]
+    if progress is not None:
+        progress(0, len(works))
     with closing(runner(works, place)) as outcomes:
         for done, some in enumerate(outcomes, 1):
             for outcome in some:

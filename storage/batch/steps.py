@@ -57,14 +57,18 @@ def _steps_of_others() -> dict[str, str]:
 
 
 def _verify(recordings: Sequence[Path], out: Path) -> Result:
-    """Read every frame; what is broken goes into ``verify.json``."""
+    """Read every frame; what is broken, and whether the recording has an end, goes into ``verify.json``."""
+    from storage.care.manifest import why_unfinished
     from storage.care.verify import find_broken
 
     (path,) = recordings
     frames, broken = find_broken(path, threads=1)
+    interrupted = why_unfinished(path)
     found = [{"frame": one.index, "file": str(one.path), "reason": one.reason} for one in broken]
-    (out / "verify.json").write_text(json.dumps({"version": 1, "frames": frames, "broken": found}, indent=1) + "\n")
-    return Result(frames, tuple(f"{one['file']}: {one['reason']}" for one in found))
+    content = {"version": 1, "frames": frames, "interrupted": interrupted, "broken": found}
+    (out / "verify.json").write_text(json.dumps(content, indent=1) + "\n")
+    told = [f"{path} {interrupted}"] if interrupted else []
+    return Result(frames, (*told, *(f"{one['file']}: {one['reason']}" for one in found)))
 
 
 def _features(recordings: Sequence[Path], out: Path) -> Result:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, TEMPORARY_NAME
 from storage.formats.table import all_formats
-from storage.labels.journal import journal_path
+from storage.labels.journal import LABEL_ENDINGS, journal_path
 from storage.sessions import SESSIONS_NAME
 
+MANIFEST_NAME = "manifest.json"  # see `storage.care.manifest`
+RECEIPT_NAME = "receipt.json"
 LOOKED_AT = 1000  # entries of a directory, for a picture that makes it a recording
 
 
@@ -23,9 +25,13 @@ def recordings_in(directory: Path) -> Iterator[Path]:
 def recordings_among(paths: Iterable[Path]) -> Iterator[Path]:
     """The paths; in place of a directory that is no recording but holds some, these. Raises OSError as `recordings_in`.
 
-    Pictures of others in one directory below it are its class, as when it is opened.
+    Pictures of others in one directory below it are its class, as when it is opened. Manifests, and labels beside
+    files, are left out if they come with others, as ``DIR/*`` names them.
     """
+    paths = list(paths)
     for path in paths:
+        if len(paths) > 1 and (path.name in (MANIFEST_NAME, RECEIPT_NAME) or path.name.endswith(LABEL_ENDINGS)):
+            continue
         found = [] if not path.is_dir() or _holds_pictures(str(path)) else list(recordings_in(path))
         own = any(one.parent != path or one.is_file() or (one / SESSIONS_NAME).is_file() for one in found)
         yield from found if own else [path]

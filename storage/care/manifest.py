@@ -24,9 +24,8 @@ from storage.errors import StorageError
 from storage.formats.table import open_recording
 from storage.labels.journal import files_beside
 from storage.sessions import SESSIONS_NAME
+from storage.tracks.picture_tracks import several
 
-MANIFEST_NAME = "manifest.json"
-RECEIPT_NAME = "receipt.json"
 VERSION = 1
 CHUNK_BYTES = 1 << 20
 
@@ -143,6 +142,8 @@ def why_unfinished(path: Path) -> str | None:
     """
     if is_locked(path):
         return "is being recorded into"
+    if several(path):  # made elsewhere: it has no end that can be missing
+        return None
     with open_recording(path) as recording:
         if not recording.interrupted:
             return None

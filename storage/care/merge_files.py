@@ -172,9 +172,10 @@ def _sessions_of(path: Path, classes: Classes, merged: Merged) -> list[_Session]
         sessions: list[dict[str, Any]] = [dict(session) for session in recording.sessions]
         spans = spans_of(sessions, len(recording))
         if spans is None:
+            why = "was cut off" if recording.interrupted else "is damaged, or was not recorded by this program"
             raise StorageError(
-                f"{path} was not recorded by this program, or what it knows of its sessions is damaged; convert it "
-                f"first: python -m storage convert {quote(str(path))}"
+                f"{path} {why}: what it knows of its sessions is missing; make one session of it first: "
+                f"python -m storage convert {quote(str(path))} {quote(str(path.with_name(f'whole-{path.name}')))}"
             )
         merged.notes += [f"{path}: {damage}" for damage in recording.damage]
         if recording.interrupted:

@@ -22,7 +22,7 @@ def batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", metavar="IN", nargs="+", help="a recording, or a place with recordings; not changed")
     parser.add_argument("out", metavar="OUT", help="a directory or s3://… for the results; may be there already")
     parser.add_argument(
-        "--shard", metavar="i/n", type=_shard, default=(0, 1), help="only every n-th piece of work; i from 0 to n - 1"
+        "--shard", metavar="i/n", type=_shard, action="append", help="only every n-th piece of work; i from 0 to n - 1"
     )
     parser.add_argument("--jobs", metavar="N", type=count, help="processes on this machine (default: one a core)")
     parser.add_argument("--runner", choices=("here", "ray"), default="here", help="ray: on a Ray cluster")
@@ -45,6 +45,14 @@ def batch(args: argparse.Namespace) -> int:
     from storage.batch.run import here, run_batch, usable_cores
     from storage.errors import OptionError
 
+    if args.shard and len(args.shard) > 1:
+        raise OptionError("--shard is given more than once: each command does one, on whichever machine")
+    steps = args.steps.split(",")
+    if {"features", "dedupe"} <= {*steps}:
+        raise OptionError(
+            "dedupe would compute all features once more; do it afterwards, with those of features: "
+            f"python -m storage batch dedupe {args.out.rstrip('/')}/features OTHER_OUT"
+        )
     if args.runner == "ray" and args.jobs is not None:
         raise OptionError("--jobs is for this machine: with --runner ray the cluster says how many there are")
     if args.runner != "ray" and args.address is not None:
@@ -58,11 +66,11 @@ def batch(args: argparse.Namespace) -> int:
         runner = here(args.jobs or usable_cores(), limits)
     with progress_line(f"batch {args.steps}", " pieces") as progress:
         report = run_batch(
-            args.steps.split(","),
+            steps,
             args.inputs,
             args.out,
             runner,
-            shard=args.shard,
+            shard=args.shard[0] if args.shard else (0, 1),
             retry_failed=args.retry_failed,
             progress=progress,
         )

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from storage.amounts import parse_seconds
 from storage.errors import OptionError, StorageError, missing_library
 from storage.names import printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @contextmanager
@@ -24,15 +27,24 @@ def progress_line(what: str, unit: str = " frames") -> Iterator[Callable[[int, i
     if not sys.stderr.isatty():
         yield None
         return
-    from tqdm import tqdm
-
-    with tqdm(desc=printable(what), unit=unit, leave=False, file=sys.stderr) as bar:
+    with new_bar(sys.stderr, desc=printable(what), unit=unit) as bar:
 
         def show(done: int, total: int) -> None:
-            bar.total = total or None
+            if total and bar.total != total:
+                bar.total = total
+                bar.refresh()
             bar.update(done - bar.n)
 
         yield show
+
+
+def new_bar(terminal: TextIO, *, leave: bool = False, **options: str) -> tqdm[NoReturn]:
+    """A line that changes, of tqdm, which shows nothing where 0 columns or lines are reported, as on a serial line."""
+    from tqdm import tqdm
+
+    columns, lines = os.get_terminal_size(terminal.fileno())
+    size = {} if columns and lines else {"ncols": columns or 80, "nrows": lines or 24}
+    return tqdm(file=terminal, leave=leave, **options, **size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from storage.names import printable
 if TYPE_CHECKING:
     from collections import Counter
 
+    from storage.care.info import Info
     from storage.care.split import Split
 
 # ----------------------------------------------------------------------------------------------------------------- info
@@ -44,23 +45,16 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info(args: argparse.Namespace) -> int:
-    from storage.care.info import Info, as_json, as_text, describe
+    from storage.care.info import as_json, as_text
     from storage.care.listing import recordings_among
 
     args.paths = list(recordings_among(args.paths))
     if args.table:
         return _info_table(args)
-    infos, failed = list[Info](), list[dict[str, str]]()
-    for path in args.paths:
-        try:
-            report_tracks(path, args.track)
-            report_left_out(path)
-            infos.append(describe(path, track=args.track))
-        except (StorageError, OSError) as error:
-            if len(args.paths) == 1 or args.sheet is not None:
-                raise
-            failed.append({"path": str(path), "reason": str(error)})
-            fail(error)
+    infos, failed = _described(args)
+    for one in infos:
+        report_tracks(one.path, args.track)
+        report_left_out(one.path)
     if args.sheet is not None:
         from storage.care.sheet import MAX_PIXELS, write_sheet
 
@@ -81,22 +75,12 @@ def info(args: argparse.Namespace) -> int:
 
 
 def _info_table(args: argparse.Namespace) -> int:
-    """One that can't be read is told, and does not end the table."""
     from storage.care import overview
-    from storage.care.info import as_json, describe
+    from storage.care.info import as_json
 
     if args.sheet is not None or args.plot is not None:
         return fail("--table goes without --sheet and --plot", 2)
-    infos, failed = [], []
-    with progress_line("reading", " recordings") as progress:
-        for number, path in enumerate(args.paths, 1):
-            try:
-                infos.append(describe(path, track=args.track))
-            except (StorageError, OSError) as error:
-                failed.append({"path": str(path), "reason": str(error)})
-                fail(error)
-            if progress is not None:
-                progress(number, len(args.paths))
+    infos, failed = _described(args)
     rows = overview.by_host_and_day(infos)
     if args.json:
         recordings = [as_json(info) for info in infos]
@@ -104,6 +88,25 @@ def _info_table(args: argparse.Namespace) -> int:
     else:
         print(overview.as_text(rows))
     return 3 if failed else 0
+
+
+def _described(args: argparse.Namespace) -> tuple[list[Info], list[dict[str, str]]]:
+    """What all recordings hold. Of several, one that can't be read is told, and the others follow."""
+    from storage.care.info import describe
+
+    infos, failed = [], []
+    with progress_line("reading", " recordings") as progress:
+        for number, path in enumerate(args.paths, 1):
+            try:
+                infos.append(describe(path, track=args.track))
+            except (StorageError, OSError) as error:
+                if len(args.paths) == 1 or args.sheet is not None:  # a sheet has all, or is not made
+                    raise
+                failed.append({"path": str(path), "reason": str(error)})
+                fail(error)
+            if progress is not None:
+                progress(number, len(args.paths))
+    return infos, failed
 
 
 # --------------------------------------------------------------------------------------------------------------- verify

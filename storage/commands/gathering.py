@@ -22,7 +22,8 @@ def manifest_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def manifest(args: argparse.Namespace) -> int:
-    from storage.care.manifest import MANIFEST_NAME, make_manifest, read_manifest, write_manifest
+    from storage.care.listing import MANIFEST_NAME
+    from storage.care.manifest import make_manifest, read_manifest, write_manifest
 
     out = args.out or args.directory / MANIFEST_NAME
     known = read_manifest(out) if out.exists() else {}

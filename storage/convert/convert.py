@@ -15,7 +15,7 @@ from typing import Any
 from storage.convert.extract import extract, first_whole
 from storage.convert.transfer import Progress, by_session, transfer
 from storage.durable.files import appearing
-from storage.errors import OptionError, StorageError
+from storage.errors import DamagedPictureError, OptionError, StorageError
 from storage.formats.contract import BringsSound, FramesAreFiles, Writer
 from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.formats.table import all_formats, find_format, label_writer, open_recording, open_writer
@@ -87,11 +87,12 @@ def convert(
     if not row.suffix:
         done = extract(source, target, track=track, times_from_fps=fps, progress=progress)
         return done.written + done.present
+    leave_out = DamagedPictureError if row.keeps_pictures else StorageError
     with open_recording(source, track=track) as recording, appearing(target) as temporary:
         refuse_left_over(target)
-        first_whole(recording)
+        first_whole(recording, leave_out)
         classes = recorded_classes(recording)
-        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads)
+        job = _Job(recording, _times(recording, fps), labels_as_they_stand(recording), progress, threads, leave_out)
         if movie:
             damaged = _write_movie(job, temporary, fps, USUAL_CRF if crf is None else crf)
         else:
@@ -113,13 +114,17 @@ def convert(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A conversion: the recording, new times for its frames if they get any, its labels, and how it is done."""
+    """A conversion: the recording, new times for its frames if they get any, its labels, and how it is done.
+
+    `leave_out` is that of `storage.convert.transfer.transfer`.
+    """
 
     recording: Recording
     times: Sequence[int] | None
     labels: Sequence[str | None]
     progress: Progress | None
     threads: int | None
+    leave_out: type[StorageError]
 
 
 def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, labels_go_along: bool) -> set[int]:
@@ -139,6 +144,7 @@ def _write_recording(job: _Job, open_writer: Callable[[], Writer[Any]], *, label
                 progress=job.progress,
                 before=part.indices.start,
                 total=len(job.recording),
+                leave_out=job.leave_out,
                 threads=job.threads,
             )
         finally:

@@ -164,13 +164,16 @@ def _identity(recording: Recording) -> str:
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
 
 
-def first_whole(recording: Recording) -> Frame:
-    """The first frame that can be decoded. Raises StorageError if none can, with the reason for the first."""
+def first_whole(recording: Recording, leave_out: type[StorageError] = DamagedPictureError) -> Frame:
+    """The first frame that is not left out, as by `storage.convert.transfer.transfer`.
+
+    Raises StorageError if there is none, with the reason for the first.
+    """
     reason = ""
     for index in range(len(recording)):
         try:
             return recording.read(index)
-        except DamagedPictureError as error:
+        except leave_out as error:
             reason = reason or f"; {str(error).removeprefix(f'{recording.path}: ')}"
     raise StorageError(f"{recording.path}: none of its pictures can be read{reason}")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any, TypeVar
 
 from storage.errors import DamagedPictureError, StorageError
@@ -52,11 +53,12 @@ def transfer(
     before: int = 0,
     total: int | None = None,
     any_size: bool = False,
+    leave_out: type[StorageError] = DamagedPictureError,
     threads: int | None = None,
 ) -> set[int]:
     """Store frames of a recording, in order; the writer is left open.
 
-    Pictures of a video that can't be decoded are left out and reported.
+    Frames that are left out are reported.
 
     Parameters
     ----------
@@ -74,6 +76,9 @@ def transfer(
         Frames done earlier, and frames in all; by default none, and the number of `indices`.
     any_size : bool
         Whether frames may have other sizes than the first.
+    leave_out : type
+        Of errors: a frame that can't be read for such a reason is left out. By default pictures of a video that can't
+        be decoded.
     threads : int, optional
         As many as there are cores, if not given.
 
@@ -88,13 +93,13 @@ def transfer(
         A frame of a recording is damaged, or has another size than the first.
     """
     size: tuple[int, ...] = ()
-    damaged: set[int] = set()
+    reasons: dict[int, str] = {}
 
     def read(index: int) -> Frame | None:
         try:
             return recording.read(index)
-        except DamagedPictureError:
-            damaged.add(index)
+        except leave_out as error:
+            reasons[index] = str(error)
             return None
 
     def encode(frame: Frame | None) -> Any:
@@ -127,9 +132,23 @@ def transfer(
             synced_bytes, synced = writer.bytes_written, count
         if progress is not None:
             progress(before + count, len(indices) if total is None else total)
-    if damaged:
-        log.warning("%s: left out, as they can't be decoded: frames %s", recording.path, in_words(sorted(damaged)))
-    return damaged
+    if reasons:
+        log.warning("%s", about_left_out(recording.path, reasons))
+    return set(reasons)
+
+
+def about_left_out(path: Path, reasons: Mapping[int, str]) -> str:
+    """A line about frames that are left out, from why each is.
+
+    >>> about_left_out(Path("day1"), {5: "is empty"})
+    'day1: frame 5 is left out: is empty'
+    >>> about_left_out(Path("day1"), {6: "is torn", 5: "is empty"})
+    'day1: frames 5-6 are left out; the first: is empty'
+    """
+    numbers = sorted(reasons)
+    if len(numbers) == 1:
+        return f"{path}: frame {numbers[0]} is left out: {reasons[numbers[0]]}"
+    return f"{path}: frames {in_words(numbers)} are left out; the first: {reasons[numbers[0]]}"
 
 
 def in_words(numbers: Sequence[int]) -> str:

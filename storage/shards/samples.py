@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.convert.transfer import by_session, in_order, in_words
+from storage.convert.transfer import about_left_out, by_session, in_order
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.labels.classes import names_of_labels
@@ -122,10 +122,9 @@ def samples(
     yield from (sample for sample in found if sample is not None)
     if not reasons:
         return
-    first = reasons[min(reasons)]
     if len(reasons) == len(recording):
-        raise StorageError(f"{path}: none of its frames can be read: {first}")
-    told.append(f"{path}: frames {in_words(sorted(reasons))} are left out; the first: {first}")
+        raise StorageError(f"{path}: none of its frames can be read: {reasons[min(reasons)]}")
+    told.append(about_left_out(path, reasons))
 
 
 def _sample(recording: Recording, facts: dict[str, Any], jpg_quality: int | None) -> Sample:

@@ -111,7 +111,8 @@ def test_status_discovery_and_the_end(tmp_path: Path, port: int, started: Start)
             assert process.poll() is None
             time.sleep(0.02)
         text = stopped(process)
-        last = json.loads(listener.next(f"{place}/state")[0])
+        while (last := json.loads(listener.next(f"{place}/state")[0]))["frames"] <= first["frames"]:
+            pass  # two may come at the beginning
         assert listener.next(f"{place}/availability")[0] == "offline"
     assert f"/day1: {last['frames']} frames" in text and len(text.splitlines()) == 1
     assert last["frames"] == len(list((tmp_path / "day1").glob("*.png"))) > first["frames"]
@@ -128,6 +129,15 @@ def test_status_discovery_and_the_end(tmp_path: Path, port: int, started: Start)
     with Listener(port) as late:  # Home Assistant was restarted
         assert late.next(f"homeassistant/device/cameras_hall_{HOST}_day1/config")[1]
         assert late.next(f"{place}/availability") == ("offline", True)
+
+
+def test_the_last_state_is_the_final_one(tmp_path: Path, port: int) -> None:
+    """What the end makes durable is in it."""
+    with Listener(port) as listener:
+        run(tmp_path / "day1", 1, *DEMO, "--sync-interval", 60, "--mqtt", f"mqtt://127.0.0.1:{port}/cameras")
+        while (state := json.loads(listener.next(f"cameras/{HOST}/day1/state")[0]))["frames"] < 10:
+            pass
+    assert state["durable"] == state["frames"] == 10
 
 
 def test_the_last_will_of_one_that_was_killed(tmp_path: Path, port: int, started: Start) -> None:

@@ -245,6 +245,14 @@ def test_a_service_may_write_its_textfile(root: Path) -> None:
     assert done.returncode == 2 and "textfile must begin with /" in done.stderr
 
 
+def test_a_service_that_ends_by_itself_is_told(root: Path) -> None:
+    """systemd starts again what failed, and not what has ended."""
+    config(root).write_text(config(root).read_text().replace("seconds = -1", 'seconds = "2min"'))
+    done = service("install-service", root, "--config", config(root), "--dry-run")
+    assert done.returncode == 0
+    assert "seconds = 120: it records for 120 s at each boot, and stays off then; -1: until it is stop" in done.stderr
+
+
 def test_a_relative_identity_lies_beside_the_settings(root: Path) -> None:
     config(root).write_text(config(root).read_text() + 'stream-to = ["tls://desk:5000"]\nidentity = "keys/day.pem"\n')
     done = service("install-service", root, "--config", config(root), "--dry-run")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from PIL import Image
 from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
+from storage.formats.table import open_recording
 from tests.support import PATIENCE_SECONDS
 from tests.support.labelled import everything, record
 
@@ -44,9 +47,9 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "batch.jsonl").read_text().splitlines()]
 
 
-def started(*arguments: object) -> subprocess.Popen[bytes]:
+def started(*arguments: object, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "storage", "batch", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def test_each_recording_is_accounted_for_and_done_once(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +86,19 @@ def test_features_are_the_same_to_the_byte(fleet: Path) -> None:
     assert everything(first) == everything(second)
 
 
+@pytest.mark.usefixtures("mobilenet")
+def test_a_damaged_frame_costs_itself_in_each_step(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(fleet / "pi1" / "day1", ["1", "0"])
+    frame = fleet / "pi1" / "day1" / "00000000.png"
+    frame.write_bytes(frame.read_bytes()[:-40])
+    out = fleet.with_name("out")
+    assert batch("features,shards", fleet / "pi1", out) == 3
+    assert capsys.readouterr().out.count(": day1: frame 0 is left out: day1/00000000.png: ") == 2
+    with open_recording(out / "features" / "day1" / "day1.features.h5") as recording:
+        assert list(recording.labels) == ["0", "0", "1", "0"]
+    assert {one["key"]: one["frames"] for one in lines(out)} == {"day1": 4, "day2": 3, "000000": 7}
+
+
 def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
     """FFmpeg calls it an input/output error, as that of a disk."""
     record(tmp_path / "day1", [None])
@@ -94,6 +110,17 @@ def test_a_video_that_ends_too_early_is_at_fault_itself(tmp_path: Path) -> None:
     by_key = {(one["step"], one["key"]): one for one in lines(tmp_path / "out")}
     assert by_key["verify", "cut.mkv"]["kind"] == "damaged"
     assert [*by_key["shards", "000000"]["left_out"]] == ["cut.mkv"]
+
+
+def test_verify_says_that_a_recording_has_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1", [None] * 5)
+    video = root_of(tmp_path, "in/day1.mkv")
+    assert main(["convert", str(tmp_path / "day1"), str(video)]) == 0
+    os.truncate(video, video.stat().st_size * 2 // 3)  # as a power cut does
+    assert batch("verify", video.parent, tmp_path / "out") == 3
+    assert "day1.mkv was interrupted: verify --repair completes it" in capsys.readouterr().out
+    verified = json.loads((tmp_path / "out" / "verify" / "day1.mkv" / "verify.json").read_text())
+    assert 0 < verified["frames"] < 5 and verified["interrupted"].startswith("was interrupted")
 
 
 def test_shards_make_what_one_run_makes(fleet: Path) -> None:
@@ -178,6 +205,14 @@ def test_a_recording_that_changed_is_done_again(fleet: Path) -> None:
     assert [one["frames"] for one in lines(out) if one["key"] == "pi1/day1"] == [4]
 
 
+def test_more_is_in_the_file_only_if_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for deed, said in (("away", "… and 2 more\n"), ("crash", "… and 2 more, in batch.jsonl\n")):
+        for number in range(7):
+            root_of(tmp_path, f"{deed}/{number}.hostile").write_text(deed)
+        assert batch("count", tmp_path / deed, tmp_path / f"{deed}-out") == 3
+        assert said in capsys.readouterr().out
+
+
 def test_time_and_memory_have_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for deed, options, said in (("endless", ("--time-limit", 0.5), "0.5 s"), ("greedy", (), "4 GB of memory")):
         root_of(tmp_path, f"{deed}/one.hostile").write_text(deed)
@@ -237,6 +272,20 @@ def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> Non
     }
 
 
+def test_progress_on_a_terminal_that_knows_no_size(fleet: Path) -> None:
+    """As that of a serial line or a container: a bar would be empty there."""
+    controller, terminal = pty.openpty()
+    run = started("count", fleet, fleet.with_name("out"), stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while piece := os.read(controller, 4096):
+            shown += piece
+    os.close(controller)
+    assert run.wait(PATIENCE_SECONDS) == 3
+    assert b" 0/5 " in shown and b" 5/5 " in shown
+
+
 def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
     alone, both = fleet.with_name("alone"), fleet.with_name("both")
     batch("count", fleet, alone)
@@ -252,7 +301,9 @@ def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
         (["count", "IN", "IN/out"], "lies in"),
         (["count", "IN/pi1", "IN/pi2", "OUT"], "both hold day1; give the directory that holds both"),
         (["count", "IN", "OUT", "--address", "auto"], "give --runner ray too"),
+        (["features,dedupe", "IN", "OUT"], "batch dedupe OUT/features OTHER_OUT"),
         (["count", "IN", "OUT", "--shard", "2/2"], "must be i/n"),
+        (["count", "IN", "OUT", "--shard", "2/3", "--shard", "0/3"], "--shard is given more than once"),
         (["count", "s3://bucket/in", "s3://bucket/in/out"], "lies in"),
         (["count", "s3://bucket/out/count/in", "s3://bucket/out"], "where results would replace it"),
     ],
@@ -264,7 +315,7 @@ def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pyt
     except SystemExit as end:
         status = int(str(end.code))
     assert status == 2
-    assert reason in capsys.readouterr().err
+    assert reason in capsys.readouterr().err.replace(str(fleet.with_name("out")), "OUT")
     assert not fleet.with_name("out").exists()
 
 

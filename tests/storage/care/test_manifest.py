@@ -74,6 +74,18 @@ def test_what_it_says_of_a_recording(gathered: Path, capsys: pytest.CaptureFixtu
     assert found["a"]["files"] == 6, "the frames and recording.json"
 
 
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_all_in_its_directory_may_be_named(gathered: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """As a shell does it for ``DIR/*``; what is no recording, and not of this program, is told."""
+    run(capsys, "manifest", gathered)
+    (gathered / "b.mkv.labels.csv").write_text("frame,label\n1,door\n")
+    status, said = run(capsys, command, *sorted(gathered.iterdir()))
+    assert status == 0 and all(f"{gathered / name}: " in said for name in ("a", "b.mkv", "more/c.h5")), said
+    (gathered / "a.txt").touch()
+    status, said = run(capsys, command, *sorted(gathered.iterdir()))
+    assert status == 3 and f"{gathered / 'more/c.h5'}: 3 frames" in said and f"storage: {gathered}/a.txt: no " in said
+
+
 def test_only_what_has_changed_is_read_again(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "manifest", gathered)
     before = (gathered / "manifest.json").read_bytes()

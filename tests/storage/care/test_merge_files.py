@@ -327,6 +327,19 @@ def test_a_recording_that_grew_in_the_middle_is_refused(tmp_path: Path, capsys: 
     assert "with 3 frames and not these 6" in capsys.readouterr().err
 
 
+def test_a_file_whose_end_is_cut_off_is_refused_with_the_way_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is known of the sessions is at the end of a recording that was complete."""
+    one, out = record(tmp_path / "one.mkv", [None] * 5), tmp_path / "all.mkv"
+    os.truncate(one, one.stat().st_size * 2 // 3)
+    assert main(["merge", str(out), str(one)]) == 1
+    said, _, way = capsys.readouterr().err.strip().partition(" first: python -m storage ")
+    assert f"{one} was cut off: what it knows of its sessions is missing" in said
+    assert main(way.split()) == 0
+    assert main(["merge", str(out), way.split()[-1]]) == 0
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".h5"])
 def test_a_damaged_frame_never_becomes_a_whole_one(tmp_path: Path, suffix: str) -> None:
     one, two, out = (tmp_path / f"{name}{suffix}" for name in ("one", "two", "all"))
