@@ -262,9 +262,9 @@ def export_model(arguments: Sequence[str]) -> int:
     from storage.formats.features.export import export_model
     from storage.formats.features.weights import cache_directory, exported_name, origin_of
 
-    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")):  # what another machine has fetched
-        args.out = cache_directory() / exported_name("imagenet")
-        if args.weights.lower().endswith(".tflite") and "://" not in args.weights:
+    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")) and "://" not in args.weights:
+        args.out = cache_directory() / exported_name("imagenet")  # what another machine has fetched
+        if args.weights.lower().endswith(".tflite"):
             from storage.formats.features.extractor import Extractor
 
             Extractor(args.weights)  # one that runs: what stands there may be a good one

@@ -419,7 +419,7 @@ def edges_of_all(path: Path) -> list[np.ndarray]:
     return [one + offset for one in found]
 
 
-@pytest.mark.parametrize(("seconds", "rate"), [(5, 200), pytest.param(45, 199.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "rate"), [(7, 200), pytest.param(45, 199.3, marks=pytest.mark.slow)])
 def test_flash_click_and_pulse_are_at_one_time_from_beginning_to_end(tmp_path: Path, seconds: int, rate: float) -> None:
     path = tmp_path / "day1.mkv"
     with flashing() as camera:

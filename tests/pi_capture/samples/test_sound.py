@@ -140,7 +140,7 @@ def test_a_sound_server_and_alsa_on_it(tmp_path: Path, server: str) -> None:
             times, samples = recording.tracks[0].read()
         assert abs(len(samples) - 120_000) <= 4800
         assert pitch(samples[48_000:96_000, 1], 48_000) == pytest.approx(660, abs=2)
-        assert (times[-1] - times[0]) / 1e9 == pytest.approx(len(samples) / 48_000, abs=0.02)
+        assert (times[-1] - times[0]) / 1e9 == pytest.approx(len(samples) / 48_000, abs=0.1)
 
 
 def test_converting_tells_that_sound_and_sensors_stay_where_they_are(tmp_path: Path) -> None:
