@@ -87,7 +87,9 @@ def test_every_address_shown_can_be_opened(tmp_path: Path, host: str) -> None:
         while last.startswith("studio: "):
             shown.append(last.removeprefix("studio: ").strip())
             last = started.stderr.readline()
-        assert last.startswith("others in this network" if host in ("0.0.0.0", "[::]") else "from another machine: ssh -L")
+        assert last.startswith(
+            "others in this network" if host in ("0.0.0.0", "[::]") else "from another machine: ssh -L"
+        )
         for address in shown:
             name = urlsplit(address).hostname or ""
             if name.endswith(".local"):  # which avahi answers for
