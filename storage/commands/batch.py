@@ -47,12 +47,6 @@ def batch(args: argparse.Namespace) -> int:
 
     if args.shard and len(args.shard) > 1:
         raise OptionError("--shard is given more than once: each command does one, on whichever machine")
-    steps = args.steps.split(",")
-    if {"features", "dedupe"} <= {*steps}:
-        raise OptionError(
-            "dedupe would compute all features once more; do it afterwards, with those of features: "
-            f"python -m storage batch dedupe {args.out.rstrip('/')}/features OTHER_OUT"
-        )
     if args.runner == "ray" and args.jobs is not None:
         raise OptionError("--jobs is for this machine: with --runner ray the cluster says how many there are")
     if args.runner != "ray" and args.address is not None:
@@ -66,7 +60,7 @@ def batch(args: argparse.Namespace) -> int:
         runner = here(args.jobs or usable_cores(), limits)
     with progress_line(f"batch {args.steps}", " pieces") as progress:
         report = run_batch(
-            steps,
+            args.steps.split(","),
             args.inputs,
             args.out,
             runner,

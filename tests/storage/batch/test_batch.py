@@ -301,7 +301,6 @@ def test_two_runs_at_once_do_no_harm(fleet: Path) -> None:
         (["count", "IN", "IN/out"], "lies in"),
         (["count", "IN/pi1", "IN/pi2", "OUT"], "both hold day1; give the directory that holds both"),
         (["count", "IN", "OUT", "--address", "auto"], "give --runner ray too"),
-        (["features,dedupe", "IN", "OUT"], "batch dedupe OUT/features OTHER_OUT"),
         (["count", "IN", "OUT", "--shard", "2/2"], "must be i/n"),
         (["count", "IN", "OUT", "--shard", "2/3", "--shard", "0/3"], "--shard is given more than once"),
         (["count", "s3://bucket/in", "s3://bucket/in/out"], "lies in"),
@@ -315,7 +314,7 @@ def test_wrong_usage(fleet: Path, arguments: list[str], reason: str, capsys: pyt
     except SystemExit as end:
         status = int(str(end.code))
     assert status == 2
-    assert reason in capsys.readouterr().err.replace(str(fleet.with_name("out")), "OUT")
+    assert reason in capsys.readouterr().err
     assert not fleet.with_name("out").exists()
 
 
