@@ -146,9 +146,10 @@ def about_left_out(path: Path, reasons: Mapping[int, str]) -> str:
     'day1: frames 5-6 are left out; the first: is empty'
     """
     numbers = sorted(reasons)
+    reason = reasons[numbers[0]].removeprefix(f"{path}: ")
     if len(numbers) == 1:
-        return f"{path}: frame {numbers[0]} is left out: {reasons[numbers[0]]}"
-    return f"{path}: frames {in_words(numbers)} are left out; the first: {reasons[numbers[0]]}"
+        return f"{path}: frame {numbers[0]} is left out: {reason}"
+    return f"{path}: frames {in_words(numbers)} are left out; the first: {reason}"
 
 
 def in_words(numbers: Sequence[int]) -> str:

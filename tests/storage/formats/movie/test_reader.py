@@ -232,7 +232,7 @@ def test_labels_stay_with_their_frames_where_one_is_left_out(
     write_table(path, [f"n{n}" for n in range(40)])
     overwrite(path, at[22], at[22] + 4, 255)
     assert convert(path, tmp_path / target) == 39
-    assert caplog.messages == [f"{path}: left out, as they can't be decoded: frames 22"]
+    assert caplog.messages == [f"{path}: frame 22 is left out: frame 22 can't be decoded"]
     with open_recording(tmp_path / target) as recording:
         found = shown(recording, range(39))
         assert [recording.labels[n] for n in found] == [f"n{n}" for n in range(40) if n != 22]
