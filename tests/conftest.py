@@ -7,10 +7,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
 
@@ -20,10 +20,13 @@ from tests.support import ELSEWHERE
 from tests.support.labeller import desktop_of
 from tests.support.weights import make_random
 
-# On a busy machine it takes long to think of something, and a fixture for all examples is meant.
-_UNCHECKED = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
-hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=_UNCHECKED)
-hypothesis.settings.load_profile("busy")
+with suppress(ModuleNotFoundError):  # scripts/site.sh and others make do without it
+    import hypothesis
+
+    # On a busy machine it takes long to think of something, and a fixture for all examples is meant.
+    _UNCHECKED = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=_UNCHECKED)
+    hypothesis.settings.load_profile("busy")
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"  # what the tests marked `reference` need
 
