@@ -36,16 +36,18 @@ def main(target: str, seed: str, rate: str = "400", frames: str = "1000000000", 
     try:
         with recorder:
             told = -1
-            for n in range(int(frames)):
-                recorder.write(picture(int(seed) + n), metadata={"seed": int(seed) + n})
-                durable = recorder.status().durable
-                if durable != told:
-                    told = durable
-                    print("ACKNOWLEDGED", told, flush=True)
-                time.sleep(1 / float(rate))
+            try:
+                for n in range(int(frames)):
+                    recorder.write(picture(int(seed) + n), metadata={"seed": int(seed) + n})
+                    durable = recorder.status().durable
+                    if durable != told:
+                        told = durable
+                        print("ACKNOWLEDGED", told, flush=True)
+                    time.sleep(1 / float(rate))
+            finally:  # before it is closed: frames behind a sync that failed may become durable then
+                print("ACKNOWLEDGED", recorder.status().durable, flush=True)
         print("ACKNOWLEDGED", recorder.status().durable, flush=True)
     except RecordingError as error:
-        print("ACKNOWLEDGED", recorder.status().durable, flush=True)
         print("FAILED", error, flush=True)
         status = 1
     print("SUMMARY", json.dumps(asdict(recorder.summary())), flush=True)
