@@ -179,13 +179,13 @@ def _completion(script: str, parsers: dict[str, argparse.ArgumentParser], shell:
     for parser in (top, *parsers.values()):
         for action in parser._actions:
             if action.dest == "steps":
-                action.complete = {  # type: ignore[attr-defined]  # shtab's
+                action.complete = {  # type: ignore[attr-defined]  # shtab reads it
                     "bash": "_pi_storage_steps",
                     "zsh": f"_values -s , step {steps}",
                     "preamble": {"bash": STEPS % steps},
                 }
             elif shell == "zsh" and action.nargs != 0 and not action.choices:
-                action.complete = {"zsh": "_files"}  # type: ignore[attr-defined]  # shtab's
+                action.complete = {"zsh": "_files"}  # type: ignore[attr-defined]  # shtab reads it
     places = {"bash": f"_shtab_{script.replace('-', '_')}_pos_0_COMPGEN=_shtab_compgen_dirs"}  # recordings, too
     written = shtab.complete(top, shell, preamble=places)
     if shell == "zsh":  # its "(*):" takes one word only
