@@ -117,9 +117,8 @@ def _check_company(settings: Sequence[Setting]) -> None:
     given = {one.option.name: one for one in settings if one.origin != "default"}
     directory, seconds = given["directory"], given["seconds"]
     if directory.origin == "flag" != seconds.origin and parse_seconds(directory.value) is not None:
-        raise UsageError(
-            f"{directory.value} is taken for the DIRECTORY; give one before it, or ./{directory.value} for one of that name"
-        )
+        name = directory.value
+        raise UsageError(f"{name} is taken for the DIRECTORY; give one before it, or ./{name} for one of that name")
     for name, others in OF_ANOTHER.items():
         if name in given and not given.keys() & set(others):
             other = " or --".join(others)

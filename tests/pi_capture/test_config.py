@@ -75,7 +75,8 @@ def test_the_nearest_wins_and_everything_tells_where_it_came_from(
 @pytest.mark.parametrize("alone", ["3", "2min", "-1"])
 def test_a_time_alone_is_no_directory(corner: Path, alone: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", "corner.toml", alone]) == 2
-    assert f"{alone} is taken for the DIRECTORY; give one before it, or ./{alone} for one of that name" in capsys.readouterr().err and os.listdir(corner) == ["corner.toml"]
+    told = f"{alone} is taken for the DIRECTORY; give one before it, or ./{alone} for one of that name"
+    assert told in capsys.readouterr().err and os.listdir(corner) == ["corner.toml"]
 
 
 def test_the_environment_may_name_the_file(
