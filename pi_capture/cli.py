@@ -27,7 +27,7 @@ from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageEr
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.amounts import parse_seconds
-from storage.commands.console import Parser, fail, print_line, progress_line, run_command
+from storage.commands.console import fail, print_line, run_command
 from storage.commands.standard_streams import open_standard_streams
 from storage.names import printable
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from storage.frame import Frame
 
 COMMANDS: dict[str, str] = {
-    "export-model": "pi_capture.cli:export_model",
+    "export-model": "pi_capture.commands.weights:export_model",
     "doctor": "pi_capture.commands.doctor:main",
     "install-service": "pi_capture.commands.install:install",
     "uninstall-service": "pi_capture.commands.install:uninstall",
@@ -235,45 +235,6 @@ def _check_gathering(args: argparse.Namespace) -> None:
     for option in OPTIONS:
         if option.name in NOT_WITH_SENDERS and getattr(args, option.attribute) not in (None, False, []):
             raise UsageError(f"--{option.name}: not with several senders; give it to each of them")
-
-
-EXPORT_MODEL = """\
-Make the weights of MobileNet (0.25, 128x128) ready, once: a .tflite file. Without --weights they are
-fetched from TensorFlow's model garden (11 MB); an interrupted fetch goes on where it was. No network
-on this machine? Run it on another one, take the file along, and give --weights FILE.tflite.
-"""
-
-
-def export_model(arguments: Sequence[str]) -> int:
-    """``export-model``; returns the exit status."""
-    parser = Parser(
-        prog="python -m pi_capture export-model",
-        description=EXPORT_MODEL,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="FILE",
-        default="imagenet",
-        help="imagenet (default); a copied network, .tflite, or archive, .tgz; the https:// URL of one, perhaps with "
-        "#sha256=…; or, with TensorFlow, .keras, .weights.h5 or .pb",
-    )
-    parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
-    args = parser.parse_args(arguments)
-    from storage.formats.features.export import export_model
-    from storage.formats.features.weights import cache_directory, exported_name, origin_of
-
-    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")) and "://" not in args.weights:
-        args.out = cache_directory() / exported_name("imagenet")  # what another machine has fetched
-        if args.weights.lower().endswith(".tflite"):
-            from storage.formats.features.extractor import Extractor
-
-            Extractor(args.weights)  # one that runs: what stands there may be a good one
-    with progress_line("fetching", " bytes") as progress:
-        made = export_model(args.weights, args.out, progress)
-    print(made)
-    print(f"SHA-256 {origin_of(made)}", file=sys.stderr)
-    return 0
 
 
 def _textfile(args: argparse.Namespace, meter: Meter, progress: Progress) -> AbstractContextManager[object]:
