@@ -130,14 +130,17 @@ def rate_facts(measured: float, stated: float) -> dict[str, float]:
 class SampleClock:
     """Dates the samples of one sensor; `rate` is its stated samples a second.
 
+    With `device_rate` a device was asked for that rate: what comes faster in the first seconds had been held up.
+
     Attributes
     ----------
     fitted : bool
         Whether the line goes through enough seconds for the rate to be known well.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, *, device_rate: bool = False) -> None:
         self._rate = rate
+        self._device_rate = device_rate
         self._most = max(1, round(rate * PIECE_SECONDS))
         self._period = 1e9 / rate  # the line: its slope in nanoseconds a sample, …
         self._offset = 0.0  # … and where it begins, after the first arrival
@@ -248,7 +251,7 @@ class SampleClock:
         """Return the period of the chunks that are held: the stated one if it fits; None if they don't tell."""
         counts, arrivals = self._arrivals()
         stated, came = 1e9 / self._rate, _period_below(counts, arrivals)
-        if len(counts) < 2 or (came > 0 and abs(stated / came - 1) <= TRUSTED):
+        if self._device_rate or len(counts) < 2 or (came > 0 and abs(stated / came - 1) <= TRUSTED):
             return stated
         if len(counts) < 8 or arrivals[-1] - arrivals[0] <= START_NS / 2:
             return None

@@ -148,7 +148,7 @@ class _LocalTrack:
         self._watches = watches
         self._say = say
         self._name, self._rate = source.track.name, source.track.rate
-        self._clock = SampleClock(self._rate)
+        self._clock = SampleClock(self._rate, device_rate=source.device_rate)
         self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
         self._window = Window()
         self._storing = threading.Lock()

@@ -51,6 +51,7 @@ class Sensor:
     command: str  # for the shell; ``-`` for standard input
     form: str = "f32le"
     title: str = ""  # its name in messages
+    device_rate: bool = False  # whether its rate was asked for of a device, not only stated
 
 
 def parse_sensor(text: str) -> Sensor:
@@ -97,6 +98,10 @@ class SampleSource(Protocol):
     @property
     def track(self) -> SampleTrack: ...
 
+    @property
+    def device_rate(self) -> bool:
+        """Whether the rate of the track was asked for of a device: see `pi_capture.samples.clock.SampleClock`."""
+
     def start(self) -> None:
         """Begin. Raises CameraError if it can't."""
 
@@ -118,7 +123,7 @@ class Command:
     """Runs a sensor's command and reads what it prints. `say` gets what it complains, and lines that are no numbers."""
 
     def __init__(self, sensor: Sensor, say: Callable[[str], None]) -> None:
-        self.track = sensor.track
+        self.track, self.device_rate = sensor.track, sensor.device_rate
         self._sensor = sensor
         self._say = say
         self._parser = _Text(sensor, say) if sensor.form == "text" else _Numbers(sensor)

@@ -67,11 +67,13 @@ def open_sound(spec: str, codec: str, name: str, say: Callable[[str], None]) -> 
         address = {"default": "@DEFAULT_SOURCE@"}.get(address, address)
     track = SampleTrack(name, RATE, CHANNELS, CODECS[codec], source=without_secrets(spec))
     read = f"exec {command} {shlex.quote(address)}{LATENCY.get(kind, '')}"
-    return Command(Sensor(track, read, "s16le", title=spec), say)
+    return Command(Sensor(track, read, "s16le", title=spec, device_rate=True), say)
 
 
 class Graph:
     """The sound of a filter graph, slowed down to its own rate: FFmpeg would run ahead."""
+
+    device_rate = True
 
     def __init__(self, graph: str, codec: str, name: str) -> None:
         self._spec = f"lavfi:{graph}"

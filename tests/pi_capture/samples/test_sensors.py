@@ -470,6 +470,15 @@ def test_times_are_true_from_the_first_sample_on_at_another_rate_than_stated(rat
     assert clock.measured_rate == pytest.approx(real, rel=0.01)
 
 
+def test_a_device_keeps_the_rate_it_was_asked_for() -> None:
+    """Quarters of a second of sound, of which some had been held up: they come faster at first."""
+    clock, dated = SampleClock(48_000, device_rate=True), list[Dated]()
+    for n in range(11):
+        dated += clock.date(np.zeros((12_000, 1)), round(n * 0.192e9))
+    times = np.array([piece.timestamp_ns for piece in dated])
+    assert np.abs(np.diff(times) - 0.25e9).max() <= 1
+
+
 @pytest.mark.parametrize("command", ["format=text=yes 1", "format=s16le=cat /dev/zero"])
 def test_a_flood_is_told(tmp_path: Path, command: str) -> None:
     done = capture(tmp_path / "day1.mkv", 4, "--camera", "demo", "--sensor", f"flood,rate=10,{command}")

@@ -118,6 +118,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.05)
         tone = ["-re", "-f", "lavfi", "-i", "sine=660:sample_rate=48000,volume=4", "-ac", "2", "-f", "pulse"]
+        tone += ["-buffer_duration", "50"]  # ms: of a sink that is two seconds ahead, a listener gets too much at first
         with subprocess.Popen(["ffmpeg", "-v", "error", *tone, "-device", "quiet", "tone"]) as player:
             while (
                 "s16"
