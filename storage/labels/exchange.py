@@ -93,8 +93,8 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
         exact = False
     if not exact:
         raise StorageError(
-            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks or line breaks, "
-            f"or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
+            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks, line breaks or "
+            f"outer spaces, or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
         )
     with appearing(target) as part:
         part.write_bytes(text.encode())
