@@ -18,6 +18,7 @@ from storage.durable.moves import is_interrupted
 from storage.errors import StorageError
 from storage.formats.png.directory import IMAGE_SUFFIXES, OTHER_SUFFIXES, class_directories, image_names
 from storage.formats.png.head import read_head
+from storage.names import look_alikes
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
@@ -178,14 +179,12 @@ def _in_classes_together(data_dir: Path, classes: Mapping[Path, Sequence[str]]) 
             f"has classes in the order {', '.join(sorted(names)[:4])} … by spelling",
             f"Keras and torchvision number them so; give Keras class_names={names[:3]}…".replace("]…", ", …]"),
         )
-    by_folded: dict[str, str] = {}
-    for name in names:
-        if (other := by_folded.setdefault(name.casefold(), name)) != name:
-            yield Problem(
-                data_dir / name,
-                f"differs from class {other!r} only in case",
-                "one class on Windows and macOS; two in Keras",
-            )
+    for other, name in look_alikes(names):
+        yield Problem(
+            data_dir / name,
+            f"differs from class {other!r} only in case, spaces or how it is spelled in Unicode",
+            "may be one class on Windows and macOS; two in Keras",
+        )
     all_names = [name for pictures in classes.values() for name in pictures]
     if doubles := len(all_names) - len(set(all_names)):
         yield Problem(data_dir, f"has {doubles} names in two classes", "programs that put all files in one directory")

@@ -321,6 +321,8 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.txt", "0.1\t0.2\n", "line 1: this interval has no label"),
         ("a.txt", "0.1\t0.2\t../../etc\n0.3\t0.2\tb\n",
          "line 1: a class can't be named '../../etc'; line 2: 0.300 to 0.200 s has no"),
+        ("a.txt", "0.1\t0.2\tlabels.jsonl\n", "line 1: a class can't be named 'labels.jsonl'"),
+        ("a.txt", "0.1\t0.2\t00000007.PNG\n", "line 1: a class can't be named '00000007.PNG'"),
         ("a.txt", "-0.1\t0.2\ta\n", "line 1: -0.100 to 0.200 s is outside"),
         ("a.txt", "0.1\t0.2\ta\n\xff", "line 2: is no text in UTF-8"),
         ("a.txt", "1e400\t2e400\ta\n", "names no start and end"),
@@ -348,6 +350,16 @@ def test_an_interval_without_a_frame_is_told(tmp_path: Path, capsys: pytest.Capt
     assert main(["labels", str(tmp_path / "day1.mkv"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["intervals"]
     assert [each["class"] for each in shown] == ["b"]
+
+
+def test_classes_that_look_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those of which one was there before."""
+    record(tmp_path / "day1")
+    for number, name in enumerate(["open door", "light", "Open\u00a0door"]):
+        (tmp_path / "a.csv").write_text(f"start,end,class\n0.{number}1,0.{number}9,{name}\n")
+        assert main(["labels", str(tmp_path / "day1"), "--import", str(tmp_path / "a.csv")]) == 0
+        told = capsys.readouterr().err
+        assert ("'open door' and 'Open\\xa0door' are two classes" in told) == (number == 2), told
 
 
 def test_ten_classes_are_too_many_for_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
