@@ -191,6 +191,15 @@ def test_quarantine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(day)]) == 0
 
 
+def test_quarantine_in_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory is made for a frame without a class, too."""
+    record(tmp_path / "day1", [None, "0"])
+    damage(tmp_path / "day1/00000000.png")
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", "day1", "--quarantine", "bad"]) == 3
+    assert list(everything(tmp_path / "bad")) == ["00000000.png"]
+
+
 @pytest.mark.parametrize("place", ["day1", "day1/bad", "day1/0", "day1/../day1/x", "a-file"])
 def test_quarantine_is_no_class(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     record(tmp_path / "day1", ["0", "1"])
