@@ -224,6 +224,14 @@ def test_labels_that_wait_for_sorted_frames_are_not_left_behind(
     assert "new labels of sorted frames" in capsys.readouterr().err and everything(labelled) == before
 
 
+def test_sorting_and_sorting_again_are_undone_one_after_the_other(labelled: Path) -> None:
+    save(labelled)
+    with LabelJournal(journal_path(labelled)) as journal:
+        move_labelled(labelled, journal, [Placement("1/00000001.png", 2, "2")], DEFAULT)
+    assert main(["--undo", str(labelled)]) == main(["--undo", str(labelled)]) == 0
+    assert classes(labelled) == {} and labels_in_journal(labelled) == WANTED
+
+
 def test_nothing_to_undo_is_one_clear_line(tmp_path: Path) -> None:
     record_brightening(tmp_path / "day", 2)
     process = classify(tmp_path / "day", "--undo", display=None)
