@@ -192,6 +192,7 @@ def _in_classes_together(data_dir: Path, classes: Mapping[Path, Sequence[str]]) 
 
 def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iterator[Problem]:
     turned: list[Path] = []
+    moving: list[Path] = []
     sizes: Counter[tuple[int, int]] = Counter()
     for directory, names in pictures.items():
         for name in names:
@@ -201,6 +202,8 @@ def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iter
                 continue  # `verify` reports it
             if head.turned:
                 turned.append(directory / name)
+            if head.moving:
+                moving.append(directory / name)
             if head.size is not None:
                 sizes[head.size] += 1
     if turned:
@@ -210,6 +213,9 @@ def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iter
             f"{count} stored lying on the side (EXIF)",
             f"Keras and torchvision read them so, these commands upright; 'storage convert {data_dir} NEW' turns them",
         )
+    if moving:
+        count = f"and {len(moving) - 1} more are animations" if len(moving) > 1 else "is an animation"
+        yield Problem(moving[0], count, "every command and Keras take its first picture and leave out the others")
     if len(sizes) > 1:
         shown = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(3))
         yield Problem(

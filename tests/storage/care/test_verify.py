@@ -274,6 +274,8 @@ VIOLATIONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "two sizes": (lambda day: (day / "1/7.png").write_bytes(encode_png(picture(1, (9, 7)), {})), "day1", "Resize"),
     "a photo that lies on its side": (lambda day: lying_photo(day / "0/p.jpg"), "p.jpg", "upright"),
+    "an animation": (lambda day: film(day / "0/a.gif"), "a.gif", "first picture"),
+    "an animation in PNG": (lambda day: film(day / "0/a.png"), "a.png", "first picture"),
     "frames without a class": (lambda day: touch(day / "00000009.png"), "day1", "Hugging Face"),
 }
 
@@ -309,6 +311,11 @@ def lying_photo(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (8, 6)).save(path, exif=exif)
+
+
+def film(path: Path) -> None:
+    first, *others = (Image.new("RGB", (16, 16), color) for color in ("red", "green", "blue"))
+    first.save(path, save_all=True, append_images=others)
 
 
 def test_frames_that_were_copied_back_are_found_and_moved_away(
