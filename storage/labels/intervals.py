@@ -71,8 +71,7 @@ def parse_vtt(text: str) -> list[Interval]:
     for number, line in enumerate(head, first):
         if "-->" in line:
             raise IntervalError(number, "an empty line is missing between WEBVTT and the first interval")
-        if line.startswith("X-TIMESTAMP-MAP"):
-            raise IntervalError(number, "X-TIMESTAMP-MAP moves all times; write those of the recording, without it")
+    check_times(text)
     return [_cue(number, lines, unescape=True) for number, lines in blocks if not _is_note(lines)]
 
 
@@ -80,6 +79,15 @@ def _is_note(lines: Sequence[str]) -> bool:
     """Whether a block of a WebVTT file is no interval: one may be named as a note is, with its times in line two."""
     times = len(lines) > 1 and _ARROW.fullmatch(lines[1])
     return not times and re.match(r"(NOTE|STYLE|REGION)(\s|$)", lines[0]) is not None
+
+
+def check_times(text: str) -> None:
+    """Raise `IntervalError` for what programs that show subtitles pass over: times that are none, and moved ones."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if re.search(r":\d\S*\s*-+>\s*-?\d", line) and not _ARROW.fullmatch(line):
+            raise IntervalError(number, f"{_short(line)} is no time like 00:00:01,000 --> …")
+        if line.startswith("X-TIMESTAMP-MAP"):
+            raise IntervalError(number, "X-TIMESTAMP-MAP moves all times; write those of the recording, without it")
 
 
 def _blocks(text: str) -> list[tuple[int, list[str]]]:
