@@ -201,7 +201,7 @@ def test_a_disk_that_fails_in_a_closed_segment_ends_the_recording(tmp_path: Path
     assert len(all_numbers(segments(tmp_path / "day1"))) == summary.frames
 
 
-@pytest.mark.parametrize("wrong", ["0s", "1", "h", "-1h", "1 parsec", "0.5frames", ""])
+@pytest.mark.parametrize("wrong", ["0s", "0GB", "0frames", "1", "h", "-1h", "1 parsec", "0.5frames", ""])
 def test_nonsense(wrong: str) -> None:
     with pytest.raises(UsageError, match="1h, 10min, 2GB, 1000frames"):
         Limit.parse(wrong)
