@@ -111,8 +111,7 @@ async def recording(request: Request) -> Response:
     labelling = studio.labellings.get(entry.path)
     facts = await to_thread(studio.folder.facts, entry, settled=labelling is None and not goes_on)
     if labelling is not None and not labelling.closed:
-        held_out = {"state": facts["state"]} if facts["state"] == "held out" else {}
-        facts = {**facts, **await to_thread(labelling.label_facts), **held_out, "labelled_by": "this studio"}
+        facts = {**facts, **await to_thread(labelling.label_facts), "labelled_by": "this studio"}
     else:
         facts["labelled_by"] = "a window" if await to_thread(is_labelled, entry.path) else None
     if goes_on:
