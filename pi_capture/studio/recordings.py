@@ -296,11 +296,6 @@ class Opened:
     frames: Frames
     version: object = None
 
-    def check(self, index: int) -> None:
-        """Raise RefusedError if there is no such frame."""
-        if not 0 <= index < len(self.recording):
-            raise RefusedError("there is no such frame", 404)
-
 
 class Open:
     """The recording that was looked at last."""
