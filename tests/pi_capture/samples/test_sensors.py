@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +22,7 @@ from pi_capture.samples.clock import Dated, SampleClock, rate_facts
 from pi_capture.samples.sensors import Command, parse_sensor
 from storage import SampleTrack
 from storage.formats.video.writer import VideoReader
+from tests.support import wait_for
 from tests.support.live import clicking, counting, flashing, sensor, session_of
 
 CAPTURE = [sys.executable, "-m", "pi_capture"]
@@ -292,17 +293,10 @@ def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
     script = f"(trap '' TERM; echo $$ > {tmp_path}/deaf; sleep 1000 & echo $! > {tmp_path}/child; wait); sleep 1001"
     command = [*CAPTURE, tmp_path / "a.mkv", "-1", "--camera", "demo", "--sensor", f"a,rate=10={script}"]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
-        _wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
+        wait_for(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
         recorder.kill()
     pids = [int((tmp_path / name).read_text()) for name in ("deaf", "child")]
-    _wait_until(lambda: not any(_runs(pid) for pid in pids))
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(lambda: not any(_runs(pid) for pid in pids))
 
 
 def _runs(pid: int) -> bool:
@@ -326,10 +320,7 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     record(tmp_path / "a.mka", 1.5, camera="none", sensors=[f"a,rate=10=sh {tmp_path}/run.sh"])
     assert (tmp_path / "told").exists()
     child = int((tmp_path / "child").read_text())
-    until = time.monotonic() + 120
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_for(lambda: not _runs(child), "its end")
 
 
 def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
