@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from storage.batch.child import Answer, Child
 from storage.batch.inputs import FINGERPRINT_DIGITS, Source, fingerprint
-from storage.batch.places import OWN, Place
+from storage.batch.places import OWN, Entry, Place
+from storage.batch.steps import FEATURES, find_step
 from storage.durable.checked import check
 from storage.durable.log import encode_line
 from storage.durable.untrusted import parse_object
@@ -174,11 +176,13 @@ def _do_step(step: str, work: Work, base: Path, out: Place, child: Child) -> Out
     recordings = [source.key for source in work.sources]
     left_out: dict[str, str] = {}
     spent = 0.0
-    with out.making() as scratch:
+    features = _features_in(out, work.sources) if find_step(step).with_features else {}
+    with out.making() as scratch, out.lent(list(features.values())) as lent:
+        places = {key: str(lent / entry.key) for key, entry in features.items()}
 
         def attempt(some: Sequence[str], name: str) -> Answer:
             nonlocal spent
-            answer = _attempt(step, base, some, scratch / name, child)
+            answer = _attempt(partial(child.run, step, base, some, scratch / name, places), scratch / name)
             spent += answer.core_seconds
             return answer
 
@@ -211,12 +215,22 @@ def _do_step(step: str, work: Work, base: Path, out: Place, child: Child) -> Out
     return outcome
 
 
-def _attempt(step: str, base: Path, recordings: Sequence[str], out: Path, child: Child) -> Answer:
+def _features_in(out: Place, sources: Sequence[Source]) -> dict[str, Entry]:
+    """Where OUT has the features of these recordings: as they are now, of all their frames."""
+    found: dict[str, Entry] = {}
+    for source in sources:
+        marker = marker_name(FEATURES.name, source.key, source.fingerprint, DONE)
+        if out.exists(marker) and not read_marker(out, marker).told:
+            found.update((source.key, entry) for entry in out.entries(f"{FEATURES.name}/{source.key}"))
+    return found
+
+
+def _attempt(run: Callable[[], Answer], out: Path) -> Answer:
     """Have the child do it; once more if something from outside ended it, such as the kernel when memory was short."""
     out.mkdir()
-    answer = child.run(step, base, recordings, out)
+    answer = run()
     if answer.kind == "machine" or f"signal {int(signal.SIGKILL)} " in answer.reason:
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-        answer = child.run(step, base, recordings, out)
+        answer = run()
     return answer
