@@ -245,11 +245,11 @@ def parse_table(text: str) -> list[Interval]:
         raise IntervalError(reader.line_num, f"is no row of a table: {error}") from None
     if not rows:
         return []
+    if sum(map(_looks_like_a_time, rows[0][1])) >= 2:
+        return [_interval(number, row, _shape(number, row)) for number, row in rows]
     for number, row in rows if delimiter == "\t" else ():
         if quoted := next((cell for cell in row if re.fullmatch(r'".*"\s*', cell)), None):
             raise IntervalError(number, f"{_short(quoted)} is in quotation marks; save the table without, or as .csv")
-    if sum(map(_looks_like_a_time, rows[0][1])) >= 2:
-        return [_interval(number, row, _shape(number, row)) for number, row in rows]
     columns = _named_columns(*rows[0])
     for at in columns.whose:
         _refuse_others(at, rows[1:])

@@ -314,7 +314,7 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.csv", "start,end,label\n0:00.1,0:72.4,door\n", "line 2: '0:00.1 0:72.4 door' has no start and end"),
         ("a.tsv", "file\tonset\toffset\tlabel\n1.mp4\t0.1\t0.2\ta\n2.mp4\t0.3\t0.4\tb\n",
          "line 3: this interval is of '2.mp4', and line 2 of '1.mp4'; keep"),
-        ("a.tsv", '0.1\t0.2\t"a, or b"\n', "is in quotation marks"),
+        ("a.tsv", 'start\tend\tclass\n0.1\t0.2\t"a, or b"\n', "line 2: '\"a, or b\"' is in quotation marks"),
         ("a.csv", "Beginn;Ende;Klasse\n0,1;0,2;a\n", "is no interval either; name the columns"),
         ("a.csv", "start,end,class\n0.1,0.2\n", "line 2: this interval has no label"),
         ("a.csv", "when,what\n0.1,a\n", "line 1: 'when, what' names no start and end"),
