@@ -240,7 +240,7 @@ Duration (s),Media file name
 two,player #1:two.mp4,0.0,1.001,29.97,door,STATE,0.1,0.433,0.333,two.mp4
 two,player #1:two.mp4,0.0,1.001,29.97,light,STATE,0.433,0.6,0.17,two.mp4
 """
-SPACES = "start, end, class\n0.1, 0.433, door\n0.433,0.6,light\u00a0\n"
+SPACES = "start,end,class\n0.1, 0.433, door\n0.433,0.6,light\u00a0\n"
 MILLISECONDS = "onset [ms],offset (milliseconds),label\n100,433,door\n433,600,light\n"
 MINUTES = "start_min,end_min,label\n0.001666,0.0072166,door\n0.0072166,0.01,light\n"
 PLACED = "1\n00:00:00,100 --> 00:00:00,433\n{\\an2}{\\pos(3,4)}door\n\n2\n00:00:00,433 --> 00:00:00,600\nlight\n"
