@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,10 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from classify.window.keymap import action_of
 from storage.labels.journal import Labelled, journal_path, read_journal
-from tests.pi_capture.studio.browser import chromium, opened
-from tests.pi_capture.studio.test_pages import at, wait_for
-from tests.support import PATIENCE_SECONDS
+from tests.pi_capture.studio.browser import opened
+from tests.pi_capture.studio.test_pages import at
+from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.studio import Running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium(f"--host-resolver-rules=MAP {socket.gethostname()}.local 127.0.0.1") as found:
-        yield found
-
 
 PLAYED = """async () => {
     const { Frames } = await import("/static/frames.js");
