@@ -274,6 +274,29 @@ def test_a_last_line_without_its_end_is_told(end: str, told: list[str]) -> None:
     assert command.problems == told
 
 
+@pytest.mark.parametrize(
+    ("prints", "told"),
+    [
+        (
+            "rate=2=echo 7.25; sleep 0.1; echo 7.5",
+            "sensor a prints text ('7.25\\n7.5\\n' …), not f32le: say format=text",
+        ),
+        (
+            "rate=2,format=text=printf '7.25 '; sleep 0.1; printf '7.5 '; sleep 9",
+            "prints '7.25 7.5' without a line break",
+        ),
+        ("rate=2,format=s16le=printf 'ab12'", ""),
+        ("rate=2,format=text=printf '7.25\r'; sleep 0.1; printf '7.5\r\n'", ""),
+    ],
+)
+def test_how_a_slow_sensor_ends_its_lines(prints: str, told: str) -> None:
+    command = Command(parse_sensor(f"a,{prints}"), print)
+    command.start()
+    rows = [row for samples in command.chunks() if samples is not None or command.stop() for row in samples.tolist()]
+    assert told in "; ".join(command.problems) and bool(told) == bool(command.problems)
+    assert told or len(rows) == 2
+
+
 def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
     done = capture(tmp_path / "a.mkv", 1, "--camera", "demo", "--sensor", "gone,rate=10=true")
     assert done.returncode == 1 and "  gone: no samples came" in done.stderr.splitlines()
@@ -335,6 +358,9 @@ def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.Mon
         ("imu,rate=50,channels=0=cat", "1 to 64 channels"),
         ("imu,rate=50,format=csv=cat", "known are f32le, s16le, text"),
         ("imu,rate=50,channels=3,labels=x|y=cat", "2 labels for 3 channels"),
+        ("imu,rate=50,channels=3,labels=x|y|x=cat", "each channel needs a name of its own"),
+        ("imu,rate=50,labels=x||y=cat", "each channel needs a name of its own"),
+        ("imu,rate=50,channels=3,rate=60=cat", "rate,channels,rate: give each once"),
         ("imu,rate=0=cat", "makes no sense"),
         ("imu,rate=5,speed=5=cat", "imu: 'speed' is not understood: give NAME,rate=HZ"),
     ],

@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -135,6 +136,36 @@ def test_a_page_that_asks_how_it_stands_keeps_it_open(tmp_path: Path, forty: Pat
     before = time.monotonic()
     labelling.state()
     assert labelling.deserted_seconds <= time.monotonic() - before
+    labelling.close("it ends")
+
+
+def test_the_search_for_changes_gives_way_to_pictures(
+    tmp_path: Path, forty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits once a page needs pictures; what they showed to be whole is not read again to be labelled."""
+    waits: list[float] = []
+    asked = threading.Event()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        assert asked.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr("pi_capture.studio.labelling.QUIET_SECONDS", PATIENCE_SECONDS)
+    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
+    monkeypatch.setattr("pi_capture.studio.labelling.time", clock)
+    shutil.copytree(forty, tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=CLASSES)
+    opening = labelling.state()["opening"]
+    assert list(labelling.frames.pack([(3, 3)]))
+    torn = tmp_path / "day1" / f"{3:08d}.png"
+    torn.write_bytes(b"")
+    for frame in (3, 4):
+        action = {"seq": frame, "action": "label", "frame": frame, "label": 1}
+        assert labelling.act("page", opening, [action])["changes"][0]["labels"] == [[frame, frame + 1, 1]]
+    asked.set()
+    while labelling.state()["changes"]["known"] < FRAMES:
+        asked.wait(0)
+    assert waits[0] == 0 and waits[-1] > 0
     labelling.close("it ends")
 
 
