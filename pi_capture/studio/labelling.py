@@ -27,6 +27,7 @@ from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
 from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
+from pi_capture.studio.recordings import state_of
 from pi_capture.studio.runs import Run, changed_runs, runs_of
 from storage.care.split import is_split
 from storage.errors import StorageError
@@ -184,7 +185,7 @@ class Labelling:
             }
 
     def label_facts(self) -> dict[str, Any]:
-        """How many frames have which label, for the recording's facts."""
+        """How many frames have which label, and what that makes of the recording, for its facts."""
         import numpy as np
 
         with self._lock:
@@ -207,7 +208,7 @@ class Labelling:
                 ],
                 "unlabelled": unlabelled,
                 "waiting": int(waiting[:NONE].sum()),
-                "state": "to be labelled" if unlabelled else "labelled",
+                "state": state_of(self.recording, unlabelled),
             }
 
     def look_around(self) -> None:

@@ -23,8 +23,8 @@ from pi_capture.studio.runs import changed_runs, runs_of
 from pi_capture.studio.studio import Studio
 from storage.labels.journal import LabelJournal, Labelled, read_journal
 from tests.pi_capture.studio.conftest import FRAMES
-from tests.support import PATIENCE_SECONDS
-from tests.support.studio import Running, until
+from tests.support import PATIENCE_SECONDS, wait_for
+from tests.support.studio import Running
 
 NONE = 255
 CLASSES = ["none", "door", "light"]
@@ -205,7 +205,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
     assert listening.wait(PATIENCE_SECONDS)
     one.act("label", frame=0, label=1)
     other.act("label", frame=1, label=2)
-    until(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
+    wait_for(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
     changes = [value for name, value in seen if name == "change"]
     assert [(one["by"], one["seq"]) for one in changes] == [("one", 1), ("other", 1)]
     assert changes[1]["previous"] == changes[0]["revision"]
@@ -387,7 +387,7 @@ def test_taking_over_from_a_window(studio: Running, screen: str) -> None:
     page.act("label", frame=0, label=2)
     studio.post(f"{page.path}/close")
     window = studio.program("classify", studio.folder / "day1", "--classes", ",".join(CLASSES))
-    until(lambda: studio.get(studio.recording("day1"))["labelled_by"] == "a window", "the window is open")
+    wait_for(lambda: studio.get(studio.recording("day1"))["labelled_by"] == "a window", "the window is open")
     assert studio.refused(page.path)[0] == 409
     page.state = studio.post(page.path, {"take_over": True})
     assert page.labels[0] == 2
