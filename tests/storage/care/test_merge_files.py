@@ -408,6 +408,7 @@ def test_a_damaged_text_costs_no_picture(
     assert main(["verify", str(out), "--json"]) == 3
     broken = json.loads(capsys.readouterr().out)["recordings"][0]["broken"]
     assert [one["frame"] for one in broken] == frames
+    assert all(one["reason"].startswith("has ") for one in broken)  # the frame is named beside it
     with open_recording(out) as merged:
         pictures = [merged.pixels(number).tobytes() for number in range(7)]
         assert list(zip(pictures, merged.timestamps_ns, merged.labels, strict=True))[:5] == [
