@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pi_capture.errors import CameraError
 from pi_capture.sources.media.clock import Clock, LiveClock
 from storage.formats.movie.clock import FileClock
-from storage.formats.movie.decode import decode, is_counted, is_untimed
+from storage.formats.movie.decode import decode, indexed_times, is_counted, is_untimed
 
 if TYPE_CHECKING:
     import av
@@ -179,6 +179,7 @@ class _Reader:
         # Several threads decode as many pictures at once, and hand each out as many pictures late.
         stream.thread_type = "AUTO" if not live or (fps or 0) >= DEFAULT_FPS / 2 else "SLICE"
         self._counted = is_counted(container)
+        self._indexed = indexed_times(container, stream)
         self._period_ns = period_ns
         self._own_ns: list[int | None] = [None] * LONGEST_DELAY  # of the latest packets, by their numbers
         self._arrival_ns = 0  # of the latest packet
@@ -287,7 +288,7 @@ class _Reader:
     def _own_time(self, packet: Packet[VideoStream], number: int) -> int | None:
         if self._untimed:
             return None if self._facts.live else number * self._period_ns
-        own = packet.dts if self._counted else packet.pts
+        own = self._indexed.get(packet.pos, packet.dts) if self._counted else packet.pts
         return None if own is None else self._ns(own)
 
     def _ns(self, time_in_stream: int) -> int:

@@ -6,7 +6,7 @@ pictures that the decoder still holds come first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from storage.formats.movie.order import ShownOrder
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 DECODING_TIMES_ONLY = ("avi",)
+CHUNK_HEAD = 8  # bytes: an AVI's index has the position of a chunk, FFmpeg's packet that of its data
 FILLER = -1  # the number of a packet whose picture is not wanted
 END_OF_JPEG, CODES, SCAN = b"\xff\xd9", b"\xff\xc4", b"\xda"
 USUAL_CODES = bytes.fromhex("0002010303020403050504040000017d")
@@ -34,6 +35,16 @@ def is_untimed(container: InputContainer) -> bool:
 def is_counted(container: InputContainer) -> bool:
     """Whether the file does not say when a picture is shown, only in which order pictures are decoded."""
     return is_untimed(container) or container.format.name in DECODING_TIMES_ONLY
+
+
+def indexed_times(container: InputContainer, stream: VideoStream) -> Mapping[int | None, int | None]:
+    """The decoding time of each packet by its position, as an AVI file's index has it; empty without a whole one.
+
+    FFmpeg counts what it finds: behind packets whose heads are damaged, its times are too early.
+    """
+    if container.format.name not in DECODING_TIMES_ONLY or len(stream.index_entries) != stream.frames:
+        return {}
+    return {entry.pos + CHUNK_HEAD: entry.timestamp for entry in stream.index_entries}
 
 
 def decode(
@@ -71,23 +82,23 @@ def decode(
     jpeg = stream.codec_context.name == "mjpeg"
     if jpeg and not stream.codec_context.is_open:  # else a part of another picture stands for what is damaged
         stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
-    expected, lost = None, False
+    expected, lost, given = None, False, 0  # given: up to which number each was handed out, or is damaged
     for number, packet in _to_the_end(packets, stream):
-        if expected is None:
-            expected = number
+        expected, given = (number, number) if expected is None else (expected, given)
         if packet is not None:
             packet.pts = packet.dts = number  # the decoder hands it on with the picture
             if order is not None and number != FILLER and not order.note(number, packet):
                 lost = True  # of MPEG-2, FFmpeg says nothing
         try:
             if packet is not None and ((lossy and packet.is_corrupt) or (jpeg and is_torn_jpeg(bytes(packet)))):
-                lost = True
+                lost, given = True, given + 1
                 yield number, None
                 continue
             pictures = stream.decode(packet)
         except av.error.FFmpegError:
             lost = True
             if number != FILLER:
+                given += 1
                 yield number, None
             continue
         while pictures:
@@ -95,13 +106,17 @@ def decode(
             place = expected if picture.pts is None else picture.pts
             if place == FILLER:
                 continue
-            if order is not None:
+            if order is not None and order.stands_alone(place):
+                yield from ((missing, None) for missing in range(given, place))  # FFmpeg said nothing of them
+                given = place
+            elif order is not None:
                 earliest = order.earliest(place)
                 if lost and earliest is None:
+                    given += 1
                     yield place, None
                     continue
                 place = max(expected, earliest or 0) if lost else expected
-            expected = place + 1
+            expected, given = place + 1, given + 1
             yield place, None if picture.is_corrupt else picture
             del picture  # FFmpeg uses its memory again
 

@@ -31,6 +31,7 @@ class ShownOrder:
         self._stream = stream
         self._anchors: deque[int] = deque()  # from that of the latest picture on
         self._unknown: set[int] = set()
+        self._alone: set[int] = set()
         self._depth = 1  # packets by which a B-picture is shown earlier than decoded
 
     def note(self, number: int, packet: Packet[Any]) -> bool:
@@ -40,8 +41,14 @@ class ShownOrder:
             self._unknown.add(number)
         if not depth:
             self._anchors.append(number)
+        if packet.is_keyframe and stands_alone(packet, self._stream):
+            self._alone.add(number)
         self._depth = max(self._depth, depth or 0)
         return depth is not None
+
+    def stands_alone(self, number: int) -> bool:
+        """Whether the picture of a packet is shown when all before it have been: its place is its packet's."""
+        return number in self._alone
 
     def earliest(self, number: int) -> int | None:
         """The first place that the picture of a packet can have; None if it comes when its turn is over.

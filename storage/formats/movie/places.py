@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.formats.movie.clock import FileClock
-from storage.formats.movie.decode import is_counted, is_untimed
+from storage.formats.movie.clock import SLIP_NS, FileClock
+from storage.formats.movie.decode import indexed_times, is_counted, is_untimed
 from storage.formats.movie.order import stands_alone
 from storage.formats.video.file import parse_facts
 from storage.tracks.containers import reason_of
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+NEVER = -(1 << 63)  # before all times
 KEYS_IN_NAME_ONLY = ("apng",)  # its demuxer takes any picture of full size for a keyframe
 
 
-def mark_of(packet: av.Packet[Any], *, counted: bool, untimed: bool) -> int | None:
-    """What identifies a packet: its time, in its stream's time base, or its position in a file without times."""
-    if untimed:
+def mark_of(packet: av.Packet[Any], *, counted: bool) -> int | None:
+    """What identifies a packet: its time, in its stream's time base, or its position in a file that counts."""
+    if counted:  # a count that FFmpeg takes up behind a seek is of the file's index, also of packets that are lost
         return packet.pos
-    return packet.dts if counted or packet.pts is None else packet.pts
+    return packet.dts if packet.pts is None else packet.pts
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Places:
         The number of the packet of each keyframe, by its `mark_of`.
     counted, untimed : bool
         See `storage.formats.movie.decode.is_counted` and `is_untimed`.
+    disorder : int
+        How many pictures may come before their turn: times may contradict the order in which pictures are decoded.
     """
 
     begin_ns: int
@@ -69,24 +72,61 @@ class Places:
     numbers: Mapping[int | None, int]
     counted: bool
     untimed: bool
+    disorder: int
 
     def number_of_key(self, packet: av.Packet[Any]) -> int | None:
         """The number of a packet; None if it is not of one of `keys`."""
         if not packet.is_keyframe:
             return None
-        return self.numbers.get(mark_of(packet, counted=self.counted, untimed=self.untimed))
+        return self.numbers.get(mark_of(packet, counted=self.counted))
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A packet that holds a frame: its number, part of the file, its `mark_of`, and what it is."""
+    """A packet that holds a frame: its number, its part of the file, its time if it has one, and what it is.
+
+    In each part, frames are shown by their turns.
+    """
 
     number: int
     part: int
-    mark: int
+    at: int | None
+    turn: int
+    mark: int | None
     seek: int
     key: bool
     facts: bytes
+
+
+def _packets(
+    container: InputContainer, stream: VideoStream, cues: Sequence[tuple[Track, list[Cue]]], zero: int
+) -> Iterator[_Shown]:
+    """The packets of a video that are shown; its labels go into `cues`."""
+    beside = {track.number: cues_of_track for track, cues_of_track in cues}
+    counted, untimed = is_counted(container), is_untimed(container)
+    slip = SLIP_NS / 1e9 / (stream.time_base or Fraction(1, 1000))
+    keyed = container.format.name not in KEYS_IN_NAME_ONLY
+    indexed = indexed_times(container, stream)
+    last: _Shown | None = None
+    number = part = 0
+    for packet in container.demux([stream, *(container.streams[number] for number in beside)]):
+        if packet.stream_index in beside:
+            if packet.size and not (packet.pts is None and packet.dts is None):
+                beside[packet.stream_index].append(Cue(time_of(packet, zero), duration_of(packet), bytes(packet)))
+            continue
+        if not packet.size:
+            continue
+        if not packet.is_discard:
+            mark = mark_of(packet, counted=counted)
+            at = indexed.get(packet.pos or 0, packet.dts or 0) if counted and not untimed else mark
+            turn = at if at is not None else last.turn if last else NEVER
+            seek = turn if counted or packet.dts is None else packet.dts
+            if last and seek <= last.seek - (0 if packet.is_keyframe else slip):
+                part += 1  # files that were joined: their times start anew
+            key = packet.is_keyframe and mark is not None and keyed and (not counted or stands_alone(packet, stream))
+            last = _Shown(number, part, at, turn, mark, seek, key, stored_beside(packet))
+            yield last
+        number += 1
 
 
 def find_places(
@@ -95,48 +135,36 @@ def find_places(
     """The places of a video, and its labels, from all packets; nothing is decoded."""
     import av
 
-    zero = zero_of(container)
+    zero, base = zero_of(container), Fraction(stream.time_base or Fraction(1, 1000))
     cues: list[tuple[Track, list[Cue]]] = [(track, []) for track in label_tracks]
-    beside = {track.number: cues_of_track for track, cues_of_track in cues}
     counted, untimed = is_counted(container), is_untimed(container)
-    keyed = container.format.name not in KEYS_IN_NAME_ONLY
+    depth = stream.codec_context.has_b_frames
     found: list[_Shown] = []
-    count = part = 0
     try:
-        for packet in container.demux([stream, *(container.streams[number] for number in beside)]):
-            if packet.stream_index in beside:
-                if packet.size and not (packet.pts is None and packet.dts is None):
-                    beside[packet.stream_index].append(Cue(time_of(packet, zero), duration_of(packet), bytes(packet)))
-                continue
-            if not packet.size:
-                continue
-            mark = mark_of(packet, counted=counted, untimed=untimed)
-            if mark is not None and not packet.is_discard:
-                seek = mark if untimed or packet.dts is None else packet.dts
-                if packet.is_keyframe and found and seek <= found[-1].seek:
-                    part += 1  # files that were joined: their times start anew
-                key = packet.is_keyframe and keyed and (not counted or stands_alone(packet, stream))
-                found.append(_Shown(count, part, mark, seek, key, stored_beside(packet)))
-            count += 1
+        for shown in _packets(container, stream, cues, zero):
+            found.append(shown)  # those before a failure count
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if not found:
             raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
     if not found:
         raise StorageError(f"{path} holds no picture")
-    found.sort(key=lambda shown: (shown.part, shown.mark))
-    base, start = Fraction(stream.time_base or Fraction(1, 1000)), found[0].mark if counted else 0
+    if depth:  # else they are shown as they come, whatever their times
+        found.sort(key=lambda shown: (shown.part, shown.turn))
+    start = found[0].turn if counted else 0
     clock = FileClock(round(1e9 / float(stream.average_rate or 25)))
     if untimed:
         period_ns = frame_period_of(container)
         times = [shown.number * period_ns for shown in found]
     else:
-        times = [clock.date(round((shown.mark - start) * base * 1_000_000_000)) for shown in found]
+        own = (None if shown.at is None else round((shown.at - start) * base * 1_000_000_000) for shown in found)
+        times = [clock.date(at) for at in own]
     exact = [parse_facts(shown.facts) for shown in found]
-    of_packet = [-1] * count
+    of_packet = [-1] * (1 + max(shown.number for shown in found))
     for place, shown in enumerate(found):
         of_packet[shown.number] = place
+    contradictory = depth and any(number - place > depth for number, place in enumerate(of_packet) if place >= 0)
     # A time that occurs in several parts can't be sought.
-    keys = [(place, shown) for place, shown in enumerate(found) if place and shown.key and not part]
+    keys = [(place, shown) for place, shown in enumerate(found) if place and shown.key and not found[-1].part]
     places = Places(
         begin_ns=times[0],
         shown_ns=[time - zero for time in times],
@@ -149,5 +177,6 @@ def find_places(
         numbers={shown.mark: shown.number for _, shown in keys},
         counted=counted,
         untimed=untimed,
+        disorder=depth + 2 if contradictory else 0,
     )
     return places, cues

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import DamagedPictureError, StorageError
 from storage.forks import renew_after_fork
 from storage.formats.colours import to_rgb
-from storage.formats.movie.decode import decode
+from storage.formats.movie.decode import FILLER, decode
 from storage.formats.movie.places import find_places
 from storage.formats.png.codec import MAX_PIXELS
 from storage.frame import Frame
@@ -96,13 +96,13 @@ class MovieReader(Recording):
         self._scaler = VideoReformatter()
         self._reading = threading.Lock()
         self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())
-        self._ahead: tuple[int, av.VideoFrame] | None = None
-        self._position = -1  # of the last frame that was decoded; -1 before any
+        self._early: dict[int, av.VideoFrame] = {}
+        self._position = -1  # of the last frame that was looked for; -1 before any
         self._start_place = 0
 
     def begin_anew(self) -> object:
         """See `storage.forks`."""
-        given_up = self._container, self._stream, self._scaler, self._run, self._ahead
+        given_up = self._container, self._stream, self._scaler, self._run, self._early
         self._container = None
         self._start()
         return given_up
@@ -150,7 +150,7 @@ class MovieReader(Recording):
 
     def close(self) -> None:
         with self._reading:
-            self._ahead, self._run = None, iter(())
+            self._early, self._run = {}, iter(())
             if self._container is not None:
                 self._container.close()
 
@@ -198,16 +198,16 @@ class MovieReader(Recording):
         """Decode from a keyframe on."""
         import av
 
-        self._ahead, self._landed, self._position = None, len(self), -1
-        container = self._container or self._reopened()
+        self._early, self._landed, self._position = {}, len(self), -1
+        container = self._container
         try:
-            if key == 0 and (self._warm_up or len(self._places.keys) == 1):
-                # It would land behind the first picture; or, of Matroska files that were joined, show the first only.
-                raise ValueError("no seek to the beginning")
+            if container is None or key == 0:  # a seek to the first picture may land behind it
+                raise ValueError("from the beginning")
             at, in_bytes = self._places.seeks[key], self._places.untimed
             container.seek(at, stream=self._stream, unsupported_byte_offset=in_bytes)
-        except (av.error.FFmpegError, OSError, ValueError):  # it can't: from the beginning, then
-            container.close()
+        except (av.error.FFmpegError, OSError, ValueError):
+            if container is not None:
+                container.close()
             container, key = self._reopened(), 0
         self._run = self._decode(container, from_key=key > 0)
 
@@ -217,18 +217,21 @@ class MovieReader(Recording):
         return container
 
     def _go_on(self, index: int) -> av.VideoFrame | None:
-        """Decode up to a frame; None if the file has lost it."""
-        while (item := self._ahead or next(self._run, None)) is not None:
-            self._ahead = None
-            self._position, picture = item
-            self._landed = min(self._landed, self._position)
-            if self._position == index:
-                return picture
-            if self._position > index:
-                self._ahead = item
-                self._position = index
-                return None
-        return None
+        """Decode up to a frame; None if the file has lost it.
+
+        Pictures whose times contradict the order in which they are shown wait for their turn.
+        """
+        self._early = {place: picture for place, picture in self._early.items() if place >= index}
+        self._position = index
+        while index not in self._early and len(self._early) <= self._places.disorder:
+            item = next(self._run, None)
+            if item is None:
+                break
+            place, picture = item
+            self._landed = min(self._landed, place)
+            if place >= index:
+                self._early[place] = picture
+        return self._early.pop(index, None)
 
     def _decode(self, container: InputContainer, *, from_key: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures from here on, each with its place; after a seek from the next keyframe on."""
@@ -248,23 +251,22 @@ class MovieReader(Recording):
         """Packets from here on, each with its number; after a seek from the next keyframe on.
 
         `_start_place` becomes the first place whose picture is whole: pictures shown before the keyframe may need older
-        ones.
+        ones. Pictures of a warm-up have no number: the first keyframe may bear another's time.
         """
         places = self._places
-        number, warming_up = -1, self._warm_up if from_key else 0
+        number, keys = FILLER, 0
         self._start_place = 0
         for packet in container.demux(self._stream):
             if not packet.size:
                 continue
-            known = places.number_of_key(packet)
-            if from_key and known is not None and (number < 0 or warming_up):
-                warming_up -= number >= 0
-                number = known
-                self._start_place = len(self) if warming_up else places.of_packet[number]
-            elif from_key and number < 0:
-                continue
-            else:
+            known = places.number_of_key(packet) if from_key and number == FILLER else None
+            keys += known is not None
+            if not from_key or number != FILLER:
                 number += 1
+            elif known is not None and keys > self._warm_up:
+                number, self._start_place = known, places.of_packet[known]
+            elif not keys:
+                continue
             yield number, packet
 
 

@@ -22,7 +22,7 @@ from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
 from storage.formats.table import open_recording
-from tests.support import PATIENCE_SECONDS
+from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.labelled import everything, record
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -227,16 +227,13 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     (fleet / "pi3" / "wait.hostile").write_text("endless")
     run = started("count", fleet, out, "--jobs", 2)
     marked = out / ".batch" / "count"
-    while not marked.is_dir() or len(list(marked.rglob("*@*"))) < 5:  # all but the endless one
-        time.sleep(0.02)
-    while not (busy := [pid for pid in children(run.pid) if children(pid)]):  # the endless one may come last
-        time.sleep(0.02)
-    (forking,) = busy  # the other one had nothing left to do
+    wait_for(lambda: marked.is_dir() and len(list(marked.rglob("*@*"))) >= 5, "all but the endless one", run)
+    # The endless one may come last. The other worker had nothing left to do.
+    (forking,) = wait_for(lambda: [pid for pid in children(run.pid) if children(pid)], "a fork", run)
     (fork,) = children(forking)
     run.kill()
     run.wait()
-    while alive(forking) or alive(fork):
-        time.sleep(0.02)
+    wait_for(lambda: not alive(forking) and not alive(fork), "the end of both")
     assert batch("count", fleet, out, "--time-limit", 0.3) == 3
     assert len(lines(out)) == 6
     assert not list((out / ".batch" / "making").iterdir())
@@ -258,8 +255,7 @@ def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> Non
     (fleet / "pi3").mkdir()
     (fleet / "pi3" / "wait.hostile").write_text("endless")
     run = started("count", fleet, out, "--jobs", 1, "--time-limit", 6)
-    while not (busy := [fork for pid in children(run.pid) for fork in children(pid)]):
-        time.sleep(0.01)
+    busy = wait_for(lambda: [fork for pid in children(run.pid) for fork in children(pid)], "a fork", run)
     os.kill(busy[0], signal.SIGKILL)
     _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 3, said

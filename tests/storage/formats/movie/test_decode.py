@@ -148,6 +148,36 @@ def test_where_the_file_has_no_times_of_showing_the_places_are_the_same(tmp_path
         assert all(places == expected[picture] for picture, places in places.items()), bad
 
 
+@pytest.mark.parametrize("codec", ["mjpeg", "rawvideo"])
+def test_packets_of_an_avi_whose_heads_are_damaged_cost_no_other_its_time(tmp_path: Path, codec: str) -> None:
+    """FFmpeg finds fewer packets than the index has."""
+    path, bad = tmp_path / "clip.avi", (7, 8, 23)
+    at = shades(path, 40, codec)
+    for n in bad:
+        overwrite(path, at[n] - 8, at[n])
+    read, seen = both_readers(path)
+    assert read == seen
+    assert len(read) >= 40 - 2 * len(bad) and all(time == 50 * shade for time, shade in read.items())
+    with open_recording(path) as recording:
+        found = shown(recording, range(len(recording)))
+        for n in reversed(found):
+            assert shown(recording, [n]) == {n: found[n]}
+
+
+def test_pictures_that_ffmpeg_passes_over_without_an_error_cost_no_other_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    shades(path, 40, "libx264", bf="2", g="10")
+    at = path.read_bytes().index(b"\0\0\1\x65")
+    overwrite(path, at + 3, at + 4, 0x6C)  # the first keyframe: what follows has nothing to refer to
+    read, seen = both_readers(path)
+    assert {n * 50: n for n in range(10, 40)}.items() <= read.items()
+    assert read == seen
+    source = open_file(str(path), None, None)
+    frames = list(source)
+    source.close()
+    assert sum(frame.metadata.get("dropped_camera", 0) for frame in frames) + len(frames) == 40
+
+
 @pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
 def test_a_packet_of_zeros_costs_one_picture(tmp_path: Path, codec: str) -> None:
     """Its kind is unknown, and FFmpeg passes over one of MPEG-2 without an error."""

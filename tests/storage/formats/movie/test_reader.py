@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -252,6 +252,77 @@ def test_files_that_were_joined_are_read_part_by_part(tmp_path: Path, suffix: st
             assert shown(recording, [n]) == {n: wanted[n]}
         steps = {after - before for before, after in pairwise(recording.timestamps_ns)}
         assert all(abs(step - 50_000_000) < 100 for step in steps)
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".ts"])
+@pytest.mark.parametrize("keys", ["1", "3"])
+def test_keyframes_close_together_are_found_where_a_seek_lands_within_one(
+    tmp_path: Path, suffix: str, keys: str
+) -> None:
+    path = tmp_path / f"disc{suffix}"
+    shades(path, 40, "mpeg2video", g=keys, bf="0" if keys == "1" else "2")
+    with open_recording(path) as recording:
+        in_order = [recording[n].pixels for n in range(40)]
+        assert all(np.array_equal(recording[n].pixels, in_order[n]) for n in range(39, -1, -1))
+
+
+def retimed(path: Path, codec: str, ticks: Callable[[int], int], **options: str) -> None:
+    """The 40 pictures of `shades`, each with a time of its own, in steps of 50 ms."""
+    import av
+
+    shades(path, 40, codec, **options)
+    with av.open(str(path)) as source:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        with av.open(str(path.with_name("new.mkv")), "w", options={"avoid_negative_ts": "disabled"}) as container:
+            stream = container.add_stream_from_template(source.streams.video[0])
+            for n, packet in enumerate(packets):
+                packet.pts, packet.dts = ticks(n) * 50, n * 50 - 1000
+                packet.time_base, packet.stream = Fraction(1, 1000), stream
+                container.mux(packet)
+    path.with_name("new.mkv").replace(path)
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "libx264"])
+@pytest.mark.parametrize(
+    "ticks",
+    [lambda n: n + 300 * (n == 11), lambda n: n - 9 * (n == 11), lambda n: n - (n == 11), lambda n: n - 15 * (n > 20)],
+    ids=["ahead", "behind", "twice", "back"],
+)
+def test_an_odd_time_costs_no_picture(tmp_path: Path, codec: str, ticks: Callable[[int], int]) -> None:
+    path = tmp_path / "phone.mkv"
+    retimed(path, codec, ticks, **({"bf": "0", "g": "10"} if codec == "libx264" else {}))
+    with open_recording(path) as recording:
+        assert shown(recording, range(40)) == {n: n for n in range(40)}
+        for n in (30, 12, 39, 11, 0):
+            assert shown(recording, [n]) == {n: n}
+
+
+def test_a_time_that_contradicts_the_order_of_b_pictures_costs_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "phone.mp4"
+    shades(path, 40, "libx264", bf="2", g="20")
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        path,
+        "-c",
+        "copy",
+        "-bsf:v",
+        "setts=pts='if(eq(N,17),PTS+9/TB,PTS)':dts=DTS",
+    ]
+    subprocess.run([*command, tmp_path / "odd.mkv"], check=True)
+    with open_recording(tmp_path / "odd.mkv") as recording:
+        assert sorted(shown(recording, range(40)).values()) == list(range(40))
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "libx264"])
+def test_times_before_zero_cost_no_picture(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "early.mkv"
+    retimed(path, codec, lambda n: n - 20, **({"bf": "0"} if codec == "libx264" else {}))
+    with open_recording(path) as recording:
+        assert shown(recording, range(len(recording))) == {n: n for n in range(40)}
+        assert shown(recording, [3]) == {3: 3}
 
 
 def test_what_comes_before_the_first_keyframe_is_left_out(tmp_path: Path) -> None:
