@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -82,6 +82,16 @@ def report_left_out(data_dir: Path) -> None:
 
     if (note := note_of_left_out(data_dir)) is not None:
         print_line(note, sys.stderr)
+
+
+def report_held_out(data_dir: Path) -> None:
+    """Report that frames of a data directory are held out, and don't go along with it."""
+    from storage.care.split import is_split
+
+    with suppress(StorageError):  # where this matters, the command itself raises it
+        if data_dir.is_dir() and is_split(data_dir):
+            others = f"those in val_{data_dir.name} are not among its frames"
+            print_line(f"{data_dir} is split: {others}; python -m storage split {data_dir} --undo", sys.stderr)
 
 
 def print_line(line: str, file: TextIO | None = None) -> None:

@@ -17,6 +17,7 @@ from storage.commands.console import (
     print_line,
     progress_line,
     report_done,
+    report_held_out,
     report_left_out,
     report_tracks,
     seed,
@@ -55,6 +56,7 @@ def info(args: argparse.Namespace) -> int:
     for one in infos:
         report_tracks(one.path, args.track)
         report_left_out(one.path)
+        report_held_out(one.path)
     if args.sheet is not None:
         from storage.care.sheet import MAX_PIXELS, write_sheet
 
@@ -281,6 +283,7 @@ def _merge_directories(args: argparse.Namespace) -> int:
         )
     for directory in args.inputs:
         report_left_out(directory)
+        report_held_out(directory)
     with progress_line(f"merging into {args.out}") as progress:
         merged = merge(args.out, args.inputs, link=args.link == "hard", unlabelled=args.unlabelled, progress=progress)
     if args.json:

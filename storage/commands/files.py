@@ -18,6 +18,7 @@ from storage.commands.console import (
     print_line,
     progress_line,
     report_done,
+    report_held_out,
     report_left_out,
     report_tracks,
     track_argument,
@@ -53,6 +54,7 @@ def extract(args: argparse.Namespace) -> int:
 
     report_tracks(args.source, args.track)
     report_left_out(args.source)
+    report_held_out(args.source)
     with progress_line(f"extracting {args.source}") as progress:
         done = extract(
             args.source,
@@ -95,6 +97,7 @@ def convert(args: argparse.Namespace) -> int:
 
     report_tracks(args.source, args.track)
     report_left_out(args.source)
+    report_held_out(args.source)
     with progress_line(f"converting {args.source}") as progress:
         frames = convert(
             args.source,

@@ -71,8 +71,7 @@ def parse_vtt(text: str) -> list[Interval]:
     for number, line in enumerate(head, first):
         if "-->" in line:
             raise IntervalError(number, "an empty line is missing between WEBVTT and the first interval")
-        if line.startswith("X-TIMESTAMP-MAP"):
-            raise IntervalError(number, "X-TIMESTAMP-MAP moves all times; write those of the recording, without it")
+    check_times(text)
     return [_cue(number, lines, unescape=True) for number, lines in blocks if not _is_note(lines)]
 
 
@@ -80,6 +79,15 @@ def _is_note(lines: Sequence[str]) -> bool:
     """Whether a block of a WebVTT file is no interval: one may be named as a note is, with its times in line two."""
     times = len(lines) > 1 and _ARROW.fullmatch(lines[1])
     return not times and re.match(r"(NOTE|STYLE|REGION)(\s|$)", lines[0]) is not None
+
+
+def check_times(text: str) -> None:
+    """Raise `IntervalError` for what programs that show subtitles pass over: times that are none, and moved ones."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if re.search(r":\d\S*\s*-+>\s*-?\d", line) and not _ARROW.fullmatch(line):
+            raise IntervalError(number, f"{_short(line)} is no time like 00:00:01,000 --> …")
+        if line.startswith("X-TIMESTAMP-MAP"):
+            raise IntervalError(number, "X-TIMESTAMP-MAP moves all times; write those of the recording, without it")
 
 
 def _blocks(text: str) -> list[tuple[int, list[str]]]:
@@ -237,11 +245,11 @@ def parse_table(text: str) -> list[Interval]:
         raise IntervalError(reader.line_num, f"is no row of a table: {error}") from None
     if not rows:
         return []
+    if sum(map(_looks_like_a_time, rows[0][1])) >= 2:
+        return [_interval(number, row, _shape(number, row)) for number, row in rows]
     for number, row in rows if delimiter == "\t" else ():
         if quoted := next((cell for cell in row if re.fullmatch(r'".*"\s*', cell)), None):
             raise IntervalError(number, f"{_short(quoted)} is in quotation marks; save the table without, or as .csv")
-    if sum(map(_looks_like_a_time, rows[0][1])) >= 2:
-        return [_interval(number, row, _shape(number, row)) for number, row in rows]
     columns = _named_columns(*rows[0])
     for at in columns.whose:
         _refuse_others(at, rows[1:])

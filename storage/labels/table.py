@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from storage.errors import StorageError
 from storage.labels.journal import path_beside
 
 TABLE_NAME = "labels.csv"
+_HEADER = re.compile(r"frame([,;\t])class\s", re.IGNORECASE)
 
 
 def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") -> Path:
@@ -30,18 +33,14 @@ def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") ->
     StorageError
         It can't be written, or the file that is there is something else.
     """
-    import csv
-
     target = path_beside(path, TABLE_NAME, of_track)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("frame", "class"))
     rows.writerows((frame, label) for frame, label in enumerate(labels) if label is not None)
     try:
-        if os.path.lexists(target):
-            with target.open("rb") as there:
-                if there.readline() != b"frame,class\n":
-                    raise StorageError(f"{target} is something else than a table of labels; move it away")
+        if os.path.lexists(target) and not _HEADER.match(target.read_text("utf-8-sig", "replace")):
+            raise StorageError(f"{target} is something else than a table of labels; move it away")
         replace_file(target, text.getvalue().encode())
     except OSError as error:
         raise StorageError(f"{target}: {error.strerror}; the labels are kept, but not in the table") from None
@@ -49,25 +48,33 @@ def write_table(path: Path, labels: Sequence[str | None], of_track: str = "") ->
 
 
 def read_table(path: Path, frames: int, of_track: str = "") -> list[str | None] | None:
-    """The label of each frame of a recording, as `write_table` left them; None if there is no table.
+    """The label of each frame of a recording, as `write_table` left them, or a spreadsheet saved them since; None if
+    there is no table.
 
     Raises
     ------
     StorageError
-        The table is damaged.
+        The table is damaged, or it is none of labels.
     """
-    import csv
-
     table = path_beside(path, TABLE_NAME, of_track)
     labels: list[str | None] = [None] * frames
+    line = 1
     try:
-        rows = csv.reader(io.StringIO(table.read_text("utf-8")))
-        if next(rows, None) != ["frame", "class"]:
-            return None
-        for frame, label in rows:
-            labels[int(frame)] = label
+        text = table.read_text("utf-8-sig")
+        header = _HEADER.match(text)
+        if header is None:
+            raise ValueError("its columns are not frame,class")
+        rows = csv.reader(io.StringIO(text), delimiter=header[1])
+        next(rows)
+        for row in filter(None, rows):
+            line = rows.line_num
+            frame, label = row
+            number = range(frames).index(int(frame))
+            if labels[number] is not None:
+                raise ValueError(f"frame {number} has two labels")
+            labels[number] = label or None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise StorageError(f"{table} is damaged ({error}); move it away to go on without it") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise StorageError(f"{table} is damaged (line {line}: {error}); move it away to go on without it") from None
     return labels

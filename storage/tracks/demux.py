@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
+from storage.labels.intervals import IntervalError, check_times
 from storage.tracks.containers import CONTAINERS, COVER_PICTURE, FRONT_BYTES, Marks, kind_of, open_container, reason_of
 from storage.tracks.sample_track import LOWEST_SOUND_RATE
 
@@ -94,7 +95,13 @@ def open_media(path: Path) -> InputContainer:
     """
     form = LABEL_FILES.get(path.suffix.lower())
     if form is not None:
-        return open_container(path, ((form, ()),), "a file of labels")
+        container = open_container(path, ((form, ()),), "a file of labels")
+        try:
+            check_times(path.read_text("utf-8-sig", "replace"))
+        except IntervalError as error:
+            container.close()
+            raise StorageError(f"{path}: {error}") from None
+        return container
     return open_container(path, (*CONTAINERS, *SOUND_FILES), "a recording, video, sound (.srt, .vtt, .ass: labels)")
 
 

@@ -416,6 +416,17 @@ def test_frames_that_classify_moved_are_undone_in_order(tmp_path: Path) -> None:
     assert everything(day) == before
 
 
+def test_what_is_held_out_is_told_where_it_does_not_go_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = tmp_path / "day1"
+    record(day, acts(40))
+    split(day, val=0.2, gap=0.5)
+    for command in (["info", day], ["merge", tmp_path / "all", day], ["convert", day, tmp_path / "day1.h5"]):
+        assert main(list(map(str, command))) == 0
+        assert "those in val_day1 are not among its frames" in capsys.readouterr().err
+
+
 def relabel(directory: Path, name: str) -> None:
     """Give a sorted frame another class, without S."""
     with LabelJournal(directory / "labels.jsonl") as journal:

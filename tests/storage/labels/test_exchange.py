@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from classify.frames import open_frames
 from classify.session import NONE, Session
@@ -312,7 +314,7 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.csv", "start,end,label\n0:00.1,0:72.4,door\n", "line 2: '0:00.1 0:72.4 door' has no start and end"),
         ("a.tsv", "file\tonset\toffset\tlabel\n1.mp4\t0.1\t0.2\ta\n2.mp4\t0.3\t0.4\tb\n",
          "line 3: this interval is of '2.mp4', and line 2 of '1.mp4'; keep"),
-        ("a.tsv", '0.1\t0.2\t"a, or b"\n', "is in quotation marks"),
+        ("a.tsv", 'start\tend\tclass\n0.1\t0.2\t"a, or b"\n', "line 2: '\"a, or b\"' is in quotation marks"),
         ("a.csv", "Beginn;Ende;Klasse\n0,1;0,2;a\n", "is no interval either; name the columns"),
         ("a.csv", "start,end,class\n0.1,0.2\n", "line 2: this interval has no label"),
         ("a.csv", "when,what\n0.1,a\n", "line 1: 'when, what' names no start and end"),
@@ -350,6 +352,16 @@ def test_an_interval_without_a_frame_is_told(tmp_path: Path, capsys: pytest.Capt
     assert main(["labels", str(tmp_path / "day1.mkv"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["intervals"]
     assert [each["class"] for each in shown] == ["b"]
+
+
+def test_pictures_without_times_are_in_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"photos/{name}.jpg")
+        os.utime(tmp_path / f"photos/{name}.jpg", (10**9, 10**9))  # as unpacked from an archive
+    (tmp_path / "a.csv").write_text("start,end,class\n0,0.02,door\n")
+    assert main(["labels", str(tmp_path / "photos"), "--import", str(tmp_path / "a.csv")]) == 1
+    assert "have no times" in capsys.readouterr().err
 
 
 def test_classes_that_look_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -317,6 +317,19 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["A.mkv"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.srt", "1\n00:00:00,1 --> 00:00:00,3\na\n\n2\n00:00:00,4 -> 00:00:00,6\nb\n", "line 6: '00:00:00,4 ->"),
+        ("a.vtt", "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00.0,MPEGTS:9\n\n00:00.1 --> 00:00.3\na\n", "line 2: X-TIMESTAMP"),
+    ],
+)
+def test_no_label_of_a_file_is_passed_over(tmp_path: Path, name: str, text: str, reason: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(StorageError, match=reason):
+        merge_streams(tmp_path / "all.mkv", [tmp_path / name])
+
+
 def test_texts_of_mp4_become_labels(tmp_path: Path) -> None:
     text = tmp_path / "in.srt"
     text.write_text("1\n00:00:00,500 --> 00:00:01,250\nmusic\n\n2\n00:00:05,000 --> 00:00:06,000\nTür\n")

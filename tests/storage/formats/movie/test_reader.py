@@ -157,6 +157,31 @@ def test_labels_are_in_a_table_beside_it(tmp_path: Path) -> None:
     assert list(open_recording(path).labels) == ["0"] * 5
 
 
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("\ufeffframe;class\r\n1;door\r\n\r\n3;light\r\n4;\r\n", [None, "door", None, "light", None]),
+        ("Frame\tClass\n0\tdoor\n", ["door", None, None, None, None]),
+        ("frame,class\n1,door\n-1,light\n", "line 3: -1 is not in range"),
+        ("frame,class\n1,door\n1,light\n", "line 3: frame 1 has two labels"),
+        ("frame,class,sure\n1,door,yes\n", "line 1: its columns are not frame,class"),
+    ],
+)
+def test_a_table_of_labels_that_a_spreadsheet_saved(
+    tmp_path: Path, table: str, expected: str | list[str | None]
+) -> None:
+    path = tmp_path / "clip.mp4"
+    write_video(path, [Fraction(n, 10) for n in range(5)], codec="libx264")
+    (tmp_path / "clip.mp4.labels.csv").write_bytes(table.encode())
+    if isinstance(expected, str):
+        with pytest.raises(StorageError, match=expected):
+            _ = open_recording(path).labels
+        return
+    assert list(open_recording(path).labels) == expected
+    write_table(path, ["0"] * 5)
+    assert list(open_recording(path).labels) == ["0"] * 5
+
+
 @pytest.mark.reference
 def test_real_footage() -> None:
     path = REFERENCE / "pedestrians.avi"
