@@ -80,7 +80,9 @@ def open_file(address: str, size: Size | None, fps: float | None) -> MediaSource
         raise CameraError(f"{path}: no such file")
     # The prefix keeps FFmpeg from taking a name like concat:a for a protocol.
     options = {**LOCAL_ONLY, "pattern_type": "sequence" if sequence else "none"}
-    place = Place(f"file:{path}", str(path), form=_kind_of(path), tries=(options,), live=False, patience=None)
+    files = _count_files(path) if sequence else 0
+    form = _kind_of(path)
+    place = Place(f"file:{path}", str(path), form=form, tries=(options,), live=False, patience=None, files=files)
     return MediaSource(place, f"file:{path}", path.name, size, fps)
 
 
@@ -91,6 +93,13 @@ def _kind_of(path: Path) -> str | None:
             return kind_of(file.read(FRONT_BYTES), CONTAINERS)
     except OSError:  # a sequence of pictures; or FFmpeg says why not
         return None
+
+
+def _count_files(path: Path) -> int:
+    """How many files there are whose names are numbered so."""
+    number = re.compile(re.sub(r"%\d*d", r"(\\d+)", re.escape(path.name), count=1))
+    found = ((number.fullmatch(entry.name), entry.name) for entry in path.parent.glob("*"))
+    return sum(match is not None and path.name % int(match[1]) == name for match, name in found)
 
 
 def open_url(address: str, size: Size | None, fps: float | None, *, patience: float = PATIENCE_SECONDS) -> MediaSource:
