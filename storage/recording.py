@@ -42,11 +42,15 @@ class Recording(Sequence[Frame]):
     of_track : str
         What distinguishes this track of pictures from the first one of its file, if it is another: files beside the
         recording have it in their names (`storage.tracks.picture_tracks`).
+    lost_labels : list of str or None
+        None: where a label can't be read, `labels` raises `StorageError`. A list that is put here learns of it instead,
+        and the frame has no label.
     """
 
     has_pictures = True
     may_lack_pictures = False
     of_track = ""
+    lost_labels: list[str] | None = None
 
     def __init__(self, path: Path) -> None:
         self._path = path

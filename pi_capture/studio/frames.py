@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import threading
@@ -23,7 +24,7 @@ PROXY_SIDE = 320
 PROXY_BYTES = 8_000_000  # kept of proxies, for each recording that is open
 FULL_QUALITY = 90
 CHUNK_BYTES = 64_000  # of a pack; a chunk costs the server a change of threads
-CHUNK_SECONDS = 0.01  # so long a picture that is ready waits for the next ones of its chunk
+CHUNK_SECONDS = 0.03  # so long a picture that is ready waits for the next ones of its chunk; the first one goes at once
 
 
 class Frames:
@@ -47,7 +48,7 @@ class Frames:
 
     def pack(self, wanted: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         """Records for frames: the number that each is called by, and its index in the recording."""
-        chunk, begun = bytearray(), time.monotonic()
+        chunk, begun = bytearray(), -math.inf
         for number, index in wanted:
             self.asked_at = time.monotonic()
             try:

@@ -157,23 +157,16 @@ class Labelling:
             self._check_open()
             self._left_at = time.monotonic()
             session, opened = self.session, self._work.opened
-            classes = [
-                {"label": label, "name": printable(name), "sorted": opened.sorted[directory]}
-                for label, (name, directory) in enumerate(
-                    zip(opened.classes.names, opened.classes.directories, strict=True)
-                )
-            ]
-            classes += [
-                {"label": FIRST_FOREIGN + number, "name": printable(name), "sorted": 0}
-                for number, name in enumerate(opened.foreign)
-            ]
             return {
                 **self._facts(),
                 "opening": self._opening(session.count),
                 "count": session.count,
                 "labels": runs_of(session.labels),
                 "unreadable": session.unreadable,
-                "classes": classes,
+                "classes": [
+                    {"label": label, "name": printable(name), "sorted": opened.sorted[directory]}
+                    for label, name, directory in self._classes()
+                ],
                 "keys": len(opened.classes.names),
                 "fps": self._pictures.fps if self._pictures is not None else 0,
                 "changes": self._changes(),
@@ -193,8 +186,6 @@ class Labelling:
             now, before = (np.frombuffer(bytes(labels), np.uint8) for labels in (self.session.labels, opened.labels))
             stored = np.bincount(before, minlength=256)
             waiting = np.bincount(now[now != before], minlength=256)
-            names = [*zip(opened.classes.names, opened.classes.directories, range(FIRST_FOREIGN), strict=False)]
-            names += [(name, name, FIRST_FOREIGN + number) for number, name in enumerate(opened.foreign)]
             unlabelled = self.session.counted(NONE)
             return {
                 "classes": [
@@ -204,12 +195,18 @@ class Labelling:
                         "frames": int(stored[label]) + opened.sorted[directory],
                         "waiting": int(waiting[label]),
                     }
-                    for name, directory, label in names
+                    for label, name, directory in self._classes()
                 ],
                 "unlabelled": unlabelled,
                 "waiting": int(waiting[:NONE].sum()),
                 "state": state_of(self.recording, unlabelled),
             }
+
+    def _classes(self) -> list[tuple[int, str, str]]:
+        """The label, the name and the directory of each class, those without a key last."""
+        opened = self._work.opened
+        keyed = zip(range(FIRST_FOREIGN), opened.classes.names, opened.classes.directories, strict=False)
+        return [*keyed, *((FIRST_FOREIGN + number, name, name) for number, name in enumerate(opened.foreign))]
 
     def look_around(self) -> None:
         """Tell the pages which changes were found meanwhile; called now and then."""

@@ -10,7 +10,6 @@ import os
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +28,7 @@ from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import Format, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
-from storage.labels.journal import Classes, journal_path, read_journal
+from storage.labels.journal import journal_path, read_journal
 from storage.names import printable
 from storage.recording import Recording
 
@@ -182,14 +181,10 @@ def _picture(recording: Recording) -> bytes:
 
 
 def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
-    entries = read_journal(journal_path(path))
     stored = recording.labels
-    labels = replay(recording, entries)
-    known = known_classes(entries)
-    names = dict(zip(known.directories, known.names, strict=True))
+    labels, directories, names = _labels_and_classes(recording)
     sorted_, as_they_stand = Counter(stored), Counter(labels)
     waiting = Counter(now for before, now in zip(stored, labels, strict=True) if now != before and now is not None)
-    directories = _in_order(recording, known, labels)
     unlabelled = as_they_stand[None]
     return {
         "format": row.name,
@@ -223,9 +218,12 @@ def state_of(recording: Recording, unlabelled: int) -> str:
     return "labelled" if len(recording) and not unlabelled else "to be labelled"
 
 
-def _in_order(recording: Recording, known: Classes, labels: Iterable[str | None]) -> list[str]:
-    """The directories of a recording's classes: those with keys first, each with the colour of its place."""
-    return list(dict.fromkeys([*known.directories, *recording.class_names, *filter(None, labels)]))
+def _labels_and_classes(recording: Recording) -> tuple[list[str | None], list[str], dict[str, str]]:
+    """The labels as they stand; the directories of the classes, those with keys first; and what these are called."""
+    entries = read_journal(journal_path(recording.path, recording.of_track))
+    labels, known = replay(recording, entries), known_classes(entries)
+    directories = list(dict.fromkeys([*known.directories, *recording.class_names, *filter(None, labels)]))
+    return labels, directories, dict(zip(known.directories, known.names, strict=True))
 
 
 def _can(path: Path, recording: Recording) -> list[str]:
@@ -324,14 +322,10 @@ class Open:
 
 def labels_as_runs(recording: Recording) -> dict[str, Any]:
     """The labels of a recording with those of its journal: the classes' names, and runs of numbers of them."""
-    entries = read_journal(journal_path(recording.path, recording.of_track))
-    labels = replay(recording, entries)
-    known = known_classes(entries)
-    names = dict(zip(known.directories, known.names, strict=True))
-    directories = _in_order(recording, known, labels)[:255]
-    numbers = {directory: number for number, directory in enumerate(directories)}
+    labels, directories, names = _labels_and_classes(recording)
+    numbers = {directory: number for number, directory in enumerate(directories[:255])}
     return {
         "count": len(recording),
-        "classes": [printable(names.get(directory, directory)) for directory in directories],
+        "classes": [printable(names.get(directory, directory)) for directory in numbers],
         "runs": runs_of(bytes(255 if label is None else numbers.get(label, 255) for label in labels)),
     }

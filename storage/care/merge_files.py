@@ -40,7 +40,7 @@ class Merged:
     present : int
         Frames that were there already.
     conflicts : list of (path, str)
-        Files whose frames have another label in the result, and how many.
+        Files whose frames have another label in the result, or lost theirs, and how many.
     notes : list of str
         What a person should know of the files.
     """
@@ -89,7 +89,7 @@ def merge_files(out: Path, inputs: Sequence[Path], *, progress: Callable[[int, i
     _check(out, inputs)
     there = [out] if out.exists() else []
     classes = classes_together([*there, *inputs])
-    old = _sessions_of(out, classes, Merged()) if there else []
+    old = _sessions_of(out, classes, Merged(), without_lost_labels=False) if there else []
     known, frames = {session.id: session for session in old}, sum(len(session.times_ns) for session in old)
     merged, new = Merged(), list[_Session]()
     for path in inputs:
@@ -161,10 +161,14 @@ def _check(out: Path, inputs: Sequence[Path]) -> None:
             raise StorageError(f"{path} is being recorded into; merge it when that has ended")
 
 
-def _sessions_of(path: Path, classes: Classes, merged: Merged) -> list[_Session]:
-    """The sessions of a file, oldest first, with its labels by the directories of `classes`."""
+def _sessions_of(path: Path, classes: Classes, merged: Merged, *, without_lost_labels: bool = True) -> list[_Session]:
+    """The sessions of a file, oldest first, with its labels by the directories of `classes`.
+
+    Raises StorageError if labels can't be read, unless such frames may be `without_lost_labels`.
+    """
     place_of = dict(zip(classes.names, classes.directories, strict=True))
     with open_recording(path) as recording:
+        recording.lost_labels = [] if without_lost_labels else None
         own = recorded_classes(recording)
         places: dict[str | None, str | None] = {
             place: place_of.get(name, place) for place, name in zip(own.directories, own.names, strict=True)
@@ -183,6 +187,9 @@ def _sessions_of(path: Path, classes: Classes, merged: Merged) -> list[_Session]
         close_interrupted(sessions, len(recording))
         labels = [places.get(label, label) for label in labels_as_they_stand(recording)]
         times, given = list(recording.timestamps_ns), origins(recording)
+        if recording.lost_labels:
+            lost = "; ".join(dict.fromkeys(recording.lost_labels))
+            merged.conflicts.append((path, f"{lost}: such frames go along without a class"))
     return [
         _Session(
             Part(path, span, labels[span.start : span.stop], {"merged_from": printable(path.name), **session}),

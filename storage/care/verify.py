@@ -290,5 +290,5 @@ def _why_broken(recording: Recording, index: int) -> str | None:
         recording.check(index)
     except StorageError as error:
         file = recording.file(index) if isinstance(recording, FramesAreFiles) else recording.path
-        return str(error).removeprefix(f"{file}: ")
+        return str(error).removeprefix(f"{file}: ").removeprefix(f"frame {index}: ")
     return None

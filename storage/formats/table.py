@@ -91,8 +91,8 @@ class Format:
 
 MOVIES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".nut", ".webm"),
-    *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
-    *(".h264", ".h265", ".mjpeg", ".gif", ".apng"),
+    *(".ogv", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".wmv"),
+    *(".h264", ".264", ".h265", ".265", ".hevc", ".m2v", ".mjpeg", ".gif", ".apng"),
 )
 VIDEO = Format(
     *("video", ".mkv", "storage.formats.video.writer:VideoWriter", "storage.formats.video.reader:open_video"),

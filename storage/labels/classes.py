@@ -255,6 +255,7 @@ def labels_in_use(path: Path) -> list[str]:
     if not path.exists():
         return []
     with open_recording(path) as recording:
+        recording.lost_labels = []  # of no interest here
         return recording.class_names
 
 

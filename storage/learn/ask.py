@@ -25,7 +25,7 @@ MOST = 2000  # frames that are looked at; of a longer recording, every so many
 COMPARED = 500  # frames of a cluster that distances are computed among
 
 
-def typical(descriptions: Floats, count: int, known: Sequence[int] = (), *, seed: int = 0) -> list[int]:
+def typical(descriptions: Floats, count: int, known: Sequence[int] = ()) -> list[int]:
     """The most typical frames, of the largest clusters first; none of a cluster that holds a frame that is known.
 
     Parameters
@@ -36,8 +36,6 @@ def typical(descriptions: Floats, count: int, known: Sequence[int] = (), *, seed
         How many to find; there are fewer if there are not as many kinds of frames.
     known : sequence of int
         Positions of frames that have a label already.
-    seed : int
-        Where the clusters begin.
     """
     usable = np.flatnonzero(np.isfinite(descriptions).all(axis=1))
     chosen = usable[np.unique(np.linspace(0, len(usable) - 1, min(MOST, len(usable))).astype(np.int64))]
@@ -46,7 +44,7 @@ def typical(descriptions: Floats, count: int, known: Sequence[int] = (), *, seed
         return []
     points = _standardised(descriptions[asked])
     is_known = np.isin(asked, np.asarray(known, np.int64))
-    clusters = _clusters(points, min(len(asked), count + int(is_known.sum())), np.random.default_rng(seed))
+    clusters = _clusters(points, min(len(asked), count + int(is_known.sum())), np.random.default_rng(0))
     sizes = np.bincount(clusters)
     found: list[int] = []
     for cluster in np.argsort(-sizes, kind="stable"):

@@ -56,9 +56,7 @@ def common_seconds(recordings: Sequence[Recording]) -> Floats:
     return seconds
 
 
-def make_folds(
-    seconds: Floats, labels: Integers, *, folds: int = FOLDS, gap: float = GAP_SECONDS, seed: int = 0
-) -> Integers:
+def make_folds(seconds: Floats, labels: Integers, *, seed: int = 0) -> Integers:
     """Divide frames into folds of whole stretches, such that each fold has its share of each class.
 
     Parameters
@@ -66,9 +64,6 @@ def make_folds(
     seconds : ndarray, shape (N,), float64
         Times on one axis, in any order.
     labels : ndarray, shape (N,), int64
-    folds : int
-    gap : float
-        In seconds: no stretch is longer than what leaves enough frames outside of the gaps.
     seed : int
         Another seed divides differently.
 
@@ -80,12 +75,12 @@ def make_folds(
     order = np.argsort(seconds, kind="stable")
     times, codes = seconds[order], np.unique(labels[order], return_inverse=True)[1]
     best: tuple[float, Integers] | None = None
-    for length in lengths(times, 1 / folds):
-        starts = cut(times, codes, gap, length)
-        of_stretch = _deal(count_classes(starts, codes), folds, np.random.default_rng(seed))
+    for length in lengths(times, 1 / FOLDS):
+        starts = cut(times, codes, GAP_SECONDS, length)
+        of_stretch = _deal(count_classes(starts, codes), np.random.default_rng(seed))
         found = np.repeat(of_stretch, np.diff([*starts, len(codes)]))
-        sides = (with_gaps(times, found == fold, gap) for fold in range(folds))
-        fault = sum(find_fault(one, codes, 1 / folds) for one in sides)
+        sides = (with_gaps(times, found == fold, GAP_SECONDS) for fold in range(FOLDS))
+        fault = sum(find_fault(one, codes, 1 / FOLDS) for one in sides)
         if best is None or fault < best[0]:
             best = fault, found
         if fault == 0:
@@ -96,11 +91,11 @@ def make_folds(
     return in_order
 
 
-def _deal(counts: Integers, folds: int, random: np.random.Generator) -> Integers:
+def _deal(counts: Integers, random: np.random.Generator) -> Integers:
     """The fold of each stretch, from the frames of each class in it (stretches, classes): the largest are dealt first,
     each to the fold that has least of what the stretch holds."""
     share = counts / counts.sum(axis=0)
-    have = np.zeros((folds, counts.shape[1]))
+    have = np.zeros((FOLDS, counts.shape[1]))
     found = np.zeros(len(counts), np.int64)
     shuffled = random.permutation(len(counts))
     for stretch in shuffled[np.argsort(-share[shuffled].max(axis=1), kind="stable")]:
@@ -110,11 +105,11 @@ def _deal(counts: Integers, folds: int, random: np.random.Generator) -> Integers
     return found
 
 
-def far_from(held_out: Booleans, seconds: Floats, gap: float = GAP_SECONDS) -> Booleans:
-    """Which frames are not among some, nor within `gap` seconds of one of them: all of shape (N,), in any order."""
+def far_from(held_out: Booleans, seconds: Floats) -> Booleans:
+    """Which frames are not among some, nor within `GAP_SECONDS` of one of them: all of shape (N,), in any order."""
     order = np.argsort(seconds, kind="stable")
     far = np.empty(len(seconds), np.bool_)
-    far[order] = with_gaps(seconds[order], held_out[order], gap) == TRAIN
+    far[order] = with_gaps(seconds[order], held_out[order], GAP_SECONDS) == TRAIN
     return far
 
 
@@ -125,10 +120,9 @@ def held_out_certainties(
     classes: int,
     of_fold: Integers,
     *,
-    gap: float = GAP_SECONDS,
     done: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """The certainties of each frame, by a head that was fitted without its fold and what lies within `gap` of that.
+    """The certainties of each frame, by a head that was fitted without its fold and what lies within `GAP_SECONDS`.
 
     Parameters
     ----------
@@ -139,8 +133,6 @@ def held_out_certainties(
     classes : int
     of_fold : ndarray, shape (N,), int64
         As `make_folds` gives it.
-    gap : float
-        In seconds.
     done : callable
         Called after each fit. What it raises ends the work.
 
@@ -152,7 +144,7 @@ def held_out_certainties(
     certainties = np.full((len(labels), classes), np.nan, np.float32)
     for fold in np.unique(of_fold):
         held_out = of_fold == fold
-        learnt_from = far_from(held_out, seconds, gap)
+        learnt_from = far_from(held_out, seconds)
         if len(np.unique(labels[learnt_from])) > 1:
             head = fit_head(descriptions[learnt_from], labels[learnt_from], classes)
             certainties[held_out] = head.certainties(descriptions[held_out])

@@ -34,7 +34,10 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
     ("apng", ((0, b"\x89PNG"), (12, b"IHDR"), (37, b"acTL"))),
     ("apng", ((0, b"\x89PNG"), (12, b"IHDR"), (58, b"acTL"))),  # FFmpeg's have the shape of a pixel before it
     ("mjpeg", ((0, b"\xff\xd8\xff"),)),
-    ("hevc", ((0, b"\0\0\0\1\x40"),)),  # begins with its parameters
+    ("mpegvideo", ((0, b"\0\0\1\xb3"),)),
+    ("m4v", ((0, b"\0\0\1\xb0"),)),
+    # With its parameters, or a delimiter of whole pictures: in H.264, these bytes would be of kinds that are not first.
+    *(("hevc", ((0, start + first),)) for start in (b"\0\0\1", b"\0\0\0\1") for first in (b"\x40\1", b"\x46\1")),
     ("h264", ((0, b"\0\0\0\1"),)),
     ("h264", ((0, b"\0\0\1"),)),
 )

@@ -21,8 +21,7 @@ from typing import Any
 import pytest
 
 from tests.fleet.recordings import CRASH, ENDLESS, is_broken, make
-from tests.storage.batch.test_batch import children
-from tests.support import ELSEWHERE
+from tests.support import ELSEWHERE, children
 from tests.support.labelled import everything
 
 pytestmark = pytest.mark.fleet

@@ -55,6 +55,8 @@ class Place:
         Its timestamps may be of this machine's clocks.
     patience : float or None
         Seconds to wait for it; None for files, which can always be read.
+    files : int
+        Of a sequence of numbered pictures, how many there are; else 0.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Place:
     live: bool | None = None
     device: bool = False
     patience: float | None = PATIENCE_SECONDS
+    files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,7 @@ class _Reader:
         self._own_ns: list[int | None] = [None] * LONGEST_DELAY  # of the latest packets, by their numbers
         self._arrival_ns = 0  # of the latest packet
         self._end = 0  # of all packets so far, in the stream's unit
+        self._count = 0  # of them
         self._latest_packet_ns = self._latest_image_ns = -1  # of what arrived, and of what could be decoded
 
     def pictures(self) -> Generator[Picture]:
@@ -208,7 +212,8 @@ class _Reader:
                 raise CameraError(self._why_it_stopped(error)) from None
             lost += 1  # a file that was cut off
         except (av.error.FFmpegError, OSError) as error:
-            raise CameraError(self._why_it_stopped(error)) from None
+            if not (self._place.files and isinstance(error, FileNotFoundError)):  # a hole in a sequence
+                raise CameraError(self._why_it_stopped(error)) from None
         if self._facts.live:
             raise CameraError(f"{self._place.name} ended: the other side closed it")
         if self._latest_image_ns >= 0:
@@ -229,6 +234,7 @@ class _Reader:
             if own_ns is not None and not packet.is_discard:
                 self._latest_packet_ns = max(self._latest_packet_ns, own_ns)
             self._own_ns[number % LONGEST_DELAY], self._arrival_ns = own_ns, arrival_ns
+            self._count += 1
             yield number, packet
             number += 1
 
@@ -312,7 +318,10 @@ class _Reader:
             missing_ns = self._ns((stream.start_time or 0) + stream.duration - self._end)
         elif container.duration and len(container.streams) == 1:  # else the sound may be longer
             missing_ns = 1000 * ((container.start_time or 0) + container.duration) - self._ns(self._end)
-        if missing_ns > 2e9 / (self._facts.fps or DEFAULT_FPS):
+        if self._count < self._place.files:
+            left_out = self._place.files - self._count + lost
+            log.warning("%s: its last %d pictures are left out: damaged, or behind a missing one", name, left_out)
+        elif missing_ns > 2e9 / (self._facts.fps or DEFAULT_FPS):
             log.warning("%s breaks off: its last %.1f s are missing", name, missing_ns / 1e9)
         elif lost or self._latest_image_ns < self._latest_packet_ns:
             log.warning("%s breaks off: its last frames are damaged", name)

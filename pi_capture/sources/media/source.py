@@ -10,10 +10,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError, UsageError
 from pi_capture.redact import without_secrets
@@ -22,7 +21,9 @@ from pi_capture.sources.media.clock import Thinner
 from pi_capture.sources.media.feed import open_feed
 from pi_capture.sources.media.read import DEFAULT_FPS, PATIENCE_SECONDS, Picture, Place
 from pi_capture.sources.pixels import RgbConverter
+from storage.formats.movie.turn import Turn
 from storage.frame import Frame
+from storage.tracks.containers import CONTAINERS, FRONT_BYTES, kind_of
 
 if TYPE_CHECKING:
     import av
@@ -79,8 +80,26 @@ def open_file(address: str, size: Size | None, fps: float | None) -> MediaSource
         raise CameraError(f"{path}: no such file")
     # The prefix keeps FFmpeg from taking a name like concat:a for a protocol.
     options = {**LOCAL_ONLY, "pattern_type": "sequence" if sequence else "none"}
-    place = Place(f"file:{path}", str(path), tries=(options,), live=False, patience=None)
+    files = _count_files(path) if sequence else 0
+    form = _kind_of(path)
+    place = Place(f"file:{path}", str(path), form=form, tries=(options,), live=False, patience=None, files=files)
     return MediaSource(place, f"file:{path}", path.name, size, fps)
+
+
+def _kind_of(path: Path) -> str | None:
+    """What other commands take the file for; None to have FFmpeg find it out."""
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(FRONT_BYTES), CONTAINERS)
+    except OSError:  # a sequence of pictures; or FFmpeg says why not
+        return None
+
+
+def _count_files(path: Path) -> int:
+    """How many files there are whose names are numbered so."""
+    number = re.compile(re.sub(r"%\d*d", r"(\\d+)", re.escape(path.name), count=1))
+    found = ((number.fullmatch(entry.name), entry.name) for entry in path.parent.glob("*"))
+    return sum(match is not None and path.name % int(match[1]) == name for match, name in found)
 
 
 def open_url(address: str, size: Size | None, fps: float | None, *, patience: float = PATIENCE_SECONDS) -> MediaSource:
@@ -310,60 +329,3 @@ class MediaSource:
             return self._turn.upright(self._converter.to_rgb(image))
         except (av.error.FFmpegError, ValueError):  # such as pictures in the memory of a graphics card
             raise CameraError(f"{self._name}: its pictures ({image.format.name}) can't be converted to RGB") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How to turn a phone's picture upright, by its display matrix.
-
-    Attributes
-    ----------
-    swap : bool
-        Rows and columns change places.
-    mirror, flip : bool
-        Then columns, and rows, are put in reverse.
-    """
-
-    swap: bool = False
-    mirror: bool = False
-    flip: bool = False
-
-    @staticmethod
-    def of(image: av.VideoFrame) -> Turn:
-        a, b, c, d = _display_matrix(image)
-        if abs(a) + abs(d) < abs(b) + abs(c):
-            return Turn(True, mirror=c < 0, flip=b < 0)
-        return Turn(False, mirror=a < 0, flip=d < 0)
-
-    def size(self, size: Size) -> Size:
-        """Return the size of a picture after turning, or before."""
-        return (size[1], size[0]) if self.swap else size
-
-    def upright(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self == Turn():
-            return pixels
-        import numpy as np
-
-        turned = pixels.transpose(1, 0, 2) if self.swap else pixels
-        return np.ascontiguousarray(turned[:: -1 if self.flip else 1, :: -1 if self.mirror else 1])
-
-    def details(self) -> Mapping[str, Any]:
-        names = [name for name in ("swap", "mirror", "flip") if getattr(self, name)]
-        return {"turned": names} if names else {}
-
-
-def _display_matrix(image: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Return where x and y of the picture go on the screen: x' = a x + c y, y' = b x + d y."""
-    import numpy as np
-    from av.sidedata.sidedata import Type
-
-    try:
-        # From a small copy: a picture whose side data was read is not freed before garbage is collected.
-        copy = image.reformat(width=16, height=16, format="gray")
-        matrix = copy.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # its stubs lack this key
-    except ValueError:  # PyAV doesn't know all kinds of side data; then it has the rotation only
-        return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(image.rotation / 90) % 4]
-    if matrix is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    return a, b, c, d

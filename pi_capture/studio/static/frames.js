@@ -5,8 +5,7 @@ import { isAbort, records } from "./api.js";
 /** @typedef {{bitmap: ImageBitmap | null, proxy: boolean, error: string}} Picture */
 
 const AROUND = 120; // frames kept on either side, in steps
-const PACK = 30; // frames in a request; they are shown as they come
-const AT_ONCE = 2; // requests; browsers open six connections to a server
+const PACK = 30; // frames in a request; they are shown as they come. The next request would only delay them
 const NEAR = 30; // frames ahead that are fetched before those behind; all of them are kept, whatever the step
 const RETRY_MS = 1000;
 
@@ -19,8 +18,8 @@ const RETRY_MS = 1000;
 export class Frames {
   /** @type {Map<number, Picture>} */
   #pictures = new Map();
-  /** @type {Set<Fetching>} */
-  #fetching = new Set();
+  /** @type {Fetching | null} */
+  #fetching = null;
   #at = 0;
   #step = 1;
   /** @type {number[]} */
@@ -50,8 +49,7 @@ export class Frames {
     this.#at = position;
     this.#step = step || 1;
     this.#beside = beside;
-    for (const fetching of this.#fetching)
-      if (!fetching.positions.some((one) => this.#isWanted(one))) fetching.controller.abort();
+    if (!this.#fetching?.positions.some((one) => this.#isWanted(one))) this.#fetching?.controller.abort();
     for (const [one, picture] of this.#pictures) if (!this.#isWanted(one)) this.#drop(one, picture);
     this.#fetch();
   }
@@ -80,7 +78,7 @@ export class Frames {
 
   close() {
     this.#closed = true;
-    for (const { controller } of this.#fetching) controller.abort();
+    this.#fetching?.controller.abort();
     for (const [one, picture] of this.#pictures) this.#drop(one, picture);
   }
 
@@ -105,11 +103,9 @@ export class Frames {
   }
 
   #fetch() {
-    while (!this.#closed && this.#fetching.size < AT_ONCE) {
-      const positions = this.#missing();
-      if (!positions.length) return;
-      void this.#fetchPack(positions);
-    }
+    if (this.#closed || this.#fetching) return;
+    const positions = this.#missing();
+    if (positions.length) void this.#fetchPack(positions);
   }
 
   /**
@@ -117,9 +113,8 @@ export class Frames {
    * further ahead, further behind. Those further away wait until they make a whole pack.
    */
   #missing() {
-    const asked = new Set([...this.#fetching].flatMap(({ positions }) => positions));
     const together = this.#beside.length ? [this.#at, ...this.#beside] : [];
-    const unseen = together.filter((one) => !this.#pictures.has(one) && !asked.has(one));
+    const unseen = together.filter((one) => !this.#pictures.has(one));
     if (unseen.length) return [...new Set(unseen)];
     for (const [way, first, stop] of [
       [1, 0, NEAR],
@@ -132,7 +127,7 @@ export class Frames {
       for (let n = first; n < stop && found.length < PACK; n += 1) {
         const position = this.#at + n * way * this.#step;
         if (position < 0 || position >= this.count) break;
-        if (!this.#pictures.has(position) && !asked.has(position)) found.push(position);
+        if (!this.#pictures.has(position)) found.push(position);
         else if (found.length) break;
       }
       const end = this.#at + stop * way * this.#step;
@@ -145,7 +140,7 @@ export class Frames {
   /** @param {number[]} positions */
   async #fetchPack(positions) {
     const fetching = { positions, controller: new AbortController() };
-    this.#fetching.add(fetching);
+    this.#fetching = fetching;
     /** @type {Promise<void>[]} */
     const taking = [];
     const step = Math.abs(this.#step);
@@ -162,7 +157,7 @@ export class Frames {
         }, RETRY_MS);
     } finally {
       await Promise.allSettled(taking); // until they are decoded, they are neither kept nor to be asked for again
-      this.#fetching.delete(fetching);
+      this.#fetching = null;
       if (!this.#failing) this.#fetch();
     }
   }

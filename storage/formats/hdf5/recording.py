@@ -132,6 +132,7 @@ class Hdf5Recording(Recording):
     def _open(self) -> None:
         """Open all that will be read: what is open stays as it is while the file grows."""
         self._columns: dict[str, h5py.Dataset] = {}
+        self._labels_damaged = ""
         try:
             self._rows = self._check()
             self.is_ours = not len(self._file) or "format" in self._file.attrs
@@ -163,7 +164,13 @@ class Hdf5Recording(Recording):
         for name, kind in COLUMNS.items():
             if name in OPTIONAL and name not in self._file:
                 continue
-            column = self._columns[name] = dataset_in(self._file, name, self._path)
+            try:
+                column = self._columns[name] = dataset_in(self._file, name, self._path)
+            except KeyError as error:  # its header is damaged
+                if name != "label":
+                    raise
+                self._labels_damaged = first_line(error)
+                continue
             is_text = h5py.check_string_dtype(column.dtype) is not None
             if column.shape != (rows,) or (not is_text if kind == "text" else column.dtype != kind):
                 raise StorageError(f"{self._path} is refused: {name} is {described(column)}, not {kind}, {rows}")
@@ -208,12 +215,38 @@ class Hdf5Recording(Recording):
             return []
         if not self.is_ours and (table := read_table(self._path, self._rows, self.of_track)) is not None:
             return table
-        if "label" not in self._columns:
+        if "label" not in self._columns and not self._labels_damaged:
             return [None] * self._rows
-        with damage_reported(self._path):
-            numbers: list[int] = self._columns["label"][:].tolist()
         names = self._classes
-        return [None if n < 0 else names[n] if n < len(names) else str(n) for n in numbers]
+        return [None if n < 0 else names[n] if n < len(names) else str(n) for n in self._label_numbers()]
+
+    def _label_numbers(self) -> list[int]:
+        """The number of each frame's class, -1 for none."""
+        if self.lost_labels is None:
+            return self._label_rows(0, self._rows)
+        numbers, lost = list[int](), list[int]()
+        step = (
+            self._columns["label"].chunks[0]
+            if not self._labels_damaged and self._columns["label"].chunks
+            else self._rows
+        )
+        for begin in range(0, self._rows, step):
+            rows = range(begin, min(begin + step, self._rows))
+            try:
+                numbers += self._label_rows(rows.start, rows.stop)
+            except StorageError:
+                numbers += [-1] * len(rows)
+                lost += rows
+        if lost:
+            self.lost_labels.append(f"the classes of {len(lost)} frames can't be read, the first is {lost[0]}")
+        return numbers
+
+    def _label_rows(self, begin: int, end: int) -> list[int]:
+        if self._labels_damaged:
+            raise StorageError(f"{self._path} has damaged labels ({self._labels_damaged})")
+        with damage_reported(self._path):
+            numbers: list[int] = self._columns["label"][begin:end].tolist()
+        return numbers
 
     @property
     def class_names(self) -> list[str]:

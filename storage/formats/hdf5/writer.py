@@ -123,6 +123,8 @@ class RecordingWriter(ABC):
                 self._first = self._durable = self._rows
                 if len(recording) and not recording.is_ours:
                     raise StorageError(f"{target} was recorded by another program; choose another name")
+                if len(recording) and "label" not in recording.columns:
+                    raise StorageError(f"{target} has damaged labels; choose another name")
             self._transaction, self._file = _open_to_change(self._locked)
             self._open_datasets()
         except BaseException:
@@ -429,7 +431,8 @@ def write_labels(
         return
     try:
         with changing(path) as file:
-            column = dataset_in(file, "label", path)
+            with damage_reported(path):
+                column = dataset_in(file, "label", path)
             if len(column) != len(labels):
                 raise ValueError(f"{len(labels)} labels for {len(column)} frames")
             column[:] = np.array([numbers[label] for label in labels], np.int16)

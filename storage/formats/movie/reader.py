@@ -19,6 +19,7 @@ from storage.forks import renew_after_fork
 from storage.formats.colours import to_rgb
 from storage.formats.movie.decode import FILLER, decode
 from storage.formats.movie.places import find_places
+from storage.formats.movie.turn import Turn
 from storage.formats.png.codec import MAX_PIXELS
 from storage.frame import Frame
 from storage.labels.table import read_table
@@ -94,6 +95,7 @@ class MovieReader(Recording):
         from av.video.reformatter import VideoReformatter
 
         self._scaler = VideoReformatter()
+        self._turns: dict[int, Turn] = {}  # by the rotation that PyAV says: it doesn't tell a mirror
         self._reading = threading.Lock()
         self._run: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._early: dict[int, av.VideoFrame] = {}
@@ -166,13 +168,14 @@ class MovieReader(Recording):
             return Frame(self._upright(picture, index), index, self._places.timestamps_ns[index], metadata)
 
     def _upright(self, picture: av.VideoFrame, index: int) -> NDArray[np.uint8]:
-        """The pixels, turned as the file says: phones store how they were held."""
+        """The pixels, turned as the file says."""
         import av
-        import numpy as np
 
-        turns = round(picture.rotation / 90) % 4
+        turn = self._turns.get(picture.rotation)
+        if turn is None:
+            turn = self._turns[picture.rotation] = Turn.of(picture)
         try:
-            return np.ascontiguousarray(np.rot90(to_rgb(picture, self._scaler), turns))
+            return turn.upright(to_rgb(picture, self._scaler))
         except (av.error.FFmpegError, ValueError) as error:
             kind = f"{picture.format.name}, matrix {picture.colorspace} of H.273"
             reason = f"can't be converted to RGB ({kind}): {reason_of(error)}"

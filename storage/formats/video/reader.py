@@ -150,7 +150,13 @@ class VideoReader(Recording):
         times = self._pictures.times
         labels: list[str | None] = [None] * len(times)
         for at in self._label_positions:
-            block = self.block(at, f"the label in byte {at}")
+            try:
+                block = self.block(at, f"the label in byte {at}")
+            except StorageError as error:
+                if self.lost_labels is None:
+                    raise
+                self.lost_labels.append(str(error).removeprefix(f"{self._path}: "))
+                continue
             name = block.data.decode("utf-8", "replace")
             first, end = np.searchsorted(times, [block.time, block.time + (block.duration or 0)]).tolist()
             labels[first:end] = [name] * (end - first)

@@ -22,7 +22,7 @@ from pi_capture.samples.clock import Dated, SampleClock, rate_facts
 from pi_capture.samples.sensors import Command, parse_sensor
 from storage import SampleTrack
 from storage.formats.video.writer import VideoReader
-from tests.support import wait_for
+from tests.support import is_running, wait_for
 from tests.support.live import clicking, counting, flashing, sensor, session_of
 
 CAPTURE = [sys.executable, "-m", "pi_capture"]
@@ -318,14 +318,7 @@ def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
         wait_for(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().endswith("\n"))
         recorder.kill()
     pids = [int((tmp_path / name).read_text()) for name in ("deaf", "child")]
-    wait_for(lambda: not any(_runs(pid) for pid in pids))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_for(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_a_sensor_that_gives_nothing_leaves_nothing(tmp_path: Path) -> None:
@@ -342,7 +335,7 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     record(tmp_path / "a.mka", 1.5, camera="none", sensors=[f"a,rate=10=sh {tmp_path}/run.sh"])
     assert (tmp_path / "told").exists()
     child = int((tmp_path / "child").read_text())
-    wait_for(lambda: not _runs(child), "its end")
+    wait_for(lambda: not is_running(child), "its end")
 
 
 def test_a_command_that_ended_hours_ago_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:

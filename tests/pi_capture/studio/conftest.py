@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.labelled import record
 from tests.support.studio import Running
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from tests.pi_capture.studio.browser import chromium
+
+    with chromium(f"--host-resolver-rules=MAP {socket.gethostname()}.local 127.0.0.1") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +37,6 @@ def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def studio(tmp_path: Path, forty: Path) -> Iterator[Running]:
-    import shutil
-
     shutil.copytree(forty, tmp_path / "recordings" / "day1")
     with Running(tmp_path) as running:
         yield running

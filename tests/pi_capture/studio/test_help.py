@@ -22,7 +22,7 @@ from storage.labels.journal import Labelled, journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
 from storage.learn.proposals import LAST, RIGHT, SHOWN_OF_SURE, SURE
 from tests.classify.window.test_assist import TRUTH, record_scenes
-from tests.pi_capture.studio.browser import chromium, opened
+from tests.pi_capture.studio.browser import opened
 from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.studio import Running
 
@@ -37,12 +37,6 @@ LANE = """canvas => {
     return Array.from({ length: width }, (_, x) => data[4 * x + 3]);
 }"""
 """The opacities in the lane of proposals on the timeline."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
-from tests.pi_capture.studio.browser import SIZES, chromium, opened
+from tests.pi_capture.studio.browser import SIZES, opened
 from tests.support import REPOSITORY, wait_for
 from tests.support.studio import Running
 
 NAMES = ("none", "door", "light")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @contextmanager
@@ -196,21 +190,19 @@ def select_to_the_end(page: Page) -> None:
     expect(page.locator(".selected")).to_contain_text("selected: choose a class")
 
 
-def test_a_dialog_does_not_outlive_its_page(browser: Browser, tmp_path: Path, forty: Path) -> None:
+def test_a_dialog_does_not_outlive_its_page(browser: Browser, studio: Running) -> None:
     """Going back leaves no question about a recording that is not shown any more."""
-    shutil.copytree(forty, tmp_path / "recordings" / "day1")
-    with Running(tmp_path) as running:
-        context, seen = opened(browser, "phone")
-        page = seen.page
-        page.goto(f"{running.url}/?token={running.token}")
-        page.get_by_role("link", name="Look at day1").click()
-        page.get_by_role("button", name="To the trash").click()
-        expect(page.get_by_role("dialog")).to_be_visible()
-        page.go_back()
-        expect(page.get_by_role("heading", level=1)).to_have_text("recordings")
-        expect(page.get_by_role("dialog")).to_have_count(0)
-        assert (running.folder / "day1").is_dir() and seen.complaints == []
-        context.close()
+    context, seen = opened(browser, "phone")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}")
+    page.get_by_role("link", name="Look at day1").click()
+    page.get_by_role("button", name="To the trash").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("recordings")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert (studio.folder / "day1").is_dir() and seen.complaints == []
+    context.close()
 
 
 CONTROLS = ("button", "link", "textbox", "combobox", "checkbox", "slider", "spinbutton", "searchbox", "image", "dialog")
@@ -225,34 +217,32 @@ SMALL_OR_WIDE = """() => [
 
 
 @pytest.mark.parametrize("width", [320, 390, 3840])
-def test_every_page_can_be_heard_and_touched(width: int, browser: Browser, tmp_path: Path, forty: Path) -> None:
+def test_every_page_can_be_heard_and_touched(width: int, browser: Browser, studio: Running) -> None:
     """Each control has a name for screen readers, is at least 24 pixels large (WCAG 2.2), and lies on the screen."""
-    shutil.copytree(forty, tmp_path / "recordings" / "day1")
-    (tmp_path / "recordings" / "broken.mkv").write_bytes(b"x" * 100)
-    with Running(tmp_path) as running:
-        context, seen = opened(browser, "desktop" if width > 1000 else "phone")
-        page = seen.page
-        page.set_viewport_size({"width": width, "height": 900})
-        id = running.recording("day1").rpartition("/")[2]
-        page.goto(f"{running.url}/?token={running.token}")
-        expect(page.get_by_text("is not a video")).to_be_visible()
-        wrong = complaints_of(page)
-        for place, there in (
-            ("#/record", page.locator(".command code", has_text="python -m")),
-            (f"#/look/{id}", page.locator(".frame").first),
-            ("#/train", page.get_by_text("No recording has labels yet.")),
-            ("#/watch", page.get_by_text("There is no model yet.")),
-            ("#/trash", page.get_by_text("The trash is empty.")),
-            ("#/nowhere", page.get_by_role("alert")),
-            (f"#/label/{id}", page.locator("canvas[data-frame]")),
-        ):
-            page.goto(f"{running.url}/{place}")
-            expect(there).to_be_visible()
-            wrong += [f"{place}: {one}" for one in complaints_of(page)]
-        page.keyboard.press("?")
-        expect(page.get_by_role("dialog")).to_be_visible()
-        assert wrong + complaints_of(page) == []
-        context.close()
+    (studio.folder / "broken.mkv").write_bytes(b"x" * 100)
+    context, seen = opened(browser, "desktop" if width > 1000 else "phone")
+    page = seen.page
+    page.set_viewport_size({"width": width, "height": 900})
+    id = studio.recording("day1").rpartition("/")[2]
+    page.goto(f"{studio.url}/?token={studio.token}")
+    expect(page.get_by_text("is not a video")).to_be_visible()
+    wrong = complaints_of(page)
+    for place, there in (
+        ("#/record", page.locator(".command code", has_text="python -m")),
+        (f"#/look/{id}", page.locator(".frame").first),
+        ("#/train", page.get_by_text("No recording has labels yet.")),
+        ("#/watch", page.get_by_text("There is no model yet.")),
+        ("#/trash", page.get_by_text("The trash is empty.")),
+        ("#/nowhere", page.get_by_role("alert")),
+        (f"#/label/{id}", page.locator("canvas[data-frame]")),
+    ):
+        page.goto(f"{studio.url}/{place}")
+        expect(there).to_be_visible()
+        wrong += [f"{place}: {one}" for one in complaints_of(page)]
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert wrong + complaints_of(page) == []
+    context.close()
 
 
 def complaints_of(page: Page) -> list[str]:
@@ -264,51 +254,47 @@ def complaints_of(page: Page) -> list[str]:
     return [f"{role} without a name" for role, name in names if role in CONTROLS and not name] + found
 
 
-def test_by_keys_alone(browser: Browser, tmp_path: Path, forty: Path) -> None:
+def test_by_keys_alone(browser: Browser, studio: Running) -> None:
     """From the first page to a label and back, with Tab and Enter; what has the focus can be seen."""
-    shutil.copytree(forty, tmp_path / "recordings" / "day1")
-    with Running(tmp_path) as running:
-        context, seen = opened(browser, "desktop")
-        page = seen.page
-        page.goto(f"{running.url}/?token={running.token}")
-        expect(page.get_by_role("link", name="Label day1")).to_be_visible()
-        tab_to(page, "Label day1")
-        assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        page.keyboard.press("Enter")
-        at(page, 1)
-        page.keyboard.press("1")
-        at(page, 2)
-        tab_to(page, "Save")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("dialog")).to_contain_text("Saved")
-        page.keyboard.press("Escape")
-        tab_to(page, "Recordings")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("link", name="Look at day1")).to_be_visible()
-        assert seen.complaints == []
-        context.close()
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}")
+    expect(page.get_by_role("link", name="Label day1")).to_be_visible()
+    tab_to(page, "Label day1")
+    assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    at(page, 1)
+    page.keyboard.press("1")
+    at(page, 2)
+    tab_to(page, "Save")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Saved")
+    page.keyboard.press("Escape")
+    tab_to(page, "Recordings")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Look at day1")).to_be_visible()
+    assert seen.complaints == []
+    context.close()
 
 
-def test_classes_get_their_names(browser: Browser, tmp_path: Path, forty: Path) -> None:
-    shutil.copytree(forty, tmp_path / "recordings" / "day1")
-    with Running(tmp_path) as running:
-        context, seen = opened(browser, "desktop")
-        page = seen.page
-        page.goto(f"{running.url}/?token={running.token}#/look/{running.recording('day1').rpartition('/')[2]}")
-        for names, then in (("door,door", "every class needs a name of its own"), ("window, door", "")):
-            page.get_by_role("button", name="Classes …").click()
-            page.get_by_label("Names, with commas").fill(names)
-            page.get_by_role("dialog").get_by_role("button", name="Label").click()
-            if then:
-                expect(page.get_by_text(then)).to_be_visible()
-        at(page, 1)
-        page.keyboard.press("1")
-        at(page, 2)
-        page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("dialog")).to_contain_text("door: 1 frame")
-        assert len(list((tmp_path / "recordings/day1/door").iterdir())) == 1
-        assert len(seen.complaints) == 1 and " 400 " in seen.complaints[0]
-        context.close()
+def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/look/{studio.recording('day1').rpartition('/')[2]}")
+    for names, then in (("door,door", "every class needs a name of its own"), ("window, door", "")):
+        page.get_by_role("button", name="Classes …").click()
+        page.get_by_label("Names, with commas").fill(names)
+        page.get_by_role("dialog").get_by_role("button", name="Label").click()
+        if then:
+            expect(page.get_by_text(then)).to_be_visible()
+    at(page, 1)
+    page.keyboard.press("1")
+    at(page, 2)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_contain_text("door: 1 frame")
+    assert len(list((studio.folder / "day1/door").iterdir())) == 1
+    assert len(seen.complaints) == 1 and " 400 " in seen.complaints[0]
+    context.close()
 
 
 def tab_to(page: Page, name: str) -> None:

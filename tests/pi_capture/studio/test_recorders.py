@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from textwrap import indent
@@ -25,7 +24,7 @@ from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.recorders import ask
 from storage import open_recording
 from storage.labels.current import labels_as_they_stand
-from tests.support import PATIENCE_SECONDS, wait_for
+from tests.support import PATIENCE_SECONDS, children, is_running, wait_for
 from tests.support.studio import Running, records
 
 DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 600, "options": {"jitter": False}}
@@ -225,17 +224,9 @@ def test_the_preview_shows_and_ends_by_itself(studio: Running) -> None:
         for _ in range(3):
             head, body = next(found)
             assert head["size"] == "320x240" and body.startswith(b"\xff\xd8")
-        assert children(studio)
-    wait_for(lambda: not children(studio), "the camera is let go when nobody looks")
+        assert children(studio.process.pid)
+    wait_for(lambda: not children(studio.process.pid), "the camera is let go when nobody looks")
     assert studio.browser.get(f"/api/preview/{id}/live").status_code == 404
-
-
-def children(studio: Running) -> list[str]:
-    found = []
-    for task in Path(f"/proc/{studio.process.pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
-            found += (task / "children").read_text().split()
-    return found
 
 
 def talking(studio: Running, program: str) -> None:
@@ -274,27 +265,22 @@ def test_what_is_no_pack_ends_the_preview(studio: Running, before: bytes) -> Non
     for _ in range(2):
         answer = studio.browser.post("/api/preview", json={"camera": "demo", "size": "320x240"})
         assert answer.status_code == (200 if before else 422)
-    wait_for(lambda: not children(studio), "the camera is free")
+    wait_for(lambda: not children(studio.process.pid), "the camera is free")
 
 
 def test_the_preview_does_not_outlive_the_studio(studio: Running) -> None:
     studio.post("/api/preview", {"camera": "demo", "size": "320x240"})
-    (child,) = children(studio)
+    (child,) = children(studio.process.pid)
     studio.kill()
-    wait_for(lambda: not running_process(child), "it has ended")
-
-
-def running_process(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    wait_for(lambda: not is_running(child), "it has ended")
 
 
 def test_a_recording_takes_the_camera_from_the_preview(studio: Running) -> None:
     studio.post("/api/preview", {"camera": "demo", "size": "320x240"})
     recorder = studio.post("/api/recorders", DEMO)
-    assert not [child for child in children(studio) if child not in {path.stem for path in sockets(studio)}]
+    assert not [
+        child for child in children(studio.process.pid) if child not in {int(path.stem) for path in sockets(studio)}
+    ]
     end(studio, recorder)
 
 
@@ -322,7 +308,7 @@ def test_the_last_that_asks_for_a_camera_gets_it(studio: Running) -> None:
             else:
                 end(studio, studio.post("/api/recorders", DEMO))
             assert slow[1].result() == 409
-    wait_for(lambda: not children(studio), "no process is left")
+    wait_for(lambda: not children(studio.process.pid), "no process is left")
 
 
 def test_no_page_takes_the_camera_from_a_recording_that_begins(studio: Running) -> None:

@@ -19,10 +19,10 @@ from storage.formats.png.directory import frame_name
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
 from storage.learn.model import load_model
-from tests.pi_capture.studio.browser import chromium, opened
+from tests.pi_capture.studio.browser import opened
 from tests.pi_capture.studio.test_pages import complaints_of
-from tests.pi_capture.studio.test_recorders import children, talking
-from tests.support import PATIENCE_SECONDS, wait_for
+from tests.pi_capture.studio.test_recorders import talking
+from tests.support import PATIENCE_SECONDS, children, wait_for
 from tests.support.networks import put_network
 from tests.support.studio import Running, records
 
@@ -34,12 +34,6 @@ FPS = 4
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine has no weights of the network, and an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 def record_demo(day: Path, seconds: int = 90) -> None:
@@ -233,7 +227,7 @@ def test_a_model_that_fails_while_it_watches_says_why(running: Running, how: str
     with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         heads = [head for head, _ in records(answer.iter_raw())]
     assert reason in heads[-1]["problem"] and not any("problem" in head for head in heads[:-1])
-    wait_for(lambda: not children(running), "the camera is let go")
+    wait_for(lambda: not children(running.process.pid), "the camera is let go")
 
 
 def test_the_page_says_why_a_model_fails(browser: Browser, running: Running) -> None:
@@ -269,7 +263,7 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     assert complaints_of(page) == []
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
-    wait_for(lambda: not children(running), "the camera is let go")
+    wait_for(lambda: not children(running.process.pid), "the camera is let go")
     page.get_by_role("link", name="Train", exact=True).click()
     page.get_by_role("button", name="Move lamp.model to the trash").click()
     page.get_by_role("dialog").get_by_role("button", name="Move it").click()

@@ -26,7 +26,7 @@ from storage.learn.model import Model, write_model
 from tests.pi_capture.live.test_labels import Terminal
 from tests.pi_capture.live.test_preview import Screen
 from tests.pi_capture.test_cli import run
-from tests.support import REPOSITORY, wait_for
+from tests.support import REPOSITORY, is_running, wait_for
 from tests.support.networks import COLOURS, plain, put_network
 
 MOST_MEMORY = 100_000_000
@@ -128,8 +128,8 @@ def test_the_window_has_the_class_in_it(tmp_path: Path, screen: str) -> None:
     options = ("--camera", "demo", "--size", "160x120", "--preview")
     watching = here.start(sys.executable, "-m", "pi_capture", "watch", str(network), *options)
     try:
-        here.wait_for(lambda: here.window("float.tflite"))
-        here.wait_for(lambda: "- red 0." in here.ask("xdotool", "getwindowname", here.window("float.tflite")))
+        wait_for(lambda: here.window("float.tflite"))
+        wait_for(lambda: "- red 0." in here.ask("xdotool", "getwindowname", here.window("float.tflite")))
     finally:
         watching.send_signal(signal.SIGINT)
     assert watching.wait(120) == 0
@@ -280,13 +280,6 @@ def test_a_command_is_not_started_while_it_runs(tmp_path: Path) -> None:
     assert done.returncode == 0 and time.monotonic() - began < 60  # it was not waited for
     assert log.read_text() == "1\n"
     assert "--on red: its command still runs" in done.stderr and "2 times its command still ran" in done.stderr, done
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

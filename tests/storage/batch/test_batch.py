@@ -22,7 +22,7 @@ from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
 from storage.formats.table import open_recording
-from tests.support import PATIENCE_SECONDS, wait_for
+from tests.support import PATIENCE_SECONDS, children, is_running, wait_for
 from tests.support.labelled import everything, record
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -233,7 +233,7 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     (fork,) = children(forking)
     run.kill()
     run.wait()
-    wait_for(lambda: not alive(forking) and not alive(fork), "the end of both")
+    wait_for(lambda: not is_running(forking) and not is_running(fork), "the end of both")
     assert batch("count", fleet, out, "--time-limit", 0.3) == 3
     assert len(lines(out)) == 6
     assert not list((out / ".batch" / "making").iterdir())
@@ -492,14 +492,3 @@ def test_which_files_are_recordings(tmp_path: Path) -> None:
 def root_of(root: Path, name: str) -> Path:
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     return root / name
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

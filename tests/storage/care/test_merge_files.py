@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -237,8 +238,6 @@ def test_features_of_another_network_are_refused(
     one, two = (tmp_path / f"{name}.features.h5" for name in ("one", "two"))
     record(one, ["0"] * 2, seed=10)
     shutil.copy(one, two)
-    import h5py
-
     from storage.formats.hdf5.writer import changing, set_text
 
     with changing(two) as file:
@@ -409,6 +408,7 @@ def test_a_damaged_text_costs_no_picture(
     assert main(["verify", str(out), "--json"]) == 3
     broken = json.loads(capsys.readouterr().out)["recordings"][0]["broken"]
     assert [one["frame"] for one in broken] == frames
+    assert all(one["reason"].startswith("has ") for one in broken)  # the frame is named beside it
     with open_recording(out) as merged:
         pictures = [merged.pixels(number).tobytes() for number in range(7)]
         assert list(zip(pictures, merged.timestamps_ns, merged.labels, strict=True))[:5] == [
@@ -418,6 +418,52 @@ def test_a_damaged_text_costs_no_picture(
         if len(frames) > 1:
             with pytest.raises(StorageError, match="frame 3: has damaged metadata"):
                 merged.read(3)
+
+
+def bytes_of_labels(path: Path, kind: str) -> int:
+    """A byte of a recording's labels: of the classes' names, of which frame has which, or of a video's subtitles."""
+    if kind != "numbers":
+        return path.read_bytes().rindex(b"gate")
+    with h5py.File(path) as file:
+        label = file["label"]
+        assert isinstance(label, h5py.Dataset)
+        place: int = label.id.get_chunk_info(0).byte_offset
+    return place + 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "lost"),
+    [
+        (".h5", "names", "the classes of 4 frames can't be read, the first is 0"),
+        (".h5", "numbers", "the classes of 4 frames can't be read, the first is 0"),
+        (".mkv", "subtitles", "the label in byte"),
+    ],
+)
+def test_damaged_labels_cost_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str, kind: str, lost: str
+) -> None:
+    one, two, out = (tmp_path / f"{name}{suffix}" for name in ("one", "two", "all"))
+    record(one, ["0", "door"], seed=10)
+    record(two, [None, "gate", "gate", None], seed=20)
+    before = contents(two)
+    data = bytearray(two.read_bytes())
+    data[bytes_of_labels(two, kind)] ^= 2
+    two.write_bytes(data)
+    with pytest.raises(StorageError), open_recording(two) as recording:
+        assert len(recording[1].metadata) == 1
+        _ = recording.labels
+    with suppress(StorageError):  # of a video this is no matter
+        open_writer(two).close()
+    for _ in range(2):
+        assert main(["merge", str(out), str(one), str(two)]) == 3
+        (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{two}: {lost}")]
+        assert said.endswith("such frames go along without a class")
+    assert main(["verify", str(out)]) == 0
+    assert contents(out)[2:] == [(*frame[:3], None, *frame[4:]) for frame in before]
+    with open_recording(out) as merged:
+        assert list(merged.labels) == ["0", "door", None, None, None, None]
+    assert main(["merge", str(two), str(one)]) == 1  # nothing is added to it
+    assert two.read_bytes() == data
 
 
 @pytest.mark.parametrize(

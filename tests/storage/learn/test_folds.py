@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from storage.convert.convert import convert
 from storage.formats.table import open_recording
@@ -32,10 +33,10 @@ def test_a_fold_is_of_whole_stretches_in_whatever_order_frames_come() -> None:
 def test_far_from_leaves_out_what_is_near_in_time() -> None:
     seconds = np.array([9.0, 0.0, 5.0, 4.0, 100.0, 2.0])
     held_out = seconds == 5
-    assert seconds[far_from(held_out, seconds, gap=2.0)].tolist() == [9, 0, 100, 2]
+    assert seconds[far_from(held_out, seconds)].tolist() == [9, 0, 100, 2]
 
 
-def test_no_frame_is_judged_by_what_was_learnt_near_it() -> None:
+def test_no_frame_is_judged_by_what_was_learnt_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stretch has a look of its own: near frames tell all, far ones nothing."""
     random = np.random.default_rng(5)
     labels = np.repeat(random.permutation(np.arange(60) % 3), 30)
@@ -45,7 +46,8 @@ def test_no_frame_is_judged_by_what_was_learnt_near_it() -> None:
     certainties = held_out_certainties(described, seconds, labels, 3, make_folds(seconds, labels))
     assert np.mean(certainties.argmax(axis=1) == labels) < 0.5
     at_random = random.integers(0, 5, len(labels))
-    remembered = held_out_certainties(described, seconds, labels, 3, at_random, gap=0.0)
+    monkeypatch.setattr("storage.learn.folds.GAP_SECONDS", 0.0)
+    remembered = held_out_certainties(described, seconds, labels, 3, at_random)
     assert np.mean(remembered.argmax(axis=1) == labels) > 0.95
 
 

@@ -198,6 +198,22 @@ def test_pictures_are_videos_of_one_frame_and_numbered_ones_of_many(tmp_path: Pa
     assert [frame.timestamp_ns for frame in frames] == [n * 200_000_000 for n in range(4)]
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_numbered_pictures_behind_a_hole_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, empty: bool
+) -> None:
+    """FFmpeg stops there."""
+    for n in (1, 2, 3, 5, 6, 40, *([4] if empty else [])):
+        Image.fromarray(picture(n)).save(tmp_path / f"shot{n}.png")
+    Image.fromarray(picture(7)).save(tmp_path / "shot07.png")  # is not numbered so
+    if empty:
+        (tmp_path / "shot4.png").write_bytes(b"")
+    assert len(frames_of(f"file:{tmp_path}/shot%d.png")) == 3
+    left_out = 3 + empty
+    line = f"{tmp_path}/shot%d.png: its last {left_out} pictures are left out: damaged, or behind a missing one"
+    assert caplog.messages == [line]
+
+
 # ------------------------------------------------------------------------------------------------------- damaged files
 
 

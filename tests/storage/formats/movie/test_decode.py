@@ -219,6 +219,32 @@ RAW = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "made_by"),
+    [
+        ("delimited.265", ["-c:v", "libx265", "-x265-params", "aud=1:log-level=none", "-f", "hevc"]),
+        ("disc.m2v", ["-c:v", "mpeg2video", "-g", "6"]),
+        ("old.mpg", ["-r", "25", "-vsync", "passthrough", "-c:v", "mpeg1video", "-f", "mpeg1video"]),
+        ("phone.m4v", ["-c:v", "mpeg4", "-f", "m4v"]),
+    ],
+)
+def test_raw_videos_are_what_they_begin_with(tmp_path: Path, name: str, made_by: list[str]) -> None:
+    source, path = tmp_path / "clip.nut", tmp_path / name
+    shades(source, 21, "rawvideo")
+    subprocess.run(["ffmpeg", "-v", "error", "-i", source, *made_by, path], check=True)
+    read, seen = both_readers(path)
+    assert len(read) == 21 and read == seen and all(abs(shade - n) <= 1 for n, shade in enumerate(read.values()))
+
+
+def test_a_file_that_ffmpeg_would_not_know_is_the_same_for_a_camera_and_as_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "cut.ts"
+    grey = ["-f", "lavfi", "-i", "color=gray:s=64x64:r=10:d=0.8", "-c:v", "libx264", "-bf", "0"]
+    subprocess.run(["ffmpeg", "-v", "error", *grey, path], check=True)
+    path.write_bytes(path.read_bytes()[:1910])  # ten packets, and some of another
+    read, seen = both_readers(path)
+    assert read == seen and len(read) == 2
+
+
 @pytest.mark.parametrize("name", RAW)
 def test_files_without_an_index_are_read_in_any_order(tmp_path: Path, name: str) -> None:
     codec, options = RAW[name]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import subprocess
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pi_capture.sources.media.source import open_file
 from storage import StorageError, open_recording
 from storage.convert.convert import convert
 from storage.convert.extract import extract
@@ -93,6 +95,37 @@ def test_phones_hold_their_cameras_anyhow(tmp_path: Path, turn: int) -> None:
         upright = recording[3].pixels
         assert upright.shape == ((48, 64, 3) if turn == 180 else (64, 48, 3))
         assert np.abs(pixels.reshape(-1, *upright.shape)[3].astype(int) - upright).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("matrix", "mirrored"),
+    [
+        ((-1, 0, 0, 1), lambda p: p[:, ::-1]),
+        ((1, 0, 0, -1), lambda p: p[::-1]),
+        ((0, 1, 1, 0), lambda p: p.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda p: p[::-1, ::-1].transpose(1, 0, 2)),
+    ],
+    ids=["columns", "rows", "diagonal", "other diagonal"],
+)
+def test_mirrored_pictures_are_mirrored_back(
+    tmp_path: Path, matrix: tuple[int, ...], mirrored: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """As FFmpeg and players do with the videos of a phone's front camera."""
+    path = tmp_path / "selfie.mp4"
+    write_video(path, [Fraction(n, 10) for n in range(3)], codec="libx264")
+    with open_recording(path) as recording:
+        plain = recording[1].pixels
+    rows = [
+        struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+        for a, b, c, d in ((1 << 16, 0, 0, 1 << 16), [n << 16 for n in matrix])
+    ]
+    data = path.read_bytes()
+    at = data.index(rows[0], data.index(b"tkhd"))
+    path.write_bytes(data[:at] + rows[1] + data[at + 36 :])
+    with open_recording(path) as recording:
+        assert np.array_equal(recording[1].pixels, mirrored(plain))
+    with closing(open_file(str(path), None, None)) as source:
+        assert np.array_equal(list(source)[1].pixels, mirrored(plain))
 
 
 def test_cut_off_it_has_what_is_there(tmp_path: Path, scene: Path, capfd: pytest.CaptureFixture[str]) -> None:
