@@ -22,6 +22,7 @@ from storage.errors import StorageError
 from storage.formats.png.directory import MOVES_NAME
 from storage.formats.table import label_writer
 from storage.labels.classes import DEFAULT, known_classes
+from storage.labels.current import is_about_sorted, refuse_waiting
 from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Moving
 from storage.labels.origins import applied
 from storage.labels.runs import to_runs
@@ -194,6 +195,7 @@ def take_back(data_dir: Path, journal: LabelJournal) -> tuple[int, list[str], di
     facts = last_facts(data_dir / MOVES_NAME)
     if facts is None:
         raise StorageError(f"{data_dir}: there is nothing to undo")
+    refuse_waiting(data_dir, [each for each in journal.entries if is_about_sorted(each) and not each.restored])
     # Labels first: labels of frames that are not there do no harm.
     journal.append(*_restored(facts, journal))
     journal.sync()

@@ -15,7 +15,8 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.frame import Frame
 from storage.labels.classes import DEFAULT
-from storage.labels.journal import Classes, Entry, Labelled
+from storage.labels.current import is_about_sorted
+from storage.labels.journal import Classes, Entry
 from storage.names import check_class_name
 from storage.recording import Recording
 
@@ -85,7 +86,7 @@ def open_frames(recording: Recording, classes: Classes, entries: Sequence[Entry]
     directory: os.stat_result | None = None
     if isinstance(recording, FramesAreFiles):
         directory = recording.path.stat()
-        relabel = relabel or (any(given) and any(_is_sorted(entry) for entry in entries))
+        relabel = relabel or (any(given) and any(map(is_about_sorted, entries)))
         indices: Sequence[int] = range(len(names))
         if not relabel:
             indices = [index for index, label in enumerate(given) if label is None]
@@ -130,10 +131,3 @@ def _shown_ns(recording: Recording) -> Iterator[int]:
         passed += max(0, time - before) if time is not None and before is not None else 0
         before = before if time is None else time
         yield passed
-
-
-def _is_sorted(entry: Entry) -> bool:
-    """Whether an entry is about frames in a class directory."""
-    if not isinstance(entry, Labelled):
-        return False
-    return any("/" in (run if isinstance(run, str) else run[0]) for run in entry.frames)

@@ -33,9 +33,11 @@ if [ ! -e .venv/made ] && grep -qs 'Raspberry Pi' /proc/device-tree/model && ! h
 fi
 make_environment classify,studio,features
 # Models learn best with it, and everything works without: a school's network may not let it through.
-# One that swallows what is asked costs 20 s for each address of the server; what came is kept for the next time.
-quietly timeout --foreground 300 .venv/bin/python -m pi_capture export-model ||
-    echo "$NAME: going on without the trained network that models build on: $(reason)" >&2
+# One that swallows what is asked costs 20 s, a slow one 5 minutes; what came is kept for the next time.
+quietly timeout --foreground 300 .venv/bin/python -m pi_capture export-model || {
+    why=$(tail -n 1 "$log")
+    echo "$NAME: going on without the trained network that models build on: ${why:-it took too long; run this again}" >&2
+}
 
 cd "$here"
 venv=$root/.venv

@@ -17,8 +17,8 @@ release=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' pi_capture/__init__.py)
 tagged=$(git rev-parse --quiet --verify "v$release^{commit}" || :)
 [ "${tagged:-$(git rev-parse HEAD)}" = "$(git rev-parse HEAD)" ] ||
     fail "v$release is the tag of another commit; raise __version__ in pi_capture/__init__.py, and commit"
-[ -z "${1-}" ] || grep -qE "^## $release \([0-9]{4}-[0-9]{2}-[0-9]{2}\)" CHANGELOG.md ||
-    fail "CHANGELOG.md says no date of $release; write: ## $release ($(date +%F))"
+[ -z "${1-}" ] || grep -qE "^## $release \([0-9]{4}-[0-9]{2}-[0-9]{2}\)" docs/changelog.md ||
+    fail "docs/changelog.md says no date of $release; write: ## $release ($(date +%F))"
 
 make_tools "${TOOLS:-/var/tmp/pi-capture-release}" build twine
 

@@ -10,18 +10,16 @@ TIMES = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_amount(text: str) -> tuple[float, str] | None:
-    """The number and the unit of a text such as ``2GB``; None for another text, and for 0."""
+    """The number and the unit of a text such as ``2GB``; None for another text."""
     match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]+)", text.strip())
-    if match is None or float(match[1]) <= 0:
-        return None
-    return float(match[1]), match[2]
+    return (float(match[1]), match[2]) if match else None
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes, from ``2GB``, ``500MB`` …; None if it is no size."""
+    """Bytes, from ``2GB``, ``500MB`` …; None if it is no size, and for 0."""
     amount = parse_amount(text)
     unit = SIZES.get(amount[1].upper()) if amount else None
-    return max(1, round(amount[0] * unit)) if amount and unit else None
+    return max(1, round(amount[0] * unit)) if amount and amount[0] and unit else None
 
 
 def parse_time(text: str) -> float | None:

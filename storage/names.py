@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections.abc import Iterable
 
 from storage.errors import StorageError
 
@@ -11,10 +13,30 @@ NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-
 """Control characters, separators of lines, controls of the direction of text, bytes that are no UTF-8."""
 
 
+OWN_SUFFIXES = (".json", ".jsonl", ".part", ".png")
+"""Endings of the files of a data directory: a class directory of such a name would be in the way of one."""
+
+
 def check_class_name(name: str) -> None:
     """Raise StorageError if no class directory can have that name; names may come from untrusted files."""
-    if not name or name.startswith(".") or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
+    wrong = not name or name.startswith(".") or name.lower().endswith(OWN_SUFFIXES)
+    if wrong or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
         raise StorageError(f"a class can't be named {name[:80]!r}")
+
+
+def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ only in case, spaces, characters that are not shown, or how Unicode spells them.
+
+    >>> look_alikes(["door", "light", "Door", "light "])
+    [('door', 'Door'), ('light', 'light ')]
+    """
+    firsts: dict[str, str] = {}
+    return [(first, name) for name in names if (first := firsts.setdefault(_look(name), name)) != name]
+
+
+def _look(name: str) -> str:
+    shown = unicodedata.normalize("NFC", name).casefold()
+    return "".join(each for each in shown if not each.isspace() and unicodedata.category(each) != "Cf")
 
 
 def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:

@@ -33,16 +33,11 @@ def export_model(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", metavar="FILE.tflite", type=Path, help="what to make (default: one in your cache)")
     args = parser.parse_args(arguments)
     from storage.formats.features.export import export_model
-    from storage.formats.features.weights import cache_directory, exported_name, origin_of
+    from storage.formats.features.extractor import cache_model
+    from storage.formats.features.weights import origin_of
 
-    if args.out is None and args.weights.lower().endswith((".tgz", ".tflite")) and "://" not in args.weights:
-        args.out = cache_directory() / exported_name("imagenet")  # what another machine has fetched
-        if args.weights.lower().endswith(".tflite"):
-            from storage.formats.features.extractor import Extractor
-
-            Extractor(args.weights)  # one that runs: what stands there may be a good one
     with progress_line("fetching", " bytes") as progress:
-        made = export_model(args.weights, args.out, progress)
+        made = export_model(args.weights, args.out, progress) if args.out else cache_model(args.weights, progress)
     print(made)
     print(f"SHA-256 {origin_of(made)}", file=sys.stderr)
     return 0

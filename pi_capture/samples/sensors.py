@@ -72,13 +72,18 @@ def parse_sensor(text: str) -> Sensor:
             shown = f"{unknown[1]}: {unknown[3]!r} is not understood"
         raise UsageError(f"--sensor {shown}: give NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND")
     name, options, command = match.groups()
-    given = dict(option.split("=", 1) for option in options.split(",")[1:])
+    pairs = [option.split("=", 1) for option in options.split(",")[1:]]
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise UsageError(f"--sensor {name}: {','.join(key for key, _ in pairs)}: give each once")
     form = given.get("format", "f32le")
     if form not in FORMATS:
         raise UsageError(f"--sensor {name}: unknown format {form!r}; known are {', '.join(FORMATS)}")
     if "rate" not in given:
         raise UsageError(f"--sensor {name}: give the samples a second, as in rate=50")
     labels = tuple(given["labels"].split("|")) if given.get("labels") else ()
+    if len({*labels, ""}) <= len(labels):
+        raise UsageError(f"--sensor {name}: labels={given['labels']}: each channel needs a name of its own")
     try:
         rate, channels = float(given["rate"]), int(given.get("channels") or len(labels) or 1)
     except ValueError as error:
@@ -267,12 +272,9 @@ class _Numbers:
         if self._beginning is not None:
             self._beginning += data
             if len(self._beginning) >= LEAST_TEXT:
-                if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in self._beginning[:LEAST_TEXT]):
-                    raise CameraError(
-                        f"{self._title} prints text ({self._beginning[:20].decode()!r} …), "
-                        f"not {self._form}: say format=text"
-                    )
-                self._beginning = None
+                wrong, self._beginning = self.problems, None
+                if wrong:
+                    raise CameraError(wrong[0])
         data = self._rest + data
         whole = len(data) // self._size * self._size
         self._rest = data[whole:]
@@ -286,7 +288,12 @@ class _Numbers:
 
     @property
     def problems(self) -> list[str]:
-        return []
+        """What is wrong with the beginning, if it is text: also if a slow sensor has printed a line or two in all."""
+        begun = (self._beginning or b"")[:LEAST_TEXT]
+        is_text = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in begun)
+        if not is_text or not (len(begun) == LEAST_TEXT or {*b"\n\r"} & {*begun}):
+            return []
+        return [f"{self._title} prints text ({begun[:20].decode()!r} …), not {self._form}: say format=text"]
 
 
 def _fault(word: bytes) -> str | None:
@@ -317,7 +324,7 @@ class _Text:
     def feed(self, data: bytes) -> Iterator[NDArray[Any]]:
         import numpy as np
 
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._rest = re.split(rb"[\r\n]", self._rest + data)
         if len(self._rest) > LONGEST_LINE:
             lines, self._rest = [*lines, self._rest], b""
         rows = [row for line in lines if (row := self._row(line)) is not None]
@@ -359,6 +366,8 @@ class _Text:
 
     @property
     def problems(self) -> list[str]:
+        if self._first and self._rest.strip():
+            return [f"{self._title} prints {_shown(self._rest)!r} without a line break; end each sample with one"]
         if not self._bad:
             return []
         numbers = "one number" if self._channels == 1 else f"{self._channels} numbers"

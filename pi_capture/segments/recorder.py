@@ -51,7 +51,7 @@ class Limit:
         amount = parse_amount(text)
         if amount and amount[1].lower() in ("frame", "frames") and amount[0] >= 1:
             return cls(frames=int(amount[0]))
-        if (seconds := parse_time(text)) is not None:
+        if seconds := parse_time(text):
             return cls(nanoseconds=round(seconds * 1e9))
         if (size := parse_size(text)) is not None:
             return cls(bytes=size)

@@ -64,7 +64,7 @@ class Keep:
                 free.append(size)
             elif (size := parse_size(text)) is not None:
                 sizes.append(size)
-            elif (seconds := parse_time(text)) is not None:
+            elif seconds := parse_time(text):
                 times.append(seconds)
             else:
                 raise UsageError(

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from storage.errors import BusyError, OptionError, StorageError
 from storage.names import printable
 
 PACK_TYPE = "application/x-pack"
-
+MOST_FRAMES = 240  # of one request
+Handler = Callable[[Request], Awaitable[Response]]
 
 Fields = Mapping[str, type | tuple[type, ...]]
 """The fields that a request may have, and what may stand in each."""
@@ -95,6 +97,26 @@ def number_of(request: Request, name: str, default: int, least: int, most: int) 
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
         raise RefusedError(f"{name}: give a whole number from {least} to {most}")
     return int(text)
+
+
+def numbers_asked(request: Request, count: int) -> Sequence[int]:
+    """The frames that ``first``, ``count`` and ``step`` of a query ask for, or ``at``, as far as there are such."""
+    if (asked := request.query_params.get("at")) is not None:
+        if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", asked, re.ASCII) or asked.count(",") >= MOST_FRAMES:
+            raise RefusedError(f"at: give at most {MOST_FRAMES} whole numbers with commas between them")
+        return [number for number in map(int, asked.split(",")) if number < count]
+    first = number_of(request, "first", 0, 0, 1 << 30)
+    many = number_of(request, "count", 30, 1, MOST_FRAMES)
+    step = number_of(request, "step", 1, 1, 1 << 20)
+    return range(first, min(count, first + many * step), step)
+
+
+def frame_asked(request: Request, count: int) -> int:
+    """The frame in a request's path, one of `count`. Raises RefusedError if there is none."""
+    frame: int = request.path_params["frame"]
+    if frame >= count:
+        raise RefusedError("there is no such frame", 404)
+    return frame
 
 
 def failure(request: Request, error: Exception) -> Response:

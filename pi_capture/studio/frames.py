@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
@@ -22,39 +23,51 @@ PROXY_SIDE = 320
 PROXY_BYTES = 8_000_000  # kept of proxies, for each recording that is open
 FULL_QUALITY = 90
 CHUNK_BYTES = 64_000  # of a pack; a chunk costs the server a change of threads
+CHUNK_SECONDS = 0.01  # so long a picture that is ready waits for the next ones of its chunk
 
 
 class Frames:
-    """The pictures of a recording that is open; one thread at a time decodes, as not every format can do with more."""
+    """The pictures of a recording that is open; one thread at a time decodes, as not every format can do with more.
+
+    Attributes
+    ----------
+    seen : bytearray
+        Which frames were read, or sent as they are stored, and so are whole; by index in the recording.
+    asked_at : float
+        When a page needed a picture last, as `time.monotonic` counts.
+    """
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self._reading = threading.Lock()
         self._proxies: OrderedDict[int, bytes] = OrderedDict()
         self._proxies_bytes = 0
+        self.seen = bytearray(len(recording))
+        self.asked_at = 0.0
 
     def pack(self, wanted: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         """Records for frames: the number that each is called by, and its index in the recording."""
-        chunk = bytearray()
+        chunk, begun = bytearray(), time.monotonic()
         for number, index in wanted:
+            self.asked_at = time.monotonic()
             try:
                 kind, body = self.small(index)
                 chunk += packed({"frame": number, "type": kind, "proxy": kind == "image/jpeg", "error": ""}, body)
             except Exception as error:  # what a file from elsewhere makes a library raise; the next frame may be fine
                 chunk += packed({"frame": number, "type": "", "proxy": False, "error": reason(error)})
-            if len(chunk) >= CHUNK_BYTES:
+            if len(chunk) >= CHUNK_BYTES or time.monotonic() - begun > CHUNK_SECONDS:
                 yield bytes(chunk)
-                chunk.clear()
+                chunk, begun = bytearray(), time.monotonic()
         if chunk:
             yield bytes(chunk)
 
     def small(self, index: int) -> tuple[str, bytes]:
         """A frame as a picture of little size: its type, and the file. Raises StorageError, OSError or ValueError."""
-        stored = self._stored(index)
-        if stored is not None and max(_size(stored)) <= SMALL_SIDE:
-            return "image/png", _whole(stored, index)
         proxy = self._proxies.get(index)
         if proxy is None:
+            stored = self._stored(index)
+            if stored is not None and max(_size(stored)) <= SMALL_SIDE:
+                return "image/png", self._whole(stored, index)
             proxy = as_jpeg(self.read(index).pixels, PROXY_SIDE)
             self._keep(index, proxy)
         return "image/jpeg", proxy
@@ -67,14 +80,16 @@ class Frames:
         """The whole picture of a frame: its type, and the file. Raises StorageError, OSError or ValueError."""
         stored = self._stored(index)
         if stored is not None:
-            return "image/png", _whole(stored, index)
+            return "image/png", self._whole(stored, index)
         pixels = self.read(index).pixels
         return "image/jpeg", as_jpeg(pixels, max(pixels.shape), FULL_QUALITY)
 
     def read(self, index: int) -> Frame:
         """A frame by its index in the recording. Raises StorageError, OSError or ValueError."""
         with self._reading:
-            return self._recording.read(index)
+            frame = self._recording.read(index)
+        self.seen[index] = True
+        return frame
 
     def _stored(self, index: int) -> bytes | None:
         """The PNG file of a frame, if it is stored so."""
@@ -96,11 +111,11 @@ class Frames:
             while self._proxies_bytes > PROXY_BYTES:
                 self._proxies_bytes -= len(self._proxies.popitem(last=False)[1])
 
-
-def _whole(png: bytes, index: int) -> bytes:
-    if (wrong := fault(png)) is not None:
-        raise StorageError(f"frame {index} {wrong}")
-    return png
+    def _whole(self, png: bytes, index: int) -> bytes:
+        if (wrong := fault(png)) is not None:
+            raise StorageError(f"frame {index} {wrong}")
+        self.seen[index] = True
+        return png
 
 
 def _size(png: bytes) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
 from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
+from pi_capture.studio.recordings import state_of
 from pi_capture.studio.runs import Run, changed_runs, runs_of
 from storage.care.split import is_split
 from storage.errors import StorageError
@@ -34,7 +35,7 @@ from storage.labels.journal import LabelJournal, journal_path
 from storage.names import printable
 from storage.recording import Recording
 
-KEPT_BYTES = 4_000_000  # of pictures that the search for changes decodes
+QUIET_SECONDS = 0.1  # after a page needed a picture, the search for changes reads one frame in this time at most
 LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
 PATIENCE_SECONDS = 5.0  # for the next change to be found
 LEARNER_WAITS_SECONDS = 0.05  # for its turn, before it looks whether it is being ended
@@ -69,8 +70,7 @@ class Labelling:
         self._pictures: Pictures | None = None  # which looks for changes
         if session.count:
             start = min(session.cursor, session.count - 1)
-            self._pictures = Pictures(session.count, self._read, start, kept_bytes=KEPT_BYTES)
-        self._known = bytearray(session.count)  # whether a frame was seen to be readable
+            self._pictures = Pictures(session.count, self._read_quietly, start, kept_bytes=0)
         self._told_known = 0  # blocks of changes that the pages know of
         self._requests: dict[str, int] = {}
         for entry in self._work.journal.entries:
@@ -129,6 +129,11 @@ class Labelling:
     def _read(self, position: int) -> Any:
         return self.frames.read(self.indices[position])
 
+    def _read_quietly(self, position: int) -> Any:
+        """The same for the search for changes, which gives way to pictures that pages wait for."""
+        time.sleep(max(0.0, self.frames.asked_at + QUIET_SECONDS - time.monotonic()))
+        return self._read(position)
+
     # ---------------------------------------------------------------------------------------------------------- looking
 
     def listen(self) -> Listener:
@@ -180,7 +185,7 @@ class Labelling:
             }
 
     def label_facts(self) -> dict[str, Any]:
-        """How many frames have which label, for the recording's facts."""
+        """How many frames have which label, and what that makes of the recording, for its facts."""
         import numpy as np
 
         with self._lock:
@@ -203,7 +208,7 @@ class Labelling:
                 ],
                 "unlabelled": unlabelled,
                 "waiting": int(waiting[:NONE].sum()),
-                "state": "to be labelled" if unlabelled else "labelled",
+                "state": state_of(self.recording, unlabelled),
             }
 
     def look_around(self) -> None:
@@ -407,10 +412,9 @@ class Labelling:
         unknown = [
             position
             for position in range(max(0, first), min(stop, self.session.count))
-            if not self._known[position] and not self._pictures.changes.is_known(position // BLOCK)
+            if not self.frames.seen[self.indices[position]] and not self.session.is_unreadable(position)
         ]
         for position in unknown[:LOOKED_INTO]:
-            self._known[position] = 1
             try:
                 self._read(position)
             except Exception:  # what a file from elsewhere makes a library raise

@@ -190,11 +190,10 @@ def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
     sorted_, as_they_stand = Counter(stored), Counter(labels)
     waiting = Counter(now for before, now in zip(stored, labels, strict=True) if now != before and now is not None)
     directories = _in_order(recording, known, labels)
-    split, frames = path.is_dir() and is_split(path), len(recording)
     unlabelled = as_they_stand[None]
     return {
         "format": row.name,
-        "frames": frames,
+        "frames": len(recording),
         "bytes": bytes_of(path),
         "seconds": round(_seconds(recording), 3),
         "size": _size(recording),
@@ -209,18 +208,19 @@ def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
         ],
         "unlabelled": unlabelled,
         "waiting": waiting.total(),
-        "state": _state(path, frames=frames, unlabelled=unlabelled, split=split),
-        "can": _can(path, recording, split=split),
+        "state": state_of(recording, unlabelled),
+        "can": _can(path, recording),
         "begun": next((one["started"] for one in recording.sessions if isinstance(one.get("started"), str)), None),
     }
 
 
-def _state(path: Path, *, frames: int, unlabelled: int, split: bool) -> str:
-    if split:
+def state_of(recording: Recording, unlabelled: int) -> str:
+    """What is to be done with a recording, of which so many frames have no label."""
+    if is_split(recording.path):
         return "split"
-    if is_held_out(path):
+    if is_held_out(recording.path):
         return "held out"
-    return "labelled" if frames and not unlabelled else "to be labelled"
+    return "labelled" if len(recording) and not unlabelled else "to be labelled"
 
 
 def _in_order(recording: Recording, known: Classes, labels: Iterable[str | None]) -> list[str]:
@@ -228,8 +228,8 @@ def _in_order(recording: Recording, known: Classes, labels: Iterable[str | None]
     return list(dict.fromkeys([*known.directories, *recording.class_names, *filter(None, labels)]))
 
 
-def _can(path: Path, recording: Recording, *, split: bool) -> list[str]:
-    found = []
+def _can(path: Path, recording: Recording) -> list[str]:
+    found, split = [], is_split(path)
     if recording.has_pictures and len(recording):
         found += ["label", "sheet"]
     if path.is_dir():
@@ -295,11 +295,6 @@ class Opened:
     recording: Recording
     frames: Frames
     version: object = None
-
-    def check(self, index: int) -> None:
-        """Raise RefusedError if there is no such frame."""
-        if not 0 <= index < len(self.recording):
-            raise RefusedError("there is no such frame", 404)
 
 
 class Open:

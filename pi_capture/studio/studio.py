@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from asyncio import to_thread
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from pi_capture.live.labels import checked_names
+from pi_capture.live.packs import packed
 from pi_capture.studio import recorders
-from pi_capture.studio.answers import RefusedError, identifier
+from pi_capture.studio.answers import RefusedError, event, events, identifier, pack
 from pi_capture.studio.care import Trash
 from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.preview import Preview
@@ -86,6 +88,39 @@ class Studio:
             yield
         finally:
             self._streams -= 1
+
+    def changes(
+        self, look: Callable[[], Awaitable[dict[str, Any]]], pause: Callable[[dict[str, Any]], float]
+    ) -> Response:
+        """Server-sent events: what `look` sees, each time it has changed; it looks again after `pause` seconds."""
+        self.check_streams()
+
+        async def told() -> AsyncIterator[bytes]:
+            with self.stream():
+                last = None
+                while True:
+                    seen = await look()
+                    yield event(seen) if seen != last else b":\n\n"
+                    last = seen
+                    await asyncio.sleep(pause(seen))
+
+        return events(told())
+
+    async def records(self, found: AsyncIterator[recorders.Record]) -> Response:
+        """A pack without end. Raises RefusedError if there is nothing to show."""
+        self.check_streams()
+        try:
+            first = await anext(found)
+        except StopAsyncIteration:
+            raise RefusedError("this has just ended", 404) from None
+
+        async def packs() -> AsyncIterator[bytes]:
+            with self.stream():
+                yield packed(*first)
+                async for head, body in found:
+                    yield packed(head, body)
+
+        return pack(packs())
 
     # ------------------------------------------------------------------------------------------------------- recordings
 
@@ -173,6 +208,12 @@ class Studio:
         for path, labelling in list(self.labellings.items()):
             if labelling.closed:
                 del self.labellings[path]
+
+
+def of(request: Request) -> Studio:
+    """The studio that is asked."""
+    studio: Studio = request.app.state.studio
+    return studio
 
 
 def _names(asked: list[Any]) -> list[str]:

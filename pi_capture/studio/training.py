@@ -34,7 +34,7 @@ class Training:
     Attributes
     ----------
     status : dict
-        As pages know it (`pi_capture.studio.app.training_events`). Another one stands there after each change.
+        As pages know it (`pi_capture.studio.routes.training.training_events`). A new one after each change.
     """
 
     def __init__(self, folder: Path) -> None:

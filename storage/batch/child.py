@@ -17,13 +17,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.batch.contract import NotReadyError, Result
+from storage.batch.contract import NotReadyError
 from storage.batch.steps import find_step
 from storage.errors import StorageError, first_line, missing_library
 
@@ -84,10 +84,13 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
-    def run(self, step: str, base: Path, recordings: Sequence[str], out: Path) -> Answer:
-        """Do a piece of work: recordings by their paths from the directory `base`, into the empty directory `out`."""
+    def run(self, step: str, base: Path, recordings: Sequence[str], out: Path, features: Mapping[str, str]) -> Answer:
+        """Do a piece of work: recordings by their paths from the directory `base`, into the empty directory `out`.
+
+        `features` says of recordings where their features are, for `Step.with_features`.
+        """
         order = {"step": step, "base": str(base), "recordings": list(recordings), "out": str(out),
-                 **asdict(self._limits)}  # fmt: skip
+                 "features": dict(features), **asdict(self._limits)}  # fmt: skip
         if self.stopped:
             return Answer(kind="machine", reason="interrupted")
         process = self._started()
@@ -234,7 +237,12 @@ def _answer(order: dict[str, Any]) -> dict[str, Any]:
     recordings = [os.path.join(order["base"], name) for name in order["recordings"]]
     try:
         os.chdir(order["base"])
-        result: Result = find_step(order["step"]).process([Path(name) for name in order["recordings"]], Path(out))
+        step, paths = find_step(order["step"]), [Path(name) for name in order["recordings"]]
+        features = {Path(name): Path(path) for name, path in order["features"].items()}
+        if step.with_features and features:
+            result = step.with_features(paths, Path(out), features)
+        else:
+            result = step.process(paths, Path(out))
         told += result.told
     except NotReadyError as error:
         return {"kind": "not ready", "reason": str(error)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +46,12 @@ class Step:
     group_bytes : int or None
         None: one recording a piece of work. Else whole recordings, in the order of their names, up to so many bytes;
         one recording alone may be larger. Recordings that `process` fails on when it has them alone are left out.
+    with_features : callable or None
+        In place of `process`, where the step `features` has done recordings: its third argument says where the features
+        of which are. It makes what `process` makes. A run does such steps after all others.
     """
 
     name: str
     process: Callable[[Sequence[Path], Path], Result]
     group_bytes: int | None = None
+    with_features: Callable[[Sequence[Path], Path, Mapping[Path, Path]], Result] | None = None

@@ -1,15 +1,17 @@
 """The step dedupe: frames that look like an earlier one, by the cosine between their features.
 
 A frame is held against the kept frames shortly before it, then against all kept frames of earlier recordings of its
-group. Recordings that keep features (``.features.h5``) need no decoding: ``batch features IN A`` and ``batch dedupe
-A/features B``.
+group. Recordings that keep features (``.features.h5``) need no decoding, and none whose features the step ``features``
+has left in OUT.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,11 +33,14 @@ SAME = 0.99  # least cosine of frames that look alike
 SHORTLY = 100  # frames
 ROWS = 1024  # of a block of comparisons: 1024 x 100,000 cosines are 400 MB
 GROUP_BYTES = 1_000_000_000
+NONE: Mapping[Path, Path] = MappingProxyType({})
 COLUMNS = ("recording", "frame", "same_recording", "same_frame", "cosine")
 
 
-def find_duplicates(recordings: Sequence[Path], out: Path) -> Result:
+def find_duplicates(recordings: Sequence[Path], out: Path, features: Mapping[Path, Path] = NONE) -> Result:
     """Write ``duplicates.csv``: the frames that look like another, a row each, and which one; numbers count from 0.
+
+    `features` says of recordings where their features are; others' are computed.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def find_duplicates(recordings: Sequence[Path], out: Path) -> Result:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for path in recordings:
-            directions, numbers, made_by, damaged = _directions(path)
+            directions, numbers, made_by, damaged = _directions(path, features.get(path))
             if made_by and network and made_by != network:
                 raise StorageError(f"{path} has features of another network than {recordings[0]}")
             network = made_by or network
@@ -74,7 +79,7 @@ def find_duplicates(recordings: Sequence[Path], out: Path) -> Result:
     return Result(frames, tuple(told))
 
 
-def _directions(path: Path) -> tuple[Floats, list[int], dict[str, str], list[str]]:
+def _directions(path: Path, features_at: Path | None) -> tuple[Floats, list[int], dict[str, str], list[str]]:
     """A recording's features, of length 1 each, (n, 256); their frames; what made them; and why frames have none."""
     with open_recording(path) as recording:
         if isinstance(recording, KeepsFeatures):
@@ -86,6 +91,8 @@ def _directions(path: Path) -> tuple[Floats, list[int], dict[str, str], list[str
             extractor = Extractor()
         except StorageError as error:
             raise NotReadyError(str(error)) from None
+        if (kept := _kept_features(features_at, extractor)) is not None:
+            return _unit(kept), list(range(len(kept))), {}, []
         found: list[Floats] = []
         numbers, damaged = list[int](), list[str]()
         for number in range(len(recording)):
@@ -97,6 +104,16 @@ def _directions(path: Path) -> tuple[Floats, list[int], dict[str, str], list[str
     if damaged and not found:
         raise StorageError(f"{path}: none of its frames can be read: {damaged[0]}")
     return _unit(np.stack(found)) if found else np.empty((0, FEATURES), np.float32), numbers, {}, damaged
+
+
+def _kept_features(path: Path | None, extractor: Extractor) -> Floats | None:
+    """Features that this extractor made; None if it did not, or they can't be read (any more)."""
+    if path is None:
+        return None
+    with suppress(StorageError), FeaturesReader(path) as recording:
+        if recording.extractor.get("weights_sha256") == extractor.sha256:
+            return recording.features[:]
+    return None
 
 
 def _unit(features: Floats) -> Floats:
@@ -114,4 +131,4 @@ def _nearest(directions: Floats, kept: Floats) -> tuple[NDArray[np.intp], Floats
     return np.concatenate([rows for rows, _ in parts]), np.concatenate([cosines for _, cosines in parts])
 
 
-DEDUPE = Step("dedupe", find_duplicates, GROUP_BYTES)
+DEDUPE = Step("dedupe", find_duplicates, GROUP_BYTES, find_duplicates)

@@ -42,9 +42,17 @@ class Entry:
 
 
 class Place(Protocol):
-    """A directory or a part of an object store. All methods raise StorageError or OSError if it can't be reached."""
+    """A directory or a part of an object store. All methods raise StorageError or OSError if it can't be reached.
+
+    Attributes
+    ----------
+    url : str
+    origin : str
+        What stands for it in an OUT that several machines write to.
+    """
 
     url: str
+    origin: str
 
     def entries(self, under: str = "") -> Iterator[Entry]:
         """All files in it, those whose name is hidden too; or those under a key. In no order."""
@@ -99,6 +107,7 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self.url = str(root)
+        self.origin = f"{socket.gethostname()}:{root.resolve()}"
         self._root = root.absolute()
 
     def entries(self, under: str = "") -> Iterator[Entry]:
@@ -186,7 +195,7 @@ class Bucket:
             from obstore.store import from_url
         except ModuleNotFoundError:
             raise StorageError(f"{url} needs obstore: pip install 'pi-capture[s3]'") from None
-        self.url = url.rstrip("/")
+        self.url = self.origin = url.rstrip("/")
         self._obstore = obstore
         with self._told():
             self._store: ObjectStore = from_url(self.url)

@@ -7,31 +7,41 @@ follow it, and later recordings come into new groups.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 from storage.batch.contract import Step
-from storage.batch.inputs import Source, fingerprint
+from storage.batch.inputs import Source
 from storage.batch.places import OWN, Place
-from storage.batch.worker import DONE, FAILED, Work, marker_name, marker_stem, read_marker, work_fingerprint
+from storage.batch.worker import (
+    DONE,
+    FAILED,
+    ORIGINS,
+    Work,
+    marker_name,
+    marker_stem,
+    note_origin,
+    origin_note,
+    read_marker,
+    work_fingerprint,
+)
 from storage.errors import OptionError
 
 PLANS = "plans"
-INPUTS = f"{OWN}/inputs"
 
 
 @dataclass(frozen=True)
 class Markers:
     """The markers in OUT, by a listing: their names by step and what stands for the key of the work.
 
-    `plans` are the names of what says which groups there are, by step.
+    `plans` are the names of what says which groups there are, by step; `origins` those of what says from which place
+    the recordings came, by place.
     """
 
     names: dict[tuple[str, str], list[str]]
     plans: dict[str, list[str]]
+    origins: dict[str, set[str]]
 
     def of(self, step: str, key: str) -> list[str]:
         return self.names.get((step, marker_stem(key)), [])
@@ -59,13 +69,17 @@ def list_markers(out: Place) -> Markers:
     """What OUT says is done, of all steps."""
     names: dict[tuple[str, str], list[str]] = {}
     plans: dict[str, list[str]] = {}
+    origins: dict[str, set[str]] = {}
     for entry in out.entries(OWN):
         if entry.key.startswith(f"{OWN}/{PLANS}/"):
             plans.setdefault(entry.key.split("/")[2], []).append(entry.key)
-        if entry.key.endswith((f".{DONE}", f".{FAILED}")):
+        elif entry.key.startswith(f"{ORIGINS}/"):
+            place, name = entry.key.removeprefix(f"{ORIGINS}/").split("/", 1)
+            origins.setdefault(place, set()).add(name)
+        elif entry.key.endswith((f".{DONE}", f".{FAILED}")):
             step, _, rest = entry.key.removeprefix(f"{OWN}/").partition("/")
             names.setdefault((step, rest.rpartition("@")[0]), []).append(entry.key)
-    return Markers(names, plans)
+    return Markers(names, plans, origins)
 
 
 def make_plan(
@@ -117,50 +131,34 @@ def _has_left_out(group: Sequence[Source], marker: str, out: Place) -> bool:
 
 
 def _refuse_others(sources: Sequence[Source], out: Place, markers: Markers) -> None:
-    """Raise OptionError if recordings come from a place that OUT was not made from, and would replace its results.
+    """Raise OptionError if results of a recording would replace those of another with the same name, from elsewhere.
 
-    OUT notes the places that it was made from: what lies there may grow, and may all change. Of any other place, some
-    work must be done already, as it is if the same recordings are seen from another machine; or their names be new.
+    OUT notes from where each recording came that it has results of, and how it was. Places that had the same recording
+    are the same place: moved, or seen from another machine. What lies in a place may grow and change.
     """
-    of_places: dict[str, list[Source]] = {}
+    places: dict[str, dict[str, Source]] = {}
     for source in sources:
-        of_places.setdefault(source.place.url, []).append(source)
-    for place, own in of_places.items():
-        called = place if "://" in place else f"{socket.gethostname()}:{Path(place).resolve()}"
-        note = f"{INPUTS}/{fingerprint([called])}"
-        if out.exists(note):
-            continue
-        works = _works_of(own, out, markers)
-        if works and not any(_is_of(group, key, name, out) for _, key, group, names in works for name in names):
-            notes = sorted(out.read(entry.key).decode(errors="replace").strip() for entry in out.entries(INPUTS))
-            made = f" ({', '.join(notes[:3])}{' …' if len(notes) > 3 else ''})" if notes else ""
-            raise OptionError(
-                f"{out.url}/{works[0][0]}/{works[0][1]} was made from another recording{made} than that in {place}, "
-                "which would replace it: choose another OUT"
-            )
-        out.create(note, f"{called}\n".encode(errors="surrogateescape"))
-
-
-def _works_of(
-    sources: Sequence[Source], out: Place, markers: Markers
-) -> list[tuple[str, str, tuple[Source, ...], list[str]]]:
-    """What any step has done on recordings of these names: the step, the key, those that are here, and the markers."""
-    works = list[tuple[str, str, tuple[Source, ...], list[str]]]()
-    for step in dict.fromkeys(step for step, _ in markers.names):
-        alone = [(source.key, (source,)) for source in sources]
-        pieces = _groups(sources, _read_plans(step, out, markers)) if step in markers.plans else alone
-        works += [(step, key, group, names) for key, group in pieces if (names := markers.of(step, key))]
-    return works
-
-
-def _is_of(group: Sequence[Source], key: str, name: str, out: Place) -> bool:
-    """Whether the work of a marker was done on these recordings as they are now, or on one of them and others."""
-    if f"@{work_fingerprint(group)}." in name:
-        return True
-    if key == group[0].key:  # of one recording: nothing is to be read
-        return False
-    then = read_marker(out, name).fingerprints
-    return any(then.get(source.key) == source.fingerprint for source in group)
+        place, name = origin_note(source).removeprefix(f"{ORIGINS}/").split("/", 1)
+        places.setdefault(place, {})[name] = source
+    same: list[Source] = []
+    for place, own in places.items():
+        before = markers.origins.get(place, set())
+        known, taken = set[str](), dict[str, str]()  # keys of this place, and of others with their notes
+        for other, there in markers.origins.items():
+            if shared := there & (before | own.keys()):
+                known |= {name.rpartition("@")[0] for name in there}
+                same += [] if shared & before else [own[min(shared)]]
+            else:
+                taken |= {name.rpartition("@")[0]: f"{ORIGINS}/{other}/{name}" for name in there}
+        for source in own.values():
+            if (stem := marker_stem(source.key)) in taken and stem not in known:
+                origin = out.read(taken[stem]).decode(errors="replace").strip()
+                raise OptionError(
+                    f"{out.url} has results of {source.key} from {origin}; {source.key} in {source.place.url} is "
+                    "another recording and would replace them: rename it, or choose another OUT"
+                )
+    for source in same:  # so it stays known when all of them have changed
+        note_origin(source, out)
 
 
 def _read_plans(step: str, out: Place, markers: Markers) -> dict[str, list[str]]:

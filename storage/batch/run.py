@@ -68,21 +68,32 @@ def run_batch(
     begun = time.monotonic()
     plan = make_plan(sources, found, place, shard, retry_failed=retry_failed)
     fresh, before = list[Outcome](), list[Outcome]()
-    turn = random.randrange(len(plan.todo) or 1)  # so that runs on one OUT seldom work on the same
-    works = [*plan.todo[turn:], *plan.todo[:turn]]
+    late = {step.name for step in found if step.with_features}
     if progress is not None:
-        progress(0, len(works))
-    with closing(runner(works, place)) as outcomes:
+        progress(0, len(plan.todo))
+    with closing(_outcomes(plan.todo, late, runner, place)) as outcomes:
         for done, some in enumerate(outcomes, 1):
             for outcome in some:
                 if outcome.kind == "not ready":
                     raise StorageError(f"{outcome.step}: {outcome.reason}")
                 (before if outcome.core_seconds is None and outcome.is_kept else fresh).append(outcome)
             if progress is not None:
-                progress(done, len(works))
+                progress(done, len(plan.todo))
     seconds = time.monotonic() - begun
     kept = write_lines(place, fresh)
     return Report(fresh, [*before, *(kept[name] for name in plan.present if name in kept)], seconds)
+
+
+def _outcomes(
+    works: Sequence[Work], late: set[str], runner: Runner, out: Place
+) -> Generator[list[Outcome], None, None]:
+    """What becomes of pieces of work; those of the steps `late` begin when all others are done."""
+    for is_late in (False, True):
+        some = [work for work in works if late.isdisjoint(work.steps) is not is_late]
+        turn = random.randrange(len(some) or 1)  # so that runs on one OUT seldom work on the same
+        if some:
+            with closing(runner([*some[turn:], *some[:turn]], out)) as outcomes:
+                yield from outcomes
 
 
 def _claim(out: Place, steps: Sequence[str]) -> None:

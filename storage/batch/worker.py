@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from storage.batch.child import Answer, Child
 from storage.batch.inputs import FINGERPRINT_DIGITS, Source, fingerprint
-from storage.batch.places import OWN, Place
+from storage.batch.places import OWN, Entry, Place
+from storage.batch.steps import FEATURES, find_step
 from storage.durable.checked import check
 from storage.durable.log import encode_line
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 
 DONE, FAILED = "done", "failed"
+ORIGINS = f"{OWN}/origins"
 MOST_NAME_BYTES = 255 - len(f"@.{FAILED}") - FINGERPRINT_DIGITS
 OF_THE_RECORDING = ("damaged", "killed", "time", "memory")
 """Kinds of failure (`storage.batch.child.Answer`) that the same recording would show again."""
@@ -121,6 +125,11 @@ def marker_stem(key: str) -> str:
     return key if len(os.fsencode(name)) <= MOST_NAME_BYTES else f"{above}{slash}{fingerprint([name])}"
 
 
+def origin_note(source: Source) -> str:
+    """The key of what says in OUT that it has results of a recording, as it is now, from its place."""
+    return f"{ORIGINS}/{fingerprint([source.place.origin])}/{marker_stem(source.key)}@{source.fingerprint}"
+
+
 def read_marker(out: Place, name: str) -> Outcome:
     """What a marker says.
 
@@ -154,7 +163,7 @@ def do(work: Work, out: Place, child: Child) -> list[Outcome]:
         todo = [step for step, name in present.items() if not name]
         if not todo:
             return outcomes
-        with work.sources[0].place.lent([entry for source in work.sources for entry in source.entries]) as base:
+        with _lent(work.sources, out) as base:
             for step in todo:
                 outcomes.append(_do_step(step, work, base, out, child))
     except (StorageError, OSError) as error:
@@ -164,21 +173,52 @@ def do(work: Work, out: Place, child: Child) -> list[Outcome]:
     return outcomes
 
 
+def note_origin(source: Source, out: Place) -> None:
+    """Say in OUT that it has results of a recording, as it is now, from its place."""
+    if not out.exists(name := origin_note(source)):
+        out.create(name, f"{source.place.origin}\n".encode(errors="surrogateescape"))
+
+
 def not_done(work: Work, steps: Sequence[str], reason: str) -> list[Outcome]:
     """Outcomes that no marker keeps, for steps that the next run does."""
     recordings = tuple(source.key for source in work.sources)
     return [Outcome(step, work.key, recordings, work.fingerprint, kind="machine", reason=reason) for step in steps]
 
 
+@contextmanager
+def _lent(sources: Sequence[Source], out: Place) -> Iterator[Path]:
+    """A local directory in which recordings lie at their keys: links to them, if they are from several places."""
+    places = {source.place.url: source.place for source in sources}
+    with ExitStack() as stack:
+        bases = {
+            url: stack.enter_context(
+                place.lent([entry for source in sources if source.place.url == url for entry in source.entries])
+            )
+            for url, place in places.items()
+        }
+        if len(bases) == 1:
+            yield bases.popitem()[1]
+            return
+        together = stack.enter_context(out.making())
+        for source in sources:
+            inside = f"{source.key}/"
+            for key in {source.key if one.key.startswith(inside) else one.key for one in source.entries}:
+                (together / key).parent.mkdir(parents=True, exist_ok=True)
+                (together / key).symlink_to(bases[source.place.url] / key)
+        yield together
+
+
 def _do_step(step: str, work: Work, base: Path, out: Place, child: Child) -> Outcome:
     recordings = [source.key for source in work.sources]
     left_out: dict[str, str] = {}
     spent = 0.0
-    with out.making() as scratch:
+    features = _features_in(out, work.sources) if find_step(step).with_features else {}
+    with out.making() as scratch, out.lent(list(features.values())) as lent:
+        places = {key: str(lent / entry.key) for key, entry in features.items()}
 
         def attempt(some: Sequence[str], name: str) -> Answer:
             nonlocal spent
-            answer = _attempt(step, base, some, scratch / name, child)
+            answer = _attempt(partial(child.run, step, base, some, scratch / name, places), scratch / name)
             spent += answer.core_seconds
             return answer
 
@@ -202,6 +242,8 @@ def _do_step(step: str, work: Work, base: Path, out: Place, child: Child) -> Out
             core_seconds=round(spent, 3),
         )
         if outcome.is_kept:
+            for source in work.sources:
+                note_origin(source, out)
             for name in work.stale:
                 if name.startswith(f"{OWN}/{step}/"):
                     out.remove(name)
@@ -211,12 +253,22 @@ def _do_step(step: str, work: Work, base: Path, out: Place, child: Child) -> Out
     return outcome
 
 
-def _attempt(step: str, base: Path, recordings: Sequence[str], out: Path, child: Child) -> Answer:
+def _features_in(out: Place, sources: Sequence[Source]) -> dict[str, Entry]:
+    """Where OUT has the features of these recordings: as they are now, of all their frames."""
+    found: dict[str, Entry] = {}
+    for source in sources:
+        marker = marker_name(FEATURES.name, source.key, source.fingerprint, DONE)
+        if out.exists(marker) and not read_marker(out, marker).told:
+            found.update((source.key, entry) for entry in out.entries(f"{FEATURES.name}/{source.key}"))
+    return found
+
+
+def _attempt(run: Callable[[], Answer], out: Path) -> Answer:
     """Have the child do it; once more if something from outside ended it, such as the kernel when memory was short."""
     out.mkdir()
-    answer = child.run(step, base, recordings, out)
+    answer = run()
     if answer.kind == "machine" or f"signal {int(signal.SIGKILL)} " in answer.reason:
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-        answer = child.run(step, base, recordings, out)
+        answer = run()
     return answer

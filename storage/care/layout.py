@@ -18,6 +18,7 @@ from storage.durable.moves import is_interrupted
 from storage.errors import StorageError
 from storage.formats.png.directory import IMAGE_SUFFIXES, OTHER_SUFFIXES, class_directories, image_names
 from storage.formats.png.head import read_head
+from storage.names import look_alikes
 
 SPLIT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:train|training|test|testing|val|valid|validation|dev|eval|evaluation)(?![A-Za-z])", re.IGNORECASE
@@ -178,14 +179,12 @@ def _in_classes_together(data_dir: Path, classes: Mapping[Path, Sequence[str]]) 
             f"has classes in the order {', '.join(sorted(names)[:4])} … by spelling",
             f"Keras and torchvision number them so; give Keras class_names={names[:3]}…".replace("]…", ", …]"),
         )
-    by_folded: dict[str, str] = {}
-    for name in names:
-        if (other := by_folded.setdefault(name.casefold(), name)) != name:
-            yield Problem(
-                data_dir / name,
-                f"differs from class {other!r} only in case",
-                "one class on Windows and macOS; two in Keras",
-            )
+    for other, name in look_alikes(names):
+        yield Problem(
+            data_dir / name,
+            f"differs from class {other!r} only in case, spaces or how it is spelled in Unicode",
+            "may be one class on Windows and macOS; two in Keras",
+        )
     all_names = [name for pictures in classes.values() for name in pictures]
     if doubles := len(all_names) - len(set(all_names)):
         yield Problem(data_dir, f"has {doubles} names in two classes", "programs that put all files in one directory")
@@ -193,6 +192,7 @@ def _in_classes_together(data_dir: Path, classes: Mapping[Path, Sequence[str]]) 
 
 def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iterator[Problem]:
     turned: list[Path] = []
+    moving: list[Path] = []
     sizes: Counter[tuple[int, int]] = Counter()
     for directory, names in pictures.items():
         for name in names:
@@ -202,6 +202,8 @@ def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iter
                 continue  # `verify` reports it
             if head.turned:
                 turned.append(directory / name)
+            if head.moving:
+                moving.append(directory / name)
             if head.size is not None:
                 sizes[head.size] += 1
     if turned:
@@ -211,6 +213,9 @@ def _in_pictures(data_dir: Path, pictures: Mapping[Path, Sequence[str]]) -> Iter
             f"{count} stored lying on the side (EXIF)",
             f"Keras and torchvision read them so, these commands upright; 'storage convert {data_dir} NEW' turns them",
         )
+    if moving:
+        count = f"and {len(moving) - 1} more are animations" if len(moving) > 1 else "is an animation"
+        yield Problem(moving[0], count, "every command and Keras take its first picture and leave out the others")
     if len(sizes) > 1:
         shown = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(3))
         yield Problem(

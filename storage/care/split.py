@@ -22,7 +22,7 @@ from storage.errors import StorageError
 from storage.formats.png.directory import class_directories, image_names, next_number
 from storage.formats.png.head import Head, read_head
 from storage.labels.classes import classes_of_directory, keep_classes, names_beside, shown_class
-from storage.labels.current import labels_wait_beside
+from storage.labels.current import labels_wait_beside, refuse_waiting
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Applied, Classes, read_journal
 from storage.labels.origins import applied_origins, keep_origins, proposed
@@ -118,6 +118,7 @@ def split(
     lock = lock_directory(data_dir, f"{data_dir} is being recorded into or labelled; close that program first")
     try:
         result, pairs = _decide(data_dir, beside, by=by, val=val, gap=gap, stretch=stretch, seed=seed)
+        refuse_waiting(data_dir, read_journal(data_dir / LABELS_NAME), {source for source, _ in pairs})
         missing = [name for name, (train, held_out, _) in result.counts.items() if not train or not held_out]
         if missing and not allow_missing:
             raise StorageError(_explain_missing(missing, result, by))
@@ -188,6 +189,8 @@ def undo_split(data_dir: Path) -> Moved:
             f"{data_dir} had another name when it was split: the rest is in {facts.get('val_dir')!r}; "
             f"give both their old names back first"
         )
+    for directory in (beside.val_dir, beside.gap_dir):
+        refuse_waiting(directory, read_journal(directory / LABELS_NAME))
     return undo(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
 
 

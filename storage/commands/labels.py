@@ -41,6 +41,9 @@ def labels(args: argparse.Namespace) -> int:
         if not args.json:
             for line in done.empty:
                 print_line(f"{args.source}: line {line}: no frame was taken then", file=sys.stderr)
+            for one, other in done.alike:
+                what = f"{one!r} and {other!r} are two classes now; if they are one, write one name and import again"
+                print_line(f"{args.source}: {what}, with --replace", file=sys.stderr)
         content = {"path": str(path), "labelled": done.labelled, "changed": done.changed}
         content |= {"empty_lines": done.empty, "waiting": done.waiting}
         next_step = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""

@@ -351,7 +351,7 @@ def _name_instead(base: str, path: str) -> str:
 
 def _make_directory(path: str) -> None:
     if not os.path.isdir(path):
-        parent = os.path.dirname(path)
+        parent = os.path.dirname(path) or "."
         _make_directory(parent)
         os.mkdir(path)
         sync_directory(Path(parent))

@@ -136,6 +136,7 @@ FORMATS = (
     VIDEO,
     replace(
         VIDEO,
+        reader="storage.formats.movie.sound:open_sound",
         name="sound",
         suffix=".mka",
         also_reads=(),

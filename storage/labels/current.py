@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from storage.errors import StorageError
 from storage.labels.classes import DEFAULT, known_classes, renumbered
 from storage.labels.history import NONE, LabelHistory
 from storage.labels.history import replay as replay_journal
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
-from storage.labels.runs import to_runs
+from storage.labels.runs import from_runs, to_runs
 from storage.recording import Recording
 
 _UNTOUCHED = 254
@@ -47,6 +48,21 @@ def labels_wait_beside(path: Path) -> bool:
 def waiting(entries: Sequence[Entry]) -> bool:
     """Whether a journal has labels that are not applied yet."""
     return any(isinstance(entry, Labelled) for entry in entries)
+
+
+def is_about_sorted(entry: Entry) -> TypeGuard[Labelled]:
+    """Whether an entry of a journal is about frames in a class directory."""
+    return isinstance(entry, Labelled) and any("/" in (run if isinstance(run, str) else run[0]) for run in entry.frames)
+
+
+def refuse_waiting(path: Path, entries: Sequence[Entry], moving: Collection[str] | None = None) -> None:
+    """Raise `StorageError` if labels wait for sorted frames (of those that are `moving`), which lose them by moving."""
+    about = filter(is_about_sorted, entries)
+    if any(moving is None or any(True for _ in from_runs(entry.frames, moving)) for entry in about):
+        raise StorageError(
+            f"{path} has new labels of sorted frames, and nothing was moved; apply them first: S in "
+            f"'python -m classify {path}'"
+        )
 
 
 def replay(recording: Recording, entries: Sequence[Entry]) -> list[str | None]:

@@ -22,7 +22,7 @@ from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalErr
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import adopt
 from storage.labels.origins import as_entries, proposed
-from storage.names import check_class_name
+from storage.names import check_class_name, look_alikes
 
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs are less exact about the length of a recording
@@ -41,6 +41,8 @@ class Imported:
         Frames that have a label now, and frames whose label is another than before.
     empty : list of int
         Lines of intervals in which no frame was taken.
+    alike : list of (str, str)
+        Classes that are two, and whose names differ only in case, spaces or the like.
     waiting : bool
         Whether the labels wait in the label journal, for ``python -m classify`` to look through and sort.
     """
@@ -48,6 +50,7 @@ class Imported:
     labelled: int
     changed: int
     empty: list[int]
+    alike: list[tuple[str, str]]
     waiting: bool
 
 
@@ -93,8 +96,8 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
         exact = False
     if not exact:
         raise StorageError(
-            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks or line breaks, "
-            f"or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
+            f"{target}: a {target.suffix} file can't say these labels frame by frame (names with marks, line breaks or "
+            f"outer spaces, or frames nearer than {notation.step_ns / 1e6:g} ms); export to .csv"
         )
     with appearing(target) as part:
         part.write_bytes(text.encode())
@@ -162,7 +165,8 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             same = [name for name, old, new in zip(names, before, wanted, strict=True) if old == new]
             told = as_entries(proposed(journal.entries, same))
             journal.clear(*([known] if known.names and known != DEFAULT else []), *told)
-    return Imported(sum(label is not None for label in wanted), changed, empty, write is None)
+    alike = look_alikes(dict.fromkeys([*known.names, *(name for name in [*before, *named] if name is not None)]))
+    return Imported(sum(label is not None for label in wanted), changed, empty, alike, write is None)
 
 
 # ------------------------------------------------------------------------------------------------ frames and intervals

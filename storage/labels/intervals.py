@@ -10,7 +10,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -45,7 +45,7 @@ class Notation:
 
 # ----------------------------------------------------------------------------------------------------------- subtitles
 
-_CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,9})"
+_CLOCK = r"(?:(\d{1,4}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,9})"
 _ARROW = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
 MARKUP = re.compile(
     r"</?(?:[bius]|font|c|v|lang|ruby|rt)(?:[ .][^>]*)?>"
@@ -55,6 +55,7 @@ MARKUP = re.compile(
 )
 """What a subtitle has beside its text."""
 _ASS_FIELDS = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
+_ASS_OTHER_EVENTS = ("", "comment", "picture", "sound", "movie", "command")
 
 
 def parse_srt(text: str) -> list[Interval]:
@@ -64,22 +65,34 @@ def parse_srt(text: str) -> list[Interval]:
 
 def parse_vtt(text: str) -> list[Interval]:
     """Read WebVTT subtitles; notes, styles and regions are passed over. Raises `IntervalError`."""
-    blocks = list(_blocks(text))
-    if not blocks or not re.match(r"WEBVTT(\s|$)", blocks[0][1][0]):
+    (first, head), *blocks = _blocks(text) or [(1, [""])]
+    if not re.match(r"WEBVTT(\s|$)", head[0]):
         raise IntervalError(1, "a WebVTT file begins with WEBVTT")
-    cues = [block for block in blocks[1:] if not re.match(r"(NOTE|STYLE|REGION)(\s|$)", block[1][0])]
-    return [_cue(number, lines, unescape=True) for number, lines in cues]
+    for number, line in enumerate(head, first):
+        if "-->" in line:
+            raise IntervalError(number, "an empty line is missing between WEBVTT and the first interval")
+        if line.startswith("X-TIMESTAMP-MAP"):
+            raise IntervalError(number, "X-TIMESTAMP-MAP moves all times; write those of the recording, without it")
+    return [_cue(number, lines, unescape=True) for number, lines in blocks if not _is_note(lines)]
 
 
-def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+def _is_note(lines: Sequence[str]) -> bool:
+    """Whether a block of a WebVTT file is no interval: one may be named as a note is, with its times in line two."""
+    times = len(lines) > 1 and _ARROW.fullmatch(lines[1])
+    return not times and re.match(r"(NOTE|STYLE|REGION)(\s|$)", lines[0]) is not None
+
+
+def _blocks(text: str) -> list[tuple[int, list[str]]]:
     """The lines between empty lines, with the number of the first."""
+    found: list[tuple[int, list[str]]] = []
     block: list[str] = []
     for number, line in enumerate([*text.split("\n"), ""], 1):
         if line.strip():
             block.append(line)
         elif block:
-            yield number - len(block), block
+            found.append((number - len(block), block))
             block = []
+    return found
 
 
 def _cue(number: int, lines: Sequence[str], *, unescape: bool = False) -> Interval:
@@ -107,15 +120,21 @@ def _clock_ns(parts: Sequence[str | None]) -> int:
 def parse_ass(text: str) -> list[Interval]:
     """Read SubStation Alpha subtitles: the dialogue lines, without their formatting. Raises `IntervalError`."""
     fields, section, found = _ASS_FIELDS, "", list[Interval]()
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        kind, _, rest = line.partition(":")
+        kind = kind.lower()
         if line.startswith("["):
-            section = line.strip().lower()
-        elif section == "[events]" and line.startswith("Format:"):
-            fields = [field.strip().lower() for field in line[7:].split(",")]
+            section = line.lower()
+        elif section != "[events]" or kind in _ASS_OTHER_EVENTS or line.startswith((";", "!")):
+            continue
+        elif kind == "format":
+            fields = [field.strip().lower() for field in rest.split(",")]
             if not {"start", "end", "text"} <= set(fields):
                 raise IntervalError(number, "the format names no Start, End and Text")
-        elif section == "[events]" and line.startswith("Dialogue:"):
-            cells = dict(zip(fields, line[9:].split(",", len(fields) - 1), strict=False))
+        elif kind != "dialogue":
+            raise IntervalError(number, f"{_short(line)} is no dialogue; begin a line with ; to leave it out")
+        else:
+            cells = dict(zip(fields, rest.split(",", len(fields) - 1), strict=False))
             times = [re.fullmatch(rf"\s*{_CLOCK}\s*", cells.get(name, "")) for name in ("start", "end")]
             if times[0] is None or times[1] is None or "text" not in cells:
                 raise IntervalError(number, f"{_short(line)} is no dialogue with a start, an end and a text")
@@ -162,9 +181,9 @@ def _clock(time_ns: int, point: str, digits: int = 3) -> str:
 
 # -------------------------------------------------------------------------------------------------------------- tables
 
-OUR_HEADER = ["start", "end", "class"]
 _CLOCK_CELL = re.compile(_CLOCK)
 _NUMBER_CELL = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")  # 1,234 ms is one and a bit, or more than a thousand
 LONGEST_TIME = 30  # characters; a longer number is no time
 _LABEL_COLUMNS = ("class", "label", "annotation", "text", "value", "name", "behavior", "behaviour")
 _UNITS_NS = {
@@ -175,16 +194,21 @@ _UNITS_NS = {
     "millisecond": 1_000_000, "milliseconds": 1_000_000, "us": 1000, "µs": 1000, "ns": 1, "": SECOND_NS,
 }  # fmt: skip
 _TIME_COLUMN = re.compile(
-    r"(?:(?P<begin>begin|start|from|onset)|(?P<end>end|to|stop|offset)|(?P<lasting>duration))"
+    r"(?:(?P<start>begin|start|from|onset)|(?P<end>end|to|stop|offset)|(?P<length>duration)|(?P<offset>time offset))"
     rf"(?:[ _]?time)?[ :_-]*[\[(]?(?P<unit>{'|'.join(map(re.escape, _UNITS_NS))})[\])]?"
 )
+_TIMES = ("start", "end", "length", "offset")
 _FRAMES_COLUMN = re.compile(r"(?:(?:begin|start|first|from|end|stop|last|to)[ _]?)frames?(?:[ _]?(?:number|no\.?))?")
 _ABOUT_A_LABEL = re.compile(
-    r"|id|index|no\.?|#|tier|participant|annotator|subject|file(?:[ _]?(?:name|path))?|source|media file(?:[ _]?name)?"
-    r"|notes?|comments?(?: start| stop)?|observation .*|description|total length|fps.*|coding duration"
-    r"|behaviou?ral category|behaviou?r type|modifiers?|image (?:index|file path) (?:start|stop)"
+    r"|id|index|no\.?|#|tier|participant|annotator|subject|source|notes?|comments?(?: start| stop)?|observation .*"
+    r"|description|total length|fps.*|(?:coding|media) duration.*|behaviou?ral category|behaviou?r type|modifiers?"
+    r"|image (?:index|file path) (?:start|stop)"
 )
 """Columns of ELAN, BORIS and people that say neither when nor which class, and are passed over."""
+_WHOSE_COLUMN = re.compile(
+    r"(?:media |audio |video )?file(?:[ _]?(?:name|path))?|(?:video|recording|observation)[ _]?id"
+)
+"""Columns that say of which recording a row is; all rows have to be of one."""
 
 
 def parse_table(text: str) -> list[Interval]:
@@ -195,9 +219,13 @@ def parse_table(text: str) -> list[Interval]:
     """
     first = text.split("\n", 1)[0]
     delimiter = next((mark for mark in "\t;" if mark in first), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=delimiter == ",")
-    if delimiter == "\t":
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=delimiter == ",",
+        skipinitialspace=True,
+        quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
+    )
     rows: list[tuple[int, list[str]]] = []
     try:
         before = 1
@@ -209,19 +237,32 @@ def parse_table(text: str) -> list[Interval]:
         raise IntervalError(reader.line_num, f"is no row of a table: {error}") from None
     if not rows:
         return []
-    if rows[0][1] == OUR_HEADER:
-        return [_interval(number, row, _Columns(0, 1, (2,), exact=True, width=3)) for number, row in rows[1:]]
+    for number, row in rows if delimiter == "\t" else ():
+        if quoted := next((cell for cell in row if re.fullmatch(r'".*"\s*', cell)), None):
+            raise IntervalError(number, f"{_short(quoted)} is in quotation marks; save the table without, or as .csv")
     if sum(map(_looks_like_a_time, rows[0][1])) >= 2:
         return [_interval(number, row, _shape(number, row)) for number, row in rows]
     columns = _named_columns(*rows[0])
+    for at in columns.whose:
+        _refuse_others(at, rows[1:])
     return [_interval(number, row, columns) for number, row in rows[1:]]
+
+
+def _refuse_others(at: int, rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Raise `IntervalError` if a column names several recordings."""
+    named = [(number, row[at].strip()) for number, row in rows if at < len(row) and row[at].strip()]
+    for number, name in named:
+        if name != named[0][1]:
+            one = f"of {_short(name)}, and line {named[0][0]} of {_short(named[0][1])}"
+            raise IntervalError(number, f"this interval is {one}; keep the lines of one recording")
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
     """Where a row has its start, its end and its label, which may be in one of several columns (ELAN's tiers).
 
-    `width` is how many columns have a name.
+    `repeated` has the columns that say the start, the end or the length once more, with their units; `whose` those of
+    the recording's name; `width` is how many columns have a name.
     """
 
     start: int
@@ -229,26 +270,35 @@ class _Columns:
     labels: tuple[int, ...]
     start_unit_ns: int = SECOND_NS
     end_unit_ns: int = SECOND_NS
-    exact: bool = False
+    repeated: tuple[tuple[int, str, int], ...] = ()
+    whose: tuple[int, ...] = ()
     width: int | None = None
 
 
 def _named_columns(number: int, header: Sequence[str]) -> _Columns:
     names = [" ".join(cell.split()).lower() for cell in header]
     times = {at: match for at, name in enumerate(names) if (match := _TIME_COLUMN.fullmatch(name))}
-    begins, ends = ([at for at, match in times.items() if match[kind]] for kind in ("begin", "end"))
+    begins, ends = ([at for at, match in times.items() if match[kind]] for kind in ("start", "end"))
     for at, name in enumerate(names):
         if _FRAMES_COLUMN.fullmatch(name):
             raise IntervalError(number, f"{_short(header[at])} has numbers of frames; write times, in seconds")
     if not begins or not ends:
-        raise IntervalError(number, f"{_short(', '.join(header))} names no start and end, and is no interval either")
+        what = f"{_short(', '.join(header))} names no start and end, and is no interval either"
+        raise IntervalError(number, f"{what}; name the columns start, end and class")
+    start, end = begins[0], ends[0]
+    units = {at: _UNITS_NS[match["unit"]] for at, match in times.items()}
+    if units[start] != units[end] and not (times[start]["unit"] and times[end]["unit"]):
+        raise IntervalError(number, f"only one of {_short(header[start])} and {_short(header[end])} has a unit")
     labels = [at for at, name in enumerate(names) if name in _LABEL_COLUMNS][:1]
-    others = [at for at, name in enumerate(names) if at not in times and not _ABOUT_A_LABEL.fullmatch(name)]
+    whose = tuple(at for at, name in enumerate(names) if _WHOSE_COLUMN.fullmatch(name))
+    passed = {*times, *whose, *(at for at, name in enumerate(names) if _ABOUT_A_LABEL.fullmatch(name))}
+    others = [at for at in range(len(names)) if at not in passed]
     if labels and others != labels:
         unknown = next(at for at in others if at not in labels)
         raise IntervalError(number, f"what column {_short(header[unknown])} is for is not known; take it out")
-    start_unit, end_unit = (_UNITS_NS[times[at]["unit"]] for at in (begins[0], ends[0]))
-    return _Columns(begins[0], ends[0], tuple(others), start_unit, end_unit, width=len(names))
+    repeated = tuple(at for at in times if at not in (start, end))
+    again = tuple((at, next(kind for kind in _TIMES if times[at][kind]), units[at]) for at in repeated)
+    return _Columns(start, end, tuple(others), units[start], units[end], again, whose, len(names))
 
 
 def _shape(number: int, row: Sequence[str]) -> _Columns:
@@ -293,10 +343,23 @@ def _interval(number: int, row: Sequence[str], columns: _Columns) -> Interval:
         end = _time_ns(row[columns.end], columns.end_unit_ns)
         cells = [row[at] for at in columns.labels if at < len(row) and row[at].strip()]
     except (ValueError, IndexError):
-        raise IntervalError(number, f"{_short(' '.join(row))} has no start and end") from None
+        what = f"{_short(' '.join(row))} has no start and end like 1.5 or 00:00:01.500"
+        raise IntervalError(number, what) from None
     if len(cells) != 1:
         raise IntervalError(number, "this interval has no label" if not cells else "this interval has several labels")
-    return Interval(start, end, cells[0] if columns.exact else cells[0].strip(), number)
+    rounded = _step_ns(row[columns.start], columns.start_unit_ns) + _step_ns(row[columns.end], columns.end_unit_ns)
+    for at, kind, unit_ns in columns.repeated:
+        cell = row[at].strip() if at < len(row) else ""
+        known = {"start": start, "end": end, "length": end - start, "offset": 0}[kind]
+        if cell and not (_is_time(cell) and abs(_time_ns(cell, unit_ns) - known) <= rounded + _step_ns(cell, unit_ns)):
+            raise IntervalError(number, f"{_short(cell)} is not the {kind}, {known / 1e9:g} s, of the other columns")
+    return Interval(start, end, cells[0].strip(), number)
+
+
+def _step_ns(cell: str, unit_ns: int) -> int:
+    """The last digit of a time: what may have been rounded off."""
+    parts: int = 10 ** len(cell.strip().replace(",", ".").partition(".")[2])
+    return (SECOND_NS if ":" in cell else unit_ns) // parts
 
 
 def _is_time(cell: str) -> bool:
@@ -313,13 +376,15 @@ def _time_ns(cell: str, unit_ns: int) -> int:
         raise ValueError(cell)
     if match := _CLOCK_CELL.fullmatch(cell):
         return _clock_ns(match.groups())
+    if unit_ns < SECOND_NS and _THOUSANDS.fullmatch(cell):
+        raise ValueError(cell)
     return round(Decimal(cell.replace(",", ".")) * unit_ns)
 
 
 def write_csv(intervals: Sequence[Interval]) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(OUR_HEADER)
+    rows.writerow(("start", "end", "class"))
     rows.writerows((_seconds(each.start_ns), _seconds(each.end_ns), each.label) for each in intervals)
     return text.getvalue()
 

@@ -15,6 +15,7 @@ from storage.tracks.demux import Track, file_names, is_media, read_tracks
 
 Wanted = str | int | None
 """A track by its name, or by its number among all tracks of the file; None for the first one of pictures."""
+NO_PICTURE = "{} has no picture, only sound or other data"
 
 
 def find_picture_tracks(path: Path) -> list[Track]:
@@ -33,7 +34,7 @@ def choose(pictures: Sequence[Track], wanted: Wanted, path: Path) -> Track:
         There is no such one.
     """
     if not pictures:
-        raise StorageError(f"{path} has no picture, only sound or other data")
+        raise StorageError(NO_PICTURE.format(path))
     if wanted is None:
         return pictures[0]
     named = [track for track in pictures if track.name == wanted]

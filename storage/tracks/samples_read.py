@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import dropwhile, islice
@@ -27,11 +28,12 @@ from storage.tracks.demux import (
     to_ns,
     zero_of,
 )
-from storage.tracks.sample_reader import Clock, SampleReader, interleaved
+from storage.tracks.sample_reader import Clock, SampleReader, clocks_of, interleaved
 from storage.tracks.sample_track import SampleBlock, SampleTrack, check_samples
 
 if TYPE_CHECKING:
     import numpy as np
+    from av.container import InputContainer
     from av.stream import Stream
     from numpy.typing import NDArray
 
@@ -161,8 +163,19 @@ def scaled(samples: NDArray[Any]) -> NDArray[np.float32]:
 # -------------------------------------------------------------------------------------------------- an open recording's
 
 
-def sample_track_of(track: Track, stream: Stream) -> SampleTrack | None:
-    """A track of sound or of a sensor as `SampleReader.track` tells it; None if it is none, or can't be decoded."""
+def rounded_clocks(sessions: Sequence[Mapping[str, Any]]) -> list[Clock]:
+    """The clock of each session that has one, in a file that keeps times to a millisecond."""
+    return [replace(clock, begins_us=clock.begins_us - 1000) for clock in clocks_of(sessions)]
+
+
+def sample_tracks_in(container: InputContainer, tracks: Sequence[Track]) -> list[tuple[Track, SampleTrack]]:
+    """Those of a file's tracks that are sound or of a sensor, each with what `SampleReader.track` tells of it."""
+    described = [(one, _sample_track_of(one, container.streams[one.number])) for one in tracks]
+    return [(one, samples) for one, samples in described if samples is not None]
+
+
+def _sample_track_of(track: Track, stream: Stream) -> SampleTrack | None:
+    """None if it is none, or can't be decoded."""
     if track.kind not in ("sensor", "sound") or not track.rate or not track.channels:
         return None
     form: Any = stream.codec_context

@@ -17,7 +17,7 @@ from classify.session import NONE, Session
 from storage.errors import StorageError
 from storage.formats.png.reader import PngReader
 from storage.labels.history import replay
-from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.journal import LabelJournal, Labelled, journal_path
 from tests.storage.durable.test_moves import as_nobody
 from tests.support import PATIENCE_SECONDS, REPOSITORY
 from tests.support.labelled import everything
@@ -210,6 +210,26 @@ def test_a_taken_name_is_kept(labelled: Path) -> None:
     assert (labelled / "0/00000000-2.png").read_bytes() == mine
     assert main(["--undo", str(labelled)]) == 0
     assert (labelled / "00000000.png").read_bytes() == mine and labels_in_journal(labelled) == WANTED
+
+
+def test_labels_that_wait_for_sorted_frames_are_not_left_behind(
+    labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(labelled)
+    with LabelJournal(journal_path(labelled)) as journal:
+        journal.append(Labelled(("1/00000001.png",), 2))
+        journal.sync()
+    before = everything(labelled)
+    assert main(["--undo", str(labelled)]) == 1
+    assert "new labels of sorted frames" in capsys.readouterr().err and everything(labelled) == before
+
+
+def test_sorting_and_sorting_again_are_undone_one_after_the_other(labelled: Path) -> None:
+    save(labelled)
+    with LabelJournal(journal_path(labelled)) as journal:
+        move_labelled(labelled, journal, [Placement("1/00000001.png", 2, "2")], DEFAULT)
+    assert main(["--undo", str(labelled)]) == main(["--undo", str(labelled)]) == 0
+    assert classes(labelled) == {} and labels_in_journal(labelled) == WANTED
 
 
 def test_nothing_to_undo_is_one_clear_line(tmp_path: Path) -> None:

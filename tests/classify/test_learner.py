@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +23,7 @@ from storage.labels.history import NONE
 from storage.learn.head import Head, fit_head
 from storage.learn.proposals import Proposal
 from tests.classify.window.test_assist import TRUTH, record_scenes
-from tests.support import PATIENCE_SECONDS
+from tests.support import wait_for
 
 if TYPE_CHECKING:
     from classify.pictures import Pictures
@@ -45,13 +45,6 @@ def learner(eager: None, day: Path) -> Iterator[Learner]:
     learner.start()
     yield learner
     learner.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def three_missing() -> Session:

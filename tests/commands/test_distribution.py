@@ -24,8 +24,7 @@ def wheel(directory: Path, *, more: str = "") -> tuple[Message, set[str]]:
     tree = directory / "tree"
     for name in ("pi_capture", "classify", "storage", "docs", "scripts"):
         shutil.copytree(REPOSITORY / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, tree)
+    shutil.copy(REPOSITORY / "README.md", tree)
     (tree / "pyproject.toml").write_text((REPOSITORY / "pyproject.toml").read_text() + more)
     made = subprocess.run(
         [sys.executable, "-c", BUILD, str(directory)], cwd=tree, check=True, capture_output=True, text=True

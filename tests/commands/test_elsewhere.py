@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from storage.formats.table import open_writer
 from storage.labels.current import labels_as_they_stand
 from tests.conftest import picture
 from tests.pi_capture.live.test_labels import Terminal, check, label_a_while, recording
-from tests.support import PATIENCE_SECONDS
+from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.labeller import Person
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -63,10 +62,7 @@ def test_killed_verified_and_continued(tmp_path: Path) -> None:
     tar = tmp_path / "day1.tar"
     command = [sys.executable, "-m", "pi_capture", str(tar), "-1", *DEMO, "--sync-interval", "0.1", "--quiet"]
     with subprocess.Popen(command) as process:
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not tar.exists() or tar.stat().st_size < 300_000:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_for(lambda: tar.exists() and tar.stat().st_size >= 300_000, tar)
         process.send_signal(signal.SIGKILL)
     told = run("storage", "verify", tar)
     assert "had been interrupted" in told, told

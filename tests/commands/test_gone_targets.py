@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pi_capture import Recorder, RecordingError
 from pi_capture.segments.recorder import Limit, SegmentedRecorder
 from storage import Frame, StorageError, open_recording
 from storage.formats.table import label_writer, open_writer
-from tests.support import PATIENCE_SECONDS
+from tests.support import wait_for
 
 TARGETS = ("trip.mkv", "trip.h5", "trip.features.h5", "trip")
 
@@ -39,13 +38,6 @@ def move(path: Path) -> None:
 def replace(path: Path) -> None:
     moved = path.rename(path.with_name(f"moved-{path.name}"))
     shutil.copytree(moved, path) if moved.is_dir() else shutil.copyfile(moved, path)
-
-
-def wait_for(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("change", [delete, move, replace])

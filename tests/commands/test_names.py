@@ -47,13 +47,21 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def tokens(name: str) -> list[tokenize.TokenInfo]:
+    """What a program says to people, and its names."""
+    told = (tokenize.COMMENT, tokenize.STRING, tokenize.NAME)
+    found = tokenize.generate_tokens(io.StringIO(files()[name].read_text()).readline)
+    return [token for token in found if token.type in told]
+
+
 def texts(name: str) -> Iterator[tuple[int, str]]:
     """What a file says to people, with the number of its line: all of a document, a program's strings and comments."""
     if not name.endswith(".py"):
         yield from enumerate(files()[name].read_text().splitlines(), 1)
         return
-    for token in tokenize.generate_tokens(io.StringIO(files()[name].read_text()).readline):
-        if token.type in (tokenize.COMMENT, tokenize.STRING):
+    for token in tokens(name):
+        if token.type != tokenize.NAME:
             yield from enumerate(token.string.splitlines(), token.start[0])
 
 
@@ -103,10 +111,9 @@ def exists(dotted: str) -> bool:
 def identifiers() -> frozenset[str]:
     """All names in the programs of the project, and those of its files."""
     found = {part for name in files() for part in Path(name).with_suffix("").parts}
-    for name, path in files().items():
+    for name in files():
         if name.endswith(".py"):
-            tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-            found |= {token.string for token in tokens if token.type == tokenize.NAME}
+            found |= {token.string for token in tokens(name) if token.type == tokenize.NAME}
     return frozenset(found)
 
 
@@ -131,12 +138,12 @@ def is_known(marked: str) -> bool:
 
 def gone(name: str) -> Iterator[str]:
     """What a file names that isn't there, a line each."""
+    known = {path.rpartition("/")[2] for path in files()} | OF_OTHERS
     for line, text in texts(name):
         ours = [dotted for dotted in DOTTED.findall(text) if dotted not in OF_OTHERS | GROUPS_OF_ENTRY_POINTS]
         found = [dotted for dotted in ours if not exists(dotted)]
         found += [path for path in PATH.findall(text) if "NAME" not in path and not (REPOSITORY / path).exists()]
-        stems = {path.rpartition("/")[2] for path in files()}
-        found += [file for file in FILE.findall(text) if file not in stems | OF_OTHERS]
+        found += [file for file in FILE.findall(text) if file not in known]
         if name.endswith(".py"):  # in a document code is marked so too
             found += [marked for marked in MARKED.findall(text) if not is_known(marked)]
         yield from (f"{name}:{line}: {one}" for one in found)
@@ -144,4 +151,4 @@ def gone(name: str) -> Iterator[str]:
 
 def test_what_is_named_is_there() -> None:
     names = [name for name in files() if name.endswith((".md", ".py", ".sh", ".toml", ".service"))]
-    assert [one for name in names if name != "CHANGELOG.md" for one in gone(name)] == []
+    assert [one for name in names if name != "docs/changelog.md" for one in gone(name)] == []

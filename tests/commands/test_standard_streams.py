@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from pi_capture import Recorder
 from storage import open_recording
 from storage.sessions import read_sessions
 from tests.pi_capture.test_cli import DEMO
-from tests.support import PATIENCE_SECONDS, REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY, wait_for
 
 
 def start(module: str, *arguments: object, redirected: str = "", cwd: Path) -> subprocess.Popen[str]:
@@ -99,10 +98,7 @@ def test_a_conversion_that_is_told_to_end_leaves_nothing(tmp_path: Path, number:
             recorder.write(noise)
     before = sorted(os.listdir(tmp_path))
     converter = start("storage", "convert", "day1", "day1.mkv", cwd=tmp_path)
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not list(tmp_path.glob(".day1.mkv.making/*")):
-        assert time.monotonic() < until and converter.poll() is None
-        time.sleep(0.005)
+    wait_for(lambda: list(tmp_path.glob(".day1.mkv.making/*")), "a hidden file", converter)
     converter.send_signal(number)
     _, told = converter.communicate(timeout=PATIENCE_SECONDS)
     assert converter.returncode == 130 and len(told.splitlines()) == 1 and "interrupted" in told

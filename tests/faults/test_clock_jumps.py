@@ -10,11 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +22,7 @@ from pi_capture.segments.series import Series
 from storage import open_recording
 from storage.sessions import read_sessions
 from tests.faults.table import note
-from tests.support import PATIENCE_SECONDS, REPOSITORY
+from tests.support import PATIENCE_SECONDS, REPOSITORY, wait_for
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 FILES = ("day1.h5", "day1.mkv")
@@ -43,13 +42,6 @@ def fake_clock(clock: Path) -> Mapping[str, str]:
     }
 
 
-def wait_until(condition: Callable[[], object], recorder: subprocess.Popen[Any]) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < until and recorder.poll() is None
-        time.sleep(0.05)
-
-
 def anchors_in(day: Path) -> int:
     return sum(len(session["anchors"]) for session in read_sessions(day))
 
@@ -66,13 +58,13 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
         [*command, "--sync-interval", "0.1", *options], env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE
     )
     day = tmp_path / target
-    wait_until(lambda: list(tmp_path.glob("day1*")), recorder)
+    wait_for(lambda: list(tmp_path.glob("day1*")), process=recorder)
     for number, offset in enumerate(("+0", "-3600", "+3600")):
         clock.write_text(offset)
         if target == "day1":
-            wait_until(lambda: anchors_in(day) > number, recorder)  # noqa: B023
+            wait_for(lambda: anchors_in(day) > number, process=recorder)  # noqa: B023
             stored = frames_in(day)
-            wait_until(lambda: frames_in(day) > stored + 5, recorder)  # noqa: B023
+            wait_for(lambda: frames_in(day) > stored + 5, process=recorder)  # noqa: B023
         else:
             time.sleep(3)  # nobody can look into the file meanwhile; a sync may take its time
     recorder.send_signal(signal.SIGTERM)
@@ -122,7 +114,7 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
         ],
         env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_until(lambda: list(day.glob("*.png")), recorder)
+    wait_for(lambda: list(day.glob("*.png")), process=recorder)
     clock.write_text("+3600")
     assert recorder.stderr is not None
     assert recorder.stderr.readline() == f"waiting for the hours {hours}; the camera is free until then\n"
@@ -130,7 +122,7 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
     stored = len(list(day.glob("*.png")))
     clock.write_text("+0")
     # Frames from before the jump may get their names only now, by the last sync: those after it tell of a gap.
-    wait_until(lambda: any("gap" in frame.metadata for frame in open_recording(day)[stored:]), recorder)
+    wait_for(lambda: any("gap" in frame.metadata for frame in open_recording(day)[stored:]), process=recorder)
     recorder.send_signal(signal.SIGTERM)
     recorder.communicate(timeout=PATIENCE_SECONDS)
     assert recorder.returncode == 0

@@ -15,6 +15,7 @@ import pytest
 from storage.durable.moves import complete, move_files
 from tests.faults.table import note
 from tests.faults.test_power_cut import mounted, stop
+from tests.support import wait_for
 
 FILES = 300
 
@@ -43,9 +44,7 @@ def test_power_cut(tmp_path: Path, after: float) -> None:
     subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True)
     with mounted(disk, tmp_path / "live") as live, log.open("wb") as output:
         writer = subprocess.Popen([sys.executable, "-c", WRITER, live / "day1"], stdout=output)
-        while log.read_bytes().count(b"\n") < 2:
-            assert writer.poll() is None
-            time.sleep(0.01)
+        wait_for(lambda: log.read_bytes().count(b"\n") >= 2, "two lines", writer)
         time.sleep(after)
         stop(writer)
         said = int(log.read_text().split()[-1])

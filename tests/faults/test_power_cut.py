@@ -18,6 +18,7 @@ import pytest
 from pi_capture import Recorder
 from tests.faults.checks import TARGETS, acknowledged, seeds_under_final_names
 from tests.faults.table import note
+from tests.support import wait_for
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a disk image needs root")
 
@@ -52,9 +53,7 @@ def test_power_cut(tmp_path: Path, after: float, target: str) -> None:
             writer = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.writer", str(live / target), "0"], stdout=output
             )
-            while not acknowledged(log.read_text()):
-                assert writer.poll() is None
-                time.sleep(0.01)
+            wait_for(lambda: acknowledged(log.read_text()), "durable frames", writer)
             time.sleep(after)
             stop(writer)  # what was not synced is not in the backing file yet
             promised = set(range(acknowledged(log.read_text())))

@@ -18,7 +18,7 @@ import pytest
 from pi_capture.cli import main
 from storage import open_recording
 from storage.formats.png.whole import fault
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 
 DEMO = ["--camera", "demo", "--fps", "60"]
 
@@ -35,10 +35,7 @@ def start(*arguments: object, stdout: int = subprocess.PIPE) -> subprocess.Popen
 
 
 def wait_for_frames(day: Path) -> None:
-    until = time.monotonic() + 120
-    while not list(day.glob("*.png")):
-        assert time.monotonic() < until, "no frame appeared"
-        time.sleep(0.02)
+    wait_for(lambda: list(day.glob("*.png")), "a frame")
 
 
 def test_a_timed_recording(tmp_path: Path) -> None:

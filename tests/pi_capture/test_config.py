@@ -165,7 +165,7 @@ def test_a_recording_from_what_is_printed(corner: Path, capsys: pytest.CaptureFi
 
 def test_times_have_the_units_of_segments(corner: Path) -> None:
     (corner / "corner.toml").write_text('seconds = "1.5h"\nsync-interval = "2min"\npre-roll = 4\n')
-    args = read("--config", "corner.toml", "--post-roll", "1min", "--countdown", "0", "--hold", "0.5").arguments
+    args = read("--config", "corner.toml", "--post-roll", "1min", "--countdown", "0min", "--hold", "0.5").arguments
     assert (args.seconds, args.sync_interval, args.pre_roll, args.post_roll) == (5400, 120, 4, 60)
     assert (args.countdown, args.hold) == (0, 0.5)
     assert read("day1", "-1").arguments.seconds == -1 and read("day1", "10 min").arguments.seconds == 600
@@ -199,6 +199,7 @@ WRONG = [
     ("fps = -1", "corner.toml:1: fps: '-1' must be more than 0"),
     ('hold = "ten"', "corner.toml:1: hold: 'ten': give seconds, or a time such as 10min or 1h"),
     ('sync-interval = "0"', "corner.toml:1: sync-interval: '0' must be more than 0"),
+    ('sync-interval = "0s"', "corner.toml:1: sync-interval: '0s' must be more than 0"),
     ("fps = nan", "corner.toml:1: fps: 'nan' is not a number"),
     ('camera = ["demo"]', 'corner.toml:1: camera takes a text in quotes, not ["demo"]'),
     ("backend = 1979-05-27", 'corner.toml:1: backend takes a text in quotes, not "1979-05-27"'),

@@ -17,7 +17,7 @@ import numpy as np
 
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
-from tests.support import PATIENCE_SECONDS
+from tests.support import PATIENCE_SECONDS, wait_for
 
 
 def record_brightening(day: Path, frames: int, fps: float = 10) -> None:
@@ -95,10 +95,10 @@ def desktop_of(size: str, *, layout: str = "us", managed: bool = True) -> Iterat
 def _wait_until_it_manages(environment: dict[str, str]) -> None:
     """Wait for the property that a window manager sets when it has begun."""
     asking = ["xprop", "-root", "_NET_SUPPORTING_WM_CHECK"]
-    until = time.monotonic() + PATIENCE_SECONDS
-    while b"window id" not in subprocess.run(asking, env=environment, capture_output=True, check=False).stdout:
-        assert time.monotonic() < until, "the window manager does not begin"
-        time.sleep(0.05)
+    wait_for(
+        lambda: b"window id" in subprocess.run(asking, env=environment, capture_output=True, check=False).stdout,
+        "the window manager",
+    )
 
 
 class Person:

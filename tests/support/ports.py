@@ -6,8 +6,9 @@ import os
 import random
 import socket
 import subprocess
-import time
 from contextlib import suppress
+
+from tests.support import wait_for
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 _PORTS = range(12_000 + 2_000 * (_WORKER % 10), 14_000 + 2_000 * (_WORKER % 10))
@@ -24,9 +25,5 @@ def free_port() -> int:
 
 def wait_for_listener(port: int, *, prefix: tuple[str, ...] = ()) -> None:
     """Until somebody waits for connections there; looked up, as a connection would be taken for the sender."""
-    until = time.monotonic() + 120
-    while (
-        f":{port} " not in subprocess.run([*prefix, "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
-    ):
-        assert time.monotonic() < until, "nobody listens"
-        time.sleep(0.05)
+    asking = [*prefix, "ss", "-Hltn"]
+    wait_for(lambda: f":{port} " in subprocess.run(asking, capture_output=True, text=True, check=True).stdout, port)

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -146,12 +146,3 @@ def records(chunks: Iterator[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
                 break
             yield head, bytes(data[end : end + head["bytes"]])
             del data[: end + head["bytes"]]
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait for a condition; its value."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-    return value

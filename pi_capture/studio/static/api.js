@@ -1,4 +1,4 @@
-// What the server is asked, and the types of its answers (`pi_capture/studio/app.py` describes each route).
+// What the server is asked, and the types of its answers (`pi_capture/studio/routes` describes each).
 
 /**
  * @typedef {[start: number, stop: number, label: number]} Run

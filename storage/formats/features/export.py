@@ -18,15 +18,13 @@ from typing import Any
 from storage.durable.files import replace_file
 from storage.errors import StorageError, first_line
 from storage.formats.features.fetch import URL, fetch, keep, network_in
-from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
+from storage.formats.features.weights import FEATURES, SIDE, cache_directory
 
 FAILED = "EXPORT FAILED: "
 
 
-def export_model(
-    weights: str | Path = "imagenet", out: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> Path:
-    """Export weights to a ``.tflite`` file.
+def export_model(weights: str | Path, target: Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Export weights to a ``.tflite`` file, and return it.
 
     Parameters
     ----------
@@ -35,32 +33,23 @@ def export_model(
         ``.tgz``, the network in it, ``.tflite``, ``.keras`` (a whole model), ``.weights.h5`` (of
         ``keras.applications.MobileNet(alpha=0.25, include_top=False)``), or ``.pb`` (a frozen TensorFlow 1 graph, with
         one placeholder that takes values from -1 to 1).
-    out : path, optional
-        The file to make, or to replace; by default one in the user's cache, where `find_model` looks for it.
+    target : path
+        The file to make, or to replace.
     progress : callable, optional
         Of what is fetched: see `fetch`.
-
-    Returns
-    -------
-    path
-        The file made.
 
     Raises
     ------
     StorageError
         The weights can't be had or read, or they need TensorFlow, and that is not installed.
     """
-    url = URL if str(weights) == "imagenet" else str(weights) if "://" in str(weights) else None
-    target = out or cache_directory() / exported_name("imagenet" if url else origin_of(Path(weights)))
-    if url is not None and out is None and target.exists():
-        return target
     try:
         if target.parent == cache_directory():
             target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{target.parent}: {error.strerror}") from None
-    if url is not None:
-        fetch(url, target, progress)
+    if is_fetched(weights):
+        fetch(URL if str(weights) == "imagenet" else str(weights), target, progress)
     elif str(weights).lower().endswith(".tgz"):
         keep(network_in(Path(weights)), target)
     elif str(weights).lower().endswith(".tflite"):
@@ -68,6 +57,10 @@ def export_model(
     else:
         _by_tensorflow(weights, target)
     return target
+
+
+def is_fetched(weights: str | Path) -> bool:
+    return str(weights) == "imagenet" or "://" in str(weights)
 
 
 def _tflite(path: Path) -> bytes:

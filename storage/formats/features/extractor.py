@@ -11,14 +11,14 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError, first_line
-from storage.formats.features.export import export_model
+from storage.formats.features.export import export_model, is_fetched
 from storage.formats.features.fetch import check
 from storage.formats.features.weights import FEATURES, SIDE, cache_directory, exported_name, origin_of
 
@@ -134,8 +134,25 @@ def find_model(weights: str | Path) -> Path:
         raise StorageError(f"{path}: no such file of weights")
     if path.name.lower().endswith(EXPORTABLE):
         exported = cache_directory() / exported_name(origin_of(path))
-        return exported if exported.is_file() else export_model(path)
+        return exported if exported.is_file() else export_model(path, exported)
     return path
+
+
+def cache_model(weights: str | Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Export weights to where `find_model` looks for them; `progress` and errors are those of `export_model`.
+
+    What is fetched, here or on another machine (``.tgz``, ``.tflite``), becomes ``imagenet``. A ``.tflite`` file must
+    run, as it replaces what may be a good one.
+    """
+    path = Path(weights)
+    default = cache_directory() / exported_name("imagenet")
+    if is_fetched(weights):
+        return default if default.exists() else export_model(weights, default, progress)
+    if path.name.lower().endswith(".tflite"):
+        Extractor(path)
+    elif not path.name.lower().endswith(".tgz"):
+        default = cache_directory() / exported_name(origin_of(path))
+    return export_model(path, default)
 
 
 def _read_model(weights: str | Path) -> tuple[str, bytes]:

@@ -11,8 +11,10 @@ import hashlib
 import os
 import re
 import tarfile
+import threading
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
@@ -30,7 +32,7 @@ URL = (
     "https://storage.googleapis.com/download.tensorflow.org/models/mobilenet_v1_2018_08_02/mobilenet_v1_0.25_128.tgz"
     f"#sha256={SHA256}"
 )
-SILENT_SECONDS = 20.0
+SILENT_SECONDS = 20.0  # until the answer begins, and between its bytes
 MOST_BYTES = 64_000_000
 PIECE_BYTES = 1 << 16
 OURS = ("localhost", "127.0.0.1", "::1")
@@ -73,10 +75,13 @@ def fetch(url: str, target: Path, progress: Callable[[int, int], None] | None = 
             if partial.exists() and not partial.stat().st_size:
                 partial.unlink()
             os.close(lock)
-    except (URLError, HTTPException) as error:
+    except (URLError, HTTPException, TimeoutError) as error:
         reason = error.reason if isinstance(error, URLError) else repr(error)
+        if isinstance(error, TimeoutError) or isinstance(reason, TimeoutError):
+            reason = f"nothing came for {SILENT_SECONDS:g} s"
         raise StorageError(
-            f"the weights can't be fetched ({urlsplit(url).hostname}: {reason}); try again, or give --weights FILE"
+            f"the weights can't be fetched ({urlsplit(url).hostname}: {reason}); try again, or run export-model on "
+            "another machine, and here with --weights FILE, a copy of what it made"
         ) from None
     except OSError as error:
         raise StorageError(f"{error.filename or url}: {error.strerror or error}; try again") from None
@@ -134,12 +139,26 @@ def _go_on(url: str, partial: Path, progress: Callable[[int, int], None] | None)
         here = file.seek(0, os.SEEK_END)
         request = Request(url, headers={"Range": f"bytes={here}-", "User-Agent": "pi-capture"} if here else {})
         try:
-            with urlopen(request, timeout=SILENT_SECONDS) as answer:
+            with _answer(request) as answer:
                 _check_address(answer.url)  # where redirects led
                 _append(answer, file, here, progress)
         except HTTPError as error:
             if error.code != 416:  # all of it is here
                 raise
+
+
+def _answer(request: Request) -> HTTPResponse:
+    """What is answered. Raises TimeoutError: `urlopen` waits as long for each address, and longer for the addresses."""
+    opened: Future[HTTPResponse] = Future()
+
+    def ask() -> None:
+        try:
+            opened.set_result(urlopen(request, timeout=SILENT_SECONDS))
+        except Exception as error:  # it belongs to the thread that waits
+            opened.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return opened.result(SILENT_SECONDS)
 
 
 def _append(answer: HTTPResponse, file: BinaryIO, here: int, progress: Callable[[int, int], None] | None) -> None:
@@ -149,7 +168,7 @@ def _append(answer: HTTPResponse, file: BinaryIO, here: int, progress: Callable[
         file.truncate()
     left = answer.headers.get("Content-Length", "")
     total = here + int(left) if left.isdigit() else 0
-    while piece := answer.read(PIECE_BYTES):
+    while piece := answer.read1(PIECE_BYTES):  # what has come, before it may be waited for in vain
         here += file.write(piece)
         if here > MOST_BYTES:
             raise StorageError(

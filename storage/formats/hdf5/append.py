@@ -26,6 +26,7 @@ from storage.formats.hdf5.writer import MOST_CLASSES, changing, extend, make_dat
 from storage.formats.table import open_recording
 
 BATCH = 256  # frames at once
+DAMAGED = b"damaged"  # in place of a text that can't be read: no JSON, so reading the frame says so
 
 
 def append(
@@ -36,7 +37,10 @@ def append(
     after: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """It is a `storage.formats.contract.Append`; what is damaged in a frame's chunk goes along unseen."""
+    """It is a `storage.formats.contract.Append`; what is damaged in a frame's chunk goes along unseen.
+
+    A damaged text that came with a frame stays damaged: it is told, and costs no frame.
+    """
     sources = list(dict.fromkeys(part.path for part in parts))
     kinds = [_Kind.of(source) for source in ([path, *sources] if path.exists() else sources)]
     for source, kind in zip(sources, kinds[-len(sources) :], strict=True):
@@ -50,18 +54,25 @@ def append(
             raise StorageError(f"{path} has changed meanwhile; nothing was added")
         numbers = _number_classes(path, file["label"], classes)
         begin = done = len(file["timestamp_ns"])
+        notes = list[str]()
         for part in parts:
+            damaged = list[int]()
             sessions.append({**part.session, "first_index": done, "frames": len(part.indices)})
             with closing(_open(part.path)) as recording:
                 for at in range(0, len(part.indices), BATCH):
                     labels = [numbers[label] for label in part.labels[at : at + BATCH]]
                     with damage_reported(part.path):
-                        _copy(recording, part.indices[at : at + BATCH], file, labels)
+                        damaged += _copy(recording, part.indices[at : at + BATCH], file, labels)
                     done += len(labels)
                     if progress is not None:
                         progress(done - begin)
+            if damaged:
+                which = f"frame {damaged[0]}"
+                if len(damaged) > 1:
+                    which = f"{len(damaged)} frames, the first is {damaged[0]},"
+                notes.append(f"{part.path}: what came with {which} is damaged and stays so; the pictures go along")
         set_text(file, "sessions", json.dumps(sessions))
-    return []
+    return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +134,15 @@ def _number_classes(path: Path, column: h5py.Dataset, classes: Sequence[str]) ->
     return {None: -1, **{name: number for number, name in enumerate(names)}}
 
 
-def _copy(recording: Hdf5Recording, rows: range, file: h5py.File, labels: Sequence[int]) -> None:
-    """Copy consecutive rows to the end of the datasets."""
+def _copy(recording: Hdf5Recording, rows: range, file: h5py.File, labels: Sequence[int]) -> list[int]:
+    """Copy consecutive rows to the end of the datasets; returns those with a damaged text."""
     begin = len(file["timestamp_ns"])
-    texts = [recording.text(row) for row in rows]
+    texts = [_text(recording, row) for row in rows]
+    crcs = np.array([zlib.crc32(text) for text in texts], np.uint32)
     columns: dict[str, Any] = {
         "label": np.array(labels, np.int16),
         "metadata": texts,
-        "metadata_crc32": np.array([zlib.crc32(text) for text in texts], np.uint32),
+        "metadata_crc32": crcs,
         "unix_ns": np.zeros(len(rows), np.int64),
     }
     for name in ("timestamp_ns", "unix_ns", "metadata_crc32"):
@@ -143,6 +155,17 @@ def _copy(recording: Hdf5Recording, rows: range, file: h5py.File, labels: Sequen
     for name, values in columns.items():
         if name in file:  # recordings of earlier versions lack some
             extend(file[name], begin, values)
+    same = columns["metadata_crc32"] == crcs
+    return [row for row, text, is_same in zip(rows, texts, same, strict=True) if text == DAMAGED or not is_same]
+
+
+def _text(recording: Hdf5Recording, row: int) -> bytes:
+    """What came with a frame, as it is stored."""
+    try:
+        with damage_reported(recording.path):
+            return recording.text(row)
+    except StorageError:
+        return DAMAGED
 
 
 def _copy_chunks(source: h5py.Dataset, rows: range, target: h5py.Dataset, begin: int) -> None:

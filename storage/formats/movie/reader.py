@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -30,8 +29,8 @@ from storage.tracks.containers import open_movie, reason_of
 from storage.tracks.demux import Track, tracks_of
 from storage.tracks.label_track import label_tracks_for, labels_of_frames
 from storage.tracks.picture_tracks import Wanted, choose, of_track
-from storage.tracks.sample_reader import Clock, SampleReader, clocks_of
-from storage.tracks.samples_read import ROUNDED_NS, DecodedSamples, sample_track_of
+from storage.tracks.sample_reader import Clock, SampleReader
+from storage.tracks.samples_read import ROUNDED_NS, DecodedSamples, rounded_clocks, sample_tracks_in
 from storage.tracks.wall_clock import sessions_of
 
 if TYPE_CHECKING:
@@ -84,11 +83,7 @@ class MovieReader(Recording):
             label_tracks = label_tracks_for(tracks, self.track)
             self._places, self._cues = find_places(container, self._stream, path, label_tracks)
             self._sessions = sessions_of(self.track, tracks, container.metadata)
-            self._sample_tracks = [
-                (one, described)
-                for one in tracks
-                if (described := sample_track_of(one, container.streams[one.number])) is not None
-            ]
+            self._sample_tracks = sample_tracks_in(container, tracks)
         except BaseException:
             container.close()
             raise
@@ -140,8 +135,7 @@ class MovieReader(Recording):
 
     @cached_property
     def tracks(self) -> Sequence[SampleReader]:
-        clocks = [replace(clock, begins_us=clock.begins_us - 1000) for clock in clocks_of(self.sessions)]  # rounded
-        clocks = clocks or list(_clocks_by_frames(self.shown_ns, self.timestamps_ns))
+        clocks = rounded_clocks(self.sessions) or list(_clocks_by_frames(self.shown_ns, self.timestamps_ns))
         return [DecodedSamples(self._path, track, described, clocks) for track, described in self._sample_tracks]
 
     @property

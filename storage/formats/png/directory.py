@@ -25,7 +25,10 @@ TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part
 """Names of frames on their way to the disk, in the data directory."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 """What Keras takes for an image, by the end of its name, in any case."""
-OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".jfif", ".dng")
+OTHER_SUFFIXES = (
+    ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".jpe", ".jfif", ".dng", ".cr2", ".cr3",
+    ".nef", ".arw", ".raf", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".psd", ".exr",
+)  # fmt: skip
 """Pictures that neither Keras nor this program takes."""
 
 _USUAL_LENGTH = len("00000000.png")
@@ -85,28 +88,35 @@ def class_directories(data_dir: Path) -> list[Path]:
 def image_names(directory: Path) -> list[str]:
     """The names of the images that lie directly in a directory, in recording order; without links and hidden files."""
     with os.scandir(directory) as entries:
-        names = [
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(IMAGE_SUFFIXES)
-            and not entry.name.startswith(".")
-            and entry.is_file(follow_symlinks=False)
-        ]
+        names = [entry.name for entry in entries if _is_frame(entry)]
     if all(len(name) == _USUAL_LENGTH and name.isascii() and name[:8].isdigit() for name in names):
         return sorted(names)  # the same order, several times quicker: there can be a hundred thousand
     return sorted(names, key=natural_key)
 
 
+def _is_frame(entry: os.DirEntry[str]) -> bool:
+    image = entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".")
+    return image and entry.is_file(follow_symlinks=False)
+
+
 def left_out(data_dir: Path) -> list[str]:
-    """The pictures of a data directory that are no frames: links, and pictures in other formats."""
-    found = []
+    """The pictures of a data directory that are no frames: links, hidden ones, those in other formats, and those in
+    directories of a class directory."""
+    found: list[str] = []
     for directory in (data_dir, *class_directories(data_dir)):
         with os.scandir(directory) as entries:
             for entry in entries:
-                ending = entry.name.lower()
-                if ending.endswith(OTHER_SUFFIXES) or (ending.endswith(IMAGE_SUFFIXES) and entry.is_symlink()):
-                    found.append(str(Path(entry.path).relative_to(data_dir)))
-    return sorted(found, key=natural_key)
+                if directory != data_dir and entry.is_dir(follow_symlinks=False):
+                    inside = ((at, name) for at, _, names in os.walk(entry.path) for name in names)
+                    found += [os.path.join(at, name) for at, name in inside if _is_picture(name)]
+                elif _is_picture(entry.name) and not _is_frame(entry):
+                    found.append(entry.path)
+    return sorted((os.path.relpath(path, data_dir) for path in found), key=natural_key)
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a file is a picture of any format by its name; no "._name", where macOS keeps what it knows of a file."""
+    return name.lower().endswith(IMAGE_SUFFIXES + OTHER_SUFFIXES) and not name.startswith("._")
 
 
 def note_of_left_out(path: Path) -> str | None:

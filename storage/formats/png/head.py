@@ -36,6 +36,8 @@ class Head:
         Width and height in pixels, as stored; None if they can't be read.
     turned : bool
         Whether it is a photo whose EXIF says to turn it before it is shown.
+    moving : bool
+        Whether it is an animation; its first picture is the frame.
     """
 
     session: str | None = None
@@ -43,6 +45,7 @@ class Head:
     timestamp_ns: int | None = None
     size: tuple[int, int] | None = None
     turned: bool = False
+    moving: bool = False
 
 
 def read_head(path: Path | str) -> Head:
@@ -70,6 +73,7 @@ def head_of(data: bytes) -> Head:
         index=_integer(texts.get("Index")),
         timestamp_ns=_integer(texts.get("Timestamp")),
         size=struct.unpack_from(">II", data, 16),
+        moving=0 < data.find(b"acTL") < data.find(b"IDAT"),
     )
 
 
@@ -79,7 +83,7 @@ def _head_of_photo(file: IO[bytes]) -> Head:
     try:
         with Image.open(file, formats=("JPEG", "BMP", "GIF")) as image:
             turned = image.format == "JPEG" and image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
-            return Head(size=image.size, turned=turned)
+            return Head(size=image.size, turned=turned, moving=getattr(image, "is_animated", False))
     except Exception:  # damaged files make an image library raise anything; see `whole` for what is wrong
         return Head()
 

@@ -18,6 +18,7 @@ from classify.window.layout import class_at, class_rows, lay_out
 from classify.window.timeline import Near
 from classify.window.view import ClassRow, Legend, Look, View, speed_text, timecode, title, view
 from storage.frame import Frame
+from tests.support import wait_for
 
 SIZES = ((760, 432), (760, 712), (1200, 700))
 
@@ -76,8 +77,8 @@ def test_long_estimates_are_told_in_hours(minutes: float, shown: str) -> None:
 def test_the_time_of_a_frame_is_beside_its_number() -> None:
     pictures = Pictures(3, lambda n: Frame(np.zeros((2, 2, 3), np.uint8), n, n), times=[0, 83_456_000_000])
     try:
-        while not pictures.knows_times:
-            pictures.look_at(0)
+        pictures.look_at(0)
+        wait_for(lambda: pictures.knows_times, "the times")
         session, legend = Session(3), Legend("day7", [], 1)
         shown = []
         for cursor in range(3):

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from PIL import Image
 from storage import open_recording
 from storage.labels.current import labels_as_they_stand
 from tests.pi_capture.live.test_labels import Terminal
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 from tests.support.labeller import ask_to_close, desktop_of
 
 
@@ -43,12 +41,6 @@ class Screen:
     def window(self, name: str) -> str:
         return self.ask("xdotool", "search", "--name", f"{name} - ").split("\n")[0]
 
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        until = time.monotonic() + 120
-        while not condition():
-            assert time.monotonic() < until
-            time.sleep(0.05)
-
     def picture(self, path: Path) -> np.ndarray:
         display = self.environment["DISPLAY"]
         grab = ["ffmpeg", "-v", "error", "-y", "-f", "x11grab", "-i", display, "-frames:v", "1", str(path)]
@@ -65,11 +57,9 @@ def _shows(day: Path, screen: str) -> bool:
     """Record, and look at the screen meanwhile: the room's colours, and white text on black below them."""
     here = Screen(screen)
     recording = here.start(*command(day, -1))
-    shots: list[np.ndarray] = []
-    while len(shots) < 8:
-        assert recording.poll() is None
-        if re.search(r" [1-9][0-9]+ frames, ", here.ask("xdotool", "getwindowname", here.window(day.name))):
-            shots.append(here.picture(day.with_suffix(".screen.png")))
+    title = re.compile(r" [1-9][0-9]+ frames, ")
+    wait_for(lambda: title.search(here.ask("xdotool", "getwindowname", here.window(day.name))), "frames", recording)
+    shots = [here.picture(day.with_suffix(".screen.png")) for _ in range(8)]
     recording.send_signal(signal.SIGINT)
     _, told = recording.communicate(timeout=120)
     assert recording.returncode == 0 and "preview" not in told, told
@@ -92,7 +82,7 @@ def test_without_its_window_the_recording_goes_on(tmp_path: Path, how: str) -> N
     with desktop_of("640x480") as desktop:
         here = Screen(desktop)
         recording = here.start(*command(tmp_path / f"day-{how}", -1))
-        here.wait_for(lambda: here.window(f"day-{how}"))
+        wait_for(lambda: here.window(f"day-{how}"))
         window = here.window(f"day-{how}")
         if how == "close":
             ask_to_close(desktop, int(window))
@@ -101,7 +91,7 @@ def test_without_its_window_the_recording_goes_on(tmp_path: Path, how: str) -> N
         assert recording.stderr is not None
         told = recording.stderr.readline()
         before = len(list((tmp_path / f"day-{how}").glob("*.png")))
-        here.wait_for(lambda: len(list((tmp_path / f"day-{how}").glob("*.png"))) > before + 30)
+        wait_for(lambda: len(list((tmp_path / f"day-{how}").glob("*.png"))) > before + 30)
         recording.send_signal(signal.SIGINT)
         told += recording.communicate(timeout=120)[1]
     assert recording.returncode == 0 and "the recording goes on" in told and "Traceback" not in told, told
@@ -118,10 +108,10 @@ def test_keys_in_the_window_are_live_labels(tmp_path: Path, screen: str) -> None
         if before is not None:
             os.environ["DISPLAY"] = before
     terminal.sees("[no label]")
-    here.wait_for(lambda: here.window("day1"))
+    wait_for(lambda: here.window("day1"))
     here.ask("xdotool", "windowfocus", "--sync", here.window("day1"), "key", "1")
     terminal.sees("[1 door]")
-    here.wait_for(lambda: "[1 door]" in here.ask("xdotool", "getwindowname", here.window("day1")))
+    wait_for(lambda: "[1 door]" in here.ask("xdotool", "getwindowname", here.window("day1")))
     terminal.press("\x03")
     assert terminal.ends() == 0
     terminal.close()

@@ -31,7 +31,7 @@ from tests.pi_capture.network.test_sender import (
     wait_for_frames,
 )
 from tests.pi_capture.report.test_metrics import read, url_of
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 from tests.support.live import sensor
 from tests.support.network import Line
 from tests.support.ports import free_port, wait_for_listener
@@ -58,14 +58,15 @@ def two_senders(directory: Path, port: int, size: int = 100_000) -> list[subproc
 
 def wait_for_count(parts: Path, count: int) -> None:
     """Wait until so many frames are in the parts, whatever the part."""
-    until, found = time.monotonic() + 120, 0
-    while found < count:
-        assert time.monotonic() < until, f"{found} of {count} frames came into {parts}"
-        time.sleep(0.05)
-        found = 0
+
+    def found() -> int:
+        total = 0
         for path in parts.glob("*.mkv"):
             with suppress(StorageError, OSError), open_recording(path) as part:
-                found += len(part)
+                total += len(part)
+        return total
+
+    wait_for(lambda: found() >= count, f"{count} frames in {parts}")
 
 
 def tracks_in(path: Path) -> dict[str, list[tuple[int, int]]]:
@@ -127,9 +128,7 @@ def test_the_numbers_of_all_senders_together(tmp_path: Path) -> None:
     receiver = gather(tmp_path / "all.mkv", port, "--json-lines", "--metrics", 0)
     url = url_of(receiver)
     senders = two_senders(tmp_path, port)
-    while read(url)["pi_capture_durable_frames_total"] < 60:
-        assert receiver.poll() is None
-        time.sleep(0.1)
+    wait_for(lambda: read(url)["pi_capture_durable_frames_total"] >= 60, "60 frames", receiver)
     for sender in senders:
         sender.send_signal(signal.SIGSTOP)
     assert receiver.stdout is not None

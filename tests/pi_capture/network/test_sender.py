@@ -29,7 +29,7 @@ from storage.formats.video.codecs import Encoder, find_codec
 from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening
 from storage.matroska.track import VIDEO_TRACK, Block, Track
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 from tests.support.network import Line
 from tests.support.ports import free_port, wait_for_listener
 
@@ -61,10 +61,7 @@ def stop(process: subprocess.Popen[str]) -> str:
 
 def wait_for_frames(path: Path, size: int = 100_000) -> None:
     """Wait until a file that a pattern names has so many bytes; a frame has 18,000 at 96x64, and 9,000 at 64x48."""
-    until = time.monotonic() + 120
-    while not any(part.stat().st_size > size for part in path.parent.glob(path.name)):
-        assert time.monotonic() < until, f"nothing came into {path}"
-        time.sleep(0.05)
+    wait_for(lambda: any(part.stat().st_size > size for part in path.parent.glob(path.name)), path)
 
 
 def wait_for_line(process: subprocess.Popen[str], words: str) -> str:
@@ -365,7 +362,9 @@ def test_in_a_break_no_other_machine_takes_the_place(tmp_path: Path) -> None:
     with socket.create_connection(("127.0.0.1", port)) as slow:
         slow.sendall(other.opening()[:-100])
         time.sleep(16)
-    sender.serve(port, sender.opening() + sender.frame(8), end=9)
+    while receiver.poll() is None:  # as a sender tries, until it was received to its end
+        with suppress(OSError):
+            sender.serve(port, sender.opening() + sender.frame(8), end=9)
     trying.join()
     out, told = receiver.communicate(timeout=120)
     assert receiver.returncode == 0, told
@@ -523,10 +522,7 @@ def test_a_host_that_vanishes(tmp_path: Path) -> None:
         receiver = start(tmp_path / "here", -1, "--camera", "tcp://10.77.0.2:5000?listen", on=(between, 1))
         wait_for_listener(5000, prefix=tuple(between.run(1)))
         sender = start(*demo(tmp_path / "there", 20, 5000, host="10.77.0.2"), on=(between, 0))
-        until = time.monotonic() + 120
-        while not list((tmp_path / "here").glob("*.png")):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_for(lambda: list((tmp_path / "here").glob("*.png")), "a frame")
         between.cut = True
         told = end(sender)
         assert "connection lost" in told, told

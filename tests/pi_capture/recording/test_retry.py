@@ -17,7 +17,7 @@ from pi_capture import Recorder, record
 from storage import open_recording
 from storage.frame import Frame
 from tests.faults.fault_camera import install
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 
 
 class Recorded:
@@ -160,10 +160,7 @@ def test_a_process_that_was_stopped_goes_on(tmp_path: Path, options: list[str], 
 
     def wait_for_a_frame() -> None:
         before = len(list((tmp_path / "day1").glob("*.png")))
-        until = time.monotonic() + 120
-        while len(list((tmp_path / "day1").glob("*.png"))) == before:
-            assert recorder.poll() is None and time.monotonic() < until
-            time.sleep(0.05)
+        wait_for(lambda: len(list((tmp_path / "day1").glob("*.png"))) > before, "another frame", recorder)
 
     wait_for_a_frame()
     for _ in range(3):

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.pi_capture.test_cli import DEMO, run, wait_for_frames
+from tests.support import wait_for
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -103,8 +104,7 @@ def test_pages_that_mean_this_machine_by_another_name_learn_nothing(
 def test_when_nothing_becomes_durable_the_seconds_grow(tmp_path: Path, started: Start) -> None:
     process = started(tmp_path / "day1", -1, *DEMO, "--metrics", 0, "--sync-interval", 1000)
     url = url_of(process)
-    while read(url)["pi_capture_frames_total"] < 30:
-        time.sleep(0.02)
+    wait_for(lambda: read(url)["pi_capture_frames_total"] >= 30, "30 frames")
     first = read(url)
     time.sleep(0.05)
     second = read(url)
@@ -159,9 +159,7 @@ def test_a_reader_of_json_lines_is_not_waited_for(tmp_path: Path, gone: bool, st
         os.write(writer, bytes(4000))
     process = started(tmp_path / "day1", -1, *DEMO, "--json-lines", "--sync-interval", 0.1, stdout=writer)
     os.close(writer)
-    while len(list((tmp_path / "day1").glob("*.png"))) < 150:
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for(lambda: len(list((tmp_path / "day1").glob("*.png"))) >= 150, "150 frames", process)
     process.send_signal(signal.SIGINT)
     if not gone:
         while os.read(reader, 65536):

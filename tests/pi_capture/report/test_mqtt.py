@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pi_capture.report.metrics import Meter
 from pi_capture.report.mqtt import KEEPALIVE_SECONDS, Broker, MqttStatus
 from tests.pi_capture.test_cli import run, wait_for_frames
+from tests.support import wait_for
 from tests.support.ports import free_port
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -107,9 +108,7 @@ def test_status_discovery_and_the_end(tmp_path: Path, port: int, started: Start)
         config = json.loads(listener.next(f"homeassistant/device/cameras_hall_{HOST}_day1/config")[0])
         assert listener.next(f"{place}/availability")[0] == "online"
         first = json.loads(listener.next(f"{place}/state")[0])
-        while len(list((tmp_path / "day1").glob("*.png"))) <= first["frames"]:
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_for(lambda: len(list((tmp_path / "day1").glob("*.png"))) > first["frames"], "more frames", process)
         text = stopped(process)
         while (last := json.loads(listener.next(f"{place}/state")[0]))["frames"] <= first["frames"]:
             pass  # two may come at the beginning

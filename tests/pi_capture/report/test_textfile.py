@@ -16,6 +16,7 @@ from pi_capture.report import metrics, textfile
 from pi_capture.report.metrics import Meter, as_prometheus
 from pi_capture.status import Status
 from tests.pi_capture.test_cli import DEMO, run, wait_for_frames
+from tests.support import wait_for
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -24,9 +25,7 @@ def test_a_recording_keeps_its_file(tmp_path: Path, started: Start) -> None:
     file = tmp_path / "corner.prom"
     process = started(tmp_path / "day1", -1, *DEMO, "--textfile", file)
     wait_for_frames(tmp_path / "day1")
-    while not file.exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for(file.exists, file, process)
     lines = file.read_text().splitlines()
     label = f'recording="{tmp_path / "day1"}"'
     samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -70,11 +69,9 @@ def test_a_place_that_can_not_be_written_is_told_once(tmp_path: Path, monkeypatc
     told: list[str] = []
     file = tmp_path / "later" / "corner.prom"
     with textfile.written(file, "day1", Counted(1), told.append):
-        while len(attempts) < 5:
-            time.sleep(0.001)
+        wait_for(lambda: len(attempts) >= 5, "five attempts")
         file.parent.mkdir()
-        while not file.exists():
-            time.sleep(0.001)
+        wait_for(file.exists, file)
     assert told == [f"--textfile {file}: No such file or directory; the recording goes on, and it is tried again"]
 
 
@@ -100,21 +97,17 @@ def test_of_two_recordings_one_keeps_the_file(tmp_path: Path, monkeypatch: pytes
     file = tmp_path / "corner.prom"
     told: list[str] = []
 
-    def wait_for(recording: str) -> None:
-        until = time.monotonic() + 60
-        while not (file.exists() and f'recording="{recording}"' in file.read_text()):
-            assert time.monotonic() < until
-            time.sleep(0.001)
+    def wait_for_file_of(recording: str) -> None:
+        wait_for(lambda: file.exists() and f'recording="{recording}"' in file.read_text(), recording)
 
     first = textfile.written(file, "day1", Meter(1), pytest.fail)
     with first:
-        wait_for("day1")
+        wait_for_file_of("day1")
         second = textfile.written(file, "day2", Meter(1), told.append)
         second.__enter__()
-        while not told:
-            time.sleep(0.001)
-        wait_for("day1")
-    wait_for("day2")  # the first one has ended
+        wait_for(lambda: told, "a complaint")
+        wait_for_file_of("day1")
+    wait_for_file_of("day2")  # the first one has ended
     second.__exit__(None, None, None)
     assert list(tmp_path.iterdir()) == []
     reason = "another recording keeps this file, and each needs one of its own"

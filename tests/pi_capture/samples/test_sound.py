@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pi_capture import CameraError, UsageError, record
 from pi_capture.samples.sound import Graph
 from storage.formats.video.writer import VideoReader
 from tests.storage.tracks.test_samples import programs_accept
+from tests.support import wait_for
 
 SINE = "lavfi:sine=frequency=440:sample_rate=48000"
 
@@ -113,21 +113,16 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("PULSE_SERVER", f"unix:{socket}")
     monkeypatch.setenv("HOME", str(socket.parent))
     with subprocess.Popen(command, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 120
-        while not socket.exists():
-            assert time.monotonic() < until and process.poll() is None
-            time.sleep(0.05)
+        wait_for(socket.exists, socket, process)
         tone = ["-re", "-f", "lavfi", "-i", "sine=660:sample_rate=48000,volume=4", "-ac", "2", "-f", "pulse"]
         tone += ["-buffer_duration", "50"]  # ms: of a sink that is two seconds ahead, a listener gets too much at first
         with subprocess.Popen(["ffmpeg", "-v", "error", *tone, "-device", "quiet", "tone"]) as player:
-            while (
-                "s16"
-                not in subprocess.run(
-                    ["pactl", "list", "short", "sink-inputs"], capture_output=True, text=True, check=True
-                ).stdout
-            ):  # it plays
-                assert time.monotonic() < until and player.poll() is None
-                time.sleep(0.05)
+            playing = ["pactl", "list", "short", "sink-inputs"]
+            wait_for(
+                lambda: "s16" in subprocess.run(playing, capture_output=True, text=True, check=True).stdout,
+                "what it plays",
+                player,
+            )
             yield "quiet.monitor"
             player.terminate()
         process.terminate()

@@ -27,7 +27,7 @@ from storage.care.manifest import make_manifest
 from storage.formats.png.writer import PngWriter
 from storage.labels.journal import journal_path
 from storage.sessions import read_sessions
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 
 TARGETS = ("day1", "day1.h5", "day1.mkv")
 
@@ -95,8 +95,7 @@ def test_by_time_and_by_size(tmp_path: Path) -> None:
     for n in range(60):
         pixels = noise.integers(0, 256, (48, 64, 3), np.uint8)  # 9.3 kB each
         recorder.put(Frame(pixels, n, n * 10**7, {"n": n}), wait=True)
-        while recorder.status().frames <= n:  # what is written counts, not what waits
-            time.sleep(0.001)
+        wait_for(lambda: recorder.status().frames > n)  # noqa: B023 (at once): what is written counts, not what waits
     recorder.close()
     found = segments(tmp_path / "day2")
     assert all_numbers(found) == list(range(60)) and 3 <= len(found) <= 6
@@ -188,8 +187,7 @@ def test_a_disk_that_fails_in_a_closed_segment_ends_the_recording(tmp_path: Path
     recorder = SegmentedRecorder(tmp_path / "day1", Limit.parse("10frames"), sync_interval=60)
     for n in range(10):
         recorder.put(frame(n), wait=True)
-    while recorder.status().frames < 10:
-        time.sleep(0.01)
+    wait_for(lambda: recorder.status().frames >= 10, "ten frames")
     shutil.rmtree(segments(tmp_path / "day1")[0])
     with pytest.raises(RecordingError, match="day1"):
         for n in range(10, 1000):
@@ -201,7 +199,7 @@ def test_a_disk_that_fails_in_a_closed_segment_ends_the_recording(tmp_path: Path
     assert len(all_numbers(segments(tmp_path / "day1"))) == summary.frames
 
 
-@pytest.mark.parametrize("wrong", ["0s", "1", "h", "-1h", "1 parsec", "0.5frames", ""])
+@pytest.mark.parametrize("wrong", ["0s", "0GB", "0frames", "1", "h", "-1h", "1 parsec", "0.5frames", ""])
 def test_nonsense(wrong: str) -> None:
     with pytest.raises(UsageError, match="1h, 10min, 2GB, 1000frames"):
         Limit.parse(wrong)

@@ -54,8 +54,9 @@ def test_labelled_and_split(studio: Running) -> None:
     assert "press Look at the frames, and Undo the split" in studio.refused(f"{path}/apply/undo")[1]
     held_out = studio.recording("val_day2")
     assert studio.get(held_out)["state"] == "held out"
-    studio.post(f"{held_out}/labelling")
-    assert studio.get(held_out)["state"] == "held out"
+    for opened, state in ((path, "split"), (held_out, "held out")):
+        studio.post(f"{opened}/labelling")
+        assert studio.get(opened)["state"] == state
     assert studio.refused(f"{path}/trash")[0] == 422, "its parts would not fit together any more"
     assert studio.post(f"{path}/split/undo")["moved_back"] > 0
     after = everything(studio.folder / "day2")

@@ -23,8 +23,8 @@ from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
 from storage.learn.proposals import LAST, RIGHT, SHOWN_OF_SURE, SURE
 from tests.classify.window.test_assist import TRUTH, record_scenes
 from tests.pi_capture.studio.browser import chromium, opened
-from tests.support import PATIENCE_SECONDS
-from tests.support.studio import Running, until
+from tests.support import PATIENCE_SECONDS, wait_for
+from tests.support.studio import Running
 
 pytestmark = pytest.mark.usefixtures("eager")
 NAMES = ["none", "door", "light"]
@@ -107,16 +107,16 @@ class Asked:
     def asks_for_typical_frames(self) -> None:
         """Press A until it does."""
         self.act("assist", frame=0)
-        until(lambda: self.help["described"] == 1, "the frames are not described")
+        wait_for(lambda: self.help["described"] == 1, "the frames are not described")
         self.act("assist", frame=0)
-        until(lambda: self.help["asking"] == "frames", "nothing is asked")
+        wait_for(lambda: self.help["asking"] == "frames", "nothing is asked")
 
     def proposes(self) -> None:
         """Answer the questions, and see the runs that are proposed then."""
         self.asks_for_typical_frames()
         while (asked := self.help)["asking"] == "frames":
             self.answer(self.truth[asked["first"]])
-        until(lambda: self.help["model"], "nothing is proposed")
+        wait_for(lambda: self.help["model"], "nothing is proposed")
 
 
 # ------------------------------------------------------------------------------------------------------ by requests
@@ -126,7 +126,7 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(s
     page = Asked(studio)
     first = page.act("assist", frame=0)  # before the frames are described, a run without a class
     assert first["asking"] == "runs" and first["label"] == NONE and first["described"] < 1
-    until(lambda: page.help["said"].startswith("the frames are described"), "it is not told")
+    wait_for(lambda: page.help["said"].startswith("the frames are described"), "it is not told")
     page.proposes()
     assert page.help["questions"] == 0 and {label for _, _, label, _ in page.state["proposals"]} == {0, 1, 2}
     while page.help["asking"] == "runs":
@@ -166,9 +166,9 @@ def test_a_digit_gives_a_run_another_class_and_its_end_can_be_moved(studio: Runn
     page.answer(2)
     labels = page.labels
     assert [labels[n] for n in range(half["first"], half["stop"])].count(2) > 2
-    until(lambda: is_proposed(page, asked["first"]) is False, "what has a label is proposed")
+    wait_for(lambda: is_proposed(page, asked["first"]) is False, "what has a label is proposed")
     page.act("undo")
-    until(lambda: is_proposed(page, asked["first"]), "what came back is not proposed again")
+    wait_for(lambda: is_proposed(page, asked["first"]), "what came back is not proposed again")
     entries = read_journal(journal_path(studio.folder / "day1"))
     by_model = [entry.proposed is not None for entry in entries if isinstance(entry, Labelled)]
     assert by_model == [False] * QUESTIONS + [True, False]
@@ -237,7 +237,7 @@ def test_a_learner_that_waits_for_its_turn_can_be_ended(
     def end() -> None:
         with labelling._lock:
             learner.start()
-            until(lambda: learner.progress > 0, "nothing is described")
+            wait_for(lambda: learner.progress > 0, "nothing is described")
             labelling._close("it ends")
 
     ending = threading.Thread(target=end, daemon=True)
@@ -304,8 +304,8 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     expect(page.locator(".position")).to_have_text(re.compile("^1 /"))  # where the first run begins
     press_twice_on_a_slow_network(page, studio)
     while NONE in (labels := Asked(studio).labels):
-        until(lambda labels=labels: presses_enter(page, studio, labels), "nothing is accepted")
-        until(lambda: shows(page, Asked(studio).help), "what is asked is not shown")
+        wait_for(lambda labels=labels: presses_enter(page, studio, labels), "nothing is accepted")
+        wait_for(lambda: shows(page, Asked(studio).help), "what is asked is not shown")
     expect(page.locator(".message")).to_have_text("every frame has a label")
     assert wrong(Asked(studio).labels) == []
     with open_recording(studio.folder / "day1") as recording:
@@ -335,7 +335,7 @@ def press_twice_on_a_slow_network(page: Page, studio: Running) -> None:
     with page.expect_request("**/labelling/actions"):
         page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    until(lambda: page.wait_for_timeout(20) or held, "the first is not on its way")
+    wait_for(lambda: page.wait_for_timeout(20) or held, "the first is not on its way")
     held[0].continue_()
     asks(page, re.compile("^door"))
     for first in ("the least certain", "the earliest"):
@@ -349,20 +349,20 @@ def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None
     (studio.folder / "day1" / "00000199.png").unlink()  # so that it has to be described
     page = labelling_page(studio, browser, "desktop")
     page.keyboard.press("a")
-    (learner,) = until(lambda: learners(studio), "nothing is described")
+    (learner,) = wait_for(lambda: learners(studio), "nothing is described")
     os.kill(learner, signal.SIGSTOP)  # while it is being loaded
     asks(page, "which class?")
     expect(page.locator(".selected")).to_contain_text("The frames are being described")
     page.keyboard.press("Escape")
     page.keyboard.type("12")
     expect(page.locator(".position")).to_have_text(re.compile("^3 /"))
-    until(lambda: Asked(studio).labels[:3] == [1, 2, NONE], "the labels are not kept")
+    wait_for(lambda: Asked(studio).labels[:3] == [1, 2, NONE], "the labels are not kept")
     studio.post(f"{studio.recording('day1')}/labelling/close")
     assert not learners(studio)
     Asked(studio).act("assist", frame=0)
-    until(lambda: learners(studio), "nothing is described anew")
+    wait_for(lambda: learners(studio), "nothing is described anew")
     studio.process.kill()
-    until(lambda: not learners(studio), "it goes on")
+    wait_for(lambda: not learners(studio), "it goes on")
 
 
 def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None:
@@ -373,11 +373,11 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     sent: list[str] = []
     phone.on("request", lambda request: sent.append(request.post_data or ""))
     phone.get_by_role("button", name="Ask", exact=True).tap()
-    until(lambda: "?" in chip(phone) and chip(phone) == chip(page), "they are asked two things")
+    wait_for(lambda: "?" in chip(phone) and chip(phone) == chip(page), "they are asked two things")
     phone.get_by_role("button", name="Accept").tap()
     asks(page, re.compile("^door"))
     asks(phone, re.compile("^door"))
-    until(lambda: looked_at(page) == looked_at(phone) == 30, "they look at two frames")
+    wait_for(lambda: looked_at(page) == looked_at(phone) == 30, "they look at two frames")
     assert not [body for body in sent if '"assist"' in body], "it asks anew, instead of taking part"
 
     phone.context.set_offline(True)
@@ -389,20 +389,20 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     expect(phone.locator(".message")).to_have_text("another page has answered it")
     asks(phone, re.compile("^light"))
     assert Asked(studio).labels[30:70].count(2) > 30
-    until(lambda: has_opacities(phone, Asked(studio).state), "the lane is not as strong as what is proposed is certain")
+    wait_for(lambda: has_opacities(phone, Asked(studio).state), "the lane is as strong as what is proposed is certain")
 
     film = phone.locator("canvas.film")
-    until(lambda: (film.bounding_box() or {})["height"] > 90, "it is not in two rows")
+    wait_for(lambda: (film.bounding_box() or {})["height"] > 90, "it is not in two rows")
     box = film.bounding_box()
     assert box is not None
     asked = Asked(studio).help
     film.tap(position={"x": box["width"] / 2 + 20, "y": box["height"] / 4})
-    until(lambda: Asked(studio).help["stop"] < asked["stop"], "it is as long as before")
+    wait_for(lambda: Asked(studio).help["stop"] < asked["stop"], "it is as long as before")
     phone.get_by_role("button", name="Middle").tap()
     half = (asked["first"] + asked["stop"]) / 2
-    until(lambda: Asked(studio).help["stop"] < half, "it is as long as before")
+    wait_for(lambda: Asked(studio).help["stop"] < half, "it is as long as before")
     phone.locator(".classbutton").nth(0).tap()
-    until(lambda: Asked(studio).labels[asked["first"]] == 0, "it has no label")
+    wait_for(lambda: Asked(studio).labels[asked["first"]] == 0, "it has no label")
     asks(page, re.compile("^light"))
 
     page.keyboard.press("Escape")

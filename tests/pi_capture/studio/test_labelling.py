@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -22,8 +23,8 @@ from pi_capture.studio.runs import changed_runs, runs_of
 from pi_capture.studio.studio import Studio
 from storage.labels.journal import LabelJournal, Labelled, read_journal
 from tests.pi_capture.studio.conftest import FRAMES
-from tests.support import PATIENCE_SECONDS
-from tests.support.studio import Running, until
+from tests.support import PATIENCE_SECONDS, wait_for
+from tests.support.studio import Running
 
 NONE = 255
 CLASSES = ["none", "door", "light"]
@@ -138,6 +139,36 @@ def test_a_page_that_asks_how_it_stands_keeps_it_open(tmp_path: Path, forty: Pat
     labelling.close("it ends")
 
 
+def test_the_search_for_changes_gives_way_to_pictures(
+    tmp_path: Path, forty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits once a page needs pictures; what they showed to be whole is not read again to be labelled."""
+    waits: list[float] = []
+    asked = threading.Event()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        assert asked.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr("pi_capture.studio.labelling.QUIET_SECONDS", PATIENCE_SECONDS)
+    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
+    monkeypatch.setattr("pi_capture.studio.labelling.time", clock)
+    shutil.copytree(forty, tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=CLASSES)
+    opening = labelling.state()["opening"]
+    assert list(labelling.frames.pack([(3, 3)]))
+    torn = tmp_path / "day1" / f"{3:08d}.png"
+    torn.write_bytes(b"")
+    for frame in (3, 4):
+        action = {"seq": frame, "action": "label", "frame": frame, "label": 1}
+        assert labelling.act("page", opening, [action])["changes"][0]["labels"] == [[frame, frame + 1, 1]]
+    asked.set()
+    while labelling.state()["changes"]["known"] < FRAMES:
+        asked.wait(0)
+    assert waits[0] == 0 and waits[-1] > 0
+    labelling.close("it ends")
+
+
 def test_what_came_twice_is_done_once(studio: Running) -> None:
     page = Page(studio)
     page.act("label", frame=0, label=1)
@@ -174,7 +205,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
     assert listening.wait(PATIENCE_SECONDS)
     one.act("label", frame=0, label=1)
     other.act("label", frame=1, label=2)
-    until(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
+    wait_for(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
     changes = [value for name, value in seen if name == "change"]
     assert [(one["by"], one["seq"]) for one in changes] == [("one", 1), ("other", 1)]
     assert changes[1]["previous"] == changes[0]["revision"]
@@ -356,7 +387,7 @@ def test_taking_over_from_a_window(studio: Running, screen: str) -> None:
     page.act("label", frame=0, label=2)
     studio.post(f"{page.path}/close")
     window = studio.program("classify", studio.folder / "day1", "--classes", ",".join(CLASSES))
-    until(lambda: studio.get(studio.recording("day1"))["labelled_by"] == "a window", "the window is open")
+    wait_for(lambda: studio.get(studio.recording("day1"))["labelled_by"] == "a window", "the window is open")
     assert studio.refused(page.path)[0] == 409
     page.state = studio.post(page.path, {"take_over": True})
     assert page.labels[0] == 2

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
 from tests.pi_capture.studio.browser import SIZES, chromium, opened
-from tests.support import PATIENCE_SECONDS, REPOSITORY
+from tests.support import REPOSITORY, wait_for
 from tests.support.studio import Running
 
 NAMES = ("none", "door", "light")
@@ -47,14 +47,6 @@ def at(page: Page, number: int) -> None:
 def recorded(page: Page) -> int:
     """How many frames the page says are recorded."""
     return int(page.locator(".counters dd").first.inner_text().replace(" ", ""))
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    """The pages' policy forbids what `Page.wait_for_function` does."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def tap(page: Page, name: str, size: str, scope: str = "body") -> None:

@@ -25,8 +25,8 @@ from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.recorders import ask
 from storage import open_recording
 from storage.labels.current import labels_as_they_stand
-from tests.support import PATIENCE_SECONDS
-from tests.support.studio import Running, records, until
+from tests.support import PATIENCE_SECONDS, wait_for
+from tests.support.studio import Running, records
 
 DEMO = {"name": "day2", "camera": "demo", "fps": 30, "seconds": 600, "options": {"jitter": False}}
 
@@ -47,7 +47,7 @@ def end(studio: Running, recorder: dict[str, Any]) -> None:
 
 
 def ended(studio: Running, recorder: dict[str, Any]) -> None:
-    until(lambda: all(one["id"] != recorder["id"] for one in recorders(studio)), "the recorder has ended")
+    wait_for(lambda: all(one["id"] != recorder["id"] for one in recorders(studio)), "the recorder has ended")
 
 
 def recorders(studio: Running) -> list[dict[str, Any]]:
@@ -66,8 +66,8 @@ def test_a_recording_from_its_beginning_to_its_end(running: tuple[Running, dict[
     path = f"/api/recorders/{recorder['id']}"
     assert studio.get(f"/api/recordings/{recorder['recording']}")["state"] == "recording"
     assert studio.post(f"{path}/label", {"label": 1})["label"] == 1
-    before = until(lambda: recorders(studio), "it runs")[0]["frames"]
-    until(lambda: any(one["frames"] > before + 10 for one in recorders(studio)), "frames come")
+    before = wait_for(lambda: recorders(studio), "it runs")[0]["frames"]
+    wait_for(lambda: any(one["frames"] > before + 10 for one in recorders(studio)), "frames come")
     assert studio.post(f"{path}/label", {"label": None})["label"] is None
     assert studio.post(f"{path}/stop")["stopping"]
     ended(studio, recorder)
@@ -96,7 +96,7 @@ def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]
         (found,) = recorders(studio)
         assert found["id"] == recorder["id"] and found["label"] == 0
     studio.post(f"/api/recorders/{recorder['id']}/label", {"label": 1})
-    until(lambda: any(one["frames"] > found["frames"] + 5 for one in recorders(studio)), "it goes on")
+    wait_for(lambda: any(one["frames"] > found["frames"] + 5 for one in recorders(studio)), "it goes on")
     end(studio, recorder)
     with open_recording(studio.folder / "day2") as recording:
         assert {"none", "door"} <= set(labels_as_they_stand(recording))
@@ -128,7 +128,7 @@ def test_a_recorder_of_the_terminal_is_seen(studio: Running) -> None:
     day, target = studio.folder / "day3.mkv", studio.place / "elsewhere"
     mine = studio.program("pi_capture", day, "60", "--camera", "demo", "--quiet")
     other = studio.program("pi_capture", target, "60", "--camera", "demo", "--quiet")
-    found = until(lambda: len(both := recorders(studio)) == 2 and both, "both are seen")
+    found = wait_for(lambda: len(both := recorders(studio)) == 2 and both, "both are seen")
     by_target = {one["target"]: one for one in found}
     assert by_target["elsewhere"]["recording"] is None, "which is not in the folder"
     assert by_target["day3.mkv"]["camera"] == "demo"
@@ -226,7 +226,7 @@ def test_the_preview_shows_and_ends_by_itself(studio: Running) -> None:
             head, body = next(found)
             assert head["size"] == "320x240" and body.startswith(b"\xff\xd8")
         assert children(studio)
-    until(lambda: not children(studio), "the camera is let go when nobody looks")
+    wait_for(lambda: not children(studio), "the camera is let go when nobody looks")
     assert studio.browser.get(f"/api/preview/{id}/live").status_code == 404
 
 
@@ -274,14 +274,14 @@ def test_what_is_no_pack_ends_the_preview(studio: Running, before: bytes) -> Non
     for _ in range(2):
         answer = studio.browser.post("/api/preview", json={"camera": "demo", "size": "320x240"})
         assert answer.status_code == (200 if before else 422)
-    until(lambda: not children(studio), "the camera is free")
+    wait_for(lambda: not children(studio), "the camera is free")
 
 
 def test_the_preview_does_not_outlive_the_studio(studio: Running) -> None:
     studio.post("/api/preview", {"camera": "demo", "size": "320x240"})
     (child,) = children(studio)
     studio.kill()
-    until(lambda: not running_process(child), "it has ended")
+    wait_for(lambda: not running_process(child), "it has ended")
 
 
 def running_process(pid: str) -> bool:
@@ -315,14 +315,14 @@ def test_the_last_that_asks_for_a_camera_gets_it(studio: Running) -> None:
             for n in range(2):
                 opening.unlink(missing_ok=True)
                 slow.append(pool.submit(look, f"{320 + n}x240"))
-                until(opening.exists, "the camera is being opened")
+                wait_for(opening.exists, "the camera is being opened")
             assert slow[0].result() == 409
             if last == "a preview":
                 assert look("64x48") == 200
             else:
                 end(studio, studio.post("/api/recorders", DEMO))
             assert slow[1].result() == 409
-    until(lambda: not children(studio), "no process is left")
+    wait_for(lambda: not children(studio), "no process is left")
 
 
 def test_no_page_takes_the_camera_from_a_recording_that_begins(studio: Running) -> None:
@@ -340,7 +340,7 @@ elif "--camera" in sys.orig_argv and "--print-config" not in sys.orig_argv:
     with studio.new_browser() as browser, ThreadPoolExecutor() as pool:
         browser.cookies = studio.browser.cookies
         recorder = pool.submit(studio.post, "/api/recorders", DEMO)
-        until(loading.exists, "the recorder is loaded")
+        wait_for(loading.exists, "the recorder is loaded")
         looking = pool.submit(browser.post, "/api/preview", json={"camera": "demo", "size": "64x48"})
         time.sleep(1)  # in which it would take the camera
         go.touch()
@@ -371,7 +371,7 @@ def test_viewers_never_slow_a_recording(running: tuple[Running, dict[str, Any]])
     with socket.socket(socket.AF_UNIX) as slow:
         slow.connect(str(sockets(studio)[0]))
         slow.sendall(b'{"want": "pictures"}\n')
-        until(lambda: min(counts) >= 30, "both see pictures")
+        wait_for(lambda: min(counts) >= 30, "both see pictures")
         assert sum(counts) <= 2 * (15 * (time.monotonic() - begun) + 5)
         over.set()
         for thread in threads:
@@ -392,7 +392,7 @@ def test_nonsense_at_the_socket_does_no_harm(running: tuple[Running, dict[str, A
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             client.sendall(said)
-    (found,) = until(lambda: recorders(studio), "it has time to answer again")
+    (found,) = wait_for(lambda: recorders(studio), "it has time to answer again")
     assert found["label"] is None and not found["stopping"]
 
 
@@ -400,7 +400,7 @@ def test_what_a_killed_recorder_left_is_removed(running: tuple[Running, dict[str
     studio, _ = running
     (path,) = sockets(studio)
     os.kill(int(path.stem), signal.SIGKILL)
-    until(lambda: recorders(studio) == [] and not sockets(studio), "nothing of it is there")
+    wait_for(lambda: recorders(studio) == [] and not sockets(studio), "nothing of it is there")
 
 
 def test_labels_from_the_studio_need_no_terminal(tmp_path: Path) -> None:

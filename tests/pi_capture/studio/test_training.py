@@ -22,9 +22,9 @@ from storage.learn.model import load_model
 from tests.pi_capture.studio.browser import chromium, opened
 from tests.pi_capture.studio.test_pages import complaints_of
 from tests.pi_capture.studio.test_recorders import children, talking
-from tests.support import PATIENCE_SECONDS
+from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.networks import put_network
-from tests.support.studio import Running, records, until
+from tests.support.studio import Running, records
 
 NAMES = ("none", "door", "light", "music", "stop")
 FPS = 4
@@ -170,7 +170,7 @@ def test_it_ends_with_a_studio_that_is_killed(running: Running) -> None:
     def is_over() -> bool:
         return not any(str(running.folder) in text_of(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
 
-    until(is_over, "the training has ended")
+    wait_for(is_over, "the training has ended")
     assert sorted(path.name for path in running.folder.iterdir()) == ["day 1", "day 2"]
     running.start()
     assert trained(running, recordings=ids, name="long")["state"] == "done"
@@ -233,7 +233,7 @@ def test_a_model_that_fails_while_it_watches_says_why(running: Running, how: str
     with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         heads = [head for head, _ in records(answer.iter_raw())]
     assert reason in heads[-1]["problem"] and not any("problem" in head for head in heads[:-1])
-    until(lambda: not children(running), "the camera is let go")
+    wait_for(lambda: not children(running), "the camera is let go")
 
 
 def test_the_page_says_why_a_model_fails(browser: Browser, running: Running) -> None:
@@ -269,7 +269,7 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     assert complaints_of(page) == []
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
-    until(lambda: not children(running), "the camera is let go")
+    wait_for(lambda: not children(running), "the camera is let go")
     page.get_by_role("link", name="Train", exact=True).click()
     page.get_by_role("button", name="Move lamp.model to the trash").click()
     page.get_by_role("dialog").get_by_role("button", name="Move it").click()
@@ -278,7 +278,7 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     page.get_by_role("link", name=re.compile("^Recordings|^Home")).first.click()
     page.get_by_role("link", name="trash (1)").click()
     page.get_by_role("button", name="Put lamp.model back").click()
-    until((running.folder / "lamp.model").exists, "the model is back")
+    wait_for((running.folder / "lamp.model").exists, "the model is back")
     assert seen.complaints == []
     context.close()
 
@@ -294,7 +294,7 @@ def train(page: Page) -> None:
     expect(report).to_contain_text("Tested on val_day 1")
     expect(report.get_by_role("row")).to_have_count(len(NAMES) + 1)
     for picture in report.get_by_role("img").all():
-        until(lambda one=picture: one.evaluate("one => one.scrollIntoView() || one.naturalWidth"), "a picture")
+        wait_for(lambda one=picture: one.evaluate("one => one.scrollIntoView() || one.naturalWidth"), "a picture")
     expect(page.get_by_role("button", name="Train")).to_be_disabled()  # a model of that name is there
     page.get_by_label("Replace the model that is there").check()
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
@@ -324,8 +324,8 @@ def test_the_live_picture_comes_with_what_the_model_says(running: Running) -> No
     id = running.post("/api/preview", {"camera": "demo", "model": model})["id"]
     with running.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         heads = (head for head, body in records(answer.iter_raw()) if body.startswith(b"\xff\xd8"))
-        head = until(lambda: (one := next(heads)).get("class") and one, "it never says a class")
-        later = until(lambda: (one := next(heads))["seen"] > head["seen"] and one, "it says no more")
+        head = wait_for(lambda: (one := next(heads)).get("class") and one, "it never says a class")
+        later = wait_for(lambda: (one := next(heads))["seen"] > head["seen"] and one, "it says no more")
     assert set(head["certainties"]) == set(NAMES) and head["size"] == "128x128"
     assert head["certainty"] == head["certainties"][head["class"]] and later["milliseconds"] > 0
 

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from storage.learn.model import Model, write_model
 from tests.pi_capture.live.test_labels import Terminal
 from tests.pi_capture.live.test_preview import Screen
 from tests.pi_capture.test_cli import run
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 from tests.support.networks import COLOURS, plain, put_network
 
 MOST_MEMORY = 100_000_000
@@ -41,13 +40,6 @@ def film(path: Path, *parts: tuple[str, int], fps: float = 10) -> Path:
             for _ in range(count):
                 recorder.write(plain(colour))
     return path
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def watch(model: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

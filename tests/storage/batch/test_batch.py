@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from storage.batch.inputs import list_recordings
 from storage.batch.places import Directory
 from storage.cli import main
 from storage.formats.table import open_recording
-from tests.support import PATIENCE_SECONDS
+from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.labelled import everything, record
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -226,16 +227,13 @@ def test_killed_anywhere_it_goes_on_and_leaves_no_process(fleet: Path) -> None:
     (fleet / "pi3" / "wait.hostile").write_text("endless")
     run = started("count", fleet, out, "--jobs", 2)
     marked = out / ".batch" / "count"
-    while not marked.is_dir() or len(list(marked.rglob("*@*"))) < 5:  # all but the endless one
-        time.sleep(0.02)
-    while not (busy := [pid for pid in children(run.pid) if children(pid)]):  # the endless one may come last
-        time.sleep(0.02)
-    (forking,) = busy  # the other one had nothing left to do
+    wait_for(lambda: marked.is_dir() and len(list(marked.rglob("*@*"))) >= 5, "all but the endless one", run)
+    # The endless one may come last. The other worker had nothing left to do.
+    (forking,) = wait_for(lambda: [pid for pid in children(run.pid) if children(pid)], "a fork", run)
     (fork,) = children(forking)
     run.kill()
     run.wait()
-    while alive(forking) or alive(fork):
-        time.sleep(0.02)
+    wait_for(lambda: not alive(forking) and not alive(fork), "the end of both")
     assert batch("count", fleet, out, "--time-limit", 0.3) == 3
     assert len(lines(out)) == 6
     assert not list((out / ".batch" / "making").iterdir())
@@ -257,8 +255,7 @@ def test_what_kills_a_worker_from_outside_costs_no_recording(fleet: Path) -> Non
     (fleet / "pi3").mkdir()
     (fleet / "pi3" / "wait.hostile").write_text("endless")
     run = started("count", fleet, out, "--jobs", 1, "--time-limit", 6)
-    while not (busy := [fork for pid in children(run.pid) for fork in children(pid)]):
-        time.sleep(0.01)
+    busy = wait_for(lambda: [fork for pid in children(run.pid) for fork in children(pid)], "a fork", run)
     os.kill(busy[0], signal.SIGKILL)
     _, said = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 3, said
@@ -352,8 +349,8 @@ def test_another_set_of_recordings_is_refused(
     before = everything(out)
     assert batch(step, tmp_path / "pi2", out) == 2
     said = capsys.readouterr().err
-    made, key = f"{socket.gethostname()}:{tmp_path / 'pi1'}", "day1" if step == "count" else "000000"
-    assert f"{out}/{step}/{key} was made from another recording ({made}) than that in {tmp_path / 'pi2'}" in said
+    made = f"{socket.gethostname()}:{tmp_path / 'pi1'}"
+    assert f"{out} has results of day1 from {made}; day1 in {tmp_path / 'pi2'} is another recording" in said
     assert everything(out) == before
 
     record(tmp_path / "pi1" / "day1", [None])
@@ -374,7 +371,42 @@ def test_recordings_of_another_step_count_as_well(tmp_path: Path, capsys: pytest
     assert batch("count", tmp_path / "pi1", tmp_path / "out") == 0
     for step in ("verify", "count-in-groups"):
         assert batch(step, tmp_path / "pi2", tmp_path / "out") == 2
-        assert "/count/day1 was made from another recording" in capsys.readouterr().err
+        assert "has results of day1 from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["count", "count-in-groups"])
+def test_a_name_that_two_places_come_to_share_is_refused(
+    tmp_path: Path, step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OUT knows both from the time when their names differed; also if the first recording is gone since."""
+    for number, name in enumerate(("pi1/day1", "pi2/day2", "pi2/day3")):
+        record(root_of(tmp_path, name), [None, "0"], seed=number)
+    out, places = tmp_path / "out", [tmp_path / "pi1", tmp_path / "pi2"]
+    for place in places:
+        assert batch(step, place, out) == 0
+    before = everything(out)
+    shutil.rmtree(tmp_path / "pi1" / "day1")
+    record(root_of(tmp_path, "pi2/day1"), ["1"], seed=3)
+    record(root_of(tmp_path, "pi1/day4"), ["1"], seed=4)
+    for inputs in (places[1:], places):
+        capsys.readouterr()
+        assert batch(step, *inputs, out) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        said = f"results of day1 from {socket.gethostname()}:{places[0]}; day1 in {places[1]} is another recording"
+        assert said in line and "rename it, or choose another OUT" in line
+        assert everything(out) == before
+    (tmp_path / "pi2" / "day1").rename(tmp_path / "pi2" / "day5")
+    assert batch(step, *places, out) == 0
+    assert {name for one in lines(out) for name in one["recordings"]} == {f"day{number}" for number in range(1, 6)}
+
+
+def test_recordings_of_several_places_are_one_group(tmp_path: Path) -> None:
+    record(root_of(tmp_path, "pi1/day1"), ["0", None])
+    record(root_of(tmp_path, "pi2/day2"), ["0"])
+    assert main(["convert", str(tmp_path / "pi2" / "day2"), str(tmp_path / "pi2" / "day3.mkv")]) == 0
+    assert batch("count-in-groups", tmp_path / "pi1", tmp_path / "pi2", tmp_path / "out") == 0
+    (group,) = lines(tmp_path / "out")
+    assert group["recordings"] == ["day1", "day2", "day3.mkv"] and group["frames"] == 4
 
 
 @pytest.mark.parametrize("step", ["count", "count-in-groups"])

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
 
+from storage.batch.child import Limits
+from storage.batch.places import Place
+from storage.batch.run import here, run_batch
+from storage.batch.worker import Outcome, Work
 from storage.cli import main
 from tests.support.labelled import everything, record
 
@@ -72,3 +78,40 @@ def test_a_damaged_frame_is_left_out_and_told(fleet: Path, tmp_path: Path, capsy
     rows = duplicates(tmp_path / "out")
     assert ("pi1/day1", "3", "pi1/day1", "2", "1.0000") in rows
     assert ("pi2/day1.mkv", "1", "pi1/day1copy", "1", "1.0000") in rows
+
+
+def test_features_in_out_are_not_computed_again(
+    fleet: Path, tmp_path: Path, mobilenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same content and the same network; what is made of them is the same to the byte."""
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    assert main(["batch", "dedupe", str(fleet), str(alone)]) == 0
+    assert main(["batch", "features", str(fleet), str(out)]) == 0
+    for path in fleet.rglob("*.png"):  # seen by none but those that read the pictures
+        about = path.stat()
+        path.write_bytes(bytes(about.st_size))
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other = tmp_path / "cache" / "pi-capture" / mobilenet.name
+    other.parent.mkdir(parents=True)
+    weights = bytearray(mobilenet.read_bytes())
+    weights[len(weights) // 2] ^= 1
+    other.write_bytes(weights)
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        copy = shutil.copytree(out, tmp_path / "copy")
+        assert main(["batch", "dedupe", str(fleet), str(copy)]) == 3
+    assert main(["batch", "dedupe", str(fleet), str(out)]) == 0
+    for made in ("dedupe", ".batch/dedupe"):
+        assert everything(out / made) == everything(alone / made)
+
+
+def test_in_one_run_features_come_first(fleet: Path, tmp_path: Path) -> None:
+    """Else two processes would compute the same ones."""
+    turns: list[set[str]] = []
+
+    def run(works: Sequence[Work], out: Place) -> Generator[list[Outcome], None, None]:
+        turns.append({step for work in works for step in work.steps})
+        yield from here(2, Limits())(works, out)
+
+    assert not run_batch(["dedupe", "features"], [str(fleet)], str(tmp_path / "out"), run).problems
+    assert turns == [{"features"}, {"dedupe"}]

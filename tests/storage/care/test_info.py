@@ -112,9 +112,13 @@ def test_pictures_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.Capt
     record(day, ["0", "1"])
     (day / "1/b.avif").touch()
     (day / "a.png").symlink_to("0/00000000.png")
+    (day / "1/.c.jpg").touch()
+    (day / "1/._d.jpg").touch()
+    (day / "1/more").mkdir()
+    (day / "1/more/e.CR2").touch()
     for command in (["info", day], ["convert", day, tmp_path / "day1.h5"], ["merge", tmp_path / "all", day]):
         assert main(list(map(str, command))) == 0
-        assert "2 pictures are left out (1/b.avif …)" in capsys.readouterr().err
+        assert "4 pictures are left out (1/.c.jpg …)" in capsys.readouterr().err
 
 
 def test_a_table_for_people(

@@ -386,6 +386,41 @@ def test_a_damaged_frame_of_a_video_costs_itself(
 
 
 @pytest.mark.parametrize(
+    ("text", "told", "frames"),
+    [
+        (b"GCOL", "what came with 5 frames, the first is 0, is damaged and stays so", [0, 1, 2, 3, 4]),
+        (b'"number":22', "what came with frame 2 is damaged and stays so", [2]),
+    ],
+    ids=["unreadable", "changed"],
+)
+def test_a_damaged_text_costs_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: bytes, told: str, frames: list[int]
+) -> None:
+    one, two, out = (tmp_path / f"{name}.h5" for name in ("one", "two", "all"))
+    record(one, ["0", "door"], seed=10)
+    record(two, ["gate", None, "0", "0", "gate"], seed=20)
+    before = contents(two)
+    data = bytearray(two.read_bytes())
+    data[data.index(text) + len(text) - 1] ^= 3
+    two.write_bytes(data)
+    for added in (told, ""):
+        assert main(["merge", str(out), str(two), str(one)]) == 0
+        assert added in capsys.readouterr().err
+    assert main(["verify", str(out), "--json"]) == 3
+    broken = json.loads(capsys.readouterr().out)["recordings"][0]["broken"]
+    assert [one["frame"] for one in broken] == frames
+    with open_recording(out) as merged:
+        pictures = [merged.pixels(number).tobytes() for number in range(7)]
+        assert list(zip(pictures, merged.timestamps_ns, merged.labels, strict=True))[:5] == [
+            (pixels, time, label) for pixels, time, _, label, *_ in before
+        ]
+        assert [merged.read(number).metadata for number in (5, 6)] == [{"number": 10}, {"number": 11}]
+        if len(frames) > 1:
+            with pytest.raises(StorageError, match="frame 3: has damaged metadata"):
+                merged.read(3)
+
+
+@pytest.mark.parametrize(
     ("suffix", "module", "function"),
     [
         (".mkv", "storage.formats.video.append", "facts_of"),

@@ -28,7 +28,7 @@ from storage.errors import StorageError
 from storage.formats.png.codec import read_texts
 from storage.formats.png.writer import PngWriter
 from storage.labels.classes import keep_classes
-from storage.labels.journal import Classes
+from storage.labels.journal import Classes, LabelJournal, Labelled
 from storage.sessions import read_sessions
 from tests.support.labelled import everything, record, times
 
@@ -414,6 +414,31 @@ def test_frames_that_classify_moved_are_undone_in_order(tmp_path: Path) -> None:
     undo_split(day)
     undo(day / "moves.jsonl")
     assert everything(day) == before
+
+
+def relabel(directory: Path, name: str) -> None:
+    """Give a sorted frame another class, without S."""
+    with LabelJournal(directory / "labels.jsonl") as journal:
+        journal.append(Labelled((name,), 2))
+        journal.sync()
+
+
+def test_labels_that_wait_for_frames_are_not_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day, options = tmp_path / "day1", ["--val", "0.2", "--gap", "0.5"]
+    record(day, acts(40))
+    split(day, val=0.2, gap=0.5)
+    moved = {side: next((tmp_path / side).glob("*/*.png")) for side in ("val_day1", "gap_day1")}
+    for side, file in moved.items():
+        relabel(tmp_path / side, f"{file.parent.name}/{file.name}")
+        assert main(["split", str(day), "--undo"]) == 1
+        assert f"apply them first: S in 'python -m classify {tmp_path / side}'" in capsys.readouterr().err
+        assert file.exists()
+        (tmp_path / side / "labels.jsonl").unlink()
+    undo_split(day)
+    relabel(day, f"{moved['val_day1'].parent.name}/{moved['val_day1'].name}")
+    before = everything(tmp_path)
+    assert main(["split", str(day), *options]) == 1
+    assert "apply them first" in capsys.readouterr().err and everything(tmp_path) == before
 
 
 # --------------------------------------------------------------------------------------- hosts, sessions, recordings

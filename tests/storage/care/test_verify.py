@@ -191,6 +191,15 @@ def test_quarantine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(day)]) == 0
 
 
+def test_quarantine_in_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory is made for a frame without a class, too."""
+    record(tmp_path / "day1", [None, "0"])
+    damage(tmp_path / "day1/00000000.png")
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", "day1", "--quarantine", "bad"]) == 3
+    assert list(everything(tmp_path / "bad")) == ["00000000.png"]
+
+
 @pytest.mark.parametrize("place", ["day1", "day1/bad", "day1/0", "day1/../day1/x", "a-file"])
 def test_quarantine_is_no_class(tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
     record(tmp_path / "day1", ["0", "1"])
@@ -258,8 +267,15 @@ VIOLATIONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "stop",
         "Windows",
     ),
+    "classes that look the same": (
+        lambda day: touch(day / "K\u00fcche/7.png") or touch(day / "Ku\u0308che/8.png"),
+        "K\u00fcche",
+        "two in Keras",
+    ),
     "two sizes": (lambda day: (day / "1/7.png").write_bytes(encode_png(picture(1, (9, 7)), {})), "day1", "Resize"),
     "a photo that lies on its side": (lambda day: lying_photo(day / "0/p.jpg"), "p.jpg", "upright"),
+    "an animation": (lambda day: film(day / "0/a.gif"), "a.gif", "first picture"),
+    "an animation in PNG": (lambda day: film(day / "0/a.png"), "a.png", "first picture"),
     "frames without a class": (lambda day: touch(day / "00000009.png"), "day1", "Hugging Face"),
 }
 
@@ -295,6 +311,11 @@ def lying_photo(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (8, 6)).save(path, exif=exif)
+
+
+def film(path: Path) -> None:
+    first, *others = (Image.new("RGB", (16, 16), color) for color in ("red", "green", "blue"))
+    first.save(path, save_all=True, append_images=others)
 
 
 def test_frames_that_were_copied_back_are_found_and_moved_away(

@@ -234,7 +234,7 @@ def test_what_is_held_out_knows_its_classes(tmp_path: Path) -> None:
     with LabelJournal(journal_path(day)) as journal:
         placements = [Placement(f"{n:08d}.png", n % 2, str(n % 2)) for n in range(FRAMES)]
         move_labelled(day, journal, placements, Classes(("owl", "cat"), ("0", "1")))
-    options = ("--val", "0.4", "--gap", "0", "--stretch", "0.4s", "--allow-missing")
+    options = ("--val", "0.4", "--gap", "0s", "--stretch", "0.4s", "--allow-missing")
     assert storage(["split", str(day), *options]) == 0
     assert known_classes(entries_of(tmp_path / "val_day2")) == Classes(("owl", "cat"), ("0", "1"))
     assert storage(["split", str(day), "--undo"]) == 0

@@ -232,13 +232,20 @@ Begin Time - ss.msec\tEnd Time - ss.msec\tidentify\tFrom inside
 0.1\t0.433\tdoor\t
 0.433\t0.6\t\tlight
 """
+BORIS_8 = """\
+Observation id,Source,Time offset (s),Media duration (s),FPS (frame/s),Behavior,Behavior type,Start (s),Stop (s),\
+Duration (s),Media file name
+two,player #1:two.mp4,0.0,1.001,29.97,door,STATE,0.1,0.433,0.333,two.mp4
+two,player #1:two.mp4,0.0,1.001,29.97,light,STATE,0.433,0.6,0.17,two.mp4
+"""
+SPACES = "start, end, class\n0.1, 0.433, door\n0.433,0.6,light\u00a0\n"
 MILLISECONDS = "onset [ms],offset (milliseconds),label\n100,433,door\n433,600,light\n"
 MINUTES = "start_min,end_min,label\n0.001666,0.0072166,door\n0.0072166,0.01,light\n"
 PLACED = "1\n00:00:00,100 --> 00:00:00,433\n{\\an2}{\\pos(3,4)}door\n\n2\n00:00:00,433 --> 00:00:00,600\nlight\n"
 SRT = "\ufeff1\n00:00:00,100 --> 00:00:00,433\n<i>door</i>\n\n\n00:00:00,433 --> 00:00:00,600 X1:40\nlight"
-VTT = """WEBVTT - from elsewhere\n\nNOTE by me\n\nSTYLE\n::cue{}
+VTT = """WEBVTT - from elsewhere\nKind: captions\n\nNOTE by me\n\nSTYLE\n::cue{}
 
-first
+NOTE 1
 00:00.100 --> 00:00.433 align:left
 <c.x>door</c>
 
@@ -252,14 +259,15 @@ ScriptType: v4.00+
 Format: Layer, Start, End, Style, Text
 Comment: 0,0:00:00.00,0:00:09.00,Default,nothing
 Dialogue: 0,0:00:00.10,0:00:00.43,Default,{\\an8}door
-Dialogue: 0,0:00:00.43,0:00:00.60,Default,light
+  dialogue: 0,0:00:00.43,0:00:00.60,Default,light
 """
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a.txt", ELAN), ("a.csv", ELAN_NAMED), ("a.tsv", ELAN_TIERS), ("a.txt", AUDACITY), ("a.csv", SPREADSHEET),
-     ("a.csv", SHORT_NUMBERS), ("a.tsv", BORIS), ("a.txt", TIERS_LIKE_WORDS), ("a.csv", MILLISECONDS),
+     ("a.csv", SHORT_NUMBERS), ("a.tsv", BORIS), ("a.csv", BORIS_8), ("a.csv", SPACES), ("a.txt", TIERS_LIKE_WORDS),
+     ("a.csv", MILLISECONDS),
      ("a.csv", MINUTES), ("a.srt", PLACED),
      ("a.srt", SRT), ("a.vtt", VTT), ("a.ass", ASS)],
 )  # fmt: skip
@@ -283,6 +291,10 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.srt", "hello\n", "line 1: 'hello' is no time"),
         ("a.vtt", "1\n00:00.1 --> 00:00.3\na\n", "line 1: a WebVTT file begins with WEBVTT"),
         ("a.ass", "[Events]\nDialogue: 0,0:00:01,x\n", "line 2: 'Dialogue: 0,0:00:01,x' is no dialogue"),
+        ("a.srt", "1\n00:00:00,1 --> 00:00:61,0\na\n", "line 2: '00:00:00,1 --> 00:00:61,0' is no time"),
+        ("a.vtt", "WEBVTT\n00:00.1 --> 00:00.3\na\n", "line 2: an empty line is missing"),
+        ("a.vtt", "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00.1,MPEGTS:9\n\n00:00.1 --> 00:00.3\na\n", "line 2: X-TIMESTAMP"),
+        ("a.ass", "[Events]\nDialog: 0,0:00:00.10,0:00:00.30,,,0,0,0,,a\n", "line 2: 'Dialog: 0,"),
         ("a.ass", "nothing", "line 1: a SubStation Alpha file has"),
         ("a.csv", "start,end,class\n0.1,0.2,a\n0.3,soon,b\n", "line 3: '0.3 soon b' has no start and end"),
         ("a.csv", "start,end,class\n0,1,0,4,door\n", "line 2: '0, 1, 0, 4, door' has more cells"),
@@ -292,6 +304,16 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.csv", "first frame,last frame,label\n3,9,door\n", "line 1: 'first frame' has numbers of frames"),
         ("a.csv", "start (weeks),end (weeks),label\n0,1,door\n", "names no start and end"),
         ("a.csv", "start,end,label,certainty\n0.1,0.4,door,low\n", "line 1: what column 'certainty' is for"),
+        ("a.csv", "start_ms,end,label\n100,0.4,door\n", "line 1: only one of 'start_ms' and 'end' has a unit"),
+        ("a.csv", "start,end,duration,label\n0.1,0.4,0.9,door\n", "line 2: '0.9' is not the length, 0.3 s, of"),
+        ("a.csv", "start,from,end,label\n0.1,0.9,0.4,door\n", "line 2: '0.9' is not the start, 0.1 s, of"),
+        ("a.csv", "time offset (s),start,end,label\n3,0.1,0.4,door\n", "line 2: '3' is not the offset, 0 s, of"),
+        ("a.csv", 'start (ms),end (ms),label\n0,"1,000",door\n', "line 2: '0 1,000 door' has no start and end"),
+        ("a.csv", "start,end,label\n0:00.1,0:72.4,door\n", "line 2: '0:00.1 0:72.4 door' has no start and end"),
+        ("a.tsv", "file\tonset\toffset\tlabel\n1.mp4\t0.1\t0.2\ta\n2.mp4\t0.3\t0.4\tb\n",
+         "line 3: this interval is of '2.mp4', and line 2 of '1.mp4'; keep"),
+        ("a.tsv", '0.1\t0.2\t"a, or b"\n', "is in quotation marks"),
+        ("a.csv", "Beginn;Ende;Klasse\n0,1;0,2;a\n", "is no interval either; name the columns"),
         ("a.csv", "start,end,class\n0.1,0.2\n", "line 2: this interval has no label"),
         ("a.csv", "when,what\n0.1,a\n", "line 1: 'when, what' names no start and end"),
         ("a.csv", 'start,end,class\n0.1,0.2,"a\n', "line 2: is no row of a table"),
@@ -299,6 +321,8 @@ def test_files_of_other_programs(tmp_path: Path, name: str, text: str) -> None:
         ("a.txt", "0.1\t0.2\n", "line 1: this interval has no label"),
         ("a.txt", "0.1\t0.2\t../../etc\n0.3\t0.2\tb\n",
          "line 1: a class can't be named '../../etc'; line 2: 0.300 to 0.200 s has no"),
+        ("a.txt", "0.1\t0.2\tlabels.jsonl\n", "line 1: a class can't be named 'labels.jsonl'"),
+        ("a.txt", "0.1\t0.2\t00000007.PNG\n", "line 1: a class can't be named '00000007.PNG'"),
         ("a.txt", "-0.1\t0.2\ta\n", "line 1: -0.100 to 0.200 s is outside"),
         ("a.txt", "0.1\t0.2\ta\n\xff", "line 2: is no text in UTF-8"),
         ("a.txt", "1e400\t2e400\ta\n", "names no start and end"),
@@ -326,6 +350,16 @@ def test_an_interval_without_a_frame_is_told(tmp_path: Path, capsys: pytest.Capt
     assert main(["labels", str(tmp_path / "day1.mkv"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["intervals"]
     assert [each["class"] for each in shown] == ["b"]
+
+
+def test_classes_that_look_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those of which one was there before."""
+    record(tmp_path / "day1")
+    for number, name in enumerate(["open door", "light", "Open\u00a0door"]):
+        (tmp_path / "a.csv").write_text(f"start,end,class\n0.{number}1,0.{number}9,{name}\n")
+        assert main(["labels", str(tmp_path / "day1"), "--import", str(tmp_path / "a.csv")]) == 0
+        told = capsys.readouterr().err
+        assert ("'open door' and 'Open\\xa0door' are two classes" in told) == (number == 2), told
 
 
 def test_ten_classes_are_too_many_for_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

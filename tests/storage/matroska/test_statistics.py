@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from storage.cli import main
 from storage.formats.video.labels import write_labels
 from storage.formats.video.writer import repair
 from storage.matroska import muxer
+from tests.support import wait_for
 
 MIC, GYRO = SampleTrack("mic", 8000, codec="flac"), SampleTrack("gyro", 50, 3)
 NAMES = ("BPS", "DURATION", "NUMBER_OF_BYTES", "NUMBER_OF_FRAMES")
@@ -108,8 +108,7 @@ def test_they_come_back_when_a_cut_off_recording_is_repaired(tmp_path: Path) -> 
         for n in range(9):
             recorder.write(np.random.default_rng(n).integers(0, 256, (120, 160, 3), np.uint8))
         recorder.write_samples("mic", np.zeros((4000, 1), np.int16), 0)
-        while recorder.status().durable < 9:
-            time.sleep(0.01)
+        wait_for(lambda: recorder.status().durable == 9, "nine frames")
         shutil.copy(path, cut)
     assert totals(cut) == [0]
     repair(cut)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pi_capture import Recorder
-from storage import SampleTrack, open_recording
+from storage import SampleTrack, StorageError, open_recording
+from storage.cli import main
 from storage.streams.merge import merge_streams
 
 TOLD_NS = 2_000_000  # "to a millisecond": rounded once where they are stored, and once where pictures begin
@@ -53,6 +54,27 @@ def test_a_merged_file_has_the_samples_of_its_inputs_on_the_clock_of_its_picture
                     assert samples.tobytes() == true_samples.tobytes()
                 assert np.abs(times - true_times).max() <= TOLD_NS and (np.diff(times) > 0).all()
                 assert now.seconds == pytest.approx(was.seconds, abs=0.02)
+
+
+def test_a_merged_file_without_pictures_has_its_samples_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one that was recorded with --camera none."""
+    for name, begin in (("A", 40), ("B", 900)):
+        with Recorder(tmp_path / f"{name}.mka", tracks=[SampleTrack(name, 60)], pictures=False) as recorder:
+            recorder.write_samples(name, np.arange(90) + begin, begin)
+    merged = tmp_path / "both.mka"
+    merge_streams(merged, [tmp_path / "A.mka", tmp_path / "B.mka"], offsets={"B": 0.25})
+    with open_recording(merged) as both, open_recording(tmp_path / "A.mka") as one:
+        assert (len(both), list(both.labels), list(both.timestamps_ns)) == (0, [], [])
+        assert [(session["id"], session["frames"]) for session in both.sessions] == [(one.sessions[0]["id"], 0)]
+        found = {reader.name: reader.read() for reader in both.tracks}
+        with pytest.raises(StorageError, match="has no picture, only sound or other data"):
+            both.read(0)
+    for name, begin, first_ns in (("A", 40, 40 * 10**9), ("B", 900, 40 * 10**9 + 25 * 10**7)):
+        times, samples = found[name]
+        assert samples.ravel().tolist() == list(range(begin, begin + 90))
+        assert abs(times[0] - first_ns) <= TOLD_NS
+    assert main(["verify", str(merged)]) == 0
+    assert "180 samples of 2 tracks without checksums, none broken" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["mkv", "mp4"])

@@ -27,6 +27,7 @@ from pi_capture.sources import Controllable, list_cameras, open_source
 from pi_capture.sources.picamera2.modes import choose_sensor_mode
 from pi_capture.sources.pixels import RgbConverter
 from storage import Frame, open_recording
+from tests.support import wait_for
 
 FRAME_NS = 33_333_000
 FIRST_NS = 50_000_000_000
@@ -620,8 +621,7 @@ def test_closing_from_another_thread_ends_the_wait(pi: type[Picamera2]) -> None:
     frames: list[Any] = []
     thread = threading.Thread(target=lambda: frames.extend(source))
     thread.start()
-    while len(pi.opened[0]._pending) < 2:
-        assert thread.is_alive()
+    wait_for(lambda: len(pi.opened[0]._pending) >= 2, "pictures that wait")
     source.close()
     source.close()
     thread.join(120)

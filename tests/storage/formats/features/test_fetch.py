@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import Message
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.response import addinfourl
@@ -192,6 +194,30 @@ def test_addresses(tmp_path: Path, archive: bytes) -> None:
     server.server_close()
     line = refusal(run("pi_capture", "export-model", "--weights", server.url, XDG_CACHE_HOME=str(tmp_path)))
     assert "can't be fetched" in line and "refused" in line and "--weights FILE" in line
+
+
+def test_a_network_that_swallows_what_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, begun = tmp_path / "made.tflite", b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nbegun"
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, ExitStack() as senders:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/weights.tgz"
+        for seconds, answer in ((2.0, begun), (0.2, b"")):  # less than was promised, or nothing
+            monkeypatch.setattr("storage.formats.features.fetch.SILENT_SECONDS", seconds)
+            send = partial(lambda sent: senders.enter_context(listening.accept()[0]).sendall(sent), answer)
+            (sender := threading.Thread(target=send)).start()
+            with pytest.raises(
+                StorageError, match=rf"127.0.0.1: nothing came for {seconds:g} s.*another machine.* --weights"
+            ):
+                fetch(url, target)
+            sender.join()
+        assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"begun"]  # for the next time
+        senders.enter_context(socket.create_connection(listening.getsockname()))  # the only one that may wait
+        with pytest.raises(StorageError, match=r"nothing came for 0\.2 s"):
+            fetch(url, target)
+    swallowed = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: swallowed.wait(30))
+    with pytest.raises(StorageError, match=r"nothing came for 0\.2 s"):
+        fetch(url, target)
+    swallowed.set()
 
 
 def test_a_copied_archive_does_as_well(tmp_path: Path, garden: Path) -> None:
