@@ -40,10 +40,12 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
     *(("hevc", ((0, start + first),)) for start in (b"\0\0\1", b"\0\0\0\1") for first in (b"\x40\1", b"\x46\1")),
     ("h264", ((0, b"\0\0\0\1"),)),
     ("h264", ((0, b"\0\0\1"),)),
+    # Of a broadcast, a recorder may begin anywhere: within a packet, too.
+    *(("mpegts", tuple((at + n * 188, b"\x47") for n in range(4))) for at in range(1, 188)),
 )
 """The marks of each kind of file that is opened, and where they stand. FFmpeg gets the kind, and does not choose among
 its own hundreds: some of those are texts that name other files and hosts."""
-FRONT_BYTES = 512
+FRONT_BYTES = 1024
 COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
 
 

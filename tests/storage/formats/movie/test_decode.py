@@ -245,6 +245,14 @@ def test_a_file_that_ffmpeg_would_not_know_is_the_same_for_a_camera_and_as_a_rec
     assert read == seen and len(read) == 2
 
 
+def test_a_broadcast_that_begins_within_a_packet_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.ts"
+    at = shades(path, 36, "libx264", bf="0", g="12")
+    path.write_bytes(path.read_bytes()[at[5] + 77 :])
+    read, seen = both_readers(path)
+    assert read == seen and set(range(24, 36)) <= set(read.values())
+
+
 @pytest.mark.parametrize("name", RAW)
 def test_files_without_an_index_are_read_in_any_order(tmp_path: Path, name: str) -> None:
     codec, options = RAW[name]
