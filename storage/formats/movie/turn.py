@@ -54,6 +54,7 @@ class Turn:
 
 def _display_matrix(image: av.VideoFrame) -> tuple[int, int, int, int]:
     """Return where x and y of the picture go on the screen: x' = a x + c y, y' = b x + d y."""
+    import av
     import numpy as np
     from av.sidedata.sidedata import Type
 
@@ -61,7 +62,7 @@ def _display_matrix(image: av.VideoFrame) -> tuple[int, int, int, int]:
         # From a small copy: a picture whose side data was read is not freed before garbage is collected.
         copy = image.reformat(width=16, height=16, format="gray")
         matrix = copy.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # its stubs lack this key
-    except ValueError:  # PyAV doesn't know all kinds of side data; then it has the rotation only
+    except (ValueError, av.error.FFmpegError):  # side data that PyAV doesn't know, or colours that FFmpeg doesn't
         return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(image.rotation / 90) % 4]
     if matrix is None:
         return 1, 0, 0, 1
