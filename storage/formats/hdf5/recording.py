@@ -224,12 +224,8 @@ class Hdf5Recording(Recording):
         """The number of each frame's class, -1 for none."""
         if self.lost_labels is None:
             return self._label_rows(0, self._rows)
-        numbers, lost = list[int](), list[int]()
-        step = (
-            self._columns["label"].chunks[0]
-            if not self._labels_damaged and self._columns["label"].chunks
-            else self._rows
-        )
+        numbers, lost, column = list[int](), list[int](), self._columns.get("label")
+        step = column.chunks[0] if column is not None and column.chunks else max(1, self._rows)
         for begin in range(0, self._rows, step):
             rows = range(begin, min(begin + step, self._rows))
             try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How to turn a phone's picture upright, by its display matrix.
+    """What to do with the rows and columns of a picture.
 
     Attributes
     ----------
@@ -30,6 +30,7 @@ class Turn:
 
     @staticmethod
     def of(image: av.VideoFrame) -> Turn:
+        """The turn of a decoded picture, by the matrix that its file has for it."""
         a, b, c, d = _display_matrix(image)
         if abs(a) + abs(d) < abs(b) + abs(c):
             return Turn(True, mirror=c < 0, flip=b < 0)
