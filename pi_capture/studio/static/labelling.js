@@ -211,7 +211,9 @@ export class Labelling {
       this.#addUnreadable(change.unreadable);
       this.#takeFlags(change);
     }
-    if (change.by === this.outbox.client && change.seq === this.#unforeseen) this.#lookAt(change.cursor);
+    // What is asked next may be known already, from news that came before the answer.
+    const isOwn = change.by === this.outbox.client && change.seq === this.#unforeseen;
+    if (isOwn && !this.assist.isShown) this.#lookAt(change.cursor);
     this.#expect();
   }
 

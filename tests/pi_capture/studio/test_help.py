@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -268,14 +268,26 @@ def chip(page: Page) -> str:
     return page.locator(".chip").inner_text()
 
 
-def answer_questions(page: Page) -> None:
-    """Press A, and once the frames are described the button for it, and answer with digits."""
+def answer_questions(page: Page, network: SlowNetwork | None = None) -> None:
+    """Press A, and once the frames are described the button for it, and answer with digits.
+
+    On a slow network the last of them is answered after it is known what is asked next.
+    """
     page.keyboard.press("a")
     expect(page.locator(".message")).to_contain_text("A asks")
     page.get_by_role("button", name="Ask", exact=True).click()
     for left in range(QUESTIONS, 0, -1):
         asks(page, f"which class? {left} to go")
-        page.keyboard.press(f"Digit{TRUTH[looked_at(page)]}")
+        digit = f"Digit{TRUTH[looked_at(page)]}"
+        if network is None or left > 1:
+            page.keyboard.press(digit)
+            continue
+        late = network.hold(lambda digit=digit: page.keyboard.press(digit))
+        answer = late.fetch()
+        asks(page, re.compile(r"\? \d+ %$"))
+        with page.expect_event("requestfinished", lambda request: request.url.endswith("/actions")):
+            late.fulfill(response=answer)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     asks(page, re.compile(r"\? \d+ %$"))
 
 
@@ -294,9 +306,10 @@ def has_opacities(page: Page, state: dict[str, Any]) -> bool:
 def test_with_keys(studio: Running, browser: Browser) -> None:
     """A, ten digits, and Enter until every frame has a label."""
     page = labelling_page(studio, browser, "desktop")
-    answer_questions(page)
+    network = SlowNetwork(page)
+    answer_questions(page, network)
     expect(page.locator(".position")).to_have_text(re.compile("^1 /"))  # where the first run begins
-    press_twice_on_a_slow_network(page, studio)
+    press_twice(page, studio, network)
     while NONE in (labels := Asked(studio).labels):
         wait_for(lambda labels=labels: presses_enter(page, studio, labels), "nothing is accepted")
         wait_for(lambda: shows(page, Asked(studio).help), "what is asked is not shown")
@@ -304,6 +317,33 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     assert wrong(Asked(studio).labels) == []
     with open_recording(studio.folder / "day1") as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: len(TRUTH) - QUESTIONS}
+
+
+class SlowNetwork:
+    """Holds what a page does, while that is wanted. The page is loaded anew: what was loaded before may get past it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.is_slow = page, False
+        self.held: list[Route] = []
+        page.route(
+            "**/labelling/actions", lambda route, _: self.held.append(route) if self.is_slow else route.continue_()
+        )
+        page.reload()
+        expect(page.locator("canvas[data-frame]")).to_be_visible()
+
+    def _pass(self, route: Route) -> None:
+        if self.is_slow:
+            self.held.append(route)
+        else:
+            route.continue_()
+
+    def hold(self, what: Callable[[], None]) -> Route:
+        """Do something that sends a request, which stays on its way."""
+        self.is_slow = True
+        what()
+        wait_for(lambda: self.page.wait_for_timeout(20) or self.held, "nothing is sent")
+        self.is_slow = False
+        return self.held.pop()
 
 
 def shows(page: Page, asked: dict[str, Any]) -> bool:
@@ -321,20 +361,16 @@ def presses_enter(page: Page, studio: Running, labels: list[int]) -> bool:
     return False
 
 
-def press_twice_on_a_slow_network(page: Page, studio: Running) -> None:
+def press_twice(page: Page, studio: Running, network: SlowNetwork) -> None:
     """The second Enter comes before anything new is shown: it answers nothing."""
-    held: list[Route] = []
     before = len(changes(studio))
-    page.route("**/labelling/actions", lambda route, _: route.continue_() if held else held.append(route))
-    with page.expect_request("**/labelling/actions"):
-        page.keyboard.press("Enter")
+    first = network.hold(lambda: page.keyboard.press("Enter"))
     page.keyboard.press("Enter")
-    wait_for(lambda: page.wait_for_timeout(20) or held, "the first is not on its way")
-    held[0].continue_()
+    first.continue_()
     asks(page, re.compile("^door"))
-    for first in ("the least certain", "the earliest"):
+    for order in ("the least certain", "the earliest"):
         page.keyboard.press("l")
-        expect(page.locator(".message")).to_have_text(f"{first} run is shown first")
+        expect(page.locator(".message")).to_have_text(f"{order} run is shown first")
     assert len(changes(studio)) == before + 1
 
 

@@ -183,10 +183,10 @@ def test_a_page_follows_a_studio_started_anew(studio: Running, browser: Browser)
 def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, browser: Browser) -> None:
     page = label_page(studio, browser)
     page.clock.install()
-    page.reload()
-    expect(page.locator("canvas[data-frame]")).to_be_visible()
     asked: list[Route] = []
     page.route("**/labelling/apply", lambda route, _: asked.append(route))
+    page.reload()  # what was loaded before may get past the route
+    expect(page.locator("canvas[data-frame]")).to_be_visible()
     with page.expect_request("**/labelling/apply"):
         page.keyboard.type("1ss")
     expect(page.locator("#told")).to_have_text("sorting …")
