@@ -171,7 +171,8 @@ class _Reader:
         stream = self._stream = _video_stream(container, place)
         live = not _has_an_end(container) if place.live is None else place.live
         # Such formats keep no times: FFmpeg makes them up from a nominal rate, which no live camera keeps.
-        self._untimed = is_untimed(container)
+        # So do its pipes: joined pictures, and YUV4MPEG.
+        self._untimed = is_untimed(container) or (live and container.format.name.endswith("pipe"))
         rate = stream.guessed_rate if self._untimed else stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate and 0 < rate <= HIGHEST_FPS and not (live and self._untimed) else None
         self._facts = Facts(stream.codec_context.name, fps, live)
@@ -329,6 +330,8 @@ class _Reader:
 
 def _has_an_end(container: InputContainer) -> bool:
     """Whether a network has it as a whole, such as a file."""
+    if container.format.name == "mpjpeg":  # pictures as they come: a length of all is one that a camera made up
+        return False
     if container.format.name in ("hls", "dash"):  # a playlist
         return container.duration is not None
     return container.size > 0

@@ -359,11 +359,13 @@ class Webcam(Handler):
     """Ten JPEG pictures a second, one after the other in one answer."""
 
     PERIOD, COUNT = 0.1, 13
+    HEAD: ClassVar[dict[str, str]] = {"Content-Type": "multipart/x-mixed-replace; boundary=next"}
     sent_ns: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        for name, value in self.HEAD.items():
+            self.send_header(name, value)
         self.end_headers()
         for n in range(self.COUNT):
             out = io.BytesIO()
@@ -460,9 +462,16 @@ def test_a_camera_that_speaks_rtsp() -> None:
         source.close()
 
 
-def test_a_webcam_on_a_web_page_is_dated_by_arrival() -> None:
+class BoundlessWebcam(Webcam):
+    """States the length of an answer that has no end, as some cameras do."""
+
+    HEAD: ClassVar[dict[str, str]] = {**Webcam.HEAD, "Content-Length": "999999999"}
+
+
+@pytest.mark.parametrize("webcam", [Webcam, BoundlessWebcam])
+def test_a_webcam_on_a_web_page_is_dated_by_arrival(webcam: type[Webcam]) -> None:
     Webcam.sent_ns.clear()
-    with serving(Webcam) as port:
+    with serving(webcam) as port:
         source = open_source(f"http://127.0.0.1:{port}/stream", None)
         assert source.info.live and source.info.fps is None
         frames = []
@@ -471,6 +480,30 @@ def test_a_webcam_on_a_web_page_is_dated_by_arrival() -> None:
                 assert Webcam.sent_ns[len(frames)] <= frame.timestamp_ns <= time.monotonic_ns()
                 frames.append(frame)
         assert [round(int(frame.pixels[24, 32, 0]) / 10) for frame in frames] == list(range(13))
+
+
+def test_pictures_one_after_the_other_are_dated_by_arrival() -> None:
+    """YUV4MPEG, which states a rate and no times, at a quarter of that rate."""
+    sent_ns: list[int] = []
+
+    def send(server: socket.socket) -> None:
+        with server.accept()[0] as client:
+            client.sendall(b"YUV4MPEG2 W64 H48 F40:1 Ip A1:1 C420jpeg\n")
+            for n in range(20):
+                sent_ns.append(time.monotonic_ns())
+                client.sendall(b"FRAME\n" + bytes([10 * n]) * (64 * 48 * 3 // 2))
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=send, args=(server,)).start()
+        source = open_source(f"ffmpeg:yuv4mpegpipe:tcp://127.0.0.1:{server.getsockname()[1]}", None)
+        assert source.info.live and source.info.fps is None
+        frames = []
+        with pytest.raises(CameraError, match=r"ended|stopped"):
+            for frame in source:
+                assert sent_ns[len(frames)] <= frame.timestamp_ns <= time.monotonic_ns()
+                frames.append(frame)
+    assert len(frames) == 20
 
 
 def test_a_video_on_a_web_server_is_read_like_a_file(clip: Path) -> None:
