@@ -13,6 +13,9 @@ from storage.formats.movie.clock import SLIP_NS
 
 LATEST_NS = 15_000_000_000  # older on arrival, a picture is not late: its clock was set anew
 DRIFT = 1e-4  # how much faster than ours a sender's clock may run; quartz is better than 100 ppm
+LASTING_NS = 5_000_000_000  # pictures that are late by the same time for so long are not late: their clock is
+LASTING_PICTURES = 5
+SLOWER = 3  # times that, and later and later: the pictures come slower than their clock says
 TRIES = 3  # a stream that lost its time this often is dated by arrival
 
 
@@ -31,7 +34,8 @@ class LiveClock:
 
     If a time runs back, stands still, falls far behind or runs ahead of its arrival, the picture is dated by its
     arrival. If the next picture's time goes on from there, the camera's clock was set anew, and
-    the distance is measured anew. After the third time the stream is dated by arrival only.
+    the distance is measured anew. So it is if all pictures of some seconds are late by the same time: the clock stood
+    still during a pause. After the third time, or if pictures are later and later, the stream is dated by arrival only.
 
     Parameters
     ----------
@@ -57,6 +61,9 @@ class LiveClock:
         self._heard_ns = 0
         self._first_own_ns = 0
         self._last_own_ns: int | None = None
+        self._last_by_own_ns = 0  # the timestamp of the picture of that time
+        self._late: list[tuple[int, int]] = []  # arrivals, each with how late it was: of the last seconds, if all were
+        self._slower = 0  # how often in a row they were later and later
         self._last_ns: int | None = None
         self._step_ns = period_ns  # from one picture to the next, by the last two
         self._late_ns = 0  # how long after its time the last picture arrived
@@ -98,15 +105,45 @@ class LiveClock:
             self._drift = DRIFT
             self._tries -= 1
             self.hear(own_ns, arrival_ns)
+        elif (late_ns := self._lasting_lateness(own_ns, arrival_ns)) > 0:
+            self._distance_ns += late_ns
+            self._tries -= 1
+            self.jumped = True
         found = own_ns + self._distance_ns
-        if self._last_own_ns is not None and self._last_ns is not None:
-            # If the distance turns out to be smaller, time goes at half speed until that is made up for.
-            found = max(found, self._last_ns + (own_ns - self._last_own_ns) // 2)
-        self._other = None
         if self._last_own_ns is not None:
-            self._step_ns = own_ns - self._last_own_ns
-        self._last_own_ns, self._late_ns = own_ns, arrival_ns - found
+            # If the distance turns out to be smaller, time goes at half speed until that is made up for.
+            step_ns = self._step_ns = own_ns - self._last_own_ns
+            last_ns = self._last_by_own_ns if self._last_ns is None else self._last_ns
+            left_ns = step_ns - (last_ns - self._last_by_own_ns)  # after those that were dated by arrival
+            found = max(found, last_ns + max(left_ns, min(step_ns, self._period_ns)) // 2)
+        self._other = None
+        self._last_own_ns, self._last_by_own_ns, self._late_ns = own_ns, found, arrival_ns - found
         return found
+
+    def _lasting_lateness(self, own_ns: int, arrival_ns: int) -> int:
+        """Return by how much all pictures of the last seconds were late, if that is the clock's doing; else 0.
+
+        What waited in the network is less late from picture to picture, or more and more while that is too slow.
+        """
+        assert self._distance_ns is not None
+        late_ns = arrival_ns - own_ns - self._distance_ns
+        if late_ns <= self._ahead_ns:
+            self._late, self._slower = [], 0
+            return 0
+        self._late.append((arrival_ns, late_ns))
+        if arrival_ns - self._late[0][0] < LASTING_NS or len(self._late) < LASTING_PICTURES:
+            return 0
+        latenesses = [late for _, late in self._late]
+        least_ns, growth_ns = min(latenesses), late_ns - latenesses[0]
+        self._late = []
+        spread_ns = max(latenesses) - least_ns
+        if spread_ns < self._ahead_ns // 4:
+            return least_ns
+        self._slower = self._slower + 1 if growth_ns > spread_ns // 2 else 0
+        if self._slower < SLOWER:
+            return 0
+        self._tries = 1  # the last one: pictures come slower than their times say
+        return late_ns
 
     def _fits(self, own_ns: int, last_own_ns: int | None, distance_ns: int, arrival_ns: int) -> bool:
         """Whether a time goes on from the last one, on a clock at that distance."""

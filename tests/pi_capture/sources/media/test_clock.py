@@ -121,6 +121,39 @@ def test_a_pause_that_arrivals_confirm_is_none_of_the_clock() -> None:
     assert not clock.jumped
 
 
+def test_a_clock_that_stood_still_during_a_pause_is_set_anew() -> None:
+    clock = LiveClock(50 * MS)
+    arrivals = [HERE + n * 50 * MS + (7 * SECOND if n >= 60 else 0) for n in range(400)]
+    times = [clock.date(n * 50 * MS, arrivals[n]) for n in range(400)]
+    assert clock.jumped
+    assert times[:60] == arrivals[:60] and times[-200:] == arrivals[-200:]
+    assert min(b - a for a, b in pairwise(times)) == 50 * MS
+
+
+def test_what_waited_in_the_network_keeps_its_own_times() -> None:
+    """Nothing for four seconds, then all at once; and a network that is too slow for nine, and catches up in six."""
+    clock = LiveClock(50 * MS)
+    late = [max(0, 140 - n) * 50 * MS if n >= 60 else 0 for n in range(300)]
+    late += [min(n * 20, 180 * 20, max(0, 300 - n) * 30) * MS for n in range(400)]
+    times = [clock.date(n * 50 * MS, HERE + n * 50 * MS + late[n]) for n in range(700)]
+    assert max(abs(t - HERE - n * 50 * MS) for n, t in enumerate(times)) < 5 * MS
+    assert not clock.jumped
+
+
+def test_pictures_that_come_slower_than_their_times_say_are_dated_by_arrival() -> None:
+    clock = LiveClock(40 * MS)
+    arrivals = [HERE + n * 70 * MS for n in range(600)]
+    times = [clock.date(n * 40 * MS, arrivals[n]) for n in range(600)]
+    assert all(a < b for a, b in pairwise(times))
+    assert times[-250:] == arrivals[-250:]
+
+
+def test_a_clock_of_whole_seconds_gives_even_times() -> None:
+    clock = LiveClock(50 * MS)
+    times = [clock.date(n // 20 * SECOND, HERE + n * 50 * MS) for n in range(200)]
+    assert times == [HERE + n * 50 * MS for n in range(200)]
+
+
 @pytest.mark.parametrize("own", [lambda n: 0, lambda n: 10**15 - n * MS, lambda n: n * 4 * MS, lambda n: None])
 def test_times_that_mean_nothing_are_not_used(own) -> None:  # type: ignore[no-untyped-def]
     clock = LiveClock(40 * MS)
