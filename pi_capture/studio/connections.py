@@ -11,6 +11,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from h11 import LocalProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 128
@@ -62,6 +63,14 @@ class BoundedProtocol(H11Protocol):
         super().handle_events()
         if not self.is_idle:
             self._forget_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, also within the body of a request that is being answered, or was."""
+        with suppress(LocalProtocolError):
+            super().send_400_response(msg)
+        self.transport.close()
+        if not self.is_idle:
+            self.cycle.disconnected = True
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,26 @@ def test_who_never_asks_is_let_go(studio: Running, said: bytes) -> None:
         slow.sendall(said)
         with contextlib.suppress(ConnectionResetError):
             assert slow.recv(1) == b""
+
+
+def test_a_body_that_is_no_http_is_refused_in_silence(tmp_path: Path) -> None:
+    studio = Running(tmp_path)
+    head = b"POST /api/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert studio.process.stderr is not None
+    try:
+        for first, second in ((head + b"xyz\r\n", b""), (head, b"no length\r\n")):
+            with socket.create_connection(("127.0.0.1", studio.port), timeout=PATIENCE_SECONDS) as client:
+                client.sendall(first)
+                with contextlib.suppress(OSError):
+                    assert client.recv(4096).split()[1] in (b"400", b"403")
+                    client.sendall(second)
+                    while client.recv(4096):
+                        pass
+        ask(studio)
+        studio.process.terminate()
+        assert "Traceback" not in studio.process.stderr.read()
+    finally:
+        studio.kill()
 
 
 def test_a_body_that_never_ends_is_let_go(studio: Running) -> None:
