@@ -377,10 +377,11 @@ class _Recording:
         self._failure = take.failure or CameraError(
             f"the camera delivered nothing for {silent:.0f} s" if silent is not None else "the camera's stream ended"
         )
-        if not (self._retrying and live) or isinstance(self._failure, UsageError):
+        if not live or isinstance(self._failure, UsageError):
             return False
         self._retry.note_success(take.frames)
-        pause = self._retry.next_pause()
+        # A camera doesn't wait for a process that is stopped: that is no failure of the camera.
+        pause = 0.0 if take.was_stopped else self._retry.next_pause() if self._retrying else None
         if pause is None:
             return False
         self._observers.say(f"{_text(self._failure)}; opening it again in {pause:g} s")

@@ -86,9 +86,7 @@ class Take:
         Call it all the time. After a long pause between two calls this process was stopped (Ctrl-Z, a frozen
         container), and the time counts anew.
         """
-        before, self._looked = self._looked, time.monotonic()
-        if self._looked - before > STOPPED_SECONDS:
-            self._awake = self._looked
+        self._look()
         if self._answered or not self.alive:
             return None
         heard = self.source.heard_at if isinstance(self.source, Accompanied) else 0.0
@@ -98,6 +96,17 @@ class Take:
         info = self.source.info
         patience = max(STALL_SECONDS, STALL_FRAMES / info.fps if info.fps else 0.0)
         return silent if info.live and silent > patience else None
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether this process was stopped while the camera should have answered."""
+        self._look()
+        return self._awake > self._asked
+
+    def _look(self) -> None:
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > STOPPED_SECONDS:
+            self._awake = self._looked
 
     def end(self) -> bool:
         """Close the camera. Returns False if a call into it hangs."""
@@ -152,6 +161,8 @@ class Take:
             elif wanted:
                 self._say(f"{camera} has no exposure controls: recording without jitter")
         for left in range(round(self._options.countdown) if source.info.live else 0, 0, -1):
+            if self._stop.is_set():
+                return
             self._say(f"recording in {left} …")
             yield from self.pass_over(1.0)
 

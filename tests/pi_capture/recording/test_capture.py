@@ -297,3 +297,15 @@ def test_without_controls_it_says_so_and_goes_on(tmp_path: Path, plug_in: Any) -
     summary = record(tmp_path / "day1", 0.2, camera=plug_in(File), jitter=True, say=said.append)
     assert summary.frames == 20
     assert said == ["test:0 has no exposure controls: recording without jitter"]
+
+
+def test_a_stop_ends_the_countdown(tmp_path: Path) -> None:
+    stop, told = threading.Event(), list[str]()
+
+    def say(line: str) -> None:
+        told.append(line)
+        if "recording in" in line:
+            stop.set()
+
+    record(tmp_path / "day1", 5, camera="demo", size=(64, 48), countdown=60, stop=stop, say=say)
+    assert sum("recording in" in line for line in told) < 10

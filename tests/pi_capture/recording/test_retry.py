@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pi_capture import Recorder, record
 from storage import open_recording
@@ -170,6 +173,53 @@ def test_a_process_that_was_stopped_goes_on(tmp_path: Path, options: list[str], 
         wait_for_a_frame()
     recorder.send_signal(signal.SIGINT)
     _, told = recorder.communicate(timeout=120)
+    assert recorder.returncode == 0, told
+
+
+class Webcam(http.server.BaseHTTPRequestHandler):
+    on = threading.Event()
+
+    def do_GET(self) -> None:
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 48)).save(picture, "JPEG")
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=cut")
+        self.end_headers()
+        while self.on.wait():
+            try:
+                self.wfile.write(b"--cut\r\nContent-Type: image/jpeg\r\n\r\n" + picture.getvalue() + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_network_camera_is_opened_again_after_a_stop_of_the_process(tmp_path: Path) -> None:
+    """Without --retry: it is the program that was silent, not the camera."""
+    day, patience = tmp_path / "day1", "open_url.__kwdefaults__['patience'] = 2; take.STOPPED_SECONDS = 1"
+    Webcam.on.set()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webcam) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        camera = ["--camera", f"http://127.0.0.1:{server.server_address[1]}/", "--size", "source"]
+        code = code_of([str(day), "-1", *camera], f"from pi_capture.sources.media.source import open_url\n{patience}")
+        recorder = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        assert recorder.stderr is not None
+        wait_for(lambda: list(day.glob("*.png")), "a frame", recorder)
+        Webcam.on.clear()
+        time.sleep(0.4)  # all that it sent has come
+        recorder.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        before = len(list(day.glob("*.png")))
+        recorder.send_signal(signal.SIGCONT)
+        while "opening it again in" not in (line := recorder.stderr.readline()):
+            assert line, "it has ended"
+        Webcam.on.set()
+        wait_for(lambda: len(list(day.glob("*.png"))) > before, "another frame", recorder)
+        recorder.send_signal(signal.SIGINT)
+        _, told = recorder.communicate(timeout=120)
+        server.shutdown()
     assert recorder.returncode == 0, told
 
 
