@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -475,6 +476,28 @@ def test_a_damaged_label_in_a_video_is_told(tmp_path: Path, capsys: pytest.Captu
     assert main(["verify", str(path)]) == 3
     told = capsys.readouterr().out
     assert "the label in byte" in told and "8 frames, 1 broken" in told
+
+
+@pytest.mark.parametrize("how", ["cut off", "zeros"])
+def test_damage_at_the_end_of_a_finished_video_is_told(
+    tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The labels are the last blocks, and what is known of the sessions comes after them."""
+    path = tmp_path / "day1.mkv"
+    record(tmp_path / "day1", ["0"] * 3 + ["1"] * 3)
+    assert main(["convert", str(tmp_path / "day1"), str(path)]) == 0
+    whole = path.read_bytes()
+
+    def seen() -> tuple[list[str | None], list[dict[str, Any]]]:
+        with open_recording(path) as recording:
+            return list(recording.labels), recording.sessions
+
+    wanted = seen()
+    for at in range(whole.index(b"\xa1\x10\x00\x00\x05\x82"), len(whole), 60):  # from the first label on
+        path.write_bytes(whole[:at] + (bytes(600) + whole[at + 600 :] if how == "zeros" else b""))
+        told = main(["verify", str(path)]) == 3
+        assert told or (how == "zeros" and seen() == wanted), at
+    assert "damaged or cut off" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("colour", [2, 6, 3], ids=["RGB", "RGBA", "palette"])
