@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.durable.log import Log, damaged, encode_line, read_lines
+from storage.durable.log import Log, damaged, encode_line, read_lines, refuse_torn_end
 from storage.errors import StorageError
 from storage.labels.runs import Run
 
@@ -273,8 +273,10 @@ class LabelJournal:
         self.close()
 
 
-def read_journal(path: Path) -> list[Entry]:
+def read_journal(path: Path, *, torn_end: bool = True) -> list[Entry]:
     """What a journal holds, which may be open elsewhere; nothing if there is none.
+
+    A torn end is left out; without `torn_end` it is damage, too.
 
     Raises
     ------
@@ -284,9 +286,13 @@ def read_journal(path: Path) -> list[Entry]:
         It can't be read.
     """
     try:
-        return _parse(path, path.read_bytes())[1]
+        data = path.read_bytes()
     except FileNotFoundError:
         return []
+    _, entries, end = _parse(path, data)
+    if not torn_end:
+        refuse_torn_end(path, data, end)
+    return entries
 
 
 # ------------------------------------------------------------------------------------------------------------- the file
