@@ -180,7 +180,7 @@ def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
     """The damaged files beside the frames: the facts of the sessions, labels that wait, and what undoing needs."""
     path = recording.path
     readers: dict[Path, Callable[[Path], object]] = {
-        journal_path(path, recording.of_track): lambda file: read_journal(file, torn_end=False),
+        journal_path(path, recording.of_track): lambda file: read_journal(file, recording, torn_end=False),
         live_path(path): check_live,
     }
     if path.is_dir():
