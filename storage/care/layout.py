@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +95,9 @@ def _wrong_file_in_root(entry: os.DirEntry[str], *, in_use: bool) -> tuple[str, 
         return wrong
     if entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
         return "is a hidden image", "Keras reads it when it reads without labels"
-    if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
-        return "tells of files that were being moved", "frames are on both sides; repeat the command that moved"
+    with suppress(StorageError):  # a damaged journal is told with what else is damaged
+        if entry.name.endswith(".jsonl") and is_interrupted(Path(entry.path)):
+            return "tells of files that were being moved", "frames are on both sides; repeat the command that moved"
     return None
 
 

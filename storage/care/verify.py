@@ -12,13 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from storage.care.split import JOURNAL_NAME as SPLIT_NAME
 from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
+from storage.durable.moves_journal import parse as parse_moves
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
+from storage.formats.png.directory import MOVES_NAME
 from storage.formats.png.head import Head
 from storage.formats.table import complete, find_repair, open_recording
-from storage.labels.journal import entries_beside, journal_path
+from storage.labels.journal import journal_path, read_journal
+from storage.labels.live import check_live, live_path
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
@@ -173,14 +177,21 @@ def _copies(recording: Recording, damaged: Container[int]) -> tuple[dict[int, st
 
 
 def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
-    """The damaged files beside the frames: the facts of the sessions, and labels that wait."""
-    labels = journal_path(recording.path, recording.of_track)
-    readers: dict[Path, Callable[[], object]] = {labels: lambda: entries_beside(recording)}
-    if recording.path.is_dir():
-        readers[recording.path / SESSIONS_NAME] = lambda: read_sessions(recording.path)
+    """The damaged files beside the frames: the facts of the sessions, labels that wait, and what undoing needs."""
+    path = recording.path
+    readers: dict[Path, Callable[[Path], object]] = {
+        journal_path(path, recording.of_track): lambda file: read_journal(file, recording, torn_end=False),
+        live_path(path): check_live,
+    }
+    if path.is_dir():
+        readers[path / SESSIONS_NAME] = lambda _: read_sessions(path)
+        for name in (MOVES_NAME, SPLIT_NAME):
+            readers[path / name] = lambda file: parse_moves(file, file.read_bytes())
     for file, read in readers.items():
         try:
-            read()
+            read(file)
+        except FileNotFoundError:
+            continue
         except StorageError as error:
             yield file, str(error).removeprefix(f"{file} ")
         except OSError as error:

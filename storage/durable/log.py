@@ -152,6 +152,14 @@ def read_lines(path: Path, data: bytes) -> tuple[list[dict[str, Any]], int]:
     return values, sum(map(len, lines[: len(values)])) + len(values)
 
 
+def refuse_torn_end(path: Path, data: bytes, end: int) -> None:
+    """Raise `StorageError` if `data`, what a log holds, goes on behind its whole lines."""
+    if end < len(data):
+        raise StorageError(
+            f"{path} has a torn end, as after a power cut: what its last {len(data) - end} bytes said is lost"
+        )
+
+
 def damaged(path: Path, number: int) -> StorageError:
     """The error for a damaged line; `number` counts from 1."""
     return StorageError(

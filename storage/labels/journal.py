@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.durable.log import Log, damaged, encode_line, read_lines
+from storage.durable.log import Log, damaged, encode_line, read_lines, refuse_torn_end
 from storage.errors import StorageError
 from storage.labels.runs import Run
 from storage.recording import Recording
@@ -290,8 +290,10 @@ class LabelJournal:
         self.close()
 
 
-def read_journal(path: Path, recording: Recording | None = None) -> list[Entry]:
+def read_journal(path: Path, recording: Recording | None = None, *, torn_end: bool = True) -> list[Entry]:
     """What a journal holds, which may be open elsewhere; nothing if there is none.
+
+    A torn end is left out; without `torn_end` it is damage, too.
 
     Raises
     ------
@@ -301,11 +303,14 @@ def read_journal(path: Path, recording: Recording | None = None) -> list[Entry]:
         It can't be read.
     """
     try:
-        _, entries, of, _ = _parse(path, path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         return []
+    _, entries, of, end = _parse(path, data)
     if recording is not None:
         _refuse_other(path, of, recording)
+    if not torn_end:
+        refuse_torn_end(path, data, end)
     return entries
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.durable.log import Log, encode_line, read_lines
+from storage.durable.log import Log, encode_line, read_lines, refuse_torn_end
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
@@ -175,6 +175,12 @@ def _frames_since(recording: Recording, first_index: int) -> tuple[Sequence[str]
         return [all_names[place] for place in places], lambda n: recording.head(places[n]).timestamp_ns or 0
     times = recording.timestamps_ns
     return all_names[first_index:], lambda n: times[first_index + n]
+
+
+def check_live(path: Path) -> None:
+    """Raise `StorageError` if the live labels in a file are damaged, or torn; `FileNotFoundError` without one."""
+    data = path.read_bytes()
+    refuse_torn_end(path, data, read_lines(path, data)[1])
 
 
 def _read(log: Log) -> _Kept | None:

@@ -122,6 +122,9 @@ class VideoReader(Recording):
     @property
     def damage(self) -> list[str]:
         found = [f"bytes {start} to {end} are torn; what was in them is lost" for start, end in self._contents.gaps]
+        whole, end = self._contents.end, self._contents.head.end
+        if end is not None and whole < end:  # it had been finished
+            found.append(f"its last {end - whole} bytes are damaged or cut off; copy it again if you can")
         for at in self._contents.tags_at:
             if not are_tags_whole(self._fd, at):
                 found.append(f"the tags in byte {at}, with what is known of the sessions, are damaged")

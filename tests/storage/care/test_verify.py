@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from storage.formats.png.codec import decode_image, encode_png
 from storage.formats.png.whole import fault
 from storage.formats.video.writer import VideoWriter
 from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
+from storage.labels.live import LiveJournal
 from storage.sessions import read_sessions
 from storage.streams.merge import merge_streams
 from tests.support import REPOSITORY
@@ -477,6 +479,28 @@ def test_a_damaged_label_in_a_video_is_told(tmp_path: Path, capsys: pytest.Captu
     assert "the label in byte" in told and "8 frames, 1 broken" in told
 
 
+@pytest.mark.parametrize("how", ["cut off", "zeros"])
+def test_damage_at_the_end_of_a_finished_video_is_told(
+    tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The labels are the last blocks, and what is known of the sessions comes after them."""
+    path = tmp_path / "day1.mkv"
+    record(tmp_path / "day1", ["0"] * 3 + ["1"] * 3)
+    assert main(["convert", str(tmp_path / "day1"), str(path)]) == 0
+    whole = path.read_bytes()
+
+    def seen() -> tuple[list[str | None], list[dict[str, Any]]]:
+        with open_recording(path) as recording:
+            return list(recording.labels), recording.sessions
+
+    wanted = seen()
+    for at in range(whole.index(b"\xa1\x10\x00\x00\x05\x82"), len(whole), 60):  # from the first label on
+        path.write_bytes(whole[:at] + (bytes(600) + whole[at + 600 :] if how == "zeros" else b""))
+        told = main(["verify", str(path)]) == 3
+        assert told or (how == "zeros" and seen() == wanted), at
+    assert "damaged or cut off" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("colour", [2, 6, 3], ids=["RGB", "RGBA", "palette"])
 def test_small_files_of_huge_pictures_take_little_memory(tmp_path: Path, colour: int) -> None:
     width, height, channels = 8000, 6000, {2: 3, 6: 4, 3: 1}[colour]
@@ -525,6 +549,38 @@ def test_no_flipped_byte_beside_the_frames_is_believed(tmp_path: Path, capsys: p
             told[name] += 1
         (day / name).write_bytes((other / name).read_bytes())
     assert min(told.values()) > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("labels.jsonl", 0),
+        ("labels.jsonl", -1),
+        ("moves.jsonl", 0),
+        ("moves.jsonl", -2),
+        ("split.jsonl", 1),
+        ("live.jsonl", 0),
+    ],
+)
+def test_holes_in_journals_are_told(tmp_path: Path, name: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without them labels are lost, or sorting can't be undone."""
+    day = tmp_path / "day1"
+    record(day, [None] * 6)
+    if name == "labels.jsonl":
+        with LabelJournal(day / name) as journal:
+            journal.append(Classes(("a", "b"), ("a", "b")), Labelled(("00000003.png",), 1, "00000004.png"))
+    elif name == "live.jsonl":
+        with closing(LiveJournal(day, Classes(("a", "b"), ("a", "b")), 0)) as live:
+            live.start(10**8, 1)
+    else:
+        move_files(day / name, [(f"0000000{n}.png", f"b/0000000{n}.png") for n in (2, 3)])
+    assert main(["verify", str(day)]) == 0
+    lines = (day / name).read_bytes().splitlines(keepends=True)
+    lines[number] = lines[number][:-9] + bytes(9)  # with its end
+    (day / name).write_bytes(b"".join(lines))
+    capsys.readouterr()
+    assert main(["verify", str(day)]) == 3
+    assert f"day1/{name}: " in capsys.readouterr().out
 
 
 def test_what_is_damaged_beside_the_frames_stays_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
