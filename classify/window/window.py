@@ -77,7 +77,7 @@ class Window:
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
-        """Return the code of the next key (`classify.window.keyboard`); None if none comes in time or a click is next."""
+        """Return the next key (`classify.window.keyboard`); None if none comes in time, or a click is next."""
         if not self._came:
             self._wait(max(1, milliseconds))
         if not self._came or not isinstance(code := self._came[0], int):
