@@ -149,25 +149,24 @@ MIDDLE = (14 + 732 // 2, 712 - 30 - 16 + 6, False)  # of the long timeline
 
 
 @pytest.mark.parametrize(
-    ("meanwhile", "frame"),
+    ("meanwhile", "frame", "later"),
     [
-        (map(ord, "g5"), 4),  # a number is typed, until Enter
-        (map(ord, "h"), 0),
-        ((MIDDLE, 0.5), 20),
+        ((ord("g"), ord("5")), 4, 2.0),  # a number is typed, until Enter
+        ((ord("h"),), 0, 2.0),
+        ((MIDDLE, 0.5), 20, 0.1),
     ],
 )
 def test_doubts_that_come_late_take_no_key_that_is_not_meant_for_them(
-    tmp_path: Path, meanwhile: Iterable[int], frame: int
+    tmp_path: Path, meanwhile: tuple[int | float | tuple[int, int, bool], ...], frame: int, later: float
 ) -> None:
-    found = SimpleNamespace(has_failed=False, is_busy=True, doubts=None, arrivals=0, progress=0.5, start=lambda: None)
+    found = SimpleNamespace(has_failed=False, is_ready=True, is_busy=True, doubts=None, arrivals=0, progress=0.5)
+    found.start, found.take_damaged = (lambda: None), list
 
     def deeds() -> Iterator[int | float | tuple[int, int, bool]]:
         yield from (2.0, ord(" "), 2.0)
         yield from meanwhile
         found.doubts = [Proposal(10, 12, 3, 0.9)]
-        if frame != 20:
-            yield 2.0
-        yield from (0.1, 0x0D, ord("2"), ord("s"))
+        yield from (later, 0x0D, ord("2"), ord("s"))
 
     record(tmp_path / "day", [None] * 40)
     with open_work(tmp_path / "day") as work, SlowDisk(tmp_path / "labels.jsonl") as journal:
