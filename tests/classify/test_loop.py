@@ -159,8 +159,8 @@ MIDDLE = (14 + 732 // 2, 712 - 30 - 16 + 6, False)  # of the long timeline
 def test_doubts_that_come_late_take_no_key_that_is_not_meant_for_them(
     tmp_path: Path, meanwhile: tuple[int | float | tuple[int, int, bool], ...], frame: int, later: float
 ) -> None:
-    found = SimpleNamespace(has_failed=False, is_ready=True, is_busy=True, doubts=None, arrivals=0, progress=0.5)
-    found.start, found.take_damaged = (lambda: None), list
+    found = SimpleNamespace(has_failed=False, is_ready=True, is_busy=True, doubts=None, arrivals=0, proposals=None)
+    found.progress, found.start, found.learn, found.take_damaged = 0.5, (lambda: None), len, list
 
     def deeds() -> Iterator[int | float | tuple[int, int, bool]]:
         yield from (2.0, ord(" "), 2.0)
