@@ -147,9 +147,9 @@ class Person:
     def _has_focus(self) -> bool:
         """Ask for the keyboard, as a desktop does when a window opens; whether the window has it.
 
-        A window manager gives it to a new window late: it must have said which one is active.
+        A window manager gives it to a new window late: it must have said which one is active. Without one, none is.
         """
-        if {*self._xdotool("getwindowfocus", "getactivewindow").split()} == {self.window}:
+        if self._xdotool("getwindowfocus") == self.window and self._xdotool("getactivewindow") in ("", self.window):
             return True
         self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
         return False
