@@ -300,8 +300,9 @@ class Actions:
 
     def _is_examined(self, start: int, stop: int) -> bool:
         """Whether it is known, and noted, which frames from one up to another can't be read."""
-        self.note_unreadable()
-        return start == stop or self._pictures.changes.known_until(start) >= stop
+        examined = start == stop or self._pictures.changes.known_until(start) >= stop
+        self.note_unreadable()  # after that: what comes in between is noted, too
+        return examined
 
     # ---------------------------------------------------------------------------------------------------------- playing
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 IDLE_MS = 50
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
 HANDS_OFF_SECONDS = (
-    1.0  # after the last key, before something else is shown: the next key would be meant for this frame
+    1.0  # after the last key or click, before something else is shown: the next key would be meant for this frame
 )
 
 
@@ -94,7 +94,7 @@ class Labelling:
         self._unsynced = False  # whether there are events that are not on their way to the disk
         self._drawing = Drawing()
         self._pace = Pace()
-        self._pressed = -HANDS_OFF_SECONDS  # when the last key came
+        self._pressed = -HANDS_OFF_SECONDS  # when the last key or click came
         self.shown = _Shown()
 
     @property
@@ -115,10 +115,13 @@ class Labelling:
             if self._doubting:
                 self._actions.dialogue.doubt()
             self._show()
-            while self._actions.ended is None and self._window.is_open:
-                code = self._window.key(self._patience())
+            while self._actions.ended is None:
+                is_open = self._window.is_open
+                code = self._window.key(self._patience() if is_open else 0)
                 if code is not None:
                     self._press_all(code)
+                elif not is_open:  # and all keys are done that were pressed before
+                    break
                 elif (place := self._window.click()) is not None:
                     self._click(*place[:2], dragged=place[2])
                 elif self._actions.player.way and not self._actions.player.waits(self._clock()):
@@ -158,6 +161,7 @@ class Labelling:
 
     def _click(self, x: int, y: int, *, dragged: bool) -> None:
         look, shown = self._actions.look, self.shown
+        self._pressed = self._clock()
         if look.help:
             look.help = False
             self._show()
@@ -223,7 +227,8 @@ class Labelling:
         if not self._doubting or learner is None or not (learner.has_failed or learner.doubts is not None):
             return
         is_free = self.assist.asking is Asking.NOTHING and actions.waiting in (None, actions.dialogue.doubt)
-        if is_free and not actions.player.way and self._clock() - self._pressed >= HANDS_OFF_SECONDS:
+        is_seen = actions.look.typed is None and not actions.look.help
+        if is_free and is_seen and not actions.player.way and self._clock() - self._pressed >= HANDS_OFF_SECONDS:
             self._doubting, actions.waiting = False, None
             actions.dialogue.doubt()
             self._mark()

@@ -89,10 +89,10 @@ class Dialogue:
             self._await_proposals()
 
     def _await_proposals(self) -> None:
-        self.take_proposals()
         if self._learner is not None and self._learner.is_busy:
             self._wait_for(self._await_proposals)
             return
+        self.take_proposals()  # after that: while it is busy, they may come at any moment
         if not self._assist.next_run():
             self._say("every frame has a label")
         if self._learner is not None and self._learner.has_failed:
@@ -100,9 +100,11 @@ class Dialogue:
 
     def take_proposals(self) -> None:
         """Let what was learnt meanwhile be proposed from now on."""
-        if self._learner is not None and self._learner.proposals is not None:
-            self._assist.learnt(*self._learner.proposals)
-            self._learner.proposals = None
+        if self._learner is None:
+            return
+        learnt, self._learner.proposals = self._learner.proposals, None
+        if learnt is not None:
+            self._assist.learnt(*learnt)
 
     def answer(self, label: int) -> None:
         """A digit: the class of what is asked."""

@@ -149,8 +149,8 @@ class Person:
         self._keys = way(self)
 
     def key(self, milliseconds: int) -> int | None:
-        if self.looks and not milliseconds:  # the loop asks for further keys, before it shows anything
-            return None
+        if self._clicked is not None or (self.looks and not milliseconds):
+            return None  # the click comes first; or the loop asks for further keys, before it shows anything
         code = next(self._keys, None)
         if code is None:
             self.is_open = False

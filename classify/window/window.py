@@ -46,8 +46,7 @@ class Window:
         import cv2
 
         self._cv2 = cv2
-        self._keys: deque[int] = deque()
-        self._clicks: deque[tuple[int, int, bool]] = deque()
+        self._came: deque[int | tuple[int, int, bool]] = deque()  # keys and clicks, in the order in which they came
         self._server = XServer()
         self._keyboard = Keyboard(self._server)
         self._title = ""
@@ -78,14 +77,20 @@ class Window:
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
-        """Return the code of the next key (`classify.window.keyboard`); None if none comes in time."""
-        if not self._keys:
+        """Return the next key (`classify.window.keyboard`); None if none comes in time, or a click is next."""
+        if not self._came:
             self._wait(max(1, milliseconds))
-        return self._keys.popleft() if self._keys else None
+        if not self._came or not isinstance(code := self._came[0], int):
+            return None
+        self._came.popleft()
+        return code
 
     def click(self) -> tuple[int, int, bool] | None:
-        """Return where the picture was clicked on (x, y), and whether the mouse was dragged there; None for none."""
-        return self._clicks.popleft() if self._clicks else None
+        """Return where the picture was clicked on (x, y), and whether it was dragged there; None if a key is next."""
+        if not self._came or isinstance(place := self._came[0], int):
+            return None
+        self._came.popleft()
+        return place
 
     @property
     def is_open(self) -> bool:
@@ -132,7 +137,7 @@ class Window:
         code = self._cv2.waitKeyEx(milliseconds)
         meant = None if code == -1 else self._keyboard.meant(code)
         if meant is not None:
-            self._keys.append(meant)
+            self._came.append(meant)
 
     def _is_placed(self) -> bool:
         """Whether it has its size, and is on the screen with its frame: a desktop may show it elsewhere at first."""
@@ -158,7 +163,7 @@ class Window:
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         dragged = event == self._cv2.EVENT_MOUSEMOVE and flags & self._cv2.EVENT_FLAG_LBUTTON
         if event == self._cv2.EVENT_LBUTTONDOWN or dragged:
-            self._clicks.append((x, y, bool(dragged)))
+            self._came.append((x, y, bool(dragged)))
 
 
 def fitting(

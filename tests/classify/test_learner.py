@@ -51,16 +51,16 @@ def three_missing() -> Session:
     return Session(len(TRUTH), bytes(TRUTH[:3]) + bytes([NONE]) * 3 + bytes(TRUTH[6:]))
 
 
-def actions_with(learner: Learner, session: Session) -> Actions:
+def actions_with(learner: Learner | None, session: Session, pictures: Pictures | None = None) -> Actions:
     """A window's actions, without a window."""
 
     def nothing(*_: object) -> None:
         pass
 
     legend = Legend("day", [], 3)
-    pictures = cast("Pictures", None)  # the learner knows the frames
+    seen = cast("Pictures", pictures)  # none where the learner knows the frames
     return Actions(
-        session, pictures, legend, time.monotonic, keep=nothing, load=nothing, assist=Assist(session), learner=learner
+        session, seen, legend, time.monotonic, keep=nothing, load=nothing, assist=Assist(session), learner=learner
     )
 
 
@@ -188,6 +188,18 @@ def test_questions_and_proposals_are_not_awaited_for_ever(learner: Learner, monk
     actions.go_on()
     assert actions.waiting is None and actions.look.message.endswith("MemoryError")
     assert actions.assist.run is not None  # as without a model
+
+
+def test_what_comes_while_it_is_asked_for_is_proposed(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for(lambda: learner.is_ready)
+    actions = actions_with(learner, Session(len(TRUTH), bytes(TRUTH[:120]) + bytes([NONE]) * 80))
+    actions.press(Action(Do.ASSIST))
+    wait_for(lambda: learner.questions is not None)
+    actions.go_on()
+    monkeypatch.setattr(Learner, "is_busy", property(lambda self: not wait_for(lambda: not self._wanted)))
+    while actions.assist.asking is Asking.FRAMES:
+        actions.press(Action(Do.LABEL, TRUTH[actions.assist.frame or 0]))
+    assert actions.assist.run is not None and actions.assist.run.certainty > 0
 
 
 def test_an_undo_or_a_step_does_not_end_the_walk_through_doubts(learner: Learner) -> None:

@@ -43,7 +43,7 @@ def take(self, code):
     return meant(self, code)
 
 def next_key(self, milliseconds):
-    if milliseconds and not self._keys:  # all that were taken are done, and what came of them is shown
+    if milliseconds and not self._came:  # all that were taken are done, and what came of them is shown
         notes.write(b"".join(taken))
         taken.clear()
     return key(self, milliseconds)
@@ -131,21 +131,25 @@ class Person:
             time.sleep(0.05)
 
     def press(self, *keys: str) -> None:
-        """Press keys on the keyboard, each when the one before it is done: of two that wait, OpenCV keeps the last."""
+        """Press keys on the keyboard, each when the one before it is done: of two that wait, OpenCV keeps the last.
+
+        Of a digit with Ctrl it says nothing.
+        """
         for key in keys:
             self.wait_for(self._has_focus, "the window gets no keys")
             before = self._done()
-            until = time.monotonic() + (0.6 if "+" in key else PATIENCE_SECONDS)  # of some with Ctrl it says nothing
-            self._xdotool("key", key)
-            while self._done() == before and self.process.poll() is None:
-                if time.monotonic() > until:
-                    assert "+" in key, f"{key} is not done"
-                    break
+            until = time.monotonic() + PATIENCE_SECONDS
+            self.key(key)
+            while not key.startswith("ctrl+") and self._done() == before and self.process.poll() is None:
+                assert time.monotonic() < until, f"{key} is not done"
                 time.sleep(0.01)
 
     def _has_focus(self) -> bool:
-        """Ask for the keyboard, as a desktop does when a window opens; whether the window has it."""
-        if self._xdotool("getwindowfocus") == self.window:
+        """Ask for the keyboard, as a desktop does when a window opens; whether the window has it.
+
+        A window manager gives it to a new window late: it must have said which one is active. Without one, none is.
+        """
+        if self._xdotool("getwindowfocus") == self.window and self._xdotool("getactivewindow") in ("", self.window):
             return True
         self._xdotool("windowfocus", self.window)  # does nothing before the window is on the screen
         return False
@@ -153,6 +157,19 @@ class Person:
     def _done(self) -> int:
         """How many keys the program has done."""
         return os.fstat(self._notes).st_size
+
+    def key(self, key: str) -> None:
+        """Press a key, and wait for nothing."""
+        self._xdotool("key", key)
+
+    @contextmanager
+    def program_held_up(self) -> Iterator[None]:
+        """As by a busy machine: what is pressed comes all at once later."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def click(self, x: int, y: int) -> None:
         self._xdotool("mousemove", "--window", self.window, str(x), str(y), "click", "1")

@@ -102,6 +102,19 @@ def test_a_click_on_the_timeline(day: Path, desktop: str) -> None:
     person.kill()
 
 
+def test_a_click_comes_before_the_key_after_it(day: Path, desktop: str) -> None:
+    person = Person(day, desktop)
+    person.press("Right", "Right")
+    person.sees("3 / 60")
+    with person.program_held_up():
+        person.click(14 + 732 // 2, 712 - 30 - 16 + 6)
+        person.key("4")
+    person.sees("32 / 60")
+    person.press("s")
+    person.ends()
+    assert classes(day) == {"4": [30]}
+
+
 def test_a_click_on_a_class(day: Path, desktop: str) -> None:
     person = Person(day, desktop, "--classes", "none,door,light")
     person.press("Right", "h", "g", "7")
