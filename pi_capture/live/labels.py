@@ -65,6 +65,9 @@ class LiveLabels:
         self._in_frames = False
         self._journal: LiveJournal | None = None  # while a recording runs
         self._keeping = threading.Lock()
+        self._looking = threading.Lock()  # never held while the disk is waited for
+        self._looked_up_ns = -(1 << 63)  # the latest frame whose label was looked up
+        self._came_late = False  # a key, after the label of one of its frames was looked up
 
     # ------------------------------------------------------------------------------------------------- keys coming in
 
@@ -82,7 +85,9 @@ class LiveLabels:
     def start(self, label: int | None, at_ns: int) -> None:
         """Begin a label with the frame of that time, or the next frame."""
         with self._keeping:
-            self._changes.start(label, at_ns)
+            with self._looking:
+                self._came_late = self._came_late or at_ns <= self._looked_up_ns
+                self._changes.start(label, at_ns)
             if self._journal is not None:
                 try:
                     self._journal.start(self._changes.starts[-1], label)
@@ -160,11 +165,13 @@ class LiveLabels:
             self._classes = None
             if self._journal is not None:
                 self._journal.close()
-                adopt(self._target, in_frames=self._in_frames and in_order)
+                adopt(self._target, in_frames=self._in_frames and in_order and not self._came_late)
                 self._journal = None
 
     def _label_at(self, timestamp_ns: int) -> str | None:
-        label = self._changes.at(timestamp_ns)
+        with self._looking:
+            self._looked_up_ns = max(self._looked_up_ns, timestamp_ns)
+            label = self._changes.at(timestamp_ns)
         return None if label is None or self._classes is None else self._classes.directories[label]
 
     def _choose_classes(self) -> Classes:
