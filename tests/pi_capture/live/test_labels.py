@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -374,6 +375,27 @@ def test_a_key_that_comes_after_its_frames_are_stored_labels_them_all_the_same(t
     with open_recording(path) as recording:
         assert labels_as_they_stand(recording) == [None] * 4 + ["door"] * 11 + [None] * 5
         assert list(recording.labels) == [None] * 10 + ["door"] * 10, "as they were stored"
+
+
+def test_no_key_waits_until_the_disk_has_taken_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, start = threading.Event(), LiveJournal.start
+
+    def start_slowly(journal: LiveJournal, timestamp_ns: int, label: int | None) -> None:
+        assert disk.wait(120)
+        start(journal, timestamp_ns, label)
+
+    monkeypatch.setattr(LiveJournal, "start", start_slowly)
+    labels = LiveLabels(["none", "door"])
+    with Recorder(tmp_path / "day1", fps=10) as recorder:
+        labels.begin(recorder, pytest.fail)
+        labels.press("1", 200_000_000)
+        labels.press("0", 600_000_000)
+        for n in range(10):
+            recorder.write(np.full((8, 8, 3), n, np.uint8))
+        assert labels.label == 0
+        disk.set()
+    labels.end(in_order=True)
+    assert shown_by_classify(tmp_path / "day1") == [None] * 2 + ["door"] * 4 + ["none"] * 4
 
 
 def test_a_file_is_labelled_at_its_own_frames(tmp_path: Path) -> None:
