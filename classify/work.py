@@ -100,6 +100,7 @@ def open_work(
         finished = path.is_dir() and finish(path, journal)
         recording = open_recording(path, track=track)
         try:
+            journal.belongs_to(recording)
             chosen = _choose_classes(recording, journal, classes, by_name)
             opened = open_frames(recording, chosen, journal.entries, relabel=relabel)
             if not (opened.names or opened.sorted):

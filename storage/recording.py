@@ -111,6 +111,16 @@ class Recording(Sequence[Frame]):
         return []
 
     @property
+    def identity(self) -> str | None:
+        """What distinguishes it from other recordings, and stays while it grows, is repaired, or gets labels.
+
+        That is its first session's id. None if nothing is known that does.
+        """
+        with suppress(StorageError):
+            return next((one["id"] for one in self.sessions), None)
+        return None
+
+    @property
     def tracks(self) -> Sequence[SampleReader]:
         """The tracks of sensors and sound that are in it.
 

@@ -28,7 +28,7 @@ from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import Format, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
-from storage.labels.journal import journal_path, read_journal
+from storage.labels.journal import entries_beside, journal_path
 from storage.names import printable
 from storage.recording import Recording
 
@@ -220,7 +220,7 @@ def state_of(recording: Recording, unlabelled: int) -> str:
 
 def _labels_and_classes(recording: Recording) -> tuple[list[str | None], list[str], dict[str, str]]:
     """The labels as they stand; the directories of the classes, those with keys first; and what these are called."""
-    entries = read_journal(journal_path(recording.path, recording.of_track))
+    entries = entries_beside(recording)
     labels, known = replay(recording, entries), known_classes(entries)
     directories = list(dict.fromkeys([*known.directories, *recording.class_names, *filter(None, labels)]))
     return labels, directories, dict(zip(known.directories, known.names, strict=True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from storage.formats.table import find_format, open_recording
 from storage.formats.video.file import is_ours
 from storage.labels.classes import names_of_labels, shown_class
 from storage.labels.current import replay
-from storage.labels.journal import journal_path, read_journal
+from storage.labels.journal import entries_beside
 from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
@@ -88,6 +87,8 @@ class Info:
     waiting : Counter
         Of labels that wait in the journal until S applies them: how many frames get which class. The other counts are
         without them.
+    unread : str
+        Why the journal was not used, if it was not.
     sizes : dict
         How many frames have which size, ``"128x128"``.
     sessions : list of Session
@@ -111,6 +112,7 @@ class Info:
     names: Mapping[str, str] = field(default_factory=dict)
     origins_of_labels: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
+    unread: str = ""
     interrupted: bool = False
 
     @property
@@ -155,6 +157,7 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
             return replace(info, interrupted=recording.interrupted)
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
+        waiting, unread = _waiting(recording)
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
         return replace(
             info,
@@ -162,18 +165,20 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
             origins=origins,
             names=names_of_labels(recording),
             origins_of_labels=count_origins(recording),
-            waiting=_waiting(recording),
+            waiting=waiting,
+            unread=unread,
             interrupted=recording.interrupted,
         )
 
 
-def _waiting(recording: Recording) -> Counter[str]:
-    """The labels that S has not applied yet; a window may have the journal open, or it may be damaged."""
-    with suppress(StorageError, OSError):
-        labels = replay(recording, read_journal(journal_path(recording.path, recording.of_track)))
-        changed = zip(recording.labels, labels, strict=True)
-        return Counter(now for before, now in changed if now is not None and now != before)
-    return Counter()
+def _waiting(recording: Recording) -> tuple[Counter[str], str]:
+    """The labels that S has not applied yet, and why they can't be read; a window may have the journal open."""
+    try:
+        entries = entries_beside(recording)
+    except (StorageError, OSError) as error:
+        return Counter(), str(error)
+    changed = zip(recording.labels, replay(recording, entries), strict=True)
+    return Counter(now for before, now in changed if now is not None and now != before), ""
 
 
 def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
@@ -201,6 +206,7 @@ def as_json(info: Info) -> dict[str, Any]:
         "unlabelled": {"frames": info.unlabelled.frames, "bytes": info.unlabelled.bytes},
         "labels": dict(info.origins_of_labels),
         "waiting": dict(info.waiting),
+        "unread": info.unread,
         "sizes": info.sizes,
         "begun": iso(info.begun),
         "ended": iso(info.ended),
@@ -382,6 +388,8 @@ def _label_lines(info: Info) -> Iterator[str]:
         labels = sorted(info.waiting, key=natural_key)
         counts = ", ".join(f"{shown_class(label, info.names)} {info.waiting[label]}" for label in labels)
         yield f"  labelled, not saved yet: {counts}; press S in 'python -m classify {info.path}'"
+    if info.unread:
+        yield f"  {printable(info.unread)}"
     if set(info.origins_of_labels) - {PERSON}:
         yield f"  labels by: {', '.join(f'{origin} {count}' for origin, count in info.origins_of_labels.items())}"
 

@@ -21,10 +21,11 @@ from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
 from storage.formats.png.directory import class_directories, image_names, next_number
 from storage.formats.png.head import Head, read_head
+from storage.formats.table import open_recording
 from storage.labels.classes import classes_of_directory, keep_classes, names_beside, shown_class
 from storage.labels.current import labels_wait_beside, refuse_waiting
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
-from storage.labels.journal import Applied, Classes, read_journal
+from storage.labels.journal import Applied, Classes, entries_beside, read_journal
 from storage.labels.origins import applied_origins, keep_origins, proposed
 from storage.names import natural_key
 from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
@@ -118,7 +119,8 @@ def split(
     lock = lock_directory(data_dir, f"{data_dir} is being recorded into or labelled; close that program first")
     try:
         result, pairs = _decide(data_dir, beside, by=by, val=val, gap=gap, stretch=stretch, seed=seed)
-        refuse_waiting(data_dir, read_journal(data_dir / LABELS_NAME), {source for source, _ in pairs})
+        with open_recording(data_dir) as recording:
+            refuse_waiting(data_dir, entries_beside(recording), {source for source, _ in pairs})
         missing = [name for name, (train, held_out, _) in result.counts.items() if not train or not held_out]
         if missing and not allow_missing:
             raise StorageError(_explain_missing(missing, result, by))

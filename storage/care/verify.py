@@ -18,7 +18,7 @@ from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.head import Head
 from storage.formats.table import complete, find_repair, open_recording
-from storage.labels.journal import journal_path, read_journal
+from storage.labels.journal import entries_beside, journal_path
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track
@@ -175,7 +175,7 @@ def _copies(recording: Recording, damaged: Container[int]) -> tuple[dict[int, st
 def _damaged_beside(recording: Recording) -> Iterator[tuple[Path, str]]:
     """The damaged files beside the frames: the facts of the sessions, and labels that wait."""
     labels = journal_path(recording.path, recording.of_track)
-    readers: dict[Path, Callable[[], object]] = {labels: lambda: read_journal(labels)}
+    readers: dict[Path, Callable[[], object]] = {labels: lambda: entries_beside(recording)}
     if recording.path.is_dir():
         readers[recording.path / SESSIONS_NAME] = lambda: read_sessions(recording.path)
     for file, read in readers.items():

@@ -169,6 +169,7 @@ def _label(made: Path, labels: Sequence[str | None], classes: Sequence[str]) -> 
         write(labels, classes)
         return
     with open_recording(made) as recording, LabelJournal(journal_path(made)) as journal:
+        journal.belongs_to(recording)
         keep_waiting(made, recording.names, journal, recording.labels, labels, restored=True)
 
 

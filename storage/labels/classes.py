@@ -16,7 +16,16 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.formats.png.directory import class_directories
 from storage.formats.table import open_recording
-from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path, read_journal
+from storage.labels.journal import (
+    MAX_LABEL,
+    Classes,
+    Entry,
+    LabelJournal,
+    Labelled,
+    entries_beside,
+    journal_path,
+    read_journal,
+)
 from storage.names import natural_key, printable
 from storage.recording import Recording
 
@@ -190,13 +199,13 @@ def recorded_classes(recording: Recording) -> Classes:
 
 def names_of_labels(recording: Recording) -> dict[str, str]:
     """The names to show for labels, as far as the journal can be read; a window may have it open meanwhile."""
-    return names_beside(recording.path, recording.of_track)
+    return names_beside(recording.path, recording)
 
 
-def names_beside(path: Path, of_track: str = "") -> dict[str, str]:
+def names_beside(path: Path, recording: Recording | None = None) -> dict[str, str]:
     """As `names_of_labels`, without opening the recording."""
     with suppress(StorageError, OSError):
-        known = known_classes(read_journal(journal_path(path, of_track)))
+        known = known_classes(entries_beside(recording) if recording else read_journal(journal_path(path)))
         return dict(zip(known.directories, known.names, strict=True))
     return {}
 

@@ -24,12 +24,13 @@ def labels_as_they_stand(recording: Recording) -> list[str | None]:
     Raises
     ------
     StorageError
-        The journal is damaged, or a window has it open.
+        The journal is damaged or of another recording, or a window has it open.
     """
     path = journal_path(recording.path, recording.of_track)
     if not path.exists():
         return list(recording.labels)
     with LabelJournal(path) as journal:
+        journal.belongs_to(recording)
         return replay(recording, journal.entries)
 
 

@@ -142,6 +142,7 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             of_track = recording.of_track
     with LabelJournal(journal_path(path, of_track)) as journal:
         with open_recording(path, track=track) as recording:
+            journal.belongs_to(recording)
             if not recording.has_times:
                 raise StorageError(
                     f"{path}: its pictures have no times, so which are in an interval is not known; "

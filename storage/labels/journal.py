@@ -18,8 +18,9 @@ check at the end of each line is left out here::
 A line that came as a request over a network ends with ``"by":["CLIENT",17]``: its sender, and the request's number.
 A label that a model proposed, and that was accepted, says so with ``"model":["3f2ac07d11aa",true]``: which model, and
 whether a person saw the frames. ``"lines":40`` stands in the first of 40 lines that are kept together: after a crash,
-all or none. Programs that don't know these two read the same labels. Once labels are applied, the journal begins anew,
-as version 2 if it keeps which of them a model proposed::
+all or none. ``"of":"9c41e07b"`` in one line says of which recording all of them are (`Recording.identity`); journals of
+older versions don't say it. Programs that don't know these three read the same labels. Once labels are applied, the
+journal begins anew, as version 2 if it keeps which of them a model proposed::
 
     {"applied":[["00000042.png",10]],"seen":false}
 
@@ -38,6 +39,7 @@ from typing import Any
 from storage.durable.log import Log, damaged, encode_line, read_lines
 from storage.errors import StorageError
 from storage.labels.runs import Run
+from storage.recording import Recording
 
 VERSION = 3
 JOURNAL_NAME = "labels.jsonl"
@@ -198,11 +200,23 @@ class LabelJournal:
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}; labels can't be kept there") from None
         try:
-            self.name, self.entries, whole = _parse(path, self._log.read())
+            self.name, self.entries, self._of, whole = _parse(path, self._log.read())
+            self._says_of = self._of is not None
             self._log.cut(whole)
         except BaseException:
             self._log.close()
             raise
+
+    def belongs_to(self, recording: Recording) -> None:
+        """From its next line on, the journal says of which recording it is.
+
+        Raises
+        ------
+        StorageError
+            It says that it is of another one, whose file or directory lay here before.
+        """
+        _refuse_other(self._log.path, self._of, recording)
+        self._of = self._of or recording.identity
 
     def append(self, *entries: Entry) -> None:
         """Add to the journal; `sync` makes it durable.
@@ -217,10 +231,13 @@ class LabelJournal:
             seen = [entry.seen for entry in entries if isinstance(entry, Applied)]
             version = VERSION if None in seen else 2 if seen else 1
             values.insert(0, {"labels": version, "journal": self.name})
+        if values and self._of and not self._says_of:
+            values[0]["of"] = self._of
         try:
             self._log.append(b"".join(map(encode_line, values)))
         except OSError as error:
             raise self._failed(error) from None
+        self._says_of = self._says_of or "of" in values[0]
 
     def sync(self) -> None:
         """Return when everything appended is on the disk.
@@ -241,7 +258,7 @@ class LabelJournal:
             self._log.cut(0)
         except OSError as error:
             raise self._failed(error) from None
-        self.name = secrets.token_hex(4)
+        self.name, self._says_of = secrets.token_hex(4), False
         if entries:
             self.append(*entries)
         self.sync()
@@ -273,20 +290,36 @@ class LabelJournal:
         self.close()
 
 
-def read_journal(path: Path) -> list[Entry]:
+def read_journal(path: Path, recording: Recording | None = None) -> list[Entry]:
     """What a journal holds, which may be open elsewhere; nothing if there is none.
 
     Raises
     ------
     StorageError
-        It is damaged.
+        It is damaged, or says that it is of another recording.
     OSError
         It can't be read.
     """
     try:
-        return _parse(path, path.read_bytes())[1]
+        _, entries, of, _ = _parse(path, path.read_bytes())
     except FileNotFoundError:
         return []
+    if recording is not None:
+        _refuse_other(path, of, recording)
+    return entries
+
+
+def entries_beside(recording: Recording) -> list[Entry]:
+    """`read_journal` of an open recording."""
+    return read_journal(journal_path(recording.path, recording.of_track), recording)
+
+
+def _refuse_other(path: Path, of: str | None, recording: Recording) -> None:
+    if of is not None and recording.identity not in (of, None):
+        raise StorageError(
+            f"{path} is of another recording, which was here before: nothing in it is used; move it away, or to "
+            "where that recording is now, named after it"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- the file
@@ -318,14 +351,16 @@ def _to_json(entry: Entry) -> dict[str, Any]:
     return value
 
 
-def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
-    """The journal's name and entries, and how many of the bytes they are. A torn end is left out, and so are the
-    beginnings of lines that are kept together."""
+def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], str | None, int]:
+    """The journal's name and entries, of which recording it is, if it says so, and how many of the bytes they are.
+
+    A torn end is left out, and so are the beginnings of lines that are kept together.
+    """
     if not (data.startswith(_MAGIC) or _MAGIC.startswith(data)):
         raise StorageError(f"{path} is no label journal; move it away to go on without it")
     values, whole = read_lines(path, data)
     if not values:
-        return secrets.token_hex(4), [], whole
+        return secrets.token_hex(4), [], None, whole
     version = values[0].get("labels")
     if version not in range(1, VERSION + 1):
         raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")
@@ -338,7 +373,8 @@ def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], int]:
     lines = 1 + _together(entries)
     if lines <= len(entries):
         entries, whole = entries[: lines - 1], sum(len(line) + 1 for line in data.split(b"\n", lines)[:lines])
-    return str(values[0].get("journal")), entries, whole
+    of = next((value["of"] for value in values[:lines] if isinstance(value.get("of"), str)), None)
+    return str(values[0].get("journal")), entries, of, whole
 
 
 def _together(entries: Sequence[Entry]) -> int:

@@ -137,12 +137,13 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
 def _adopt(path: Path, kept: _Kept, *, in_frames: bool) -> int:
     given: list[Entry] = []
     count = 0
-    if not in_frames:
-        with open_recording(path) as recording:
-            for frames, label, number in _labelled(recording, kept):
-                given.append(Labelled(frames, label, restored=True))
-                count += 0 if label is None else number
     with LabelJournal(journal_path(path)) as journal:
+        if not in_frames:
+            with open_recording(path) as recording:
+                journal.belongs_to(recording)
+                for frames, label, number in _labelled(recording, kept):
+                    given.append(Labelled(frames, label, restored=True))
+                    count += 0 if label is None else number
         known = [entry for entry in journal.entries if isinstance(entry, Classes)]
         if not known or known[-1] != kept.classes:
             given.insert(0, kept.classes)

@@ -16,7 +16,7 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.labels import current
 from storage.labels.history import NONE, LabelHistory, replay
-from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, journal_path, read_journal
+from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, entries_beside, journal_path, read_journal
 from storage.labels.runs import Run, from_runs, pieces, to_runs
 from storage.recording import Recording
 
@@ -33,7 +33,7 @@ def origins(recording: Recording) -> list[str | None]:
     """
     entries: list[Entry] = []
     with suppress(StorageError, OSError):
-        entries = read_journal(journal_path(recording.path, recording.of_track))
+        entries = entries_beside(recording)
     by_model = proposed(entries, map(os.path.basename, recording.names))
     labels = current.replay(recording, entries)
     return [

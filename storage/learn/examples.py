@@ -14,7 +14,7 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.labels.classes import names_of_labels
 from storage.labels.current import replay
-from storage.labels.journal import journal_path, read_journal
+from storage.labels.journal import entries_beside
 from storage.labels.origins import UNSEEN, origins
 from storage.learn.folds import common_seconds
 from storage.names import natural_key
@@ -112,11 +112,10 @@ def _sorted(labels: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
 
 def labels_by_name(recording: Recording) -> list[str | None]:
     """The name of each frame's class, as it stands, also while a window labels it; None where it has none."""
-    path = journal_path(recording.path, recording.of_track)
     try:
-        labels = replay(recording, read_journal(path))
+        labels = replay(recording, entries_beside(recording))
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from None
+        raise StorageError(f"{error.filename}: {error.strerror}") from None
     names = names_of_labels(recording)
     return [None if label is None else names.get(label, label) for label in labels]
 

@@ -6,9 +6,11 @@ files or hosts. This program's own videos are read by `storage.formats.video.rea
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+IDENTIFYING_BYTES = 1 << 20
 INEXACT_AFTER_SEEK = ("mpeg", "mpegts")  # a seek lands within a packet: pictures are whole from the next keyframe on
 
 
@@ -132,6 +135,22 @@ class MovieReader(Recording):
         begins, counts = [one.get("first_index") for one in sessions], [one.get("frames") for one in sessions]
         whole = all(isinstance(number, int) and number >= 0 for number in (*begins, *counts))
         return sessions if whole and [*begins, len(self)] == list(accumulate(counts, initial=0)) else []
+
+    @cached_property
+    def identity(self) -> str | None:
+        """The session's, if all its frames are here; else of the pictures as they are stored: the first megabyte."""
+        if self._sessions and sum(one.get("frames") or 0 for one in self._sessions) == len(self):
+            return super().identity
+        import av
+
+        digest, rest = hashlib.sha256(), IDENTIFYING_BYTES
+        with suppress(av.error.FFmpegError, OSError), open_movie(self._path) as container:
+            for packet in container.demux(container.streams[self.track.number]):
+                digest.update(memoryview(packet)[:rest])
+                rest -= min(rest, packet.size)
+                if not rest:
+                    break
+        return digest.hexdigest()[:16]
 
     @cached_property
     def tracks(self) -> Sequence[SampleReader]:
