@@ -1,11 +1,13 @@
 """Live labels: a digit begins a class while the recording runs, and each frame gets the class of its timestamp.
 
 A video file stores them with the frames. Whatever the format, each key is also written to a journal at once, so that a
-crash keeps them all (`storage.labels.live`). `pi_capture.live.terminal` reads the keys.
+crash keeps them all (`storage.labels.live`). That is done in a thread of its own: no key waits until the disk has taken
+the one before. `pi_capture.live.terminal` reads the keys.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -64,7 +66,11 @@ class LiveLabels:
         self._first_index = 0
         self._in_frames = False
         self._journal: LiveJournal | None = None  # while a recording runs
-        self._keeping = threading.Lock()
+        self._unwritten: queue.SimpleQueue[tuple[int, int | None] | None] = queue.SimpleQueue()  # None: the end
+        self._writing: threading.Thread | None = None
+        self._keeping = threading.Lock()  # never held while the disk is waited for
+        self._looked_up_ns = -(1 << 63)  # the latest frame whose label was looked up
+        self._came_late = False  # a key, after the label of one of its frames was looked up
 
     # ------------------------------------------------------------------------------------------------- keys coming in
 
@@ -82,13 +88,10 @@ class LiveLabels:
     def start(self, label: int | None, at_ns: int) -> None:
         """Begin a label with the frame of that time, or the next frame."""
         with self._keeping:
+            self._came_late = self._came_late or at_ns <= self._looked_up_ns
             self._changes.start(label, at_ns)
             if self._journal is not None:
-                try:
-                    self._journal.start(self._changes.starts[-1], label)
-                except (OSError, StorageError) as error:
-                    reason = error.strerror if isinstance(error, OSError) else error
-                    self._say(f"{self._target}: {reason}; this key may be lost if the power fails")
+                self._unwritten.put((self._changes.starts[-1], label))
 
     def label_at(self, timestamp_ns: int) -> int | None:
         """Return the class of a frame of that time, as its number."""
@@ -141,14 +144,16 @@ class LiveLabels:
             raise UsageError(f"--live-labels: {self._target} is a class already; record to {place.data_dir}")
         self._first_index = recorder.first_index
         classes = self._choose_classes()
+        journal = LiveJournal(self._target, classes, self._first_index)  # without a key, it keeps the names
         with self._keeping:
-            self._classes = classes
-            self._journal = LiveJournal(self._target, classes, self._first_index)  # without a key, it keeps the names
+            self._classes, self._journal = classes, journal
             if clock is not None and self._changes.starts:  # keys that came early had the wrong clock
                 early, self._changes = self._changes, Changes()
                 self._changes.start(early.last, clock())
             for start, label in zip(self._changes.starts, self._changes.labels, strict=True):
-                self._journal.start(start, label)
+                self._unwritten.put((start, label))
+        self._writing = threading.Thread(target=self._write, args=(journal,), name="live labels", daemon=True)
+        self._writing.start()
         if self._in_frames:
             recorder.label_by(self._label_at)
 
@@ -157,14 +162,26 @@ class LiveLabels:
         from storage.labels.live import adopt
 
         with self._keeping:
-            self._classes = None
-            if self._journal is not None:
-                self._journal.close()
-                adopt(self._target, in_frames=self._in_frames and in_order)
-                self._journal = None
+            journal, self._journal, self._classes = self._journal, None, None
+        if journal is None or self._writing is None:
+            return
+        self._unwritten.put(None)
+        self._writing.join()
+        journal.close()
+        adopt(self._target, in_frames=self._in_frames and in_order and not self._came_late)
+
+    def _write(self, journal: LiveJournal) -> None:
+        for start_ns, label in iter(self._unwritten.get, None):
+            try:
+                journal.start(start_ns, label)
+            except (OSError, StorageError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                self._say(f"{self._target}: {reason}; this key may be lost if the power fails")
 
     def _label_at(self, timestamp_ns: int) -> str | None:
-        label = self._changes.at(timestamp_ns)
+        with self._keeping:
+            self._looked_up_ns = max(self._looked_up_ns, timestamp_ns)
+            label = self._changes.at(timestamp_ns)
         return None if label is None or self._classes is None else self._classes.directories[label]
 
     def _choose_classes(self) -> Classes:

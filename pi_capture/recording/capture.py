@@ -449,9 +449,11 @@ class _Recording:
             failure = failure or error
             raise RecordingError(str(error), self._complete(error.summary)) from error
         finally:
-            self._lines.say_all()
-            if self._live_labels is not None:
-                self._live_labels.end(in_order=failure is None)
+            try:
+                if self._live_labels is not None:
+                    self._live_labels.end(in_order=failure is None)
+            finally:
+                self._lines.say_all()
         if failure is None:
             return _unless(problems, summary)
         if isinstance(failure, TOLD) and summary.frames == 0:

@@ -104,7 +104,7 @@ class Recorder(FrameSink):
         _settle_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
-        self._clock_was_set: dict[str, int] = {}  # goes with the next frame
+        self._clock_was_set: dict[str, int] = {}  # goes with the next frame that is kept
         self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **facts})
         self.describe({"anchors": self._anchors.all})
 
@@ -216,8 +216,9 @@ class Recorder(FrameSink):
         metadata = frame.metadata
         if any(self._uncounted.values()):
             metadata = {**metadata, **{cause: count for cause, count in self._uncounted.items() if count}}
-        if self._clock_was_set:
-            metadata, self._clock_was_set = {**metadata, **self._clock_was_set}, {}
+        clock_was_set = self._clock_was_set
+        if clock_was_set:
+            metadata = {**metadata, **clock_was_set}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
         packet = frame.packet if self.takes_packets is not None else None
         needs_a_dropped_one = packet is not None and not packet.follows(self._last_packet)
@@ -226,6 +227,8 @@ class Recorder(FrameSink):
             self._uncounted["dropped_queue"] += 1
             return False
         self._uncounted = dict.fromkeys(self._uncounted, 0)
+        if self._clock_was_set is clock_was_set:  # else it was set again meanwhile
+            self._clock_was_set = {}
         self._next_index += 1
         self._last_packet = frame.packet.number if frame.packet is not None else None
         first_ns = self._span_ns[0] if self._span_ns else frame.timestamp_ns

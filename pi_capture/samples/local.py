@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import CameraError, RecordingError, UsageError
-from pi_capture.samples.clock import Dated, SampleClock, Window, rate_facts
+from pi_capture.samples.clock import LATE_NS, Dated, SampleClock, Window, rate_facts
 from pi_capture.samples.sensors import Command, SampleSource, Sensor, parse_sensor
 from pi_capture.samples.sink import SampleSink
 from storage.formats.table import find_format, format_with_samples
@@ -240,8 +240,12 @@ class _LocalTrack:
         self._say(text)
 
     def _off_rate(self) -> str | None:
-        rate = self._clock.measured_rate
-        if rate is None or abs(rate / self._rate - 1) < (OFF_RATE if self._clock.fitted else FAR_OFF_RATE):
+        if (rate := self._clock.measured_rate) is None:
+            return None
+        off = abs(rate / self._rate - 1)
+        if off < (OFF_RATE if self._clock.fitted else FAR_OFF_RATE):
+            return None
+        if off * (self._latest_ns - self._earliest_ns) < LATE_NS:  # as it may look on a busy machine
             return None
         gives = f"{self._name} gives {float(f'{rate:.3g}'):g} samples a second, not {self._rate:g}"
         return f"{gives}; kept with their true times. Check rate and channels"

@@ -97,7 +97,7 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
     recover : bool
         First complete what a crash left of the recording; False while another program writes it.
     in_frames : bool
-        The recording ended in order, and keeps its frames' labels itself: only the classes' names go to the journal.
+        The recording ended in order, and its frames have their labels: only the classes' names go to the journal.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def _adopt(path: Path, kept: _Kept, *, in_frames: bool) -> int:
                 journal.belongs_to(recording)
                 for frames, label, number in _labelled(recording, kept):
                     given.append(Labelled(frames, label, restored=True))
-                    count += number
+                    count += 0 if label is None else number
         known = [entry for entry in journal.entries if isinstance(entry, Classes)]
         if not known or known[-1] != kept.classes:
             given.insert(0, kept.classes)
@@ -153,18 +153,24 @@ def _adopt(path: Path, kept: _Kept, *, in_frames: bool) -> int:
     return count
 
 
-def _labelled(recording: Recording, kept: _Kept) -> Iterator[tuple[tuple[Run, ...], int, int]]:
-    """The session's frames with a label: their names, the label, and how many they are."""
-    names, time_of = _frames_since(recording, kept.first_index)
+def _labelled(recording: Recording, kept: _Kept) -> Iterator[tuple[tuple[Run, ...], int | None, int]]:
+    """The session's frames with a label: their names, the label, and how many they are.
+
+    With None those that were stored with a label, as its end came later than they.
+    """
+    names, stored, time_of = _frames_since(recording, kept.first_index)
     borders = [bisect_left(range(len(names)), start, key=time_of) for start, _ in kept.starts]
     # Without a key, as after a crash between the file's first line and its second, there is no border either.
     for (_, label), begin, end in zip(kept.starts, borders, [*borders[1:], len(names)], strict=False):
-        if label is not None and end > begin:
-            yield to_runs(names[begin:end]), label, end - begin
+        found = [n for n in range(begin, end) if label is not None or stored[n] is not None]
+        if found:
+            yield to_runs(names[n] for n in found), label, len(found)
 
 
-def _frames_since(recording: Recording, first_index: int) -> tuple[Sequence[str], Callable[[int], int]]:
-    """What the journal calls the frames of the last session, in order, and the time of each."""
+def _frames_since(
+    recording: Recording, first_index: int
+) -> tuple[Sequence[str], Sequence[str | None], Callable[[int], int]]:
+    """What the journal calls the frames of the last session, in order, their stored labels, and the time of each."""
     all_names = recording.names
     if isinstance(recording, FramesAreFiles):
         places = [
@@ -172,9 +178,10 @@ def _frames_since(recording: Recording, first_index: int) -> tuple[Sequence[str]
             for place, (name, label) in enumerate(zip(all_names, recording.labels, strict=True))
             if label is None and (match := FRAME_NAME.fullmatch(name)) and int(match[1]) >= first_index
         ]
-        return [all_names[place] for place in places], lambda n: recording.head(places[n]).timestamp_ns or 0
+        names = [all_names[place] for place in places]
+        return names, [None] * len(names), lambda n: recording.head(places[n]).timestamp_ns or 0
     times = recording.timestamps_ns
-    return all_names[first_index:], lambda n: times[first_index + n]
+    return all_names[first_index:], recording.labels[first_index:], lambda n: times[first_index + n]
 
 
 def check_live(path: Path) -> None:

@@ -52,6 +52,8 @@ def acknowledged(output: str) -> int:
 
 def _frames(target: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     """Name, seed and pixels (or features) of each frame, read by somebody else's library."""
+    if not target.exists():  # the writer was killed before its first sync
+        return
     if target.suffix == ".h5":
         yield from _frames_in_hdf5(target)
     elif target.suffix == ".mkv":

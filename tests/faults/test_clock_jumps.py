@@ -132,6 +132,20 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
     assert session["reopened"] == 1 and session["gaps"][0]["cause"] == "schedule"
 
 
+def test_a_reading_of_the_clocks_that_is_held_up_is_no_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another thread, or another program, runs between the reading of one clock and of the other."""
+    anchors = Anchors()
+    held_up = iter([0.3])
+    wall_ns = time.time_ns
+
+    def late() -> int:
+        time.sleep(next(held_up, 0))
+        return wall_ns()
+
+    monkeypatch.setattr("pi_capture.recording.clocks.time.time_ns", late)
+    assert anchors.look() is None and anchors.look() is None
+
+
 def test_there_are_never_many_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
     anchors = Anchors()
     now = dict(anchors.all[0])

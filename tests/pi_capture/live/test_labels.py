@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,13 +24,14 @@ import pytest
 from classify.frames import open_frames
 from classify.session import NONE, Session
 from pi_capture import Recorder
+from pi_capture.live.labels import LiveLabels
 from storage import open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.history import replay
 from storage.labels.journal import Classes, LabelJournal, journal_path
 from storage.labels.live import LiveJournal, adopt, live_path
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, wait_for
 from tests.support.live import sensor
 
 CLASSES = "none,door,light"
@@ -351,6 +353,49 @@ def test_other_classes_than_before_are_refused(tmp_path: Path) -> None:
         assert terminal.ends() == status, terminal.shown
         terminal.close()
         assert status == 0 or "--live-labels none,door,light" in terminal.shown
+
+
+def test_a_key_that_comes_after_its_frames_are_stored_labels_them_all_the_same(tmp_path: Path) -> None:
+    """As one from the preview's window, where the recorder hears of it when the machine has time for that."""
+    path = tmp_path / "day1.mkv"
+    labels = LiveLabels(["none", "door"])
+
+    def store(numbers: range) -> None:
+        for n in numbers:
+            recorder.write(np.full((8, 8, 3), n, np.uint8))
+        wait_for(lambda: recorder.status().frames == numbers.stop, "the frames")
+
+    with Recorder(path, fps=10) as recorder:
+        labels.begin(recorder, pytest.fail)
+        store(range(10))
+        labels.press("1", 400_000_000)
+        store(range(10, 20))
+        labels.press("-", 1_500_000_000)
+    labels.end(in_order=True)
+    with open_recording(path) as recording:
+        assert labels_as_they_stand(recording) == [None] * 4 + ["door"] * 11 + [None] * 5
+        assert list(recording.labels) == [None] * 10 + ["door"] * 10, "as they were stored"
+
+
+def test_no_key_waits_until_the_disk_has_taken_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, start = threading.Event(), LiveJournal.start
+
+    def start_slowly(journal: LiveJournal, timestamp_ns: int, label: int | None) -> None:
+        assert disk.wait(120)
+        start(journal, timestamp_ns, label)
+
+    monkeypatch.setattr(LiveJournal, "start", start_slowly)
+    labels = LiveLabels(["none", "door"])
+    with Recorder(tmp_path / "day1", fps=10) as recorder:
+        labels.begin(recorder, pytest.fail)
+        labels.press("1", 200_000_000)
+        labels.press("0", 600_000_000)
+        for n in range(10):
+            recorder.write(np.full((8, 8, 3), n, np.uint8))
+        assert labels.label == 0
+        disk.set()
+    labels.end(in_order=True)
+    assert shown_by_classify(tmp_path / "day1") == [None] * 2 + ["door"] * 4 + ["none"] * 4
 
 
 def test_a_file_is_labelled_at_its_own_frames(tmp_path: Path) -> None:

@@ -131,17 +131,16 @@ def test_an_error_nobody_thought_of(tmp_path: Path, plug_in: Any) -> None:
 
 
 def test_a_camera_that_hangs_does_not_hang_the_recorder(tmp_path: Path, plug_in: Any) -> None:
-    for_ever = threading.Event()
+    stop, for_ever = threading.Event(), threading.Event()
 
     class Hanging(Camera):
         @staticmethod
         def make(n: int) -> Frame:
             if n == 10:
+                stop.set()
                 for_ever.wait()
             return frame(n)
 
-    stop = threading.Event()
-    threading.Timer(0.3, stop.set).start()
     summary = record(tmp_path / "day1", -1, camera=plug_in(Hanging), stop=stop)
     assert summary.frames == len(open_recording(tmp_path / "day1")) == 10
     assert last_session(tmp_path / "day1")["end"] == "stopped: the camera hung"

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pi_capture import Recorder, RecordingError
+from pi_capture.recording.clocks import Anchors
 from pi_capture.recording.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
 from storage.durable.files import rename_new
@@ -211,6 +212,33 @@ def test_a_frame_that_waits_for_room_when_all_ends_is_counted_and_holds_nobody_u
     ready.set()
     taken = [index for batch in iter(pool.next_batch, None) for index in batch]
     assert (put, taken) == ([False], [0, 1])
+
+
+def test_that_the_clock_was_set_is_told_by_the_next_frame_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frame that came next found the queue full, and was dropped."""
+    seen, go_on = threading.Event(), threading.Event()
+    offsets = iter([4711])
+
+    def look(anchors: Anchors) -> int | None:
+        if (offset := next(offsets, None)) is None:
+            seen.set()  # the look before has been noted
+        return offset
+
+    recorder = Recorder(tmp_path / "day1", sync_interval=0.01)
+    recorder.label_by(lambda timestamp_ns: None if go_on.wait(120) else "late")
+    count = 0
+    while recorder.put(Frame(picture(count), 0, count), wait=False):
+        count += 1
+    monkeypatch.setattr("pi_capture.recording.clocks.Anchors.look", look)
+    assert seen.wait(120)
+    assert not recorder.put(Frame(picture(count), 0, count), wait=False)
+    go_on.set()
+    recorder.put(Frame(picture(count + 1), 0, count + 1), wait=True)
+    recorder.close()
+    kept = open_recording(tmp_path / "day1")[-1].metadata
+    assert kept == {"dropped_queue": 2, "wall_minus_monotonic_ns": 4711}
 
 
 def test_what_a_crash_left_is_taken_up_if_whole_and_removed_if_not(tmp_path: Path) -> None:

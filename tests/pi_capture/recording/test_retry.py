@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_a_camera_that_falls_silent_is_opened_again(tmp_path: Path) -> None:
     done = run(tmp_path, "fault:silent", 4, "--retry", program=numbers)
     assert done.status == 0
     assert done.numbers == list(range(len(done.frames))) and len(done.frames) >= 20
-    assert "the camera delivered nothing for 1 s; opening it again in 0.1 s" in done.told
+    assert re.search(r"^the camera delivered nothing for \d+ s; opening it again in 0.1 s$", "\n".join(done.told), re.M)
 
 
 def test_a_call_that_never_returns_ends_the_recorder_and_loses_nothing(tmp_path: Path) -> None:

@@ -54,22 +54,28 @@ def test_on_the_command_line_nonsense_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_the_camera_is_free_outside_and_opened_again_inside(tmp_path: Path) -> None:
-    """In a time zone made up for it the recorder begins a little before noon; the hours are from noon on."""
+    """In a time zone made up for it the recorder asks a little before noon first; the hours are from noon on."""
     day = tmp_path / "day1"
-    arguments = [str(day), "1", "--camera", "fault:steady", "--size", "source", "--between", "12:00-12:01"]
+    arguments = [str(day), "1", "--camera", "fault:steady", "--size", "source", "--between", "12:00-13:00"]
     program = """
 import os, time
-seconds = round(12 * 3600 - 3 - time.time()) % 86400
-os.environ["TZ"] = f"TST-{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-time.tzset()
-print(os.environ["TZ"])
+from pi_capture.recording.schedule import Schedule
+is_open = Schedule.is_open
+def first_look(schedule):
+    seconds = round(12 * 3600 - 3 - time.time()) % 86400
+    os.environ["TZ"] = f"TST-{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    time.tzset()
+    print(os.environ["TZ"])
+    Schedule.is_open = is_open
+    return is_open(schedule)
+Schedule.is_open = first_look
 """
     done = subprocess.run(
         [sys.executable, "-c", code_of(arguments, program)],
         capture_output=True, text=True, check=False, cwd=REPOSITORY, env=install(tmp_path / "site"), timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[0] == "waiting for the hours 12:00-12:01; the camera is free until then"
+    assert done.stderr.splitlines()[0] == "waiting for the hours 12:00-13:00; the camera is free until then"
     (session,) = read_sessions(day)
     os.environ["TZ"] = done.stdout.strip()
     time.tzset()
@@ -79,4 +85,4 @@ print(os.environ["TZ"])
     finally:
         del os.environ["TZ"]
         time.tzset()
-    assert timedelta(0) <= begun - begun.replace(hour=12, minute=0, second=0, microsecond=0) < timedelta(minutes=1)
+    assert timedelta(0) <= begun - begun.replace(hour=12, minute=0, second=0, microsecond=0) < timedelta(hours=1)

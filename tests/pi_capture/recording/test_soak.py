@@ -13,6 +13,9 @@ HOUR = 108_000  # frames, at 30 a second
 PROGRAM = """
 import json, sys, threading, time
 from pi_capture import record
+from pi_capture.recording import recorder
+
+recorder.QUEUE_FRAMES = 4, 16  # a busy machine may fill a longer queue in the second half only
 
 def resident_mb():
     return int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6

@@ -103,15 +103,18 @@ def test_by_time_and_by_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_from_a_live_camera(tmp_path: Path, target: str) -> None:
-    command = [sys.executable, "-m", "pi_capture", str(tmp_path / target), "3", "--camera", "demo", "--fps", "60"]
-    done = subprocess.run(
-        [*command, "--segment", "0.5s", "--json"], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    command = [sys.executable, "-m", "pi_capture", str(tmp_path / target), "-1", "--camera", "demo", "--fps", "60"]
+    recorder = subprocess.Popen(
+        [*command, "--segment", "0.5s", "--json"], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
     )
-    summary = json.loads(done.stdout)
+    # While the next segment isn't open, as on a busy machine, the full one goes on.
+    wait_for(lambda: len(segments(tmp_path / target)) >= 4, "four segments", recorder)
+    recorder.send_signal(signal.SIGINT)
+    summary = json.loads(recorder.communicate(timeout=120)[0])
+    assert recorder.returncode == 0
     frames = [list(open_recording(path)) for path in segments(tmp_path / target)]
     assert summary["segments"] == len(frames) >= 4
     assert sum(map(len, frames)) == summary["frames"] == summary["captured"] - summary["dropped_queue"]
-    assert summary["frames"] + summary["dropped_queue"] + summary["dropped_camera"] == 180
     times = [round(found.timestamp_ns * 60 / 1e9) for part in frames for found in part]
     lost = [
         found.metadata.get("dropped_camera", 0) + found.metadata.get("dropped_queue", 0)
@@ -119,6 +122,7 @@ def test_from_a_live_camera(tmp_path: Path, target: str) -> None:
         for found in part
     ]
     assert [b - a - 1 for a, b in pairwise(times)] == lost[1:]
+    assert sum(lost) <= summary["dropped_queue"] + summary["dropped_camera"], "some may be lost after the last one"
 
 
 def test_what_was_lost_before_a_switch_is_told_after_it(tmp_path: Path) -> None:
