@@ -62,7 +62,8 @@ export function tell(text) {
 let telling = 0;
 
 /**
- * Show a dialog until it is closed, or another page comes; what its form answered, "" if it was left.
+ * Show a dialog until it is closed: what its form answered, "" if it was left. When another page comes, it goes, and
+ * never answers.
  *
  * @param {string} title
  * @param {Child[]} content
@@ -77,8 +78,8 @@ export function ask(title, content, answers) {
     el("form", { method: "dialog" }, el("h2", {}, title), ...content, el("p", { className: "actions" }, ...buttons)),
   );
   document.body.append(dialog);
-  const leave = () => dialog.close("");
-  addEventListener("hashchange", leave);
+  const leave = () => dialog.remove();
+  addEventListener("hashchange", leave, { once: true });
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       removeEventListener("hashchange", leave);
@@ -88,6 +89,18 @@ export function ask(title, content, answers) {
     dialog.showModal();
     dialog.scrollTop = 0; // the button that has the focus may be far below
   });
+}
+
+/**
+ * Go on to a page, or show this one anew. Whoever has left meanwhile stays where they are.
+ *
+ * @param {AbortSignal} signal  of the page that was left, or not
+ * @param {string} [hash]
+ */
+export function goOn(signal, hash = location.hash) {
+  if (signal.aborted) return;
+  if (hash === location.hash) dispatchEvent(new Event("hashchange"));
+  else location.hash = hash;
 }
 
 /**
