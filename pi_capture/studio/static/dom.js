@@ -62,8 +62,7 @@ export function tell(text) {
 let telling = 0;
 
 /**
- * Show a dialog until it is closed: what its form answered, "" if it was left. When another page comes, it goes, and
- * never answers.
+ * Show a dialog until it is closed, or another page comes; what its form answered, "" if it was left.
  *
  * @param {string} title
  * @param {Child[]} content
@@ -78,8 +77,8 @@ export function ask(title, content, answers) {
     el("form", { method: "dialog" }, el("h2", {}, title), ...content, el("p", { className: "actions" }, ...buttons)),
   );
   document.body.append(dialog);
-  const leave = () => dialog.remove();
-  addEventListener("hashchange", leave, { once: true });
+  const leave = () => dialog.close("");
+  addEventListener("hashchange", leave);
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       removeEventListener("hashchange", leave);
