@@ -20,11 +20,19 @@ FRAMES = 40
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def chromium_of_module() -> Iterator[Browser]:
     from tests.pi_capture.studio.browser import chromium
 
     with chromium(f"--host-resolver-rules=MAP {socket.gethostname()}.local 127.0.0.1") as found:
         yield found
+
+
+@pytest.fixture
+def browser(chromium_of_module: Browser) -> Iterator[Browser]:
+    """A browser whose pages are closed with the test: they would go on looking for their studio."""
+    yield chromium_of_module
+    for context in chromium_of_module.contexts:
+        context.close()
 
 
 @pytest.fixture(scope="session")
