@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from classify.changes import BLOCK, UNKNOWN
 from classify.commit import save, take_back
@@ -71,6 +72,7 @@ class Labelling:
         if session.count:
             start = min(session.cursor, session.count - 1)
             self._pictures = Pictures(session.count, self._read_quietly, start, kept_bytes=0)
+        self._session_id, self._revision = uuid4().hex, 0
         self._told_known = 0  # blocks of changes that the pages know of
         self._requests: dict[str, int] = {}
         for entry in self._work.journal.entries:
@@ -159,6 +161,7 @@ class Labelling:
             session, opened = self.session, self._work.opened
             return {
                 **self._facts(),
+                "session": self._session_id,
                 "opening": self._opening(session.count),
                 "count": session.count,
                 "labels": runs_of(session.labels),
@@ -170,7 +173,7 @@ class Labelling:
                 "keys": len(opened.classes.names),
                 "fps": self._pictures.fps if self._pictures is not None else 0,
                 "changes": self._changes(),
-                "clients": self._requests,
+                "clients": dict(self._requests),
                 "help": self._help.state,
                 "proposals": self._help.proposals,
                 "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
@@ -213,18 +216,18 @@ class Labelling:
         if self._pictures is None or not self._listeners:
             return
         with self._lock:
-            revision, unreadable = self.session.revision, self._note_unreadable()
+            unreadable = self._note_unreadable()
             known = sum(map(self._pictures.changes.is_known, range(self._pictures.changes.blocks)))
             if known != self._told_known:
                 self._told_known = known
                 self._tell("changes", self._changes())
             if unreadable:
-                self._tell("change", self._change(revision, [], None, unreadable))
+                self._tell("change", self._change([], None, unreadable))
 
     def _facts(self) -> dict[str, Any]:
         session = self.session
         return {
-            "revision": session.revision,
+            "revision": self._revision,
             "cursor": session.cursor,
             "can_undo": session.can_undo(),
             "can_redo": session.can_redo(),
@@ -292,7 +295,7 @@ class Labelling:
             for change in changes:
                 self._tell("change", change)
             self._tell_help()
-            done = {"done": last, "revision": self.session.revision, "changes": changes, "told": told}
+            done = {"done": last, "revision": self._revision, "changes": changes, "told": told}
             return {**done, "help": self._told_help}
 
     def _check_frames(self, opening: str) -> None:
@@ -304,14 +307,14 @@ class Labelling:
     def _do(self, action: Mapping[str, Any], by: tuple[str, int]) -> tuple[str, dict[str, Any]]:
         """Do one thing, and write it down; what there is to tell, and what has changed."""
         session = self.session
-        revision, before = session.revision, bytes(session.labels)
+        before = bytes(session.labels)
         unreadable = self._note_unreadable()
         done = self._deeds[action["action"]](action)
         unreadable += self._note_unreadable()
         told = done if isinstance(done, str) else ""
         if done is not None and not isinstance(done, str):
             self._work.keeper.keep(done, session.cursor, by)
-        return told, self._change(revision, changed_runs(before, session.labels), by, unreadable)
+        return told, self._change(changed_runs(before, session.labels), by, unreadable)
 
     def _go(self, action: Action) -> int:
         """Look at the frame of an action; where that is."""
@@ -425,11 +428,11 @@ class Labelling:
             self.session.mark_unreadable(position)
         return new
 
-    def _change(
-        self, previous: int, runs: list[Run], by: tuple[str, int] | None, unreadable: list[int]
-    ) -> dict[str, Any]:
+    def _change(self, runs: list[Run], by: tuple[str, int] | None, unreadable: list[int]) -> dict[str, Any]:
+        """What pages are told of; its number lets them do it once, and in order."""
+        self._revision += 1
         client, seq = by or ("", 0)
-        told = {"previous": previous, "labels": runs, "by": client, "seq": seq, "unreadable": unreadable}
+        told = {"labels": runs, "by": client, "seq": seq, "unreadable": unreadable}
         return {**self._facts(), **told}
 
     def _take_news(self) -> None:
@@ -438,9 +441,8 @@ class Labelling:
             if self._lock.acquire(timeout=LEARNER_WAITS_SECONDS):
                 try:
                     if not self.closed:
-                        revision = self.session.revision
                         if unreadable := self._note_unreadable():
-                            self._tell("change", self._change(revision, [], None, unreadable))
+                            self._tell("change", self._change([], None, unreadable))
                         self._help.go_on()
                         self._tell_help()
                 finally:

@@ -151,8 +151,11 @@ class Studio:
         inside = target.is_relative_to(self.folder.path) and target != self.folder.path
         name = target.relative_to(self.folder.path).parts[0] if inside else None
         shown = {key: value for key, value in status.items() if key not in ("bytes", "pid", "target")}
+        names = {key: printable(value) for key, value in shown.items() if isinstance(value, str)}
         return {
             **shown,
+            **names,
+            "classes": [*map(printable, status["classes"])],
             "id": id,
             "recording": None if name is None else identifier(name),
             "target": printable(str(target.relative_to(self.folder.path)) if inside else target.name),

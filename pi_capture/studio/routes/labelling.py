@@ -31,11 +31,11 @@ async def open_labelling(request: Request) -> Response:
     ``{"classes": ["none", "door"], "relabel": false, "by_name": false, "take_over": false}``, all may be left out;
     given ones count when it is opened first; with others it is opened anew. → the *state*:
 
-    ``{"opening": "300-5f3a…", "count", "revision", "cursor", "labels": runs, "unreadable": [frames], "classes":
-    [{"label": 0, "name", "sorted": frames in its directory}], "keys": number of classes with a key, "held": null|label,
-    "hold": bool, "can_undo", "can_redo", "fps", "changes": {"known": frames examined, "at": [frames]}, "clients":
-    {CLIENT: last seq done}, "saving": "sorts them into class directories", "told": ["words"], "help": as the event,
-    "proposals": as in the event}``.
+    ``{"session": another one each time it is opened, "opening": "300-5f3a…", "count", "revision", "cursor", "labels":
+    runs, "unreadable": [frames], "classes": [{"label": 0, "name", "sorted": frames in its directory}], "keys": number
+    of classes with a key, "held": null|label, "hold": bool, "can_undo", "can_redo", "fps", "changes": {"known": frames
+    examined, "at": [frames]}, "clients": {CLIENT: last seq done}, "saving": "sorts them into class directories",
+    "told": ["words"], "help": as the event, "proposals": as in the event}``.
 
     409 with ``take_over`` if a window labels it. Frames are numbered by position: those without a class, unless
     relabelling; ``opening`` stands for which frames they are.
@@ -51,9 +51,9 @@ async def open_labelling(request: Request) -> Response:
 async def labelling_events(request: Request) -> Response:
     """``GET /api/recordings/ID/labelling/events``: server-sent events.
 
-    ``state``: the whole state, first and after every reconnection. ``change``: ``{"revision", "previous": revision
-    before, "cursor", "labels": runs that changed, "by": client, "seq", "can_undo", "can_redo", "hold", "held",
-    "unreadable": frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``,
+    ``state``: the whole state, first and after every reconnection. ``change``: ``{"revision": one more with each,
+    "cursor", "labels": runs that changed, "by": client, "seq", "can_undo", "can_redo", "hold", "held", "unreadable":
+    frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``,
     then the stream ends.
 
     ``help``: what the model asks. ``{"number": grows with each, "asking": "nothing"|"frames"|"runs"|"borders"|"doubts",

@@ -100,6 +100,7 @@
  * @property {Run[]} runs
  *
  * @typedef {object} LabellingState
+ * @property {string} session
  * @property {string} opening
  * @property {number} count
  * @property {number} revision
@@ -139,7 +140,6 @@
  *
  * @typedef {object} LabellingChange
  * @property {number} revision
- * @property {number} previous
  * @property {number} cursor
  * @property {Run[]} labels
  * @property {string} by

@@ -91,6 +91,18 @@ export function ask(title, content, answers) {
 }
 
 /**
+ * Go on to a page, or show this one anew. Whoever has left meanwhile stays where they are.
+ *
+ * @param {AbortSignal} signal  of the page that was left, or not
+ * @param {string} [hash]
+ */
+export function goOn(signal, hash = location.hash) {
+  if (signal.aborted) return;
+  if (hash === location.hash) dispatchEvent(new Event("hashchange"));
+  else location.hash = hash;
+}
+
+/**
  * A command to be copied.
  *
  * @param {HTMLElement} code

@@ -2,12 +2,10 @@
 
 import { get, post, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { ask, button, el, fill, tell } from "./dom.js";
+import { ask, button, el, fill, goOn, tell } from "./dom.js";
 import { clock, counted, day, number, percent, size } from "./format.js";
 
 /** @typedef {import("./api.js").Recording} Recording */
-
-const again = () => dispatchEvent(new Event("hashchange"));
 
 /** @type {import("./main.js").Page} */
 export async function home(place, signal) {
@@ -35,14 +33,14 @@ export async function home(place, signal) {
     recordings.length
       ? el("ul", { className: "cards" }, ...recordings.map((one) => facts.card(one)))
       : el("section", { className: "card empty" }, el("p", {}, "Nothing is recorded here yet."), firstSteps()),
-    now.models.length > 0 && models(now.models),
+    now.models.length > 0 && models(now.models, signal),
   );
   const events = new EventSource("/api/recorders/events");
   signal.addEventListener("abort", () => events.close());
   let known = now.recorders.length;
   events.onmessage = ({ data }) => {
     const recorders = /** @type {import("./api.js").Recorder[]} */ (JSON.parse(data).recorders);
-    if (recorders.length < known) dispatchEvent(new Event("hashchange")); // one has ended: its card has changed
+    if (recorders.length < known) goOn(signal); // one has ended: its card has changed
     known = recorders.length;
     fill(running, ...recorders.map(runningCard));
   };
@@ -68,18 +66,22 @@ function firstSteps() {
  * The models that there are, and what can be done with each.
  *
  * @param {import("./api.js").Model[]} found
+ * @param {AbortSignal} signal
  */
-export function models(found) {
+export function models(found, signal) {
   return el(
     "section",
     { className: "models", "aria-label": "Models" },
     el("h2", {}, "Models"),
-    el("ul", { className: "rows" }, ...found.map(modelRow)),
+    el("ul", { className: "rows" }, ...found.map((one) => modelRow(one, signal))),
   );
 }
 
-/** @param {import("./api.js").Model} model */
-function modelRow({ id, name, classes, accuracy, bytes, changed, problem }) {
+/**
+ * @param {import("./api.js").Model} model
+ * @param {AbortSignal} signal
+ */
+function modelRow({ id, name, classes, accuracy, bytes, changed, problem }, signal) {
   const facts = [accuracy !== null && `${percent(accuracy)} right`, size(bytes), day(changed)].filter(Boolean).join(" · ");
   return el(
     "li",
@@ -92,7 +94,7 @@ function modelRow({ id, name, classes, accuracy, bytes, changed, problem }) {
       { className: "actions" },
       !problem && el("a", { className: "button", href: `#/watch/${id}`, "aria-label": `Watch with ${name}` }, "Watch"),
       el("a", { className: "button plain", href: `/api/models/${id}/download`, download: "", "aria-label": `Download ${name}` }, "Download"),
-      button("To the trash", () => void toTrash(`/api/models/${id}`, name, again), { className: "plain", "aria-label": `Move ${name} to the trash` }),
+      button("To the trash", () => void toTrash(`/api/models/${id}`, name, () => goOn(signal)), { className: "plain", "aria-label": `Move ${name} to the trash` }),
     ),
   );
 }
@@ -304,7 +306,7 @@ export async function trash(place, signal) {
     } catch (error) {
       tell(words(error));
     }
-    again();
+    goOn(signal);
   }
 
   async function empty() {
@@ -323,6 +325,6 @@ export async function trash(place, signal) {
     } catch (error) {
       tell(words(error));
     }
-    again();
+    goOn(signal);
   }
 }

@@ -2,7 +2,7 @@
 
 import { Refused, get, post, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
-import { ask, button, el, fill, tell } from "./dom.js";
+import { ask, button, el, fill, goOn, tell } from "./dom.js";
 import { clock, counted, number } from "./format.js";
 import { HELP, TOUCH, deedOf, isTyped } from "./keys.js";
 import { Labelling } from "./labelling.js";
@@ -19,17 +19,15 @@ const REOPEN_MS = 1000;
 
 /** @typedef {import("./api.js").LabellingState} State */
 
-const again = () => dispatchEvent(new Event("hashchange"));
-
 /** @type {import("./main.js").Page} */
 export async function label(place, signal, id) {
-  const state = await open(id, place);
+  const state = await open(id, place, signal);
   if (!state || signal.aborted) return;
   // Once it is open, what is known of a recording is quickly told.
   const recording = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${id}`, signal));
   document.title = `Label ${recording.name} – Studio`;
   if (!state.count) {
-    fill(place, nothingLeft(id, recording.name));
+    fill(place, nothingLeft(id, recording.name, signal));
     return;
   }
   new LabelPage(place, signal, recording, state);
@@ -40,9 +38,10 @@ export async function label(place, signal, id) {
  *
  * @param {string} id
  * @param {HTMLElement} place
+ * @param {AbortSignal} signal
  * @returns {Promise<State | null>}  null if it stays with the window
  */
-async function open(id, place) {
+async function open(id, place, signal) {
   const address = `/api/recordings/${id}/labelling`;
   try {
     const state = await post(address);
@@ -51,8 +50,8 @@ async function open(id, place) {
     else if (sent) tell(`${counted(sent, "action")} from before: sent now`);
     return sent ? await post(address) : state;
   } catch (error) {
-    if (!(error instanceof Refused) || !error.more.take_over) throw error;
-    fill(place, heldElsewhere(id, error.message));
+    if (signal.aborted || !(error instanceof Refused) || !error.more.take_over) throw error;
+    fill(place, heldElsewhere(id, error.message, signal));
     return null;
   }
 }
@@ -60,8 +59,9 @@ async function open(id, place) {
 /**
  * @param {string} id
  * @param {string} reason
+ * @param {AbortSignal} signal
  */
-function heldElsewhere(id, reason) {
+function heldElsewhere(id, reason, signal) {
   return el(
     "section",
     { className: "card" },
@@ -76,7 +76,7 @@ function heldElsewhere(id, reason) {
         async () => {
           try {
             await post(`/api/recordings/${id}/labelling`, { take_over: true });
-            again();
+            goOn(signal);
           } catch (error) {
             tell(words(error));
           }
@@ -91,8 +91,9 @@ function heldElsewhere(id, reason) {
 /**
  * @param {string} id
  * @param {string} name
+ * @param {AbortSignal} signal
  */
-function nothingLeft(id, name) {
+function nothingLeft(id, name, signal) {
   return el(
     "section",
     { className: "card" },
@@ -102,7 +103,7 @@ function nothingLeft(id, name) {
       "p",
       { className: "actions" },
       el("a", { className: "button primary", href: `#/look/${id}` }, "Look at the frames"),
-      button("Undo the last Save", () => void undoApply(`/api/recordings/${id}`)),
+      button("Undo the last Save", () => void undoApply(`/api/recordings/${id}`, signal)),
     ),
   );
 }
@@ -209,6 +210,7 @@ class LabelPage {
 
   /** Follow what happens to the labels, here and on other pages. The whole state comes first. */
   #listen() {
+    if (this.signal.aborted) return; // an answer came after the page was left
     this.#events?.close();
     const events = new EventSource(`/api/recordings/${this.recording.id}/labelling/events`);
     this.#events = events;
@@ -219,7 +221,7 @@ class LabelPage {
     const on = (name, take) =>
       events.addEventListener(name, (event) => take(JSON.parse(/** @type {MessageEvent} */ (event).data)));
     on("state", (/** @type {State} */ state) => {
-      if (state.opening !== this.labelling.opening) again();
+      if (state.session !== this.labelling.session) goOn(this.signal);
       else this.labelling.take(state);
     });
     on("change", (change) => this.labelling.change(change));
@@ -238,7 +240,7 @@ class LabelPage {
   }
 
   #reopen() {
-    if (!this.signal.aborted && !this.labelling.outbox.closed) again();
+    if (!this.labelling.outbox.closed) goOn(this.signal);
   }
 
   /** @param {string} reason */
@@ -251,8 +253,7 @@ class LabelPage {
         { text: "All recordings", value: "" },
       ],
     );
-    if (answer) again();
-    else location.hash = "#/";
+    goOn(this.signal, answer ? location.hash : "#/");
   }
 
   /**
@@ -262,12 +263,12 @@ class LabelPage {
   async #refused(error, lost) {
     if (error.more.reload) return this.#reopen(); // what is not sent is sent then, or told as lost
     if (this.signal.aborted) return;
-    const answer = await ask(
+    await ask(
       "The studio refused the last labels",
       [el("p", {}, error.message), el("p", {}, `${counted(lost, "action")} not done.`)],
       [{ text: "Open it again", value: "again", kind: "primary" }],
     );
-    if (answer || !this.signal.aborted) again();
+    goOn(this.signal);
   }
 
   /** S: sort what is labelled into class directories. */
@@ -286,6 +287,7 @@ class LabelPage {
     try {
       const applied = /** @type {Applied} */ (await post(`/api/recordings/${this.recording.id}/labelling/apply`));
       const { left } = applied;
+      if (this.signal.aborted) return tell(appliedWords(applied).join("; "));
       tell("");
       const answer = await ask(
         "Saved",
@@ -296,13 +298,12 @@ class LabelPage {
           { text: left > 0 ? "Go on labelling" : "Close", value: "on" },
         ],
       );
-      if (answer === "undo") await undoApply(`/api/recordings/${this.recording.id}`);
-      else if (answer === "look") location.hash = `#/look/${this.recording.id}`;
-      else if (left > 0) again();
-      else location.hash = "#/";
+      if (answer === "undo") await undoApply(`/api/recordings/${this.recording.id}`, this.signal);
+      else if (answer === "look") goOn(this.signal, `#/look/${this.recording.id}`);
+      else goOn(this.signal, left > 0 ? location.hash : "#/");
     } catch (error) {
       tell(words(error));
-      again();
+      goOn(this.signal);
     }
   }
 

@@ -104,7 +104,7 @@ export class Labelling {
   constructor(id, state, fps, listener) {
     this.id = id;
     this.listener = listener;
-    this.opening = state.opening;
+    this.session = state.session;
     this.count = state.count;
     this.fps = fps || state.fps || 30;
     this.classes = state.classes;
@@ -191,6 +191,7 @@ export class Labelling {
     this.assist.proposals = state.proposals;
     this.help(state.help);
     this.outbox.acknowledge(state.clients[this.outbox.client] ?? 0);
+    this.#arrive(state);
     this.#expect();
     this.#goOn();
   }
@@ -201,19 +202,15 @@ export class Labelling {
    * @param {Change} change
    */
   change(change) {
-    if (change.revision >= this.#revision) {
-      if (change.previous > this.#revision) {
-        this.listener.ongap();
-        return;
-      }
-      for (const run of change.labels) paint(this.#confirmed, run);
-      this.#revision = change.revision;
-      this.#addUnreadable(change.unreadable);
-      this.#takeFlags(change);
+    if (change.revision <= this.#revision) return; // it was told in another way before
+    if (change.revision > this.#revision + 1) {
+      this.listener.ongap();
+      return;
     }
-    // What is asked next may be known already, from news that came before the answer.
-    const isOwn = change.by === this.outbox.client && change.seq === this.#unforeseen;
-    if (isOwn && !this.assist.isShown) this.#lookAt(change.cursor);
+    for (const run of change.labels) paint(this.#confirmed, run);
+    this.#revision = change.revision;
+    this.#addUnreadable(change.unreadable);
+    this.#takeFlags(change);
     this.#expect();
   }
 
@@ -270,6 +267,7 @@ export class Labelling {
     for (const change of done.changes) this.change(change);
     if (done.told) this.message = done.told;
     this.help(done.help);
+    this.#arrive(done.changes.find(({ seq }) => seq === this.#unforeseen));
     if (!this.#isUnclear) this.assist.answered(false);
     this.#expect();
     this.#goOn();
@@ -278,6 +276,17 @@ export class Labelling {
   /** Whether an action is on its way whose outcome the next deed depends on. */
   get #isUnclear() {
     return this.outbox.pending.some(({ seq }) => seq === this.#unforeseen);
+  }
+
+  /**
+   * Look once where an action led whose outcome was not known. What is asked next stays in sight.
+   *
+   * @param {{cursor: number} | undefined} outcome
+   */
+  #arrive(outcome) {
+    if (!this.#unforeseen || this.#isUnclear) return;
+    this.#unforeseen = 0;
+    if (outcome && !this.assist.isShown) this.#lookAt(outcome.cursor);
   }
 
   /** Do what had to wait, as far as it is clear now what it is for. */

@@ -2,15 +2,13 @@
 
 import { get, post, records, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
-import { ask, button, el, fill, tell } from "./dom.js";
+import { ask, button, el, fill, goOn, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
 import { runsOf } from "./runs.js";
 
 const ON_A_PAGE = 60; // frames
 const ALL = -1;
-
-const again = () => dispatchEvent(new Event("hashchange"));
 
 /** @type {import("./main.js").Page} */
 export async function look(place, signal, id) {
@@ -42,14 +40,14 @@ export async function look(place, signal, id) {
       "div",
       { className: "actions toolbar", role: "group", "aria-label": "What can be done" },
       el("a", { className: "button", href: `${address}/download`, download: "" }, "Download (ZIP)"),
-      can("label") && button("Classes …", () => void nameClasses(address, id, recording)),
+      can("label") && button("Classes …", () => void nameClasses(address, id, recording, signal)),
       button("Verify", (event) => void verify(event, address, told)),
-      can("split") && button("Split …", () => void split(address, recording)),
-      can("undo split") && button("Undo the split", () => void undoSplit(address)),
-      can("undo apply") && button("Undo the last Save", () => void undoApply(address)),
+      can("split") && button("Split …", () => void split(address, recording, signal)),
+      can("undo split") && button("Undo the split", () => void undoSplit(address, signal)),
+      can("undo apply") && button("Undo the last Save", () => void undoApply(address, signal)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
-      button("To the trash", () => void toTrash(address, recording.name, () => (location.hash = "#/")), { className: "danger" }),
+      button("To the trash", () => void toTrash(address, recording.name, () => goOn(signal, "#/")), { className: "danger" }),
     ),
     told,
   );
@@ -255,8 +253,9 @@ function show(told, title, src) {
  * @param {string} address
  * @param {string} id
  * @param {import("./api.js").Recording} recording
+ * @param {AbortSignal} signal
  */
-async function nameClasses(address, id, { name, classes }) {
+async function nameClasses(address, id, { name, classes }, signal) {
   const value = classes.map((one) => one.name).join(", ");
   const names = el("input", { value, placeholder: "none, door, light", autocomplete: "off" });
   const answer = await ask(
@@ -273,7 +272,7 @@ async function nameClasses(address, id, { name, classes }) {
   if (answer !== "label") return;
   try {
     await post(`${address}/labelling`, { classes: names.value.split(",").map((one) => one.trim()) });
-    location.hash = `#/label/${id}`;
+    goOn(signal, `#/label/${id}`);
   } catch (error) {
     tell(words(error));
   }
@@ -315,8 +314,9 @@ async function verify(event, address, told) {
 /**
  * @param {string} address
  * @param {import("./api.js").Recording} recording
+ * @param {AbortSignal} signal
  */
-async function split(address, { name, waiting }) {
+async function split(address, { name, waiting }, signal) {
   const share = el("input", { type: "number", min: "1", max: "50", step: "any", value: "10" });
   const gap = el("input", { type: "number", min: "0", step: "any", value: "2" });
   const missing = el("input", { type: "checkbox" });
@@ -365,7 +365,7 @@ async function split(address, { name, waiting }) {
   } catch (error) {
     tell(words(error));
   }
-  again();
+  goOn(signal);
 }
 
 /**
@@ -395,25 +395,31 @@ function planned({ classes, notes }) {
   );
 }
 
-/** @param {string} address */
-async function undoSplit(address) {
+/**
+ * @param {string} address
+ * @param {AbortSignal} signal
+ */
+async function undoSplit(address, signal) {
   try {
     const { moved_back: count, missing } = await post(`${address}/split/undo`);
     tell(`${counted(count, "frame")} back${missing.length ? `; missing: ${missing.slice(0, 5).join(", ")}` : ""}`);
   } catch (error) {
     tell(words(error));
   }
-  again();
+  goOn(signal);
 }
 
-/** @param {string} address */
-export async function undoApply(address) {
+/**
+ * @param {string} address
+ * @param {AbortSignal} signal
+ */
+export async function undoApply(address, signal) {
   try {
     tell(undoneWords(await post(`${address}/apply/undo`)));
   } catch (error) {
     tell(words(error));
   }
-  again();
+  goOn(signal);
 }
 
 /**

@@ -61,11 +61,12 @@ export class Outbox {
   }
 
   /**
-   * The server has told, in another way, that it did all up to a number.
+   * The server has told, in an answer or in another way, that it did all up to a number.
    *
    * @param {number} seq
    */
   acknowledge(seq) {
+    this.#setOnline(true);
     const before = this.pending.length;
     this.pending = this.pending.filter((one) => one.seq > seq);
     if (this.pending.length !== before) this.#store();
@@ -98,7 +99,6 @@ export class Outbox {
       try {
         const done = await post(this.address, { client: this.client, opening: this.opening, actions: flat(actions) });
         this.#wait = 250;
-        this.#setOnline(true);
         this.acknowledge(done.done);
         this.listener.ondone(done);
       } catch (error) {

@@ -2,7 +2,7 @@
 
 import { get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { button, commandBox, el, fill, tell } from "./dom.js";
+import { button, commandBox, el, fill, goOn, tell } from "./dom.js";
 import { clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
@@ -42,6 +42,7 @@ export async function record(place, signal) {
 
 class RecordForm {
   #timer = 0;
+  #checks = 0;
   #looking = new AbortController();
   #previewed = "";
 
@@ -143,14 +144,16 @@ class RecordForm {
 
   /** Show the command that does it, or why it can't be done. */
   async #check() {
+    const check = (this.#checks += 1);
     try {
       const { command, exists } = await post("/api/command", this.#wanted(), this.signal);
+      if (check !== this.#checks) return; // something else is asked for by now
       this.command.textContent = command;
       this.problem.textContent = exists ? `${this.#wanted().name} is there already: recording goes on in it.` : "";
       this.problem.classList.toggle("note", exists);
       this.start.disabled = false;
     } catch (error) {
-      if (isAbort(error)) return;
+      if (check !== this.#checks || isAbort(error)) return;
       this.problem.textContent = words(error);
       this.problem.classList.remove("note");
       this.start.disabled = true;
@@ -181,6 +184,8 @@ class RecordForm {
   }
 
   async #record() {
+    clearTimeout(this.#timer);
+    this.#checks += 1; // what is told of the form no longer counts
     this.start.disabled = true;
     this.problem.textContent = "";
     this.#looking.abort();
@@ -193,9 +198,10 @@ class RecordForm {
       tell(`starting ${name.value} …`);
       const started = /** @type {Recorder} */ (await post("/api/recorders", this.#wanted()));
       tell("");
-      location.hash = `#/recorder/${started.id}`;
+      goOn(this.signal, `#/recorder/${started.id}`);
     } catch (error) {
       tell("");
+      if (this.signal.aborted) return tell(words(error));
       this.problem.textContent = words(error);
       this.start.disabled = false;
       this.#previewed = "";
@@ -285,12 +291,13 @@ export async function recorder(place, signal, id) {
 
 class RecorderPage {
   /**
-   * The label as it was asked for last.
+   * The label as it was asked for last, here or on another page.
    *
    * 
    * @type {number | null}
    */
   #label;
+  #unanswered = 0;
   /** @type {Promise<void>} */
   #asking = Promise.resolve();
   /**
@@ -415,7 +422,9 @@ class RecorderPage {
       this.stop.disabled = true;
       this.stop.textContent = "Stopping …";
     }
-    if (!this.#pressed) this.#showLabel(status.label);
+    if (this.#pressed || this.#unanswered) return;
+    this.#label = status.label;
+    this.#showLabel(status.label);
   }
 
   /** @param {number | null} label */
@@ -504,15 +513,16 @@ class RecorderPage {
     if (label === this.#label) return;
     this.#label = label;
     this.#showLabel(label);
+    this.#unanswered += 1;
     this.#asking = this.#asking.then(async () => {
       try {
-        await post(`${this.address}/label`, { label });
+        this.status = { ...this.status, ...(await post(`${this.address}/label`, { label })) };
         this.told.textContent = "";
       } catch (error) {
         this.told.textContent = words(error);
-        this.#label = this.status.label;
-        this.#showLabel(this.#label);
       }
+      this.#unanswered -= 1;
+      this.#show(this.status);
     });
   }
 }

@@ -18,7 +18,7 @@ export async function train(place, signal) {
   const now = /** @type {import("./api.js").Home} */ (await get("/api/home", signal));
   const form = new TrainForm(signal);
   const result = el("div", { className: "trained" });
-  const shelf = el("div", {}, now.models.length > 0 && models(now.models));
+  const shelf = el("div", {}, now.models.length > 0 && models(now.models, signal));
   fill(place, el("div", { className: "headline" }, el("h1", {}, "Train a model")), form.element, result, shelf);
   /** @type {unknown} */
   let shown;
@@ -30,7 +30,7 @@ export async function train(place, signal) {
     const key = JSON.stringify([status.state, status.report]);
     if (key === shown) return;
     fill(result, status.report && reportOf(status.name, status.report));
-    if (shown && status.report) void get("/api/home", signal).then((home) => fill(shelf, models(home.models)), () => {});
+    if (shown && status.report) void get("/api/home", signal).then((home) => fill(shelf, models(home.models, signal)), () => {});
     shown = key;
   };
   for (const { id } of now.recordings) {
@@ -48,6 +48,7 @@ class TrainForm {
   /** @type {Map<string, HTMLInputElement>} */
   #boxes = new Map();
   #checks = 0;
+  #shown = 0;
 
   /** @param {AbortSignal} signal */
   constructor(signal) {
@@ -137,8 +138,10 @@ class TrainForm {
    */
   async #ask(address, body) {
     this.problem.textContent = "";
+    const before = this.#shown;
     try {
-      this.show(await post(address, body, this.signal));
+      const status = await post(address, body, this.signal);
+      if (before === this.#shown) this.show(status); // else the stream knows more
     } catch (error) {
       if (isAbort(error)) return;
       this.problem.textContent = words(error);
@@ -148,6 +151,7 @@ class TrainForm {
 
   /** @param {Training} status */
   show({ state, name, what, done, total, problem }) {
+    this.#shown += 1;
     const busy = state === "training";
     this.start.hidden = busy;
     this.cancel.hidden = this.bar.hidden = !busy;

@@ -84,6 +84,7 @@ class WatchPage {
     );
     form.addEventListener("input", () => {
       this.#stop();
+      this.problem.textContent = "";
       void this.#check();
     });
     form.addEventListener("submit", (event) => {
@@ -99,13 +100,13 @@ class WatchPage {
   /** Show the command that does it, or why it can't be done. */
   async #check() {
     const asked = { model: this.model.value, camera: this.camera.value };
+    const isAsked = () => asked.model === this.model.value && asked.camera === this.camera.value;
     try {
       const { command } = await post("/api/watch/command", asked, this.signal);
-      if (asked.model !== this.model.value || asked.camera !== this.camera.value) return; // another is chosen by now
+      if (!isAsked()) return; // another is chosen by now
       this.command.textContent = command;
-      this.problem.textContent = "";
     } catch (error) {
-      if (!isAbort(error)) this.problem.textContent = words(error);
+      if (!isAbort(error) && isAsked()) this.problem.textContent = words(error);
     }
   }
 

@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from classify.learner import QUESTIONS
 from pi_capture.studio.labelling import Labelling
@@ -22,7 +22,7 @@ from storage.labels.journal import Labelled, journal_path, read_journal
 from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
 from storage.learn.proposals import LAST, RIGHT, SHOWN_OF_SURE, SURE
 from tests.classify.window.test_assist import TRUTH, record_scenes
-from tests.pi_capture.studio.browser import opened
+from tests.pi_capture.studio.browser import SlowNetwork, opened
 from tests.support import PATIENCE_SECONDS, wait_for
 from tests.support.studio import Running
 
@@ -285,9 +285,7 @@ def answer_questions(page: Page, network: SlowNetwork | None = None) -> None:
         late = network.hold(lambda digit=digit: page.keyboard.press(digit))
         answer = late.fetch()
         asks(page, re.compile(r"\? \d+ %$"))
-        with page.expect_event("requestfinished", lambda request: request.url.endswith("/actions")):
-            late.fulfill(response=answer)
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        network.answer(late, response=answer)
     asks(page, re.compile(r"\? \d+ %$"))
 
 
@@ -306,7 +304,8 @@ def has_opacities(page: Page, state: dict[str, Any]) -> bool:
 def test_with_keys(studio: Running, browser: Browser) -> None:
     """A, ten digits, and Enter until every frame has a label."""
     page = labelling_page(studio, browser, "desktop")
-    network = SlowNetwork(page)
+    network = SlowNetwork(page, "**/labelling/actions")
+    expect(page.locator("canvas[data-frame]")).to_be_visible()
     answer_questions(page, network)
     expect(page.locator(".position")).to_have_text(re.compile("^1 /"))  # where the first run begins
     press_twice(page, studio, network)
@@ -317,33 +316,6 @@ def test_with_keys(studio: Running, browser: Browser) -> None:
     assert wrong(Asked(studio).labels) == []
     with open_recording(studio.folder / "day1") as recording:
         assert count_origins(recording) == {PERSON: QUESTIONS, SEEN: len(TRUTH) - QUESTIONS}
-
-
-class SlowNetwork:
-    """Holds what a page does, while that is wanted. The page is loaded anew: what was loaded before may get past it."""
-
-    def __init__(self, page: Page) -> None:
-        self.page, self.is_slow = page, False
-        self.held: list[Route] = []
-        page.route(
-            "**/labelling/actions", lambda route, _: self.held.append(route) if self.is_slow else route.continue_()
-        )
-        page.reload()
-        expect(page.locator("canvas[data-frame]")).to_be_visible()
-
-    def _pass(self, route: Route) -> None:
-        if self.is_slow:
-            self.held.append(route)
-        else:
-            route.continue_()
-
-    def hold(self, what: Callable[[], None]) -> Route:
-        """Do something that sends a request, which stays on its way."""
-        self.is_slow = True
-        what()
-        wait_for(lambda: self.page.wait_for_timeout(20) or self.held, "nothing is sent")
-        self.is_slow = False
-        return self.held.pop()
 
 
 def shows(page: Page, asked: dict[str, Any]) -> bool:

@@ -47,11 +47,12 @@ PLAYED = """async () => {
     };
     frames.lookAt(2000);
     const first = [...asked];
-    await arrival(2119);
+    await arrival(1896); // the last of those around it that make a whole pack
     for (let at = 2000; at < 3200; at += 8) {
         frames.lookAt(at, 8);
         await arrival(at);
     }
+    await arrival(3192 + 89 * 8); // those further ahead may wait for a whole pack
     frames.close();
     return [first, asked];
 }"""

@@ -208,7 +208,7 @@ def test_two_pages_are_one_labelling(studio: Running) -> None:
     wait_for(lambda: sum(name == "change" for name, _ in seen) == 2, "both changes are told")
     changes = [value for name, value in seen if name == "change"]
     assert [(one["by"], one["seq"]) for one in changes] == [("one", 1), ("other", 1)]
-    assert changes[1]["previous"] == changes[0]["revision"]
+    assert changes[1]["revision"] == changes[0]["revision"] + 1
     assert one.act("undo")["changes"][0]["labels"] == [[1, 2, NONE]], "undo is that of the recording"
     studio.post(f"{one.path}/close")
     thread.join(PATIENCE_SECONDS)

@@ -124,12 +124,12 @@ def test_a_signal_to_the_studio_does_not_reach_the_recorder(running: tuple[Runni
 
 
 def test_a_recorder_of_the_terminal_is_seen(studio: Running) -> None:
-    day, target = studio.folder / "day3.mkv", studio.place / "elsewhere"
+    day, target = studio.folder / "day3.mkv", studio.place / "elsewhere\udcff"
     mine = studio.program("pi_capture", day, "60", "--camera", "demo", "--quiet")
     other = studio.program("pi_capture", target, "60", "--camera", "demo", "--quiet")
     found = wait_for(lambda: len(both := recorders(studio)) == 2 and both, "both are seen")
     by_target = {one["target"]: one for one in found}
-    assert by_target["elsewhere"]["recording"] is None, "which is not in the folder"
+    assert by_target["elsewhere\\udcff"]["recording"] is None, "which is not in the folder"
     assert by_target["day3.mkv"]["camera"] == "demo"
     for one in found:
         assert str(studio.place) not in json.dumps({**one, "command": ""})
