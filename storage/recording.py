@@ -117,7 +117,7 @@ class Recording(Sequence[Frame]):
         That is its first session's id. None if nothing is known that does.
         """
         with suppress(StorageError):
-            return next((one["id"] for one in self.sessions), None)
+            return next((one.get("id") for one in self.sessions), None)
         return None
 
     @property

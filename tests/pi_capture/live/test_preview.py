@@ -39,7 +39,7 @@ class Screen:
         return done.stdout.strip()
 
     def window(self, name: str) -> str:
-        return self.ask("xdotool", "search", "--name", f"{name} - ").split("\n")[0]
+        return self.ask("xdotool", "search", "--onlyvisible", "--name", f"{name} - ").split("\n")[0]
 
     def picture(self, path: Path) -> np.ndarray:
         display = self.environment["DISPLAY"]

@@ -105,7 +105,7 @@ def test_enough_is_enough(tmp_path: Path) -> None:
 def test_a_camera_that_comes_later_is_waited_for(tmp_path: Path) -> None:
     done = run(tmp_path, "fault:late", 0.3, "--retry", program="retry.FIRST_PAUSE = 0.05")
     assert done.status == 0 and done.summary["reopened"] == 0
-    assert len(done.frames) > 10 and "gap" not in done.frames[0].metadata
+    assert done.frames and "gap" not in done.frames[0].metadata
     assert done.told.count("fault:late is not plugged in; opening it again in 0.1 s") == 1
     assert run(tmp_path / "2", "fault:late", 1).told == ["pi_capture: fault:late is not plugged in"]
 
