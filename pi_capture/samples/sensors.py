@@ -195,7 +195,8 @@ class Command:
 
     def _ended(self) -> None:
         """Wait for the command, whose output is closed. Raises CameraError if it failed without being stopped."""
-        if (left := self._parser.left()) and not self._stopped.is_set():
+        was_stopped = self._stopped.is_set()
+        if (left := self._parser.left()) and not was_stopped:
             self._end.append(f"{self._sensor.title} {left}")
         if self._process is None:
             return
@@ -213,6 +214,8 @@ class Command:
         if status and not self._stopped.is_set():
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             raise CameraError(f"{self._sensor.title} {how}" + (f": {self._last_complaint}" if self._complaints else ""))
+        if status != 0 and not was_stopped and self._stopped.is_set():  # it went on until the recording ended
+            self._end.append(f"{self._sensor.title} closed its output too early; the recording went on without it")
 
     def _complain(self, data: bytes) -> None:
         """Say the lines that are whole; without more data also the last one, which has no end."""

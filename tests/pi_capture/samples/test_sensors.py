@@ -307,6 +307,15 @@ def test_a_dead_sensor_is_called_so(tmp_path: Path) -> None:
     assert "gone: no samples came" in done.stderr.splitlines()[-1]
 
 
+def test_a_sensor_that_goes_on_without_output_is_not_called_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pi_capture.samples.sensors.PATIENCE_SECONDS", 100)  # the recording ends before
+    mute = "mute,rate=10,format=text=echo 1; echo 2; exec sleep 1000 >&-"
+    with pytest.raises(RecordingError, match="mute closed its output too early; the recording went on without it"):
+        record(tmp_path / "a.mkv", 1, camera="demo", fps=5, sensors=[mute])
+
+
 def test_a_sensor_that_dies_takes_nothing_from_the_pictures_and_is_not_called_whole(tmp_path: Path) -> None:
     once = "gone,rate=10,format=text=for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
     done = capture(tmp_path / "a.mkv", 2, "--camera", "demo", "--fps", 5, "--sensor", once)
