@@ -237,7 +237,7 @@ class LabelJournal:
             self._log.append(b"".join(map(encode_line, values)))
         except OSError as error:
             raise self._failed(error) from None
-        self._says_of = self._says_of or "of" in values[0]
+        self._says_of = self._says_of or any("of" in value for value in values)
 
     def sync(self) -> None:
         """Return when everything appended is on the disk.

@@ -15,7 +15,7 @@ from storage.cli import main
 from storage.errors import StorageError
 from storage.formats.table import open_recording
 from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import journal_path
+from storage.labels.journal import LabelJournal, Labelled, journal_path
 from storage.labels.origins import origins
 from tests.conftest import picture, write_video
 
@@ -141,3 +141,14 @@ def test_a_journal_of_an_older_version_opens_and_is_noted_from_then_on(tmp_path:
     replace(path, record(tmp_path / f"other{path.suffix}", 50))
     with pytest.raises(StorageError, match="is of another recording"):
         open_work(path)
+
+
+def test_nothing_is_added_to_a_journal_that_says_of_no_recording(tmp_path: Path) -> None:
+    """As where nothing is left to restore after an undo."""
+    path = tmp_path / "labels.jsonl"
+    with LabelJournal(path) as journal:
+        journal.append(Labelled((("00000000.png", 1),), 1))
+    written = path.read_bytes()
+    with LabelJournal(path) as journal:
+        journal.append()
+    assert path.read_bytes() == written
