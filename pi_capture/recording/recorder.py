@@ -220,8 +220,10 @@ class Recorder(FrameSink):
         if clock_was_set:
             metadata = {**metadata, **clock_was_set}
         numbered = replace(frame, index=self._next_index, metadata=metadata)
-        packet = frame.packet if self.takes_packets is not None else None
-        needs_a_dropped_one = packet is not None and not packet.follows(self._last_packet)
+        packet = frame.packet
+        needs_a_dropped_one = (
+            packet is not None and not packet.follows(self._last_packet) and self.takes_packets is not None
+        )
         if needs_a_dropped_one or not self._encoders.put(numbered, wait=wait):
             self._dropped_queue += 1
             self._uncounted["dropped_queue"] += 1

@@ -194,7 +194,7 @@ class Trash:
         if recording is None:
             raise RefusedError("there is nothing like that in the trash", 404)
         try:
-            back = rename_free(recording, self._folder / recording.name)
+            back = Path(rename_free(recording, self._folder / recording.name))
             for file in place.iterdir():
                 rename_free(file, self._folder / (back.name + file.name.removeprefix(recording.name)))
             place.rmdir()

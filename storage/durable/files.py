@@ -43,7 +43,7 @@ def sync_filesystem(directory_fd: int) -> None:
         raise _last_error()
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """Return when the names in a directory are on the disk (no-op on Windows, which can't)."""
     if sys.platform == "win32":
         return
@@ -145,13 +145,13 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return next(free for free in alternatives(name) if free not in taken)
 
 
-def rename_free(source: Path | str, target: Path | str) -> Path:
+def rename_free(source: Path | str, target: Path | str) -> str:
     """Rename to the target, or if that is taken to the first of its `alternatives` that is free; returns which."""
     for free in alternatives(os.fspath(target)):
         with suppress(FileExistsError):
             rename_new(source, free)
             break
-    return Path(free)
+    return free
 
 
 def write_new(path: Path | str, data: bytes) -> None:

@@ -70,7 +70,7 @@ class PngWriter:
             self._let_go()
             raise
         self._session: Mapping[str, Any] = new_session(self._first)
-        self._waiting: list[tuple[str, Path, str]] = []  # temporary, directory and name of each frame
+        self._waiting: list[tuple[str, str, str]] = []  # temporary, directory and name of each frame
         self._waiting_lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._noted: Mapping[str, Any] | None = None
@@ -107,7 +107,7 @@ class PngWriter:
         write_new(temporary, data)
         self._bytes += len(data)
         with self._waiting_lock:
-            self._waiting.append((temporary, self._place.data_dir / (class_name or ""), frame_name(index)))
+            self._waiting.append((temporary, f"{self._root}/{class_name or '.'}", frame_name(index)))
 
     def sync(self) -> int:
         with self._sync_lock:
@@ -119,12 +119,12 @@ class PngWriter:
             # Failing here means that the disk lost data that it had taken: the batch gets no names. The next start
             # checks what is really there.
             sync_filesystem(self._lock)
-            done, directories = 0, set[Path]()
+            done, directories = 0, set[str]()
             try:
                 self.begin()
                 for temporary, directory, name in batch:
                     if directory not in directories:
-                        self._make_class(directory)
+                        self._make_class(Path(directory))
                         directories.add(directory)
                     rename_free(temporary, f"{directory}/{name}")
                     done += 1

@@ -290,6 +290,6 @@ def open_locked(path: Path, *, create: bool = True) -> tuple[int, Path | None]:
 
 def publish(hidden: Path, path: Path) -> Path:
     """Give a durable file its name; if that was taken meanwhile, the next free one beside it. Returns it."""
-    named = rename_free(hidden, path)
+    named = Path(rename_free(hidden, path))
     sync_directory(path.parent)
     return named
