@@ -117,8 +117,8 @@ def _kept_features(path: Path | None, extractor: Extractor) -> Floats | None:
 
 
 def _unit(features: Floats) -> Floats:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit: Floats = features / np.maximum(lengths, np.float32(1e-12))
+    lengths = np.sqrt(np.square(features).sum(axis=1, keepdims=True, dtype=np.float32))
+    unit: Floats = features / lengths.clip(np.float32(1e-12))
     return unit
 
 

@@ -55,8 +55,8 @@ def typical(descriptions: Floats, count: int, known: Sequence[int] = ()) -> list
 
 
 def _standardised(descriptions: Floats) -> Floats:
-    scale = descriptions.std(axis=0)
-    scaled: Floats = (descriptions - descriptions.mean(axis=0)) / np.maximum(scale, 1e-6)
+    scale = descriptions.std(axis=0, dtype=np.float32)
+    scaled: Floats = (descriptions - descriptions.mean(axis=0, dtype=np.float32)) / scale.clip(np.float32(1e-6))
     return scaled
 
 

@@ -99,7 +99,9 @@ def thumbnail(square: NDArray[np.uint8]) -> Floats:
     """The grey thumbnail of a picture (128, 128, 3) uint8: shape (256,), float32, from 0 to 1, row after row."""
     cell = SIDE // THUMBNAIL_SIDE
     grey = square @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-    cells: Floats = grey.reshape(THUMBNAIL_SIDE, cell, THUMBNAIL_SIDE, cell).mean(axis=(1, 3)) / 255
+    cells: Floats = grey.reshape(THUMBNAIL_SIDE, cell, THUMBNAIL_SIDE, cell).mean(
+        axis=(1, 3), dtype=np.float32
+    ) / np.float32(255)
     return cells.reshape(-1)
 
 
