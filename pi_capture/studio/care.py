@@ -204,11 +204,15 @@ class Trash:
         return back.name
 
     def empty(self, ids: Sequence[str]) -> tuple[int, int]:
-        """Delete recordings and models for good; how many, and how many bytes."""
+        """Delete recordings and models for good, and all thumbnails in the cache; how many, and how many bytes."""
+        from storage.learn.describe import forget_descriptions
+
         places = [self._find(id) for id in dict.fromkeys(ids)]
         size = sum(bytes_of(path) for place in places for path in place.iterdir())
         for place in places:
             shutil.rmtree(place)
+        if places:
+            forget_descriptions()
         return len(places), size
 
     def _places(self) -> list[Path]:

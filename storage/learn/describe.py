@@ -244,7 +244,11 @@ def _key(recording: Recording) -> str:
 
 
 def _place(key: str, what: str) -> Path:
-    return cache_directory() / "descriptions" / f"{key}.{what[:16]}.npz"
+    return _cache() / f"{key}.{what[:16]}.npz"
+
+
+def _cache() -> Path:
+    return cache_directory() / "descriptions"
 
 
 def _cached(path: Path, count: int) -> Floats | None:
@@ -263,11 +267,23 @@ def _keep(path: Path, descriptions: Floats) -> None:
     data = io.BytesIO()
     np.savez(data, descriptions=descriptions)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)  # thumbnails are small pictures
         replace_file(path, data.getvalue())
         for old in path.parent.glob("*.npz"):
             if old.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
                 old.unlink(missing_ok=True)
+
+
+def forget_descriptions() -> None:
+    """Remove the cache: thumbnails of recordings that are deleted may be in it.
+
+    Raises
+    ------
+    OSError
+        Some are still there.
+    """
+    for path in _cache().glob("*.npz"):
+        path.unlink(missing_ok=True)
 
 
 def concatenated(parts: Sequence[Descriptions]) -> Descriptions:

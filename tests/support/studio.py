@@ -32,6 +32,7 @@ class Running:
         (place / "run").mkdir(mode=0o700, exist_ok=True)
         self.environment = {
             **os.environ,
+            "XDG_CACHE_HOME": str(place / "cache"),
             "XDG_STATE_HOME": str(place / "state"),
             "XDG_RUNTIME_DIR": str(place / "run"),
             "PYTHONUNBUFFERED": "1",

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import pi_capture
+import storage
 from pi_capture.studio.care import TRASH_NAME
 from pi_capture.studio.recordings import Folder
 from storage.care.split import is_split
 from storage.errors import StorageError
+from storage.learn.describe import describe_recording
 from tests.pi_capture.studio.conftest import FRAMES
 from tests.support.labelled import everything, record
 from tests.support.studio import Running
@@ -160,6 +162,20 @@ def test_the_trash(studio: Running) -> None:
     assert len(studio.get("/api/trash")["items"]) == 1
     assert studio.post("/api/trash/empty", {"ids": [item["id"]]})["deleted"] == 1
     assert studio.get("/api/trash")["items"] == [] and (studio.folder / back["name"]).is_dir()
+
+
+def test_emptying_the_trash_leaves_no_small_pictures_in_the_cache(
+    studio: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Path(studio.environment["XDG_CACHE_HOME"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    with storage.open_recording(studio.folder / "day1") as recording:
+        describe_recording(recording, None)
+    assert list(cache.rglob("*.npz"))
+    studio.post(f"{studio.recording('day1')}/trash")
+    (item,) = studio.get("/api/trash")["items"]
+    studio.post("/api/trash/empty", {"ids": [item["id"]]})
+    assert not list(cache.rglob("*.npz"))
 
 
 def test_what_is_in_use_does_not_go_to_the_trash(studio: Running) -> None:
