@@ -17,7 +17,7 @@ from storage.formats.table import find_format, open_recording
 from storage.formats.video.file import is_ours
 from storage.labels.classes import names_of_labels, shown_class
 from storage.labels.current import replay
-from storage.labels.journal import entries_beside
+from storage.labels.live import entries_beside
 from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording

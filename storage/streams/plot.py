@@ -18,9 +18,9 @@ from storage.errors import StorageError
 from storage.formats.video.reader import open_video
 from storage.labels.intervals import Interval
 from storage.names import natural_key
+from storage.streams.labels import labels_of
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
-from storage.tracks.label_track import read_intervals
 from storage.tracks.samples_read import decode_samples, scaled, true_rate
 from storage.tracks.wall_clock import wall_clock
 
@@ -94,7 +94,7 @@ def _draw(path: Path) -> Image.Image:
     shown.sort(key=lambda track: order.index(track.kind))
     begin = min(0, *(extents[track.number].begin_ns for track in shown)) if len(shown) > 1 else 0
     axis = _Axis(begin, max(*(extents[track.number].end_ns for track in shown), begin + 1_000_000))
-    labels = {track.number: read_intervals(path, track) for track in shown if track.kind == "labels"}
+    labels = {one.track.number: one.intervals for one in labels_of(path, tracks) if one.track is not None}
     names = sorted({one.label for intervals in labels.values() for one in intervals}, key=natural_key)
     colours = {name: CLASSES[number % len(CLASSES)] for number, name in enumerate(names)}
     height = TOP + sum(HEIGHTS[track.kind] + GAP for track in shown) + BOTTOM - GAP + (LEGEND if names else 0)
