@@ -524,6 +524,21 @@ def test_times_are_true_whatever_the_pipe_does(rate: float, real: float, chunk: 
     assert abs(padded - pause * real) <= 1 and clock.measured_rate == pytest.approx(real, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("rate", "real", "since"), [(50, 49.5, 4), (50, 50.5, 4), (50, 50, 0), (1, 0.99, 5), (1, 1, 0)]
+)
+def test_how_far_times_are_off_in_the_first_seconds(rate: float, real: float, since: float) -> None:
+    """As docs/streams.md tells it: through a pipe that delays by 3 ms on average."""
+    draw, clock, stamps = np.random.default_rng(0), SampleClock(rate), list[float]()
+    truth = np.arange(int(60 * real)) / real
+    for n, taken in enumerate(truth):
+        dated = clock.date(np.array([[n]]), round((taken + draw.exponential(0.003)) * 1e9))
+        stamps += [piece.timestamp_ns / 1e9 for piece in [*dated, *(clock.finish() if n == len(truth) - 1 else [])]]
+    off = np.array(stamps) - truth
+    assert np.abs(off[truth >= since]).max() < (0.015 if rate == 1 else 0.005)
+    assert off.min() > -0.031 and off.max() < 0.015
+
+
 @pytest.mark.parametrize(("rate", "real"), [(50, 200), (110, 200), (180, 200), (20, 60), (400, 200)])
 def test_times_are_true_from_the_first_sample_on_at_another_rate_than_stated(rate: float, real: float) -> None:
     """A sensor whose first second has a stall in it, after which all comes at once."""
