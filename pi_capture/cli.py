@@ -369,7 +369,7 @@ def _print_counts(summary: Summary, failure: RecordingError | None, *, awaited: 
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""
         count = f"{track.samples} samples" if track.samples else "no samples came"
-        if track.samples and not missing and failure is None:
+        if track.samples and not missing and has_all_frames and not track.problems:
             missing = ["none missing"]
         print_line(f"  {name}: {', '.join([count + rate, *missing])}{before}", sys.stderr)
 

@@ -52,7 +52,7 @@ class TrackSummary:
     """The counts of a track of samples: stored, padded where none came, lost.
 
     ``rate`` is samples a second, ``measured_rate`` as they came, if known. ``came_before`` counts
-    those from before the first picture, which were not kept.
+    those from before the first picture, which were not kept. ``problems`` tells what was wrong with it, a line each.
     """
 
     samples: int
@@ -61,6 +61,7 @@ class TrackSummary:
     rate: float
     measured_rate: float | None = None
     came_before: int = 0
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from storage.durable.checked import check, sealed
 from storage.durable.files import replace_file
@@ -127,6 +127,6 @@ def _is_session(value: Any) -> bool:
     )
 
 
-def is_number(value: Any, least: int = -_LARGEST) -> bool:
+def is_number(value: Any, least: int = -_LARGEST) -> TypeGuard[int]:
     """Whether it is a whole number that can be reckoned with."""
     return isinstance(value, int) and least <= value <= _LARGEST

@@ -111,7 +111,9 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
     streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
     try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
-        tracks = LocalTracks(streams, recorder.samples, observers.watch_samples, lines.put)
+        tracks = LocalTracks(
+            streams, recorder.samples, observers.watch_samples, lines.put, pictures=options.has_pictures
+        )
         if not options.has_pictures:
             return _record_tracks(tracks, recorder, seconds, observers, lines)
         return _Recording(

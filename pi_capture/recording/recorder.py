@@ -104,6 +104,7 @@ class Recorder(FrameSink):
         _settle_labels(self._target, self._writer)
         self._label_of: Callable[[int], str | None] | None = None
         self._anchors = Anchors()
+        self._describing = threading.Lock()
         self._clock_was_set: dict[str, int] = {}  # goes with the next frame that is kept
         self.describe({"backend": self._backend, "fps": fps, **facts_of_this_machine(), **facts})
         self.describe({"anchors": self._anchors.all})
@@ -119,7 +120,7 @@ class Recorder(FrameSink):
         self._failure: Exception | None = None
         self._pictures, self._durable_samples = pictures, 0
         self._samples = (
-            SampleQueue(self._writer, tracks, self._fail, self._check)
+            SampleQueue(self._writer, tracks, self._fail, self._check, self.describe)
             if isinstance(self._writer, KeepsSamples)
             else None
         )
@@ -364,7 +365,8 @@ class Recorder(FrameSink):
         return self._writer.takes_packets if isinstance(self._writer, TakesPackets) else None
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        self._writer.describe(facts)
+        with self._describing:  # a sensor's thread may have something to tell, too
+            self._writer.describe(facts)
 
     def status(self) -> Status:
         return Status(

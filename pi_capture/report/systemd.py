@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 ABORTED = 130  # 128 + SIGINT, as a shell reports it
 STATUS_SECONDS = 1.0
+ONE_PRESS_SECONDS = 0.25  # ``timeout -s INT`` signals its command and then the group of both, and so do other wrappers
 ERROR, WARNING = 3, 4  # the journal's priorities
 
 
 class StopSignals:
     """Within this context Ctrl-C, SIGTERM and a closed terminal set `event`; a second Ctrl-C ends the program at once.
 
+    What comes within `ONE_PRESS_SECONDS` of the first one is the same.
     `aborted` is the line that tells it then. Under ``nohup`` a closed terminal does nothing.
     """
 
@@ -37,6 +39,7 @@ class StopSignals:
         self._aborted = f"\n{aborted}\n".encode()
         self._before: dict[signal.Signals, Any] = {}  # what `signal.signal` gave
         self._asked = False
+        self._pressed_at: float | None = None
         # A handler runs between two steps of the main thread, which may hold the event's lock just then: to set the
         # event there would wait for ever. So another thread sets it.
         self._ask, self._asking = os.pipe()
@@ -58,6 +61,12 @@ class StopSignals:
         os.close(self._ask)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            again = self._pressed_at is not None and now < self._pressed_at + ONE_PRESS_SECONDS
+            self._pressed_at = self._pressed_at or now
+            if again:
+                return
         if number == signal.SIGINT and (self._asked or self._event.is_set()):
             with suppress(OSError):  # not print(): the signal may have interrupted one
                 os.write(2, self._aborted)

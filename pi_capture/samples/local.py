@@ -27,6 +27,7 @@ MEASURED_NS = 6_000_000_000  # by then an even rate is known
 OFF_RATE, FAR_OFF_RATE = 0.02, 0.5  # what is told of a rate: once it is known well, and at once
 END_SECONDS = 5.0
 SAID_PAUSES = 5
+NOTE_SECONDS = 1.0  # between two looks at what a recording is to keep of its sensors' problems
 
 
 class SampleWatch(Protocol):
@@ -40,7 +41,10 @@ class SampleWatch(Protocol):
 
 
 class LocalTracks:
-    """All sensors and sound of a recording. `say` is called from any thread with a line about one of them."""
+    """All sensors and sound of a recording. `say` is called from any thread with a line about one of them.
+
+    Without `pictures`, the recording ends when all of them have.
+    """
 
     def __init__(
         self,
@@ -48,9 +52,16 @@ class LocalTracks:
         sink: SampleSink | None,
         watches: Sequence[SampleWatch],
         say: Callable[[str], None],
+        *,
+        pictures: bool = True,
     ) -> None:
         self._sink = sink  # None where there are no sources
-        self._tracks = [_LocalTrack(source, sink, watches, say) for source in sources] if sink is not None else []
+        self._pictures = pictures
+        self._ending = threading.Lock()
+        self._tracks: list[_LocalTrack] = []
+        if sink is not None:
+            self._tracks = [_LocalTrack(source, sink, watches, say, self._goes_on_without) for source in sources]
+        self._going_on = list(self._tracks)
         for watch in watches:
             watch.begin_samples([source.track for source in sources])
 
@@ -87,6 +98,12 @@ class LocalTracks:
         """Whether all have ended."""
         return all(track.ended for track in self._tracks)
 
+    def _goes_on_without(self, track: _LocalTrack) -> bool:
+        """Whether the recording goes on though a track has ended."""
+        with self._ending:  # of two that end at once, the second one ends it
+            self._going_on = [other for other in self._going_on if other is not track]
+            return self._pictures or bool(self._going_on)
+
     def end(self, *, early_end_is_fine: bool) -> list[str]:
         """Stop all; returns the problems."""
         for track in self._tracks:
@@ -95,6 +112,8 @@ class LocalTracks:
         for track in self._tracks:
             track.join(until - time.monotonic())
             track.note_what_came_before()
+        for track in self._tracks:
+            track.note_problems(early_end_is_fine=early_end_is_fine)
         return [problem for track in self._tracks for problem in track.problems(early_end_is_fine=early_end_is_fine)]
 
 
@@ -141,12 +160,14 @@ def open_streams(
 
 class _LocalTrack:
     def __init__(
-        self, source: SampleSource, sink: SampleSink, watches: Sequence[SampleWatch], say: Callable[[str], None]
-    ) -> None:
+        self, source: SampleSource, sink: SampleSink, watches: Sequence[SampleWatch], say: Callable[[str], None],
+        goes_on_without: Callable[[_LocalTrack], bool],
+    ) -> None:  # fmt: skip
         self._source = source
         self._sink = sink
         self._watches = watches
         self._say = say
+        self._goes_on_without = goes_on_without
         self._name, self._rate = source.track.name, source.track.rate
         self._clock = SampleClock(self._rate, device_rate=source.device_rate)
         self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
@@ -157,6 +178,7 @@ class _LocalTrack:
         self._problems: list[str] = []
         self._ended_early: str | None = None
         self._pauses = 0
+        self._noted_at = 0.0
         self._earliest_ns = self._latest_ns = self._count = 0  # when samples came, and how many after the first ones
         self.came = False
         self.first_ns: int | None = None
@@ -184,6 +206,11 @@ class _LocalTrack:
     def note_what_came_before(self) -> None:
         if self._window.came_before:
             self._sink.describe_track(self._name, {"came_before": self._window.came_before})
+
+    def note_problems(self, *, early_end_is_fine: bool) -> None:
+        """Keep the problems so far with the recording: it may be killed before its end."""
+        self._noted_at = time.monotonic()
+        self._sink.note_problems(self._name, self.problems(early_end_is_fine=early_end_is_fine))
 
     def end(self) -> None:
         self._stopping = True
@@ -221,9 +248,10 @@ class _LocalTrack:
                 elif not said_silence and time.monotonic() - silent_since > SILENT_SECONDS:
                     said_silence = True
                     self._say(f"{self._name}: nothing came for {SILENT_SECONDS:g} s; does it buffer?")
+                if time.monotonic() > self._noted_at + NOTE_SECONDS:
+                    self.note_problems(early_end_is_fine=False)
             if not self._stopping:
-                self._ended_early = f"{self._name} ended too early; the recording went on without it"
-                self._say(f"{self._name} ended; the recording goes on")
+                self._tell_its_end(goes_on=self._goes_on_without(self))
         except CameraError as error:
             self._problem(str(error))
         except RecordingError:
@@ -233,7 +261,14 @@ class _LocalTrack:
         finally:
             self._source.stop()
             self._finish()
+            self._goes_on_without(self)
+            self.note_problems(early_end_is_fine=False)
             self.ended = True
+
+    def _tell_its_end(self, *, goes_on: bool) -> None:
+        went_on = "; the recording went on without it" if goes_on else ", and with it the recording"
+        self._ended_early = f"{self._name} ended too early{went_on}"
+        self._say(f"{self._name} ended{'; the recording goes on' if goes_on else went_on}")
 
     def _problem(self, text: str) -> None:
         self._problems.append(text)

@@ -31,22 +31,24 @@ class SampleQueue(SampleSink):
     """Takes samples from several threads and has one thread write them.
 
     `writer` was opened with `tracks`. `fail` is called with the error that ends the recording; later samples are lost.
-    `check` raises if the recording is closed or has failed.
+    `check` raises if the recording is closed or has failed. `describe` takes facts of the session.
     """
 
     def __init__(
         self, writer: KeepsSamples, tracks: Sequence[SampleTrack], fail: Callable[[Exception], None],
-        check: Callable[[], None],
+        check: Callable[[], None], describe: Callable[[Mapping[str, Any]], None],
     ) -> None:  # fmt: skip
         self._writer = writer
         self._fail = fail
         self._check = check
+        self._describe = describe
         self._tracks: dict[str, SampleTrack] = {}
         self._lost: dict[str, int] = {}
         self._stored: dict[str, int] = {}
         self._padded: dict[str, int] = {}
         self._measured: dict[str, float] = {}
         self._came_before: dict[str, int] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
         self._due_ns: dict[str, int] = {}  # the time of the next sample, in a program's own time
         self._items: deque[tuple[str, Dated]] = deque()
         self._bytes = 0
@@ -92,6 +94,7 @@ class SampleQueue(SampleSink):
                 track.rate,
                 self._measured.get(name),
                 self._came_before.get(name, 0),
+                self._problems.get(name, ()),
             )
             for name, track in self._tracks.items()
         }
@@ -101,6 +104,13 @@ class SampleQueue(SampleSink):
         if facts.get("measured_rate"):
             self._measured[name] = float(facts["measured_rate"])
         self._came_before[name] = int(facts.get("came_before", self._came_before.get(name, 0)))
+
+    def note_problems(self, name: str, problems: Sequence[str]) -> None:
+        with self._changed:
+            if tuple(problems) == self._problems.get(name, ()):
+                return
+            self._problems = {**self._problems, name: tuple(problems)}
+            self._describe({"problems": {name: list(found) for name, found in self._problems.items() if found}})
 
     def write(self, name: str, samples: NDArray[Any], timestamp_ns: int | None, now_ns: int) -> None:
         """Add a program's samples: see `Recorder.write_samples`. `now_ns` dates a track's first one by default."""

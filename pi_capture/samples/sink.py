@@ -34,3 +34,6 @@ class SampleSink(Protocol):
 
     def describe_track(self, name: str, facts: Mapping[str, Any]) -> None:
         """Add facts about a track, JSON-serialisable: ``measured_rate``, ``came_before``."""
+
+    def note_problems(self, name: str, problems: Sequence[str]) -> None:
+        """Keep with the recording what is wrong with a track, in place of what was noted before."""

@@ -28,7 +28,8 @@ from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import Format, find_format, open_recording
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
-from storage.labels.journal import entries_beside, journal_path
+from storage.labels.journal import journal_path
+from storage.labels.live import entries_beside
 from storage.names import printable
 from storage.recording import Recording
 

@@ -17,7 +17,7 @@ from storage.formats.table import find_format, open_recording
 from storage.formats.video.file import is_ours
 from storage.labels.classes import names_of_labels, shown_class
 from storage.labels.current import replay
-from storage.labels.journal import entries_beside
+from storage.labels.live import entries_beside
 from storage.labels.origins import PERSON, count_origins
 from storage.names import natural_key, printable
 from storage.recording import Recording
@@ -27,6 +27,7 @@ from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import measured_rate
 from storage.tracks.wall_clock import sessions_of
 
+MAX_PROBLEMS = 20  # of sensors, in the text
 MAX_SESSIONS = 20  # more are counted, not listed
 
 
@@ -99,6 +100,8 @@ class Info:
         By the number of a track: what is known of the first session that it is from.
     interrupted : bool
         Whether it has no end: a crash cut it off, or it is being recorded into.
+    problems : list of (str, str, str)
+        What was wrong with sensors and sound while they were recorded: the session's id, the track, and a line of text.
     """
 
     path: Path
@@ -114,6 +117,7 @@ class Info:
     waiting: Counter[str] = field(default_factory=Counter)
     unread: str = ""
     interrupted: bool = False
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
@@ -148,9 +152,9 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     StorageError
         There is none, or it can't be read.
     """
-    tracks, origins = _tracks(path) if path.is_file() and is_media(path) else ([], {})
+    tracks, origins, problems = _tracks(path) if path.is_file() and is_media(path) else ([], {}, [])
     if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
-        info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins)
+        info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins, problems=problems)
         if not is_ours(path):
             return info
         with open_recording(path) as recording:
@@ -168,6 +172,7 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
             waiting=waiting,
             unread=unread,
             interrupted=recording.interrupted,
+            problems=problems,
         )
 
 
@@ -181,15 +186,27 @@ def _waiting(recording: Recording) -> tuple[Counter[str], str]:
     return Counter(now for before, now in changed if now is not None and now != before), ""
 
 
-def _tracks(path: Path) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]]]:
-    """A file's tracks, and what is known of the first session that each is from."""
+def _tracks(
+    path: Path,
+) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]], list[tuple[str, str, str]]]:
+    """A file's tracks, what is known of the first session that each is from, and the `Info.problems` of all."""
     with open_media(path) as container:
         found, of_file = tracks_of(container), dict(container.metadata)
     extents = read_extents(path, found)
     sessions = {track.number: sessions_of(track, found, of_file) for track in found}
-    return [(track, extents[track.number]) for track in found], {
-        number: one[0] for number, one in sessions.items() if one
-    }
+    every = {str(session.get("id")): session for known in sessions.values() for session in known}
+    problems = [(id, *problem) for id, session in every.items() for problem in _problems_of(session)]
+    return (
+        [(track, extents[track.number]) for track in found],
+        {number: one[0] for number, one in sessions.items() if one},
+        problems,
+    )
+
+
+def _problems_of(session: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    found = session.get("problems")
+    for name, texts in found.items() if isinstance(found, dict) else ():
+        yield from ((str(name), str(text)) for text in (texts if isinstance(texts, list) else ()))
 
 
 def as_json(info: Info) -> dict[str, Any]:
@@ -212,6 +229,7 @@ def as_json(info: Info) -> dict[str, Any]:
         "ended": iso(info.ended),
         "seconds": round(info.seconds, 3),
         "interrupted": info.interrupted,
+        "problems": [{"session": id, "track": track, "problem": text} for id, track, text in info.problems],
         "sessions": [
             {
                 "id": session.id,
@@ -416,6 +434,10 @@ def _track_lines(info: Info) -> Iterator[str]:
             f"  {per_second:>10}  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}"
             f"  {count:>10}{origin}"
         )
+    for session, _, text in info.problems[:MAX_PROBLEMS]:
+        yield f"  session {session[:8]}: {text}"
+    if len(info.problems) > MAX_PROBLEMS:
+        yield f"  … and {len(info.problems) - MAX_PROBLEMS} more problems of sensors"
 
 
 def _session_line(session: Session) -> str:

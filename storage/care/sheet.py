@@ -11,6 +11,8 @@ from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.table import open_recording
 from storage.labels.classes import names_of_labels
+from storage.labels.current import replay
+from storage.labels.live import entries_beside
 from storage.names import natural_key
 from storage.recording import Recording
 
@@ -62,7 +64,7 @@ def write_sheet(target: Path, paths: Sequence[Path], *, track: str | int | None 
 def _draw_part(recording: Recording) -> tuple[Image.Image, int]:
     """Draw the part of a recording; returns it, and how many frames are too large to be in it."""
     by_class: dict[str | None, list[int]] = {}
-    for index, label in enumerate(recording.labels):
+    for index, label in enumerate(replay(recording, entries_beside(recording))):
         by_class.setdefault(label, []).append(index)
     called = names_of_labels(recording)
     names = sorted((name for name in by_class if name is not None), key=natural_key)

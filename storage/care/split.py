@@ -25,7 +25,8 @@ from storage.formats.table import open_recording
 from storage.labels.classes import classes_of_directory, keep_classes, names_beside, shown_class
 from storage.labels.current import labels_wait_beside, refuse_waiting
 from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
-from storage.labels.journal import Applied, Classes, entries_beside, read_journal
+from storage.labels.journal import Applied, Classes, read_journal
+from storage.labels.live import entries_beside
 from storage.labels.origins import applied_origins, keep_origins, proposed
 from storage.names import natural_key
 from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions

@@ -22,10 +22,10 @@ from storage.labels.journal import (
     Entry,
     LabelJournal,
     Labelled,
-    entries_beside,
     journal_path,
     read_journal,
 )
+from storage.labels.live import entries_beside, entries_waiting
 from storage.names import natural_key, printable
 from storage.recording import Recording
 
@@ -194,7 +194,7 @@ def recorded_classes(recording: Recording) -> Classes:
     StorageError
         The journal is damaged, or a window has it open.
     """
-    return _with_labels(journal_path(recording.path, recording.of_track), recording.class_names)
+    return _with_labels(journal_path(recording.path, recording.of_track), recording.class_names, recording)
 
 
 def names_of_labels(recording: Recording) -> dict[str, str]:
@@ -221,11 +221,13 @@ def classes_of_directory(data_dir: Path) -> Classes:
     return _with_labels(journal_path(data_dir), labels_in_use(data_dir))
 
 
-def _with_labels(path: Path, labels: Sequence[str]) -> Classes:
+def _with_labels(path: Path, labels: Sequence[str], recording: Recording | None = None) -> Classes:
     entries: list[Entry] = []
     if path.exists():
         with LabelJournal(path) as journal:
             entries = journal.entries
+    if recording is not None:
+        entries = [*entries, *entries_waiting(recording, entries)]
     known = known_classes(entries)
     more = tuple(label for label in labels if label not in known.directories)
     return Classes((*known.names, *more), (*known.directories, *more))

@@ -11,6 +11,7 @@ from storage.labels.classes import DEFAULT, known_classes, renumbered
 from storage.labels.history import NONE, LabelHistory
 from storage.labels.history import replay as replay_journal
 from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
+from storage.labels.live import entries_waiting, live_path
 from storage.labels.runs import from_runs, to_runs
 from storage.recording import Recording
 
@@ -19,7 +20,8 @@ _UNTOUCHED = 254
 
 
 def labels_as_they_stand(recording: Recording) -> list[str | None]:
-    """The class of each frame, None for those without one, with what the journal beside the recording says.
+    """The class of each frame, None for those without one, with what the journal beside the recording says, and the
+    live labels that wait for it.
 
     Raises
     ------
@@ -27,15 +29,21 @@ def labels_as_they_stand(recording: Recording) -> list[str | None]:
         The journal is damaged or of another recording, or a window has it open.
     """
     path = journal_path(recording.path, recording.of_track)
-    if not path.exists():
-        return list(recording.labels)
-    with LabelJournal(path) as journal:
-        journal.belongs_to(recording)
-        return replay(recording, journal.entries)
+    entries: list[Entry] = []
+    if path.exists():
+        with LabelJournal(path) as journal:
+            journal.belongs_to(recording)
+            entries = journal.entries
+    return replay(recording, [*entries, *entries_waiting(recording, entries)])
 
 
 def labels_wait_beside(path: Path) -> bool:
-    """Whether a label journal beside a recording has labels that are not applied yet, or may get some from a window."""
+    """Whether a label journal beside a recording has labels that are not applied yet, or may get some from a window.
+
+    Or from keys that were pressed while it was recorded.
+    """
+    if live_path(path).exists():
+        return True
     beside = journal_path(path)
     if not beside.exists():
         return False

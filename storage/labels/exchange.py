@@ -39,6 +39,8 @@ class Imported:
     ----------
     labelled, changed : int
         Frames that have a label now, and frames whose label is another than before.
+    saved : int
+        Frames whose label was waiting beside the file, and is in it now.
     empty : list of int
         Lines of intervals in which no frame was taken.
     alike : list of (str, str)
@@ -49,6 +51,7 @@ class Imported:
 
     labelled: int
     changed: int
+    saved: int
     empty: list[int]
     alike: list[tuple[str, str]]
     waiting: bool
@@ -162,17 +165,19 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             _refuse_conflicts(path, times, before, wanted)
             wanted = [new if new is not None else old for new, old in zip(wanted, before, strict=True)]
         changed = sum(new != old for new, old in zip(wanted, before, strict=True))
+        saved = 0
         write = label_writer(path, of_track)
         if write is None:
             keep_waiting(path, names, journal, before, wanted)
         elif changed or wanted != in_file:  # those that waited in the journal, as live labels do, go in too
             found = (label for label in wanted if label is not None)
             write(wanted, list(dict.fromkeys([*(in_order if any(in_file) else ()), *known.directories, *found])))
+            saved = sum(old == new != stored for stored, old, new in zip(in_file, before, wanted, strict=True))
             same = [name for name, old, new in zip(names, before, wanted, strict=True) if old == new]
             told = as_entries(proposed(journal.entries, same))
             journal.clear(*([known] if known.names and known != DEFAULT else []), *told)
     alike = look_alikes(dict.fromkeys([*known.names, *(name for name in [*before, *named] if name is not None)]))
-    return Imported(sum(label is not None for label in wanted), changed, empty, alike, write is None)
+    return Imported(sum(label is not None for label in wanted), changed, saved, empty, alike, write is None)
 
 
 # ------------------------------------------------------------------------------------------------ frames and intervals

@@ -314,11 +314,6 @@ def read_journal(path: Path, recording: Recording | None = None, *, torn_end: bo
     return entries
 
 
-def entries_beside(recording: Recording) -> list[Entry]:
-    """`read_journal` of an open recording."""
-    return read_journal(journal_path(recording.path, recording.of_track), recording)
-
-
 def _refuse_other(path: Path, of: str | None, recording: Recording) -> None:
     if of is not None and recording.identity not in (of, None):
         raise StorageError(

@@ -2,7 +2,8 @@
 
 A frame gets its number and its name some time after it was captured, if it gets one at all. So a key is written down at
 once, durably, in a file of its own beside the recording, and `adopt` turns the times into entries of the label journal
-(`storage.labels.journal`) when the recording has ended, whether in order or not::
+(`storage.labels.journal`) when the recording has ended, whether in order or not. After a crash that is done by whoever
+writes there next; who only reads takes them as they wait (`entries_beside`)::
 
     {"live_labels":1,"first_index":120,"classes":["none","door"],"directories":["none","door"]}
     {"from":81370544000,"label":1}      from that moment on, on the clock of the frames' timestamps
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.durable.files import is_locked
 from storage.durable.log import Log, encode_line, read_lines, refuse_torn_end
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
 from storage.formats.table import complete, open_recording
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, journal_path, path_beside
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, journal_path, path_beside, read_journal
 from storage.labels.runs import Run, to_runs
 from storage.recording import Recording
 
@@ -118,7 +120,7 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
         raise StorageError(f"{path}: {error.strerror}") from None
     try:
         with log:
-            kept = _read(log)
+            kept = _parse(path, log.read())
             if kept is not None and recover:
                 try:
                     complete(recording)
@@ -135,22 +137,51 @@ def adopt(recording: Path, *, recover: bool = True, in_frames: bool = False) -> 
 
 
 def _adopt(path: Path, kept: _Kept, *, in_frames: bool) -> int:
-    given: list[Entry] = []
     count = 0
     with LabelJournal(journal_path(path)) as journal:
+        given: list[Entry] = _new_classes(kept, journal.entries)
         if not in_frames:
             with open_recording(path) as recording:
                 journal.belongs_to(recording)
                 for frames, label, number in _labelled(recording, kept):
                     given.append(Labelled(frames, label, restored=True))
                     count += 0 if label is None else number
-        known = [entry for entry in journal.entries if isinstance(entry, Classes)]
-        if not known or known[-1] != kept.classes:
-            given.insert(0, kept.classes)
         if given:
             journal.append(*given)
             journal.sync()
     return count
+
+
+def _new_classes(kept: _Kept, entries: Sequence[Entry]) -> list[Entry]:
+    known = [entry for entry in entries if isinstance(entry, Classes)]
+    return [] if known[-1:] == [kept.classes] else [kept.classes]
+
+
+def entries_beside(recording: Recording) -> list[Entry]:
+    """`read_journal` of an open recording, and after it what `adopt` would add now; nothing is changed."""
+    entries = read_journal(journal_path(recording.path, recording.of_track), recording)
+    return [*entries, *entries_waiting(recording, entries)]
+
+
+def entries_waiting(recording: Recording, entries: Sequence[Entry]) -> list[Entry]:
+    """What `adopt` would add to the entries of a recording's journal; nothing while the recording goes on.
+
+    Raises
+    ------
+    StorageError
+        It is damaged.
+    """
+    path = live_path(recording.path)
+    if recording.of_track or not path.exists() or is_locked(path):
+        return []
+    try:
+        kept = _parse(path, path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from None
+    if kept is None:
+        return []
+    given = [Labelled(frames, label, restored=True) for frames, label, _ in _labelled(recording, kept)]
+    return [*_new_classes(kept, entries), *given]
 
 
 def _labelled(recording: Recording, kept: _Kept) -> Iterator[tuple[tuple[Run, ...], int | None, int]]:
@@ -190,9 +221,9 @@ def check_live(path: Path) -> None:
     refuse_torn_end(path, data, read_lines(path, data)[1])
 
 
-def _read(log: Log) -> _Kept | None:
+def _parse(path: Path, data: bytes) -> _Kept | None:
     """The keys in a file, in order of time; None if it was cut off before any. A torn end is left out."""
-    values, _ = read_lines(log.path, log.read())
+    values, _ = read_lines(path, data)
     match values:
         case [{"live_labels": 1, "first_index": int(first), "classes": [*names], "directories": [*places]}, *keys]:
             starts = [
@@ -206,4 +237,4 @@ def _read(log: Log) -> _Kept | None:
             return _Kept(first, Classes(tuple(map(str, names)), tuple(map(str, places))), starts)
         case []:
             return None
-    raise StorageError(f"{log.path} is damaged, or from a newer version; move it away to go on without it")
+    raise StorageError(f"{path} is damaged, or from a newer version; move it away to go on without it")

@@ -16,7 +16,8 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.labels import current
 from storage.labels.history import NONE, LabelHistory, replay
-from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, entries_beside, journal_path, read_journal
+from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, journal_path, read_journal
+from storage.labels.live import entries_beside
 from storage.labels.runs import Run, from_runs, pieces, to_runs
 from storage.recording import Recording
 

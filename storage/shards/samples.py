@@ -13,6 +13,8 @@ from storage.convert.transfer import about_left_out, by_session, in_order
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.labels.classes import names_of_labels
+from storage.labels.current import replay
+from storage.labels.live import entries_beside
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK, is_number
 
@@ -66,12 +68,13 @@ def facts_of(recording: Recording, path: Path) -> list[dict[str, Any]]:
     of_sessions: list[dict[str, Any]] = [{}] * len(recording)
     for part in by_session(recording):
         known = {"session": part.facts.get("id"), "host": part.facts.get("host"), "camera": part.facts.get("camera")}
-        offset = part.facts.get(WALL_CLOCK)
+        offset = part.facts.get(WALL_CLOCK) if part.facts.get("live", True) else None
         for index in part.indices:
             of_sessions[index] = {**known, "offset": offset if is_number(offset) else None}
     facts = []
     name = path.as_posix().encode(errors="replace").decode()  # it may be no UTF-8
-    labels, timestamps_ns, called = recording.labels, recording.timestamps_ns, names_of_labels(recording)
+    labels, called = replay(recording, entries_beside(recording)), names_of_labels(recording)
+    timestamps_ns = recording.timestamps_ns
     for index, of_session in enumerate(of_sessions):
         offset = of_session.get("offset")
         facts.append(

@@ -20,14 +20,13 @@ from storage.durable.files import appearing, replace_file
 from storage.durable.untrusted import parse_json
 from storage.errors import StorageError, no_directory
 from storage.formats.video.reader import open_video
-from storage.labels.classes import names_beside, names_of_labels
-from storage.labels.exchange import to_intervals
-from storage.labels.intervals import Interval
+from storage.labels.classes import names_of_labels
+from storage.labels.current import labels_as_they_stand
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
+from storage.streams.labels import labels_of
 from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
-from storage.tracks.label_track import read_intervals
 from storage.tracks.samples_read import find_damaged
-from storage.tracks.wall_clock import wall_clock
+from storage.tracks.wall_clock import stretch_at, stretches_of
 
 TrackKind = Literal["frames", "sensors", "sound", "labels"]
 MANIFEST = "export.json"
@@ -104,7 +103,7 @@ def _export(job: _Job, tracks: Sequence[Track], wanted: Set[str]) -> list[Export
         elif track.kind == "sound" and "sound" in wanted:
             done.append(job.sound(track))
     if "labels" in wanted:
-        done += job.labels([track for track in tracks if track.kind == "labels"])
+        done += job.labels()
     job.end(done)
     return done
 
@@ -114,8 +113,7 @@ class _Job:
 
     def __init__(self, source: Path, directory: Path, progress: Progress | None) -> None:
         self._source, self._directory, self._progress = source, directory, progress
-        clock = wall_clock(source)
-        self._wall_zero_ns = clock.zero_ns if clock is not None and clock.exact else None
+        self._clocks = stretches_of(source)
         self._identity = _identity(source)
         self._names = file_names(read_tracks(source), ("frames", Path(MANIFEST).stem))
         self._known: dict[str, Any] = {}
@@ -155,13 +153,13 @@ class _Job:
                 continue
             name = "frames" if len(tracks) == 1 else f"frames-{self._names[track.number]}"
             with open_video(self._source, track.number) as recording:
-                called = names_of_labels(recording)
+                called, labels = names_of_labels(recording), labels_as_they_stand(recording)
                 result = extract(recording, self._directory / name, progress=self._progress)
                 times = recording.shown_ns
-                classes = ("" if label is None else called.get(label, label) for label in recording.labels)
+                classes = ("" if label is None else called.get(label, label) for label in labels)
                 facts = zip(times, recording.timestamps_ns, classes, strict=True)
-                rows = ((time, (n, stamp, name)) for n, (time, stamp, name) in enumerate(facts))
-                table = self._table(f"{name}.csv", ("frame", "timestamp_ns", "class"), rows)
+                rows = ((time, stamp, (n, stamp, name)) for n, (time, stamp, name) in enumerate(facts))
+                table = self._table(f"{name}.csv", track, ("frame", "timestamp_ns", "class"), rows)
             count = result.written + result.present
             begin = times[0] / 1e9
             done.append(Exported(f"{name}/", track.name, count, begin, result.written > 0, {"codec": track.codec}))
@@ -169,47 +167,50 @@ class _Job:
         return done
 
     def sensor(self, track: Track) -> list[Exported]:
-        name = self._names[track.number]
+        name, clocks = self._names[track.number], self._clocks.get(track.number, [])
         return [
-            self._file(f"{name}.csv", track, lambda path: write_csv(path, self._source, track, self._wall_zero_ns)),
-            self._file(f"{name}.npy", track, lambda path: write_npy(path, self._source, track)),
+            self._file(f"{name}.csv", track, lambda path: write_csv(path, self._source, track, clocks)),
+            self._file(f"{name}.npy", track, lambda path: write_npy(path, self._source, track, clocks)),
         ]
 
     def sound(self, track: Track) -> Exported:
         name = f"{self._names[track.number]}.wav"
         return self._file(name, track, lambda path: write_wav(path, self._source, track))
 
-    def labels(self, tracks: Sequence[Track]) -> list[Exported]:
+    def labels(self) -> list[Exported]:
         done = []
-        for track in tracks:
-            done.append(self._label_table(self._names[track.number], track.name, read_intervals(self._source, track)))
-        if not tracks:
-            pictures = next((track for track in read_tracks(self._source) if track.kind == "pictures"), None)
-            if pictures is not None and _has_packets(self._source, pictures):
-                with open_video(self._source) as recording:
-                    found = to_intervals(recording.shown_ns, recording.labels, 1)
-                if found:
-                    done.append(self._label_table("labels", "labels", found))
+        tracks = read_tracks(self._source)
+        alone = sum(track.kind in ("pictures", "labels") for track in tracks) == 1
+        for one in labels_of(self._source, tracks):
+            stem, name = self._names[one.track.number], one.track.name
+            if one.track.kind == "pictures":
+                if not one.intervals:
+                    continue
+                stem, name = "labels" if alone else f"labels-{stem}", "labels"
+            begin = one.intervals[0].start_ns / 1e9 if one.intervals else 0.0
+            rows = ((each.start_ns, None, (f"{each.end_ns / 1e9:.6f}", each.label)) for each in one.intervals)
+            new = self._table(f"{stem}.csv", one.track, ("end_s", "class"), rows)
+            done.append(Exported(f"{stem}.csv", name, len(one.intervals), begin, new))
         return done
 
     # ------------------------------------------------------------------------------------------------------- the parts
 
-    def _label_table(self, stem: str, track: str, intervals: Sequence[Interval]) -> Exported:
-        name, called = f"{stem}.csv", names_beside(self._source)
-        rows = ((one.start_ns, (f"{one.end_ns / 1e9:.6f}", called.get(one.label, one.label))) for one in intervals)
-        new = self._table(name, ("end_s", "class"), rows)
-        return Exported(name, track, len(intervals), intervals[0].start_ns / 1e9 if intervals else 0.0, new)
-
-    def _table(self, name: str, columns: Sequence[str], rows: Iterator[tuple[int, tuple[Any, ...]]]) -> bool:
-        """Write a CSV file of rows with a time; False if it is there."""
+    def _table(
+        self, name: str, track: Track, columns: Sequence[str], rows: Iterator[tuple[int, int | None, tuple[Any, ...]]]
+    ) -> bool:
+        """Write a CSV file of rows with a time, and a timestamp if they have one; False if it is there."""
         if (self._directory / name).exists():
             return False
-        zero = self._wall_zero_ns
+        clocks = self._clocks.get(track.number)
         with appearing(self._directory / name) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["time_s", *(["unix_s"] if zero is not None else []), *columns])
-            for time, values in rows:
-                wall = [] if zero is None else [unix_text(time + zero)]
+            writer.writerow(["time_s", *(["unix_s"] if clocks else []), *columns])
+            for time, stamp, values in rows:
+                wall = []
+                if clocks:  # by the timestamp where there is one: also right where a clock ran back
+                    clock = stretch_at(clocks, time)
+                    offset = clock.zero_ns if stamp is None else clock.wall_minus_monotonic_ns
+                    wall = [unix_text(time if stamp is None else stamp, offset)]
                 writer.writerow([f"{time / 1e9:.6f}", *wall, *values])
         return True
 
@@ -230,11 +231,16 @@ class _Job:
         return made
 
     def _store(self) -> None:
+        clocks = next(iter(self._clocks.values()), [])
         content = {
             "version": 1,
             "from": self._source.name,
             "identity": self._identity,
-            "unix_seconds_at_0": None if self._wall_zero_ns is None else self._wall_zero_ns / 1e9,
+            "unix_seconds_at_0": next((one.zero_ns / 1e9 for one in clocks if one.zero_ns is not None), None),
+            "clocks": [
+                {"from_s": one.begins_ns / 1e9, "unix_minus_time_s": None if one.zero_ns is None else one.zero_ns / 1e9}
+                for one in clocks
+            ],
             "files": list(self._known.values()),
         }
         data = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")  # as in `storage.sessions`

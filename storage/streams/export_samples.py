@@ -5,6 +5,7 @@ Each function returns how many samples of each channel it wrote, and the time of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from storage.errors import StorageError
 from storage.tracks.demux import Track, channel_labels
 from storage.tracks.sample_track import SampleBlock
 from storage.tracks.samples_read import decode_samples, times_ns, true_rate
+from storage.tracks.wall_clock import Stretch, stretch_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +26,13 @@ SILENT_SECONDS = 1.0  # written at once
 PCM = {"int16": "pcm_s16le", "int32": "pcm_s32le", "float32": "pcm_f32le", "float64": "pcm_f64le"}
 
 
-def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None) -> tuple[int, int]:
-    """A line for each sample: its time, the wall clock's if that is known at the file's time 0, and a number a channel.
+def write_csv(target: Path, source: Path, track: Track, clocks: Sequence[Stretch]) -> tuple[int, int]:
+    """A line for each sample: its time, the wall clock's and the recorder's if they are known, and a number a channel.
 
     A number has as many digits as it takes to get the same float back. What the recorder put into a pause is left out.
     """
     rate, count, begin = true_rate(track), 0, 0
-    columns = ["time_s", *(["unix_s"] if wall_zero_ns is not None else []), *channel_labels(track)]
+    columns = ["time_s", *(["unix_s", "timestamp_ns"] if clocks else []), *channel_labels(track)]
     with target.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(map(_quoted, columns)) + "\n")
         for block in decode_samples(source, track):
@@ -39,18 +41,23 @@ def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None
             begin = begin if count else block.begin_ns
             count += len(block.samples)
             numbers = block.samples.astype("U32").tolist()
+            clock = stretch_at(clocks, block.begin_ns) if clocks else None
             for time, row in zip(times_ns(block, rate).tolist(), numbers, strict=True):
-                wall = [] if wall_zero_ns is None else [unix_text(time + wall_zero_ns)]
-                file.write(",".join([f"{time / 1e9:.6f}", *wall, *row]) + "\n")
+                known = [] if clock is None else [unix_text(time, clock.zero_ns), str(time + clock.origin_ns)]
+                file.write(",".join([f"{time / 1e9:.6f}", *known, *row]) + "\n")
     return count, begin
 
 
-def write_npy(target: Path, source: Path, track: Track) -> tuple[int, int]:
-    """A structured array with ``time_ns`` and a field for each channel, of the type in which it is stored."""
+def write_npy(target: Path, source: Path, track: Track, clocks: Sequence[Stretch]) -> tuple[int, int]:
+    """A structured array with ``time_ns`` and a field for each channel, of the type in which it is stored.
+
+    Where the clocks are known, ``unix_ns`` (0 where it is not) and ``timestamp_ns`` come between.
+    """
     import numpy as np
 
     rate, count, begin = true_rate(track), 0, 0
     kind: np.dtype[Any] | None = None
+    names: list[str] = []
     with target.open("wb") as file:
         file.write(_npy_head(np.dtype([("time_ns", "<i8")]), 0))
         for block in decode_samples(source, track):
@@ -58,14 +65,19 @@ def write_npy(target: Path, source: Path, track: Track) -> tuple[int, int]:
                 continue
             if kind is None:
                 begin = block.begin_ns
-                names = [f"{name}_" if name == "time_ns" else name for name in channel_labels(track)]
+                times = ("time_ns", "unix_ns", "timestamp_ns") if clocks else ("time_ns",)
+                names = [f"{name}_" if name in times else name for name in channel_labels(track)]
                 stored = block.samples.dtype.newbyteorder("<")
-                kind = np.dtype([("time_ns", "<i8"), *((name, stored) for name in names)])
+                kind = np.dtype([*((name, "<i8") for name in times), *((name, stored) for name in names)])
                 file.seek(0)
                 file.write(_npy_head(kind, 0))
             rows = np.empty(len(block.samples), kind)
             rows["time_ns"] = times_ns(block, rate)
-            for number, name in enumerate(kind.names[1:] if kind.names else ()):
+            if clocks:
+                clock = stretch_at(clocks, block.begin_ns)
+                rows["unix_ns"] = 0 if clock.zero_ns is None else rows["time_ns"] + clock.zero_ns
+                rows["timestamp_ns"] = rows["time_ns"] + clock.origin_ns
+            for number, name in enumerate(names):
                 rows[name] = block.samples[:, number]
             file.write(rows.tobytes())
             count += len(rows)
@@ -138,9 +150,12 @@ class _Wav:
         self._container.close()
 
 
-def unix_text(time_ns: int) -> str:
-    """Seconds since 1970 with all microseconds, which a float does not have."""
-    return f"{time_ns // 1_000_000_000}.{time_ns // 1000 % 1_000_000:06d}"
+def unix_text(time_ns: int, zero_ns: int | None) -> str:
+    """Seconds since 1970 with all microseconds, which a float does not have; empty if they are not known."""
+    if zero_ns is None:
+        return ""
+    unix_ns = time_ns + zero_ns
+    return f"{unix_ns // 1_000_000_000}.{unix_ns // 1000 % 1_000_000:06d}"
 
 
 def _npy_head(kind: np.dtype[Any], count: int) -> bytes:

@@ -18,11 +18,11 @@ from storage.errors import StorageError
 from storage.formats.video.reader import open_video
 from storage.labels.intervals import Interval
 from storage.names import natural_key
+from storage.streams.labels import labels_of
 from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
-from storage.tracks.label_track import read_intervals
-from storage.tracks.samples_read import decode_samples, scaled, true_rate
-from storage.tracks.wall_clock import wall_clock
+from storage.tracks.samples_read import decode_samples, measured_rate, scaled, true_rate
+from storage.tracks.wall_clock import Stretch, stretches_of, wall_clock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,10 @@ MOST_TRACKS = 24
 LEAST_THUMBNAIL = 64  # pixels wide
 LEAST_LOUDNESS = 1e-3  # of full scale; what is less is drawn as silence
 
+LEAST_PAUSE_NS = 100_000_000  # between two sessions; a shorter one can't be seen
+
 PANEL = "#f7f8fa"
+PAUSE = "#dc2626"
 CURVES = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#db2777", "#0891b2")
 SOUND = "#475569"
 CLASSES = ("#93c5fd", "#fdba74", "#86efac", "#d8b4fe", "#f9a8d4", "#67e8f9", "#fde047", "#cbd5e1", "#fca5a5")
@@ -94,12 +97,13 @@ def _draw(path: Path) -> Image.Image:
     shown.sort(key=lambda track: order.index(track.kind))
     begin = min(0, *(extents[track.number].begin_ns for track in shown)) if len(shown) > 1 else 0
     axis = _Axis(begin, max(*(extents[track.number].end_ns for track in shown), begin + 1_000_000))
-    labels = {track.number: read_intervals(path, track) for track in shown if track.kind == "labels"}
+    labels = {one.track.number: one.intervals for one in labels_of(path, tracks) if one.track is not None}
     names = sorted({one.label for intervals in labels.values() for one in intervals}, key=natural_key)
     colours = {name: CLASSES[number % len(CLASSES)] for number, name in enumerate(names)}
     height = TOP + sum(HEIGHTS[track.kind] + GAP for track in shown) + BOTTOM - GAP + (LEGEND if names else 0)
     canvas = Canvas(WIDTH, height, fine=FINE)
-    _draw_heading(canvas, path, axis, len(filled) - len(shown))
+    pauses = _pauses(path, shown)
+    _draw_heading(canvas, path, axis, len(filled) - len(shown), pauses)
     y = TOP
     for track in shown:
         canvas.box((LEFT, y, WIDTH - RIGHT, y + HEIGHTS[track.kind]), PANEL)
@@ -119,16 +123,50 @@ def _draw(path: Path) -> Image.Image:
         else:
             _draw_labels(row, labels[track.number], colours)
         y += HEIGHTS[track.kind] + GAP
+    _draw_pauses(canvas, axis, y - GAP, pauses)
     return canvas.finished()
 
 
-def _draw_heading(canvas: Canvas, path: Path, axis: _Axis, hidden: int) -> None:
+def _pauses(path: Path, shown: Sequence[Track]) -> list[Stretch]:
+    """Where the time of the first track goes on after a pause, which it does not have."""
+    known = stretches_of(path).get(shown[0].number, [])
+    return [one for one in known if one.pause_ns is None or one.pause_ns >= LEAST_PAUSE_NS]
+
+
+def _pause_text(pause_ns: int | None) -> str:
+    seconds = (pause_ns or 0) / 1e9
+    if pause_ns is None or seconds < 60:
+        return "a pause" if pause_ns is None else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _draw_pauses(canvas: Canvas, axis: _Axis, bottom: int, pauses: Sequence[Stretch]) -> None:
+    """A line where a session ends and the next one begins, and how long nothing was recorded there."""
+    free = 0.0
+    for one in pauses:
+        x = axis.x(one.begins_ns)
+        canvas.line([(x, TOP), (x, bottom)], PAUSE, 2)
+        text = f"+{_pause_text(one.pause_ns)}" if one.pause_ns is not None else "pause"
+        width = canvas.text_width(text, 12)
+        if x - width / 2 >= free:
+            canvas.text((x, TOP - 15), text, 12, PAUSE, anchor="ma")
+            free = x + width / 2 + 6
+
+
+def _draw_heading(canvas: Canvas, path: Path, axis: _Axis, hidden: int, pauses: Sequence[Stretch]) -> None:
     canvas.text((24, 20), path.name, 20, INK)
     clock = wall_clock(path)
     parts = [f"{(axis.end_ns - max(axis.begin_ns, 0)) / 1e9:.1f} s"]
     if clock is not None:
         begun = datetime.fromtimestamp(clock.zero_ns / 1e9)
         parts.insert(0, f"{'from' if clock.exact else 'about'} {begun:%Y-%m-%d %H:%M:%S}")
+    if pauses:
+        total = _pause_text(sum(one.pause_ns or 0 for one in pauses))
+        count = "a pause" if len(pauses) == 1 else f"{len(pauses)} pauses"
+        parts.append(
+            f"{count} between its sessions left out" + (f" ({total})" if any(one.pause_ns for one in pauses) else "")
+        )
     if hidden:
         parts.append(f"{hidden} more tracks not shown")
     canvas.text((24, 47), ", ".join(parts), 13, FAINT)
@@ -167,7 +205,7 @@ def _draw_name(canvas: Canvas, y: int, track: Track, extent: Extent) -> None:
     )
     if track.kind == "labels":
         return
-    rate = extent.rate(track)
+    rate = measured_rate(track) or extent.rate(track)
     facts = [f"{rate:.5g} a second" if rate == round(rate) else f"{rate:.1f} a second"] if rate else []
     if track.kind == "pictures" and track.size:
         facts.append(f"{track.size[0]}x{track.size[1]}")

@@ -1,23 +1,39 @@
-"""What a media file knows of the wall clock: when its time 0 was.
+"""What a media file knows of the wall clock: when its time 0 was, and each moment after it.
 
 What this program records has the time of each frame on the recorder's own clock, and how far that was from the wall
-clock. Other programs note a date at best; so do ours if nothing else is left.
+clock. Other programs note a date at best; so do ours if nothing else is left. A file's own time passes over the pauses
+between sessions; so each of them has a clock of its own (`Stretch`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.sessions import WALL_CLOCK, sessions_in, sessions_text
-from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
+from storage.sessions import WALL_CLOCK, is_number, sessions_in, sessions_text
+from storage.tracks.demux import (
+    COARSE_NS,
+    facts_of_packet,
+    open_media,
+    packets_of,
+    tag_of,
+    time_of,
+    to_ns,
+    tracks_of,
+    zero_of,
+)
 from storage.tracks.label_track import INPUT_TAG
 
 if TYPE_CHECKING:
     from storage.tracks.demux import Track
+
+
+CLOCK_SET_NS = 50_000_000  # an anchor that is farther off tells that the clock was set; a slewed one moves less
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +63,104 @@ def wall_clock(path: Path) -> WallClock | None:
         offset = session.get(WALL_CLOCK)
         if not isinstance(offset, int):
             continue
-        clock = session.get("clock")
-        zero = clock.get("origin_ns") if isinstance(clock, dict) else None
-        if not isinstance(zero, int):
-            zero = _zero_by_frame(path, track)
-        if zero is not None:
-            return WallClock(zero + offset, True, len(sessions), _unsynchronised(session))
+        own = _clock_of(path, track, session)
+        if own is not None:
+            return WallClock(own[1] + offset, True, len(sessions), _unsynchronised(session))
     for date in dates:
         try:
             return WallClock(round(datetime.fromisoformat(date).astimezone().timestamp() * 1e9), exact=False)
         except (ValueError, OverflowError):
             continue
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A file's time from `begins_ns` on, as long as one clock holds: of one session, until the wall clock was set.
+
+    A moment of the file's time has the timestamp ``time + origin_ns``, and the Unix time ``time + zero_ns``: None if
+    that is not known. `pause_ns` passed before it that the file's time does not have; None if that is not known.
+    """
+
+    begins_ns: int
+    origin_ns: int
+    zero_ns: int | None
+    pause_ns: int | None = 0
+
+    @property
+    def wall_minus_monotonic_ns(self) -> int | None:
+        return None if self.zero_ns is None else self.zero_ns - self.origin_ns
+
+
+def stretches_of(path: Path) -> dict[int, list[Stretch]]:
+    """The stretches of each track, by its number; empty for a file whose wall clock is not known exactly.
+
+    In a merged file the tracks lie on the wall clock as they were aligned, with the first one's; what is each track's
+    own is when its sessions went on. Raises StorageError if the file can't be read.
+    """
+    clock = wall_clock(path)
+    if clock is None or not clock.exact:
+        return {}
+    with open_media(path) as container:
+        tracks, of_file = tracks_of(container), dict(container.metadata)
+        step_ns = max((to_ns(1, stream.time_base) for stream in container.streams if stream.time_base), default=0)
+    by_input: dict[str, list[Stretch]] = {}
+    for track in sorted(tracks, key=lambda track: track.kind != "pictures"):  # which know a session by its first frame
+        came_from = tag_of(track.tags, INPUT_TAG)
+        if not by_input.get(came_from):
+            by_input[came_from] = list(_stretches(path, track, sessions_of(track, tracks, of_file), step_ns))
+    first = next(known for track in tracks if (known := by_input[tag_of(track.tags, INPUT_TAG)]))
+    alone = [
+        Stretch(first[0].begins_ns, first[0].origin_ns, clock.zero_ns)
+    ]  # sound of elsewhere went on while the first one paused
+    found: dict[int, list[Stretch]] = {}
+    for track in tracks:
+        own = by_input[tag_of(track.tags, INPUT_TAG)] or (first if track.kind == "labels" else alone)
+        by_ns = next((clock.zero_ns - one.zero_ns for one in own if one.zero_ns is not None), 0)
+        found[track.number] = [one if one.zero_ns is None else replace(one, zero_ns=one.zero_ns + by_ns) for one in own]
+    return found
+
+
+def stretch_at(stretches: Sequence[Stretch], time_ns: int) -> Stretch:
+    """The one that holds at a moment of the file's time; before the first it does, too."""
+    return stretches[max(0, bisect_right(stretches, time_ns, key=lambda one: one.begins_ns) - 1)]
+
+
+def _stretches(path: Path, track: Track, sessions: Sequence[Mapping[str, Any]], step_ns: int) -> Iterator[Stretch]:
+    """The stretches of sessions that follow each other, in a file that keeps times in such steps."""
+    clocks = [(session, *clock) for session in sessions if (clock := _clock_of(path, track, session))]
+    before: Stretch | None = None
+    early_ns = step_ns if step_ns > COARSE_NS else 0  # by which times are rounded
+    for (session, begins, origin), after in pairwise([*clocks, ({}, 1 << 62, 0)]):
+        wall = session.get(WALL_CLOCK) if session.get("live", True) else None
+        zero = origin + wall if is_number(wall) else None
+        pause = 0 if before is None else None
+        if before is not None and before.zero_ns is not None and zero is not None:
+            pause = max(0, zero - before.zero_ns)
+        before = Stretch(begins - early_ns, origin, zero, pause)
+        yield before
+        for at, offset in _anchors(session) if zero is not None else ():
+            if abs(origin + offset - (zero or 0)) > CLOCK_SET_NS and before.begins_ns < at - origin < after[1]:
+                before = Stretch(at - origin, origin, zero := origin + offset)
+                yield before
+
+
+def _clock_of(path: Path, track: Track, session: Mapping[str, Any]) -> tuple[int, int] | None:
+    """When a session begins in the file's time, and what its clock showed at time 0; None if that is not known."""
+    clock = session.get("clock")
+    begins, origin = (clock.get("begins_us"), clock.get("origin_ns")) if isinstance(clock, dict) else (None, None)
+    if isinstance(begins, int) and isinstance(origin, int):
+        return begins * 1000, origin
+    return _clock_by_frame(path, track, int(session["first_index"])) if session.get("frames") != 0 else None
+
+
+def _anchors(session: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """The moments of a session's clock at which the wall clock was noted, and its offset."""
+    anchors = session.get("anchors")
+    for one in anchors if isinstance(anchors, list) else []:
+        at, wall = (one.get("monotonic_ns"), one.get("wall_ns")) if isinstance(one, dict) else (None, None)
+        if is_number(at) and is_number(wall):
+            yield at, wall - at
 
 
 def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -95,11 +197,12 @@ def _unsynchronised(session: Mapping[str, Any]) -> str:
     return str(session.get("boot_id")) if unsure else ""
 
 
-def _zero_by_frame(path: Path, track: Track) -> int | None:
-    """What the recorder's clock showed at a file's time 0, by the first packet of a track."""
+def _clock_by_frame(path: Path, track: Track, index: int) -> tuple[int, int] | None:
+    """When a frame is shown, and what the recorder's clock showed at the file's time 0, by its timestamp."""
     with open_media(path) as container:
-        packet = next(packets_of(container, track.number), None)
+        packet = next(islice(packets_of(container, track.number), index, None), None)
         timestamp = facts_of_packet(packet).get("timestamp_ns") if packet is not None else None
         if packet is None or not isinstance(timestamp, int):
             return None
-        return timestamp - time_of(packet, zero_of(container))
+        time = time_of(packet, zero_of(container))
+        return time, timestamp - time

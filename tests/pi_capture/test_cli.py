@@ -141,6 +141,17 @@ def test_under_nohup_a_closed_terminal_is_no_end(tmp_path: Path) -> None:
     assert process.returncode == 0, err
 
 
+def test_an_interrupt_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
+    """As ``timeout -s INT`` gives it: to its command, and then to all of their group."""
+    process = start(tmp_path / "day1", -1, *DEMO, "--sync-interval", 0.1)
+    wait_for_frames(tmp_path / "day1")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.02)  # so that it is another one, not the same that waits
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "aborted" not in err, err
+
+
 def test_a_second_ctrl_c_aborts_and_loses_nothing_that_showed(tmp_path: Path) -> None:
     # A stopped process gets both signals at once when it goes on: the second while the first is being dealt with.
     process = start(tmp_path / "day1", -1, *DEMO, "--sync-interval", 0.1)

@@ -25,6 +25,7 @@ from pi_capture.samples.clock import Dated, SampleClock, rate_facts
 from pi_capture.samples.local import LocalTracks
 from pi_capture.samples.sensors import Command, parse_sensor
 from storage import SampleTrack
+from storage.care.info import as_text, describe
 from storage.formats.video.writer import VideoReader
 from tests.support import is_running, wait_for
 from tests.support.live import clicking, counting, flashing, sensor, session_of
@@ -70,6 +71,7 @@ def test_without_a_camera_from_standard_input_up_to_its_end(tmp_path: Path) -> N
         with (tmp_path / "values").open("rb") as file:
             done = capture(path, -1, "--camera", "none", "--sensor", f"a,rate=100,channels=3={source}", stdin=file)
         assert done.returncode == 0, done.stderr
+        assert "a ended, and with it the recording\n" in done.stderr and "goes on" not in done.stderr
         with VideoReader(path) as recording:
             times, samples = recording.tracks[0].read()
             assert np.array_equal(samples, np.concatenate([values] * number))
@@ -154,6 +156,9 @@ def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, m
     assert [tracks[name].padded for name in rates] == [150, 0, 0]
     assert [tracks[name].samples for name in rates] == [650, 806, 800]
     told = ["a ended; the recording goes on", "a paused for 1.50 s; padded", "b ended; the recording goes on"]
+    with_it = ", and with it the recording"  # of the one that was the last
+    assert sum(with_it in line for line in lines) == 1
+    lines = [line.replace(with_it, "; the recording goes on") for line in lines]
     assert sorted(lines) == [*told, "twice ended; the recording goes on", twice]
     with VideoReader(path) as recording:
         paused, drifting, doubled = recording.tracks
@@ -323,6 +328,36 @@ def test_a_sensor_that_dies_takes_nothing_from_the_pictures_and_is_not_called_wh
     assert done.stderr.endswith("gone ended too early; the recording went on without it\n"), done.stderr
 
 
+def test_what_was_wrong_with_a_sensor_is_kept_and_told_of_it_alone(tmp_path: Path) -> None:
+    once = "gone,rate=10,format=text=for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
+    mad = "mad,rate=10,format=text=echo 1; while echo 1 2; do sleep 0.1; done"
+    good = f"good,rate=50={sensor(50)}"
+    path = tmp_path / "a.mkv"
+    options = ("--camera", "demo", "--fps", 5, "--size", "64x48")
+    done = capture(path, 2, *options, "--sensor", once, "--sensor", mad, "--sensor", good)
+    assert done.returncode == 1, done.stderr
+    of_tracks = {line.split(":")[0].strip(): line for line in done.stderr.splitlines() if line.startswith("  ")}
+    whole = {name: "none missing" in line for name, line in of_tracks.items()}
+    assert whole == {"gone": False, "mad": False, "good": True}, done.stderr
+    problems = session_of(path)["problems"]
+    assert isinstance(problems, dict) and problems.keys() == {"gone", "mad"}
+    assert problems["gone"] == ["gone ended too early; the recording went on without it"]
+    (lines,) = problems["mad"]
+    assert re.fullmatch(r"sensor mad: \d+ lines were not one number; they are kept as NaN", lines)
+    told = as_text(describe(path))
+    assert all(f"session {session_of(path)['id']}: {text}" in told for text in [*problems["gone"], lines]), told
+
+
+def test_what_is_wrong_with_a_sensor_is_kept_before_the_recorder_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "a.mka"
+    mad = "mad,rate=10,format=text=echo 1; while echo 1 2; do sleep 0.1; done"
+    command = [*CAPTURE, path, "-1", "--camera", "none", "--sensor", mad]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
+        wait_for(lambda: path.exists() and b"lines were not one number" in path.read_bytes())
+        recorder.kill()
+    assert describe(path).problems[0][1] == "mad"
+
+
 def test_a_killed_recorder_takes_its_sensors_along(tmp_path: Path) -> None:
     """All that the command started; one of them does not listen to SIGTERM."""
     script = f"(trap '' TERM; echo $$ > {tmp_path}/deaf; sleep 1000 & echo $! > {tmp_path}/child; wait); sleep 1001"
@@ -487,6 +522,21 @@ def test_times_are_true_whatever_the_pipe_does(rate: float, real: float, chunk: 
                 stamps[piece.samples[:, 0]] = piece.timestamp_ns / 1e9 + np.arange(piece.count) / real
     assert np.abs(stamps - truth)[truth > 10].max() < 0.01 + 0.5 / rate
     assert abs(padded - pause * real) <= 1 and clock.measured_rate == pytest.approx(real, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rate", "real", "since"), [(50, 49.5, 4), (50, 50.5, 4), (50, 50, 0), (1, 0.99, 5), (1, 1, 0)]
+)
+def test_how_far_times_are_off_in_the_first_seconds(rate: float, real: float, since: float) -> None:
+    """As docs/streams.md tells it: through a pipe that delays by 3 ms on average."""
+    draw, clock, stamps = np.random.default_rng(0), SampleClock(rate), list[float]()
+    truth = np.arange(int(60 * real)) / real
+    for n, taken in enumerate(truth):
+        dated = clock.date(np.array([[n]]), round((taken + draw.exponential(0.003)) * 1e9))
+        stamps += [piece.timestamp_ns / 1e9 for piece in [*dated, *(clock.finish() if n == len(truth) - 1 else [])]]
+    off = np.array(stamps) - truth
+    assert np.abs(off[truth >= since]).max() < (0.015 if rate == 1 else 0.005)
+    assert off.min() > -0.031 and off.max() < 0.015
 
 
 @pytest.mark.parametrize(("rate", "real"), [(50, 200), (110, 200), (180, 200), (20, 60), (400, 200)])

@@ -124,7 +124,9 @@ def test_labels_that_are_there_stay(tmp_path: Path, kind: str, capsys: pytest.Ca
     assert labels(day) == other
 
 
-def test_labels_that_wait_beside_a_file_go_in_with_what_is_imported(tmp_path: Path) -> None:
+def test_labels_that_wait_beside_a_file_go_in_with_what_is_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, table = tmp_path / "day1.h5", tmp_path / "labels.csv"
     record(path)
     with LabelJournal(journal_path(path)) as journal:  # as live labels leave them
@@ -132,6 +134,7 @@ def test_labels_that_wait_beside_a_file_go_in_with_what_is_imported(tmp_path: Pa
     assert labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
     assert main(["labels", str(path), "--export", str(table)]) == 0
     assert main(["labels", str(path), "--import", str(table)]) == 0
+    assert "0 frames have other labels now, 10 have one, 10 that waited are saved" in capsys.readouterr().out
     with open_recording(path) as recording:
         assert list(recording.labels) == labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
 

@@ -7,16 +7,25 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import av
+import h5py
 import numpy as np
 import pytest
 
 from pi_capture import Recorder
-from storage import SampleTrack, StorageError, open_recording
+from storage import Frame, SampleTrack, StorageError, open_recording
+from storage.care.info import as_text, describe
+from storage.convert.convert import convert
+from storage.formats.video.writer import VideoWriter
+from storage.labels.current import labels_as_they_stand
+from storage.labels.journal import Classes
+from storage.labels.live import LiveJournal, adopt, live_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
+from tests.conftest import picture
 from tests.storage.streams.test_merge import WALL_NS, ffmpeg, recorded
 from tests.support import REPOSITORY
 
@@ -82,6 +91,56 @@ def test_ours_with_labels_and_the_wall_clock(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "files" / "frames" / "door")) == 20
     manifest = json.loads((tmp_path / "files" / "export.json").read_text())
     assert manifest["unix_seconds_at_0"] == WALL_NS / 1e9 + 5
+
+
+def continued(path: Path) -> None:
+    """Sessions with a sensor: a boot and 4 s apart, and one from a file. In the second the wall clock was set."""
+    for begin_ns, wall_ns, live in ((10**12, WALL_NS, True), (5 * 10**9, WALL_NS + 10**12, True), (0, 0, False)):
+        with closing(VideoWriter(path, tracks=[SampleTrack("force", 50)])) as writer:
+            anchors = [{"monotonic_ns": begin_ns, "wall_ns": begin_ns + wall_ns}]
+            if begin_ns == 5 * 10**9:
+                anchors.append({"monotonic_ns": begin_ns + 450_000_000, "wall_ns": begin_ns + wall_ns + 3_450_000_000})
+            writer.describe({"live": live, "wall_minus_monotonic_ns": wall_ns, "anchors": anchors})
+            for n in range(10):
+                time = begin_ns + n * 100_000_000
+                was_set = begin_ns == 5 * 10**9 and n == 5
+                facts = {"wall_minus_monotonic_ns": wall_ns + 3_000_000_000} if was_set else {}
+                writer.append(writer.encode(Frame(picture(n), n, time, facts), "door" if n > 7 else None))
+                writer.append_samples("force", time, np.full((5, 1), n, "<f4"))
+
+
+def test_the_wall_clock_of_a_recording_that_was_continued(tmp_path: Path) -> None:
+    """Each session has its own, and the file's time does not have the pauses; a copy in another file keeps it."""
+    path = tmp_path / "day1.mkv"
+    continued(path)
+    convert(path, tmp_path / "day1.h5")
+    with h5py.File(tmp_path / "day1.h5") as file:
+        wanted = [f"{ns / 1e9:.3f}" if ns else "" for ns in file["unix_ns"][:].tolist()]
+    assert float(wanted[10]) - float(wanted[9]) > 4 and float(wanted[15]) - float(wanted[14]) > 3 and not wanted[20]
+    merge_streams(tmp_path / "merged.mkv", [path])
+    for name in ("day1", "merged"):
+        files = tmp_path / name
+        export(tmp_path / f"{name}.mkv", files)
+        assert [row["unix_s"][:14] for row in table(files / "frames.csv")] == wanted
+        with open_recording(path) as recording:
+            stamps, _ = recording.tracks[0].read()
+            offsets = [
+                None if not unix else float(unix) * 1e9 - stamp
+                for unix, stamp in zip(wanted, recording.timestamps_ns, strict=True)
+            ]
+        rows, array = table(files / "force.csv"), np.load(files / "force.npy")
+        assert np.abs(array["timestamp_ns"] - stamps).max() < 1_100_000
+        assert [int(row["timestamp_ns"]) for row in rows] == array["timestamp_ns"].tolist()
+        for n, (row, sample) in enumerate(zip(rows, array, strict=True)):
+            offset = offsets[n // 5]
+            if offset is None:
+                assert row["unix_s"] == "" and sample["unix_ns"] == 0
+            elif n // 5 not in (14, 15):  # the block around the moment at which the clock was set
+                assert float(row["unix_s"]) == pytest.approx((offset + stamps[n]) / 1e9, abs=2e-3), n
+                assert sample["unix_ns"] == pytest.approx(offset + stamps[n], abs=2e6)
+        assert [row["unix_s"][:14] for row in table(files / "labels.csv")] == [wanted[n] for n in (8, 18, 28)]
+    clocks = json.loads((tmp_path / "day1" / "export.json").read_text())["clocks"]
+    assert [one["from_s"] for one in clocks][:2] == [0, 1.0]
 
 
 def test_several_tracks_of_a_kind_and_late_beginnings(tmp_path: Path) -> None:
@@ -213,6 +272,25 @@ def test_samples_behind_a_damaged_length_are_not_left_out_unsaid(tmp_path: Path)
     path.write_bytes(data)
     with pytest.raises(StorageError, match="14 blocks of track force can't be reached: a length is damaged"):
         export(path, tmp_path / "files")
+
+
+def test_labels_that_wait_beside_the_recording(tmp_path: Path) -> None:
+    """Those that a crash kept out of the file: as their keys were written down, and once the journal has them."""
+    path = recorded(tmp_path / "day1.mkv", [5 * 10**9 + n * 100_000_000 for n in range(40)])
+    live = LiveJournal(path, Classes(("rest",), ("rest",)), 0)
+    live.start(5 * 10**9 + 3_500_000_000, 0)
+    live.close()
+    wanted = [("1.000000", "2.000000", "door"), ("3.000000", "3.500000", "door"), ("3.500000", "4.000000", "rest")]
+    for directory in ("while they wait", "from the journal"):
+        files = tmp_path / directory
+        export(path, files)
+        assert [(row["time_s"], row["end_s"], row["class"]) for row in table(files / "labels.csv")][:3] == wanted
+        assert [row["class"] for row in table(files / "frames.csv")][35:] == ["rest"] * 5
+        assert len(os.listdir(files / "frames" / "rest")) == 5
+        assert ("rest 5" in as_text(describe(path))) and live_path(path).exists() == (directory == "while they wait")
+        with open_recording(path) as recording:
+            assert labels_as_they_stand(recording)[35:] == ["rest"] * 5
+        adopt(path)
 
 
 def test_labels_of_a_table_beside_the_video(tmp_path: Path) -> None:

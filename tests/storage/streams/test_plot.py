@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from storage import Frame, SampleTrack
 from storage.cli import main
+from storage.drawing import Canvas
+from storage.formats.video.writer import VideoWriter
 from storage.streams.merge import merge_streams
 from storage.streams.plot import CLASSES, CURVES, LEFT, RIGHT, SOUND, WIDTH
-from tests.storage.streams.test_merge import clicks, ffmpeg, recorded
+from tests.conftest import picture
+from tests.storage.streams.test_merge import WALL_NS, clicks, ffmpeg, recorded
 
 
 def everything(tmp_path: Path) -> Path:
@@ -100,3 +106,30 @@ def test_one_track_alone_and_letters_of_all_kinds(tmp_path: Path) -> None:
     for name in ("Наблюдения.srt", "C.wav"):
         assert main(["info", str(tmp_path / name), "--plot", str(tmp_path / f"{name}.png")]) == 0
         assert Image.open(tmp_path / f"{name}.png").size[0] == WIDTH
+
+
+def test_the_measured_rate_and_the_pause_between_sessions_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "day1.mkv"
+    for begin_ns in (0, 74_000_000_000):  # 72 s after the end of the first session
+        with closing(VideoWriter(path, tracks=[SampleTrack("imu", 200)])) as writer:
+            writer.describe({"live": True, "wall_minus_monotonic_ns": WALL_NS})
+            for n in range(20):
+                writer.append(writer.encode(Frame(picture(n), n, begin_ns + n * 100_000_000, {}), None))
+                writer.append_samples("imu", begin_ns + n * 100_000_000, np.zeros((20, 1), "<f4"))
+            writer.describe_track("imu", {"measured_rate": 198.2})
+    written: list[str] = []
+    text = Canvas.text
+
+    def noted(canvas: Canvas, place: tuple[float, float], words: str, *rest: Any, **more: Any) -> None:
+        written.append(words)
+        text(canvas, place, words, *rest, **more)
+
+    monkeypatch.setattr(Canvas, "text", noted)
+    assert main(["info", str(path), "--plot", str(tmp_path / "tracks.png")]) == 0
+    assert "198.2 a second" in written and "+1 min 12 s" in written
+    assert any(words.endswith("a pause between its sessions left out (1 min 12 s)") for words in written)
+    image = np.asarray(Image.open(tmp_path / "tracks.png"), int)
+    red = (np.abs(image - [0xDC, 0x26, 0x26]).max(axis=2) < 24).sum(axis=0)
+    assert pytest.approx(int(red.argmax()), abs=3) == LEFT + (WIDTH - LEFT - RIGHT) / 2
