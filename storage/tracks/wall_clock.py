@@ -6,8 +6,8 @@ clock. Other programs note a date at best; so do ours if nothing else is left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from storage.sessions import WALL_CLOCK, sessions_in, sessions_text
 from storage.tracks.demux import facts_of_packet, open_media, packets_of, tag_of, time_of, tracks_of, zero_of
 from storage.tracks.label_track import INPUT_TAG
+from storage.tracks.pauses import Pauses, pauses_between, place_of
 
 if TYPE_CHECKING:
     from storage.tracks.demux import Track
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
 class WallClock:
     """Nanoseconds since 1970 at a file's time 0.
 
-    `exact` is False where another program wrote it, to a second or so; `sessions` is how many recordings follow each
-    other in the file: time passed between them that the file does not have. `unsynchronised` names the boot of a
-    machine whose clock was not synchronised when the recording began; empty if it was, or that is not known.
+    `exact` is False where another program wrote it, to a second or so. `session` is what is known of the recording,
+    and `clock_ns` what the recorder's own clock showed.
     """
 
     zero_ns: int
     exact: bool
-    sessions: int = 1
-    unsynchronised: str = ""
+    clock_ns: int = 0
+    session: Mapping[str, Any] = field(default_factory=dict)
 
 
 def wall_clock(path: Path) -> WallClock | None:
@@ -47,12 +47,10 @@ def wall_clock(path: Path) -> WallClock | None:
         offset = session.get(WALL_CLOCK)
         if not isinstance(offset, int):
             continue
-        clock = session.get("clock")
-        zero = clock.get("origin_ns") if isinstance(clock, dict) else None
-        if not isinstance(zero, int):
-            zero = _zero_by_frame(path, track)
+        place = place_of(session)
+        zero = _zero_by_frame(path, track) if place is None else place[1]
         if zero is not None:
-            return WallClock(zero + offset, True, len(sessions), _unsynchronised(session))
+            return WallClock(zero + offset, True, zero, session)
     for date in dates:
         try:
             return WallClock(round(datetime.fromisoformat(date).astimezone().timestamp() * 1e9), exact=False)
@@ -73,26 +71,32 @@ def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str
     return sessions_in(next((text for tags in noted if (text := tag_of(tags, "sessions"))), ""))
 
 
-def moved_sessions(text: str, by_ns: int) -> str:
-    """The ``SESSIONS`` tag of a file, for a copy in which everything is later by `by_ns`."""
-    sessions = [moved_session(session, by_ns) for session in sessions_in(text)]
+def read_pauses(path: Path) -> dict[int, Pauses]:
+    """The pauses between the sessions of each track, by its number. Raises StorageError if the file can't be read."""
+    with open_media(path) as container:
+        tracks, of_file = tracks_of(container), dict(container.metadata)
+    return {track.number: pauses_between(sessions_of(track, tracks, of_file)) for track in tracks}
+
+
+def moved_sessions(text: str, place: Callable[[int], int], *, even: bool) -> str:
+    """The ``SESSIONS`` tag of a file, for a copy in which what is at a time comes at `place` of it.
+
+    Unless that is `even`, with no second longer or shorter, the frames alone tell the time on the recorder's clock.
+    """
+    sessions = []
+    for session in sessions_in(text):
+        known = place_of(session)
+        moved = moved_session(session, place(known[0]) - known[0]) if known is not None else session
+        sessions.append({name: fact for name, fact in moved.items() if even or name != "clock"})
     return sessions_text(sessions) if sessions else text
 
 
 def moved_session(session: Mapping[str, Any], by_ns: int) -> dict[str, Any]:
     """What is known of a session, in a file in which it is later by `by_ns`."""
-    clock = session.get("clock")
-    if not (isinstance(clock, dict) and all(isinstance(clock.get(name), int) for name in ("begins_us", "origin_ns"))):
+    if (place := place_of(session)) is None:
         return dict(session)
-    moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
-    return {**session, "clock": {**clock, **moved}}
-
-
-def _unsynchronised(session: Mapping[str, Any]) -> str:
-    anchors = session.get("anchors")
-    first = anchors[0] if isinstance(anchors, list) and anchors else None
-    unsure = isinstance(first, dict) and first.get("synchronised") is False
-    return str(session.get("boot_id")) if unsure else ""
+    moved = {"begins_us": (place[0] + by_ns) // 1000, "origin_ns": place[1] - by_ns}
+    return {**session, "clock": {**session["clock"], **moved}}
 
 
 def _zero_by_frame(path: Path, track: Track) -> int | None:
