@@ -245,7 +245,8 @@ def _line(times: NDArray[np.float64], offsets: NDArray[np.float64], step: float,
     unsure = 2 * remaining / span if span else np.inf
     flat, apart = (float(offsets.max()) + float(offsets.min())) / 2, float(np.ptp(offsets)) / 2 + step
     if unsure > USUAL_DRIFT:
-        return _Line(flat, apart, None, "the clocks' drift does not show in so short a time")
+        alone = "in too short a time to show" if span else "one alone does not show"
+        return _Line(flat, apart, None, f"{alone} how the clocks drift")
     beyond = unsure * max(float(times.min()), end - float(times.max()), 0.0)
     if abs(slope) <= unsure:
         return _Line(flat, apart + beyond, 0.0, f"no drift, to within {unsure * 1e6:.0f} ppm")
