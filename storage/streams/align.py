@@ -106,7 +106,7 @@ def align(inputs: Sequence[Path], offsets: Mapping[str, float], sync_on: SyncEve
         else:
             one = _find(path, found, pauses, sync_on)
         if one.how == "as given":  # they are of the first file's own time
-            pauses = dict.fromkeys(pauses, next(iter(found[0].pauses.values())))
+            pauses = dict.fromkeys(pauses, next(iter(found[0].pauses.values()), Pauses()))
         elif notes := dict.fromkeys(filter(None, (one.note, *(each.note for each in pauses.values())))):
             one = replace(one, note="; ".join(notes))
         found.append(replace(one, pauses=pauses))
@@ -344,8 +344,8 @@ def _correlate(
     second = float(strength[rest].max(initial=0.0))
     if strength[top] < LEAST_CORRELATION or strength[top] < LEAST_LEAD * second:
         raise StorageError(
-            f"{path} and {other} do not sound alike at one place above all others (at best {max(strength[top], 0):.2f} "
-            f"of 1, and {max(second, 0):.2f} elsewhere; it takes {LEAST_CORRELATION} and {LEAST_LEAD:.0%} of that); "
+            f"{path} and {other} do not sound alike, or at several places: {max(strength[top], 0):.2f} of 1 at best, "
+            f"and {second:.2f} elsewhere; it takes {LEAST_CORRELATION}, and {LEAST_LEAD} times what is elsewhere; "
             f"give --offset {path.stem}=SECONDS"
         )
     coarse = lags[top] / COARSE_RATE + float(a.times[0]) - float(b.times[0])

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from storage.streams.export_samples import unix_text, write_csv, write_npy, writ
 from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
 from storage.tracks.label_track import read_intervals
 from storage.tracks.samples_read import find_damaged
-from storage.tracks.wall_clock import wall_clock
+from storage.tracks.wall_clock import read_pauses, wall_clock
 
 TrackKind = Literal["frames", "sensors", "sound", "labels"]
 MANIFEST = "export.json"
@@ -116,6 +116,7 @@ class _Job:
         self._source, self._directory, self._progress = source, directory, progress
         clock = wall_clock(source)
         self._wall_zero_ns = clock.zero_ns if clock is not None and clock.exact else None
+        self._pauses = read_pauses(source)
         self._identity = _identity(source)
         self._names = file_names(read_tracks(source), ("frames", Path(MANIFEST).stem))
         self._known: dict[str, Any] = {}
@@ -161,7 +162,7 @@ class _Job:
                 classes = ("" if label is None else called.get(label, label) for label in recording.labels)
                 facts = zip(times, recording.timestamps_ns, classes, strict=True)
                 rows = ((time, (n, stamp, name)) for n, (time, stamp, name) in enumerate(facts))
-                table = self._table(f"{name}.csv", ("frame", "timestamp_ns", "class"), rows)
+                table = self._table(f"{name}.csv", track, ("frame", "timestamp_ns", "class"), rows)
             count = result.written + result.present
             begin = times[0] / 1e9
             done.append(Exported(f"{name}/", track.name, count, begin, result.written > 0, {"codec": track.codec}))
@@ -171,7 +172,7 @@ class _Job:
     def sensor(self, track: Track) -> list[Exported]:
         name = self._names[track.number]
         return [
-            self._file(f"{name}.csv", track, lambda path: write_csv(path, self._source, track, self._wall_zero_ns)),
+            self._file(f"{name}.csv", track, lambda path: write_csv(path, self._source, track, self._wall(track))),
             self._file(f"{name}.npy", track, lambda path: write_npy(path, self._source, track)),
         ]
 
@@ -182,35 +183,42 @@ class _Job:
     def labels(self, tracks: Sequence[Track]) -> list[Exported]:
         done = []
         for track in tracks:
-            done.append(self._label_table(self._names[track.number], track.name, read_intervals(self._source, track)))
+            done.append(self._label_table(self._names[track.number], track, read_intervals(self._source, track)))
         if not tracks:
             pictures = next((track for track in read_tracks(self._source) if track.kind == "pictures"), None)
             if pictures is not None and _has_packets(self._source, pictures):
                 with open_video(self._source) as recording:
                     found = to_intervals(recording.shown_ns, recording.labels, 1)
                 if found:
-                    done.append(self._label_table("labels", "labels", found))
+                    done.append(self._label_table("labels", replace(pictures, name="labels"), found))
         return done
 
     # ------------------------------------------------------------------------------------------------------- the parts
 
-    def _label_table(self, stem: str, track: str, intervals: Sequence[Interval]) -> Exported:
+    def _label_table(self, stem: str, track: Track, intervals: Sequence[Interval]) -> Exported:
         name, called = f"{stem}.csv", names_beside(self._source)
         rows = ((one.start_ns, (f"{one.end_ns / 1e9:.6f}", called.get(one.label, one.label))) for one in intervals)
-        new = self._table(name, ("end_s", "class"), rows)
-        return Exported(name, track, len(intervals), intervals[0].start_ns / 1e9 if intervals else 0.0, new)
+        new = self._table(name, track, ("end_s", "class"), rows)
+        return Exported(name, track.name, len(intervals), intervals[0].start_ns / 1e9 if intervals else 0.0, new)
 
-    def _table(self, name: str, columns: Sequence[str], rows: Iterator[tuple[int, tuple[Any, ...]]]) -> bool:
+    def _wall(self, track: Track) -> Callable[[int], int] | None:
+        """The wall clock by a time of the file; None if it is not known."""
+        zero, pauses = self._wall_zero_ns, self._pauses[track.number]
+        return None if zero is None else lambda time: pauses.at(time) + zero
+
+    def _table(
+        self, name: str, track: Track, columns: Sequence[str], rows: Iterator[tuple[int, tuple[Any, ...]]]
+    ) -> bool:
         """Write a CSV file of rows with a time; False if it is there."""
         if (self._directory / name).exists():
             return False
-        zero = self._wall_zero_ns
+        wall = self._wall(track)
         with appearing(self._directory / name) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["time_s", *(["unix_s"] if zero is not None else []), *columns])
+            writer.writerow(["time_s", *(["unix_s"] if wall is not None else []), *columns])
             for time, values in rows:
-                wall = [] if zero is None else [unix_text(time + zero)]
-                writer.writerow([f"{time / 1e9:.6f}", *wall, *values])
+                unix = [] if wall is None else [unix_text(wall(time))]
+                writer.writerow([f"{time / 1e9:.6f}", *unix, *values])
         return True
 
     def _file(self, name: str, track: Track, write: Callable[[Path], tuple[int, int]]) -> Exported:

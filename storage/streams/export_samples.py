@@ -5,6 +5,7 @@ Each function returns how many samples of each channel it wrote, and the time of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,13 @@ SILENT_SECONDS = 1.0  # written at once
 PCM = {"int16": "pcm_s16le", "int32": "pcm_s32le", "float32": "pcm_f32le", "float64": "pcm_f64le"}
 
 
-def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None) -> tuple[int, int]:
-    """A line for each sample: its time, the wall clock's if that is known at the file's time 0, and a number a channel.
+def write_csv(target: Path, source: Path, track: Track, wall: Callable[[int], int] | None) -> tuple[int, int]:
+    """A line for each sample: its time, the wall clock's if that is known, and a number a channel.
 
     A number has as many digits as it takes to get the same float back. What the recorder put into a pause is left out.
     """
     rate, count, begin = true_rate(track), 0, 0
-    columns = ["time_s", *(["unix_s"] if wall_zero_ns is not None else []), *channel_labels(track)]
+    columns = ["time_s", *(["unix_s"] if wall is not None else []), *channel_labels(track)]
     with target.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(map(_quoted, columns)) + "\n")
         for block in decode_samples(source, track):
@@ -40,8 +41,8 @@ def write_csv(target: Path, source: Path, track: Track, wall_zero_ns: int | None
             count += len(block.samples)
             numbers = block.samples.astype("U32").tolist()
             for time, row in zip(times_ns(block, rate).tolist(), numbers, strict=True):
-                wall = [] if wall_zero_ns is None else [unix_text(time + wall_zero_ns)]
-                file.write(",".join([f"{time / 1e9:.6f}", *wall, *row]) + "\n")
+                unix = [] if wall is None else [unix_text(wall(time))]
+                file.write(",".join([f"{time / 1e9:.6f}", *unix, *row]) + "\n")
     return count, begin
 
 

@@ -17,7 +17,7 @@ from pi_capture import Recorder
 from storage import SampleTrack, StorageError, open_recording
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
-from tests.storage.streams.test_merge import WALL_NS, ffmpeg, recorded
+from tests.storage.streams.test_merge import WALL_NS, ffmpeg, knocked, recorded
 from tests.support import REPOSITORY
 
 
@@ -82,6 +82,17 @@ def test_ours_with_labels_and_the_wall_clock(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "files" / "frames" / "door")) == 20
     manifest = json.loads((tmp_path / "files" / "export.json").read_text())
     assert manifest["unix_seconds_at_0"] == WALL_NS / 1e9 + 5
+
+
+def test_the_wall_clock_goes_on_in_the_pause_of_a_continued_recording(tmp_path: Path) -> None:
+    path = knocked(tmp_path / "day1.mkv", (5, 1, {"boot_id": "one"}), (20, 1, {"boot_id": "one"}), knocks=[])
+    export(path, tmp_path / "files")
+    for name, rows in (("frames.csv", 10), ("imu.csv", 100), ("labels.csv", 2)):
+        times = [(float(row["time_s"]), float(row["unix_s"])) for row in table(tmp_path / "files" / name)]
+        assert len(times) == 2 * rows
+        for after, (before, begin) in enumerate([(times[0][0], 1_700_000_005), (times[rows][0], 1_700_000_020)]):
+            part = times[after * rows :][:rows]
+            assert [unix - begin for _, unix in part] == pytest.approx([time - before for time, _ in part], abs=2e-6)
 
 
 def test_several_tracks_of_a_kind_and_late_beginnings(tmp_path: Path) -> None:
