@@ -201,6 +201,7 @@ def merge_streams(args: argparse.Namespace) -> int:
                         "offset": one.offset_ns / 1e9,
                         "aligned_by": one.how,
                         "residual": None if one.residual_ns is None else one.residual_ns / 1e9,
+                        "drift_ppm": None if one.drift is None else round(one.drift * 1e6, 1),
                         "note": one.note,
                     }
                     for one in merged.alignments

@@ -1,20 +1,22 @@
 """Where several files lie in time, relative to the first: by hand, by the wall clock, or by something all of them saw.
 
 A flash is looked for in the brightness of pictures, a click in sound and sensors; cross-correlation compares the whole
-envelope of sound and sensors. What comes out says how it was found and how well it fits.
+envelope of sound and sensors. What was seen at two times or more also shows how much faster one clock ran: that is
+undone. What comes out says how it was found and how well it fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from storage.errors import StorageError
 from storage.streams.signals import Signal, brightness, envelope
-from storage.tracks.demux import Track, read_tracks
-from storage.tracks.wall_clock import wall_clock
+from storage.tracks.demux import Track, open_media, read_tracks
+from storage.tracks.pauses import Pauses, is_unsynchronised, same_clock
+from storage.tracks.wall_clock import read_pauses, wall_clock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +27,13 @@ MOST_EVENTS = 40
 PROMINENT = 8.0  # times the usual change: what counts as an event
 NEAR_STRONGEST = 0.35  # of the strongest one
 SAME_EVENT_SECONDS = 0.25  # a click rings, a flash fades
+ONSET = 0.5  # of its strongest rise
 MOST_ELSEWHERE = 0.6  # of the events that fit at the best place may fit at another one
 PLURALS = {"flash": "flashes", "click": "clicks"}
 SEARCH_SECONDS = 0.5
 WINDOWS = 8  # of an overlap, each correlated for itself
+MOST_DRIFT = 500e-6  # that is looked for
+USUAL_DRIFT = 200e-6  # computers and sound cards differ by 10 to 200 ppm: who knows no more knows nothing
 LEAST_CORRELATION = 0.25
 LEAST_LEAD = 1.15  # over the next best place
 COARSE_RATE, FINE_RATE = 50, 1000  # values a second
@@ -50,9 +55,13 @@ class Alignment:
         whose times count from the first file's begin.
     residual_ns : int or None
         How far off it may be: the largest difference that remains between what was compared, and the steps of that;
-        None where nothing shows it.
+        None where nothing shows it. Over the whole file where the drift is known, else only there.
     note : str
         What else to know, in words.
+    drift : float or None
+        By which part its clock runs faster than the first file's; 0 if no difference shows, None if nothing tells.
+    pauses : mapping
+        Those of each track, by its number.
     """
 
     path: Path
@@ -60,6 +69,13 @@ class Alignment:
     how: str
     residual_ns: int | None = None
     note: str = ""
+    drift: float | None = None
+    pauses: Mapping[int, Pauses] = field(default_factory=dict)
+
+    def place(self, elapsed_ns: int) -> int:
+        """Where a moment of the file lies, its pauses included, in nanoseconds of the first file's time."""
+        drift = self.drift or 0.0
+        return self.offset_ns + elapsed_ns - round(elapsed_ns * drift / (1 + drift))
 
 
 def align(inputs: Sequence[Path], offsets: Mapping[str, float], sync_on: SyncEvent | None) -> list[Alignment]:
@@ -72,7 +88,7 @@ def align(inputs: Sequence[Path], offsets: Mapping[str, float], sync_on: SyncEve
     offsets : mapping
         In seconds, by path, name or stem; what is given here is not looked for.
     sync_on : str, optional
-        What to look for; the wall clock counts for files that have nothing of the kind.
+        What to look for; labels alone have nothing of the kind, and count from the first file's begin.
 
     Raises
     ------
@@ -82,12 +98,18 @@ def align(inputs: Sequence[Path], offsets: Mapping[str, float], sync_on: SyncEve
     by_hand = _by_path(inputs, offsets)
     found: list[Alignment] = []
     for path in inputs:
+        pauses = read_pauses(path)
         if path in by_hand:
-            found.append(Alignment(path, round(by_hand[path] * 1e9), "by hand"))
+            one = Alignment(path, round(by_hand[path] * 1e9), "by hand")
         elif not found:
-            found.append(Alignment(path, 0, "first"))
+            one = Alignment(path, 0, "first")
         else:
-            found.append(_find(path, found, sync_on))
+            one = _find(path, found, pauses, sync_on)
+        if one.how == "as given":  # they are of the first file's own time
+            pauses = dict.fromkeys(pauses, next(iter(found[0].pauses.values()), Pauses()))
+        elif notes := dict.fromkeys(filter(None, (one.note, *(each.note for each in pauses.values())))):
+            one = replace(one, note="; ".join(notes))
+        found.append(replace(one, pauses=pauses))
     return found
 
 
@@ -106,45 +128,46 @@ def _by_path(inputs: Sequence[Path], offsets: Mapping[str, float]) -> dict[Path,
     return by_path
 
 
-def _find(path: Path, found: Sequence[Alignment], sync_on: SyncEvent | None) -> Alignment:
+def _find(path: Path, found: Sequence[Alignment], pauses: Mapping[int, Pauses], sync_on: SyncEvent | None) -> Alignment:
     """Align a file to one of those that are aligned already, the first if that can be."""
-    name = path.stem
-    reasons = []
-    if sync_on is not None:
-        for other in found:
-            try:
-                event = _by_event(path, other.path, sync_on)
-            except _NothingFoundError as error:
-                reasons.append(str(error))
-                continue
-            offset, residual, note = event
-            note += "" if other is found[0] else f", compared with {other.path.name}"
-            return Alignment(path, other.offset_ns + offset, sync_on, residual, note)
+    by_hand = f"--offset {path.stem}=SECONDS"
     if all(track.kind == "labels" for track in read_tracks(path)):
         return Alignment(path, 0, "as given", note=f"its times count from the begin of {found[0].path.name}")
+    if sync_on is not None:
+        reasons = []
+        for other in found:
+            try:
+                return _by_event(path, pauses, other, sync_on, compared=other is not found[0])
+            except _NothingFoundError as error:
+                reasons.append(str(error))
+        raise StorageError(f"{reasons[0]}, so that --sync-on {sync_on} can't place {path.name}; give {by_hand}")
     mine = wall_clock(path)
     for other in found:
         theirs = wall_clock(other.path)
-        if mine is not None and theirs is not None:
-            coarse = not (mine.exact and theirs.exact)
-            several = (
-                "its later sessions come at once in it; only the first is in its place" if mine.sessions > 1 else ""
+        if mine is None or theirs is None:
+            continue
+        if same_clock(mine.session, theirs.session):
+            begin = other.place(mine.clock_ns - theirs.clock_ns)
+            return Alignment(path, begin, "wall clock", note="both are of one machine", drift=other.drift)
+        exact = mine.exact and theirs.exact
+        notes = [] if exact else ["of other programs, to a second or so"]
+        unsure = [file.name for file, clock in ((path, mine), (other.path, theirs)) if is_unsynchronised(clock.session)]
+        if unsure:
+            clocks = (
+                f"the clock of {unsure[0]} was" if len(unsure) == 1 else f"the clocks of {' and '.join(unsure)} were"
             )
-            note = "of other programs, to a second or so" if coarse else several
-            if mine.unsynchronised != theirs.unsynchronised:  # one boot has one clock, right or wrong
-                note = "; ".join(filter(None, (note, "not synchronised with a time server: it may be far off")))
-            begin = other.offset_ns + mine.zero_ns - theirs.zero_ns
-            if abs(begin) > MOST_APART_NS:
-                raise StorageError(
-                    f"{path} and {found[0].path} are {abs(begin) / 86_400e9:.1f} days apart by their clocks, one of "
-                    f"which must be wrong; give --offset {name}=SECONDS"
-                )
-            return Alignment(path, begin, "wall clock", COARSE_CLOCK_NS if coarse else None, note)
+            notes.append(f"{clocks} not synchronised with a time server: it may be far off")
+        begin = other.place(mine.zero_ns - theirs.zero_ns)
+        if abs(begin) > MOST_APART_NS:
+            raise StorageError(
+                f"{path} and {found[0].path} are {abs(begin) / 86_400e9:.1f} days apart by their clocks, one of "
+                f"which must be wrong; give {by_hand}"
+            )
+        return Alignment(path, begin, "wall clock", None if exact else COARSE_CLOCK_NS, "; ".join(notes))
     missing = path if mine is None else found[0].path
-    what = f"{reasons[0]}, and {missing.name}" if reasons else str(missing)
     raise StorageError(
-        f"{what} does not tell when it was recorded; say where {path.name} begins: --offset {name}=SECONDS"
-        + ("" if sync_on else ", or find it by what both saw: --sync-on flash, click or cross-correlation")
+        f"{missing} does not tell when it was recorded; say where {path.name} begins: {by_hand}, "
+        "or find it by what both saw: --sync-on flash, click or cross-correlation"
     )
 
 
@@ -155,16 +178,39 @@ class _NothingFoundError(Exception):
     """Two files can't be compared in this way; the message is the reason."""
 
 
-def _by_event(path: Path, other: Path, sync_on: SyncEvent) -> tuple[int, int, str]:
-    """A file's time 0 in another file's time, how far that may be off, and what it was found by."""
+def _by_event(
+    path: Path, pauses: Mapping[int, Pauses], other: Alignment, sync_on: SyncEvent, *, compared: bool
+) -> Alignment:
+    """Align a file to another one by what both saw; `compared` is whether to say to which."""
     kinds = ("pictures",) if sync_on == "flash" else ("sound", "sensor")
-    mine, theirs = _first(path, kinds), _first(other, kinds)
+    mine, theirs = _first(path, kinds), _first(other.path, kinds)
+
+    def read(rate: int, *, first: bool) -> Signal:
+        file, track, known = (other.path, theirs, other.pauses) if first else (path, mine, pauses)
+        between = known[track.number]
+        return brightness(file, track, between) if sync_on == "flash" else envelope(file, track, rate, between)
+
     if sync_on == "cross-correlation":
-        return _correlate(
-            lambda rate: envelope(other, theirs, rate), lambda rate: envelope(path, mine, rate), path, other
-        )
-    read = brightness if sync_on == "flash" else _clicks
-    return _match(read(other, theirs), read(path, mine), path, other, sync_on)
+        times, offsets, step, note = _correlate(read, path, other.path)
+    else:
+        signals = read(FINE_RATE, first=True), read(FINE_RATE, first=False)
+        times, offsets, note = _match(*signals, path, other.path, sync_on)
+        step = (signals[0].step_seconds + signals[1].step_seconds) / 2
+    with open_media(path) as container:
+        end = max((each.at(1000 * (container.duration or 0)) for each in pauses.values()), default=0) / 1e9
+    line = _line(times, offsets, step, end)
+    notes = [note, line.note, f"compared with {other.path.name}" if compared else ""]
+    drift = line.drift
+    if drift is not None and other.drift:
+        drift = (1 + drift) * (1 + other.drift) - 1
+    return Alignment(
+        path,
+        other.place(round(line.offset * 1e9)),
+        sync_on,
+        round(line.residual * 1e9) + (other.residual_ns or 0),
+        "; ".join(filter(None, notes)),
+        drift if drift is not None else other.drift,
+    )
 
 
 def _first(path: Path, kinds: Sequence[str]) -> Track:
@@ -175,12 +221,47 @@ def _first(path: Path, kinds: Sequence[str]) -> Track:
     raise _NothingFoundError(f"{path} has no {' or '.join(kinds)}")
 
 
-def _clicks(path: Path, track: Track) -> Signal:
-    return envelope(path, track, FINE_RATE)
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where a file's time 0 lies in another one's time, in seconds; how far off that is; and as `Alignment.drift`."""
+
+    offset: float
+    residual: float
+    drift: float | None
+    note: str
 
 
-def _match(theirs: Signal, mine: Signal, path: Path, other: Path, what: str) -> tuple[int, int, str]:
-    """Lay the events of two signals onto each other."""
+def _line(times: NDArray[np.float64], offsets: NDArray[np.float64], step: float, end: float) -> _Line:
+    """The offset and, if they show it, the drift that fit what was found at some times of a file of so many seconds.
+
+    Two events, each known to within a part of a second, show a drift to within twice that, by the time between them.
+    """
+    import numpy as np
+
+    span = float(np.ptp(times))
+    slope = float(np.polyfit(times - times.mean(), offsets, 1)[0]) if span else 0.0
+    rest = offsets - slope * times
+    remaining = float(np.ptp(rest)) / 2 + step
+    unsure = 2 * remaining / span if span else np.inf
+    flat, apart = (float(offsets.max()) + float(offsets.min())) / 2, float(np.ptp(offsets)) / 2 + step
+    if unsure > USUAL_DRIFT:
+        alone = "in too short a time to show" if span else "one alone does not show"
+        return _Line(flat, apart, None, f"{alone} how the clocks drift")
+    beyond = unsure * max(float(times.min()), end - float(times.max()), 0.0)
+    if abs(slope) <= unsure:
+        return _Line(flat, apart + beyond, 0.0, f"no drift, to within {unsure * 1e6:.0f} ppm")
+    drift = 1 / (1 + slope) - 1
+    note = (
+        f"its clock {abs(drift) * 1e6:.0f} ppm {'fast' if drift > 0 else 'slow'}, {abs(slope) * end * 1e3:.1f} ms over "
+        f"the file: undone"
+    )
+    return _Line((float(rest.max()) + float(rest.min())) / 2, remaining + beyond, drift, note)
+
+
+def _match(
+    theirs: Signal, mine: Signal, path: Path, other: Path, what: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Lay the events of two signals onto each other: when each was, how much later in the other one, and how many."""
     import numpy as np
 
     events = []
@@ -189,24 +270,39 @@ def _match(theirs: Signal, mine: Signal, path: Path, other: Path, what: str) -> 
         if not len(times):
             raise _NothingFoundError(f"{file} has no {what} that stands out")
         events.append(times)
-    step = max(theirs.step_seconds, mine.step_seconds)
-    tolerance = max(2.5 * step, 0.02)
-    candidates = (events[0][:, None] - events[1][None, :]).ravel()
-    fits = [np.sum(np.abs(candidates - offset) <= tolerance) for offset in candidates]
-    best = int(np.max(fits))
-    tops = candidates[np.asarray(fits) == best]
-    elsewhere = np.abs(candidates - np.median(tops)) > 2 * tolerance
-    second = int(np.max(np.asarray(fits)[elsewhere], initial=0))
+    tolerance = max(2.5 * max(theirs.step_seconds, mine.step_seconds), 0.02)
+    a, b = np.meshgrid(*events, indexing="ij")
+    a, b = a.ravel(), b.ravel()
+    fits = np.array([_fitting(a - one, b - other_one, tolerance) for one, other_one in zip(a, b, strict=True)])
+    best = int(fits[:, 0].max())
+    at = int(fits[:, 0].argmax())
+    off = np.abs(a - a[at] - (b - b[at]) * (1 + fits[at, 1]))
+    second = int(fits[off > 2 * tolerance, 0].max(initial=0))
     fewest = min(len(times) for times in events)
     if best < fewest / 2 or second > best * MOST_ELSEWHERE:
         raise StorageError(
             f"{path} and {other} could lie in several ways: of {len(events[1])} and {len(events[0])} "
             f"{PLURALS[what]}, {best} fit at best, and {second} elsewhere; give --offset {path.stem}=SECONDS"
         )
-    near = candidates[np.abs(candidates - np.median(tops)) <= tolerance]
-    offset = float(np.median(near))
-    residual = float(np.abs(near - offset).max()) + (theirs.step_seconds + mine.step_seconds) / 2
-    return round(offset * 1e9), round(residual * 1e9), f"{best} {PLURALS[what] if best > 1 else what}"
+    fit = off <= tolerance + 1e-6
+    return b[fit], (a - b)[fit], f"{best} {PLURALS[what] if best > 1 else what}"
+
+
+def _fitting(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> tuple[int, float]:
+    """How many events fit if those at 0 are the same, and with which drift; the smallest that fits as many."""
+    import numpy as np
+
+    near = np.abs(a - b) <= tolerance + MOST_DRIFT * np.abs(b)
+    late, after = (a - b)[near], b[near]
+    apart = np.abs(after) > SAME_EVENT_SECONDS / 2
+    always = int(np.sum(~apart & (np.abs(late) <= tolerance)))
+    late, after = late[apart] * np.sign(after[apart]), np.abs(after[apart])
+    least = np.maximum((late - tolerance) / after, -MOST_DRIFT)
+    most = np.minimum((late + tolerance) / after, MOST_DRIFT)
+    drifts = np.concatenate([[0.0], least, most])
+    counts = np.sum((least <= drifts[:, None] + 1e-12) & (drifts[:, None] <= most + 1e-12), axis=1)
+    best = min(range(len(drifts)), key=lambda one: (-counts[one], abs(drifts[one])))
+    return always + int(counts[best]), float(drifts[best])
 
 
 def _events(signal: Signal) -> NDArray[np.float64]:
@@ -224,45 +320,51 @@ def _events(signal: Signal) -> NDArray[np.float64]:
             break
         time = float(signal.times[index])
         if all(abs(time - known) > SAME_EVENT_SECONDS for known in chosen):
-            chosen.append(time)
+            # It begins with the first of the rises that are about as strong: what rings may be strongest later.
+            before = int(np.searchsorted(signal.times, time - SAME_EVENT_SECONDS / 2))
+            first = before + int(np.argmax(rises[before : index + 1] >= ONSET * rises[index]))
+            chosen.append(float(signal.times[first]))
     return np.sort(np.asarray(chosen))
 
 
 def _correlate(
-    theirs: Callable[[int], Signal], mine: Callable[[int], Signal], path: Path, other: Path
-) -> tuple[int, int, str]:
-    """Shift one envelope along the other: coarsely over everything, then finely around there, part by part."""
+    read: Callable[..., Signal], path: Path, other: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, str]:
+    """Shift one envelope along the other: coarsely over everything, then finely around there, part by part.
+
+    Returns the time of each part, how much later it is in the other file, how exactly that is known, and how alike they
+    are.
+    """
     import numpy as np
 
-    a, b = theirs(COARSE_RATE), mine(COARSE_RATE)
+    a, b = read(COARSE_RATE, first=True), read(COARSE_RATE, first=False)
     lags, strength = _correlation(_even(a, COARSE_RATE), _even(b, COARSE_RATE))
     top = int(strength.argmax())
     rest = np.abs(lags - lags[top]) > COARSE_RATE * SEARCH_SECONDS
     second = float(strength[rest].max(initial=0.0))
     if strength[top] < LEAST_CORRELATION or strength[top] < LEAST_LEAD * second:
         raise StorageError(
-            f"{path} and {other} do not sound alike anywhere (at best {max(strength[top], 0):.2f} of 1); "
+            f"{path} and {other} do not sound alike, or at several places: {max(strength[top], 0):.2f} of 1 at best, "
+            f"and {second:.2f} elsewhere; it takes {LEAST_CORRELATION}, and {LEAST_LEAD} times what is elsewhere; "
             f"give --offset {path.stem}=SECONDS"
         )
-    start_a, start_b = float(a.times[0]), float(b.times[0])
-    coarse = lags[top] / COARSE_RATE + start_a - start_b
-    fine_a, fine_b = theirs(FINE_RATE), mine(FINE_RATE)
-    found = _windows(fine_a, fine_b, coarse)
-    offset = float(np.median(found)) if len(found) else coarse
-    spread = float(np.abs(found - offset).max()) if len(found) else 1 / COARSE_RATE
-    note = f"envelopes alike to {strength[top]:.2f} of 1"
-    return round(offset * 1e9), round((spread + 1 / FINE_RATE) * 1e9), note
+    coarse = lags[top] / COARSE_RATE + float(a.times[0]) - float(b.times[0])
+    times, offsets = _windows(read(FINE_RATE, first=True), read(FINE_RATE, first=False), coarse)
+    note, step = f"envelopes alike to {strength[top]:.2f} of 1", 1 / FINE_RATE
+    if not len(times):
+        times, offsets, step = b.times[:1], np.array([coarse]), 1 / COARSE_RATE
+    return times, offsets, step, note
 
 
-def _windows(a: Signal, b: Signal, coarse: float) -> NDArray[np.float64]:
-    """The offset found in each of several parts of what two signals share, in seconds; of those that are clear."""
+def _windows(a: Signal, b: Signal, coarse: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The offset found in each of several parts of what two signals share, and when that is in `b`; of clear ones."""
     import numpy as np
 
     whole_a, whole_b = _even(a, FINE_RATE), _even(b, FINE_RATE)
     start_a, start_b = float(a.times[0]), float(b.times[0]) + coarse
     begin, end = max(start_a, start_b), min(start_a + len(whole_a) / FINE_RATE, start_b + len(whole_b) / FINE_RATE)
     length = max((end - begin) / WINDOWS, 4 * SEARCH_SECONDS)
-    found = []
+    times, found = [], []
     for part in range(int((end - begin) / length + 1e-9) or 1):
         at = begin + part * length
         piece_a = _cut(whole_a, at - start_a, length)
@@ -273,8 +375,9 @@ def _windows(a: Signal, b: Signal, coarse: float) -> NDArray[np.float64]:
         near = np.abs(lags) <= FINE_RATE * SEARCH_SECONDS
         top = int(np.where(near, strength, -1).argmax())
         if strength[top] >= LEAST_CORRELATION:
+            times.append(at - coarse + length / 2)
             found.append(coarse + lags[top] / FINE_RATE)
-    return np.asarray(found)
+    return np.asarray(times), np.asarray(found)
 
 
 def _cut(values: NDArray[np.float32], begin: float, length: float) -> NDArray[np.float32]:

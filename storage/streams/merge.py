@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,14 @@ from storage.tracks.demux import (
     read_tracks,
     tag_of,
     time_of,
+    to_ns,
     tracks_of,
     zero_of,
 )
 from storage.tracks.extents import extents_by_table
 from storage.tracks.label_track import INPUT_TAG, LABELS_TAG, carries_labels
+from storage.tracks.pauses import Pauses
+from storage.tracks.samples_read import true_rate
 from storage.tracks.wall_clock import moved_sessions
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 OF_THE_OLD_FILE = {"blocks", "frames", "codec", "encoder", "duration", "title", "creation_time"} | {
+    *("residual", "clock_drift_ppm"),
     *("bps", "number_of_frames", "number_of_bytes", "_statistics_tags"),
     *("_statistics_writing_app", "_statistics_writing_date_utc"),
 }
@@ -145,8 +150,16 @@ class _Source:
     container: InputContainer
     stream: Stream
     zero_ns: int
-    offset_ns: int
+    alignment: Alignment
     tags: dict[str, str]
+
+    def place(self, time_ns: int) -> int:
+        """When something is, in the first file's time, by its time in this file."""
+        return self.alignment.place(self.alignment.pauses[self.track.number].at(time_ns))
+
+    def ended(self, time_ns: int) -> int:
+        """When something ends, in the first file's time: it does not go on in a pause."""
+        return self.alignment.place(self.alignment.pauses[self.track.number].until(time_ns))
 
 
 class _Job:
@@ -161,7 +174,7 @@ class _Job:
         self._sources: list[_Source] = []
         self._names: set[str] = set()
         self._inputs = 0
-        self._clocked: list[tuple[dict[str, str], int]] = []  # tags, and the offset of the file that they are from
+        self._clocked: list[tuple[dict[str, str], Alignment, Pauses]] = []  # tags, and what moves what they tell of
         self.tracks: list[tuple[Path, Track, str]] = []
         self.left_out: list[tuple[Path, Track]] = []
 
@@ -171,12 +184,13 @@ class _Job:
         self._inputs += 1
         container = self._open(path)
         tags = _lasting(container.metadata)
-        if describes_all:
-            self._out.metadata.update(tags)
-            self._clocked.append((self._out.metadata, alignment.offset_ns))
-            tags = {}
         zero = zero_of(container)
         found = tracks_of(container)
+        if describes_all:
+            self._out.metadata.update(tags)
+            main = next((track for track in found if track.kind == "pictures"), found[0])
+            self._clocked.append((self._out.metadata, alignment, alignment.pauses[main.number]))
+            tags = {}
         known = extents_by_table(path, found)
         all_labels = path.suffix.lower() in LABEL_FILES
         for track in found:
@@ -194,12 +208,20 @@ class _Job:
                 "OFFSET": f"{alignment.offset_ns / 1e9:.6f}",
                 INPUT_TAG.upper(): ".".join(filter(None, (str(self._inputs), tag_of(track.tags, INPUT_TAG)))),
             }
+            if alignment.residual_ns is not None:
+                facts["RESIDUAL"] = f"{alignment.residual_ns / 1e9:.6f}"
+            if alignment.drift is not None:
+                facts["CLOCK_DRIFT_PPM"] = f"{alignment.drift * 1e6:.1f}"
+            if alignment.drift and track.rate and track.kind in ("sensor", "sound"):
+                rate = true_rate(track) * (1 + alignment.drift)
+                facts["MEASURED_RATE"] = f"{rate:.9g}"
+                facts["DRIFT_PPM"] = f"{(rate / track.rate - 1) * 1e6:.1f}"
             if track.kind == "labels" and (all_labels or carries_labels(track, found)):
                 facts[LABELS_TAG.upper()] = "frames"
             facts = {**tags, **_lasting(track.tags), **facts, "title": name}
-            self._clocked.append((facts, alignment.offset_ns))
+            self._clocked.append((facts, alignment, alignment.pauses[track.number]))
             tags = {}
-            self._sources.append(_Source(path, track, own, stream, zero, alignment.offset_ns, facts))
+            self._sources.append(_Source(path, track, own, stream, zero, alignment, facts))
 
     def run(self, progress: Progress | None) -> tuple[float, int, float, list[Statistics]]:
         """Move all packets, in the order of their times.
@@ -224,9 +246,10 @@ class _Job:
         outs = self._new_tracks()
         readers = [_Reader(source) for source in self._sources]
         shift = max(0, -min((reader.begin_ns for reader in readers), default=0))
-        for tags, offset in self._clocked:
+        for tags, alignment, pauses in self._clocked:
             if SESSIONS in tags:
-                tags[SESSIONS] = moved_sessions(tags[SESSIONS], offset + shift)
+                move = partial(_moved, alignment, pauses, shift)
+                tags[SESSIONS] = moved_sessions(tags[SESSIONS], move, even=not alignment.drift)
         for source, out in outs.items():
             out.metadata.update(source.tags)
         count, end = 0, 0
@@ -288,8 +311,8 @@ class _Reader:
         self._ahead = deque(islice(self._packets, READ_AHEAD))
         self.statistics = Statistics()
         self._last = -1  # decoding time of the last packet, in milliseconds
-        times = [time_of(packet, source.zero_ns) + source.offset_ns for packet in self._ahead]
-        self.begin_ns = min(times, default=source.offset_ns)
+        times = [source.place(time_of(packet, source.zero_ns)) for packet in self._ahead]
+        self.begin_ns = min(times, default=source.place(0))
         timeless = is_counted(source.container) or any(packet.pts is None for packet in self._ahead)
         reordered = getattr(source.stream.codec_context, "has_b_frames", False)
         pictures = source.track.kind == "pictures"
@@ -306,30 +329,31 @@ class _Reader:
         while self._ahead:
             packet = self._ahead.popleft()
             due: Any = packet.pts if packet.dts is None else packet.dts
-            yield round(due * Fraction(packet.time_base) * 1_000_000_000) + self._move, packet
+            yield self._place(due, packet), packet
             self._ahead.extend(islice(self._packets, 1))
 
     def stamp(self, packet: Packet[Any], shift: int) -> int:
         """Give a packet its times and place in the new file; returns when it ends, in nanoseconds."""
-        base, move = Fraction(packet.time_base) * 1_000_000_000, self._move + shift
+        base = Fraction(packet.time_base) * 1_000_000_000
         shown: Any = packet.dts if packet.pts is None else packet.pts
         decoded: Any = packet.pts if packet.dts is None else packet.dts
         lasting = duration_of(packet)
-        shown_ns = round(shown * base) + move
+        shown_ns = self._place(shown, packet) + shift
+        rate = self.source.track.rate or 0
+        samples = round(lasting * rate / 1e9) if base * Fraction(rate) <= 1e9 else 0  # coarser times don't tell them
+        if self.source.track.kind == "labels":  # one may go on over a pause
+            lasting = max(0, self.source.ended(time_of(packet, self.source.zero_ns) + lasting) + shift - shown_ns)
         # Two packets a millisecond stay in order, and so do those of a file that has its times wrong.
-        decoded_ms = max(round((decoded * base + move) / TICK_NS), self._last)
+        decoded_ms = max(round((self._place(decoded, packet) + shift) / TICK_NS), self._last)
         packet.time_base = Fraction(TICK_NS, 1_000_000_000)
         packet.dts, packet.pts = decoded_ms, max(round(shown_ns / TICK_NS), decoded_ms)
         packet.duration = round(lasting / TICK_NS)
         self._last = decoded_ms
-        rate = self.source.track.rate or 0
-        samples = round(lasting * rate / 1e9) if base * Fraction(rate) <= 1e9 else 0  # coarser times don't tell them
         self.statistics.add(packet.size, shown_ns, shown_ns + lasting, samples)
         return int(shown_ns + lasting)
 
-    @property
-    def _move(self) -> int:
-        return self.source.offset_ns - self.source.zero_ns
+    def _place(self, ticks: int, packet: Packet[Any]) -> int:
+        return self.source.place(to_ns(ticks, packet.time_base) - self.source.zero_ns)
 
 
 def _in_order(readers: Sequence[_Reader]) -> Iterator[tuple[_Reader, Packet[Any]]]:
@@ -342,6 +366,10 @@ def _in_order(readers: Sequence[_Reader]) -> Iterator[tuple[_Reader, Packet[Any]
 def _due(number: int, reader: _Reader) -> Iterator[tuple[int, int, Packet[Any]]]:
     for due, packet in reader:
         yield due, number, packet
+
+
+def _moved(alignment: Alignment, pauses: Pauses, shift: int, time_ns: int) -> int:
+    return alignment.place(pauses.at(time_ns)) + shift
 
 
 def _plain_text_stream(open_files: ExitStack) -> Any:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.tracks.demux import Track, open_media, packets_of, zero_of
-from storage.tracks.samples_read import decode_samples, scaled
+from storage.tracks.demux import Track, open_media, packets_of, to_ns, zero_of
+from storage.tracks.pauses import Pauses
+from storage.tracks.samples_read import decode_samples, scaled, true_rate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_SECONDS = 2 * 3600  # of a file are looked at, so that memory stays bounded
+MOST_SECONDS = 2 * 3600  # of a file, pauses included, are looked at, so that memory stays bounded
 SMALL = 32  # pixels: a picture's brightness needs no more
 LEAST_FLASH = 4.0  # of 255
 
@@ -26,10 +27,10 @@ class Signal:
     Attributes
     ----------
     times : ndarray, float64
-        Seconds of the file's time.
+        Seconds of the file's time and of the pauses in it: the middle of what each value covers.
     values : ndarray, float32
     step_seconds : float
-        How exactly a moment is known.
+        How exactly a moment is known: how long a value covers.
     least_rise : float
         Smaller ones are noise.
     """
@@ -40,8 +41,8 @@ class Signal:
     least_rise: float = 0.0
 
 
-def brightness(path: Path, track: Track) -> Signal:
-    """The mean brightness of each picture, 0 to 255, over the file's first two hours.
+def brightness(path: Path, track: Track, pauses: Pauses) -> Signal:
+    """The mean brightness of each picture, 0 to 255, over the first two hours.
 
     Raises
     ------
@@ -68,18 +69,19 @@ def brightness(path: Path, track: Track) -> Signal:
                 if picture.pts is None:
                     continue
                 gray = small.reformat(picture, width=SMALL, height=SMALL, format="gray").to_ndarray()
-                times.append(float(picture.pts * picture.time_base) - zero / 1e9)
+                times.append(pauses.at(to_ns(picture.pts, picture.time_base) - zero) / 1e9)
                 values.append(float(gray.mean()))
             if times and times[-1] > MOST_SECONDS:
                 break
     if not times:
         raise StorageError(f"{path} holds no picture that can be decoded")
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.04
-    return Signal(np.asarray(times), np.asarray(values, np.float32), step, LEAST_FLASH)
+    # It got brighter at some time since the picture before.
+    return Signal(np.asarray(times) - step / 2, np.asarray(values, np.float32), step, LEAST_FLASH)
 
 
-def envelope(path: Path, track: Track, rate: int) -> Signal:
-    """How much a track of samples moves, in `rate` steps a second at most, over the file's first two hours.
+def envelope(path: Path, track: Track, rate: int, pauses: Pauses) -> Signal:
+    """How much a track of samples moves, in `rate` steps a second at most, over the first two hours.
 
     Raises
     ------
@@ -88,28 +90,31 @@ def envelope(path: Path, track: Track, rate: int) -> Signal:
     """
     import numpy as np
 
-    per_step = max(1, round((track.rate or rate) / rate))
+    own_rate = true_rate(track) if track.rate else float(rate)
+    per_step = max(1, round(own_rate / rate))
     times: list[NDArray[np.float64]] = []
     values: list[NDArray[np.float32]] = []
     kept, kept_at = np.empty(0, np.float32), 0.0
     last: NDArray[np.float32] | None = None
-    own_rate = track.rate or float(rate)
     for block in decode_samples(path, track):
-        begin_ns, samples = block.begin_ns, scaled(block.samples)
+        begin, samples = pauses.at(block.begin_ns) / 1e9, scaled(block.samples)
+        if begin > MOST_SECONDS:
+            break
+        if abs(kept_at + len(kept) / own_rate - begin) > per_step / own_rate:  # nobody knows what moved before it
+            kept, last = kept[:0], None
+        kept_at = begin - len(kept) / own_rate
         first = samples[:1] if last is None else last
         moved = np.abs(np.diff(samples, axis=0, prepend=first))
         moved = np.nan_to_num(moved, posinf=0.0).max(axis=1)  # a pause is filled with NaN: nothing moved there
         last = samples[-1:]
-        if not len(kept):
-            kept_at = begin_ns / 1e9
         kept = np.concatenate([kept, moved])
         whole = len(kept) // per_step
         if whole:
             values.append(kept[: whole * per_step].reshape(whole, per_step).max(axis=1))
             times.append(kept_at + np.arange(whole) * per_step / own_rate)
             kept, kept_at = kept[whole * per_step :], kept_at + whole * per_step / own_rate
-        if begin_ns > MOST_SECONDS * 1_000_000_000:
-            break
     if not values:
         raise StorageError(f"{path}: its track {track.name} holds no sample that can be decoded")
-    return Signal(np.concatenate(times), np.concatenate(values), per_step / own_rate)
+    # The first of a step's changes is the one since the sample before it, and the last one that up to its last sample.
+    middle = (per_step / 2 - 1) / own_rate
+    return Signal(np.concatenate(times) + middle, np.concatenate(values), per_step / own_rate)

@@ -20,6 +20,8 @@ from storage.tracks.label_track import Cue, intervals_of
 if TYPE_CHECKING:
     from av.packet import Packet
 
+NO_LENGTH_NS = 1_000_000  # what FFmpeg makes up for a picture that Matroska tells no length of
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -93,6 +95,7 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
     ends: dict[int, int] = {}
     counts: dict[int, int | None] = {track.number: 0 for track in tracks}
     cues: dict[int, list[Cue]] = {}
+    latest: dict[int, list[int]] = {}  # when the last two pictures are shown, if how long is not told
     by_number = {track.number: track for track in tracks}
     with open_media(path) as container:
         zero = zero_of(container)
@@ -108,6 +111,8 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
                     time, lasting = (counts[number] or 0) * period_ns, period_ns
                 begins[number] = min(begins.get(number, time), time)
                 ends[number] = max(ends.get(number, 0), time + lasting)
+                if track.kind == "pictures" and lasting <= NO_LENGTH_NS:
+                    latest[number] = sorted({*latest.get(number, ()), time})[-2:]
                 if track.kind == "labels":
                     cues.setdefault(number, []).append(Cue(time, lasting, bytes(packet)))
                 counted, before = _counted(track, packet), counts[number]
@@ -116,6 +121,8 @@ def _by_packets(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
             pass
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise StorageError(f"{path} is damaged: {reason_of(error)}") from None
+    for number, times in latest.items():
+        ends[number] = max(ends[number], times[-1] + (times[-1] - times[0]))  # as in a table of blocks
     extents = {number: Extent(begins.get(number, 0), ends.get(number, 0), count) for number, count in counts.items()}
     return extents | {number: _of_labels(by_number[number], found) for number, found in cues.items()}
 

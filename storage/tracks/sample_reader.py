@@ -39,7 +39,13 @@ class SampleReader(ABC):
     track : SampleTrack
         Its name, stated rate, channels, unit, and what the channels are called.
     facts : dict
-        What else its tags say: ``MEASURED_RATE``, ``DRIFT_PPM``, ``PADDED`` …
+        What else its tags say, as texts, where it is known. ``MEASURED_RATE``: samples a second. ``DRIFT_PPM``: by how
+        many millionths that is more than stated. ``SAMPLES``, ``PADDED``: how many were measured, and how many stand
+        for missing ones. ``CAME_BEFORE``: how many came before the first picture and were not kept. Of a merged file
+        also ``MERGED_FROM``: the name of the file that it was in. ``ALIGNED_BY``: how that was placed, in the words of
+        the merge's report. ``OFFSET``: when its time 0 is, in seconds of the first file's time. ``RESIDUAL``: how far
+        off that may be, in seconds. ``CLOCK_DRIFT_PPM``: by how many millionths its clock ran faster than the first
+        file's, which is undone; 0 if no difference showed.
     checked : bool
         Whether each block has a checksum, so that no changed sample is taken for a measured one. If not, only what
         can't be decoded is known to be damaged.

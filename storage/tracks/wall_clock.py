@@ -8,8 +8,8 @@ between sessions; so each of them has a clock of its own (`Stretch`).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from storage.tracks.demux import (
     zero_of,
 )
 from storage.tracks.label_track import INPUT_TAG
+from storage.tracks.pauses import Pauses, pauses_between, place_of
 
 if TYPE_CHECKING:
     from storage.tracks.demux import Track
@@ -40,15 +41,14 @@ CLOCK_SET_NS = 50_000_000  # an anchor that is farther off tells that the clock 
 class WallClock:
     """Nanoseconds since 1970 at a file's time 0.
 
-    `exact` is False where another program wrote it, to a second or so; `sessions` is how many recordings follow each
-    other in the file: time passed between them that the file does not have. `unsynchronised` names the boot of a
-    machine whose clock was not synchronised when the recording began; empty if it was, or that is not known.
+    `exact` is False where another program wrote it, to a second or so. `session` is what is known of the recording,
+    and `clock_ns` what the recorder's own clock showed.
     """
 
     zero_ns: int
     exact: bool
-    sessions: int = 1
-    unsynchronised: str = ""
+    clock_ns: int = 0
+    session: Mapping[str, Any] = field(default_factory=dict)
 
 
 def wall_clock(path: Path) -> WallClock | None:
@@ -65,7 +65,7 @@ def wall_clock(path: Path) -> WallClock | None:
             continue
         own = _clock_of(path, track, session)
         if own is not None:
-            return WallClock(own[1] + offset, True, len(sessions), _unsynchronised(session))
+            return WallClock(own[1] + offset, True, own[1], session)
     for date in dates:
         try:
             return WallClock(round(datetime.fromisoformat(date).astimezone().timestamp() * 1e9), exact=False)
@@ -147,10 +147,8 @@ def _stretches(path: Path, track: Track, sessions: Sequence[Mapping[str, Any]], 
 
 def _clock_of(path: Path, track: Track, session: Mapping[str, Any]) -> tuple[int, int] | None:
     """When a session begins in the file's time, and what its clock showed at time 0; None if that is not known."""
-    clock = session.get("clock")
-    begins, origin = (clock.get("begins_us"), clock.get("origin_ns")) if isinstance(clock, dict) else (None, None)
-    if isinstance(begins, int) and isinstance(origin, int):
-        return begins * 1000, origin
+    if (place := place_of(session)) is not None:
+        return place
     return _clock_by_frame(path, track, int(session["first_index"])) if session.get("frames") != 0 else None
 
 
@@ -175,26 +173,32 @@ def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str
     return sessions_in(next((text for tags in noted if (text := tag_of(tags, "sessions"))), ""))
 
 
-def moved_sessions(text: str, by_ns: int) -> str:
-    """The ``SESSIONS`` tag of a file, for a copy in which everything is later by `by_ns`."""
-    sessions = [moved_session(session, by_ns) for session in sessions_in(text)]
+def read_pauses(path: Path) -> dict[int, Pauses]:
+    """The pauses between the sessions of each track, by its number. Raises StorageError if the file can't be read."""
+    with open_media(path) as container:
+        tracks, of_file = tracks_of(container), dict(container.metadata)
+    return {track.number: pauses_between(sessions_of(track, tracks, of_file)) for track in tracks}
+
+
+def moved_sessions(text: str, place: Callable[[int], int], *, even: bool) -> str:
+    """The ``SESSIONS`` tag of a file, for a copy in which what is at a time comes at `place` of it.
+
+    Unless that is `even`, with no second longer or shorter, the frames alone tell the time on the recorder's clock.
+    """
+    sessions = []
+    for session in sessions_in(text):
+        known = place_of(session)
+        moved = moved_session(session, place(known[0]) - known[0]) if known is not None else session
+        sessions.append({name: fact for name, fact in moved.items() if even or name != "clock"})
     return sessions_text(sessions) if sessions else text
 
 
 def moved_session(session: Mapping[str, Any], by_ns: int) -> dict[str, Any]:
     """What is known of a session, in a file in which it is later by `by_ns`."""
-    clock = session.get("clock")
-    if not (isinstance(clock, dict) and all(isinstance(clock.get(name), int) for name in ("begins_us", "origin_ns"))):
+    if (place := place_of(session)) is None:
         return dict(session)
-    moved = {"begins_us": clock["begins_us"] + by_ns // 1000, "origin_ns": clock["origin_ns"] - by_ns}
-    return {**session, "clock": {**clock, **moved}}
-
-
-def _unsynchronised(session: Mapping[str, Any]) -> str:
-    anchors = session.get("anchors")
-    first = anchors[0] if isinstance(anchors, list) and anchors else None
-    unsure = isinstance(first, dict) and first.get("synchronised") is False
-    return str(session.get("boot_id")) if unsure else ""
+    moved = {"begins_us": (place[0] + by_ns) // 1000, "origin_ns": place[1] - by_ns}
+    return {**session, "clock": {**session["clock"], **moved}}
 
 
 def _clock_by_frame(path: Path, track: Track, index: int) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ from storage.labels.live import LiveJournal, adopt, live_path
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from tests.conftest import picture
-from tests.storage.streams.test_merge import WALL_NS, ffmpeg, recorded
+from tests.storage.streams.test_merge import WALL_NS, ffmpeg, knocked, recorded
 from tests.support import REPOSITORY
 
 
@@ -141,6 +141,17 @@ def test_the_wall_clock_of_a_recording_that_was_continued(tmp_path: Path) -> Non
         assert [row["unix_s"][:14] for row in table(files / "labels.csv")] == [wanted[n] for n in (8, 18, 28)]
     clocks = json.loads((tmp_path / "day1" / "export.json").read_text())["clocks"]
     assert [one["from_s"] for one in clocks][:2] == [0, 1.0]
+
+
+def test_the_wall_clock_goes_on_in_the_pause_of_a_continued_recording(tmp_path: Path) -> None:
+    path = knocked(tmp_path / "day1.mkv", (5, 1, {"boot_id": "one"}), (20, 1, {"boot_id": "one"}), knocks=[])
+    export(path, tmp_path / "files")
+    for name, rows in (("frames.csv", 10), ("imu.csv", 100), ("labels.csv", 2)):
+        times = [(float(row["time_s"]), float(row["unix_s"])) for row in table(tmp_path / "files" / name)]
+        assert len(times) == 2 * rows
+        for after, (before, begin) in enumerate([(times[0][0], 1_700_000_005), (times[rows][0], 1_700_000_020)]):
+            part = times[after * rows :][:rows]
+            assert [unix - begin for _, unix in part] == pytest.approx([time - before for time, _ in part], abs=2e-6)
 
 
 def test_several_tracks_of_a_kind_and_late_beginnings(tmp_path: Path) -> None:

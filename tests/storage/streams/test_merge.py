@@ -188,12 +188,90 @@ def test_clocks_that_were_not_synchronised_are_told_unless_they_are_one(tmp_path
         ("B", "one", unsure),
         ("C", "two", unsure),
         ("D", "two", sure),
+        ("E", None, unsure),
+        ("F", "three", sure),
     ):
         recorded(tmp_path / f"{name}.mkv", [0, 10**8], boot_id=boot_id, anchors=anchors)
-    for others, told in ((["B"], [False]), (["C", "D"], [True, True])):
+    for others, told in ((["B"], [False]), (["C", "D", "E"], [True, True, True]), (["B", "F"], [False, True])):
         inputs = [tmp_path / f"{name}.mkv" for name in ("A", *others)]
         found = merge_streams(tmp_path / f"{others}.mkv", inputs).alignments[1:]
         assert ["not synchronised" in one.note for one in found] == told
+
+
+def knocked(path: Path, *sessions: tuple[int, int, dict[str, Any]], knocks: Sequence[int]) -> Path:
+    """A recording of sessions that begin at some second and go on for some, with a sensor that has the knocks."""
+    for second, seconds, facts in sessions:
+        with closing(VideoWriter(path, tracks=[SampleTrack("imu", 100)])) as writer:
+            writer.describe({"live": True, "wall_minus_monotonic_ns": WALL_NS, **facts})
+            writer.begin_at(second * 10**9)
+            for time in range(second * 10**9, (second + seconds) * 10**9, 10**8):
+                half = (time // 10**8) % 10 // 5
+                writer.append(writer.encode(Frame(picture(half), 0, time, {}), ("way", "door")[half]))
+                samples = np.isin(time + np.arange(10) * 10**7, knocks).astype("<f4")
+                writer.append_samples("imu", time, samples[:, np.newaxis])
+    return path
+
+
+def knocks_in(path: Path) -> dict[str, list[float]]:
+    """When samples are large, by the name of their track: the first one of each knock."""
+    found = {}
+    with open_recording(path) as recording:
+        for track in recording.tracks:
+            times, samples = track.read()
+            loud = np.abs(samples[:, 0].astype(float))
+            at = times[loud > 0.5 * loud.max()] / 1e9
+            found[track.name] = at[np.abs(np.diff(at, prepend=-1e9)) > 0.1].tolist()
+    return found
+
+
+KNOCKS = [5_500_000_000, 20_300_000_000, 20_800_000_000]
+BOOTED_NS = 500_000_000_000
+
+
+@pytest.mark.parametrize("how", ["one boot", "clock set", "booted", "click"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_each_session_of_a_continued_recording_comes_in_its_place(tmp_path: Path, how: str, order: int) -> None:
+    facts, knocks, second = {"boot_id": "one"}, KNOCKS, (20, 1, {"boot_id": "one"})
+    if how == "clock set":
+        second[2]["wall_minus_monotonic_ns"] = WALL_NS + 3_600_000_000_000
+    elif how == "booted":
+        second = (20 - 500, 1, {"boot_id": "two", "wall_minus_monotonic_ns": WALL_NS + BOOTED_NS})
+        knocks = [*KNOCKS, *(time - BOOTED_NS for time in KNOCKS)]
+    inputs = [
+        knocked(tmp_path / "A.mkv", (5, 1, facts), second, knocks=knocks),
+        knocked(tmp_path / "B.mkv", (4, 18, facts), knocks=KNOCKS),
+    ][::order]
+    out = tmp_path / "OUT.mkv"
+    merged = merge_streams(out, inputs, sync_on="click" if how == "click" else None)
+    assert merged.alignments[1].how == ("click" if how == "click" else "wall clock")
+    assert "misplaced" not in merged.alignments[order > 0].note
+    one, other = knocks_in(out).values()
+    assert len(one) == len(other) == 3
+    assert one == pytest.approx(other, abs=0.011 if how == "click" else 0.003)
+    labels = [float(packet["pts_time"]) for packet in packets(out) if packet["stream_index"] in (1, 3)]
+    assert labels and {round(time % 0.5, 3) for time in labels} <= {0.0, 0.5}  # each where the half second begins
+    merge_streams(tmp_path / "AGAIN.mkv", [out, tmp_path / "B.mkv"])  # its pauses are there already
+    first, *others = knocks_in(tmp_path / "AGAIN.mkv").values()
+    assert all(one == pytest.approx(first, abs=0.011 if how == "click" else 0.003) for one in others)
+
+
+@pytest.mark.parametrize("second", [{"wall_minus_monotonic_ns": None}, {"wall_minus_monotonic_ns": 0}])
+def test_sessions_that_nobody_can_place_are_told(tmp_path: Path, second: dict[str, Any]) -> None:
+    a = knocked(tmp_path / "A.mkv", (5, 1, {"boot_id": "one"}), (8, 1, second), knocks=[])
+    b = knocked(tmp_path / "B.mkv", (4, 9, {"boot_id": "one"}), knocks=[])
+    for number, inputs in enumerate(([a, b], [b, a], [a])):
+        notes = {one.path: one.note for one in merge_streams(tmp_path / f"{number}.mkv", inputs).alignments}
+        assert "may be misplaced; record each into a file of its own" in notes[a]
+        assert "misplaced" not in notes.get(b, "")
+
+
+def test_labels_of_a_continued_recording_stay_with_its_pictures(tmp_path: Path) -> None:
+    a = knocked(tmp_path / "A.mkv", (5, 1, {"boot_id": "one"}), (20, 1, {"boot_id": "one"}), knocks=[])
+    labels = tmp_path / "labels.srt"  # one ends with the first session, one goes on over the pause
+    labels.write_text("1\n00:00:00,500 --> 00:00:01,000\nmusic\n\n2\n00:00:00,600 --> 00:00:01,300\nstop\n")
+    merge_streams(tmp_path / "OUT.mkv", [a, labels])
+    found = [packet for packet in packets(tmp_path / "OUT.mkv") if packet["stream_index"] == 2]
+    assert [(float(one["pts_time"]), float(one["duration_time"])) for one in found] == [(0.5, 0.5), (0.6, 14.7)]
 
 
 def test_by_flashes(tmp_path: Path) -> None:
@@ -201,7 +279,7 @@ def test_by_flashes(tmp_path: Path) -> None:
     b = recorded(tmp_path / "B.mkv", [n * 40_000_000 for n in range(120)], flashes=[800_000_000, 2_500_000_000])
     merged = merge_streams(tmp_path / "OUT.mkv", [a, b], sync_on="flash")
     found = merged.alignments[1]
-    assert found.how == "flash" and found.note == "2 flashes"
+    assert found.how == "flash" and found.note.startswith("2 flashes; in too short a time to show")
     assert abs(found.offset_ns / 1e9 - 1.2) <= found.residual_ns / 1e9 < 0.08  # type: ignore[operator]
 
 
@@ -213,10 +291,64 @@ def test_by_clicks_in_sound_and_sensors(tmp_path: Path) -> None:
     ffmpeg(*shape, "-i", "pipe:0", "-c:a", "pcm_f32le", tmp_path / "imu.mka", data=values.tobytes())
     merged = merge_streams(tmp_path / "OUT.mka", [a, b, tmp_path / "imu.mka"], sync_on="click")
     for found, offset in zip(merged.alignments[1:], (1.75, 2.5), strict=True):
-        assert found.how == "click" and found.note == "2 clicks"
+        assert found.how == "click" and found.note.startswith("2 clicks; ")
         assert found.residual_ns is not None
         assert abs(found.offset_ns / 1e9 - offset) <= found.residual_ns / 1e9 + 1e-3
     assert merged.alignments[1].residual_ns < 3_000_000 and merged.alignments[2].residual_ns < 25_000_000  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("ppm", "seconds", "at"),
+    [(300, 60, (6, 52)), (300, 60, (6, 31.3, 52)), (50, 320, (6, 300)), (-100, 320, (6, 300)), (0, 60, (6, 52))],
+)
+def test_clicks_at_two_times_show_how_the_clocks_drift_and_come_together(
+    tmp_path: Path, ppm: int, seconds: int, at: Sequence[float]
+) -> None:
+    a = clicks(tmp_path / "A.wav", seconds, at)
+    b = clicks(tmp_path / "B.wav", seconds - 5, [(time - 3) * (1 + ppm / 1e6) for time in at])
+    merged = merge_streams(tmp_path / "OUT.mka", [a, b], sync_on="click")
+    found = merged.alignments[1]
+    assert found.note.startswith(f"{len(at)} clicks; ") and found.residual_ns is not None
+    residual, drift_ms = found.residual_ns / 1e9, abs(ppm) * (seconds - 5) / 1e3
+    assert residual < 0.0025
+    one, other = knocks_in(tmp_path / "OUT.mka").values()
+    assert one == pytest.approx(other, abs=residual) and len(one) == len(at)
+    assert found.drift is not None and found.drift * 1e6 == pytest.approx(ppm, abs=2e6 * 0.0011 / (at[-1] - at[0]))
+    told = re.search(r"its clock (\d+) ppm (fast|slow), ([\d.]+) ms over the file: undone", found.note)
+    if not ppm:
+        assert told is None and "no drift, to within" in found.note
+        return
+    assert told is not None and told[2] == ("fast" if ppm > 0 else "slow")
+    assert float(told[3]) == pytest.approx(drift_ms, abs=2.5)
+    with open_recording(tmp_path / "OUT.mka") as recording:  # what was found stays with the track
+        _, track = recording.tracks
+        assert track.rate == pytest.approx(8000 * (1 + found.drift), abs=1e-4)
+        assert float(track.facts["CLOCK_DRIFT_PPM"]) == pytest.approx(found.drift * 1e6, abs=0.1)
+        assert float(track.facts["RESIDUAL"]) == pytest.approx(residual, abs=1e-6)
+
+
+def test_clicks_too_near_to_each_other_show_no_drift(tmp_path: Path) -> None:
+    a, b = clicks(tmp_path / "A.wav", 300, [3, 4]), clicks(tmp_path / "B.wav", 290, [1, 2.0004])
+    found = merge_streams(tmp_path / "OUT.mka", [a, b], sync_on="click").alignments[1]
+    assert (
+        found.drift is None
+        and "too short a time to show how the clocks drift" in found.note
+        and abs(found.offset_ns - 2 * 10**9) < 2_000_000
+    )
+    with open_recording(tmp_path / "OUT.mka") as recording:
+        assert "CLOCK_DRIFT_PPM" not in recording.tracks[1].facts
+
+
+def test_pictures_whose_clock_drifts_keep_samples_beside_them(tmp_path: Path) -> None:
+    """The first file is sound alone: what is read is on the clock of the pictures, which is not the first file's."""
+    ppm, at = 450, [6.0, 112.0]
+    a = clicks(tmp_path / "A.wav", 120, at)
+    own = [round((time - 3) * (1 + ppm / 1e6) * 100) * 10**7 for time in at]
+    b = knocked(tmp_path / "B.mkv", (0, 115, {"boot_id": "one"}), knocks=own)
+    merge_streams(tmp_path / "OUT.mkv", [a, b], sync_on="click")
+    sound, sensor = knocks_in(tmp_path / "OUT.mkv").values()
+    assert sensor == pytest.approx([time / 1e9 for time in own], abs=0.003)
+    assert sound == pytest.approx(sensor, abs=0.011)
 
 
 def test_clicks_that_fit_by_chance_are_refused(tmp_path: Path) -> None:
@@ -248,7 +380,7 @@ def test_by_the_whole_of_the_sound(tmp_path: Path) -> None:
     assert abs(found.offset_ns / 1e9 - 12.345) < 0.003 and found.residual_ns < 10_000_000
 
     clicks(tmp_path / "other.wav", 10, [])
-    with pytest.raises(StorageError, match=r"do not sound alike anywhere.*--offset other=SECONDS"):
+    with pytest.raises(StorageError, match=r"do not sound alike.*--offset other=SECONDS"):
         merge_streams(
             tmp_path / "OUT2.mka", [tmp_path / "near.wav", tmp_path / "other.wav"], sync_on="cross-correlation"
         )
@@ -273,6 +405,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) -> None:
     a, b = recorded(tmp_path / "A.mkv", range(0, 10**9, 10**8)), clicks(tmp_path / "B.wav", 2, [1])
+    c = knocked(tmp_path / "C.mkv", (0, 1, {}), knocks=[500_000_000])  # it knows the wall clock, as A does
     (tmp_path / "taken.mkv").write_text("mine")
     (tmp_path / "words.wav").write_text("no sound")
     (tmp_path / "empty.mkv").write_text("")
@@ -282,7 +415,10 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
     for arguments, reason in (
         ((tmp_path / "OUT.mkv", a, b), "--offset B=SECONDS"),
         ((tmp_path / "OUT.mkv", a, b, "--sync-on", "flash"), "B.wav has no pictures"),
-        ((tmp_path / "OUT.mkv", a, b, "--offset", "C=1"), "C is none of the files"),
+        ((tmp_path / "OUT.mkv", a, c, "--sync-on", "click"), "A.mkv has no sound or sensor, so that --sync-on click"),
+        ((tmp_path / "OUT.mkv", c, a, "--sync-on", "cross-correlation"), "give --offset A=SECONDS"),
+        ((tmp_path / "OUT.mkv", a, c, "--sync-on", "flash"), "so that --sync-on flash can't place C.mkv"),
+        ((tmp_path / "OUT.mkv", a, b, "--offset", "D=1"), "D is none of the files"),
         ((tmp_path / "OUT.mkv", a, a), "is given twice"),
         ((tmp_path / "OUT.mkv", a, tmp_path / "words.wav", "--offset", "words=0"), "words.wav is not a recording"),
         ((tmp_path / "OUT.mkv", a, tmp_path / "empty.mkv"), "(it is empty)"),
@@ -315,6 +451,16 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1 and "nothing of it is left" in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert os.listdir(tmp_path) == ["A.mkv"]
+
+
+def test_pictures_last_as_long_as_before(tmp_path: Path) -> None:
+    uneven = np.random.default_rng(5).integers(-400_000, 400_000, 91)
+    a = recorded(tmp_path / "A.mkv", (np.arange(91) * 33_333_333 + uneven).tolist())
+    b = clicks(tmp_path / "B.wav", 2, [1])
+    merge_streams(tmp_path / "OUT.mkv", [a, b], offsets={"B": -1})
+    before, after = (as_json(describe(path))["tracks"][0] for path in (a, tmp_path / "OUT.mkv"))
+    assert after["seconds"] == pytest.approx(before["seconds"], abs=0.002)
+    assert after["rate"] == pytest.approx(before["rate"], abs=0.02)
 
 
 @pytest.mark.parametrize(
