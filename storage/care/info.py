@@ -405,7 +405,10 @@ def _label_lines(info: Info) -> Iterator[str]:
     if info.waiting:
         labels = sorted(info.waiting, key=natural_key)
         counts = ", ".join(f"{shown_class(label, info.names)} {info.waiting[label]}" for label in labels)
-        yield f"  labelled, not saved yet: {counts}; press S in 'python -m classify {info.path}'"
+        saved = f"press S in 'python -m classify {info.path}'"
+        if not info.path.is_dir():  # frames of a directory are sorted by S alone
+            saved += ", or without a screen 'python -m storage labels': --export a table, then --import it"
+        yield f"  labelled, not saved yet: {counts}; {saved}"
     if info.unread:
         yield f"  {printable(info.unread)}"
     if set(info.origins_of_labels) - {PERSON}:

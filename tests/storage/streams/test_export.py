@@ -298,7 +298,9 @@ def test_labels_that_wait_beside_the_recording(tmp_path: Path) -> None:
         assert [(row["time_s"], row["end_s"], row["class"]) for row in table(files / "labels.csv")][:3] == wanted
         assert [row["class"] for row in table(files / "frames.csv")][35:] == ["rest"] * 5
         assert len(os.listdir(files / "frames" / "rest")) == 5
-        assert ("rest 5" in as_text(describe(path))) and live_path(path).exists() == (directory == "while they wait")
+        told = as_text(describe(path))
+        assert "not saved yet: rest 5; press S" in told and "without a screen" in told
+        assert live_path(path).exists() == (directory == "while they wait")
         with open_recording(path) as recording:
             assert labels_as_they_stand(recording)[35:] == ["rest"] * 5
         adopt(path)
