@@ -387,7 +387,7 @@ def _lines(info: Info) -> Iterator[str]:
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
-        yield f"  {_duration(info.seconds)} by the file's own time; when it was recorded is not known"
+        yield f"  {_duration(info.seconds)}, as the frames' times say; when it was recorded is not known"
     if any(session.facts for session in info.sessions):
         yield f"  {'session':8}  {'begun':19}  {'frames':>8}  {'seconds':>8}  {'a second':>8}  {'dropped':>7}  camera"
     for session in info.sessions[:MAX_SESSIONS]:
