@@ -13,7 +13,6 @@ import shutil
 import stat
 import struct
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -123,7 +122,9 @@ def reserve_unnamed(directory: Path) -> IO[bytes]:
     OSError
         There is not so much room.
     """
-    file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (the caller closes it)
+    from tempfile import TemporaryFile  # only what is recorded into needs it
+
+    file = TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (the caller closes it)
     try:
         write_all(file.fileno(), bytes(RESERVE_BYTES))
     except BaseException:

@@ -24,7 +24,8 @@ from storage.labels.classes import names_beside, names_of_labels
 from storage.labels.exchange import to_intervals
 from storage.labels.intervals import Interval
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
-from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
+from storage.tracks.containers import is_media
+from storage.tracks.demux import Track, file_names, open_media, packets_of, read_tracks, tag_of
 from storage.tracks.label_track import read_intervals
 from storage.tracks.samples_read import find_damaged
 from storage.tracks.wall_clock import wall_clock

@@ -18,7 +18,8 @@ from storage.errors import StorageError
 from storage.formats.video.reader import open_video
 from storage.labels.intervals import Interval
 from storage.names import natural_key
-from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.tracks.containers import is_media
+from storage.tracks.demux import Track, channel_labels, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.label_track import read_intervals
 from storage.tracks.samples_read import decode_samples, scaled, true_rate
