@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
 import struct
 import sys
@@ -203,6 +202,8 @@ def appearing(target: Path) -> Iterator[Path]:
     """
     if not target.parent.is_dir():
         raise no_directory(target.parent)
+    from shutil import rmtree
+
     if os.path.lexists(target):
         raise StorageError(f"{target} exists; choose another name")
     directory = target.with_name(f".{target.name}.making")
@@ -230,7 +231,7 @@ def appearing(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"{target}: {error.strerror or error}; nothing of it is left") from None
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        rmtree(directory, ignore_errors=True)
         os.close(lock)
 
 

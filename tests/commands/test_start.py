@@ -22,7 +22,12 @@ MEDIA = ("av", "storage.matroska", "storage.formats.video", "storage.formats.mov
 CARE = ("storage.care.split", "storage.care.manifest", "storage.durable.moves", "storage.learn", "storage.batch")
 OF_RECORDING = (
     *("pi_capture.segments", "pi_capture.recording.verdicts", "pi_capture.recording.motion"),
-    *("pi_capture.samples.sensors", "pi_capture.samples.clock", "pi_capture.samples.received", "pi_capture.live.labels"),
+    *(
+        "pi_capture.samples.sensors",
+        "pi_capture.samples.clock",
+        "pi_capture.samples.received",
+        "pi_capture.live.labels",
+    ),
     *("pi_capture.network.receiver", "pi_capture.report.mqtt", "http.server", "ssl"),
 )
 ALWAYS = (*LABELS, *MEDIA, *CARE)
@@ -30,9 +35,9 @@ ALWAYS = (*LABELS, *MEDIA, *CARE)
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the recordings day1 and day1.h5."""
+    """A directory with recordings of all formats."""
     place = tmp_path_factory.mktemp("recorded")
-    for name in ("day1", "day1.h5"):
+    for name in ("day1", "day1.h5", "day1.mkv"):
         command = [sys.executable, "-m", "pi_capture", str(place / name), "0.1", *DEMO]
         subprocess.run(command, cwd=REPOSITORY, check=True)
     return place
@@ -55,6 +60,10 @@ def among(modules: Sequence[str], unwanted: Sequence[str]) -> list[str]:
     [
         ("day1", (*ALWAYS, *LOOK_UPS, "numpy", "PIL", "h5py", "storage.formats.hdf5", "pi_capture")),
         ("day1.h5", (*ALWAYS, *LOOK_UPS, "PIL", "storage.formats.png.codec", "pi_capture")),
+        (
+            "day1.mkv",
+            (*CARE, *LOOK_UPS, "PIL", "h5py", "storage.labels.journal", "storage.formats.movie", "pi_capture"),
+        ),
     ],
 )
 def test_info(recorded: Path, name: str, unwanted: Sequence[str]) -> None:
