@@ -65,7 +65,9 @@ def test_the_longest_suffix_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: long-suffix\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[storage.formats]\nlong = long_suffix:ROW\n")
     row = 'Format("long", ".long.h5", "tar_format:TarWriter", "tar_format:TarReader", also_reads=(".mkv", ".hdf"))'
-    (tmp_path / "long_suffix.py").write_text(f"from storage.formats.table import Format\n\nROW = {row}\n")
+    (tmp_path / "long_suffix").with_suffix(".py").write_text(
+        f"from storage.formats.table import Format\n\nROW = {row}\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     names = ("day1", "2026.11.27", "day.1.h5", "day1.h5", "day1.features.h5", "day1.mkv", "day1.long.h5", "day1.hdf")
     found = {name: find_format(tmp_path / name).name for name in (*names, "day1.tar")}
