@@ -204,8 +204,7 @@ def _legend(work: Work, relabel: bool) -> Legend:
 
 def _report_saved(path: Path, work: Work, applied: Applied) -> None:
     from classify.session import NONE
-    from storage.labels.classes import shown_class
-    from storage.names import natural_key
+    from storage.names import natural_key, shown_class
 
     opened, session = work.opened, work.session
     if opened.directory is not None and not (applied.counts or applied.missing):
@@ -231,7 +230,8 @@ def _report_saved(path: Path, work: Work, applied: Applied) -> None:
 def _undo(path: Path) -> int:
     from classify.commit import take_back
     from classify.work import check
-    from storage.labels.journal import LabelJournal, journal_path
+    from storage.labels.beside import journal_path
+    from storage.labels.journal import LabelJournal
 
     check(path)
     with LabelJournal(journal_path(path)) as journal:

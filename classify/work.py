@@ -20,9 +20,10 @@ from classify.session import MOST_CLASSES, NONE, Session
 from storage.errors import OptionError, StorageError
 from storage.formats.png.directory import locate
 from storage.formats.table import open_recording
+from storage.labels.beside import journal_path
 from storage.labels.classes import choose_classes, known_classes, renumbered
 from storage.labels.history import replay
-from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.labels.journal import Classes, LabelJournal
 from storage.labels.live import adopt
 from storage.names import check_class_name
 from storage.recording import Recording

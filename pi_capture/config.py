@@ -11,7 +11,6 @@ import argparse
 import difflib
 import json
 import shlex
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -200,6 +199,8 @@ def as_toml(settings: Sequence[Setting]) -> str:
 def line_of(text: str, key: str) -> int:
     """Return the line, from 1, on which a top-level key of a TOML document is set (for a table: first named)."""
     lines = text.split("\n")
+    import tomllib
+
     begin = 0  # where the present statement begins
     for end in range(1, len(lines) + 1):
         try:
@@ -226,6 +227,8 @@ def _from_environment(environment: Mapping[str, str], options: Mapping[str, Opti
 
 
 def _from_file(path: Path, options: Mapping[str, Option]) -> dict[str, Setting]:
+    import tomllib
+
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
         document = tomllib.loads(text)

@@ -134,8 +134,9 @@ sys.exit(status)
 def measure(frames: int, directory: Path) -> dict[str, Any]:
     """Open, label and sort a directory of many frames; times in seconds."""
     from storage.formats.png.directory import frame_name
+    from storage.labels.beside import journal_path
     from storage.labels.classes import DEFAULT
-    from storage.labels.journal import LabelJournal, Labelled, journal_path
+    from storage.labels.journal import LabelJournal, Labelled
     from tests.support.labeller import desktop_of
 
     day = directory / "many"

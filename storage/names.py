@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from storage.errors import StorageError
 
@@ -56,3 +56,19 @@ def printable(name: str) -> str:
     Characters of ordinary spelling stay as they are, also invisible ones: so the name can be copied.
     """
     return NOT_SHOWN.sub(lambda match: ascii(match[0])[1:-1], name)
+
+
+def free_name(wanted: str, taken: set[str], key: Callable[[str], str] = str) -> str:
+    """The name, or the first of name-2, name-3 … whose `key` is not taken yet; then it is taken."""
+    name, number = wanted, 1
+    while key(name) in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    taken.add(key(name))
+    return name
+
+
+def shown_class(label: str, names: Mapping[str, str]) -> str:
+    """A class for people, by its name; where its directory has another name, that follows in brackets."""
+    name = names.get(label, label)
+    return printable(label if name == label else f"{name} ({label})")

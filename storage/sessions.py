@@ -7,7 +7,7 @@ A data directory keeps it in ``recording.json``, which this module reads and rep
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ _LARGEST = 1 << 62  # of numbers that are added: a time and an offset together f
 
 def new_session(first_index: int) -> dict[str, Any]:
     """The facts of a session that begins: its id, and the index of its first frame."""
-    return {"id": secrets.token_hex(4), "first_index": first_index, "frames": None}
+    return {"id": os.urandom(4).hex(), "first_index": first_index, "frames": None}
 
 
 def has_no_end(sessions: Sequence[Mapping[str, Any]]) -> bool:

@@ -186,8 +186,9 @@ class LiveLabels:
 
     def _choose_classes(self) -> Classes:
         """Return these classes, in the directories that they already have."""
+        from storage.labels.beside import journal_path
         from storage.labels.classes import choose_classes, known_classes, labels_in_use
-        from storage.labels.journal import LabelJournal, journal_path
+        from storage.labels.journal import LabelJournal
 
         with LabelJournal(journal_path(self._target)) as journal:
             entries = journal.entries

@@ -32,7 +32,7 @@ from pi_capture.samples.received import ReceivedTracks
 from pi_capture.status import Status, Summary, added_up
 from storage.errors import StorageError
 from storage.formats.table import VIDEO
-from storage.tracks.demux import free_name
+from storage.names import free_name
 
 if TYPE_CHECKING:
     from pi_capture.recording.observers import Observers

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError
-from pi_capture.samples.local import LocalTracks
-from pi_capture.samples.received import ReceivedTracks
-from pi_capture.samples.sink import SampleSink
 from pi_capture.sources import Accompanied, Source
 from storage.formats.table import format_with_samples
 from storage.frame import Frame
+
+if TYPE_CHECKING:
+    from pi_capture.samples.local import LocalTracks
+    from pi_capture.samples.received import ReceivedTracks
+    from pi_capture.samples.sink import SampleSink
 
 
 class Accompaniment:
@@ -32,6 +35,8 @@ class Accompaniment:
             if left_out := self._received.go_on(tracks):
                 say(f"{source.info.camera}: not kept, as they were not there at first: {', '.join(left_out)}")
         elif self._samples is not None:
+            from pi_capture.samples.received import ReceivedTracks
+
             self._received = ReceivedTracks(self._samples, tracks)
         if self._received is not None and isinstance(source, Accompanied):
             source.give_samples_to(self._received.store, say)

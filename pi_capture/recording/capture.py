@@ -20,7 +20,6 @@ from pi_capture.errors import CameraError, RecordingError, UsageError
 from pi_capture.recording.accompaniment import Accompaniment
 from pi_capture.recording.around import Around
 from pi_capture.recording.gate import Gate
-from pi_capture.recording.motion import Motion, MotionWish
 from pi_capture.recording.observers import Lines, Observers, Watch, nothing
 from pi_capture.recording.options import RecordKeywords, RecordOptions
 from pi_capture.recording.recorder import Recorder
@@ -28,20 +27,18 @@ from pi_capture.recording.retry import Retry
 from pi_capture.recording.schedule import Schedule
 from pi_capture.recording.sink import FrameSink
 from pi_capture.recording.take import Take
-from pi_capture.recording.verdicts import Watching
 from pi_capture.recording.watchdog import Watchdog
 from pi_capture.samples.local import LocalTracks, SampleWatch, check_target, open_streams
-from pi_capture.segments.recorder import Limit, SegmentedRecorder
-from pi_capture.segments.retention import Keep
 from pi_capture.sources import Accompanied, Encoding, Size, Source, open_source
 from pi_capture.sources.table import brings_tracks
 from pi_capture.status import Status, Summary
 from storage.errors import StorageError
 from storage.frame import Frame
-from storage.tracks.sample_track import SampleTrack
 
 if TYPE_CHECKING:
     from pi_capture.live.labels import LiveLabels
+    from pi_capture.recording.verdicts import Watching
+    from storage.tracks.sample_track import SampleTrack
 
 TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # for sensors to begin
@@ -135,6 +132,7 @@ def deliver(sink: FrameSink, seconds: float, options: RecordOptions, observers: 
 
 def open_watching(options: RecordOptions, say: Callable[[str], None]) -> Watching:
     """Open the model that looks at the frames. Raises StorageError, and UsageError for a class that it doesn't know."""
+    from pi_capture.recording.verdicts import Watching
     from storage.learn.classifier import open_classifier
 
     assert options.model is not None
@@ -148,6 +146,8 @@ def open_watching(options: RecordOptions, say: Callable[[str], None]) -> Watchin
 def _around(options: RecordOptions, watching: Watching | None) -> Around | None:
     """What is kept, and what around it; None if all is."""
     if options.on_motion is not None:
+        from pi_capture.recording.motion import Motion, MotionWish
+
         return Motion(MotionWish(options.on_motion, options.pre_roll, options.post_roll))
     if watching is not None and options.on_class:
         return Around(watching.holds(options.on_class), options.pre_roll, options.post_roll)
@@ -166,6 +166,9 @@ def open_recorder(
     """
     backend, interval, asked = options.backend, options.sync_interval, options.options
     if options.segment is not None:
+        from pi_capture.segments.recorder import Limit, SegmentedRecorder
+        from pi_capture.segments.retention import Keep
+
         keep = Keep.parse(options.keep) if options.keep else None
         limit = Limit.parse(options.segment)
         return SegmentedRecorder(target, limit, keep, backend=backend, sync_interval=interval, options=asked, say=say)

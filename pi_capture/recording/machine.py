@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +12,12 @@ from pi_capture.recording.clocks import boot_id
 
 def machine_token() -> str:
     """Return a token of this machine: always the same, unique, and not to be traced back."""
+    from hashlib import sha256
+
     secret = boot_id() or ""
     with suppress(OSError):
         secret = Path("/etc/machine-id").read_text().strip() or secret
-    return hashlib.sha256(f"pi-capture {secret}".encode()).hexdigest()[:32]
+    return sha256(f"pi-capture {secret}".encode()).hexdigest()[:32]
 
 
 def facts_of_this_machine() -> dict[str, Any]:

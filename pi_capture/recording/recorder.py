@@ -21,18 +21,19 @@ from pi_capture.recording.encoders import EncoderPool
 from pi_capture.recording.images import copy_of_json, nanoseconds_of, pixels_of
 from pi_capture.recording.machine import facts_of_this_machine
 from pi_capture.recording.sink import FrameSink
-from pi_capture.samples.queue import SampleQueue
 from pi_capture.status import Status, Summary, added_up, measured_rate
 from storage.durable.files import check_in_place
 from storage.errors import GoneError
 from storage.formats.contract import KeepsSamples, MayBeLossy, TakesPackets, Writer
 from storage.formats.table import find_format, open_writer
 from storage.frame import Frame, size_text
+from storage.labels.beside import journal_path, live_path
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pi_capture.samples.queue import SampleQueue
     from storage.tracks.sample_track import SampleTrack
 
 QUEUE_BYTES = 64_000_000  # what the queue may hold: a second or more of 640x480, while the disk takes its time
@@ -119,11 +120,11 @@ class Recorder(FrameSink):
         self._last_packet: int | None = None
         self._failure: Exception | None = None
         self._pictures, self._durable_samples = pictures, 0
-        self._samples = (
-            SampleQueue(self._writer, tracks, self._fail, self._check, self.describe)
-            if isinstance(self._writer, KeepsSamples)
-            else None
-        )
+        self._samples: SampleQueue | None = None
+        if isinstance(self._writer, KeepsSamples):
+            from pi_capture.samples.queue import SampleQueue
+
+            self._samples = SampleQueue(self._writer, tracks, self._fail, self._check, self.describe)
 
         self._encoders: EncoderPool[Any] | None = None
         self._storing: threading.Thread | None = None
@@ -441,10 +442,12 @@ class Recorder(FrameSink):
 
 def _settle_labels(target: Path, writer: Writer[Any]) -> None:
     """Give existing frames the live labels that a crash left over; what is said of labels to come is out of date."""
-    from storage.labels.live import adopt
-    from storage.labels.origins import forget_origins
-
     try:
+        if not (live_path(target).exists() or journal_path(target).exists()):
+            return
+        from storage.labels.live import adopt
+        from storage.labels.origins import forget_origins
+
         adopt(target, recover=False)
         forget_origins(target, writer.next_index)
     except BaseException:

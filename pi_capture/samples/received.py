@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window, rate_facts
-from storage.tracks.demux import free_name
+from storage.names import free_name
 from storage.tracks.sample_track import TAKEN_NAMES
 
 if TYPE_CHECKING:

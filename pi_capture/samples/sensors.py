@@ -1,7 +1,7 @@
 """Sensors: commands that print numbers.
 
 Their text form is parsed here, the command is run and ended, and its output becomes arrays. For the time of a sample
-see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.local`.
+see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.track`.
 """
 
 from __future__ import annotations

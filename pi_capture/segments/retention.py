@@ -30,7 +30,7 @@ from storage.durable.files import lock_descriptor, rename_new, sync_directory
 from storage.errors import StorageError
 from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import open_recording
-from storage.labels.journal import JOURNAL_NAME, journal_path
+from storage.labels.beside import JOURNAL_NAME, journal_path
 from storage.sessions import SESSIONS_NAME, read_sessions
 
 GOING = ".removing"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -107,6 +106,8 @@ URL = SourceKind(
 def all_sources() -> Iterator[SourceKind]:
     """Yield the kinds of this distribution, and of others that are installed."""
     yield from SOURCES
+    from importlib.metadata import entry_points  # which takes as long to import as all the rest
+
     for point in entry_points(group="pi_capture.sources"):
         yield SourceKind(point.name, f"{point.name}[:ADDRESS]", f"from {point.module}", point.value)
 

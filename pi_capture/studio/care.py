@@ -26,7 +26,8 @@ from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.recordings import bytes_of
 from storage.durable.files import is_locked, lock_directory, rename_free, sync_directory
 from storage.errors import StorageError
-from storage.labels.journal import LabelJournal, files_beside, journal_path
+from storage.labels.beside import files_beside, journal_path
+from storage.labels.journal import LabelJournal
 from storage.names import printable
 
 TRASH_NAME = ".pi-capture-trash"

@@ -32,7 +32,8 @@ from pi_capture.studio.recordings import state_of
 from pi_capture.studio.runs import Run, changed_runs, runs_of
 from storage.care.split import is_split
 from storage.errors import StorageError
-from storage.labels.journal import LabelJournal, journal_path
+from storage.labels.beside import journal_path
+from storage.labels.journal import LabelJournal
 from storage.names import printable
 from storage.recording import Recording
 

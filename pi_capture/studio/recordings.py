@@ -19,16 +19,15 @@ from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
 from storage.care.listing import first_entries, recording_test
-from storage.care.split import JOURNAL_NAME as SPLIT_NAME
 from storage.care.split import is_held_out, is_split
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
-from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
+from storage.formats.png.directory import FRAME_NAME, MOVES_NAME, SPLIT_NAME
 from storage.formats.table import Format, find_format, open_recording
+from storage.labels.beside import journal_path
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
-from storage.labels.journal import journal_path
 from storage.labels.live import entries_beside
 from storage.names import printable
 from storage.recording import Recording

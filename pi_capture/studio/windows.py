@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pi_capture.studio.answers import RefusedError
 from storage.durable.files import is_locked
-from storage.labels.journal import journal_path
+from storage.labels.beside import journal_path
 
 END_SECONDS = 20.0  # for a window to end
 

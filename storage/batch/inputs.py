@@ -14,7 +14,7 @@ from storage.batch.places import OWN, Directory, Entry, Place, open_place
 from storage.errors import OptionError, StorageError
 from storage.formats.png.directory import FRAME_NAME, MOVES_NAME
 from storage.formats.table import all_formats
-from storage.labels.journal import JOURNAL_NAME
+from storage.labels.beside import JOURNAL_NAME
 from storage.sessions import SESSIONS_NAME
 
 log = logging.getLogger(__name__)

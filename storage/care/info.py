@@ -8,24 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
-from storage.formats.png.head import Head
 from storage.formats.table import find_format, open_recording
-from storage.formats.video.file import is_ours
-from storage.labels.classes import names_of_labels, shown_class
-from storage.labels.current import replay
-from storage.labels.live import entries_beside
-from storage.labels.origins import PERSON, count_origins
-from storage.names import natural_key, printable
+from storage.labels import PERSON
+from storage.labels.beside import journal_path, live_path
+from storage.names import natural_key, printable, shown_class
 from storage.recording import Recording
 from storage.sessions import WALL_CLOCK
-from storage.tracks.demux import Track, channel_labels, is_media, open_media, tag_of, tracks_of
-from storage.tracks.extents import Extent, read_extents
-from storage.tracks.samples_read import measured_rate
-from storage.tracks.wall_clock import sessions_of
+from storage.tracks.containers import is_media
+
+if TYPE_CHECKING:
+    from storage.care.info_tracks import TrackInfo
 
 MAX_PROBLEMS = 20  # of sensors, in the text
 MAX_SESSIONS = 20  # more are counted, not listed
@@ -94,10 +90,8 @@ class Info:
         How many frames have which size, ``"128x128"``.
     sessions : list of Session
         Oldest first.
-    tracks : list of (Track, Extent)
+    tracks : list of TrackInfo
         Of a media file.
-    origins : dict
-        By the number of a track: what is known of the first session that it is from.
     interrupted : bool
         Whether it has no end: a crash cut it off, or it is being recorded into.
     problems : list of (str, str, str)
@@ -110,8 +104,7 @@ class Info:
     unlabelled: Share
     sizes: dict[str, int]
     sessions: list[Session]
-    tracks: list[tuple[Track, Extent]] = field(default_factory=list)
-    origins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    tracks: list[TrackInfo] = field(default_factory=list)
     names: Mapping[str, str] = field(default_factory=dict)
     origins_of_labels: Counter[str] = field(default_factory=Counter)
     waiting: Counter[str] = field(default_factory=Counter)
@@ -152,61 +145,45 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     StorageError
         There is none, or it can't be read.
     """
-    tracks, origins, problems = _tracks(path) if path.is_file() and is_media(path) else ([], {}, [])
-    if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
-        info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins, problems=problems)
+    tracks: list[TrackInfo] = []
+    problems: list[tuple[str, str, str]] = []
+    if path.is_file() and is_media(path):
+        from storage.care.info_tracks import describe_tracks
+
+        tracks, problems = describe_tracks(path)
+    if tracks and not any(one.track.kind == "pictures" and one.extent.count for one in tracks):
+        from storage.formats.video.file import is_ours
+
+        info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, problems=problems)
         if not is_ours(path):
             return info
         with open_recording(path) as recording:
             return replace(info, interrupted=recording.interrupted)
     backend = find_format(path).name if path.exists() else ""
     with open_recording(path, track=track) as recording:
-        waiting, unread = _waiting(recording)
         info = (_describe_files if isinstance(recording, FramesAreFiles) else _describe_file)(recording, backend)
-        return replace(
-            info,
-            tracks=tracks,
-            origins=origins,
-            names=names_of_labels(recording),
-            origins_of_labels=count_origins(recording),
-            waiting=waiting,
-            unread=unread,
-            interrupted=recording.interrupted,
-            problems=problems,
-        )
+        if journal_path(recording.path, recording.of_track).exists() or live_path(recording.path).exists():
+            info = _with_journal(info, recording)
+        else:
+            labelled = info.frames - info.unlabelled.frames
+            info = replace(info, origins_of_labels=Counter({PERSON: labelled} if labelled else {}))
+        return replace(info, tracks=tracks, interrupted=recording.interrupted, problems=problems)
 
 
-def _waiting(recording: Recording) -> tuple[Counter[str], str]:
-    """The labels that S has not applied yet, and why they can't be read; a window may have the journal open."""
+def _with_journal(info: Info, recording: Recording) -> Info:
+    """With what the label journal says, and the keys that a crash left beside it; a window may have it open."""
+    from storage.labels.classes import names_of_labels
+    from storage.labels.current import replay
+    from storage.labels.live import entries_beside
+    from storage.labels.origins import count_origins
+
+    info = replace(info, names=names_of_labels(recording), origins_of_labels=count_origins(recording))
     try:
         entries = entries_beside(recording)
     except (StorageError, OSError) as error:
-        return Counter(), str(error)
+        return replace(info, unread=str(error))
     changed = zip(recording.labels, replay(recording, entries), strict=True)
-    return Counter(now for before, now in changed if now is not None and now != before), ""
-
-
-def _tracks(
-    path: Path,
-) -> tuple[list[tuple[Track, Extent]], dict[int, Mapping[str, Any]], list[tuple[str, str, str]]]:
-    """A file's tracks, what is known of the first session that each is from, and the `Info.problems` of all."""
-    with open_media(path) as container:
-        found, of_file = tracks_of(container), dict(container.metadata)
-    extents = read_extents(path, found)
-    sessions = {track.number: sessions_of(track, found, of_file) for track in found}
-    every = {str(session.get("id")): session for known in sessions.values() for session in known}
-    problems = [(id, *problem) for id, session in every.items() for problem in _problems_of(session)]
-    return (
-        [(track, extents[track.number]) for track in found],
-        {number: one[0] for number, one in sessions.items() if one},
-        problems,
-    )
-
-
-def _problems_of(session: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    found = session.get("problems")
-    for name, texts in found.items() if isinstance(found, dict) else ():
-        yield from ((str(name), str(text)) for text in (texts if isinstance(texts, list) else ()))
+    return replace(info, waiting=Counter(now for before, now in changed if now is not None and now != before))
 
 
 def as_json(info: Info) -> dict[str, Any]:
@@ -243,24 +220,7 @@ def as_json(info: Info) -> dict[str, Any]:
             }
             for session in info.sessions
         ],
-        "tracks": [
-            {
-                "number": track.number,
-                "kind": track.kind,
-                "name": track.name,
-                "codec": track.codec,
-                "rate": extent.rate(track),
-                "measured_rate": measured_rate(track),
-                "unit": tag_of(track.tags, "unit"),
-                "channels": track.channels,
-                "labels": channel_labels(track) if track.kind == "sensor" else [],
-                "begin": extent.begin_ns / 1e9,
-                "seconds": round(extent.seconds, 6),
-                "count": extent.count,
-                **{name: info.origins.get(track.number, {}).get(name) for name in ("started", "camera", "host")},
-            }
-            for track, extent in info.tracks
-        ],
+        "tracks": [track.as_json() for track in info.tracks],
     }
 
 
@@ -273,6 +233,8 @@ def as_text(info: Info) -> str:
 
 
 def _describe_files(recording: Recording, backend: str) -> Info:
+    from storage.formats.png.head import Head
+
     assert isinstance(recording, FramesAreFiles)
     shares: dict[str | None, Share] = {}
     sizes: Counter[str] = Counter()
@@ -418,20 +380,19 @@ def _label_lines(info: Info) -> Iterator[str]:
 def _track_lines(info: Info) -> Iterator[str]:
     if not info.tracks:
         return
-    width = max(8, *(len(printable(track.name)) for track, _ in info.tracks))
+    width = max(8, *(len(printable(one.track.name)) for one in info.tracks))
     # The sessions above are those of the only track of pictures.
-    origins = info.origins if sum(track.kind == "pictures" for track, _ in info.tracks) != 1 else {}
+    told = any(one.facts for one in info.tracks) and sum(one.track.kind == "pictures" for one in info.tracks) != 1
     columns = f"{'a second':>10}  {'channels':>8}  {'from s':>9}  {'seconds':>9}  {'count':>10}" + (
-        "  recorded" if origins else ""
+        "  recorded" if told else ""
     )
     yield f"     {'track':{width}}  {'kind':8}  {'codec':10}  {columns}"
-    for track, extent in info.tracks:
-        rate = measured_rate(track) or extent.rate(track)
+    for one in info.tracks:
+        track, extent, rate = one.track, one.extent, one.measured_rate or one.rate
         per_second = f"{rate:.6g}" if rate else "-"
         channels = track.channels or "-"
         count = "-" if extent.count is None else extent.count
-        facts = origins.get(track.number)
-        origin = f"  {_started(facts)}  {_camera(facts)}" if facts else ""
+        origin = f"  {_started(one.facts)}  {_camera(one.facts)}" if told and one.facts else ""
         yield (
             f"  {track.number:2} {printable(track.name):{width}}  {track.kind:8}  {track.codec[:10]:10}"
             f"  {per_second:>10}  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from storage.formats.png.directory import FRAME_NAME, IMAGE_SUFFIXES, TEMPORARY_NAME
 from storage.formats.table import all_formats
-from storage.labels.journal import LABEL_ENDINGS, journal_path
+from storage.labels.beside import LABEL_ENDINGS, journal_path
 from storage.sessions import SESSIONS_NAME
 
 MANIFEST_NAME = "manifest.json"  # see `storage.care.manifest`

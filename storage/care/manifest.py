@@ -22,7 +22,7 @@ from storage.durable.files import is_locked, replace_file
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 from storage.formats.table import open_recording
-from storage.labels.journal import files_beside
+from storage.labels.beside import files_beside
 from storage.sessions import SESSIONS_NAME
 from storage.tracks.picture_tracks import several
 

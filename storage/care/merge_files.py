@@ -18,10 +18,12 @@ from storage.durable.files import appearing, is_locked
 from storage.errors import StorageError, no_directory
 from storage.formats.contract import Part
 from storage.formats.table import find_append, find_format, open_recording
+from storage.labels import PERSON
+from storage.labels.beside import refuse_left_over
 from storage.labels.classes import classes_together, keep_classes, recorded_classes
 from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import Classes, refuse_left_over
-from storage.labels.origins import PERSON, keep_origins, origins
+from storage.labels.journal import Classes
+from storage.labels.origins import keep_origins, origins
 from storage.names import printable
 from storage.recording import number_name
 from storage.sessions import close_interrupted, spans_of

@@ -74,10 +74,10 @@ def _parts(info: Info) -> list[Row]:
     """A row for each session of a recording."""
     known = {str(info.path)}
     if not info.sessions:  # no frames, or tracks of other kinds alone
-        facts = next(iter(info.origins.values()), {})
-        seconds = max((extent.seconds for _, extent in info.tracks), default=0.0)
-        session = Session(None, info.frames, None, None, seconds, facts)
-        return [Row(*_place(session), known, len(info.origins), info.frames, 0, seconds, info.bytes)]
+        known_of = [one.facts for one in info.tracks if one.facts]
+        seconds = max((one.extent.seconds for one in info.tracks), default=0.0)
+        session = Session(None, info.frames, None, None, seconds, next(iter(known_of), {}))
+        return [Row(*_place(session), known, len(known_of), info.frames, 0, seconds, info.bytes)]
     return [
         Row(
             *_place(session),

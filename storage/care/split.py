@@ -19,23 +19,22 @@ from storage.care.spans import GAP, TRAIN, VAL, divide, divide_groups
 from storage.durable.files import lock_directory
 from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
-from storage.formats.png.directory import class_directories, image_names, next_number
+from storage.formats.png.directory import SPLIT_NAME, class_directories, image_names, next_number
 from storage.formats.png.head import Head, read_head
 from storage.formats.table import open_recording
-from storage.labels.classes import classes_of_directory, keep_classes, names_beside, shown_class
+from storage.labels.beside import JOURNAL_NAME as LABELS_NAME
+from storage.labels.classes import classes_of_directory, keep_classes, names_beside
 from storage.labels.current import labels_wait_beside, refuse_waiting
-from storage.labels.journal import JOURNAL_NAME as LABELS_NAME
 from storage.labels.journal import Applied, Classes, read_journal
 from storage.labels.live import entries_beside
 from storage.labels.origins import applied_origins, keep_origins, proposed
-from storage.names import natural_key
+from storage.names import natural_key, shown_class
 from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-JOURNAL_NAME = "split.jsonl"
 LEFT_OVER = {SESSIONS_NAME, f".{SESSIONS_NAME}.part", LABELS_NAME}  # in a directory without frames
 ASSUMED_FPS = 10.0  # of pictures that carry no time
 FAR_APART = 1e6  # seconds between recordings whose clocks have nothing to do with each other
@@ -139,7 +138,7 @@ def split(
             with_gap = any(counts[GAP] for counts in result.counts.values())
             given = applied_origins(data_dir, (os.path.basename(source) for source, _ in pairs))
             beside.begin(_ended_sessions(data_dir), classes_of_directory(data_dir), given, with_gap=with_gap)
-            move_files(data_dir / JOURNAL_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
+            move_files(data_dir / SPLIT_NAME, pairs, roots=beside.roots(data_dir), facts=facts)
         finally:
             if not is_split(data_dir):  # nothing could be moved
                 beside.clear()
@@ -158,7 +157,7 @@ def _ended_sessions(data_dir: Path) -> list[dict[str, Any]]:
 
 def is_split(data_dir: Path) -> bool:
     """Whether frames of a data directory are held out at the moment."""
-    return last_facts(data_dir / JOURNAL_NAME) is not None
+    return last_facts(data_dir / SPLIT_NAME) is not None
 
 
 def is_held_out(directory: Path) -> bool:
@@ -171,7 +170,7 @@ def complete_split(data_dir: Path) -> Moved | None:
     """Finish a split, or its undoing, that was interrupted; None if none was."""
     data_dir = _resolve(data_dir)
     beside = _Sides.of(data_dir)
-    return complete(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
+    return complete(data_dir / SPLIT_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
 
 
 def undo_split(data_dir: Path) -> Moved:
@@ -184,7 +183,7 @@ def undo_split(data_dir: Path) -> Moved:
     """
     data_dir = _resolve(data_dir)
     beside = _Sides.of(data_dir)
-    facts = last_facts(data_dir / JOURNAL_NAME)
+    facts = last_facts(data_dir / SPLIT_NAME)
     if facts is None:
         raise StorageError(f"{data_dir} is not split: there is nothing to undo")
     if facts.get("val_dir") != beside.val_dir.name:
@@ -194,7 +193,7 @@ def undo_split(data_dir: Path) -> Moved:
         )
     for directory in (beside.val_dir, beside.gap_dir):
         refuse_waiting(directory, read_journal(directory / LABELS_NAME))
-    return undo(data_dir / JOURNAL_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
+    return undo(data_dir / SPLIT_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
 
 
 # ------------------------------------------------------------------------------------------------------ the directories

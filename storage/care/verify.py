@@ -12,17 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from storage.care.split import JOURNAL_NAME as SPLIT_NAME
 from storage.durable.files import lock_descriptor
 from storage.durable.moves import move_file
 from storage.durable.moves_journal import parse as parse_moves
 from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
-from storage.formats.png.directory import MOVES_NAME
+from storage.formats.png.directory import MOVES_NAME, SPLIT_NAME
 from storage.formats.png.head import Head
 from storage.formats.table import complete, find_repair, open_recording
-from storage.labels.journal import journal_path, read_journal
-from storage.labels.live import check_live, live_path
+from storage.labels.beside import journal_path, live_path
+from storage.labels.journal import read_journal
+from storage.labels.live import check_live
 from storage.recording import Recording
 from storage.sessions import SESSIONS_NAME, read_sessions
 from storage.tracks.demux import Track

@@ -69,11 +69,13 @@ def track_argument(parser: argparse.ArgumentParser) -> None:
 
 def report_tracks(path: Path, track: str | None) -> None:
     """List a file's tracks of pictures on stderr, if it has several and the user chose none."""
-    from storage.tracks.picture_tracks import note_of_several
+    from storage.tracks.containers import is_media
 
-    note = note_of_several(path, "--track NAME") if track is None else None
-    if note is not None:
-        print_line(note, sys.stderr)
+    if track is None and is_media(path):
+        from storage.tracks.picture_tracks import note_of_several
+
+        if (note := note_of_several(path, "--track NAME")) is not None:
+            print_line(note, sys.stderr)
 
 
 def report_left_out(data_dir: Path) -> None:
@@ -86,10 +88,14 @@ def report_left_out(data_dir: Path) -> None:
 
 def report_held_out(data_dir: Path) -> None:
     """Report that frames of a data directory are held out, and don't go along with it."""
+    from storage.formats.png.directory import SPLIT_NAME
+
+    if not (data_dir / SPLIT_NAME).is_file():
+        return
     from storage.care.split import is_split
 
     with suppress(StorageError):  # where this matters, the command itself raises it
-        if data_dir.is_dir() and is_split(data_dir):
+        if is_split(data_dir):
             others = f"those in val_{data_dir.name} are not among its frames"
             print_line(f"{data_dir} is split: {others}; python -m storage split {data_dir} --undo", sys.stderr)
 

@@ -26,7 +26,7 @@ from storage.commands.console import (
 )
 from storage.commands.gathering import verify_against
 from storage.errors import StorageError
-from storage.names import printable
+from storage.names import printable, shown_class
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -265,7 +265,7 @@ def _merge_files(args: argparse.Namespace) -> int:
 
 def _counted(counts: Counter[str], out: Path) -> str:
     """Frames by their classes."""
-    from storage.labels.classes import names_beside, shown_class
+    from storage.labels.classes import names_beside
 
     called = names_beside(out)
     added = (f"{shown_class(name, called) or 'no class'} {count}" for name, count in sorted(counts.items()))
@@ -406,7 +406,7 @@ def split(args: argparse.Namespace) -> int:
 
 
 def _report_split(result: Split, args: argparse.Namespace) -> None:
-    from storage.labels.classes import names_beside, shown_class
+    from storage.labels.classes import names_beside
 
     called = names_beside(result.data_dir)
     rows = {shown_class(name, called): counts for name, counts in result.counts.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -77,7 +76,9 @@ def train(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         write_sheet(args.sheet, report.mistakes, drawn)
     if args.json or args.json_lines:
-        print_json({"path": str(out), "sha256": hashlib.sha256(data).hexdigest(), **_facts(report)})
+        from hashlib import sha256
+
+        print_json({"path": str(out), "sha256": sha256(data).hexdigest(), **_facts(report)})
     else:
         print("\n".join(map(printable, [*_lines(report), f"{out}: {len(data) / 1e3:.0f} kB"])))
     return 0

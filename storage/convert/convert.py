@@ -19,9 +19,10 @@ from storage.errors import DamagedPictureError, OptionError, StorageError
 from storage.formats.contract import BringsSound, FramesAreFiles, Writer
 from storage.formats.movie.writer import SUFFIXES, USUAL_CRF, MovieWriter
 from storage.formats.table import all_formats, find_format, label_writer, open_recording, open_writer
+from storage.labels.beside import journal_path, refuse_left_over
 from storage.labels.classes import keep_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand
-from storage.labels.journal import LabelJournal, journal_path, refuse_left_over
+from storage.labels.journal import LabelJournal
 from storage.labels.origins import keep_origins, origins
 from storage.labels.table import write_table
 from storage.recording import Recording, elapsed_ns, number_name

@@ -9,11 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
 import struct
 import sys
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -123,7 +121,9 @@ def reserve_unnamed(directory: Path) -> IO[bytes]:
     OSError
         There is not so much room.
     """
-    file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (the caller closes it)
+    from tempfile import TemporaryFile  # only what is recorded into needs it
+
+    file = TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (the caller closes it)
     try:
         write_all(file.fileno(), bytes(RESERVE_BYTES))
     except BaseException:
@@ -202,6 +202,8 @@ def appearing(target: Path) -> Iterator[Path]:
     """
     if not target.parent.is_dir():
         raise no_directory(target.parent)
+    from shutil import rmtree
+
     if os.path.lexists(target):
         raise StorageError(f"{target} exists; choose another name")
     directory = target.with_name(f".{target.name}.making")
@@ -229,7 +231,7 @@ def appearing(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"{target}: {error.strerror or error}; nothing of it is left") from None
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        rmtree(directory, ignore_errors=True)
         os.close(lock)
 
 

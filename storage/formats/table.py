@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import OptionError, StorageError
-from storage.labels.journal import JOURNAL_NAME, refuse_left_over
+from storage.labels.beside import JOURNAL_NAME, refuse_left_over
 from storage.recording import Recording
 
 if TYPE_CHECKING:
@@ -148,35 +148,39 @@ FORMATS = (
 )
 
 
-def all_formats() -> list[Format]:
-    """The formats of this distribution and those that others have installed."""
+def all_formats() -> Iterator[Format]:
+    """Yield the formats of this distribution, and those that others have installed."""
+    yield from FORMATS
     from importlib.metadata import entry_points  # which takes as long to import as all the rest
 
-    return [*FORMATS, *(point.load() for point in entry_points(group="storage.formats"))]
+    for point in entry_points(group="storage.formats"):
+        yield point.load()
 
 
 def find_format(path: Path, name: str | None = None) -> Format:
-    """The format called `name`; without a name, the one that the path's suffix stands for.
+    """The format called `name`; without a name, the one with the longest end of the path's name as its suffix.
 
-    What follows the last dot is a suffix if it is a word: ``day1.mkvv`` is refused. ``2026.11.27`` names a directory.
+    Of several, it is the first of `all_formats`. What follows the last dot is a suffix if it is a word: ``day1.mkvv``
+    is refused. ``2026.11.27`` names a directory.
 
     Raises
     ------
     StorageError
         No format has that name or suffix.
     """
-    formats = all_formats()
     if name is not None:
-        for row in formats:
+        for row in all_formats():
             if row.name == name:
                 return row
-        raise OptionError(f"unknown backend {name!r}; known are {', '.join(row.name for row in formats)}")
+        raise OptionError(f"unknown backend {name!r}; known are {', '.join(row.name for row in all_formats())}")
     if path.is_dir():
-        return next(row for row in formats if not row.suffix)
-    for row in sorted(formats, key=lambda row: -len(row.suffix)):
-        if path.name.lower().endswith((row.suffix, *row.also_reads)) and (row.suffix or not _has_suffix(path)):
-            return row
-    known = ", ".join(row.suffix for row in formats if row.suffix)
+        return next(row for row in all_formats() if not row.suffix)
+    found = _by_suffix(path, FORMATS)
+    if found is None or path.name.count(".") > 1:  # else no other format can have a longer suffix
+        found = _by_suffix(path, all_formats())
+    if found is not None:
+        return found
+    known = ", ".join(row.suffix for row in all_formats() if row.suffix)
     if path.is_file():
         raise StorageError(
             f"{path}: no format is known for {path.suffix!r}; if it is a video, record it first: "
@@ -189,6 +193,12 @@ def find_format(path: Path, name: str | None = None) -> Format:
 
 
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]*")
+
+
+def _by_suffix(path: Path, formats: Iterable[Format]) -> Format | None:
+    suffixes = [(suffix, row) for row in formats for suffix in (row.suffix, *row.also_reads)]
+    fitting = [each for each in suffixes if path.name.lower().endswith(each[0]) and (each[0] or not _has_suffix(path))]
+    return max(fitting, key=lambda each: len(each[0]))[1] if fitting else None
 
 
 def _has_suffix(path: Path) -> bool:

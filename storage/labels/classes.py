@@ -7,7 +7,7 @@ it takes the first name that its key is given.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count, pairwise
@@ -16,17 +16,10 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.formats.png.directory import class_directories
 from storage.formats.table import open_recording
-from storage.labels.journal import (
-    MAX_LABEL,
-    Classes,
-    Entry,
-    LabelJournal,
-    Labelled,
-    journal_path,
-    read_journal,
-)
+from storage.labels.beside import journal_path
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, read_journal
 from storage.labels.live import entries_beside, entries_waiting
-from storage.names import natural_key, printable
+from storage.names import natural_key
 from storage.recording import Recording
 
 DEFAULT = Classes(tuple("01234"), tuple("01234"))
@@ -208,12 +201,6 @@ def names_beside(path: Path, recording: Recording | None = None) -> dict[str, st
         known = known_classes(entries_beside(recording) if recording else read_journal(journal_path(path)))
         return dict(zip(known.directories, known.names, strict=True))
     return {}
-
-
-def shown_class(label: str, names: Mapping[str, str]) -> str:
-    """A class for people, by its name; where its directory has another name, that follows in brackets."""
-    name = names.get(label, label)
-    return printable(label if name == label else f"{name} ({label})")
 
 
 def classes_of_directory(data_dir: Path) -> Classes:

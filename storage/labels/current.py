@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeGuard
 
 from storage.errors import StorageError
+from storage.labels.beside import journal_path, live_path
 from storage.labels.classes import DEFAULT, known_classes, renumbered
 from storage.labels.history import NONE, LabelHistory
 from storage.labels.history import replay as replay_journal
-from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled, journal_path
-from storage.labels.live import entries_waiting, live_path
+from storage.labels.journal import MAX_LABEL, Classes, Entry, LabelJournal, Labelled
+from storage.labels.live import entries_waiting
 from storage.labels.runs import from_runs, to_runs
 from storage.recording import Recording
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.table import label_writer, open_recording
+from storage.labels.beside import journal_path
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
 from storage.labels.current import keep_waiting, labels_as_they_stand, replay
 from storage.labels.intervals import NOTATIONS, SECOND_NS, Interval, IntervalError, Notation
-from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.labels.journal import Classes, LabelJournal
 from storage.labels.live import adopt
 from storage.labels.origins import as_entries, proposed
 from storage.names import check_class_name, look_alikes

@@ -30,7 +30,6 @@ journal begins anew, as version 2 if it keeps which of them a model proposed::
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +41,6 @@ from storage.labels.runs import Run
 from storage.recording import Recording
 
 VERSION = 3
-JOURNAL_NAME = "labels.jsonl"
-LABEL_ENDINGS = (f".{JOURNAL_NAME}", ".labels.csv", ".live.jsonl")
-"""Endings of the files that lie beside a recording that is one file, and hold labels of it."""
 MAX_LABEL = 8  # there are nine keys for classes
 MAX_RUN = 10_000_000  # frames; more in one line are taken for damage
 
@@ -143,39 +139,6 @@ class Applied:
 Entry = Classes | Labelled | Undone | Redone | Looked | Moving | Applied
 
 
-def journal_path(recording: Path, of_track: str = "") -> Path:
-    """Where a recording's label journal lies; `of_track` is `storage.recording.Recording.of_track`."""
-    return path_beside(recording, JOURNAL_NAME, of_track)
-
-
-def path_beside(recording: Path, name: str, of_track: str = "") -> Path:
-    """Where a file about a recording lies: in a data directory; beside a file, whose name comes before its own.
-
-    ``day1/labels.csv``, ``day1.mp4.labels.csv``; of a further track of pictures: ``all.mkv.B.labels.csv``.
-    """
-    if recording.is_dir():
-        return recording / name
-    return recording.with_name(".".join(filter(None, (recording.name, of_track, name))))
-
-
-def files_beside(recording: Path, endings: tuple[str, ...] = LABEL_ENDINGS) -> list[Path]:
-    """The label files of a recording that is one file, and of its further tracks."""
-    with os.scandir(recording.parent) as entries:
-        names = [e.name for e in entries if e.name.startswith(f"{recording.name}.") and e.name.endswith(endings)]
-    found = []
-    for path in map(recording.with_name, sorted(names)):
-        owner = path.with_name(path.name.rsplit(".", 2)[0])  # day1.mkv.h5 may be a recording too
-        if path.is_file() and not path.is_symlink() and (owner == recording or not owner.exists()):
-            found.append(path)
-    return found
-
-
-def refuse_left_over(recording: Path, endings: tuple[str, ...] = LABEL_ENDINGS) -> None:
-    """Raise StorageError if label files lie where a new recording is made, whose labels they would become."""
-    for path in files_beside(recording, endings):
-        raise StorageError(f"{path} is of another recording; move it away, or choose another name")
-
-
 class LabelJournal:
     """An open label journal, which no other program can open meanwhile.
 
@@ -258,7 +221,7 @@ class LabelJournal:
             self._log.cut(0)
         except OSError as error:
             raise self._failed(error) from None
-        self.name, self._says_of = secrets.token_hex(4), False
+        self.name, self._says_of = os.urandom(4).hex(), False
         if entries:
             self.append(*entries)
         self.sync()
@@ -360,7 +323,7 @@ def _parse(path: Path, data: bytes) -> tuple[str, list[Entry], str | None, int]:
         raise StorageError(f"{path} is no label journal; move it away to go on without it")
     values, whole = read_lines(path, data)
     if not values:
-        return secrets.token_hex(4), [], None, whole
+        return os.urandom(4).hex(), [], None, whole
     version = values[0].get("labels")
     if version not in range(1, VERSION + 1):
         raise StorageError(f"{path} has version {version!r}, this program knows {VERSION}; update it")

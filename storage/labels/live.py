@@ -24,17 +24,12 @@ from storage.errors import BusyError, StorageError
 from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import FRAME_NAME
 from storage.formats.table import complete, open_recording
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, journal_path, path_beside, read_journal
+from storage.labels.beside import journal_path, live_path
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, read_journal
 from storage.labels.runs import Run, to_runs
 from storage.recording import Recording
 
 VERSION = 1
-LIVE_NAME = "live.jsonl"
-
-
-def live_path(recording: Path) -> Path:
-    """Where a recording's live labels lie until they are adopted."""
-    return path_beside(recording, LIVE_NAME)
 
 
 class LiveJournal:

@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.labels import current
+from storage.labels import PERSON, SEEN, UNSEEN, current
+from storage.labels.beside import journal_path
 from storage.labels.history import NONE, LabelHistory, replay
-from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, journal_path, read_journal
+from storage.labels.journal import Applied, Entry, LabelJournal, Labelled, read_journal
 from storage.labels.live import entries_beside
 from storage.labels.runs import Run, from_runs, pieces, to_runs
 from storage.recording import Recording
 
-PERSON, SEEN, UNSEEN = "person", "model, seen", "model, unseen"
 _CODES = (PERSON, SEEN, UNSEEN)
 _SEEN_BY_A_PERSON = {PERSON: None, SEEN: True, UNSEEN: False}
 """What a journal's `Applied` says of each."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from storage.durable.files import replace_file
 from storage.errors import StorageError
-from storage.labels.journal import path_beside
+from storage.labels.beside import path_beside
 
 TABLE_NAME = "labels.csv"
 _HEADER = re.compile(r"frame([,;\t])class\s", re.IGNORECASE)

@@ -12,10 +12,11 @@ import numpy as np
 
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
+from storage.labels import UNSEEN
 from storage.labels.classes import names_of_labels
 from storage.labels.current import replay
 from storage.labels.live import entries_beside
-from storage.labels.origins import UNSEEN, origins
+from storage.labels.origins import origins
 from storage.learn.folds import common_seconds
 from storage.names import natural_key
 from storage.recording import Recording

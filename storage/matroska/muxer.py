@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +95,7 @@ class Muxer:
     ) -> None:
         self._fd = fd
         self._table = table
-        self._uuid = uuid or secrets.token_bytes(16)
+        self._uuid = uuid or os.urandom(16)
         self._date = time.time_ns() if date is None else date
         self._end = end
         self._duration = duration

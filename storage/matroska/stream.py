@@ -7,7 +7,7 @@ What arrives is checked: lengths are bounded, and each block has a checksum.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MOST_SMALL = 1 << 20  # bytes of anything but a picture
 
 def opening(tracks: Sequence[Track]) -> bytes:
     """What a stream begins with."""
-    uuid = secrets.token_bytes(16)
+    uuid = os.urandom(16)
     entries = b"".join(track_entry(track, uuid) for track in tracks)
     return head(uuid, time.time_ns()) + element(Id.TRACKS, checksum(entries), entries)
 

@@ -24,7 +24,8 @@ from storage.labels.classes import names_of_labels
 from storage.labels.current import labels_as_they_stand
 from storage.streams.export_samples import unix_text, write_csv, write_npy, write_wav
 from storage.streams.labels import labels_of
-from storage.tracks.demux import Track, file_names, is_media, open_media, packets_of, read_tracks, tag_of
+from storage.tracks.containers import is_media
+from storage.tracks.demux import Track, file_names, open_media, packets_of, read_tracks, tag_of
 from storage.tracks.samples_read import find_damaged
 from storage.tracks.wall_clock import stretch_at, stretches_of
 

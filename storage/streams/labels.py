@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storage.formats.video.reader import open_video
+from storage.labels.beside import JOURNAL_NAME, LIVE_NAME, path_beside
 from storage.labels.classes import names_beside, names_of_labels
 from storage.labels.current import labels_as_they_stand
 from storage.labels.exchange import to_intervals
 from storage.labels.intervals import Interval
-from storage.labels.journal import JOURNAL_NAME, path_beside
-from storage.labels.live import LIVE_NAME
 from storage.labels.table import TABLE_NAME
 from storage.tracks.demux import Track, open_media, packets_of, tag_of
 from storage.tracks.label_track import INPUT_TAG, label_tracks_for, read_intervals

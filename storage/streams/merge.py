@@ -24,16 +24,15 @@ from storage.convert.transfer import Progress
 from storage.durable.files import appearing
 from storage.errors import StorageError
 from storage.formats.movie.decode import is_counted, is_untimed
-from storage.labels.journal import refuse_left_over
+from storage.labels.beside import refuse_left_over
 from storage.matroska.completion import complete
 from storage.matroska.statistics import Statistics
-from storage.names import printable
+from storage.names import free_name, printable
 from storage.streams.align import Alignment, SyncEvent, align
+from storage.tracks.containers import LABEL_FILES
 from storage.tracks.demux import (
-    LABEL_FILES,
     Track,
     duration_of,
-    free_name,
     open_media,
     packets_of,
     read_tracks,

@@ -19,7 +19,8 @@ from storage.formats.video.reader import open_video
 from storage.labels.intervals import Interval
 from storage.names import natural_key
 from storage.streams.labels import labels_of
-from storage.tracks.demux import Track, channel_labels, is_media, read_tracks, tag_of
+from storage.tracks.containers import is_media
+from storage.tracks.demux import Track, channel_labels, read_tracks, tag_of
 from storage.tracks.extents import Extent, read_extents
 from storage.tracks.samples_read import decode_samples, measured_rate, scaled, true_rate
 from storage.tracks.wall_clock import Stretch, stretches_of, wall_clock

@@ -45,8 +45,30 @@ CONTAINERS: tuple[tuple[str, Marks], ...] = (
 )
 """The marks of each kind of file that is opened, and where they stand. FFmpeg gets the kind, and does not choose among
 its own hundreds: some of those are texts that name other files and hosts."""
+SOUND_FILES: tuple[tuple[str, Marks], ...] = (
+    ("wav", ((0, b"RIFF"), (8, b"WAVE"))),
+    ("wav", ((0, b"RF64"), (8, b"WAVE"))),
+    ("flac", ((0, b"fLaC"),)),
+    ("aiff", ((0, b"FORM"), (8, b"AIFF"))),
+    ("caf", ((0, b"caff"),)),
+    ("mp3", ((0, b"ID3"),)),
+    *(("mp3", ((0, b"\xff" + second),)) for second in (b"\xfb", b"\xf3", b"\xf2")),
+    *(("aac", ((0, b"\xff" + second),)) for second in (b"\xf1", b"\xf9")),
+)
+LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
+"""FFmpeg's names for the kinds of text that only the end of a file's name shows."""
 FRONT_BYTES = 1024
 COVER_PICTURE = 0x400  # FFmpeg's AV_DISPOSITION_ATTACHED_PIC
+
+
+def is_media(path: Path) -> bool:
+    """Whether FFmpeg takes a file apart, by its first bytes or, for labels, its name."""
+    try:
+        with path.open("rb") as file:
+            front = file.read(FRONT_BYTES)
+    except OSError:
+        return False
+    return kind_of(front, (*CONTAINERS, *SOUND_FILES)) is not None or path.suffix.lower() in LABEL_FILES
 
 
 def open_movie(path: Path) -> InputContainer:

@@ -7,7 +7,7 @@ own order. So a track with an entry every few minutes neither waits for the othe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from storage.durable.untrusted import parse_object
 from storage.errors import StorageError
 from storage.labels.intervals import IntervalError, check_times
-from storage.tracks.containers import CONTAINERS, COVER_PICTURE, FRONT_BYTES, Marks, kind_of, open_container, reason_of
+from storage.names import free_name
+from storage.tracks.containers import CONTAINERS, COVER_PICTURE, LABEL_FILES, SOUND_FILES, open_container, reason_of
 from storage.tracks.sample_track import LOWEST_SOUND_RATE
 
 if TYPE_CHECKING:
@@ -25,18 +26,6 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 Kind = Literal["pictures", "sensor", "sound", "labels", "other"]
-SOUND_FILES: tuple[tuple[str, Marks], ...] = (
-    ("wav", ((0, b"RIFF"), (8, b"WAVE"))),
-    ("wav", ((0, b"RF64"), (8, b"WAVE"))),
-    ("flac", ((0, b"fLaC"),)),
-    ("aiff", ((0, b"FORM"), (8, b"AIFF"))),
-    ("caf", ((0, b"caff"),)),
-    ("mp3", ((0, b"ID3"),)),
-    *(("mp3", ((0, b"\xff" + second),)) for second in (b"\xfb", b"\xf3", b"\xf2")),
-    *(("aac", ((0, b"\xff" + second),)) for second in (b"\xf1", b"\xf9")),
-)
-LABEL_FILES = {".srt": "srt", ".vtt": "webvtt", ".ass": "ass", ".ssa": "ass"}
-"""FFmpeg's names for the kinds of text that only the end of a file's name shows."""
 CLOCKS_OF_THEIR_OWN = ("mpeg", "mpegts", "asf", "flv")  # kinds of files whose times begin anywhere
 NO_TIMES, USUAL_RATE = 0x80, 25  # FFmpeg's AVFMT_NOTIMESTAMPS, and the rate that it takes such files to have
 COARSE_NS = 100_000  # times in coarser steps are rounded
@@ -73,16 +62,6 @@ class Track:
     channels: int
     size: tuple[int, int] | None
     tags: Mapping[str, str]
-
-
-def is_media(path: Path) -> bool:
-    """Whether FFmpeg takes a file apart, by its first bytes or, for labels, its name."""
-    try:
-        with path.open("rb") as file:
-            front = file.read(FRONT_BYTES)
-    except OSError:
-        return False
-    return kind_of(front, (*CONTAINERS, *SOUND_FILES)) is not None or path.suffix.lower() in LABEL_FILES
 
 
 def open_media(path: Path) -> InputContainer:
@@ -137,16 +116,6 @@ def tracks_of(container: InputContainer) -> list[Track]:
             )
         )
     return tracks
-
-
-def free_name(wanted: str, taken: set[str], key: Callable[[str], str] = str) -> str:
-    """The name, or the first of name-2, name-3 … whose `key` is not taken yet; then it is taken."""
-    name, number = wanted, 1
-    while key(name) in taken:
-        number += 1
-        name = f"{wanted}-{number}"
-    taken.add(key(name))
-    return name
 
 
 def file_names(tracks: Sequence[Track], reserved: Iterable[str] = ()) -> dict[int, str]:

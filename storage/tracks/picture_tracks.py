@@ -11,7 +11,8 @@ from pathlib import Path
 
 from storage.errors import StorageError
 from storage.formats.video.file import is_ours
-from storage.tracks.demux import Track, file_names, is_media, read_tracks
+from storage.tracks.containers import is_media
+from storage.tracks.demux import Track, file_names, read_tracks
 
 Wanted = str | int | None
 """A track by its name, or by its number among all tracks of the file; None for the first one of pictures."""

@@ -13,10 +13,11 @@ from classify.assist import Asking, Assist
 from classify.keeper import Keeper
 from classify.session import NONE, Change, Group, Session
 from storage import open_recording
+from storage.labels import PERSON, SEEN, UNSEEN
 from storage.labels.classes import DEFAULT
 from storage.labels.history import replay
 from storage.labels.journal import LabelJournal, read_journal
-from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
+from storage.labels.origins import count_origins
 from storage.learn.proposals import LAST, Proposal
 from tests.support.labelled import record
 

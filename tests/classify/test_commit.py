@@ -16,8 +16,9 @@ from classify.keeper import Keeper
 from classify.session import NONE, Session
 from storage.errors import StorageError
 from storage.formats.png.reader import PngReader
+from storage.labels.beside import journal_path
 from storage.labels.history import replay
-from storage.labels.journal import LabelJournal, Labelled, journal_path
+from storage.labels.journal import LabelJournal, Labelled
 from tests.storage.durable.test_moves import as_nobody
 from tests.support import PATIENCE_SECONDS, REPOSITORY
 from tests.support.labelled import everything

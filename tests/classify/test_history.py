@@ -17,16 +17,7 @@ from storage import open_recording
 from storage.labels import current
 from storage.labels.classes import DEFAULT, known_classes, renumbered
 from storage.labels.history import replay
-from storage.labels.journal import (
-    Classes,
-    Entry,
-    LabelJournal,
-    Labelled,
-    Looked,
-    Moving,
-    Redone,
-    Undone,
-)
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, Looked, Moving, Redone, Undone
 from tests.support.labelled import record
 
 FRAMES = 30

@@ -14,7 +14,7 @@ import pytest
 
 from storage import Frame, open_recording
 from storage.formats.png.codec import encode_png
-from storage.formats.table import open_writer
+from storage.formats.table import find_format, open_writer
 from storage.labels.current import labels_as_they_stand
 from tests.conftest import picture
 from tests.pi_capture.live.test_labels import Terminal, check, label_a_while, recording
@@ -56,6 +56,22 @@ def test_recorded_from_a_directory_of_images_and_continued(tmp_path: Path) -> No
     assert run("pi_capture", tmp_path / "2.tar", 1, "--camera", "images:/nowhere", status=1).count("\n") == 1
     assert "tar has no --codec" in run("pi_capture", tmp_path / "2.tar", 1, *DEMO, "--codec", "ffv1", status=2)
     assert "go into a Matroska file" in run("pi_capture", tmp_path / "2.tar", 1, "--audio", "lavfi:sine", status=2)
+
+
+def test_the_longest_suffix_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one of this project's is the end of another's."""
+    facts = tmp_path / "long_suffix-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: long-suffix\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[storage.formats]\nlong = long_suffix:ROW\n")
+    row = 'Format("long", ".long.h5", "tar_format:TarWriter", "tar_format:TarReader", also_reads=(".mkv", ".hdf"))'
+    (tmp_path / "long_suffix").with_suffix(".py").write_text(
+        f"from storage.formats.table import Format\n\nROW = {row}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("day1", "2026.11.27", "day.1.h5", "day1.h5", "day1.features.h5", "day1.mkv", "day1.long.h5", "day1.hdf")
+    found = {name: find_format(tmp_path / name).name for name in (*names, "day1.tar")}
+    assert list(found.values()) == ["png", "png", "hdf5", "hdf5", "features", "video", "long", "long", "tar"], found
 
 
 def test_killed_verified_and_continued(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from storage.cli import main
 from storage.formats.png.whole import fault
-from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.labels.beside import journal_path
+from storage.labels.journal import Classes, LabelJournal
 from tests.classify.test_commit import label, save
 from tests.storage.care.test_verify import DAMAGED, WHOLE
 from tests.support.documents import REPOSITORY, run

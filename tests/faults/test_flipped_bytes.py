@@ -20,7 +20,8 @@ from storage import Frame, StorageError, open_recording
 from storage.cli import main
 from storage.formats.contract import KeepsFeatures, KeepsSamples
 from storage.formats.table import open_writer
-from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path, read_journal
+from storage.labels.beside import journal_path
+from storage.labels.journal import Classes, LabelJournal, Labelled, read_journal
 from storage.tracks.sample_track import SampleTrack
 from tests.conftest import picture
 

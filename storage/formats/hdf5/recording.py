@@ -39,7 +39,6 @@ from storage.errors import StorageError, first_line
 from storage.formats.hdf5.chunk import filters_of
 from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
-from storage.labels.table import read_table
 from storage.recording import Recording
 from storage.sessions import checked_sessions
 
@@ -213,8 +212,11 @@ class Hdf5Recording(Recording):
     def labels(self) -> list[str | None]:
         if not self._rows:
             return []
-        if not self.is_ours and (table := read_table(self._path, self._rows, self.of_track)) is not None:
-            return table
+        if not self.is_ours:
+            from storage.labels.table import read_table
+
+            if (table := read_table(self._path, self._rows, self.of_track)) is not None:
+                return table
         if "label" not in self._columns and not self._labels_damaged:
             return [None] * self._rows
         names = self._classes

@@ -42,7 +42,6 @@ from storage.formats.hdf5.recording import (
 from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recover
 from storage.formats.table import open_recording
 from storage.frame import Frame, size_text
-from storage.labels.table import write_table
 from storage.names import natural_key
 from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
 
@@ -427,6 +426,8 @@ def write_labels(
         raise StorageError(f"{path}: {len(names)} classes are more than the {MOST_CLASSES} that have room")
     numbers: dict[str | None, int] = {None: -1, **{name: number for number, name in enumerate(names)}}
     if of_track or not _has_room_for_labels(path):
+        from storage.labels.table import write_table
+
         write_table(path, labels, of_track)
         return
     try:

@@ -19,6 +19,8 @@ from storage.sessions import SESSIONS_NAME, has_no_end, read_sessions
 
 MOVES_NAME = "moves.jsonl"
 """The journal of the frames that were sorted, in the data directory (see `storage.durable.moves`)."""
+SPLIT_NAME = "split.jsonl"
+"""The journal of the frames that were held out, in the same place (see `storage.care.split`)."""
 FRAME_NAME = re.compile(r"(\d{8,})\.png")
 """Names that the recorder gives; the number is the frame's index in the data directory."""
 TEMPORARY_NAME = re.compile(r"\.(?:(?P<class_name>.+)-)?(?P<number>\d{8,})\.part")

@@ -47,12 +47,13 @@ def open_video(path: Path, track: str | int | None = None) -> Recording:
     StorageError
         It is no video, has no such track, or is damaged.
     """
-    from storage.formats.movie.reader import MovieReader
-    from storage.tracks.picture_tracks import choose, find_picture_tracks
-
     if not is_ours(path):
+        from storage.formats.movie.reader import MovieReader
+
         return MovieReader(path, track)
     if track is not None:
+        from storage.tracks.picture_tracks import choose, find_picture_tracks
+
         choose(find_picture_tracks(path), track, path)  # there is one at most
     return VideoReader(path)
 

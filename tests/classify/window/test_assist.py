@@ -18,9 +18,11 @@ from classify.window.timeline import CLASS_COLOURS, LANE
 from storage import open_recording
 from storage.formats.png.writer import PngWriter
 from storage.frame import Frame
+from storage.labels import PERSON, SEEN
+from storage.labels.beside import journal_path
 from storage.labels.history import replay
-from storage.labels.journal import journal_path, read_journal
-from storage.labels.origins import PERSON, SEEN, count_origins
+from storage.labels.journal import read_journal
+from storage.labels.origins import count_origins
 from tests.support import PATIENCE_SECONDS
 from tests.support.labeller import Person
 

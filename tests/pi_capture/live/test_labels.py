@@ -26,11 +26,12 @@ from classify.session import NONE, Session
 from pi_capture import Recorder
 from pi_capture.live.labels import LiveLabels
 from storage import open_recording
+from storage.labels.beside import journal_path, live_path
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.history import replay
-from storage.labels.journal import Classes, LabelJournal, journal_path
-from storage.labels.live import LiveJournal, adopt, live_path
+from storage.labels.journal import Classes, LabelJournal
+from storage.labels.live import LiveJournal, adopt
 from tests.support import REPOSITORY, wait_for
 from tests.support.live import sensor
 

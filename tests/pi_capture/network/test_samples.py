@@ -22,8 +22,8 @@ from storage import open_recording
 from storage.errors import StorageError
 from storage.formats.video.codecs import Encoder, find_codec
 from storage.formats.video.writer import VideoReader
+from storage.labels.beside import live_path
 from storage.labels.current import labels_as_they_stand
-from storage.labels.live import live_path
 from storage.matroska.elements import cluster_bytes
 from storage.matroska.stream import note, opening
 from storage.matroska.track import AUDIO_TRACK, VIDEO_TRACK, Block, Sound, Track

@@ -18,7 +18,8 @@ from pi_capture.recording.encoders import EncoderPool
 from storage import Frame, StorageError, open_recording
 from storage.durable.files import rename_new
 from storage.formats.png.codec import encode_png, read_texts
-from storage.labels.origins import PERSON, UNSEEN, keep_origins, origins
+from storage.labels import PERSON, UNSEEN
+from storage.labels.origins import keep_origins, origins
 from storage.recording import number_name
 from storage.sessions import write_sessions
 

@@ -147,7 +147,7 @@ def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, m
     monkeypatch.setattr(Command, "start", lambda _: None)
     monkeypatch.setattr(Command, "chunks", chunks)
     clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
-    monkeypatch.setattr("pi_capture.samples.local.time", clock)
+    monkeypatch.setattr("pi_capture.samples.track.time", clock)
     lines: list[str] = []
     twice = "twice gives 100 samples a second, not 50; kept with their true times. Check rate and channels"
     with pytest.raises(RecordingError, match=f"^{twice}$") as ended:

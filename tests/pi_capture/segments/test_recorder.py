@@ -25,7 +25,7 @@ from pi_capture.segments.series import Series
 from storage import Frame, StorageError, open_recording
 from storage.care.manifest import make_manifest
 from storage.formats.png.writer import PngWriter
-from storage.labels.journal import journal_path
+from storage.labels.beside import journal_path
 from storage.sessions import read_sessions
 from tests.support import REPOSITORY, wait_for
 

@@ -18,8 +18,10 @@ from playwright.sync_api import Browser, Page, expect
 from classify.learner import QUESTIONS
 from pi_capture.studio.labelling import Labelling
 from storage import open_recording
-from storage.labels.journal import Labelled, journal_path, read_journal
-from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins
+from storage.labels import PERSON, SEEN, UNSEEN
+from storage.labels.beside import journal_path
+from storage.labels.journal import Labelled, read_journal
+from storage.labels.origins import count_origins
 from storage.learn.proposals import LAST, RIGHT, SHOWN_OF_SURE, SURE
 from tests.classify.window.test_assist import TRUTH, record_scenes
 from tests.pi_capture.studio.browser import SlowNetwork, opened

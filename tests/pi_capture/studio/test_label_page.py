@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from classify.window.keymap import action_of
-from storage.labels.journal import Labelled, journal_path, read_journal
+from storage.labels.beside import journal_path
+from storage.labels.journal import Labelled, read_journal
 from tests.pi_capture.studio.browser import opened
 from tests.pi_capture.studio.test_pages import at
 from tests.support import PATIENCE_SECONDS, wait_for

@@ -19,7 +19,8 @@ import pytest
 from pi_capture import Recorder
 from pi_capture.cli import main
 from storage.formats.table import label_writer
-from storage.labels.journal import Classes, LabelJournal, journal_path
+from storage.labels.beside import journal_path
+from storage.labels.journal import Classes, LabelJournal
 from storage.learn.classifier import Classifier
 from storage.learn.head import Head
 from storage.learn.model import Model, write_model

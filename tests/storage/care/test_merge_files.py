@@ -25,9 +25,11 @@ from storage.formats.table import label_writer, open_writer
 from storage.formats.video.file import PICTURES
 from storage.formats.video.reader import VideoReader
 from storage.formats.video.writer import VideoWriter
+from storage.labels import PERSON, UNSEEN
+from storage.labels.beside import journal_path
 from storage.labels.classes import keep_classes, names_of_labels
-from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed, journal_path
-from storage.labels.origins import PERSON, UNSEEN, count_origins, origins
+from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed
+from storage.labels.origins import count_origins, origins
 from tests.conftest import picture
 
 SECOND = 1_000_000_000

@@ -25,9 +25,10 @@ from storage.convert.convert import convert
 from storage.convert.extract import extract
 from storage.formats.table import open_writer
 from storage.formats.video.writer import VideoWriter
+from storage.labels.beside import journal_path
 from storage.labels.classes import recorded_classes
 from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
+from storage.labels.journal import Classes, LabelJournal, Labelled
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from tests.conftest import picture, write_video

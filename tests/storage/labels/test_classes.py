@@ -16,9 +16,10 @@ from pi_capture import Recorder
 from storage.cli import main as storage
 from storage.errors import StorageError
 from storage.formats.table import open_recording
+from storage.labels.beside import journal_path
 from storage.labels.classes import choose_classes, known_classes, renumbered
 from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import Classes, Entry, LabelJournal, Labelled, journal_path
+from storage.labels.journal import Classes, Entry, LabelJournal, Labelled
 
 FRAMES = 9
 

@@ -21,12 +21,13 @@ from storage.cli import main
 from storage.formats.table import open_writer
 from storage.formats.video.writer import VideoWriter
 from storage.frame import Frame
+from storage.labels.beside import journal_path
 from storage.labels.classes import known_classes
 from storage.labels.current import labels_as_they_stand
 from storage.labels.exchange import find_intervals
 from storage.labels.history import replay
 from storage.labels.intervals import SECOND_NS
-from storage.labels.journal import Classes, LabelJournal, Labelled, journal_path
+from storage.labels.journal import Classes, LabelJournal, Labelled
 from storage.tracks.sample_track import SampleTrack
 
 KINDS = ["day1", "day1.h5", "day1.mkv", "clip.mp4"]

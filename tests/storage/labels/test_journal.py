@@ -14,8 +14,9 @@ from pi_capture import Recorder
 from storage.cli import main
 from storage.errors import StorageError
 from storage.formats.table import open_recording
+from storage.labels.beside import journal_path
 from storage.labels.current import labels_as_they_stand
-from storage.labels.journal import LabelJournal, Labelled, journal_path
+from storage.labels.journal import LabelJournal, Labelled
 from storage.labels.origins import origins
 from tests.conftest import picture, write_video
 

@@ -21,8 +21,9 @@ from storage import open_recording
 from storage.care.info import as_json, as_text, describe
 from storage.cli import main
 from storage.formats.table import FORMATS, find_format
+from storage.labels import PERSON, SEEN, UNSEEN
 from storage.labels.journal import Applied, LabelJournal, Labelled, Proposed, Undone, read_journal
-from storage.labels.origins import PERSON, SEEN, UNSEEN, count_origins, origins
+from storage.labels.origins import count_origins, origins
 from tests.support.labelled import record
 
 BY_MODEL = Proposed("3f2ac07d11aa", seen=True)

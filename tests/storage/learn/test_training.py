@@ -19,7 +19,8 @@ from storage.care.split import split
 from storage.cli import main
 from storage.convert.convert import convert
 from storage.formats.table import open_recording
-from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed, journal_path
+from storage.labels.beside import journal_path
+from storage.labels.journal import Classes, LabelJournal, Labelled, Proposed
 from storage.learn.describe import Describer, Descriptions
 from storage.learn.model import load_model
 from storage.learn.training import learn

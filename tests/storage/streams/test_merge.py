@@ -529,7 +529,7 @@ def test_info_knows_when_and_with_what_each_track_was_recorded(tmp_path: Path, o
         "P": [],
     }
     for path, names in ((tmp_path / "one.mkv", order), (tmp_path / "all.mkv", f"P{order}")):
-        tracks = [track for track, _ in describe(path).tracks if track.kind == "pictures"]
+        tracks = [one.track for one in describe(path).tracks if one.track.kind == "pictures"]
         for name, track in zip(names, tracks, strict=True):
             info = describe(path, track=track.number)
             told = [(one.facts.get("camera"), one.facts.get("host"), one.frames, one.begun) for one in info.sessions]

@@ -265,6 +265,6 @@ def test_files_without_an_index_are_read_in_any_order(tmp_path: Path, name: str)
     read, seen = both_readers(path)
     assert read == seen
     info = describe(path)
-    assert info.frames == info.tracks[0][1].count == 33
+    assert info.frames == info.tracks[0].extent.count == 33
     with pytest.raises(StorageError, match=f"^{path}[^\n]*(convert it first|can't be kept)"):
         merge_streams(tmp_path / "all.mkv", [path])
