@@ -21,11 +21,12 @@ from classify.changes import BLOCK, UNKNOWN
 from classify.commit import save, take_back
 from classify.pictures import Pictures
 from classify.player import SPEEDS, Player
-from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session
+from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session, Undo
 from classify.work import Work, check, open_work
 from pi_capture.studio.actions import Action, check_action
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
+from pi_capture.studio.givers import Givers
 from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.recordings import state_of
@@ -52,6 +53,8 @@ class Labelling:
     path : path
     classes, by_name, relabel : optional
         As in `classify.work.open_work`.
+    givers : Givers, optional
+        Those of the same recording, when it was open before.
 
     Raises
     ------
@@ -60,7 +63,13 @@ class Labelling:
     """
 
     def __init__(
-        self, path: Path, *, classes: Sequence[str] = (), by_name: bool | None = None, relabel: bool = False
+        self,
+        path: Path,
+        *,
+        classes: Sequence[str] = (),
+        by_name: bool | None = None,
+        relabel: bool = False,
+        givers: Givers | None = None,
     ) -> None:
         self.path = path
         self._how = (list(classes), by_name, relabel)
@@ -93,6 +102,10 @@ class Labelling:
         self._left_at = time.monotonic()
         self.closed = False
         self._prefixes: dict[int, str] = {}
+        opening = self._opening(session.count)
+        same = givers is not None and givers.frames == opening  # pages may still have labels older than some given then
+        self.givers = givers if givers is not None and same else Givers(opening, session.count)
+        self.givers.forget_order()
         self._deeds: dict[str, Callable[[Action], Done]] = {
             "label": self._label,
             "label_stretch": self._label_stretch,
@@ -178,6 +191,7 @@ class Labelling:
                 "proposals": self._help.proposals,
                 "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
                 "told": self._told(),
+                "now": time.time(),
             }
 
     def label_facts(self) -> dict[str, Any]:
@@ -278,13 +292,14 @@ class Labelling:
         with self._lock:
             self._check_open()
             self._check_frames(opening)
-            last, told = self._requests.get(client, 0), ""
+            last, told, overtaken = self._requests.get(client, 0), "", 0
             changes: list[dict[str, Any]] = []
             try:
                 for action in actions:
                     if action["seq"] > last:
                         last = action["seq"]
-                        told, change = self._do(action, (client, last))
+                        told, change, newer = self._do(action, (client, last))
+                        overtaken += newer
                         changes.append(change)
                         self._requests[client] = last
                 self._work.keeper.look(self.session.cursor)
@@ -296,7 +311,7 @@ class Labelling:
                 self._tell("change", change)
             self._tell_help()
             done = {"done": last, "revision": self._revision, "changes": changes, "told": told}
-            return {**done, "help": self._told_help}
+            return {**done, "overtaken": overtaken, "help": self._told_help}
 
     def _check_frames(self, opening: str) -> None:
         count = opening.partition("-")[0]
@@ -304,17 +319,33 @@ class Labelling:
         if not known or self._opening(int(count)) != opening:
             raise RefusedError("the frames have changed since; look at them again", 409, reload=True)
 
-    def _do(self, action: Mapping[str, Any], by: tuple[str, int]) -> tuple[str, dict[str, Any]]:
-        """Do one thing, and write it down; what there is to tell, and what has changed."""
-        session = self.session
-        before = bytes(session.labels)
+    def _do(self, action: Mapping[str, Any], by: tuple[str, int]) -> tuple[str, dict[str, Any], int]:
+        """Do one thing, and write it down; what there is to tell, what has changed, and how many frames were overtaken.
+
+        Those keep what another client gave them after this was done, on a page that was away from the network.
+        """
+        session, givers, (client, _), now = self.session, self.givers, by, time.time()
+        before, others = bytes(session.labels), False
+        given = min(action.get("given", now), now)
         unreadable = self._note_unreadable()
+        if action["action"] == "undo":
+            if not givers.may_undo(client, given):
+                return "nothing of yours to undo: others have labelled since", self._change([], by, unreadable), 0
+            others = givers.undoes_others(client)
+        session.spared, session.left_out = givers.newer(client, given), []
         done = self._deeds[action["action"]](action)
+        left_out, label = {*session.left_out}, _label_of(action)
+        session.spared = ()
         unreadable += self._note_unreadable()
-        told = done if isinstance(done, str) else ""
+        told, runs = done if isinstance(done, str) else "", changed_runs(before, session.labels)
         if done is not None and not isinstance(done, str):
             self._work.keeper.keep(done, session.cursor, by)
-        return told, self._change(changed_runs(before, session.labels), by, unreadable)
+            givers.note(done, runs, client, given)
+            if isinstance(done, Undo) and others and runs:
+                told = f"that took back another page's labels: {_frames_words(runs)} as before; Redo gives them again"
+        elif left_out:
+            givers.left_out(client)
+        return told, self._change(runs, by, unreadable), sum(session.labels[frame] != label for frame in left_out)
 
     def _go(self, action: Action) -> int:
         """Look at the frame of an action; where that is."""
@@ -495,6 +526,17 @@ class Labelling:
             self._pictures.close()
         self._work.close()
         self._tell("closed", {"reason": reason})
+
+
+def _label_of(action: Action) -> int | None:
+    """The label that an action gives; None if it tells of none."""
+    return {"batch": 0, "clear": NONE}.get(action["action"], action.get("label"))
+
+
+def _frames_words(runs: Sequence[Run]) -> str:
+    """Which frames differ, from the first to the last, as a page counts them."""
+    first, last = runs[0][0] + 1, runs[-1][1]
+    return f"frame {first:,} is" if first == last else f"frames {first:,} to {last:,} are"
 
 
 def undo_of_apply(path: Path) -> tuple[int, list[str], dict[str, str]]:

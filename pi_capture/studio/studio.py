@@ -18,6 +18,7 @@ from pi_capture.live.packs import packed
 from pi_capture.studio import recorders
 from pi_capture.studio.answers import RefusedError, event, events, identifier, pack
 from pi_capture.studio.care import Trash
+from pi_capture.studio.givers import Givers
 from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.preview import Preview
 from pi_capture.studio.recordings import Entry, Folder, Open, Opened
@@ -46,6 +47,7 @@ class Studio:
         self.preview = Preview()
         self.training = Training(self.folder.path)
         self.labellings: dict[Path, Labelling] = {}
+        self._givers: dict[Path, Givers] = {}
         self._open = Open()
         self._opening: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)  # a window may take long to end
         self._streams = 0
@@ -185,10 +187,17 @@ class Studio:
             if asked.get("take_over"):
                 await to_thread(end_window, path)
             try:
-                labelling = await to_thread(Labelling, path, classes=classes, by_name=by_name, relabel=bool(relabel))
+                labelling = await to_thread(
+                    Labelling,
+                    path,
+                    classes=classes,
+                    by_name=by_name,
+                    relabel=bool(relabel),
+                    givers=self._givers.get(path),
+                )
             except BusyError as error:
                 raise RefusedError(str(error), 409, take_over=True) from None
-            self.labellings[path] = labelling
+            self.labellings[path], self._givers[path] = labelling, labelling.givers
             return labelling
 
     async def labelling(self, request: Request) -> Labelling:

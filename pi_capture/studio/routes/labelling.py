@@ -35,7 +35,7 @@ async def open_labelling(request: Request) -> Response:
     runs, "unreadable": [frames], "classes": [{"label": 0, "name", "sorted": frames in its directory}], "keys": number
     of classes with a key, "held": null|label, "hold": bool, "can_undo", "can_redo", "fps", "changes": {"known": frames
     examined, "at": [frames]}, "clients": {CLIENT: last seq done}, "saving": "sorts them into class directories",
-    "told": ["words"], "help": as the event, "proposals": as in the event}``.
+    "now": seconds since 1970, "told": ["words"], "help": as the event, "proposals": as in the event}``.
 
     409 with ``take_over`` if a window labels it. Frames are numbered by position: those without a class, unless
     relabelling; ``opening`` stands for which frames they are.
@@ -87,8 +87,11 @@ async def act(request: Request) -> Response:
 
     ``{"client": "1 to 40 of A-Z a-z 0-9 _ -", "opening": as in the state, "actions": [{"seq": 1, "action": …}, …]}``,
     at most 500. Each client counts ``seq`` up from 1; one that was done already changes nothing. → ``{"done": last seq,
-    "revision", "changes": [as the event ``change``], "told": "words"|"", "help": as the event}``. 409 with ``"reload":
-    true`` if ``opening`` stands for other frames by now; none was done then.
+    "revision", "changes": [as the event ``change``], "told": "words"|"", "overtaken": frames, "help": as the event}``.
+    409 with ``"reload": true`` if ``opening`` stands for other frames by now; none was done then.
+
+    An action may have ``given``: when it was done on the page, in seconds since 1970 as ``now`` of the state counts
+    them; otherwise, now. Frames that another client labelled after that keep their label: they were ``overtaken``.
 
     Actions have ``frame``, the frame looked at, except where told: ``label`` {label}; ``label_stretch`` {label}: up
     to the next visible change; ``label_run`` {first, stop, label|255}, without ``frame``; ``batch``: ten as 0;

@@ -118,6 +118,7 @@
  * @property {Record<string, number>} clients
  * @property {string} saving
  * @property {string[]} told
+ * @property {number} now  seconds since 1970, by its clock
  * @property {Help} help
  * @property {Proposal[]} proposals
  *
@@ -157,6 +158,7 @@
  * @property {number} revision
  * @property {LabellingChange[]} changes
  * @property {string} told
+ * @property {number} overtaken  frames that others labelled later
  * @property {Help} help
  *
  * @typedef {object} FrameHead

@@ -45,8 +45,9 @@ async function open(id, place, signal) {
   const address = `/api/recordings/${id}/labelling`;
   try {
     const state = await post(address);
-    const { sent, lost } = await sendLeft(id);
+    const { sent, lost, overtaken } = await sendLeft(id);
     if (lost) tell(`${counted(lost, "label")} given without the network can't be kept: the frames were sorted since`);
+    else if (overtaken) tellOvertaken(overtaken);
     else if (sent) tell(`${counted(sent, "action")} from before: sent now`);
     return sent ? await post(address) : state;
   } catch (error) {
@@ -54,6 +55,11 @@ async function open(id, place, signal) {
     fill(place, heldElsewhere(id, error.message, signal));
     return null;
   }
+}
+
+/** @param {number} frames */
+function tellOvertaken(frames) {
+  tell(`${counted(frames, "label")} of yours not taken: others labelled these frames later. Go back to see what they gave`);
 }
 
 /**
@@ -184,6 +190,7 @@ class LabelPage {
       onzoom: () => this.timeline.zoomAround(),
       ongap: () => this.#listen(),
       onrefused: (error, lost) => void this.#refused(error, lost),
+      onovertaken: tellOvertaken,
     });
     this.classes = this.labelling.classes.map((one) => this.#classButton(one));
     this.#build(place);

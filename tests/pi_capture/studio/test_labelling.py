@@ -90,6 +90,34 @@ def test_every_action(studio: Running) -> None:
     assert answer["told"] == "" and studio.post(page.path)["cursor"] == answer["changes"][0]["cursor"]
 
 
+def test_the_newer_of_two_peoples_labels_stays(studio: Running) -> None:
+    """Also when the older one arrives later, and the labelling was closed in between."""
+    phone, other = Page(studio, "phone"), Page(studio, "other")
+    given = studio.post(phone.path)["now"]
+    other.act("label_run", first=1, stop=4, label=2)
+    studio.post(f"{phone.path}/close")
+    phone.state = studio.post(phone.path, {"classes": CLASSES})
+    answer = phone.act("label_run", first=0, stop=5, label=1, given=given)
+    assert answer["overtaken"] == 3 and phone.labels[:5] == [1, 2, 2, 2, 1]
+    assert phone.act("label_run", first=1, stop=3, label=2, given=given)["overtaken"] == 0  # they agree
+    assert phone.act("clear", frame=1, given=given)["overtaken"] == 1
+    assert phone.act("label", frame=1, label=0)["overtaken"] == 0
+    assert phone.labels[:5] == [1, 0, 2, 2, 1]
+
+
+def test_an_undo_that_arrives_late_takes_back_no_others_label(studio: Running) -> None:
+    phone, other = Page(studio, "phone"), Page(studio, "other")
+    given = phone.state["now"]
+    other.act("label", frame=0, label=2)
+    phone.act("label", frame=0, label=1, given=given)
+    assert "nothing of yours" in phone.act("undo", given=given + 0.001)["told"]
+    assert "nothing of yours" in phone.act("undo", given=given + 0.001)["told"]
+    assert phone.labels[0] == 2
+    assert "took back another page's labels: frame 1 is as before" in phone.act("undo")["told"]
+    assert phone.labels[0] == NONE
+    assert other.act("redo")["told"] == "" and other.act("undo")["told"] == "" and phone.labels[0] == NONE
+
+
 def test_a_held_label_goes_on_after_the_studio_was_started_again(studio: Running) -> None:
     page = Page(studio)
     page.act("hold", frame=0, on=True)
