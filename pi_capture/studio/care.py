@@ -237,13 +237,16 @@ def _recording_in(place: Path) -> Path | None:
 
 def _check_unused(path: Path) -> None:
     """Raise StorageError if a recording is being recorded into, labelled or split."""
-    from storage.care.split import is_split
+    from storage.care.split import is_held_out, is_split
 
     busy = f"{path.name} is in use: it is being recorded into or labelled; end that first"
     if path.is_dir():
         os.close(lock_directory(path, busy, follow=False))
         if is_split(path):
             raise StorageError(f"{path.name} is split; undo that first, or its parts would not fit together any more")
+        if is_held_out(path):
+            whole = path.name.partition("_")[2]
+            raise StorageError(f"{path.name} is a part of {whole}, which is split; undo that first")
     elif is_locked(path):
         raise StorageError(busy)
     if journal_path(path).exists():

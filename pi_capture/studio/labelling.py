@@ -34,7 +34,7 @@ from pi_capture.studio.runs import Run, changed_runs, runs_of
 from storage.care.split import is_split
 from storage.errors import StorageError
 from storage.labels.journal import LabelJournal, journal_path
-from storage.names import printable
+from storage.names import natural_key, printable
 from storage.recording import Recording
 
 QUIET_SECONDS = 0.1  # after a page needed a picture, the search for changes reads one frame in this time at most
@@ -204,15 +204,17 @@ class Labelling:
             stored = np.bincount(before, minlength=256)
             waiting = np.bincount(now[now != before], minlength=256)
             unlabelled = self.session.counted(NONE)
+            shown = self._classes()
+            others = sorted({*opened.sorted} - {directory for _, _, directory in shown}, key=natural_key)
             return {
                 "classes": [
                     {
                         "name": printable(name),
                         "directory": printable(directory),
-                        "frames": int(stored[label]) + opened.sorted[directory],
-                        "waiting": int(waiting[label]),
+                        "frames": (int(stored[label]) if label != NONE else 0) + opened.sorted[directory],
+                        "waiting": int(waiting[label]) if label != NONE else 0,
                     }
-                    for label, name, directory in self._classes()
+                    for label, name, directory in [*shown, *((NONE, name, name) for name in others)]
                 ],
                 "unlabelled": unlabelled,
                 "waiting": int(waiting[:NONE].sum()),

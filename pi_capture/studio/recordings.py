@@ -91,7 +91,8 @@ class Folder:
         """Where a new recording of that name goes. Raises RefusedError if it can't be one's."""
         wrong = not name or name.startswith((".", "-")) or "/" in name or not name.isprintable()
         if wrong or len(os.fsencode(name)) > 200:
-            raise RefusedError(f"a recording can't be named {printable(name[:60])!r}; use letters, digits, - and _")
+            why = "it is too long, is empty, begins with . or -, or has a / or something unprintable in it"
+            raise RefusedError(f"a recording can't be named {printable(name[:60])!r}: {why}")
         if (self.path / name).is_symlink():
             raise RefusedError(f"{printable(name)!r} can't be recorded into; choose another name")
         return self.path / name

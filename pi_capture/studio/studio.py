@@ -13,6 +13,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from classify.session import MOST_CLASSES
+from classify.work import check_classes
 from pi_capture.live.labels import checked_names
 from pi_capture.live.packs import packed
 from pi_capture.studio import recorders
@@ -182,6 +184,8 @@ class Studio:
             if there is not None and there.is_opened_as(classes, by_name, relabel):
                 return there
             if there is not None:
+                if classes:
+                    await to_thread(check_classes, path, classes, by_name)  # else it stays open as it is
                 await to_thread(there.close, "it was opened with other classes")
             await to_thread(self._open.forget, path)
             if asked.get("take_over"):
@@ -230,6 +234,8 @@ def of(request: Request) -> Studio:
 
 def _names(asked: list[Any]) -> list[str]:
     """The names that are asked for. Raises RefusedError if classes can't have them."""
+    if len(asked) > MOST_CLASSES:
+        raise RefusedError(f"At most {MOST_CLASSES} classes.")
     try:
         return list(checked_names(tuple(str(name).strip() for name in asked))) if asked else []
     except ValueError as error:

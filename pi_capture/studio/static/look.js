@@ -3,7 +3,7 @@
 import { get, post, records, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
 import { ask, button, el, fill, goOn, tell } from "./dom.js";
-import { clock, counted, number, size } from "./format.js";
+import { classesOf, clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
 import { runsOf } from "./runs.js";
 
@@ -263,15 +263,16 @@ async function nameClasses(address, id, { name, classes }, signal) {
     [
       el("label", {}, "Names, with commas", names),
       el("p", {}, "The first is on key 0, the next on key 1. Another order changes no label."),
+      el("p", {}, "A class can't be renamed: add the new name to the list, and label those frames anew."),
     ],
     [
-      { text: "Label", value: "label", kind: "primary" },
+      { text: "OK", value: "ok", kind: "primary" },
       { text: "Cancel", value: "" },
     ],
   );
-  if (answer !== "label") return;
+  if (answer !== "ok") return;
   try {
-    await post(`${address}/labelling`, { classes: names.value.split(",").map((one) => one.trim()) });
+    await post(`${address}/labelling`, { classes: classesOf(names.value) });
     goOn(signal, `#/label/${id}`);
   } catch (error) {
     tell(words(error));

@@ -1,9 +1,9 @@
 // Recording: what to record and how, the camera's picture; then the recording itself, its counters and live labels.
 
-import { get, isAbort, post, records, words } from "./api.js";
+import { Refused, get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { button, commandBox, el, fill, goOn, tell } from "./dom.js";
-import { clock, counted, number, size } from "./format.js";
+import { ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
+import { classesOf, clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
 
@@ -134,10 +134,7 @@ class RecordForm {
       size: this.size.value,
       seconds: this.seconds.value ? this.seconds.valueAsNumber : -1,
       fps: this.fps.value ? this.fps.valueAsNumber : null,
-      classes: this.classes.value
-        .split(",")
-        .map((one) => one.trim())
-        .filter(Boolean),
+      classes: classesOf(this.classes.value),
       options: codec ? { codec } : {},
     };
   }
@@ -149,7 +146,7 @@ class RecordForm {
       const { command, exists } = await post("/api/command", this.#wanted(), this.signal);
       if (check !== this.#checks) return; // something else is asked for by now
       this.command.textContent = command;
-      this.problem.textContent = exists ? `${this.#wanted().name} is there already: recording goes on in it.` : "";
+      this.problem.textContent = exists ? `${this.#wanted().name} exists already: Record adds to it, and asks before.` : "";
       this.problem.classList.toggle("note", exists);
       this.start.disabled = false;
     } catch (error) {
@@ -183,7 +180,29 @@ class RecordForm {
     if (!signal.aborted) this.#previewed = "";
   }
 
-  async #record() {
+  /**
+   * Ask whether what is recorded may be added to what is there.
+   *
+   * @param {number} frames
+   */
+  async #mayAdd(frames) {
+    const { name } = this.#wanted();
+    const answer = await ask(
+      `${name} exists already with ${counted(frames, "frame")}: add to it?`,
+      [el("p", {}, "If others recorded it, give another name: pictures of two groups can't be told apart later.")],
+      [
+        { text: "Another name", value: "" },
+        { text: "Add to it", value: "add" },
+      ],
+    );
+    return answer === "add";
+  }
+
+  /**
+   * @param {boolean} [add]  to the recording that is there
+   * @returns {Promise<void>}
+   */
+  async #record(add = false) {
     clearTimeout(this.#timer);
     this.#checks += 1; // what is told of the form no longer counts
     this.start.disabled = true;
@@ -196,12 +215,14 @@ class RecordForm {
     rememberForm(kept);
     try {
       tell(`starting ${name.value} …`);
-      const started = /** @type {Recorder} */ (await post("/api/recorders", this.#wanted()));
+      const started = /** @type {Recorder} */ (await post("/api/recorders", { ...this.#wanted(), add }));
       tell("");
       goOn(this.signal, `#/recorder/${started.id}`);
     } catch (error) {
       tell("");
       if (this.signal.aborted) return tell(words(error));
+      const frames = error instanceof Refused && error.more.frames;
+      if (frames && (await this.#mayAdd(Number(frames)))) return this.#record(true);
       this.problem.textContent = words(error);
       this.start.disabled = false;
       this.#previewed = "";
