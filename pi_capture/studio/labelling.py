@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -140,6 +141,13 @@ class Labelling:
     def indices(self) -> Sequence[int]:
         """The index in the recording of each frame."""
         return self._work.opened.indices
+
+    def position_of(self, index: int) -> int:
+        """Where a frame is shown that has an index in the recording. Raises RefusedError if it is not."""
+        position = bisect_left(self.indices, index)
+        if position < len(self.indices) and self.indices[position] == index:
+            return position
+        raise RefusedError(f"frame {index + 1:,} is sorted into its class: press Look, then Undo the last Save", 409)
 
     def _read(self, position: int) -> Any:
         return self.frames.read(self.indices[position])

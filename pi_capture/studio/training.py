@@ -96,6 +96,7 @@ class Training:
                 **{name: one[name] for name in ("index", "label", "guess", "certainty")},
                 "frame": self._without_folder(one["frame"]),
                 "recording": identifier(Path(one["recording"]).name),
+                "name": printable(Path(one["recording"]).name),
             }
             for one in report["mistakes"][:MOST_MISTAKES]
         ]

@@ -37,15 +37,22 @@ async def open_labelling(request: Request) -> Response:
     examined, "at": [frames]}, "clients": {CLIENT: last seq done}, "saving": "sorts them into class directories",
     "now": seconds since 1970, "told": ["words"], "help": as the event, "proposals": as in the event}``.
 
+    With ``"frame": index in the recording`` the cursor is there, and 409 tells that the frame is sorted already.
     409 with ``take_over`` if a window labels it. Frames are numbered by position: those without a class, unless
     relabelling; ``opening`` stands for which frames they are.
     """
-    fields: Fields = {"classes": list, "relabel": (bool, type(None)), "by_name": (bool, type(None)), "take_over": bool}
+    fields: Fields = {
+        **{"classes": list, "take_over": bool, "frame": int},
+        **{"relabel": (bool, type(None)), "by_name": (bool, type(None))},
+    }
     asked = await body_of(request, fields)
     studio = of(request)
     entry = await studio.entry(request)
     labelling = await studio.open_labelling(entry.path, asked)
-    return JSONResponse(await to_thread(labelling.state))
+    state = await to_thread(labelling.state)
+    if "frame" in asked:
+        state["cursor"] = labelling.position_of(asked["frame"])
+    return JSONResponse(state)
 
 
 async def labelling_events(request: Request) -> Response:

@@ -114,16 +114,25 @@ async def stop_recorder(request: Request) -> Response:
 async def start_preview(request: Request) -> Response:
     """``POST /api/preview`` ``{"camera", "size", "fps", "model": ID|null}``: open a camera to look.
 
-    → ``{"id"}``, or why it can't be. With a model, what the camera sees is classified, at the model's own size.
+    → ``{"id"}``, or why it can't be. ``"by"`` names who asks: then a camera that another shows stays there, with status
+    409 and ``"in_use": true``, unless ``"take": true`` is given. With a model, what the camera sees is classified, at
+    the model's own size.
     """
-    fields: Fields = {"camera": str, "size": str, "fps": (int, float, type(None)), "model": (str, type(None))}
+    fields: Fields = {
+        **{"camera": str, "size": str, "fps": (int, float, type(None)), "model": (str, type(None))},
+        **{"by": str, "take": bool},
+    }
     asked = await body_of(request, fields)
     camera, size, studio = asked.get("camera", "auto"), asked.get("size", "128x128"), of(request)
+    if not asked.get("take"):
+        studio.preview.check_free(asked.get("by", ""))
     model = None
     if asked.get("model") is not None:
         model = await to_thread(find_model, studio.folder.path, asked["model"])
     await check(["preview", "-1", "--camera", checked_camera(camera), "--size", size])
-    return JSONResponse({"id": await studio.preview.start(camera, size, asked.get("fps"), model)})
+    return JSONResponse(
+        {"id": await studio.preview.start(camera, size, asked.get("fps"), model, by=asked.get("by", ""))}
+    )
 
 
 async def watch_command(request: Request) -> Response:

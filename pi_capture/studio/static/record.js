@@ -1,6 +1,6 @@
 // Recording: what to record and how, the camera's picture; then the recording itself, its counters and live labels.
 
-import { Refused, get, isAbort, post, records, words } from "./api.js";
+import { Refused, TAB, get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
 import { ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
 import { classesOf, clock, counted, number, size } from "./format.js";
@@ -170,12 +170,13 @@ class RecordForm {
     this.#looking = new AbortController();
     const { signal } = this.#looking;
     try {
-      const { id } = await post("/api/preview", { camera, size: wanted, fps }, signal);
+      const { id } = await post("/api/preview", { camera, size: wanted, fps, by: TAB }, signal);
       let ended = "the picture has ended";
       await showLive(`/api/preview/${id}/live`, this.view, signal, ({ problem }) => (ended = problem ?? ended));
       this.stage.dataset.told = ended;
     } catch (error) {
-      if (!signal.aborted) this.stage.dataset.told = words(error);
+      const isShown = error instanceof Refused && error.more.in_use;
+      if (!signal.aborted) this.stage.dataset.told = isShown ? "another page shows the camera; Record takes it" : words(error);
     }
     if (!signal.aborted) this.#previewed = "";
   }
@@ -345,7 +346,7 @@ class RecorderPage {
     this.stage.dataset.told = "one moment …";
     this.view = new PictureView(this.stage, this.canvas, () => {});
     this.counters = el("dl", { className: "counters" });
-    this.stop = button("Stop", () => void this.#stop(), { className: "danger big" });
+    this.stop = button("Stop recording", () => void this.#stop(), { className: "danger big" });
     this.classes = status.classes.map((name, label) => this.#classButton(name, label));
     this.told = el("p", { className: "quiet", role: "status" });
     this.dot = el("span", { className: "dot", "aria-hidden": "true" });
@@ -372,9 +373,9 @@ class RecorderPage {
               el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
               el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
             ),
-          this.stop,
           this.told,
           this.counters,
+          this.stop,
         ),
       ),
     );
@@ -403,11 +404,12 @@ class RecorderPage {
   #ended() {
     document.title = `${this.status.target} – Studio`;
     const { recording } = this.status;
+    const count = el("strong", {}, "Recorded");
     this.stop.replaceWith(
       el(
         "p",
         { className: "actions ended", role: "status" },
-        el("strong", {}, `Recorded: ${counted(this.status.frames, "frame")}`),
+        count,
         recording && el("a", { className: "button primary", href: `#/label/${recording}` }, "Label it"),
         recording && el("a", { className: "button", href: `#/look/${recording}` }, "Look"),
         el("a", { className: "button", href: "#/record" }, "Record more"),
@@ -416,6 +418,22 @@ class RecorderPage {
     this.told.textContent = "";
     this.dot.hidden = true;
     for (const made of this.classes) made.disabled = true;
+    if (recording) void this.#countAll(recording, count);
+  }
+
+  /**
+   * How many frames the recording has in the end: the last ones came after the last status.
+   *
+   * @param {string} recording
+   * @param {HTMLElement} told
+   */
+  async #countAll(recording, told) {
+    try {
+      const { frames } = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${recording}`, this.signal));
+      told.textContent = `Recorded: ${this.status.target} has ${counted(frames, "frame")}`;
+    } catch {
+      // It says that it was recorded; the first page says what is wrong with it.
+    }
   }
 
   /** @param {Recorder} status */
