@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pi_capture.commands.doctor import Question, clock, heat, space
+from pi_capture.commands.doctor import Question, clock, heat, network, space
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.recordings import bytes_of
 from storage.durable.files import is_locked, lock_directory, rename_free, sync_directory
@@ -261,5 +261,5 @@ def free_bytes(folder: Path) -> int:
 def warnings(folder: Path) -> list[dict[str, str]]:
     """What ``doctor`` warns of, of the checks that take no time."""
     question = Question(folder, "auto", None)
-    findings = [finding for check in (space, clock, heat) for finding in check(question)]
+    findings = [finding for check in (space, clock, heat, network) for finding in check(question)]
     return [asdict(finding) for finding in findings if finding.state != "ok"]

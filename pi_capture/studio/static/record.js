@@ -429,8 +429,14 @@ class RecorderPage {
    */
   async #countAll(recording, told) {
     try {
-      const { frames } = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${recording}`, this.signal));
-      told.textContent = `Recorded: ${this.status.target} has ${counted(frames, "frame")}`;
+      for (;;) {
+        const found = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${recording}`, this.signal));
+        if (found.state !== "recording") {
+          told.textContent = `Recorded: ${found.name} has ${counted(found.frames, "frame")}`;
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS)); // it still writes the last ones
+      }
     } catch {
       // It says that it was recorded; the first page says what is wrong with it.
     }

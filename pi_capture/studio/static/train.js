@@ -187,7 +187,7 @@ function reportOf(name, report, colour) {
       el(
         "p",
         {},
-        `${percent(smoothed)} if each frame takes the class of most frames around it. Always saying the commonest class gets ${percent(chance)}. Tested on ${report.tested_on}.`,
+        `${percent(smoothed)} if the frames before and after each one count, too. Always saying the commonest class gets ${percent(chance)}. Tested on ${report.tested_on}.`,
       ),
     el(
       "p",
@@ -197,6 +197,7 @@ function reportOf(name, report, colour) {
     el("ul", { className: "quiet" }, ...report.notes.map((line) => el("li", {}, line))),
     el("h3", {}, "What it is (rows), what it was taken for (columns)"),
     confusionTable(report, colour),
+    el("p", { className: "quiet" }, "Learnt: how many frames it learnt from. Stretches: how often the class begins in them."),
     report.advice.length > 0 && el("h3", {}, "What would help"),
     el("ul", { className: "advice" }, ...report.advice.map((line) => el("li", {}, line))),
     report.mistakes.length > 0 && mistakesOf(report, colour),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pi_capture
-from pi_capture.studio.care import TRASH_NAME
+from pi_capture.studio.care import TRASH_NAME, warnings
 from pi_capture.studio.recordings import Folder
 from storage.care.split import is_split
 from storage.errors import StorageError
@@ -156,6 +156,12 @@ def test_refusals_say_what_to_press(studio: Running) -> None:
     assert studio.refused(f"{path}/labelling", {"classes": ten})[1] == "At most 9 classes."
     assert studio.refused("/api/command", {"name": "day2", "classes": ["a", "a"]})[1].startswith("classes: ")
     assert "Größe 2 m" in studio.post("/api/command", {"name": "Größe 2 m"})["command"]
+
+
+def test_a_missing_network_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (warning,) = [one for one in warnings(tmp_path) if one["check"] == "model"]
+    assert "tiny grey pictures" in warning["found"] and warning["advice"]
 
 
 def test_the_trash(studio: Running) -> None:

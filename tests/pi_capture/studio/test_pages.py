@@ -311,7 +311,9 @@ def test_a_name_that_exists_is_asked_about(browser: Browser, studio: Running) ->
         expect(page.get_by_role("dialog")).to_contain_text("day1 exists already with 40 frames: add to it?")
         page.get_by_role("button", name=answer).click()
     expect(page.get_by_text("Recorded: ")).to_be_visible()
-    assert len(list((studio.folder / "day1").glob("*.png"))) > 40
+    count = len(list((studio.folder / "day1").glob("*.png")))
+    assert count > 40
+    expect(page.get_by_text(f"Recorded: day1 has {count} frames")).to_be_visible()
     context.close()
 
 
