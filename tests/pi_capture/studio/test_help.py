@@ -274,7 +274,7 @@ def answer_questions(page: Page, network: SlowNetwork | None = None) -> None:
     On a slow network the last of them is answered after it is known what is asked next.
     """
     page.keyboard.press("a")
-    expect(page.locator(".message")).to_contain_text("A asks")
+    expect(page.locator(".message")).to_contain_text("press Ask")
     page.get_by_role("button", name="Ask", exact=True).click()
     for left in range(QUESTIONS, 0, -1):
         asks(page, f"which class? {left} to go")
