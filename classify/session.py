@@ -7,7 +7,7 @@ be stored before anything else is shown; replaying the events on a new session g
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -78,6 +78,10 @@ class Session(LabelHistory):
         That label.
     unreadable : list of int
         The frames that are known to be unreadable, ascending.
+    spared : sequence of int
+        Frames that changes leave as they are, ascending.
+    left_out : list of int
+        Those of them that a change was for; whoever sets `spared` empties it.
     """
 
     def __init__(self, count: int, labels: bytes | None = None) -> None:
@@ -85,6 +89,8 @@ class Session(LabelHistory):
         self.hold = False
         self.held: int | None = None
         self.unreadable: list[int] = []
+        self.spared: Sequence[int] = ()
+        self.left_out: list[int] = []
         self._flowing = False  # whether frames passed over next belong to the last change
 
     # ------------------------------------------------------------------------------------------------------- labelling
@@ -300,9 +306,12 @@ class Session(LabelHistory):
         return Change(changed, label, self.change(changed, label, after, joined=joined))
 
     def _readable(self, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-        """Yield the stretches without the unreadable frames in them."""
+        """Yield the stretches without the unreadable and the spared frames in them."""
         for start, stop in stretches:
             gaps = self.unreadable[bisect_left(self.unreadable, start) : bisect_left(self.unreadable, stop)]
+            spared = self.spared[bisect_left(self.spared, start) : bisect_left(self.spared, stop)]
+            self.left_out += spared
+            gaps = sorted({*gaps, *spared}) if spared else gaps
             for after, before in pairwise([start - 1, *gaps, stop]):
                 if after + 1 < before:
                     yield after + 1, before

@@ -23,8 +23,8 @@ from storage.formats.table import open_recording
 from storage.labels.beside import journal_path
 from storage.labels.classes import choose_classes, known_classes, renumbered
 from storage.labels.history import replay
-from storage.labels.journal import Classes, LabelJournal
-from storage.labels.live import adopt
+from storage.labels.journal import Classes, Entry, LabelJournal
+from storage.labels.live import adopt, entries_beside
 from storage.names import check_class_name
 from storage.recording import Recording
 
@@ -102,7 +102,7 @@ def open_work(
         recording = open_recording(path, track=track)
         try:
             journal.belongs_to(recording)
-            chosen = _choose_classes(recording, journal, classes, by_name)
+            chosen = _choose_classes(recording, journal.entries, classes, by_name)
             opened = open_frames(recording, chosen, journal.entries, relabel=relabel)
             if not (opened.names or opened.sorted):
                 raise StorageError(f"{path}: no frames to label; record some: python -m pi_capture {path} -1")
@@ -157,15 +157,21 @@ def _long_lived() -> Iterator[None]:
         gc.enable()
 
 
+def check_classes(path: Path, classes: Sequence[str], by_name: bool | None = None) -> None:
+    """Raise what `open_work` raises of classes that don't fit; the recording may be open."""
+    with open_recording(path) as recording:
+        _choose_classes(recording, entries_beside(recording), classes, by_name)
+
+
 def _choose_classes(
-    recording: Recording, journal: LabelJournal, wanted: Sequence[str], by_name: bool | None
+    recording: Recording, entries: Sequence[Entry], wanted: Sequence[str], by_name: bool | None
 ) -> Classes:
     """Return the classes that are wanted, else those used here before, else those that the file came with."""
-    names = wanted or known_classes(journal.entries).names or classes_of_file(recording, MOST_CLASSES).names
+    names = wanted or known_classes(entries).names or classes_of_file(recording, MOST_CLASSES).names
     if len(names) > MOST_CLASSES:
         raise OptionError(f"--classes: {recording.path} has labels of {len(names)} classes, more than there are keys")
     in_use = recording.class_names
-    classes = choose_classes(recording.path, journal.entries, names, in_use=in_use, by_name=by_name)
+    classes = choose_classes(recording.path, entries, names, in_use=in_use, by_name=by_name)
     for name in {*classes.directories} & {*names}:
         try:
             check_class_name(name)

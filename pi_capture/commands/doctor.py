@@ -211,6 +211,20 @@ def _window(question: Question) -> Iterator[Finding]:
         yield Finding("window", "ok", f"OpenCV with {toolkit[1]}{screen}")
 
 
+def network(question: Question) -> Iterator[Finding]:
+    """Whether the files are there that good models need; unlike `_features` it loads none of them."""
+    from storage.formats.features.extractor import find_model
+
+    found = "no trained network: models see only tiny grey pictures, and learn little"
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        yield Finding("model", "warn", found, "connect this machine to the internet, and run sh scripts/quickstart.sh")
+        return
+    try:
+        find_model("imagenet")
+    except StorageError as error:
+        yield Finding("model", "warn", found, str(error))
+
+
 def _features(question: Question) -> Iterator[Finding]:
     """Recordings of features need a network; models are worse without."""
     from storage.formats.features.extractor import Extractor

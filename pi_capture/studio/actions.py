@@ -43,7 +43,9 @@ def check_action(action: Mapping[str, Any], classes: int) -> None:
     if not isinstance(name, str) or name not in FIELDS or type(seq) is not int or not 0 < seq < 1 << 53:
         raise RefusedError(f"an action has a seq from 1 on, and is one of {', '.join(FIELDS)}")
     fields = FIELDS[name]
-    given = {field: value for field, value in action.items() if field not in ("action", "seq")}
+    if not is_one_of(action.get("given", 0), (int, float)):
+        raise RefusedError(f"{name}: given is a time in seconds")
+    given = {field: value for field, value in action.items() if field not in ("action", "seq", "given")}
     if set(given) != set(fields) or not all(is_one_of(value, fields[field]) for field, value in given.items()):
         raise RefusedError(f"{name} has these fields: {', '.join(fields) or 'none'}")
     if any(type(value) is int and not -1 <= value < 1 << 31 for value in given.values()):

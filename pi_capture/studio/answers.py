@@ -119,6 +119,24 @@ def frame_asked(request: Request, count: int) -> int:
     return frame
 
 
+IN_PAGES = (
+    (r"label it first: python -m classify .*", "press Label, then Save"),
+    (r"((press )?S in )?'?python -m classify .*", "press Label, then Save"),
+    (r"(to take that back|take that back first): python -m storage split .* --undo", "press Look, then Undo the split"),
+    (r"record some: python -m pi_capture .* -1", "press New recording"),
+    (r"python -m storage verify (says why|names them)", r"Look, then Verify, \1"),
+    (r"^--live-labels: ", "classes: "),
+)
+"""What commands say must be done, and how pages do it."""
+
+
+def in_pages(text: str) -> str:
+    """What a command says, in words for those who have no terminal."""
+    for command, button in IN_PAGES:
+        text = re.sub(command, button, text)
+    return text
+
+
 def failure(request: Request, error: Exception) -> Response:
     """A failure as ``{"error": "one line"}``, in which recordings are called by their names in the folder."""
     more: Mapping[str, Any] = {}
@@ -136,7 +154,7 @@ def failure(request: Request, error: Exception) -> Response:
     if isinstance(error, OSError) and error.strerror:
         reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     inside = reason.replace(f"{request.app.state.studio.folder.path}/", "").replace("\n", " ")
-    return JSONResponse({"error": printable(inside), **more}, status)
+    return JSONResponse({"error": printable(in_pages(inside)), **more}, status)
 
 
 FAILURES = (RefusedError, HTTPException, UsageError, CameraError, StorageError, OSError)

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pi_capture.commands.doctor import Question, clock, heat, space
+from pi_capture.commands.doctor import Question, clock, heat, network, space
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.recordings import bytes_of
 from storage.durable.files import is_locked, lock_directory, rename_free, sync_directory
@@ -242,13 +242,16 @@ def _recording_in(place: Path) -> Path | None:
 
 def _check_unused(path: Path) -> None:
     """Raise StorageError if a recording is being recorded into, labelled or split."""
-    from storage.care.split import is_split
+    from storage.care.split import is_held_out, is_split
 
     busy = f"{path.name} is in use: it is being recorded into or labelled; end that first"
     if path.is_dir():
         os.close(lock_directory(path, busy, follow=False))
         if is_split(path):
             raise StorageError(f"{path.name} is split; undo that first, or its parts would not fit together any more")
+        if is_held_out(path):
+            whole = path.name.partition("_")[2]
+            raise StorageError(f"{path.name} is a part of {whole}, which is split; undo that first")
     elif is_locked(path):
         raise StorageError(busy)
     if journal_path(path).exists():
@@ -263,5 +266,5 @@ def free_bytes(folder: Path) -> int:
 def warnings(folder: Path) -> list[dict[str, str]]:
     """What ``doctor`` warns of, of the checks that take no time."""
     question = Question(folder, "auto", None)
-    findings = [finding for check in (space, clock, heat) for finding in check(question)]
+    findings = [finding for check in (space, clock, heat, network) for finding in check(question)]
     return [asdict(finding) for finding in findings if finding.state != "ok"]

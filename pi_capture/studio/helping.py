@@ -106,8 +106,9 @@ class Help:
         if (self.learner.is_ready or self.learner.has_failed) and not self._has_come:
             self._has_come = True
             if not self._said and self._assist.asking is not Asking.FRAMES:
-                ready = "" if self.learner.has_failed else "the frames are described: A asks for typical ones"
-                self._say("; ".join(filter(None, [ready, self.learner.note])))
+                ready = "The frames are described: press Ask."
+                small = " The model sees only tiny grey pictures." if self.learner.note else ""
+                self._say(self.learner.note if self.learner.has_failed else ready + small)
 
     def close(self) -> None:
         """End the learner."""

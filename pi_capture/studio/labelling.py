@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,11 +22,12 @@ from classify.changes import BLOCK, UNKNOWN
 from classify.commit import save, take_back
 from classify.pictures import Pictures
 from classify.player import SPEEDS, Player
-from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session
+from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session, Undo
 from classify.work import Work, check, open_work
 from pi_capture.studio.actions import Action, check_action
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
+from pi_capture.studio.givers import Givers
 from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.recordings import state_of
@@ -34,7 +36,7 @@ from storage.care.split import is_split
 from storage.errors import StorageError
 from storage.labels.beside import journal_path
 from storage.labels.journal import LabelJournal
-from storage.names import printable
+from storage.names import natural_key, printable
 from storage.recording import Recording
 
 QUIET_SECONDS = 0.1  # after a page needed a picture, the search for changes reads one frame in this time at most
@@ -53,6 +55,8 @@ class Labelling:
     path : path
     classes, by_name, relabel : optional
         As in `classify.work.open_work`.
+    givers : Givers, optional
+        Those of the same recording, when it was open before.
 
     Raises
     ------
@@ -61,7 +65,13 @@ class Labelling:
     """
 
     def __init__(
-        self, path: Path, *, classes: Sequence[str] = (), by_name: bool | None = None, relabel: bool = False
+        self,
+        path: Path,
+        *,
+        classes: Sequence[str] = (),
+        by_name: bool | None = None,
+        relabel: bool = False,
+        givers: Givers | None = None,
     ) -> None:
         self.path = path
         self._how = (list(classes), by_name, relabel)
@@ -94,6 +104,10 @@ class Labelling:
         self._left_at = time.monotonic()
         self.closed = False
         self._prefixes: dict[int, str] = {}
+        opening = self._opening(session.count)
+        same = givers is not None and givers.frames == opening  # pages may still have labels older than some given then
+        self.givers = givers if givers is not None and same else Givers(opening, session.count)
+        self.givers.forget_order()
         self._deeds: dict[str, Callable[[Action], Done]] = {
             "label": self._label,
             "label_stretch": self._label_stretch,
@@ -128,6 +142,13 @@ class Labelling:
     def indices(self) -> Sequence[int]:
         """The index in the recording of each frame."""
         return self._work.opened.indices
+
+    def position_of(self, index: int) -> int:
+        """Where a frame is shown that has an index in the recording. Raises RefusedError if it is not."""
+        position = bisect_left(self.indices, index)
+        if position < len(self.indices) and self.indices[position] == index:
+            return position
+        raise RefusedError(f"frame {index + 1:,} is sorted into its class: press Look, then Undo the last Save", 409)
 
     def _read(self, position: int) -> Any:
         return self.frames.read(self.indices[position])
@@ -179,6 +200,7 @@ class Labelling:
                 "proposals": self._help.proposals,
                 "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
                 "told": self._told(),
+                "now": time.time(),
             }
 
     def label_facts(self) -> dict[str, Any]:
@@ -191,15 +213,17 @@ class Labelling:
             stored = np.bincount(before, minlength=256)
             waiting = np.bincount(now[now != before], minlength=256)
             unlabelled = self.session.counted(NONE)
+            shown = self._classes()
+            others = sorted({*opened.sorted} - {directory for _, _, directory in shown}, key=natural_key)
             return {
                 "classes": [
                     {
                         "name": printable(name),
                         "directory": printable(directory),
-                        "frames": int(stored[label]) + opened.sorted[directory],
-                        "waiting": int(waiting[label]),
+                        "frames": (int(stored[label]) if label != NONE else 0) + opened.sorted[directory],
+                        "waiting": int(waiting[label]) if label != NONE else 0,
                     }
-                    for label, name, directory in self._classes()
+                    for label, name, directory in [*shown, *((NONE, name, name) for name in others)]
                 ],
                 "unlabelled": unlabelled,
                 "waiting": int(waiting[:NONE].sum()),
@@ -279,13 +303,14 @@ class Labelling:
         with self._lock:
             self._check_open()
             self._check_frames(opening)
-            last, told = self._requests.get(client, 0), ""
+            last, told, overtaken = self._requests.get(client, 0), "", 0
             changes: list[dict[str, Any]] = []
             try:
                 for action in actions:
                     if action["seq"] > last:
                         last = action["seq"]
-                        told, change = self._do(action, (client, last))
+                        told, change, newer = self._do(action, (client, last))
+                        overtaken += newer
                         changes.append(change)
                         self._requests[client] = last
                 self._work.keeper.look(self.session.cursor)
@@ -297,7 +322,7 @@ class Labelling:
                 self._tell("change", change)
             self._tell_help()
             done = {"done": last, "revision": self._revision, "changes": changes, "told": told}
-            return {**done, "help": self._told_help}
+            return {**done, "overtaken": overtaken, "help": self._told_help}
 
     def _check_frames(self, opening: str) -> None:
         count = opening.partition("-")[0]
@@ -305,17 +330,33 @@ class Labelling:
         if not known or self._opening(int(count)) != opening:
             raise RefusedError("the frames have changed since; look at them again", 409, reload=True)
 
-    def _do(self, action: Mapping[str, Any], by: tuple[str, int]) -> tuple[str, dict[str, Any]]:
-        """Do one thing, and write it down; what there is to tell, and what has changed."""
-        session = self.session
-        before = bytes(session.labels)
+    def _do(self, action: Mapping[str, Any], by: tuple[str, int]) -> tuple[str, dict[str, Any], int]:
+        """Do one thing, and write it down; what there is to tell, what has changed, and how many frames were overtaken.
+
+        Those keep what another client gave them after this was done, on a page that was away from the network.
+        """
+        session, givers, (client, _), now = self.session, self.givers, by, time.time()
+        before, others = bytes(session.labels), False
+        given = min(action.get("given", now), now)
         unreadable = self._note_unreadable()
+        if action["action"] == "undo":
+            if not givers.may_undo(client, given):
+                return "nothing of yours to undo: others have labelled since", self._change([], by, unreadable), 0
+            others = givers.undoes_others(client)
+        session.spared, session.left_out = givers.newer(client, given), []
         done = self._deeds[action["action"]](action)
+        left_out, label = {*session.left_out}, _label_of(action)
+        session.spared = ()
         unreadable += self._note_unreadable()
-        told = done if isinstance(done, str) else ""
+        told, runs = done if isinstance(done, str) else "", changed_runs(before, session.labels)
         if done is not None and not isinstance(done, str):
             self._work.keeper.keep(done, session.cursor, by)
-        return told, self._change(changed_runs(before, session.labels), by, unreadable)
+            givers.note(done, runs, client, given)
+            if isinstance(done, Undo) and others and runs:
+                told = f"that took back another page's labels: {_frames_words(runs)} as before; Redo gives them again"
+        elif left_out:
+            givers.left_out(client)
+        return told, self._change(runs, by, unreadable), sum(session.labels[frame] != label for frame in left_out)
 
     def _go(self, action: Action) -> int:
         """Look at the frame of an action; where that is."""
@@ -496,6 +537,17 @@ class Labelling:
             self._pictures.close()
         self._work.close()
         self._tell("closed", {"reason": reason})
+
+
+def _label_of(action: Action) -> int | None:
+    """The label that an action gives; None if it tells of none."""
+    return {"batch": 0, "clear": NONE}.get(action["action"], action.get("label"))
+
+
+def _frames_words(runs: Sequence[Run]) -> str:
+    """Which frames differ, from the first to the last, as a page counts them."""
+    first, last = runs[0][0] + 1, runs[-1][1]
+    return f"frame {first:,} is" if first == last else f"frames {first:,} to {last:,} are"
 
 
 def undo_of_apply(path: Path) -> tuple[int, list[str], dict[str, str]]:

@@ -40,6 +40,7 @@ class Preview:
     def __init__(self) -> None:
         self.id = ""
         self.camera = ""
+        self._by = ""  # who asked for it
         self._process: asyncio.subprocess.Process | None = None
         self._newest: Record | None = None
         self._count = 0
@@ -51,7 +52,12 @@ class Preview:
         self._task: asyncio.Task[Any] | None = None  # the one that reads from the process
         self._saying: asyncio.Task[bytes] | None = None
 
-    async def start(self, camera: str, size: str, fps: float | None, model: Path | None = None) -> str:
+    def check_free(self, by: str) -> None:
+        """Raise RefusedError if somebody else looks at the camera. Who gives no name may have it."""
+        if by and self.id and self._looking and by != self._by:
+            raise RefusedError("another page shows the camera", 409, in_use=True)
+
+    async def start(self, camera: str, size: str, fps: float | None, model: Path | None = None, *, by: str = "") -> str:
         """Open a camera, and close the one before; what pages call it. With a model, classify what it sees.
 
         Raises
@@ -82,7 +88,7 @@ class Preview:
                 self._check(asked)
                 raise RefusedError(last_line(await self._saying, "the camera delivers no picture"), 422) from None
             self._check(asked)
-            self.id, self.camera = secrets.token_hex(8), camera
+            self.id, self.camera, self._by = secrets.token_hex(8), camera, by
             self._newest, self._count, self._left_at = first, 1, time.monotonic() + FIRST_SECONDS
             self._task = asyncio.create_task(self._read(process))
             return self.id

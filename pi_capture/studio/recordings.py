@@ -29,7 +29,7 @@ from storage.labels.beside import journal_path
 from storage.labels.classes import known_classes
 from storage.labels.current import replay
 from storage.labels.live import entries_beside
-from storage.names import printable
+from storage.names import natural_key, printable
 from storage.recording import Recording
 
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
@@ -91,7 +91,8 @@ class Folder:
         """Where a new recording of that name goes. Raises RefusedError if it can't be one's."""
         wrong = not name or name.startswith((".", "-")) or "/" in name or not name.isprintable()
         if wrong or len(os.fsencode(name)) > 200:
-            raise RefusedError(f"a recording can't be named {printable(name[:60])!r}; use letters, digits, - and _")
+            why = "it is too long, is empty, begins with . or -, or has a / or something unprintable in it"
+            raise RefusedError(f"a recording can't be named {printable(name[:60])!r}: {why}")
         if (self.path / name).is_symlink():
             raise RefusedError(f"{printable(name)!r} can't be recorded into; choose another name")
         return self.path / name
@@ -111,6 +112,14 @@ class Folder:
         `settled` is False while it changes all the time: then it is counted once.
         """
         return {"id": entry.id, "name": printable(entry.name), **self._known(entry, settled=settled).facts}
+
+    def class_numbers(self) -> dict[str, int]:
+        """The number of each class, by which it has its colour: in the first recording by name that has it."""
+        numbers: dict[str, int] = {}
+        for entry in sorted(self.entries(), key=lambda one: natural_key(one.name)):
+            for number, one in enumerate(self.facts(entry, settled=False)["classes"]):
+                numbers.setdefault(one["name"], number)
+        return numbers
 
     def picture(self, entry: Entry, *, settled: bool = True) -> bytes:
         """A picture from its middle, JPEG. Raises RefusedError if there is none."""

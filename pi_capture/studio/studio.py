@@ -13,11 +13,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from classify.session import MOST_CLASSES
+from classify.work import check_classes
 from pi_capture.live.labels import checked_names
 from pi_capture.live.packs import packed
 from pi_capture.studio import recorders
 from pi_capture.studio.answers import RefusedError, event, events, identifier, pack
 from pi_capture.studio.care import Trash
+from pi_capture.studio.givers import Givers
 from pi_capture.studio.labelling import Labelling
 from pi_capture.studio.preview import Preview
 from pi_capture.studio.recordings import Entry, Folder, Open, Opened
@@ -46,6 +49,7 @@ class Studio:
         self.preview = Preview()
         self.training = Training(self.folder.path)
         self.labellings: dict[Path, Labelling] = {}
+        self._givers: dict[Path, Givers] = {}
         self._open = Open()
         self._opening: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)  # a window may take long to end
         self._streams = 0
@@ -180,15 +184,24 @@ class Studio:
             if there is not None and there.is_opened_as(classes, by_name, relabel):
                 return there
             if there is not None:
+                if classes:
+                    await to_thread(check_classes, path, classes, by_name)  # else it stays open as it is
                 await to_thread(there.close, "it was opened with other classes")
             await to_thread(self._open.forget, path)
             if asked.get("take_over"):
                 await to_thread(end_window, path)
             try:
-                labelling = await to_thread(Labelling, path, classes=classes, by_name=by_name, relabel=bool(relabel))
+                labelling = await to_thread(
+                    Labelling,
+                    path,
+                    classes=classes,
+                    by_name=by_name,
+                    relabel=bool(relabel),
+                    givers=self._givers.get(path),
+                )
             except BusyError as error:
                 raise RefusedError(str(error), 409, take_over=True) from None
-            self.labellings[path] = labelling
+            self.labellings[path], self._givers[path] = labelling, labelling.givers
             return labelling
 
     async def labelling(self, request: Request) -> Labelling:
@@ -221,6 +234,8 @@ def of(request: Request) -> Studio:
 
 def _names(asked: list[Any]) -> list[str]:
     """The names that are asked for. Raises RefusedError if classes can't have them."""
+    if len(asked) > MOST_CLASSES:
+        raise RefusedError(f"At most {MOST_CLASSES} classes.")
     try:
         return list(checked_names(tuple(str(name).strip() for name in asked))) if asked else []
     except ValueError as error:

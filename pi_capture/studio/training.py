@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_capture.studio.answers import RefusedError, identifier
+from pi_capture.studio.answers import RefusedError, identifier, in_pages
 from pi_capture.studio.recorders import last_line
 from storage.errors import StorageError
 from storage.names import printable
@@ -96,6 +96,7 @@ class Training:
                 **{name: one[name] for name in ("index", "label", "guess", "certainty")},
                 "frame": self._without_folder(one["frame"]),
                 "recording": identifier(Path(one["recording"]).name),
+                "name": printable(Path(one["recording"]).name),
             }
             for one in report["mistakes"][:MOST_MISTAKES]
         ]
@@ -111,7 +112,7 @@ class Training:
         }
 
     def _without_folder(self, text: str) -> str:
-        return printable(text.replace(f"{self._folder}/", ""))
+        return printable(in_pages(text.replace(f"{self._folder}/", "")))
 
 
 def training_words(recordings: Sequence[Path], target: Path, *, replace: bool) -> list[str]:

@@ -92,7 +92,7 @@ def choose_classes(
     known = known_classes(entries)
     places = dict(zip(known.names, known.directories, strict=True))
     places |= {label: label for label in in_use if label not in places.values() and label not in places}
-    _refuse_missing(path, places, {name for name, _ in _waiting(entries)}, in_use, names)
+    _refuse_missing(path, entries, places, in_use, names)
     numbered = [place for name, place in places.items() if place.isdecimal() and (name != place or place in in_use)]
     named = not numbered if by_name is None else by_name
     directories: list[str] = []
@@ -114,21 +114,26 @@ def choose_classes(
 
 
 def _refuse_missing(
-    path: Path, places: dict[str, str], waiting: Collection[str], in_use: Collection[str], names: Sequence[str]
+    path: Path,
+    entries: Sequence[Entry],
+    places: dict[str, str],
+    in_use: Collection[str],
+    names: Sequence[str],
 ) -> None:
-    """Raise StorageError if a class would lose its name, and labels of it would get another's."""
+    """Raise StorageError if a class with labels or frames would lose its name or its key."""
+    known, waiting = known_classes(entries).names, {name for name, _ in _waiting(entries)}
     for name, directory in places.items():
         is_number = name == directory and name in map(str, range(MAX_LABEL + 1))
         if name in names or (is_number and int(name) < len(names) and names[int(name)] not in places):
             continue
         if name in waiting:
             what = f"has labels of class {name!r} that are not applied yet"
-        elif directory in in_use and directory != name:
-            what = f"has frames of class {name!r} in {directory!r}"
+        elif directory in in_use and (directory != name or name in known):
+            what = f"has frames of class {name!r}" + (f" in {directory!r}" if directory != name else "")
         else:
             continue
         way = f"give {int(name) + 1} classes or more" if is_number else f"give {name!r} a place among them"
-        raise StorageError(f"{path} {what}, and you left it out; {way} (nothing was changed)")
+        raise StorageError(f"{path} {what}, and you left it out; no class can be renamed: {way} (nothing was changed)")
 
 
 def _free_number(taken: Collection[str]) -> str:

@@ -202,7 +202,7 @@ def notes_of(
         )
     if near := int(np.count_nonzero(to_test)) - len(tests):
         notes.append(
-            f"{names}: {near} frames are within {GAP_SECONDS:g} s of some that were learnt from, and tell nothing"
+            f"{names}: {near} frames are within {GAP_SECONDS:g} s of some that were learnt from, and were not tested"
         )
     return notes
 

@@ -35,17 +35,24 @@ async def open_labelling(request: Request) -> Response:
     runs, "unreadable": [frames], "classes": [{"label": 0, "name", "sorted": frames in its directory}], "keys": number
     of classes with a key, "held": null|label, "hold": bool, "can_undo", "can_redo", "fps", "changes": {"known": frames
     examined, "at": [frames]}, "clients": {CLIENT: last seq done}, "saving": "sorts them into class directories",
-    "told": ["words"], "help": as the event, "proposals": as in the event}``.
+    "now": seconds since 1970, "told": ["words"], "help": as the event, "proposals": as in the event}``.
 
+    With ``"frame": index in the recording`` the cursor is there, and 409 tells that the frame is sorted already.
     409 with ``take_over`` if a window labels it. Frames are numbered by position: those without a class, unless
     relabelling; ``opening`` stands for which frames they are.
     """
-    fields: Fields = {"classes": list, "relabel": (bool, type(None)), "by_name": (bool, type(None)), "take_over": bool}
+    fields: Fields = {
+        **{"classes": list, "take_over": bool, "frame": int},
+        **{"relabel": (bool, type(None)), "by_name": (bool, type(None))},
+    }
     asked = await body_of(request, fields)
     studio = of(request)
     entry = await studio.entry(request)
     labelling = await studio.open_labelling(entry.path, asked)
-    return JSONResponse(await to_thread(labelling.state))
+    state = await to_thread(labelling.state)
+    if "frame" in asked:
+        state["cursor"] = labelling.position_of(asked["frame"])
+    return JSONResponse(state)
 
 
 async def labelling_events(request: Request) -> Response:
@@ -87,8 +94,11 @@ async def act(request: Request) -> Response:
 
     ``{"client": "1 to 40 of A-Z a-z 0-9 _ -", "opening": as in the state, "actions": [{"seq": 1, "action": …}, …]}``,
     at most 500. Each client counts ``seq`` up from 1; one that was done already changes nothing. → ``{"done": last seq,
-    "revision", "changes": [as the event ``change``], "told": "words"|"", "help": as the event}``. 409 with ``"reload":
-    true`` if ``opening`` stands for other frames by now; none was done then.
+    "revision", "changes": [as the event ``change``], "told": "words"|"", "overtaken": frames, "help": as the event}``.
+    409 with ``"reload": true`` if ``opening`` stands for other frames by now; none was done then.
+
+    An action may have ``given``: when it was done on the page, in seconds since 1970 as ``now`` of the state counts
+    them; otherwise, now. Frames that another client labelled after that keep their label: they were ``overtaken``.
 
     Actions have ``frame``, the frame looked at, except where told: ``label`` {label}; ``label_stretch`` {label}: up
     to the next visible change; ``label_run`` {first, stop, label|255}, without ``frame``; ``batch``: ten as 0;

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from classify.session import MOST_CLASSES
 from pi_capture.sources import list_cameras
 from pi_capture.studio.answers import Fields, Handler, RefusedError, body_of
 from pi_capture.studio.recorders import ask, check, command_for, shown, start
 from pi_capture.studio.recorders import live as live_of
-from pi_capture.studio.studio import of
+from pi_capture.studio.studio import Studio, of
 from pi_capture.studio.training import find_model
+from storage.care.split import is_held_out, is_split
 from storage.names import printable
 
 CAMERAS = ("auto", "demo", "v4l2", "picamera2")
 RECORDER_FIELDS: Fields = {
-    **{"name": str, "camera": str, "size": str, "classes": list, "options": dict},
+    **{"name": str, "camera": str, "size": str, "classes": list, "options": dict, "add": bool},
     **{"seconds": (int, float), "fps": (int, float, type(None))},
 }
 
@@ -39,7 +42,7 @@ async def command(request: Request) -> Response:
     jitter, focus, hdr, countdown. → ``{"command": "python -m pi_capture …", "exists": bool}``; a wrong one is status
     400.
     """
-    words, exists = await wanted_recorder(request)
+    words, exists, _ = await wanted_recorder(request)
     await check(words)
     return JSONResponse({"command": shown(words), "exists": exists})
 
@@ -47,11 +50,17 @@ async def command(request: Request) -> Response:
 async def start_recorder(request: Request) -> Response:
     """``POST /api/recorders``, the same body: start it, in a process of its own. → a recorder as GET /api/recorders.
 
+    With frames in a recording of that name, it is status 409 with ``"frames": count``, unless ``"add": true`` is given.
     It waits until the recorder answers or has ended; if it ended, its last line is the error, as ``camera busy``.
     A preview of the same camera is ended before.
     """
     studio = of(request)
-    words, _ = await wanted_recorder(request)
+    words, exists, add = await wanted_recorder(request)
+    if exists and not add:
+        frames = await to_thread(_frames_in, studio, Path(words[0]))
+        if frames:
+            name = printable(Path(words[0]).name)
+            raise RefusedError(f"{name} exists already with {frames:,} frames", 409, frames=frames)
     async with studio.preview.given_up():
         id = await start(words)
     return JSONResponse(await studio.recorder(id))
@@ -105,16 +114,25 @@ async def stop_recorder(request: Request) -> Response:
 async def start_preview(request: Request) -> Response:
     """``POST /api/preview`` ``{"camera", "size", "fps", "model": ID|null}``: open a camera to look.
 
-    → ``{"id"}``, or why it can't be. With a model, what the camera sees is classified, at the model's own size.
+    → ``{"id"}``, or why it can't be. ``"by"`` names who asks: then a camera that another shows stays there, with status
+    409 and ``"in_use": true``, unless ``"take": true`` is given. With a model, what the camera sees is classified, at
+    the model's own size.
     """
-    fields: Fields = {"camera": str, "size": str, "fps": (int, float, type(None)), "model": (str, type(None))}
+    fields: Fields = {
+        **{"camera": str, "size": str, "fps": (int, float, type(None)), "model": (str, type(None))},
+        **{"by": str, "take": bool},
+    }
     asked = await body_of(request, fields)
     camera, size, studio = asked.get("camera", "auto"), asked.get("size", "128x128"), of(request)
+    if not asked.get("take"):
+        studio.preview.check_free(asked.get("by", ""))
     model = None
     if asked.get("model") is not None:
         model = await to_thread(find_model, studio.folder.path, asked["model"])
     await check(["preview", "-1", "--camera", checked_camera(camera), "--size", size])
-    return JSONResponse({"id": await studio.preview.start(camera, size, asked.get("fps"), model)})
+    return JSONResponse(
+        {"id": await studio.preview.start(camera, size, asked.get("fps"), model, by=asked.get("by", ""))}
+    )
 
 
 async def watch_command(request: Request) -> Response:
@@ -142,15 +160,35 @@ async def preview_live(request: Request) -> Response:
 # ------------------------------------------------------------------------------------------------ what routes share
 
 
-async def wanted_recorder(request: Request) -> tuple[list[str], bool]:
-    """The words of the command for what a page wants to record, and whether there is a recording of that name."""
+async def wanted_recorder(request: Request) -> tuple[list[str], bool, bool]:
+    """The words of the command for what a page wants to record, whether that is there, and whether to add to it.
+
+    Raises RefusedError also if frames of what is there are held out, or it has those of another.
+    """
     asked = await body_of(request, RECORDER_FIELDS)
     classes, options = asked.get("classes", []), asked.get("options", {})
+    if len(classes) > MOST_CLASSES:
+        raise RefusedError(f"At most {MOST_CLASSES} classes.")
     if not all(isinstance(name, str) for name in classes) or not all(isinstance(name, str) for name in options):
         raise RefusedError("classes: give a list of names")
     target = of(request).folder.place(asked.get("name", ""))
     asked["camera"] = checked_camera(asked.get("camera", "auto"))
-    return command_for(target, asked), target.exists()
+    if is_split(target):
+        way = "give another name, or press Look, then Undo the split"
+        raise RefusedError(f"{printable(target.name)} is split: {way}", 409)
+    if is_held_out(target):
+        raise RefusedError(f"{printable(target.name)} is a part of a recording that is split: give another name", 409)
+    return command_for(target, asked), target.exists(), asked.get("add", False)
+
+
+def _frames_in(studio: Studio, target: Path) -> int:
+    """How many frames a recording has; at least 1 if it can't be told."""
+    found = next((entry for entry in studio.folder.entries() if entry.path == target), None)
+    if found is None:
+        return 0 if target.is_dir() else 1
+    facts = studio.folder.facts(found)
+    frames: int = facts["frames"]
+    return frames or int(facts["state"] == "broken")
 
 
 def checked_camera(camera: str) -> str:

@@ -171,6 +171,11 @@ async def to_trash(request: Request) -> Response:
     return JSONResponse({"told": f"{printable(entry.name)} is in the trash"})
 
 
+async def classes(request: Request) -> Response:
+    """``GET /api/classes``: ``{"numbers": {class: its number, which is its colour's, in a recording that has it}}``."""
+    return JSONResponse({"numbers": await to_thread(of(request).folder.class_numbers)})
+
+
 async def trash(request: Request) -> Response:
     """``GET /api/trash``: ``{"items": [{"id", "name", "bytes", "since": seconds since 1970}]}``."""
     return JSONResponse({"items": await to_thread(of(request).trash.items)})
@@ -216,6 +221,7 @@ GETS: dict[str, Handler] = {
     f"{_RECORDING}/sheet": sheet,
     f"{_RECORDING}/plot": plot,
     f"{_RECORDING}/download": download,
+    "/api/classes": classes,
     "/api/trash": trash,
 }
 POSTS: dict[str, Handler] = {

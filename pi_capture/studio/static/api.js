@@ -92,7 +92,7 @@
  * @property {string[]} advice
  * @property {string[]} notes
  * @property {number} all_mistakes
- * @property {{recording: string, index: number, frame: string, label: string, guess: string, certainty: number}[]} mistakes
+ * @property {{recording: string, name: string, index: number, frame: string, label: string, guess: string, certainty: number}[]} mistakes
  *
  * @typedef {object} Labels
  * @property {number} count
@@ -118,6 +118,7 @@
  * @property {Record<string, number>} clients
  * @property {string} saving
  * @property {string[]} told
+ * @property {number} now  seconds since 1970, by its clock
  * @property {Help} help
  * @property {Proposal[]} proposals
  *
@@ -157,6 +158,7 @@
  * @property {number} revision
  * @property {LabellingChange[]} changes
  * @property {string} told
+ * @property {number} overtaken  frames that others labelled later
  * @property {Help} help
  *
  * @typedef {object} FrameHead
@@ -180,6 +182,9 @@ export class Refused extends Error {
     this.more = more;
   }
 }
+
+/** This tab of this browser, among those who want the camera. */
+export const TAB = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** The server does not answer at all. */
 export class Unreachable extends Error {

@@ -1,5 +1,7 @@
 // The classes' colours: those of the labelling window, which stay apart for people who see no red, no green or no blue.
 
+import { get } from "./api.js";
+
 /** The label of a frame that has none. */
 export const NONE = 255;
 
@@ -14,6 +16,17 @@ export const UNREADABLE = "#78141c";
  */
 export function colourOf(label) {
   return CLASSES[label] ?? FOREIGN;
+}
+
+/**
+ * The colour of a class by its name: the same as in the recordings that have it.
+ *
+ * @param {AbortSignal} signal
+ * @returns {Promise<(name: string) => string>}
+ */
+export async function coloursByName(signal) {
+  const { numbers } = /** @type {{numbers: Record<string, number>}} */ (await get("/api/classes", signal));
+  return (name) => colourOf(Object.hasOwn(numbers, name) ? numbers[name] : NONE);
 }
 
 /**

@@ -35,6 +35,18 @@ export function counted(count, one, many = `${one}s`) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
 
+/**
+ * The names of classes in what a person typed: with commas between them, or semicolons.
+ *
+ * @param {string} typed
+ */
+export function classesOf(typed) {
+  return typed
+    .split(/[,;]/)
+    .map((one) => one.trim())
+    .filter(Boolean);
+}
+
 /** @param {number} value */
 export function number(value) {
   return String(value).replace(/\B(?=(\d{3})+$)/g, " ");

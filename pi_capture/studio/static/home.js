@@ -234,10 +234,11 @@ function fillCard(card, recording, changed) {
 }
 
 /** @param {Recording} recording */
-function stateWords({ state, unlabelled, labelled_by: by, waiting }) {
+function stateWords({ name, state, unlabelled, labelled_by: by, waiting }) {
   const doing = by ? ` · open in ${by}` : "";
   if (state === "to be labelled" && unlabelled) return `${number(unlabelled)} to be labelled${doing}`;
   if (state === "labelled" && waiting) return `labelled, not sorted yet${doing}`;
+  if (state === "held out" && name.startsWith("gap_")) return `not used${doing}`;
   return state + doing;
 }
 
@@ -264,9 +265,14 @@ export function classBar({ classes, unlabelled, frames }) {
 }
 
 /** @param {number} label */
-export function swatch(label) {
+function swatch(label) {
+  return swatchOf(colourOf(label));
+}
+
+/** @param {string} colour */
+export function swatchOf(colour) {
   const box = el("span", { className: "swatch", "aria-hidden": "true" });
-  box.style.background = colourOf(label);
+  box.style.background = colour;
   return box;
 }
 

@@ -20,14 +20,14 @@ const REOPEN_MS = 1000;
 /** @typedef {import("./api.js").LabellingState} State */
 
 /** @type {import("./main.js").Page} */
-export async function label(place, signal, id) {
-  const state = await open(id, place, signal);
+export async function label(place, signal, id, frame) {
+  const state = await open(id, place, signal, frame);
   if (!state || signal.aborted) return;
   // Once it is open, what is known of a recording is quickly told.
   const recording = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${id}`, signal));
   document.title = `Label ${recording.name} – Studio`;
   if (!state.count) {
-    fill(place, nothingLeft(id, recording.name, signal));
+    fill(place, nothingLeft(recording, signal));
     return;
   }
   new LabelPage(place, signal, recording, state);
@@ -39,21 +39,29 @@ export async function label(place, signal, id) {
  * @param {string} id
  * @param {HTMLElement} place
  * @param {AbortSignal} signal
+ * @param {string} frame  where to begin, by its index in the recording; "" for where one was
  * @returns {Promise<State | null>}  null if it stays with the window
  */
-async function open(id, place, signal) {
+async function open(id, place, signal, frame) {
   const address = `/api/recordings/${id}/labelling`;
+  const from = frame ? { frame: Number(frame) } : {};
   try {
-    const state = await post(address);
-    const { sent, lost } = await sendLeft(id);
+    const state = await post(address, from);
+    const { sent, lost, overtaken } = await sendLeft(id);
     if (lost) tell(`${counted(lost, "label")} given without the network can't be kept: the frames were sorted since`);
+    else if (overtaken) tellOvertaken(overtaken);
     else if (sent) tell(`${counted(sent, "action")} from before: sent now`);
-    return sent ? await post(address) : state;
+    return sent ? await post(address, from) : state;
   } catch (error) {
     if (signal.aborted || !(error instanceof Refused) || !error.more.take_over) throw error;
     fill(place, heldElsewhere(id, error.message, signal));
     return null;
   }
+}
+
+/** @param {number} frames */
+function tellOvertaken(frames) {
+  tell(`${counted(frames, "label")} of yours not taken: others labelled these frames later. Go back to see what they gave`);
 }
 
 /**
@@ -89,21 +97,28 @@ function heldElsewhere(id, reason, signal) {
 }
 
 /**
- * @param {string} id
- * @param {string} name
+ * @param {import("./api.js").Recording} recording
  * @param {AbortSignal} signal
  */
-function nothingLeft(id, name, signal) {
+function nothingLeft({ id, name, can }, signal) {
   return el(
     "section",
     { className: "card" },
     el("h1", {}, name),
-    el("p", {}, "Every frame is sorted into its class. To change labels, undo that first."),
+    el(
+      "p",
+      {},
+      can.includes("undo apply")
+        ? "Every frame is sorted into its class. To change labels, undo that first."
+        : can.includes("undo split")
+          ? "Every frame is sorted into its class, and it is split. To change labels, look at the frames, and undo the split first."
+          : "Every frame is sorted into its class.",
+    ),
     el(
       "p",
       { className: "actions" },
       el("a", { className: "button primary", href: `#/look/${id}` }, "Look at the frames"),
-      button("Undo the last Save", () => void undoApply(`/api/recordings/${id}`, signal)),
+      can.includes("undo apply") && button("Undo the last Save", () => void undoApply(`/api/recordings/${id}`, signal)),
     ),
   );
 }
@@ -184,6 +199,7 @@ class LabelPage {
       onzoom: () => this.timeline.zoomAround(),
       ongap: () => this.#listen(),
       onrefused: (error, lost) => void this.#refused(error, lost),
+      onovertaken: tellOvertaken,
     });
     this.classes = this.labelling.classes.map((one) => this.#classButton(one));
     this.#build(place);

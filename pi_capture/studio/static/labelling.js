@@ -21,6 +21,7 @@ import { Outbox } from "./outbox.js";
  * @property {() => void} onzoom
  * @property {() => void} ongap  the server's changes can't be followed; its whole state is needed
  * @property {(error: import("./api.js").Refused, lost: number) => void} onrefused
+ * @property {(frames: number) => void} onovertaken  others labelled them later: their labels stay
  */
 
 const BATCH = 10;
@@ -190,6 +191,7 @@ export class Labelling {
     this.#takeFlags(state);
     this.assist.proposals = state.proposals;
     this.help(state.help);
+    this.outbox.setClock(state.now);
     this.outbox.acknowledge(state.clients[this.outbox.client] ?? 0);
     this.#arrive(state);
     this.#expect();
@@ -266,6 +268,7 @@ export class Labelling {
   #done(done) {
     for (const change of done.changes) this.change(change);
     if (done.told) this.message = done.told;
+    if (done.overtaken) this.listener.onovertaken(done.overtaken);
     this.help(done.help);
     this.#arrive(done.changes.find(({ seq }) => seq === this.#unforeseen));
     if (!this.#isUnclear) this.assist.answered(false);

@@ -3,7 +3,7 @@
 import { get, post, records, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
 import { ask, button, el, fill, goOn, tell } from "./dom.js";
-import { clock, counted, number, size } from "./format.js";
+import { classesOf, clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
 import { runsOf } from "./runs.js";
 
@@ -11,7 +11,7 @@ const ON_A_PAGE = 60; // frames
 const ALL = -1;
 
 /** @type {import("./main.js").Page} */
-export async function look(place, signal, id) {
+export async function look(place, signal, id, frame) {
   const address = `/api/recordings/${id}`;
   const recording = /** @type {import("./api.js").Recording} */ (await get(address, signal));
   document.title = `${recording.name} – Studio`;
@@ -22,7 +22,7 @@ export async function look(place, signal, id) {
     recording.size?.replace("x", " × "),
     recording.format,
     size(recording.bytes),
-    recording.state,
+    recording.state === "held out" && recording.name.startsWith("gap_") ? "not used" : recording.state,
   ];
   const told = el("div", { className: "results", role: "status" });
   fill(
@@ -53,7 +53,9 @@ export async function look(place, signal, id) {
   );
   if (!can("sheet")) return; // there is nothing to be seen
   const labels = /** @type {import("./api.js").Labels} */ (await get(`${address}/labels`, signal));
-  place.append(new Browser(address, labels, recording, signal).element);
+  const browser = new Browser(address, labels, recording, signal);
+  place.append(browser.element);
+  if (frame) browser.open(Number(frame));
 }
 
 /** The frames, a page at a time, all or those of a class. */
@@ -76,6 +78,9 @@ class Browser {
    */
   constructor(address, labels, recording, signal) {
     this.address = address;
+    this.signal = signal;
+    this.id = recording.id;
+    this.canLabel = recording.can.includes("label");
     this.names = labels.classes;
     this.fps = recording.seconds > 0 ? recording.frames / recording.seconds : 0;
     this.labels = new Uint8Array(labels.count).fill(NONE);
@@ -101,6 +106,23 @@ class Browser {
       this.grid,
     );
     this.#choose(ALL);
+  }
+
+  /**
+   * Go to a frame, and show it large.
+   *
+   * @param {number} index
+   */
+  open(index) {
+    if (!(index >= 0 && index < this.labels.length)) return;
+    this.#go(index);
+    void this.#enlarge(index, this.#nameOf(index));
+  }
+
+  /** @param {number} index */
+  #nameOf(index) {
+    const label = this.labels[index];
+    return label === NONE ? "no label" : this.names[label];
   }
 
   /**
@@ -182,7 +204,7 @@ class Browser {
   /** @param {number} index */
   #frame(index) {
     const label = this.labels[index];
-    const name = label === NONE ? "no label" : this.names[label];
+    const name = this.#nameOf(index);
     const canvas = el("canvas", { width: 128, height: 96, role: "img", "aria-label": `Frame ${index + 1}: ${name}` });
     const opener = el("button", { type: "button", className: "frame", onclick: () => void this.#enlarge(index, name) }, canvas);
     opener.style.setProperty("--class", label === NONE ? "var(--none)" : colourOf(label));
@@ -215,14 +237,18 @@ class Browser {
    */
   async #enlarge(index, name) {
     const time = this.fps ? ` · ${clock(index / this.fps, 1)}` : "";
-    await ask(
+    const answer = await ask(
       `Frame ${number(index + 1)}`,
       [
         el("p", { className: "quiet" }, `${name}${time}`),
         el("img", { className: "large", src: `${this.address}/frames/${index}`, alt: `Frame ${index + 1}: ${name}` }),
       ],
-      [{ text: "Close", value: "", kind: "primary" }],
+      [
+        { text: "Close", value: "", kind: "primary" },
+        ...(this.canLabel ? [{ text: "Label from here", value: "label" }] : []),
+      ],
     );
+    if (answer === "label") goOn(this.signal, `#/label/${this.id}/${index}`);
   }
 }
 
@@ -263,15 +289,16 @@ async function nameClasses(address, id, { name, classes }, signal) {
     [
       el("label", {}, "Names, with commas", names),
       el("p", {}, "The first is on key 0, the next on key 1. Another order changes no label."),
+      el("p", {}, "A class can't be renamed: add the new name to the list, and label those frames anew."),
     ],
     [
-      { text: "Label", value: "label", kind: "primary" },
+      { text: "OK", value: "ok", kind: "primary" },
       { text: "Cancel", value: "" },
     ],
   );
-  if (answer !== "label") return;
+  if (answer !== "ok") return;
   try {
-    await post(`${address}/labelling`, { classes: names.value.split(",").map((one) => one.trim()) });
+    await post(`${address}/labelling`, { classes: classesOf(names.value) });
     goOn(signal, `#/label/${id}`);
   } catch (error) {
     tell(words(error));
@@ -326,16 +353,18 @@ async function split(address, { name, waiting }, signal) {
   let planning = Promise.resolve(); // one at a time: each has the recording to itself
   const preview = () => {
     const number = ++newest;
+    fill(plan, el("p", { className: "quiet" }, "Counting …"));
     planning = planning.then(async () => {
       if (number !== newest) return;
       try {
-        fill(plan, planned(await post(`${address}/split`, { ...asked(), dry_run: true })));
+        const found = planned(await post(`${address}/split`, { ...asked(), dry_run: true }));
+        if (number === newest) fill(plan, found);
       } catch (error) {
-        fill(plan, el("p", { className: "problem" }, words(error)));
+        if (number === newest) fill(plan, el("p", { className: "problem" }, words(error)));
       }
     });
   };
-  for (const field of [share, gap, missing]) field.addEventListener("change", preview);
+  for (const field of [share, gap, missing]) field.addEventListener("input", preview);
   preview();
   const answer = await ask(
     `Split ${name}`,

@@ -6,7 +6,7 @@ import { el, fill } from "./dom.js";
 /**
  * A page fills an element, and lives until the signal comes.
  *
- * @typedef {(place: HTMLElement, signal: AbortSignal, id: string) => Promise<void> | void} Page
+ * @typedef {(place: HTMLElement, signal: AbortSignal, id: string, frame: string) => Promise<void> | void} Page
  */
 
 /** @type {Record<string, () => Promise<Page>>} */
@@ -28,7 +28,7 @@ async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const [, name = "", id = ""] = location.hash.split("/");
+  const [, name = "", id = "", frame = ""] = location.hash.split("/");
   const place = /** @type {HTMLElement} */ (document.getElementById("page"));
   const focused = document.activeElement;
   for (const link of document.querySelectorAll("[data-page]")) {
@@ -42,7 +42,7 @@ async function show() {
   try {
     const page = PAGES[name];
     if (!page) throw new Refused("there is no such page", 404);
-    await (await page())(place, signal, id);
+    await (await page())(place, signal, id, frame);
   } catch (error) {
     if (signal.aborted) return;
     fill(place, problem(words(error)));

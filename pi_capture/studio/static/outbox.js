@@ -5,7 +5,7 @@
 
 import { post, Refused } from "./api.js";
 
-/** @typedef {{seq: number, action: import("./api.js").Action}} Numbered */
+/** @typedef {{seq: number, given: number, action: import("./api.js").Action}} Numbered  given: when, by the server's clock */
 
 const PREFIX = "studio-unsent";
 const MOST = 400; // actions in a request; the server takes 500
@@ -29,6 +29,7 @@ export class Outbox {
   /** @type {(() => void)[]} */
   #settling = [];
   #timer = 0;
+  #ahead = -Infinity; // by how many seconds the server's clock is, or seems to be while answers are on their way
 
   /**
    * @param {string} id  of the recording
@@ -54,10 +55,19 @@ export class Outbox {
     const last = this.pending.at(-1);
     if (action.action === "look" && last?.action.action === "look" && !this.#sending) this.pending.pop();
     else this.#seq += 1;
-    this.pending.push({ seq: this.#seq, action });
+    this.pending.push({ seq: this.#seq, given: Date.now() / 1000 + this.#ahead, action });
     this.#store();
     void this.#send();
     return this.#seq;
+  }
+
+  /**
+   * The server has told what time it is.
+   *
+   * @param {number} now
+   */
+  setClock(now) {
+    this.#ahead = Math.max(this.#ahead, now - Date.now() / 1000);
   }
 
   /**
@@ -136,20 +146,22 @@ export class Outbox {
 
 /**
  * Send what earlier pages could not: their network was away when they were left. Returns how many actions were sent,
- * and how many no longer can be, as the frames were sorted since.
+ * how many no longer can be, as the frames were sorted since, and how many
+ * frames others labelled later.
  *
  * @param {string} id  of the recording
  */
 export async function sendLeft(id) {
   let sent = 0;
   let lost = 0;
+  let overtaken = 0;
   for (const key of Object.keys(localStorage).filter((one) => one.startsWith(`${PREFIX}/${id}/`))) {
     const client = key.slice(key.lastIndexOf("/") + 1);
     const { opening, actions } = JSON.parse(localStorage.getItem(key) ?? '{"actions": []}');
     try {
       for (let at = 0; at < actions.length; at += MOST) {
         const part = actions.slice(at, at + MOST);
-        await post(`/api/recordings/${id}/labelling/actions`, { client, opening, actions: flat(part) });
+        overtaken += (await post(`/api/recordings/${id}/labelling/actions`, { client, opening, actions: flat(part) })).overtaken;
         sent += part.length;
       }
     } catch (error) {
@@ -158,12 +170,12 @@ export async function sendLeft(id) {
     }
     localStorage.removeItem(key);
   }
-  return { sent, lost };
+  return { sent, lost, overtaken };
 }
 
 /** @param {Numbered[]} actions */
 function flat(actions) {
-  return actions.map(({ seq, action }) => ({ seq, ...action }));
+  return actions.map(({ seq, given, action }) => ({ seq, given, ...action }));
 }
 
 /** A name that no other page has. `crypto.randomUUID` needs https or localhost. */

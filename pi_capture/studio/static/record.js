@@ -1,9 +1,9 @@
 // Recording: what to record and how, the camera's picture; then the recording itself, its counters and live labels.
 
-import { get, isAbort, post, records, words } from "./api.js";
+import { Refused, TAB, get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { button, commandBox, el, fill, goOn, tell } from "./dom.js";
-import { clock, counted, number, size } from "./format.js";
+import { ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
+import { classesOf, clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
 
@@ -134,10 +134,7 @@ class RecordForm {
       size: this.size.value,
       seconds: this.seconds.value ? this.seconds.valueAsNumber : -1,
       fps: this.fps.value ? this.fps.valueAsNumber : null,
-      classes: this.classes.value
-        .split(",")
-        .map((one) => one.trim())
-        .filter(Boolean),
+      classes: classesOf(this.classes.value),
       options: codec ? { codec } : {},
     };
   }
@@ -149,7 +146,7 @@ class RecordForm {
       const { command, exists } = await post("/api/command", this.#wanted(), this.signal);
       if (check !== this.#checks) return; // something else is asked for by now
       this.command.textContent = command;
-      this.problem.textContent = exists ? `${this.#wanted().name} is there already: recording goes on in it.` : "";
+      this.problem.textContent = exists ? `${this.#wanted().name} exists already: Record adds to it, and asks before.` : "";
       this.problem.classList.toggle("note", exists);
       this.start.disabled = false;
     } catch (error) {
@@ -173,17 +170,40 @@ class RecordForm {
     this.#looking = new AbortController();
     const { signal } = this.#looking;
     try {
-      const { id } = await post("/api/preview", { camera, size: wanted, fps }, signal);
+      const { id } = await post("/api/preview", { camera, size: wanted, fps, by: TAB }, signal);
       let ended = "the picture has ended";
       await showLive(`/api/preview/${id}/live`, this.view, signal, ({ problem }) => (ended = problem ?? ended));
       this.stage.dataset.told = ended;
     } catch (error) {
-      if (!signal.aborted) this.stage.dataset.told = words(error);
+      const isShown = error instanceof Refused && error.more.in_use;
+      if (!signal.aborted) this.stage.dataset.told = isShown ? "another page shows the camera; Record takes it" : words(error);
     }
     if (!signal.aborted) this.#previewed = "";
   }
 
-  async #record() {
+  /**
+   * Ask whether what is recorded may be added to what is there.
+   *
+   * @param {number} frames
+   */
+  async #mayAdd(frames) {
+    const { name } = this.#wanted();
+    const answer = await ask(
+      `${name} exists already with ${counted(frames, "frame")}: add to it?`,
+      [el("p", {}, "If others recorded it, give another name: pictures of two groups can't be told apart later.")],
+      [
+        { text: "Another name", value: "" },
+        { text: "Add to it", value: "add" },
+      ],
+    );
+    return answer === "add";
+  }
+
+  /**
+   * @param {boolean} [add]  to the recording that is there
+   * @returns {Promise<void>}
+   */
+  async #record(add = false) {
     clearTimeout(this.#timer);
     this.#checks += 1; // what is told of the form no longer counts
     this.start.disabled = true;
@@ -196,12 +216,14 @@ class RecordForm {
     rememberForm(kept);
     try {
       tell(`starting ${name.value} …`);
-      const started = /** @type {Recorder} */ (await post("/api/recorders", this.#wanted()));
+      const started = /** @type {Recorder} */ (await post("/api/recorders", { ...this.#wanted(), add }));
       tell("");
       goOn(this.signal, `#/recorder/${started.id}`);
     } catch (error) {
       tell("");
       if (this.signal.aborted) return tell(words(error));
+      const frames = error instanceof Refused && error.more.frames;
+      if (frames && (await this.#mayAdd(Number(frames)))) return this.#record(true);
       this.problem.textContent = words(error);
       this.start.disabled = false;
       this.#previewed = "";
@@ -324,7 +346,7 @@ class RecorderPage {
     this.stage.dataset.told = "one moment …";
     this.view = new PictureView(this.stage, this.canvas, () => {});
     this.counters = el("dl", { className: "counters" });
-    this.stop = button("Stop", () => void this.#stop(), { className: "danger big" });
+    this.stop = button("Stop recording", () => void this.#stop(), { className: "danger big" });
     this.classes = status.classes.map((name, label) => this.#classButton(name, label));
     this.told = el("p", { className: "quiet", role: "status" });
     this.dot = el("span", { className: "dot", "aria-hidden": "true" });
@@ -351,9 +373,9 @@ class RecorderPage {
               el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
               el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
             ),
-          this.stop,
           this.told,
           this.counters,
+          this.stop,
         ),
       ),
     );
@@ -382,11 +404,12 @@ class RecorderPage {
   #ended() {
     document.title = `${this.status.target} – Studio`;
     const { recording } = this.status;
+    const count = el("strong", {}, "Recorded");
     this.stop.replaceWith(
       el(
         "p",
         { className: "actions ended", role: "status" },
-        el("strong", {}, `Recorded: ${counted(this.status.frames, "frame")}`),
+        count,
         recording && el("a", { className: "button primary", href: `#/label/${recording}` }, "Label it"),
         recording && el("a", { className: "button", href: `#/look/${recording}` }, "Look"),
         el("a", { className: "button", href: "#/record" }, "Record more"),
@@ -395,6 +418,28 @@ class RecorderPage {
     this.told.textContent = "";
     this.dot.hidden = true;
     for (const made of this.classes) made.disabled = true;
+    if (recording) void this.#countAll(recording, count);
+  }
+
+  /**
+   * How many frames the recording has in the end: the last ones came after the last status.
+   *
+   * @param {string} recording
+   * @param {HTMLElement} told
+   */
+  async #countAll(recording, told) {
+    try {
+      for (;;) {
+        const found = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${recording}`, this.signal));
+        if (found.state !== "recording") {
+          told.textContent = `Recorded: ${found.name} has ${counted(found.frames, "frame")}`;
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS)); // it still writes the last ones
+      }
+    } catch {
+      // It says that it was recorded; the first page says what is wrong with it.
+    }
   }
 
   /** @param {Recorder} status */

@@ -1,10 +1,10 @@
 // Training: which recordings to learn from, how far it is, and how good the model is that came of it.
 
 import { get, isAbort, post, words } from "./api.js";
-import { colourOf } from "./colours.js";
+import { coloursByName } from "./colours.js";
 import { button, commandBox, el, fill } from "./dom.js";
 import { counted, number, percent } from "./format.js";
-import { models, swatch } from "./home.js";
+import { models, swatchOf } from "./home.js";
 
 /**
  * @typedef {import("./api.js").Recording} Recording
@@ -16,6 +16,7 @@ import { models, swatch } from "./home.js";
 export async function train(place, signal) {
   document.title = "Train – Studio";
   const now = /** @type {import("./api.js").Home} */ (await get("/api/home", signal));
+  const colour = await coloursByName(signal);
   const form = new TrainForm(signal);
   const result = el("div", { className: "trained" });
   const shelf = el("div", {}, now.models.length > 0 && models(now.models, signal));
@@ -29,7 +30,7 @@ export async function train(place, signal) {
     form.show(status);
     const key = JSON.stringify([status.state, status.report]);
     if (key === shown) return;
-    fill(result, status.report && reportOf(status.name, status.report));
+    fill(result, status.report && reportOf(status.name, status.report, colour));
     if (shown && status.report) void get("/api/home", signal).then((home) => fill(shelf, models(home.models, signal)), () => {});
     shown = key;
   };
@@ -172,8 +173,9 @@ class TrainForm {
 /**
  * @param {string} name
  * @param {Report} report
+ * @param {(name: string) => string} colour  of a class
  */
-function reportOf(name, report) {
+function reportOf(name, report, colour) {
   const learnt = Object.values(report.frames).reduce((sum, count) => sum + count, 0);
   const { accuracy, smoothed, chance } = report;
   return el(
@@ -185,19 +187,20 @@ function reportOf(name, report) {
       el(
         "p",
         {},
-        `${percent(smoothed)} smoothed over time. Knowing nothing gets ${percent(chance)}. Tested on ${report.tested_on}.`,
+        `${percent(smoothed)} if the frames before and after each one count, too. Always saying the commonest class gets ${percent(chance)}. Tested on ${report.tested_on}.`,
       ),
     el(
       "p",
       { className: "quiet" },
-      `${counted(learnt, "frame")} learnt in ${report.seconds.toFixed(1)} s; a frame is described by: ${report.kind}`,
+      `${counted(learnt, "frame")} learnt in ${report.seconds.toFixed(1)} s. ${report.kind === "thumbnail" ? "The model sees only tiny grey pictures." : `It sees a frame by: ${report.kind}.`}`,
     ),
     el("ul", { className: "quiet" }, ...report.notes.map((line) => el("li", {}, line))),
     el("h3", {}, "What it is (rows), what it was taken for (columns)"),
-    confusionTable(report),
+    confusionTable(report, colour),
+    el("p", { className: "quiet" }, "Learnt: how many frames it learnt from. Stretches: how often the class begins in them."),
     report.advice.length > 0 && el("h3", {}, "What would help"),
     el("ul", { className: "advice" }, ...report.advice.map((line) => el("li", {}, line))),
-    report.mistakes.length > 0 && mistakesOf(report),
+    report.mistakes.length > 0 && mistakesOf(report, colour),
     el(
       "p",
       { className: "actions" },
@@ -207,8 +210,11 @@ function reportOf(name, report) {
   );
 }
 
-/** @param {Report} report */
-function confusionTable({ classes, confusion, frames, stretches }) {
+/**
+ * @param {Report} report
+ * @param {(name: string) => string} colour
+ */
+function confusionTable({ classes, confusion, frames, stretches }, colour) {
   const head = (/** @type {string} */ text, scope = "col") => el("th", { scope, className: "number" }, text);
   const row = (/** @type {string} */ name, /** @type {number} */ label) => {
     const counts = confusion[label];
@@ -216,7 +222,7 @@ function confusionTable({ classes, confusion, frames, stretches }) {
     return el(
       "tr",
       {},
-      el("th", { scope: "row" }, swatch(label), name),
+      el("th", { scope: "row" }, swatchOf(colour(name)), name),
       ...counts.map((count, other) => {
         const cell = el("td", { className: "number" }, number(count));
         const share = total ? Math.round((60 * count) / total) : 0;
@@ -244,24 +250,29 @@ function confusionTable({ classes, confusion, frames, stretches }) {
   );
 }
 
-/** @param {Report} report */
-function mistakesOf({ mistakes, all_mistakes: all, classes }) {
+/**
+ * @param {Report} report
+ * @param {(name: string) => string} colour
+ */
+function mistakesOf({ mistakes, classes, confusion }, colour) {
+  const all = classes.reduce((sum, _, label) => sum + confusion[label].reduce((row, count, other) => row + (other === label ? 0 : count), 0), 0);
   const item = (/** @type {Report["mistakes"][number]} */ one) => {
-    const figure = el(
-      "figure",
-      { className: "mistake" },
-      el("img", { src: `/api/recordings/${one.recording}/frames/${one.index}`, alt: one.frame, loading: "lazy" }),
-      el("figcaption", {}, `${one.label} → ${one.guess} ${one.certainty.toFixed(2)}`, el("small", { className: "quiet" }, one.frame.split("/").pop())),
+    const where = `${one.name}, frame ${number(one.index + 1)}`;
+    const link = el(
+      "a",
+      { className: "mistake", href: `#/look/${one.recording}/${one.index}` },
+      el("img", { src: `/api/recordings/${one.recording}/frames/${one.index}`, alt: where, loading: "lazy" }),
+      el("span", {}, `${one.label} → ${one.guess} ${one.certainty.toFixed(2)}`, el("small", { className: "quiet" }, where)),
     );
-    figure.style.setProperty("--class", colourOf(classes.indexOf(one.label)));
-    return el("li", {}, figure);
+    link.style.setProperty("--class", colour(one.label));
+    return el("li", {}, link);
   };
-  const heading = mistakes.length < all ? `The ${mistakes.length} worst of ${number(all)} mistakes` : counted(all, "mistake");
+  const heading = mistakes.length < all ? `The ${mistakes.length} surest of ${counted(all, "mistake")}` : counted(all, "mistake");
   return el(
     "section",
     { "aria-label": "Mistakes" },
     el("h3", {}, heading),
-    el("p", { className: "quiet" }, "Its label → what it was taken for, and how certain that was. A wrong label is as likely as a wrong model."),
+    el("p", { className: "quiet" }, "Its label → what it was taken for, and how certain that was. A wrong label is as likely as a wrong model. Of mistakes in a row the surest one is shown; press it to see those around it."),
     el("ul", { className: "frames" }, ...mistakes.map(item)),
   );
 }

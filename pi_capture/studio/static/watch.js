@@ -1,8 +1,8 @@
 // Watching: a camera's picture with what a model says of it.
 
-import { get, isAbort, post, words } from "./api.js";
-import { colourOf } from "./colours.js";
-import { button, commandBox, el, fill } from "./dom.js";
+import { Refused, TAB, get, isAbort, post, words } from "./api.js";
+import { coloursByName } from "./colours.js";
+import { ask, button, commandBox, el, fill } from "./dom.js";
 import { PictureView } from "./picture.js";
 import { cameraOption, showLive } from "./record.js";
 
@@ -39,6 +39,19 @@ export async function watch(place, signal, id) {
   );
 }
 
+/** Ask whether the camera may be taken from another page. */
+async function mayTake() {
+  const answer = await ask(
+    "Another page shows this camera",
+    [el("p", {}, "Only one page can show it. If you take it, the picture ends there.")],
+    [
+      { text: "Leave it", value: "" },
+      { text: "Take it", value: "take" },
+    ],
+  );
+  return answer === "take";
+}
+
 class WatchPage {
   #watching = new AbortController();
   /**
@@ -47,6 +60,10 @@ class WatchPage {
    * @type {{at: number, seen: number}[]}
    */
   #counts = [];
+  /** @type {string | null | undefined} */
+  #shown;
+  /** @type {(name: string) => string} */
+  #colour = () => "transparent";
 
   /**
    * @param {import("./api.js").Model[]} models
@@ -93,6 +110,7 @@ class WatchPage {
     });
     this.element = el("div", { className: "recording" }, el("div", { className: "seen" }, this.stage, commandBox(this.command)), form);
     signal.addEventListener("abort", () => this.#watching.abort());
+    void coloursByName(signal).then((colour) => (this.#colour = colour), () => {});
     this.#stop();
     void this.#check();
   }
@@ -110,7 +128,8 @@ class WatchPage {
     }
   }
 
-  async #watch() {
+  /** @param {boolean} [take]  the camera from another page */
+  async #watch(take = false) {
     this.#watching.abort();
     this.#watching = new AbortController();
     const { signal } = this.#watching;
@@ -120,12 +139,17 @@ class WatchPage {
     this.stop.hidden = false;
     this.stop.focus();
     try {
-      const { id } = await post("/api/preview", { camera: this.camera.value, model: this.model.value }, signal);
+      const { id } = await post("/api/preview", { camera: this.camera.value, model: this.model.value, by: TAB, take }, signal);
       await showLive(`/api/preview/${id}/live`, this.view, signal, (said) => this.#show(said));
       if (signal.aborted) return;
       this.problem.textContent ||= "The picture has ended: a recording or another page has taken the camera.";
     } catch (error) {
       if (signal.aborted) return;
+      if (error instanceof Refused && error.more.in_use) {
+        this.#stop();
+        if ((await mayTake()) && !this.signal.aborted) void this.#watch(true);
+        return;
+      }
       this.problem.textContent = words(error);
     }
     this.#stop();
@@ -134,6 +158,7 @@ class WatchPage {
   #stop() {
     this.#watching.abort();
     this.#counts = [];
+    this.#shown = undefined;
     this.view.show(null, -1);
     this.canvas.hidden = true;
     this.stage.dataset.told = "press Start";
@@ -153,8 +178,12 @@ class WatchPage {
     this.canvas.hidden = false;
     if (!seen) return;
     const names = Object.keys(certainties);
-    this.chip.textContent = `${present ?? "…"} ${certainty.toFixed(2)}`;
-    this.chip.style.setProperty("--class", present === null ? "transparent" : colourOf(names.indexOf(present)));
+    if (certainty >= Math.max(...Object.values(certainties)) || this.#shown !== present) {
+      // Else another class leads, but not long enough to count: what is shown stays as it was.
+      this.#shown = present;
+      this.chip.textContent = `${present ?? "…"} ${certainty.toFixed(2)}`;
+      this.chip.style.setProperty("--class", present === null ? "transparent" : this.#colour(present));
+    }
     if (present !== null && this.present.textContent !== present) this.present.textContent = present;
     /** @type {[string, string][]} */
     const rows = [

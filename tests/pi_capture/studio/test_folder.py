@@ -12,7 +12,7 @@ import pytest
 
 import pi_capture
 import storage
-from pi_capture.studio.care import TRASH_NAME
+from pi_capture.studio.care import TRASH_NAME, warnings
 from pi_capture.studio.recordings import Folder
 from storage.care.split import is_split
 from storage.errors import StorageError
@@ -60,6 +60,10 @@ def test_labelled_and_split(studio: Running) -> None:
         studio.post(f"{opened}/labelling")
         assert studio.get(opened)["state"] == state
     assert studio.refused(f"{path}/trash")[0] == 422, "its parts would not fit together any more"
+    assert studio.refused(f"{held_out}/trash") == (422, "val_day2 is a part of day2, which is split; undo that first")
+    for name, why in (("day2", "is split: give another name"), ("val_day2", "is a part of a recording that is split")):
+        status, told = studio.refused("/api/recorders", {"name": name, "camera": "demo", "seconds": 1, "add": True})
+        assert status == 409 and why in told
     assert studio.post(f"{path}/split/undo")["moved_back"] > 0
     after = everything(studio.folder / "day2")
     assert {name: data for name, data in after.items() if name.endswith(".png")} == {
@@ -144,6 +148,22 @@ def test_a_file_goes_with_its_labels(studio: Running) -> None:
     assert item["name"] == "day2.mkv" and studio.get("/api/home")["trash"] == 1
     studio.post(f"/api/trash/{item['id']}/restore")
     assert {name: data for name, data in everything(studio.folder).items() if TRASH_NAME not in name} == before
+
+
+def test_refusals_say_what_to_press(studio: Running) -> None:
+    path = studio.recording("day1")
+    assert studio.refused(f"{path}/split")[1].endswith("no labelled frames; press Label, then Save")
+    ten = [f"class {number}" for number in range(10)]
+    assert studio.refused("/api/command", {"name": "day2", "classes": ten})[1] == "At most 9 classes."
+    assert studio.refused(f"{path}/labelling", {"classes": ten})[1] == "At most 9 classes."
+    assert studio.refused("/api/command", {"name": "day2", "classes": ["a", "a"]})[1].startswith("classes: ")
+    assert "Größe 2 m" in studio.post("/api/command", {"name": "Größe 2 m"})["command"]
+
+
+def test_a_missing_network_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (warning,) = [one for one in warnings(tmp_path) if one["check"] == "model"]
+    assert "tiny grey pictures" in warning["found"] and warning["advice"]
 
 
 def test_the_trash(studio: Running) -> None:

@@ -122,7 +122,7 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(s
     page = Asked(studio)
     first = page.act("assist", frame=0)  # before the frames are described, a run without a class
     assert first["asking"] == "runs" and first["label"] == NONE and first["described"] < 1
-    wait_for(lambda: page.help["said"].startswith("the frames are described"), "it is not told")
+    wait_for(lambda: page.help["said"].startswith("The frames are described: press Ask."), "it is not told")
     page.proposes()
     assert page.help["questions"] == 0 and {label for _, _, label, _ in page.state["proposals"]} == {0, 1, 2}
     while page.help["asking"] == "runs":
@@ -276,7 +276,7 @@ def answer_questions(page: Page, network: SlowNetwork | None = None) -> None:
     On a slow network the last of them is answered after it is known what is asked next.
     """
     page.keyboard.press("a")
-    expect(page.locator(".message")).to_contain_text("A asks")
+    expect(page.locator(".message")).to_contain_text("press Ask")
     page.get_by_role("button", name="Ask", exact=True).click()
     for left in range(QUESTIONS, 0, -1):
         asks(page, f"which class? {left} to go")

@@ -254,6 +254,23 @@ def test_two_pages_are_one_labelling(studio: Running, browser: Browser) -> None:
     expect(one.locator(".classbutton .count").nth(1)).to_have_text("2")
 
 
+def test_labels_that_arrive_late_do_not_replace_newer_ones(studio: Running, browser: Browser) -> None:
+    phone, other = label_page(studio, browser, "phone"), label_page(studio, browser)
+    phone.context.set_offline(True)
+    phone.keyboard.type("111")
+    expect(phone.locator(".waiting")).to_contain_text("3 actions kept here")
+    other.keyboard.type("22")
+    expect(other.locator(".classbutton .count").nth(2)).to_have_text("2")
+    phone.context.set_offline(False)
+    expect(phone.locator("#told")).to_contain_text("2 labels of yours not taken: others labelled these frames later")
+    expect(phone.locator(".classbutton .count").nth(2)).to_have_text("2")
+    expect(phone.locator(".classbutton .count").nth(1)).to_have_text("1")
+    phone.keyboard.press("u")  # its own, which came last
+    expect(other.locator(".classbutton .count").nth(1)).to_have_text("0")
+    phone.keyboard.press("u")
+    expect(phone.locator(".message")).to_contain_text("another page's labels: frame 2 is as before; Redo")
+
+
 def test_a_window_is_taken_over(studio: Running, browser: Browser, screen: str) -> None:
     studio.environment["DISPLAY"] = screen
     window = studio.program("classify", studio.folder / "day1")

@@ -90,6 +90,60 @@ def test_every_action(studio: Running) -> None:
     assert answer["told"] == "" and studio.post(page.path)["cursor"] == answer["changes"][0]["cursor"]
 
 
+def test_the_newer_of_two_peoples_labels_stays(studio: Running) -> None:
+    """Also when the older one arrives later, and the labelling was closed in between."""
+    phone, other = Page(studio, "phone"), Page(studio, "other")
+    given = studio.post(phone.path)["now"]
+    other.act("label_run", first=1, stop=4, label=2)
+    studio.post(f"{phone.path}/close")
+    phone.state = studio.post(phone.path, {"classes": CLASSES})
+    answer = phone.act("label_run", first=0, stop=5, label=1, given=given)
+    assert answer["overtaken"] == 3 and phone.labels[:5] == [1, 2, 2, 2, 1]
+    assert phone.act("label_run", first=1, stop=3, label=2, given=given)["overtaken"] == 0  # they agree
+    assert phone.act("clear", frame=1, given=given)["overtaken"] == 1
+    assert phone.act("label", frame=1, label=0)["overtaken"] == 0
+    assert phone.labels[:5] == [1, 0, 2, 2, 1]
+
+
+def test_an_undo_that_arrives_late_takes_back_no_others_label(studio: Running) -> None:
+    phone, other = Page(studio, "phone"), Page(studio, "other")
+    given = phone.state["now"]
+    other.act("label", frame=0, label=2)
+    phone.act("label", frame=0, label=1, given=given)
+    assert "nothing of yours" in phone.act("undo", given=given + 0.001)["told"]
+    assert "nothing of yours" in phone.act("undo", given=given + 0.001)["told"]
+    assert phone.labels[0] == 2
+    assert "took back another page's labels: frame 1 is as before" in phone.act("undo")["told"]
+    assert phone.labels[0] == NONE
+    assert other.act("redo")["told"] == "" and other.act("undo")["told"] == "" and phone.labels[0] == NONE
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_class_that_has_frames_is_neither_renamed_nor_hidden(studio: Running, saved: bool) -> None:
+    """A refused list of classes changes nothing, and closes nothing."""
+    page = Page(studio)
+    page.act("label_run", first=0, stop=FRAMES, label=1)
+    facts = studio.recording("day1")
+    if saved:
+        studio.post(f"{page.path}/apply")
+        studio.post(page.path)
+    before = studio.get(facts)["classes"], studio.post(page.path)["session"]
+    status, why = studio.refused(page.path, {"classes": ["none", "gate", "light"]})
+    assert status == 422 and "'door'" in why and "no class can be renamed: give 'door' a place" in why
+    assert (studio.get(facts)["classes"], studio.post(page.path)["session"]) == before
+    studio.post(page.path, {"classes": ["none", "door", "gate"]})
+    assert [one["name"] for one in studio.post(page.path)["classes"]] == ["none", "door", "gate"]
+
+
+def test_classes_without_a_key_are_shown_while_others_are_labelled(studio: Running) -> None:
+    (studio.folder / "day1" / "music").mkdir()
+    first = next((studio.folder / "day1").glob("*.png"))
+    first.rename(first.parent / "music" / first.name)
+    studio.post(f"{studio.recording('day1')}/labelling", {"classes": ["none", "radio"]})
+    classes = {one["name"]: one["frames"] for one in studio.get(studio.recording("day1"))["classes"]}
+    assert classes == {"none": 0, "radio": 0, "music": 1}
+
+
 def test_a_held_label_goes_on_after_the_studio_was_started_again(studio: Running) -> None:
     page = Page(studio)
     page.act("hold", frame=0, on=True)

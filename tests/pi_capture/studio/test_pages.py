@@ -284,7 +284,7 @@ def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
     for names, then in (("door,door", "every class needs a name of its own"), ("window, door", "")):
         page.get_by_role("button", name="Classes …").click()
         page.get_by_label("Names, with commas").fill(names)
-        page.get_by_role("dialog").get_by_role("button", name="Label").click()
+        page.get_by_role("dialog").get_by_role("button", name="OK").click()
         if then:
             expect(page.get_by_text(then)).to_be_visible()
     at(page, 1)
@@ -294,6 +294,26 @@ def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
     expect(page.get_by_role("dialog")).to_contain_text("door: 1 frame")
     assert len(list((studio.folder / "day1/door").iterdir())) == 1
     assert len(seen.complaints) == 1 and " 400 " in seen.complaints[0]
+    context.close()
+
+
+def test_a_name_that_exists_is_asked_about(browser: Browser, studio: Running) -> None:
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/record")
+    page.get_by_label("Name").fill("day1")
+    page.get_by_label(re.compile("^Camera")).select_option("demo")
+    page.get_by_label("Seconds").fill("0.5")
+    page.get_by_label(re.compile("^Classes")).fill("none; door")
+    expect(page.locator(".command code")).to_contain_text("none,door")
+    for answer in ("Another name", "Add to it"):
+        page.get_by_role("button", name="Record", exact=True).click()
+        expect(page.get_by_role("dialog")).to_contain_text("day1 exists already with 40 frames: add to it?")
+        page.get_by_role("button", name=answer).click()
+    expect(page.get_by_text("Recorded: ")).to_be_visible()
+    count = len(list((studio.folder / "day1").glob("*.png")))
+    assert count > 40
+    expect(page.get_by_text(f"Recorded: day1 has {count} frames")).to_be_visible()
     context.close()
 
 

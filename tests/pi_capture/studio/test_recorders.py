@@ -82,6 +82,15 @@ def test_the_command_shown_is_the_one_that_runs(running: tuple[Running, dict[str
     assert told["command"] == recorder["command"] and told["exists"]
 
 
+def test_frames_are_added_to_a_recording_only_if_that_is_wanted(studio: Running) -> None:
+    wanted = {**DEMO, "name": "day1", "seconds": 0.5}
+    before = len(list((studio.folder / "day1").iterdir()))
+    assert studio.refused("/api/recorders", wanted) == (409, "day1 exists already with 40 frames")
+    assert len(list((studio.folder / "day1").iterdir())) == before
+    ended(studio, studio.post("/api/recorders", {**wanted, "add": True}))
+    assert studio.get(studio.recording("day1"))["frames"] > 40
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_killing_the_studio_loses_nothing(running: tuple[Running, dict[str, Any]], kills: int) -> None:
     """A studio that is started again finds the recorder, and goes on with it."""

@@ -277,6 +277,56 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     context.close()
 
 
+REPORT = {
+    **{"classes": ["door", "light", "none"], "frames": {"door": 9, "light": 9, "none": 9}, "accuracy": 0.5},
+    **{
+        "stretches": {"door": 1, "light": 1, "none": 1},
+        "smoothed": 0.5,
+        "chance": 0.4,
+        "seconds": 1.0,
+        "model": "0" * 16,
+    },
+    **{"confusion": [[9, 90, 0], [0, 9, 0], [8, 0, 9]], "kind": "thumbnail", "advice": [], "notes": []},
+    **{"tested_on": "day1", "all_mistakes": 2},
+}
+
+
+def test_a_mistake_leads_to_its_frame_and_a_class_has_one_colour(browser: Browser, studio: Running) -> None:
+    path = studio.recording("day1")
+    id = path.rpartition("/")[2]
+    studio.post(f"{path}/labelling", {"classes": ["none", "door", "light"]})
+    mistake = {"recording": id, "name": "day1", "index": 30, "frame": "day1/00001801.png", "label": "door"}
+    report = {**REPORT, "mistakes": [{**mistake, "guess": "light", "certainty": 0.93}]}
+    status = {"state": "done", "name": "doors", "command": "", "what": "", "done": 0, "total": 0, "problem": None}
+    event = f"data: {json.dumps({**status, 'report': report})}\n\n"
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.route("**/api/training/events", lambda route, _: route.fulfill(body=event, content_type="text/event-stream"))
+    page.goto(f"{studio.url}/?token={studio.token}#/train")
+    expect(page.get_by_role("heading", name="The 1 surest of 98 mistakes")).to_be_visible()
+    colour = "one => getComputedStyle(one).backgroundColor"
+    swatches = page.locator(".confusion .swatch").evaluate_all(f"all => all.map({colour})")
+    page.get_by_role("link", name="day1, frame 31").click()
+    expect(page.get_by_role("dialog", name="Frame 31")).to_be_visible()
+    there = page.locator(".legend .swatch").evaluate_all(f"all => all.map({colour})")
+    assert swatches == [there[1], there[2], there[0]]
+    page.get_by_role("button", name="Label from here").click()
+    expect(page.locator(".position")).to_contain_text("31")
+    assert seen.complaints == []
+    context.close()
+
+
+def test_a_camera_that_a_page_shows_is_taken_only_if_that_is_wanted(studio: Running) -> None:
+    wanted = {"camera": "demo", "by": "one"}
+    id = studio.post("/api/preview", wanted)["id"]
+    with studio.browser.stream("GET", f"/api/preview/{id}/live") as answer:
+        pictures = records(answer.iter_raw())  # the connection ends with it
+        next(pictures)
+        other = {**wanted, "by": "other"}
+        assert studio.refused("/api/preview", other) == (409, "another page shows the camera")
+        assert studio.post("/api/preview", {**other, "take": True})["id"] != id
+
+
 def train(page: Page) -> None:
     page.get_by_label("Name of the model").fill("lamp")
     page.get_by_label("day 1").check()
