@@ -148,7 +148,13 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     StorageError
         There is none, or it can't be read.
     """
-    tracks, origins = _tracks(path) if path.is_file() and is_media(path) else ([], {})
+    tracks, origins = list[tuple[Track, Extent]](), dict[int, Mapping[str, Any]]()
+    try:
+        if path.is_file() and is_media(path):
+            tracks, origins = _tracks(path)
+    except StorageError:
+        if not is_ours(path):
+            raise  # else it may have no frames, where FFmpeg finds no tracks; our own reader says what is wrong
     if tracks and not any(track.kind == "pictures" and extent.count for track, extent in tracks):
         info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, origins)
         if not is_ours(path):
