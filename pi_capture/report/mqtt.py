@@ -78,8 +78,8 @@ class Broker:
 class MqttStatus:
     """Sends the numbers of a meter to a broker within this context. All is done in threads of its own.
 
-    A broker that is away, slow, or refuses is told once, by `say`, and tried again; so is its return. The recording never
-    waits for it.
+    A broker that is away, slow, or refuses is told once, by `say`, and tried again; so is its return. The recording
+    never waits for it.
 
     Raises
     ------
