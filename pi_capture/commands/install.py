@@ -69,7 +69,7 @@ def install(arguments: Sequence[str]) -> int:
         return 1
     name = _checked_name(args.name)
     if args.root == Path("/"):
-        _check_importable(args.python)
+        _check_importable(args.python, "pi_capture, storage", "pi_capture", ".")
     units = args.root / "etc/systemd/system"
     steps, extra = _studio(args, name) if args.studio is not None else _recording(args, name)
     text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(args.python))
@@ -90,14 +90,17 @@ def install(arguments: Sequence[str]) -> int:
 
 def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
     """Return the steps that only a recording needs, and its settings beside the shared unit."""
-    config = args.config.absolute()
+    config = _in(args.root, args.config)
     settings = _read_settings(config)
+    if settings.mqtt and args.root == Path("/"):
+        _check_importable(args.python, "paho.mqtt.client", f"paho, which mqtt in {config} needs,", "pi-capture[mqtt]")
     room = _room(Path(settings.directory), args.root)
     user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
     identity = None
     if settings.identity and not Path(settings.identity).is_absolute():  # a service starts in /
         identity = _seen_from(args.root, config.parent / settings.identity)
-    for path in (room, config, Path(args.python), *([identity] if identity else ())):
+    _refuse_private(room, args.root, goes=True)
+    for path in (config, Path(args.python), *([identity] if identity else ())):
         _refuse_private(path, args.root)
     own = args.root / "etc/pi-capture" / f"{name}.toml"
     if settings.seconds >= 0:
@@ -109,7 +112,7 @@ def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
 
 def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
     """Return the same for a studio. The recordings that it starts go on when it ends."""
-    folder = args.studio.absolute()
+    folder = _in(args.root, args.studio)
     listen = args.listen or "127.0.0.1:8765"
     if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+:\d{1,5}", listen):
         raise UsageError(f"--listen {listen!r}: give HOST:PORT, such as 0.0.0.0:8765")
@@ -240,6 +243,13 @@ def _room(target: Path, root: Path) -> Path:
     return room
 
 
+def _in(root: Path, path: Path) -> Path:
+    """Return where a path lies that was given as this system sees it, or as the one at `root` does."""
+    path, root = path.absolute(), root.absolute()
+    there = root / path.relative_to("/")
+    return there if not path.is_relative_to(root) and there.exists() else path
+
+
 def _seen_from(root: Path, path: Path) -> Path:
     """Return the path of a file in the system at `root`."""
     if not path.is_relative_to(root):
@@ -247,18 +257,20 @@ def _seen_from(root: Path, path: Path) -> Path:
     return Path("/") / path.relative_to(root)
 
 
-def _refuse_private(path: Path, root: Path) -> None:
+def _refuse_private(path: Path, root: Path, *, goes: bool = False) -> None:
     seen = _seen_from(root, path) if path.is_relative_to(root) else path
     for place in PRIVATE:
         if seen.is_relative_to(place):
-            raise UsageError(f"{seen}: a service has a {place} of its own, which goes when it stops; use another place")
+            why = "which goes when it stops; use another place" if goes else "where this is not; move it elsewhere"
+            raise UsageError(f"{seen}: a service has a {place} of its own, {why}")
 
 
-def _check_importable(python: str) -> None:
-    """Raise UsageError if pi_capture is not installed: a service does not start beside the source code."""
-    done = subprocess.run([python, "-c", "import pi_capture, storage"], cwd="/", capture_output=True, check=False)
+def _check_importable(python: str, modules: str, what: str, wanted: str) -> None:
+    """Raise UsageError if something is not installed: a service does not start beside the source code."""
+    done = subprocess.run([python, "-c", f"import {modules}"], cwd="/", capture_output=True, check=False)
     if done.returncode:
-        raise UsageError(f"pi_capture is not installed for {python}; in its directory: pip install .")
+        where = "in its directory: pip install ." if wanted == "." else f"{python} -m pip install '{wanted}'"
+        raise UsageError(f"{what} is not installed for {python}; {where}")
 
 
 # ------------------------------------------------------------------------------------------------------ what is written

@@ -43,7 +43,12 @@ METRICS = (  # number of a `Meter`, name, type, help
     ("fps", "pi_capture_frames_per_second", "gauge", "Frames stored a second, over the last five seconds."),
     ("queue_fill", "pi_capture_queue_fill_ratio", "gauge", "How full the queue is; frames are dropped at 1."),
     ("free_bytes", "pi_capture_free_bytes", "gauge", "Bytes left on the target's disk."),
-    ("seconds_since_durable", "pi_capture_seconds_since_durable", "gauge", "Since a frame last became durable."),
+    (
+        "seconds_since_durable",
+        "pi_capture_seconds_since_durable",
+        "gauge",
+        "Since a frame last became durable, or none was wanted.",
+    ),
 )
 DROPPED = "pi_capture_dropped_frames_total"
 
@@ -53,13 +58,15 @@ class Meter:
 
     def __init__(self, free_bytes: int) -> None:
         self._last: dict[str, float] = {}
-        self._durable_at = time.monotonic()
+        self._durable_at, self._done = time.monotonic(), 0
         self.show(Status.total([]), 0.0, free_bytes)
 
     def show(self, status: Status, fps: float, free_bytes: int) -> None:
         """Take a status; called a few times a second."""
-        if status.durable > self._last.get("durable", 0):
+        done = status.durable + status.not_kept
+        if done > self._done or status.paused:  # outside the hours, or while nothing moves, no frame is due
             self._durable_at = time.monotonic()
+        self._done = done
         counts = {name: getattr(status, name) for name in COUNTED}
         rest = {"fps": round(fps, 3), "queue_fill": round(status.queue_fill, 3), "free_bytes": free_bytes}
         self._last = {**counts, **rest}
@@ -71,7 +78,7 @@ class Meter:
         self._last |= {**counts, "durable": summary.frames if summary.size else samples, "queue_fill": 0.0}
 
     def read(self) -> dict[str, float]:
-        """Return the last numbers, and how long ago a frame became durable, or the recorder started."""
+        """Return the last numbers, and how long ago a frame became durable or none was wanted, or the start."""
         return {**self._last, "seconds_since_durable": round(time.monotonic() - self._durable_at, 3)}
 
 

@@ -78,7 +78,8 @@ class Broker:
 class MqttStatus:
     """Sends the numbers of a meter to a broker within this context. All is done in threads of its own.
 
-    A broker that is away, slow, or refuses is told once, by `say`, and tried again; the recording never waits for it.
+    A broker that is away, slow, or refuses is told once, by `say`, and tried again; so is its return. The recording
+    never waits for it.
 
     Raises
     ------
@@ -93,9 +94,9 @@ class MqttStatus:
         self._target = target
         self._topic = f"{broker.topic}/{host}/{recording}"
         self._name = f"{host} {recording}"
-        self._told = False
+        self._told = self._steady = False
         self._client = self._new_client()
-        self._repeated: AbstractContextManager[None] = repeated(self._send_state, SECONDS, "mqtt")
+        self._repeated: AbstractContextManager[None] = repeated(self._look, SECONDS, "mqtt")
 
     def _new_client(self) -> Client:
         from paho.mqtt.client import Client
@@ -122,7 +123,8 @@ class MqttStatus:
 
         def disconnected(_client: object, _data: object, _flags: object, reason: Any, _properties: object) -> None:
             if reason.is_failure:
-                self._tell(f"the connection is lost ({reason})")
+                said = str(reason)
+                self._tell("the connection is lost" + (f" ({said})" if said != "Unspecified error" else ""))
 
         client.on_connect = connected
         client.on_connect_fail = lambda *_: self._tell("the broker can't be reached")
@@ -142,6 +144,15 @@ class MqttStatus:
             goodbye = self._client.publish(f"{self._topic}/availability", "offline", qos=1, retain=True)
             goodbye.wait_for_publish(END_SECONDS)
         self._client.disconnect()  # its thread ends by itself: it may be in the middle of a name's resolution
+
+    def _look(self) -> None:
+        """Send the state; a broker that was away has come back when it is there twice in a row."""
+        connected = self._client.is_connected()
+        if connected and self._steady and self._told:
+            self._told = False
+            self._say(f"--mqtt {self._broker.shown}: connected again")
+        self._steady = connected
+        self._send_state()
 
     def _send_state(self) -> None:
         if self._client.is_connected():  # what is sent later would be out of date

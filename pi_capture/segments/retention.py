@@ -142,7 +142,7 @@ class Retention:
             pass
         except OSError as error:
             lines.append(f"{error.filename or self._series.directory}: {error.strerror}; nothing more was removed")
-        new = [line for line in lines if line not in self._said]
+        new = [line for line in dict.fromkeys(lines) if line not in self._said]
         self._said.update(line for line in lines if not line.startswith("removed"))
         return new
 

@@ -149,11 +149,14 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     problems: list[tuple[str, str, str]] = []
     if path.is_file() and is_media(path):
         from storage.care.info_tracks import describe_tracks
-
-        tracks, problems = describe_tracks(path)
-    if tracks and not any(one.track.kind == "pictures" and one.extent.count for one in tracks):
         from storage.formats.video.file import is_ours
 
+        try:
+            tracks, problems = describe_tracks(path)
+        except StorageError:
+            if not is_ours(path):
+                raise  # else it may have no frames, where FFmpeg finds no tracks; our own reader says what is wrong
+    if tracks and not any(one.track.kind == "pictures" and one.extent.count for one in tracks):
         info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, problems=problems)
         if not is_ours(path):
             return info

@@ -148,8 +148,8 @@ def why_unfinished(path: Path) -> str | None:
         if not recording.interrupted:
             return None
     if path.is_dir():  # only taking its lock, which a recorder may want, would tell
-        return "is being recorded into, or was interrupted: then verify --repair completes it"
-    return "was interrupted: verify --repair completes it"
+        return "is being recorded into or uploaded, or was interrupted: then verify --repair completes it"
+    return "is still being uploaded, or was interrupted: then verify --repair completes it"
 
 
 def find_differences(

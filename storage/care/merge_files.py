@@ -184,8 +184,6 @@ def _sessions_of(path: Path, classes: Classes, merged: Merged, *, without_lost_l
                 f"python -m storage convert {quote(str(path))} {quote(str(path.with_name(f'whole-{path.name}')))}"
             )
         merged.notes += [f"{path}: {damage}" for damage in recording.damage]
-        if recording.interrupted:
-            merged.notes.append(f"{path} was cut off; what is whole in it goes along")
         close_interrupted(sessions, len(recording))
         labels = [places.get(label, label) for label in labels_as_they_stand(recording)]
         times, given = list(recording.timestamps_ns), origins(recording)

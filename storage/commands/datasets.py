@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +213,8 @@ Bring labelled data directories together in one; or several .mkv, .h5 or .featur
 
 Frames of files follow each other, session after session, as they are stored: no picture is encoded anew, and sensors
 and sound, times, hosts and labels go along. All files have one size, one codec and the same tracks. What is in OUT
-already is not added again: the same command, with more files, adds these.
+already is not added again: the same command, with more files, adds these. What is being recorded or uploaded, or has
+no end, is left out until it has one.
 """
 
 
@@ -230,12 +232,25 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
+    from storage.care.manifest import why_unfinished
     from storage.formats.table import find_format
 
-    return _merge_files(args) if find_format(args.out).suffix else _merge_directories(args)
+    # A part of a session in OUT would be in the way of the whole of it.
+    unfinished = dict[Path, str]()
+    for path in args.inputs:
+        with suppress(StorageError):  # merging says so, better
+            if path.exists() and (reason := why_unfinished(path)) is not None:
+                unfinished[path] = reason
+    args.inputs = [path for path in args.inputs if path not in unfinished]
+    for path, reason in unfinished.items():
+        print_line(f"{path} is left out: it {reason}", file=sys.stderr)
+    if not args.inputs and not args.out.exists():
+        return fail(f"{args.out} was not made: none of the recordings is finished")
+    left_out = {str(path): reason for path, reason in unfinished.items()}
+    return (_merge_files if find_format(args.out).suffix else _merge_directories)(args, left_out)
 
 
-def _merge_files(args: argparse.Namespace) -> int:
+def _merge_files(args: argparse.Namespace, unfinished: dict[str, str]) -> int:
     from storage.care.merge_files import merge_files
 
     with progress_line(f"merging into {args.out}") as progress:
@@ -249,6 +264,7 @@ def _merge_files(args: argparse.Namespace) -> int:
                 "present": merged.present,
                 "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
                 "notes": merged.notes,
+                "unfinished": unfinished,
             }
         )
         return 3 if merged.conflicts else 0
@@ -272,7 +288,7 @@ def _counted(counts: Counter[str], out: Path) -> str:
     return ", ".join(added) or "none"
 
 
-def _merge_directories(args: argparse.Namespace) -> int:
+def _merge_directories(args: argparse.Namespace, unfinished: dict[str, str]) -> int:
     from storage.care.merge import merge
     from storage.labels.current import labels_wait_beside
 
@@ -295,6 +311,7 @@ def _merge_directories(args: argparse.Namespace) -> int:
                 "copied": merged.copied,
                 "present": merged.present,
                 "left_out": merged.left_out,
+                "unfinished": unfinished,
                 "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
             }
         )

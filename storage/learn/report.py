@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from storage.errors import StorageError
 from storage.learn.examples import Examples
 from storage.learn.folds import GAP_SECONDS
 from storage.learn.mistakes import Mistake, find_mistakes
@@ -119,7 +121,7 @@ def judge(
         notes=notes,
         seconds=time.monotonic() - begun,
     )
-    report.advice.extend(_advice(report, len(np.unique(examples.of_recording[learnt_from]))))
+    report.advice.extend(_advice(report, _recordings(examples, learnt_from)))
     return report
 
 
@@ -149,6 +151,18 @@ def _goes(examples: Examples, numbers: Integers) -> Integers:
     begins[seams] = True
     begins[1:] |= labels[1:] != labels[:-1]
     return labels[begins]
+
+
+def _recordings(examples: Examples, numbers: Integers) -> int:
+    """How many recordings the frames are from; one that was merged counts as those that went into it."""
+    count = 0
+    for of in np.unique(examples.of_recording[numbers]):
+        merged = set[tuple[str, str]]()
+        with suppress(StorageError):
+            sessions = examples.recordings[of].sessions
+            merged = {(str(session.get("merged_from")), str(session.get("host"))) for session in sessions}
+        count += max(1, len(merged))
+    return count
 
 
 def _advice(report: Report, recordings: int) -> list[str]:

@@ -40,7 +40,7 @@ from storage.formats.hdf5.chunk import filters_of
 from storage.formats.hdf5.heap import VariableTexts, texts_in
 from storage.formats.hdf5.transaction import TransactionFile, read_log, stored_end
 from storage.recording import Recording
-from storage.sessions import checked_sessions
+from storage.sessions import checked_sessions, has_no_end
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,7 +193,10 @@ class Hdf5Recording(Recording):
 
     @property
     def interrupted(self) -> bool:
-        return self.cut_bytes > 0
+        try:
+            return self.cut_bytes > 0 or has_no_end(self.sessions)
+        except StorageError:  # verify says so
+            return False
 
     @property
     def layout(self) -> Layout:

@@ -129,7 +129,7 @@ class RecordingWriter(ABC):
         except BaseException:
             self._locked.close(keep=not self._locked.created)
             raise
-        close_interrupted(self._sessions, self._first)
+        self._took_up = close_interrupted(self._sessions, self._first)
         self._session: Mapping[str, Any] = new_session(self._first)
         self._stored_session: Mapping[str, Any] | None = None
 
@@ -218,6 +218,10 @@ class RecordingWriter(ABC):
             try:
                 self.describe({"frames": self._rows - self._first})
                 self.sync()
+                if self._took_up and self._rows == self._first:  # the interrupted session has its end now
+                    set_text(self._file, "sessions", json.dumps(self._sessions))
+                    self._file.flush()
+                    self._transaction.commit()
             finally:
                 self._let_go()
         return self._durable - self._first
@@ -392,23 +396,27 @@ def changing(path: Path, *, create: bool = False) -> Iterator[h5py.File]:
 
 
 def repair(path: Path) -> str | None:
-    """Complete a sync that a crash has cut off, and cut off what is behind the last one.
+    """Complete a sync that a crash has cut off, cut off what is behind the last one, and end the session.
 
     It is a `storage.formats.contract.Repair`.
     """
     with open_recording(path) as recording:
         frames, cut = len(recording), recording.cut_bytes if isinstance(recording, Hdf5Recording) else 0
-    if not cut:
-        return None
+        if not recording.interrupted:
+            return None
     locked = LockedFile(path)
     try:
         with damage_reported(path):
             recover(locked.fd)
     finally:
         locked.close()
-    return (
-        f"had been interrupted: its {frames} frames are whole; {cut} bytes behind them never were a frame, and are gone"
-    )
+    with open_recording(path) as recording:
+        sessions = recording.sessions
+    if close_interrupted(sessions, frames):
+        with changing(path) as file:
+            set_text(file, "sessions", json.dumps(sessions))
+    lost = f"; {cut} bytes behind them never were a frame, and are gone" if cut else ""
+    return f"had been interrupted: its {frames} frames are whole{lost}"
 
 
 def write_labels(

@@ -119,6 +119,7 @@ class VideoWriter:
     ) -> None:
         wanted = find_codec(codec) if codec is not None else None
         self._path = target
+        self._blocks = self._durable_blocks = 0
         try:
             self._fd, self._hidden = open_locked(target)
         except OSError as error:
@@ -126,7 +127,10 @@ class VideoWriter:
         try:
             self._found, _ = recover(self._fd, self._hidden or target, named=self._hidden is None)
             if self._found is not None and self._hidden is not None:  # a crash left it before it got its name
-                self._path, self._hidden = publish(self._hidden, target), None
+                if any(map(len, self._found.blocks.values())):
+                    self._path, self._hidden = publish(self._hidden, target), None
+                else:
+                    self._found = None
             self._pictures = pictures
             self._samples = SampleTracks(tracks)
             if not more_tracks:
@@ -159,7 +163,6 @@ class VideoWriter:
         self._clock = RecordingClock(self._found)
         self._labels = LabelTrack()
         self._appended = self._durable = self._bytes = 0
-        self._blocks = self._durable_blocks = 0
         self._lock = threading.Lock()  # of the muxer and the clock: pictures and samples come from several threads
         self._sync_lock = threading.Lock()
         self._sync_failed = False
@@ -432,7 +435,7 @@ class VideoWriter:
         return {None: tags, **self._samples.tags()}
 
     def _let_go(self) -> None:
-        if self._hidden is not None and os.fstat(self._fd).st_size == 0:
+        if self._hidden is not None and not self._blocks:
             self._hidden.unlink()
         os.close(self._fd)
         self._fd = -1

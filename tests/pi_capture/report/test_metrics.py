@@ -115,6 +115,20 @@ def test_when_nothing_becomes_durable_the_seconds_grow(tmp_path: Path, started: 
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("unwanted", ["hours", "motion"])
+def test_while_no_frame_is_wanted_the_seconds_stay(tmp_path: Path, started: Start, unwanted: str) -> None:
+    """An alarm on them would ring every night."""
+    hour = (time.localtime().tm_hour + 12) % 24
+    words = {"hours": ["--between", f"{hour:02}:00-{hour:02}:01"], "motion": ["--on-motion", 99]}[unwanted]
+    process = started(tmp_path / "day1", -1, *DEMO, "--metrics", 0, *words)
+    url = url_of(process)
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() - began > 6, "six seconds without a frame")
+    assert read(url)["pi_capture_seconds_since_durable"] < 4
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+
+
 def test_a_port_in_use_is_told_before_anything_is_recorded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run(tmp_path / "day1", 1, *DEMO, "--metrics", taken.getsockname()[1])

@@ -175,6 +175,11 @@ def test_a_broker_that_is_away_is_told_once_and_found_later(tmp_path: Path, star
     for _ in range(2):
         with broker(tmp_path, port), Listener(port) as listener:
             assert listener.next(topic)[0] == "online"
+    with broker(tmp_path, port):
+        assert process.stderr.readline() == f"--mqtt mqtt://127.0.0.1:{port}/cameras: connected again\n"
+    assert process.stderr.readline().endswith(
+        ": the connection is lost; the recording goes on, and it is tried again\n"
+    )
     assert len(stopped(process).splitlines()) == 1
 
 

@@ -203,6 +203,26 @@ def test_a_studio_as_a_service(root: Path) -> None:
         assert refused.returncode == 2 and tree(root) == before, wrong
 
 
+def test_paths_are_those_of_the_system_on_the_card(root: Path) -> None:
+    for words in (("--studio", "/srv/recordings"), ("--config", "/etc/pi-capture/corner.toml")):
+        done = service("install-service", root, *words, "--dry-run")
+        assert done.returncode == 0 and "/srv/recordings" in done.stdout, done.stderr
+
+
+def test_what_the_settings_need_is_there_before_anything_is_installed(root: Path) -> None:
+    """As in an environment that has the wheel without its extra."""
+    (root / "without/paho").mkdir(parents=True)
+    (root / "without/paho/__init__.py").write_text("raise ModuleNotFoundError(name='paho')\n")
+    python = root / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{root}/without:$PYTHONPATH" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    with config(root).open("a") as file:
+        file.write('mqtt = "mqtt://desk/cameras"\n')
+    done = run("install-service", "corner", "--config", config(root), "--python", python, "--dry-run")
+    assert done.returncode == 2 and not done.stdout
+    assert f"needs, is not installed for {python}; {python} -m pip install 'pi-capture[mqtt]'" in done.stderr
+
+
 def test_two_services_share_a_unit(root: Path) -> None:
     assert service("install-service", root, "--config", config(root)).returncode == 0
     (root / "srv/door.toml").write_text(config(root).read_text())

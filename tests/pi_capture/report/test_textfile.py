@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,7 +17,7 @@ from pi_capture.report import metrics, textfile
 from pi_capture.report.metrics import Meter, as_prometheus
 from pi_capture.status import Status
 from tests.pi_capture.test_cli import DEMO, run, wait_for_frames
-from tests.support import wait_for
+from tests.support import REPOSITORY, wait_for
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -112,3 +113,42 @@ def test_of_two_recordings_one_keeps_the_file(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
     reason = "another recording keeps this file, and each needs one of its own"
     assert told == [f"--textfile {file}: {reason}; the recording goes on, and it is tried again"]
+
+
+SERIES = """
+rule_files: [rules.yml]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - series: 'pi_capture_frames_total{instance="pi-01",recording="day1.mkv"}'
+        values: '0+150x100'
+      - series: 'pi_capture_frames_total{instance="pi-02",recording="day1.mkv"}'
+        values: '0+150x20 stale'
+      - series: 'pi_capture_seconds_since_durable{instance="pi-01",recording="day1.mkv"}'
+        values: '1x80 0+15x20'
+      - series: 'node_textfile_mtime_seconds{instance="pi-01",file="/var/day1.prom"}'
+        values: '0+15x20 300x80'
+    alert_rule_test:
+      - {eval_time: 4m, alertname: RecorderGone}
+      - {eval_time: 10m, alertname: NothingRecorded}
+      - eval_time: 10m
+        alertname: RecorderGone
+        exp_alerts: [{exp_labels: {instance: pi-02, recording: day1.mkv}}]
+      - eval_time: 25m
+        alertname: NothingRecorded
+        exp_alerts: [{exp_labels: {instance: pi-01, recording: day1.mkv}}]
+      - eval_time: 10m
+        alertname: RecorderCrashed
+        exp_alerts: [{exp_labels: {instance: pi-01, file: /var/day1.prom}}]
+"""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Prometheus' promtool")
+def test_the_rules_of_the_page_miss_one_pi_of_two(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs/fleet.md").read_text()
+    (tmp_path / "rules.yml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    (tmp_path / "series.yml").write_text(SERIES)
+    test = ["promtool", "test", "rules", "series.yml"]
+    done = subprocess.run(test, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

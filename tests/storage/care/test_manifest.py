@@ -129,9 +129,9 @@ def test_before_the_first_frame_has_its_name(tmp_path: Path, capsys: pytest.Capt
     writer.close()
 
 
-@pytest.mark.parametrize("name", ["day1", "day1.mkv"])
+@pytest.mark.parametrize("name", ["day1", "day1.mkv", "day1.h5"])
 def test_what_a_crash_cut_off_is_left_out(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    writer = record(tmp_path / "day1-full" if name == "day1" else tmp_path / "full.mkv", 40, close=False)
+    writer = record(tmp_path / name.replace("day1", "full"), 40, close=False)
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     source = writer.held[0]
@@ -145,6 +145,19 @@ def test_what_a_crash_cut_off_is_left_out(tmp_path: Path, name: str, capsys: pyt
     assert "had been interrupted" in run(capsys, "verify", "--repair", crashed / name)[1]
     assert "interrupted" not in run(capsys, "verify", "--repair", crashed / name)[1]
     assert "1 recordings" in run(capsys, "manifest", crashed)[1]
+
+
+def test_a_file_without_frames_is_in_the_way_of_no_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a recorder left it that found no room for its first frame."""
+    writer, empty = record(tmp_path / "day1.mkv", 2, close=False), tmp_path / "empty.mkv"
+    content = (tmp_path / "day1.mkv").read_bytes()
+    empty.write_bytes(content[: content.index(b"\x1f\x43\xb6\x75")])  # before its first cluster
+    open_writer(empty).close()
+    writer.close()
+    commands = (["verify", empty], ["info", empty], ["info", "--table", tmp_path], ["manifest", tmp_path])
+    for words in (*commands, ["merge", tmp_path / "all.mkv", empty, tmp_path / "day1.mkv"]):
+        status, text = run(capsys, *words)
+        assert status == 0, (words, text)
 
 
 def test_what_cannot_be_read_is_told(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -312,9 +312,38 @@ def test_two_classes_of_one_number_stay_two(tmp_path: Path, suffix: str) -> None
             assert [names[label] for label in recording.labels if label] == ["door", "cat", "cat", "owl"]
 
 
-def test_a_recording_that_grew_in_the_middle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A copy of a recording that went on has a part of its session."""
-    one, early = tmp_path / "one.mkv", tmp_path / "early.mkv"
+def test_what_is_still_being_uploaded_comes_with_a_later_merge(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy of a recording that went on has a part of its session, and would be in the way of the whole one."""
+    done, day, copy, out = (tmp_path / f"{name}{suffix}" for name in ("done", "day", "copy", "all"))
+    record(done, [None] * 4, size=(64, 48))
+    writer = open_writer(day)
+    for number in range(6):
+        writer.append(writer.encode(Frame(picture(number), number, (9 + number) * SECOND)))
+        if number == 2:
+            writer.sync()
+            shutil.copy(day, copy)
+    words = ["merge", str(out), str(done), str(copy)]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert f"{copy} is left out: it is still being uploaded, or was interrupted" in said.err and "4 frames" in said.out
+    assert main(["merge", str(out), str(done), str(day)]) == 0
+    said = capsys.readouterr()
+    assert f"{day} is left out: it is being recorded into" in said.err and "4 were there already" in said.out
+    writer.close()
+    shutil.copy(day, copy)
+    for added in (6, 0):
+        assert main(words) == 0
+        assert f"{added} frames of" in capsys.readouterr().out
+    with open_recording(out) as recording:
+        assert len(recording) == 10
+
+
+def test_a_recording_that_grew_after_it_was_repaired_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, early, out = tmp_path / "one.mkv", tmp_path / "early.mkv", tmp_path / "all.mkv"
     writer = open_writer(one)
     for number in range(6):
         writer.append(writer.encode(Frame(picture(number), number, number * SECOND)))
@@ -322,9 +351,10 @@ def test_a_recording_that_grew_in_the_middle_is_refused(tmp_path: Path, capsys: 
             writer.sync()
             shutil.copy(one, early)
     writer.close()
-    assert main(["merge", str(tmp_path / "all.mkv"), str(early)]) == 0
-    assert "was cut off; what is whole in it goes along" in capsys.readouterr().err
-    assert main(["merge", str(tmp_path / "all.mkv"), str(one)]) == 1
+    assert main(["merge", str(out), str(early)]) == 1
+    assert "all.mkv was not made: none of the recordings is finished" in capsys.readouterr().err and not out.exists()
+    assert main(["verify", "--repair", str(early)]) == 0 == main(["merge", str(out), str(early)])
+    assert main(["merge", str(out), str(one)]) == 1
     assert "with 3 frames and not these 6" in capsys.readouterr().err
 
 
@@ -335,8 +365,11 @@ def test_a_file_whose_end_is_cut_off_is_refused_with_the_way_on(
     one, out = record(tmp_path / "one.mkv", [None] * 5), tmp_path / "all.mkv"
     os.truncate(one, one.stat().st_size * 2 // 3)
     assert main(["merge", str(out), str(one)]) == 1
+    assert "verify --repair completes it" in capsys.readouterr().err
+    assert main(["verify", "--repair", str(one)]) == 0
+    assert main(["merge", str(out), str(one)]) == 1
     said, _, way = capsys.readouterr().err.strip().partition(" first: python -m storage ")
-    assert f"{one} was cut off: what it knows of its sessions is missing" in said
+    assert "what it knows of its sessions is missing" in said
     assert main(way.split()) == 0
     assert main(["merge", str(out), way.split()[-1]]) == 0
 

@@ -235,6 +235,12 @@ def test_advice_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     advice = "\n".join(trained(capsys, tmp_path / "day1")["advice"])
     assert "rare: 1 stretch in one recording, which is few" in advice
     assert "all of it is one recording" in advice
+    record_acts(tmp_path / "day2", ["0", "1"] * 2)
+    words = ["merge", tmp_path / "both", tmp_path / "day1", tmp_path / "day2"]
+    assert main([str(word) for word in words]) == 0
+    capsys.readouterr()
+    advice = "\n".join(trained(capsys, tmp_path / "both")["advice"])
+    assert "rare: 1 stretch in 2 recordings" in advice and "all of it is one recording" not in advice
 
 
 def test_features_files_are_learnt_from(
