@@ -232,8 +232,14 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace) -> int:
-    from storage.care.manifest import why_unfinished
     from storage.formats.table import find_format
+
+    return _merge_files(args) if find_format(args.out).suffix else _merge_directories(args)
+
+
+def _merge_files(args: argparse.Namespace) -> int:
+    from storage.care.manifest import why_unfinished
+    from storage.care.merge_files import merge_files
 
     # A part of a session in OUT would be in the way of the whole of it.
     unfinished = dict[Path, str]()
@@ -246,13 +252,6 @@ def merge(args: argparse.Namespace) -> int:
         print_line(f"{path} is left out: it {reason}", file=sys.stderr)
     if not args.inputs and not args.out.exists():
         return fail(f"{args.out} was not made: none of the recordings is finished")
-    left_out = {str(path): reason for path, reason in unfinished.items()}
-    return (_merge_files if find_format(args.out).suffix else _merge_directories)(args, left_out)
-
-
-def _merge_files(args: argparse.Namespace, unfinished: dict[str, str]) -> int:
-    from storage.care.merge_files import merge_files
-
     with progress_line(f"merging into {args.out}") as progress:
         merged = merge_files(args.out, args.inputs, progress=progress)
     if args.json:
@@ -264,7 +263,7 @@ def _merge_files(args: argparse.Namespace, unfinished: dict[str, str]) -> int:
                 "present": merged.present,
                 "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
                 "notes": merged.notes,
-                "unfinished": unfinished,
+                "unfinished": {str(path): reason for path, reason in unfinished.items()},
             }
         )
         return 3 if merged.conflicts else 0
@@ -288,7 +287,7 @@ def _counted(counts: Counter[str], out: Path) -> str:
     return ", ".join(added) or "none"
 
 
-def _merge_directories(args: argparse.Namespace, unfinished: dict[str, str]) -> int:
+def _merge_directories(args: argparse.Namespace) -> int:
     from storage.care.merge import merge
     from storage.labels.current import labels_wait_beside
 
@@ -311,7 +310,6 @@ def _merge_directories(args: argparse.Namespace, unfinished: dict[str, str]) -> 
                 "copied": merged.copied,
                 "present": merged.present,
                 "left_out": merged.left_out,
-                "unfinished": unfinished,
                 "conflicts": [{"file": str(path), "reason": reason} for path, reason in merged.conflicts],
             }
         )

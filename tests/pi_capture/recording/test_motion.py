@@ -89,10 +89,16 @@ def test_nonsense(wrong: dict[str, float]) -> None:
 
 
 def test_on_the_command_line(tmp_path: Path) -> None:
-    stop = "capture.Motion.pick = lambda self, frame, pick=capture.Motion.pick: ("
+    stop = "Motion.pick = lambda self, frame, pick=Motion.pick: ("
     stop += "signal.raise_signal(signal.SIGINT) if frame.metadata['number'] == 320 else None, pick(self, frame))[1]"
     options = ("--on-motion", "--pre-roll", "0.1", "--post-roll", "0.1")
-    done = run(tmp_path, "fault:still", -1, *options, program=f"import signal\n{stop}")
+    done = run(
+        tmp_path,
+        "fault:still",
+        -1,
+        *options,
+        program=f"import signal\nfrom pi_capture.recording.motion import Motion\n{stop}",
+    )
     assert done.status == 0, done.told
     summary = done.summary
     assert summary["captured"] > 320

@@ -205,7 +205,7 @@ def test_the_search_for_changes_gives_way_to_pictures(
         assert asked.wait(PATIENCE_SECONDS)
 
     monkeypatch.setattr("pi_capture.studio.labelling.QUIET_SECONDS", PATIENCE_SECONDS)
-    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
+    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic, time=time.time)
     monkeypatch.setattr("pi_capture.studio.labelling.time", clock)
     shutil.copytree(forty, tmp_path / "day1")
     labelling = Labelling(tmp_path / "day1", classes=CLASSES)

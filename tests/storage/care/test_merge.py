@@ -267,7 +267,7 @@ def test_a_frame_that_can_not_be_read_once_is_told_and_nothing_is_added(tmp_path
     assert main(["merge", str(out), str(day)]) == 0 and identities(out) == identities(day)
 
 
-def test_a_recording_without_an_end_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_without_an_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its late frames would come between those of the next session."""
     killed = (
         "import os, sys\nfrom pathlib import Path\nfrom storage.formats.png.writer import PngWriter\n"
@@ -279,9 +279,7 @@ def test_a_recording_without_an_end_is_left_out(tmp_path: Path, capsys: pytest.C
     assert subprocess.run([sys.executable, "-c", killed, tmp_path / "cut"], check=False).returncode == 9
     record(tmp_path / "one", ["0", "1"])
     words = ["merge", str(tmp_path / "all"), str(tmp_path / "cut"), str(tmp_path / "one"), "--unlabelled"]
-    assert main(words) == 0
-    said = capsys.readouterr()
-    assert "cut is left out: it is being recorded into or uploaded, or was interrupted" in said.err
-    assert "2 frames added" in said.out
-    assert main(["verify", "--repair", str(tmp_path / "cut")]) == 0 == main(words)
-    assert "3 frames added" in capsys.readouterr().out
+    assert main(words) == 1
+    assert "cut was interrupted: verify --repair completes it" in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+    assert main(["verify", "--repair", str(tmp_path / "cut")]) == 0 and main(words) == 0

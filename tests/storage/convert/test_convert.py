@@ -330,12 +330,12 @@ def test_a_conversion_that_is_killed_leaves_no_labels_to_another_file(tmp_path: 
     with LabelJournal(journal_path(source)) as journal:
         journal.append(Classes(("none", "door"), ("0", "1")), Labelled((("00000000", 3),), 1))
     killed = (
-        "import os, sys\nfrom storage.cli import main\nfrom storage.durable import files\n"
+        "import os, shutil, sys\nfrom storage.cli import main\nfrom storage.durable import files\n"
         f"steps = iter(range({at}))\nlink, rename = os.link, files.rename_new\n"
         "def step(call):\n"
         "    return lambda *given: call(*given) if next(steps, None) is not None else os._exit(9)\n"
         "os.link, files.rename_new = step(link), step(rename)\n"
-        "files.shutil.rmtree = lambda *given, **options: os._exit(9)\n"
+        "shutil.rmtree = lambda *given, **options: os._exit(9)\n"
         "main(sys.argv[1:])\n"
     )
     words = ["convert", str(source), str(target)]
