@@ -81,6 +81,7 @@ export class Labelling {
    * @type {Deed[]}
    */
   #waiting = [];
+  #overtaken = 0; // frames that others labelled later, since the last time that nothing waited here
   #unforeseen = 0; // the number of an action whose outcome is not known yet
   /**
    * What goes on when more changes are known.
@@ -268,7 +269,9 @@ export class Labelling {
   #done(done) {
     for (const change of done.changes) this.change(change);
     if (done.told) this.message = done.told;
-    if (done.overtaken) this.listener.onovertaken(done.overtaken);
+    this.#overtaken += done.overtaken; // what waited may be sent in several parts
+    if (this.#overtaken) this.listener.onovertaken(this.#overtaken);
+    if (!this.outbox.pending.length) this.#overtaken = 0;
     this.help(done.help);
     this.#arrive(done.changes.find(({ seq }) => seq === this.#unforeseen));
     if (!this.#isUnclear) this.assist.answered(false);
