@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from classify.session import Event, Group, Redo, Undo
 from pi_capture.studio.runs import Run
 
 NOBODY = 0
+_BEGAN = time.time() - time.monotonic()
+
+
+def now() -> float:
+    """Seconds since 1970, as this program knew them when it began: a clock that is set meanwhile makes no label old."""
+    return _BEGAN + time.monotonic()
 
 
 class Givers:
     """Who gave each frame its label, or took it away, and when; `frames` is what stands for the frames.
 
-    Times are in seconds since 1970 on this machine's clock; a page without the network says when its labels were given.
+    Times are those of `now`; a page without the network says when its labels were given.
     """
 
     def __init__(self, frames: str, count: int) -> None:

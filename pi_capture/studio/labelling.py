@@ -27,7 +27,7 @@ from classify.work import Work, check, open_work
 from pi_capture.studio.actions import Action, check_action
 from pi_capture.studio.answers import RefusedError
 from pi_capture.studio.frames import Frames
-from pi_capture.studio.givers import Givers
+from pi_capture.studio.givers import Givers, now
 from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.recordings import state_of
@@ -200,7 +200,7 @@ class Labelling:
                 "proposals": self._help.proposals,
                 "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
                 "told": self._told(),
-                "now": time.time(),
+                "now": now(),
             }
 
     def label_facts(self) -> dict[str, Any]:
@@ -335,9 +335,9 @@ class Labelling:
 
         Those keep what another client gave them after this was done, on a page that was away from the network.
         """
-        session, givers, (client, _), now = self.session, self.givers, by, time.time()
+        session, givers, (client, _) = self.session, self.givers, by
         before, others = bytes(session.labels), False
-        given = min(action.get("given", now), now)
+        given = min(action.get("given", now()), now())
         unreadable = self._note_unreadable()
         if action["action"] == "undo":
             if not givers.may_undo(client, given):

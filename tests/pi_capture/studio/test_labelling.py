@@ -205,7 +205,7 @@ def test_the_search_for_changes_gives_way_to_pictures(
         assert asked.wait(PATIENCE_SECONDS)
 
     monkeypatch.setattr("pi_capture.studio.labelling.QUIET_SECONDS", PATIENCE_SECONDS)
-    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic, time=time.time)
+    clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
     monkeypatch.setattr("pi_capture.studio.labelling.time", clock)
     shutil.copytree(forty, tmp_path / "day1")
     labelling = Labelling(tmp_path / "day1", classes=CLASSES)
@@ -220,6 +220,20 @@ def test_the_search_for_changes_gives_way_to_pictures(
     while labelling.state()["changes"]["known"] < FRAMES:
         asked.wait(0)
     assert waits[0] == 0 and waits[-1] > 0
+    labelling.close("it ends")
+
+
+def test_a_clock_that_is_set_back_makes_no_label_old(
+    tmp_path: Path, forty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(forty, tmp_path / "day1")
+    labelling = Labelling(tmp_path / "day1", classes=CLASSES)
+    opening = labelling.state()["opening"]
+    labelling.act("one", opening, [{"seq": 1, "action": "label", "frame": 0, "label": 1}])
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: hour_ago)  # a Pi gets the time from the network, some time after it began
+    done = labelling.act("other", opening, [{"seq": 1, "action": "label", "frame": 0, "label": 2}])
+    assert done["overtaken"] == 0 and labelling.session.labels[0] == 2
     labelling.close("it ends")
 
 
