@@ -1,12 +1,11 @@
+import signal
 import sys
 
 
 def run() -> int:
-    """The program. When it has ended, Ctrl-C has nothing to interrupt but Python's own end."""
+    """The program, after which Ctrl-C has nothing to interrupt but Python's own end."""
     try:
         status = _run()
-        import signal
-
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return status
     except KeyboardInterrupt:
@@ -14,7 +13,7 @@ def run() -> int:
 
 
 def _run() -> int:
-    """Until a recording has its own way to end, there is nothing to finish: Ctrl-C ends the process."""
+    """The program. Until a recording has its own way to end, there is nothing to finish: Ctrl-C ends the process."""
     from pi_capture.namesakes import complaint
 
     line = complaint(("storage", "classify") if sys.argv[1:2] == ["studio"] else ("storage",))

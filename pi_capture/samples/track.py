@@ -30,9 +30,13 @@ class LocalTrack:
     """Stores what `source` brings; `say` is called from its thread with a line about it."""
 
     def __init__(
-        self, source: SampleSource, sink: SampleSink, watches: Sequence[SampleWatch], say: Callable[[str], None],
+        self,
+        source: SampleSource,
+        sink: SampleSink,
+        watches: Sequence[SampleWatch],
+        say: Callable[[str], None],
         goes_on_without: Callable[[LocalTrack], bool],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._source = source
         self._sink = sink
         self._watches = watches
