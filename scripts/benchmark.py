@@ -245,9 +245,9 @@ def compare(
             os.sync()
             command = [sys.executable, __file__, "--one", str(which), str(frames_file), str(count), str(path)]
             command += ["--weights", str(args.weights)] if args.weights else []
-            done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
             if done.returncode:
-                sys.exit(f"{way.format}, {way.name}, {count} frames into {path}: failed (above)")
+                sys.exit(f"{done.stderr}{way.format}, {way.name}, {count} frames into {path}: failed (above)")
             result = json.loads(done.stdout)
             result["ms_per_frame"] = result.pop("seconds") / count * 1000
             result["cpu_ms_per_frame"] = result.pop("cpu_seconds") / count * 1000
