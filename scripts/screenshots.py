@@ -129,7 +129,7 @@ def record(page: Page) -> None:
     time.sleep(2)
     shot(page, "studio-home")
     page.get_by_role("link", name="Watch, label and stop").click()
-    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Stop recording").click()
     expect(page.get_by_role("link", name="Label it")).to_be_visible()
 
 
