@@ -34,7 +34,7 @@ class Terminal:
 
     def __init__(self, on_key: Callable[[str, int], None]) -> None:
         self._on_key = on_key
-        self._fd, self._opened = _find_terminal()
+        self._fd = _open_terminal()
         self._before: list[Any] | None = None
         self._wanted = True
         self._setting = threading.RLock()  # a signal's handler may come while its own thread sets the terminal
@@ -56,8 +56,7 @@ class Terminal:
         if self._suspended is not None:
             signal.signal(signal.SIGTSTP, self._suspended)
         os.close(self._end)
-        if self._opened:
-            os.close(self._fd)
+        os.close(self._fd)
 
     def restore(self) -> None:
         """Give the terminal back as it was, for good. May be called at any time, and more than once."""
@@ -113,6 +112,8 @@ class Terminal:
                 continue
             try:
                 data = os.read(self._fd, 1024) if self._in_foreground() else None
+            except BlockingIOError:  # the shell has read it, or Ctrl-C threw it away
+                continue
             except OSError:
                 data = None
             if data is None:
@@ -124,14 +125,12 @@ class Terminal:
                     self._on_key(key, now)
 
 
-def _find_terminal() -> tuple[int, bool]:
-    """Return the terminal, and whether it was opened here because standard input is something else."""
+def _open_terminal() -> int:
+    """Open this program's terminal anew: that a read never waits must not hold for the shell too."""
     if sys.platform == "win32":
         raise UsageError("--live-labels reads keys from a Linux or macOS terminal only")
-    if sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty():
-        return sys.stdin.fileno(), False
     try:
-        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), True
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         raise UsageError(
             "--live-labels needs a terminal to read keys from, and there is none; "

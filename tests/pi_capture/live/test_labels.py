@@ -292,6 +292,28 @@ def test_the_terminal_is_as_it_was_after_a_failure(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+OVERTAKEN = """
+import select, time
+from pi_capture.live.terminal import Terminal
+look, looks = select.select, []
+def told_of_a_key(reading, *more):
+    looks.append(reading)
+    return look(reading, *more)[0] or reading[:1], [], []
+select.select = told_of_a_key
+with Terminal(print):
+    while len(looks) < 5:
+        time.sleep(0.01)
+print("ended")
+"""
+
+
+def test_keys_that_another_has_read_first(tmp_path: Path) -> None:
+    """As the shell does before it gives the terminal back, and Ctrl-C right behind a key."""
+    terminal = Terminal([sys.executable, "-c", OVERTAKEN])
+    assert terminal.ends() == 0 and "ended" in terminal.shown
+    terminal.close()
+
+
 def test_suspending_and_going_on(tmp_path: Path) -> None:
     terminal = Terminal(["bash", "--norc", "--noediting", "-i"])
     terminal.press(" ".join(recording(tmp_path / "day1")) + "\n")
