@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IDLE_MS = 50
+MOMENT_SECONDS = 0.01  # most drawings take less, and nobody presses two keys within it
 REDRAW_SECONDS = 0.1  # between drawings of what arrives by itself
 HANDS_OFF_SECONDS = (
     1.0  # after the last key or click, before something else is shown: the next key would be meant for this frame
@@ -204,7 +205,7 @@ class Labelling:
     def _patience(self) -> int:
         """Milliseconds to wait for a key."""
         player = self._actions.player
-        return min(IDLE_MS, int(1000 * player.waits(self._clock()))) if player.way else IDLE_MS
+        return max(1, min(IDLE_MS, int(1000 * player.waits(self._clock())))) if player.way else IDLE_MS
 
     def _idle(self) -> None:
         """Without a key, go on with a waiting action, write down the current frame, show what has arrived."""
@@ -240,6 +241,7 @@ class Labelling:
             self._await(self._aside.submit(lambda: [self._pictures.get(n) for n in missing]))
 
     def _await(self, work: Future[T]) -> T:
+        wait([work], MOMENT_SECONDS)
         while not work.done():
             self._window.listen()
         return work.result()

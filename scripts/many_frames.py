@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure what many frames cost the labeller: from the start to the first picture, from a key to its picture, and S.
 
-    python scripts/many_frames.py [--frames N] [--directory DIR] [--json]
+    python scripts/many_frames.py [--frames N] [--busy N] [--directory DIR] [--json]
 
 A data directory with many frames is opened in a real window on a screen that is not shown (Xvfb), and keys come from
 `xdotool`. The parts of a key's time are measured as well: the journal's disk, decoding, drawing and the window (the
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,7 @@ def show(self, picture):
     now = time.monotonic()
     if times["first_picture"] is None:
         times["first_picture"] = now - started
+        print("shown", flush=True)
     if pressed is not None:
         parts["window"] = now - begin
         times["keys"].append({**parts, "total": now - pressed, "processor": queued() - parts["processor"]})
@@ -181,6 +184,18 @@ def measure(frames: int, directory: Path) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _computing(count: int) -> Iterator[None]:
+    """With so many processes beside it that take all the processor time they get."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def _latencies(keys: list[dict[str, float]]) -> dict[str, float]:
     latencies = sorted(key["total"] for key in keys)
     return {
@@ -221,11 +236,16 @@ def _run(day: Path, environment: dict[str, str], keys: list[str], *, quit: bool 
             while not window and process.poll() is None:
                 time.sleep(0.3)
                 window = _xdotool(environment, "search", "--name", " / ").split("\n")[-1]
-            if "LEARNING" in environment:
-                process.stdout.readline()  # once the frames are described
-            for key in keys:
-                time.sleep(1 / 6)
-                _xdotool(environment, "key", "--window", window, key)
+            awaited = {"shown", "ready"} if "LEARNING" in environment else {"shown"}  # ready: the frames are described
+            while awaited and (line := process.stdout.readline()):
+                awaited.discard(line.strip())
+            _xdotool(environment, "windowactivate", "--sync", window)
+            # One process for all keys: to start one for each would take the processor from what is measured.
+            with subprocess.Popen(["xdotool", "-"], env=environment, stdin=subprocess.PIPE, text=True) as keyboard:
+                assert keyboard.stdin is not None
+                for key in keys:
+                    time.sleep(1 / 6)
+                    print("key", key, file=keyboard.stdin, flush=True)
             if not quit:
                 process.send_signal(signal.SIGINT)
         return json.loads(out.read())
@@ -239,10 +259,11 @@ def _xdotool(environment: dict[str, str], *arguments: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000, help="default: 100000")
+    parser.add_argument("--busy", type=int, default=0, help="processes beside it that only compute (default: none)")
     parser.add_argument("--directory", type=Path, help="where the frames are made (default: a temporary directory)")
     parser.add_argument("--json", action="store_true", help="print one object on stdout")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=args.directory) as directory:
+    with tempfile.TemporaryDirectory(dir=args.directory) as directory, _computing(args.busy):
         found = measure(args.frames, Path(directory))
     if args.json:
         print(json.dumps(found, indent=1))

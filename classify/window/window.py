@@ -77,9 +77,12 @@ class Window:
         self._wait(1)
 
     def key(self, milliseconds: int) -> int | None:
-        """Return the next key (`classify.window.keyboard`); None if none comes in time, or a click is next."""
-        if not self._came:
-            self._wait(max(1, milliseconds))
+        """Return the next key (`classify.window.keyboard`); None if none comes in time, or a click is next.
+
+        With 0 milliseconds it is one that `listen` has noted.
+        """
+        if milliseconds and not self._came:
+            self._wait(milliseconds)
         if not self._came or not isinstance(code := self._came[0], int):
             return None
         self._came.popleft()
@@ -199,6 +202,7 @@ def prepare() -> None:
     load_opencv()
     import cv2
 
+    cv2.setNumThreads(1)  # beside a busy program its threads wait for one another longer than they work
     toolkit = _toolkit(cv2.getBuildInformation())
     if toolkit == "NONE":
         raise WindowError(
