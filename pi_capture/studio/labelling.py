@@ -2,7 +2,7 @@
 
 One `Labelling` is one recording that is open; it holds the lock that a window would hold. One thread at a time changes
 it. The pages that look at it are told of each change.
-What a request may do to it is here as a whole, which makes the file a long one.
+What each action does to the labels is in `pi_capture.studio.deeds`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ import hashlib
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from classify.changes import BLOCK, UNKNOWN
+from classify.changes import BLOCK
 from classify.commit import save, take_back
-from classify.pictures import Pictures
-from classify.player import SPEEDS, Player
-from classify.session import BATCH, FIRST_FOREIGN, NONE, Event, Session, Undo
+from classify.session import FIRST_FOREIGN, NONE, Session, Undo
 from classify.work import Work, check, open_work
 from pi_capture.studio.actions import Action, check_action
 from pi_capture.studio.answers import RefusedError
+from pi_capture.studio.deeds import Deeds
 from pi_capture.studio.frames import Frames
 from pi_capture.studio.givers import Givers, now
 from pi_capture.studio.helping import Help
@@ -39,12 +38,7 @@ from storage.labels.journal import LabelJournal
 from storage.names import natural_key, printable
 from storage.recording import Recording
 
-QUIET_SECONDS = 0.1  # after a page needed a picture, the search for changes reads one frame in this time at most
-LOOKED_INTO = 300  # frames of a run that are read before they are labelled; the others are left out of S if unreadable
-PATIENCE_SECONDS = 5.0  # for the next change to be found
 LEARNER_WAITS_SECONDS = 0.05  # for its turn, before it looks whether it is being ended
-Done = Event | str | None
-"""What an action came to: an event to be written down, or words for the person."""
 
 
 class Labelling:
@@ -79,10 +73,7 @@ class Labelling:
         opened = self._work.opened
         self.frames = Frames(opened.recording)
         session = self._work.session
-        self._pictures: Pictures | None = None  # which looks for changes
-        if session.count:
-            start = min(session.cursor, session.count - 1)
-            self._pictures = Pictures(session.count, self._read_quietly, start, kept_bytes=0)
+        self._deeds = Deeds(session, self.frames, opened.indices)
         self._session_id, self._revision = uuid4().hex, 0
         self._told_known = 0  # blocks of changes that the pages know of
         self._requests: dict[str, int] = {}
@@ -97,7 +88,7 @@ class Labelling:
             path,
             opened.indices,
             len(opened.classes.names),
-            look_into=self._look_into,
+            look_into=self._deeds.look_into,
             on_arrival=self._take_news,
         )
         self._told_help, self._told_model = self._help.state, ""
@@ -108,22 +99,6 @@ class Labelling:
         same = givers is not None and givers.frames == opening  # pages may still have labels older than some given then
         self.givers = givers if givers is not None and same else Givers(opening, session.count)
         self.givers.forget_order()
-        self._deeds: dict[str, Callable[[Action], Done]] = {
-            "label": self._label,
-            "label_stretch": self._label_stretch,
-            "label_run": self._label_run,
-            "batch": self._label_batch,
-            "clear": self._clear,
-            "nudge": self._nudge,
-            "hold": self._hold,
-            "pass": self._pass,
-            "switch": self._switch,
-            "pause": self._pause,
-            "look": self._pause,
-            "undo": self._undo,
-            "redo": self._redo,
-            **self._help.deeds,
-        }
 
     def is_opened_as(self, classes: Sequence[str], by_name: bool | None, relabel: bool | None) -> bool:
         """Whether it is what somebody wants to open, who may leave all that to whoever opened it."""
@@ -149,14 +124,6 @@ class Labelling:
         if position < len(self.indices) and self.indices[position] == index:
             return position
         raise RefusedError(f"frame {index + 1:,} is sorted into its class: press Look, then Undo the last Save", 409)
-
-    def _read(self, position: int) -> Any:
-        return self.frames.read(self.indices[position])
-
-    def _read_quietly(self, position: int) -> Any:
-        """The same for the search for changes, which gives way to pictures that pages wait for."""
-        time.sleep(max(0.0, self.frames.asked_at + QUIET_SECONDS - time.monotonic()))
-        return self._read(position)
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -193,7 +160,7 @@ class Labelling:
                     for label, name, directory in self._classes()
                 ],
                 "keys": len(opened.classes.names),
-                "fps": self._pictures.fps if self._pictures is not None else 0,
+                "fps": self._deeds.fps,
                 "changes": self._changes(),
                 "clients": dict(self._requests),
                 "help": self._help.state,
@@ -238,11 +205,12 @@ class Labelling:
 
     def look_around(self) -> None:
         """Tell the pages which changes were found meanwhile; called now and then."""
-        if self._pictures is None or not self._listeners:
+        changes = self._deeds.changes
+        if changes is None or not self._listeners:
             return
         with self._lock:
             unreadable = self._note_unreadable()
-            known = sum(map(self._pictures.changes.is_known, range(self._pictures.changes.blocks)))
+            known = sum(map(changes.is_known, range(changes.blocks)))
             if known != self._told_known:
                 self._told_known = known
                 self._tell("changes", self._changes())
@@ -261,9 +229,9 @@ class Labelling:
         }
 
     def _changes(self) -> dict[str, Any]:
-        if self._pictures is None:
+        changes = self._deeds.changes
+        if changes is None:
             return {"known": 0, "at": []}
-        changes = self._pictures.changes
         blocks = sum(map(changes.is_known, range(changes.blocks)))
         return {"known": min(blocks * BLOCK, self.session.count), "at": changes.between(0, self.session.count)}
 
@@ -344,7 +312,9 @@ class Labelling:
                 return "nothing of yours to undo: others have labelled since", self._change([], by, unreadable), 0
             others = givers.undoes_others(client)
         session.spared, session.left_out = givers.newer(client, given), []
-        done = self._deeds[action["action"]](action)
+        done = self._help.deeds.get(action["action"], self._deeds.do)(action)
+        if action["action"] in ("undo", "redo"):
+            self._help.undone()
         left_out, label = {*session.left_out}, _label_of(action)
         session.spared = ()
         unreadable += self._note_unreadable()
@@ -358,117 +328,8 @@ class Labelling:
             givers.left_out(client)
         return told, self._change(runs, by, unreadable), sum(session.labels[frame] != label for frame in left_out)
 
-    def _go(self, action: Action) -> int:
-        """Look at the frame of an action; where that is."""
-        if action["frame"] != self.session.cursor:
-            self.session.go(action["frame"])
-        return self.session.cursor
-
-    def _label(self, action: Action) -> Done:
-        frame = self._go(action)
-        self._look_into(frame, frame + 1)
-        event = self.session.label(action["label"])
-        return event or ("" if frame >= self.session.count else "skipped: it can't be read")
-
-    def _label_stretch(self, action: Action) -> Done:
-        frame = self._go(action)
-        stop = self._next_change(frame)
-        if stop is None:
-            return "the next change is not found yet; try again in a moment"
-        self._look_into(frame, stop)
-        return self.session.label_until(stop, action["label"])
-
-    def _label_run(self, action: Action) -> Done:
-        self._look_into(action["first"], action["stop"])
-        return self.session.paint(action["first"], action["stop"], action["label"])
-
-    def _label_batch(self, action: Action) -> Done:
-        frame = self._go(action)
-        self._look_into(frame, frame + BATCH)
-        return self.session.label_until(frame + BATCH, 0)
-
-    def _clear(self, action: Action) -> Done:
-        self._go(action)
-        return self.session.clear()
-
-    def _nudge(self, action: Action) -> Done:
-        self._go(action)
-        return self.session.nudge(1 if action["by"] > 0 else -1) or "there is no border before this frame"
-
-    def _hold(self, action: Action) -> Done:
-        self._go(action)
-        self.session.hold_on(action["on"])
-        return None
-
-    def _pass(self, action: Action) -> Done:
-        frame, label = self._go(action), action["label"]
-        if label != NONE:  # the page may go on after the studio was started again, which knows of no held label
-            self.session.hold, self.session.held = True, label
-        self._look_into(*sorted((frame, action["to"])))
-        return self.session.pass_to(action["to"])
-
-    def _pause(self, action: Action) -> Done:
-        self._go(action)
-        self.session.pause()
-        return None
-
-    def _undo(self, _: Action) -> Done:
-        done = self.session.undo()
-        self._help.undone()
-        return done or "nothing to undo"
-
-    def _redo(self, _: Action) -> Done:
-        done = self.session.redo()
-        self._help.undone()
-        return done or "nothing to redo"
-
-    def _switch(self, action: Action) -> Done:
-        """A label while playing: for what was just seen, and what comes."""
-        session, pictures, label = self.session, self._pictures, action["label"]
-        if pictures is None:
-            return None
-        frame = session.cursor = max(0, min(action["frame"], session.count))
-        player = Player()
-        player.speed = min(SPEEDS, key=lambda speed: abs(speed - action["speed"]))
-        player.start(1, max(0, min(action["since"], frame)), 0.0)
-        first, again = session.held is None, session.held == label
-        since = player.meant_since(frame, pictures.fps, pictures.changes.strongest, first=first, again=again)
-        self._look_into(since, frame)
-        return session.switch(label, since)
-
-    def _next_change(self, frame: int) -> int | None:
-        """The next visible change; None if it takes long to find."""
-        if self._pictures is None:
-            return self.session.count
-        until = time.monotonic() + PATIENCE_SECONDS
-        while (found := self._pictures.changes.after(frame)) == UNKNOWN:
-            if time.monotonic() > until:
-                return None
-            time.sleep(0.02)
-        return found
-
-    def _look_into(self, first: int, stop: int) -> None:
-        """Read frames that nobody has read yet, so that unreadable ones get no label."""
-        if self._pictures is None:
-            return
-        unknown = [
-            position
-            for position in range(max(0, first), min(stop, self.session.count))
-            if not self.frames.seen[self.indices[position]] and not self.session.is_unreadable(position)
-        ]
-        for position in unknown[:LOOKED_INTO]:
-            try:
-                self._read(position)
-            except Exception:  # what a file from elsewhere makes a library raise
-                self.session.mark_unreadable(position)
-
     def _note_unreadable(self) -> list[int]:
-        found = self._help.learner.take_damaged()
-        found += [] if self._pictures is None else self._pictures.take_unreadable()
-        new = [position for position in found if not self.session.is_unreadable(position)]
-        for position in new:
-            self.session.mark_unreadable(position)
-        return new
+        return self._deeds.note_unreadable(self._help.learner.take_damaged())
 
     def _change(self, runs: list[Run], by: tuple[str, int] | None, unreadable: list[int]) -> dict[str, Any]:
         """What pages are told of; its number lets them do it once, and in order."""
@@ -533,8 +394,7 @@ class Labelling:
     def _close(self, reason: str) -> None:
         self.closed = True
         self._help.close()
-        if self._pictures is not None:
-            self._pictures.close()
+        self._deeds.close()
         self._work.close()
         self._tell("closed", {"reason": reason})
 

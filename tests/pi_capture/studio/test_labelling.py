@@ -204,9 +204,9 @@ def test_the_search_for_changes_gives_way_to_pictures(
         waits.append(seconds)
         assert asked.wait(PATIENCE_SECONDS)
 
-    monkeypatch.setattr("pi_capture.studio.labelling.QUIET_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("pi_capture.studio.deeds.QUIET_SECONDS", PATIENCE_SECONDS)
     clock = SimpleNamespace(sleep=wait, monotonic=time.monotonic)
-    monkeypatch.setattr("pi_capture.studio.labelling.time", clock)
+    monkeypatch.setattr("pi_capture.studio.deeds.time", clock)
     shutil.copytree(forty, tmp_path / "day1")
     labelling = Labelling(tmp_path / "day1", classes=CLASSES)
     opening = labelling.state()["opening"]
