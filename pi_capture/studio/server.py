@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import io
 import socket
 import struct
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pi_capture.studio.app import build
 from pi_capture.studio.auth import Keys, kept_token, names_of_this_machine
@@ -52,14 +54,23 @@ def serve(
         ssl_keyfile=certificate and certificate[1],
     )
     openable = {name for name in certified if "*" not in name and (name == "localhost") == alone}
-    for line in addresses(listener, sorted(typed | openable), keys):
-        say(line)
+    urls, more = addresses(listener, sorted(typed | openable), keys)
+    for url in urls:
+        say(f"studio: {url}")
+    if more:
+        say(more)
+    if not alone and sys.stderr.isatty() and sys.stderr.encoding.lower().startswith("utf"):
+        numbers = [] if keys.secure else [url for url in urls if _is_address(str(urlsplit(url).hostname))]
+        say(qr_code((numbers or urls)[0]))  # few phones find .local names; a certificate holds for names
     uvicorn.Server(config).run([listener])
     return 0
 
 
-def addresses(listener: socket.socket, names: Sequence[str], keys: Keys) -> list[str]:
-    """The lines that say how to reach the studio; `names` of this machine were typed, or are in its certificate."""
+def addresses(listener: socket.socket, names: Sequence[str], keys: Keys) -> tuple[list[str], str]:
+    """The addresses of the studio, and a line on how to reach or guard it.
+
+    `names` of this machine were typed, or are in its certificate.
+    """
     address, port = listener.getsockname()[:2]
     scheme, query = "https" if keys.secure else "http", f"/?token={keys.token}"
     local = sorted(name for name in names_of_this_machine() if name.endswith(".local"))
@@ -74,7 +85,16 @@ def addresses(listener: socket.socket, names: Sequence[str], keys: Keys) -> list
     else:
         hosts = [*names, _in_a_url(address)]
         more = "" if keys.secure else READ_ALONG
-    return [*(f"studio: {scheme}://{host}:{port}{query}" for host in hosts), *filter(None, [more])]
+    return [f"{scheme}://{host}:{port}{query}" for host in hosts], more
+
+
+def qr_code(url: str) -> str:
+    """An address for the camera of a phone or a tablet: lines for a terminal, white and black whatever its colours."""
+    import segno
+
+    code = io.StringIO()
+    segno.make(url, error="l", micro=False).terminal(code, border=2, compact=True)
+    return "\n".join(f"\x1b[38;5;231;48;5;16m{line}\x1b[0m" for line in code.getvalue().splitlines())
 
 
 def own_addresses(family: socket.AddressFamily) -> list[str]:

@@ -6,17 +6,22 @@ import base64
 import contextlib
 import hashlib
 import os
+import pty
 import re
 import resource
+import select
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
@@ -272,3 +277,24 @@ def test_what_is_no_certificate(tmp_path: Path, certificate: tuple[Path, Path], 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 2 and str(files[cert]) in done.stderr and len(done.stderr.splitlines()) == 1
     assert "token" not in done.stderr
+
+
+def test_a_phone_reads_the_address_from_the_terminal(tmp_path: Path) -> None:
+    screen, end = pty.openpty()
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-m", "pi_capture", "studio", "--listen", "0.0.0.0:0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=end) as started:
+        shown = b""
+        while shown.count(b"\x1b[0m") < 19:  # as many lines as the code has
+            assert select.select([screen], [], [], PATIENCE_SECONDS)[0], shown
+            shown += os.read(screen, 65536)
+        started.kill()
+    lines = shown.decode().splitlines()
+    rows = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in lines if "\x1b" in line]
+    halves = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}
+    pixels = np.uint8([[halves[char][half] for char in row] for row in rows for half in (0, 1)]) * 255
+    photo = cv2.copyMakeBorder(np.kron(pixels, np.ones((8, 8), np.uint8)), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=0)
+    read = cv2.QRCodeDetector().detectAndDecode(photo)[0]
+    assert f"studio: {read}" in lines and ip_address(str(urlsplit(read).hostname)).version == 4, lines[:3]
+    os.close(screen)
+    os.close(end)
