@@ -107,7 +107,7 @@ def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
         until = f"it records for {settings.seconds:g} s at each boot, and stays off then"
         print_line(f"{config}: seconds = {settings.seconds:g}: {until}; -1: until it is stopped", sys.stderr)
     link = Step(f"link {own} to {config}", link=(own, _seen_from(args.root, config)))
-    return [link] if own != config else [], _extra(settings, user, room, identity)
+    return [link] if own != config else [], _extra(settings, user, room, identity, args.root)
 
 
 def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
@@ -125,7 +125,7 @@ def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
     words = f"{_quoted(args.python)} -m pi_capture studio {seen} --listen {listen}"
     lines = [
         *("[Unit]", f"RequiresMountsFor={seen}", ""),
-        *("[Service]", f"User={user}", f"SupplementaryGroups={' '.join(_groups())}", f"ReadWritePaths={seen}"),
+        *("[Service]", f"User={user}", f"SupplementaryGroups={' '.join(_groups(args.root))}", f"ReadWritePaths={seen}"),
         *("Type=exec", "ExecStart=", f"ExecStart={words}", "WatchdogSec=0", "KillMode=process"),
         *("RuntimeDirectoryPreserve=yes", "StateDirectory=pi-capture/%i", "StateDirectoryMode=0700"),
         f"Environment=XDG_STATE_HOME=/var/lib/pi-capture/{name}",
@@ -276,7 +276,7 @@ def _check_importable(python: str, modules: str, what: str, wanted: str) -> None
 # ------------------------------------------------------------------------------------------------------ what is written
 
 
-def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None) -> str:
+def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None, root: Path) -> str:
     """Return the settings of this service beside the shared unit; `identity` replaces a relative one."""
     target = Path(settings.directory)
     network = settings.camera.partition(":")[0] not in LOCAL_CAMERAS or settings.stream_to or settings.mqtt
@@ -285,7 +285,7 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
         unit += ["Wants=network-online.target", "After=network-online.target"]
     service = [
         f"User={user}",
-        f"SupplementaryGroups={' '.join(_groups())}",
+        f"SupplementaryGroups={' '.join(_groups(root))}",
         f"ReadWritePaths={_quoted(str(room))}",
     ]
     if settings.textfile is not None:  # with -, as the recording starts also where that directory is missing
@@ -300,9 +300,12 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
     return "\n".join([WRITTEN, "[Unit]", *unit, "", "[Service]", *service, ""])
 
 
-def _groups() -> list[str]:
-    """Return the groups of devices that this system has: with an unknown group a unit does not start."""
-    known = {entry.gr_name for entry in grp.getgrall()}
+def _groups(root: Path) -> list[str]:
+    """Return the groups of devices that the system at `root` has: with an unknown group a unit does not start."""
+    if root == Path("/"):
+        known = {entry.gr_name for entry in grp.getgrall()}
+    else:
+        known = {line.partition(":")[0] for line in (root / "etc/group").read_text().splitlines()}
     return [group for group in GROUPS if group in known]
 
 

@@ -127,12 +127,12 @@ def _refuse_missing(
         if name in names or (is_number and int(name) < len(names) and names[int(name)] not in places):
             continue
         if name in waiting:
-            what = f"has labels of class {name!r} that are not applied yet"
+            what = f"has labels of class {name!r}"
         elif directory in in_use and (directory != name or name in known):
             what = f"has frames of class {name!r}" + (f" in {directory!r}" if directory != name else "")
         else:
             continue
-        way = f"give {int(name) + 1} classes or more" if is_number else f"give {name!r} a place among them"
+        way = f"give {int(name) + 1} classes or more" if is_number else f"name {name!r} too, and label its frames as another class"
         raise StorageError(f"{path} {what}, and you left it out; no class can be renamed: {way} (nothing was changed)")
 
 

@@ -49,12 +49,12 @@ export async function home(place, signal) {
 
 /** @param {import("./api.js").Home["warnings"][number]} warning */
 function warning({ check, state, found, advice }) {
+  const told = [el("strong", {}, `${check}: `), found];
+  if (!advice) return el("li", { className: state }, ...told);
   return el(
     "li",
     { className: state },
-    el("strong", {}, `${check}: `),
-    found,
-    advice && el("div", { className: "advice" }, `What to do: ${advice}`),
+    el("details", {}, el("summary", {}, ...told), el("div", { className: "advice" }, `What to do: ${advice}`)),
   );
 }
 

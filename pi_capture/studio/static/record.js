@@ -346,7 +346,7 @@ class RecorderPage {
     this.stage.dataset.told = "one moment …";
     this.view = new PictureView(this.stage, this.canvas, () => {});
     this.counters = el("dl", { className: "counters" });
-    this.stop = button("Stop recording", () => void this.#stop(), { className: "danger big" });
+    this.stop = button("Stop recording", () => void this.#stop(), { className: "danger" });
     this.classes = status.classes.map((name, label) => this.#classButton(name, label));
     this.told = el("p", { className: "quiet", role: "status" });
     this.dot = el("span", { className: "dot", "aria-hidden": "true" });
@@ -358,6 +358,7 @@ class RecorderPage {
         { className: "headline" },
         el("h1", {}, this.dot, ` ${status.target}`),
         el("p", { className: "quiet" }, status.camera),
+        this.stop,
       ),
       el(
         "div",
@@ -375,7 +376,6 @@ class RecorderPage {
             ),
           this.told,
           this.counters,
-          this.stop,
         ),
       ),
     );

@@ -354,7 +354,7 @@ class LockedFile:
             reserve(self._reserve)
         except OSError as error:
             self.close(keep=not self.created)
-            raise StorageError(f"{path}: {error.strerror}; nothing was recorded") from None
+            raise StorageError(f"{path}: {error.strerror}; nothing was recorded into it") from None
         except BaseException:
             self.close(keep=not self.created)
             raise

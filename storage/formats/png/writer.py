@@ -65,7 +65,7 @@ class PngWriter:
             reserve(self._reserve)
         except OSError as error:
             self._let_go()
-            raise StorageError(f"{root}: {error.strerror}; nothing was recorded") from None
+            raise StorageError(f"{root}: {error.strerror}; nothing was recorded into it") from None
         except BaseException:
             self._let_go()
             raise

@@ -143,7 +143,7 @@ class VideoWriter:
             self._reserve = reserve_unnamed(target.parent)
         except OSError as error:
             self._let_go()
-            raise StorageError(f"{target}: {error.strerror}; nothing was recorded") from None
+            raise StorageError(f"{target}: {error.strerror}; nothing was recorded into it") from None
         except BaseException:
             self._let_go()
             raise

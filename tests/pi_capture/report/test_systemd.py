@@ -117,6 +117,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "etc/pi-capture/corner.toml").write_text(
         'directory = "/srv/recordings/day1"\nseconds = -1\ncamera = "demo"\n'
     )
+    (tmp_path / "etc/group").write_text("root:x:0:\nrender:x:106:\nvideo:x:44:pi\n")
     return tmp_path
 
 
@@ -155,6 +156,7 @@ def test_install_and_uninstall(root: Path) -> None:
     assert "UMask=0027" in unit.splitlines()  # what a camera sees is not for every user
     assert f"ExecStart={PYTHON} -m pi_capture --config /etc/pi-capture/%i.toml" in unit
     extra = (root / units / "pi-capture@corner.service.d/recording.conf").read_text().splitlines()
+    assert "SupplementaryGroups=video render" in extra  # of that system's groups, not of this one's
     assert "ReadWritePaths=/srv/recordings" in extra and "RequiresMountsFor=/srv/recordings/day1" in extra
     assert "IPAddressDeny=any" in extra and not [line for line in extra if line.startswith("WatchdogSec")]
 
@@ -173,7 +175,7 @@ def test_uninstall_leaves_nothing_of_its_own_beside_what_somebody_else_put_there
     own = root / "etc/systemd/system/pi-capture@corner.service.d/own.conf"
     own.write_text("[Service]\nNice=5\n")
     assert service("uninstall-service", root).returncode == 0
-    assert tree(root) == {"srv/corner.toml", str(own.relative_to(root))}
+    assert tree(root) == {"etc/group", "srv/corner.toml", str(own.relative_to(root))}
     assert not config(root).parent.exists()
     assert service("uninstall-service", root).returncode == 1
 
