@@ -129,7 +129,7 @@ def test_a_class_that_has_frames_is_neither_renamed_nor_hidden(studio: Running, 
         studio.post(page.path)
     before = studio.get(facts)["classes"], studio.post(page.path)["session"]
     status, why = studio.refused(page.path, {"classes": ["none", "gate", "light"]})
-    assert status == 422 and "'door'" in why and "no class can be renamed: give 'door' a place" in why
+    assert status == 422 and "'door'" in why and "no class can be renamed: name 'door' too" in why
     assert (studio.get(facts)["classes"], studio.post(page.path)["session"]) == before
     studio.post(page.path, {"classes": ["none", "door", "gate"]})
     assert [one["name"] for one in studio.post(page.path)["classes"]] == ["none", "door", "gate"]
