@@ -27,6 +27,15 @@ VERSION = 1
 _LARGEST = 1 << 62  # of numbers that are added: a time and an offset together fit into 64 bits
 
 
+def wall_offset_ns(session: Mapping[str, Any]) -> int | None:
+    """How far the wall clock is ahead of the clock that a session's timestamps are of.
+
+    None if that is not known: the timestamps of a video file or a simulation are those of no clock.
+    """
+    offset = session.get(WALL_CLOCK) if session.get("live") else None
+    return offset if is_number(offset) else None
+
+
 def new_session(first_index: int) -> dict[str, Any]:
     """The facts of a session that begins: its id, and the index of its first frame."""
     return {"id": os.urandom(4).hex(), "first_index": first_index, "frames": None}

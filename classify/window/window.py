@@ -202,7 +202,6 @@ def prepare() -> None:
     load_opencv()
     import cv2
 
-    cv2.setNumThreads(1)  # beside a busy program its threads wait for one another longer than they work
     toolkit = _toolkit(cv2.getBuildInformation())
     if toolkit == "NONE":
         raise WindowError(
@@ -210,6 +209,7 @@ def prepare() -> None:
         )
     if toolkit.startswith("QT"):
         _set_fonts()
+    cv2.setNumThreads(1)  # beside a busy program its threads wait for one another longer than they work
 
 
 def load_opencv() -> None:

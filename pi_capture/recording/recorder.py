@@ -60,7 +60,8 @@ class Recorder(FrameSink):
     sync_interval : float
         Seconds between syncs: a power cut loses these at most.
     facts : mapping, optional
-        Kept with the recording, JSON-serialisable.
+        Kept with the recording, JSON-serialisable. ``{"live": True}`` says that your timestamps are of
+        `time.monotonic`; then it is known when each frame was recorded.
     options : mapping, optional
         Options of the format, as on the command line: ``compression``, ``codec``, ``crf``, ``weights``.
     tracks : sequence of storage.SampleTrack
@@ -94,6 +95,7 @@ class Recorder(FrameSink):
         if fps is not None and not 0 < fps < math.inf:
             raise ValueError(f"fps is a number of frames a second, more than 0; this one is {fps}")
         facts = copy_of_json(facts or {}, "facts")
+        self._tells_live = "live" in facts
         self._target = Path(target)
         self._fps = fps
         form = find_format(self._target, backend)
@@ -150,7 +152,7 @@ class Recorder(FrameSink):
             A picture, or one encoded as PNG or JPEG. All of a recording have the same size. The array may be reused
             after the call.
         timestamp : float, optional
-            Its time in seconds, on a clock of your choice.
+            Its time in seconds, on a clock of your choice. Without it, and without `fps`, it is now.
         metadata : mapping, optional
             Kept with the frame, JSON-serialisable.
 
@@ -167,7 +169,7 @@ class Recorder(FrameSink):
         elif self._fps is not None:
             timestamp_ns = round((self._next_index - self._first_index) / self._fps * 1e9)
         else:
-            timestamp_ns = time.monotonic_ns()
+            timestamp_ns = self._now_ns()
         self.put(Frame(pixels, 0, timestamp_ns, metadata), wait=True)
 
     @property
@@ -196,8 +198,16 @@ class Recorder(FrameSink):
         """
         if self._samples is None or not self._samples.track_names:
             raise ValueError("this recorder has no tracks of samples")
-        now_ns = 0 if self._fps is not None else time.monotonic_ns()
-        self._samples.write(name, samples, None if timestamp is None else nanoseconds_of(timestamp), now_ns)
+        self._samples.write(name, samples, None if timestamp is None else nanoseconds_of(timestamp), self._now_ns)
+
+    def _now_ns(self) -> int:
+        """When what has no timestamp begins. By the machine's clock it is known how far the wall clock is from it."""
+        if self._fps is not None:
+            return 0
+        if not self._tells_live:
+            self._tells_live = True
+            self.describe({"live": True})
+        return time.monotonic_ns()
 
     def _check(self) -> None:
         """Raise if nothing can be added any more."""

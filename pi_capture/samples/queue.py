@@ -112,8 +112,8 @@ class SampleQueue(SampleSink):
             self._problems = {**self._problems, name: tuple(problems)}
             self._describe({"problems": {name: list(found) for name, found in self._problems.items() if found}})
 
-    def write(self, name: str, samples: NDArray[Any], timestamp_ns: int | None, now_ns: int) -> None:
-        """Add a program's samples: see `Recorder.write_samples`. `now_ns` dates a track's first one by default."""
+    def write(self, name: str, samples: NDArray[Any], timestamp_ns: int | None, now: Callable[[], int]) -> None:
+        """Add a program's samples: see `Recorder.write_samples`. `now` dates a track's first one by default."""
         from storage.tracks.sample_track import check_samples
 
         if name not in self._tracks:
@@ -122,7 +122,7 @@ class SampleQueue(SampleSink):
         array = check_samples(track, samples)
         due_ns = self._due_ns.get(name)
         if timestamp_ns is None:
-            timestamp_ns = now_ns if due_ns is None else due_ns
+            timestamp_ns = now() if due_ns is None else due_ns
         if due_ns is not None:
             apart = round((timestamp_ns - due_ns) / 1e9 * track.rate)
             if apart < -1 and timestamp_ns < due_ns - 1_000_000:

@@ -157,7 +157,7 @@ class LocalTrack:
         if off * (self._latest_ns - self._earliest_ns) < LATE_NS:  # as it may look on a busy machine
             return None
         gives = f"{self._name} gives {float(f'{rate:.3g}'):g} samples a second, not {self._rate:g}"
-        return f"{gives}; kept with their true times. Check rate and channels"
+        return f"{gives}; their times are right if they come evenly. Check rate and channels"
 
     def _flood(self, least_ns: int) -> str | None:
         """Return a message if samples come so many and so unevenly that no rate can be measured."""

@@ -17,7 +17,7 @@ from storage.labels import PERSON
 from storage.labels.beside import journal_path, live_path
 from storage.names import natural_key, printable, shown_class
 from storage.recording import Recording
-from storage.sessions import WALL_CLOCK
+from storage.sessions import wall_offset_ns
 from storage.tracks.containers import is_media
 
 if TYPE_CHECKING:
@@ -290,8 +290,8 @@ def _session(
     id: str | None, frames: int, labelled: int, span: tuple[int, int] | None, facts: Mapping[str, Any]
 ) -> Session:
     first, last = span or (0, 0)
-    offset = facts.get(WALL_CLOCK) if facts.get("live") and span else None
-    begun, ended = ((first + offset) / 1e9, (last + offset) / 1e9) if isinstance(offset, int) else (None, None)
+    offset = wall_offset_ns(facts) if span else None
+    begun, ended = (None, None) if offset is None else ((first + offset) / 1e9, (last + offset) / 1e9)
     return Session(id, frames, begun, ended, (last - first) / 1e9, facts, labelled)
 
 

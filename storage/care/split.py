@@ -29,7 +29,7 @@ from storage.labels.journal import Applied, Classes, read_journal
 from storage.labels.live import entries_beside
 from storage.labels.origins import applied_origins, keep_origins, proposed
 from storage.names import natural_key, shown_class
-from storage.sessions import SESSIONS_NAME, WALL_CLOCK, close_interrupted, read_sessions, write_sessions
+from storage.sessions import SESSIONS_NAME, close_interrupted, read_sessions, wall_offset_ns, write_sessions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -356,7 +356,7 @@ def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) ->
     """
     import numpy as np
 
-    offsets = {s.get("id"): s.get(WALL_CLOCK) for s in sessions if s.get("live")}
+    offsets = {s.get("id"): wall_offset_ns(s) for s in sessions}
     seconds = np.zeros(len(heads))
     groups: dict[object, list[int]] = {}
     for number, head in enumerate(heads):
@@ -364,7 +364,7 @@ def common_time(heads: Sequence[Head], sessions: Sequence[Mapping[str, Any]]) ->
         if head.timestamp_ns is None:
             groups.setdefault(None, []).append(number)
             seconds[number] = number / ASSUMED_FPS
-        elif isinstance(offset, int):
+        elif offset is not None:
             groups.setdefault("wall clock", []).append(number)
             seconds[number] = (head.timestamp_ns + offset) / 1e9
         else:

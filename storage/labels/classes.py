@@ -132,7 +132,11 @@ def _refuse_missing(
             what = f"has frames of class {name!r}" + (f" in {directory!r}" if directory != name else "")
         else:
             continue
-        way = f"give {int(name) + 1} classes or more" if is_number else f"name {name!r} too, and label its frames as another class"
+        way = (
+            f"give {int(name) + 1} classes or more"
+            if is_number
+            else f"name {name!r} too, and label its frames as another class"
+        )
         raise StorageError(f"{path} {what}, and you left it out; no class can be renamed: {way} (nothing was changed)")
 
 

@@ -15,7 +15,7 @@ from storage.care.spans import TRAIN, count_classes, cut, find_fault, lengths, w
 from storage.convert.transfer import by_session
 from storage.learn.head import fit_head
 from storage.recording import Recording
-from storage.sessions import WALL_CLOCK
+from storage.sessions import wall_offset_ns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,9 +41,9 @@ def common_seconds(recordings: Sequence[Recording]) -> Floats:
     for recording in recordings:
         for part in by_session(recording):
             indices = begin + np.asarray(part.indices, np.int64)
-            offset = part.facts.get(WALL_CLOCK) if part.facts.get("live") else None
+            offset = wall_offset_ns(part.facts)
             group: object = part.facts.get("id") or begin
-            if isinstance(offset, int):
+            if offset is not None:
                 seconds[indices] += offset / 1e9
                 group = "wall clock"
             groups.setdefault(group, []).append(indices)

@@ -16,7 +16,7 @@ from storage.labels.classes import names_of_labels
 from storage.labels.current import replay
 from storage.labels.live import entries_beside
 from storage.recording import Recording
-from storage.sessions import WALL_CLOCK, is_number
+from storage.sessions import wall_offset_ns
 
 GROUP_BYTES = 512_000_000  # of recordings in a piece of work of a batch
 JPG_NAMES = (".jpg", ".jpeg")
@@ -68,9 +68,8 @@ def facts_of(recording: Recording, path: Path) -> list[dict[str, Any]]:
     of_sessions: list[dict[str, Any]] = [{}] * len(recording)
     for part in by_session(recording):
         known = {"session": part.facts.get("id"), "host": part.facts.get("host"), "camera": part.facts.get("camera")}
-        offset = part.facts.get(WALL_CLOCK) if part.facts.get("live", True) else None
         for index in part.indices:
-            of_sessions[index] = {**known, "offset": offset if is_number(offset) else None}
+            of_sessions[index] = {**known, "offset": wall_offset_ns(part.facts)}
     facts = []
     name = path.as_posix().encode(errors="replace").decode()  # it may be no UTF-8
     labels, called = replay(recording, entries_beside(recording)), names_of_labels(recording)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from storage.sessions import WALL_CLOCK
+from storage.sessions import wall_offset_ns
 
 ROUNDED_NS = 1_000_000  # files of FFmpeg know only whole milliseconds
 SEAM_NS = 2_000_000
@@ -55,9 +55,8 @@ def pauses_between(sessions: Sequence[Mapping[str, Any]]) -> Pauses:
     for (one, (_, before)), (other, (_, after)) in pairwise(zip(sessions, places, strict=True)):
         pause = after - before
         if not same_clock(one, other):
-            walls = one.get(WALL_CLOCK), other.get(WALL_CLOCK)
-            live = one.get("live", True) and other.get("live", True)
-            if not (live and isinstance(walls[0], int) and isinstance(walls[1], int)):
+            walls = wall_offset_ns(one), wall_offset_ns(other)
+            if walls[0] is None or walls[1] is None:
                 return Pauses(note=_misplaced(sessions, "how long it paused is not known"))
             pause += walls[1] - walls[0]
             if is_unsynchronised(one) or is_unsynchronised(other):

@@ -15,7 +15,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.sessions import WALL_CLOCK, is_number, sessions_in, sessions_text
+from storage.sessions import is_number, sessions_in, sessions_text, wall_offset_ns
 from storage.tracks.demux import (
     COARSE_NS,
     facts_of_packet,
@@ -59,9 +59,8 @@ def wall_clock(path: Path) -> WallClock | None:
         dates = [tag_of(container.metadata, name) for name in ("date_recorded", "creation_time")]
     for track in tracks:
         sessions = sessions_of(track, tracks, of_file)
-        session = next((one for one in sessions if one.get("live", True)), {})
-        offset = session.get(WALL_CLOCK)
-        if not isinstance(offset, int):
+        session = next((one for one in sessions if one.get("live")), {})
+        if (offset := wall_offset_ns(session)) is None:
             continue
         own = _clock_of(path, track, session)
         if own is not None:
@@ -132,8 +131,8 @@ def _stretches(path: Path, track: Track, sessions: Sequence[Mapping[str, Any]], 
     before: Stretch | None = None
     early_ns = step_ns if step_ns > COARSE_NS else 0  # by which times are rounded
     for (session, begins, origin), after in pairwise([*clocks, ({}, 1 << 62, 0)]):
-        wall = session.get(WALL_CLOCK) if session.get("live", True) else None
-        zero = origin + wall if is_number(wall) else None
+        wall = wall_offset_ns(session)
+        zero = None if wall is None else origin + wall
         pause = 0 if before is None else None
         if before is not None and before.zero_ns is not None and zero is not None:
             pause = max(0, zero - before.zero_ns)

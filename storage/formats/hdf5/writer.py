@@ -43,7 +43,7 @@ from storage.formats.hdf5.transaction import LockedFile, TransactionFile, recove
 from storage.formats.table import open_recording
 from storage.frame import Frame, size_text
 from storage.names import natural_key
-from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session
+from storage.sessions import WALL_CLOCK, close_interrupted, is_number, new_session, wall_offset_ns
 
 __all__ = ["Hdf5Reader", "Hdf5Writer", "repair", "write_labels"]
 
@@ -181,9 +181,9 @@ class RecordingWriter(ABC):
         if row.wall_minus_monotonic_ns is not None:
             self._clock_set_ns = row.wall_minus_monotonic_ns
         offset_ns = self._clock_set_ns
-        if offset_ns is None and self._session.get("live"):
-            offset_ns = self._session.get(WALL_CLOCK)
-        unix_ns = row.timestamp_ns + offset_ns if isinstance(offset_ns, int) else 0
+        if offset_ns is None:
+            offset_ns = wall_offset_ns(self._session)
+        unix_ns = 0 if offset_ns is None else row.timestamp_ns + offset_ns
         return unix_ns if is_number(unix_ns) else 0
 
     def _store_columns(self) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,7 +150,9 @@ def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, m
     clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
     monkeypatch.setattr("pi_capture.samples.track.time", clock)
     lines: list[str] = []
-    twice = "twice gives 100 samples a second, not 50; kept with their true times. Check rate and channels"
+    twice = (
+        "twice gives 100 samples a second, not 50; their times are right if they come evenly. Check rate and channels"
+    )
     with pytest.raises(RecordingError, match=f"^{twice}$") as ended:
         record(path, -1, camera="none", say=lines.append, sensors=["a,rate=100=a", "b,rate=100=b", "twice,rate=50=c"])
     tracks = ended.value.summary.tracks
@@ -203,7 +206,8 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
     ):
         assert line in told, done.stderr
     assert any(line.startswith("sensor missing ended with status 127: ") for line in told)
-    twice = r"twice gives [\d.]+ samples a second, not 50; kept with their true times\. Check rate and channels"
+    gives = r"twice gives [\d.]+ samples a second, not 50"
+    twice = rf"{gives}; their times are right if they come evenly\. Check rate and channels"
     assert any(re.fullmatch(twice, line) for line in told), done.stderr
     for problem in (
         "lines were not 2 numbers; they are kept as NaN",
@@ -380,7 +384,8 @@ def test_the_command_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
         f"trap 'echo ended > {tmp_path}/told' TERM\n(trap '' TERM; exec sleep 1000) & echo $! > {tmp_path}/child\n"
         "while true; do printf '\\0\\0\\0\\1'; sleep 0.1; done\n"
     )
-    record(tmp_path / "a.mka", 1.5, camera="none", sensors=[f"a,rate=10=sh {tmp_path}/run.sh"])
+    with suppress(RecordingError):  # on a busy machine it gives fewer samples than stated
+        record(tmp_path / "a.mka", 1.5, camera="none", sensors=[f"a,rate=10=sh {tmp_path}/run.sh"])
     assert (tmp_path / "told").exists()
     child = int((tmp_path / "child").read_text())
     wait_for(lambda: not is_running(child), "its end")

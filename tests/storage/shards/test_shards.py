@@ -38,7 +38,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     found = []
     for number in range(5):
         path = Path(f"pi{number}-day1")
-        facts = {"host": f"pi{number}", "camera": "demo:0", "wall_minus_monotonic_ns": WALL + number}
+        facts = {"host": f"pi{number}", "camera": "demo:0", "live": True, "wall_minus_monotonic_ns": WALL + number}
         record(path, LABELS, facts=facts, seed=100 * number)
         if number % 2:
             suffix = {1: ".h5", 3: ".mkv"}[number]

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from storage.formats.video.writer import VideoWriter
 from storage.labels.current import labels_as_they_stand
 from storage.labels.journal import Classes
 from storage.labels.live import LiveJournal, adopt, live_path
+from storage.shards.samples import facts_of
 from storage.streams.export import export
 from storage.streams.merge import merge_streams
 from tests.conftest import picture
@@ -91,6 +93,20 @@ def test_ours_with_labels_and_the_wall_clock(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path / "files" / "frames" / "door")) == 20
     manifest = json.loads((tmp_path / "files" / "export.json").read_text())
     assert manifest["unix_seconds_at_0"] == WALL_NS / 1e9 + 5
+
+
+def test_the_time_of_a_simulation_is_on_no_clock(tmp_path: Path) -> None:
+    """Its timestamps are its own; a program that gives none has those of this machine's clock."""
+    for name, times in (("simulation.mkv", [0.0, 0.1, 0.2]), ("now.mkv", [None] * 3)):
+        with Recorder(tmp_path / name) as recorder:
+            for time_s in times:
+                recorder.write(picture(0), time_s)
+        export(tmp_path / name, tmp_path / f"{name}.files")
+    assert "unix_s" not in table(tmp_path / "simulation.mkv.files" / "frames.csv")[0]
+    since = time.time() - float(table(tmp_path / "now.mkv.files" / "frames.csv")[0]["unix_s"])
+    assert 0 < since < 600
+    with open_recording(tmp_path / "simulation.mkv") as simulation, open_recording(tmp_path / "now.mkv") as now:
+        assert [facts_of(one, Path("x"))[0]["wall_ns"] is None for one in (simulation, now)] == [True, False]
 
 
 def continued(path: Path) -> None:
