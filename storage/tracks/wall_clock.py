@@ -57,15 +57,17 @@ def wall_clock(path: Path) -> WallClock | None:
         of_file = dict(container.metadata)
         tracks = tracks_of(container)
         dates = [tag_of(container.metadata, name) for name in ("date_recorded", "creation_time")]
+    has_sessions = False  # then the file's date is that of its writing: what is in it is from a video or a simulation
     for track in tracks:
         sessions = sessions_of(track, tracks, of_file)
+        has_sessions = has_sessions or bool(sessions)
         session = next((one for one in sessions if one.get("live")), {})
         if (offset := wall_offset_ns(session)) is None:
             continue
         own = _clock_of(path, track, session)
         if own is not None:
             return WallClock(own[1] + offset, True, own[1], session)
-    for date in dates:
+    for date in () if has_sessions else dates:
         try:
             return WallClock(round(datetime.fromisoformat(date).astimezone().timestamp() * 1e9), exact=False)
         except (ValueError, OverflowError):
