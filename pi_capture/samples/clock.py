@@ -122,6 +122,11 @@ class Window:
                 yield kept
 
 
+def least_pause_seconds(rate: float) -> float:
+    """How late samples must be to count as missing ones before them: less may be a delay on the way."""
+    return max(LATE_NS / 1e9, LATE_SAMPLES / rate)
+
+
 def rate_facts(measured: float, stated: float) -> dict[str, float]:
     """Return what a recording keeps of a track's rate, in samples a second."""
     return {"measured_rate": round(measured, 6), "drift_ppm": round((measured / stated - 1) * 1e6, 1)}
@@ -185,7 +190,7 @@ class SampleClock:
         index = self._count + self._held_count - 1
         late = arrival - self._at(index)
         silence, self._last_arrival = arrival - self._last_arrival, arrival
-        if late > max(LATE_NS, LATE_SAMPLES * self._period):
+        if late > least_pause_seconds(1e9 / self._period) * 1e9:
             self._least_late = min(self._least_late, late)
             if self._late_since is None:
                 self._late_since, self._silence = arrival_ns, silence

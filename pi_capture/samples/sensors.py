@@ -6,7 +6,6 @@ see `pi_capture.samples.clock`; for how it is stored see `pi_capture.samples.tra
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import selectors
@@ -307,7 +306,8 @@ def _fault(word: bytes) -> str | None:
         return "is no number"
     if b"_" in word:  # Python reads 1_0 as 10
         return "is no number"
-    return "is too large for a 32-bit float" if LARGEST <= abs(number) < math.inf else None
+    infinite = re.fullmatch(rb"[+-]?inf(inity)?", word, re.IGNORECASE)  # as said, not as 1e400 is read
+    return "is too large for a 32-bit float" if abs(number) >= LARGEST and not infinite else None
 
 
 def _shown(line: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from storage.names import natural_key, printable, shown_class
 from storage.recording import Recording
 from storage.sessions import wall_offset_ns
 from storage.tracks.containers import is_media
+from storage.tracks.pauses import tells_wrong_time
 
 if TYPE_CHECKING:
     from storage.care.info_tracks import TrackInfo
@@ -96,6 +97,8 @@ class Info:
         Whether it has no end: a crash cut it off, or it is being recorded into.
     problems : list of (str, str, str)
         What was wrong with sensors and sound while they were recorded: the session's id, the track, and a line of text.
+    unsynchronised : sequence of str
+        The ids of the sessions that began when the clock did not follow a time server: their time of day may be wrong.
     """
 
     path: Path
@@ -111,6 +114,7 @@ class Info:
     unread: str = ""
     interrupted: bool = False
     problems: list[tuple[str, str, str]] = field(default_factory=list)
+    unsynchronised: Sequence[str] = ()
 
     @property
     def frames(self) -> int:
@@ -147,17 +151,19 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
     """
     tracks: list[TrackInfo] = []
     problems: list[tuple[str, str, str]] = []
+    unsynchronised: list[str] = []
     if path.is_file() and is_media(path):
         from storage.care.info_tracks import describe_tracks
         from storage.formats.video.file import is_ours
 
         try:
-            tracks, problems = describe_tracks(path)
+            tracks, problems, unsynchronised = describe_tracks(path)
         except StorageError:
             if not is_ours(path):
                 raise  # else it may have no frames, where FFmpeg finds no tracks; our own reader says what is wrong
     if tracks and not any(one.track.kind == "pictures" and one.extent.count for one in tracks):
         info = Info(path, "tracks", {}, Share(0, path.stat().st_size), {}, [], tracks, problems=problems)
+        info = replace(info, unsynchronised=unsynchronised)
         if not is_ours(path):
             return info
         with open_recording(path) as recording:
@@ -170,6 +176,8 @@ def describe(path: Path, *, track: str | int | None = None) -> Info:
         else:
             labelled = info.frames - info.unlabelled.frames
             info = replace(info, origins_of_labels=Counter({PERSON: labelled} if labelled else {}))
+        ids = unsynchronised or [str(session.id) for session in info.sessions if tells_wrong_time(session.facts)]
+        info = replace(info, unsynchronised=ids)
         return replace(info, tracks=tracks, interrupted=recording.interrupted, problems=problems)
 
 
@@ -209,6 +217,7 @@ def as_json(info: Info) -> dict[str, Any]:
         "ended": iso(info.ended),
         "seconds": round(info.seconds, 3),
         "interrupted": info.interrupted,
+        "unsynchronised": list(info.unsynchronised),
         "problems": [{"session": id, "track": track, "problem": text} for id, track, text in info.problems],
         "sessions": [
             {
@@ -220,6 +229,7 @@ def as_json(info: Info) -> dict[str, Any]:
                 "seconds": round(session.seconds, 3),
                 **{name: session.facts.get(name) for name in ("camera", "model", "host", "end", "fps", "live")},
                 "dropped": dropped_of(session),
+                "unsynchronised": str(session.id) in info.unsynchronised,
             }
             for session in info.sessions
         ],
@@ -337,6 +347,7 @@ def _head(info: Info) -> Iterator[str]:
 def _lines(info: Info) -> Iterator[str]:
     yield from _head(info)
     if info.backend == "tracks":
+        yield from _clock_lines(info)
         yield from _track_lines(info)
         return
     rows = [(shown_class(label, info.names), share) for label, share in info.classes.items()]
@@ -349,6 +360,7 @@ def _lines(info: Info) -> Iterator[str]:
         percent = 100 * share.frames / info.frames
         yield f"  {name:{width}}  {share.frames:8}  {percent:5.1f}  {_megabytes(share.bytes):>8}"
     yield from _label_lines(info)
+    yield from _clock_lines(info)
     if info.begun is not None:
         yield f"  recorded {_clock(info.begun)} to {_clock(info.ended)}, {_duration(info.seconds)} in all"
     elif info.seconds:
@@ -364,6 +376,12 @@ def _lines(info: Info) -> Iterator[str]:
     if unknown and info.path.is_dir():
         yield f"  {unknown} frames of sessions that nothing is known about"
     yield from _track_lines(info)
+
+
+def _clock_lines(info: Info) -> Iterator[str]:
+    if info.unsynchronised:
+        ids = ", ".join(id[:8] for id in info.unsynchronised[:MAX_SESSIONS])
+        yield f"  the clock was not synchronised when this began: session {ids}; the time of day may be wrong"
 
 
 def _label_lines(info: Info) -> Iterator[str]:
@@ -401,6 +419,8 @@ def _track_lines(info: Info) -> Iterator[str]:
             f"  {per_second:>10}  {channels:>8}  {extent.begin_ns / 1e9:9.3f}  {extent.seconds:9.3f}"
             f"  {count:>10}{origin}"
         )
+    if stated := [printable(one.track.name) for one in info.tracks if one.states_its_rate]:
+        yield f"  a second of {', '.join(stated)}: as stated, not measured"
     for session, _, text in info.problems[:MAX_PROBLEMS]:
         yield f"  session {session[:8]}: {text}"
     if len(info.problems) > MAX_PROBLEMS:

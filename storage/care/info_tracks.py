@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.tracks.demux import Track, channel_labels, open_media, tag_of, tracks_of
 from storage.tracks.extents import Extent, read_extents
+from storage.tracks.pauses import tells_wrong_time
 from storage.tracks.samples_read import measured_rate
 from storage.tracks.wall_clock import sessions_of
 
@@ -24,6 +25,11 @@ class TrackInfo:
     @property
     def measured_rate(self) -> float | None:
         return measured_rate(self.track)
+
+    @property
+    def states_its_rate(self) -> bool:
+        """Whether this program recorded it, but could not measure its rate."""
+        return bool(tag_of(self.track.tags, "stated_rate")) and self.measured_rate is None
 
     @property
     def rate(self) -> float | None:
@@ -48,15 +54,22 @@ class TrackInfo:
         }
 
 
-def describe_tracks(path: Path) -> tuple[list[TrackInfo], list[tuple[str, str, str]]]:
-    """The tracks of a media file, and `Info.problems` of all. Raises StorageError if it can't be read."""
+def describe_tracks(path: Path) -> tuple[list[TrackInfo], list[tuple[str, str, str]], list[str]]:
+    """The tracks of a media file, `Info.problems` of all, and `Info.unsynchronised`.
+
+    Raises
+    ------
+    StorageError
+        It can't be read.
+    """
     with open_media(path) as container:
         found, of_file = tracks_of(container), dict(container.metadata)
     extents = read_extents(path, found)
     sessions = {track.number: sessions_of(track, found, of_file) for track in found}
     every = {str(session.get("id")): session for known in sessions.values() for session in known}
     problems = [(id, *problem) for id, session in every.items() for problem in _problems_of(session)]
-    return [TrackInfo(one, extents[one.number], next(iter(sessions[one.number]), {})) for one in found], problems
+    infos = [TrackInfo(one, extents[one.number], next(iter(sessions[one.number]), {})) for one in found]
+    return infos, problems, [id for id, session in every.items() if tells_wrong_time(session)]
 
 
 def _problems_of(session: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -239,7 +239,11 @@ class _Job:
             "identity": self._identity,
             "unix_seconds_at_0": next((one.zero_ns / 1e9 for one in clocks if one.zero_ns is not None), None),
             "clocks": [
-                {"from_s": one.begins_ns / 1e9, "unix_minus_time_s": None if one.zero_ns is None else one.zero_ns / 1e9}
+                {
+                    "from_s": one.begins_ns / 1e9,
+                    "unix_minus_time_s": None if one.zero_ns is None else one.zero_ns / 1e9,
+                    "synchronised": one.synchronised,
+                }
                 for one in clocks
             ],
             "files": list(self._known.values()),

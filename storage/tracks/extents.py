@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
 from storage.matroska.elements import TICK_NS
-from storage.matroska.reader import read_block, read_contents, read_head
+from storage.matroska.reader import read_block, read_contents, read_front, read_head
 from storage.tracks.containers import reason_of
 from storage.tracks.demux import Track, duration_of, frame_period_of, open_media, tag_of, time_of, zero_of
 from storage.tracks.label_track import Cue, intervals_of
@@ -75,7 +75,10 @@ def extents_by_table(path: Path, tracks: Sequence[Track]) -> dict[int, Extent]:
                 cues = [Cue(block.time * TICK_NS, (block.duration or 0) * TICK_NS, block.data) for block in found]
                 extents[track.number] = _of_labels(track, cues)
             else:
-                end = times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0) if times else 0
+                lasting = times[-1] - times[-2] if len(times) > 1 else 0
+                if times and track.kind != "pictures":  # the last block of samples is as long as it says
+                    lasting = (read_front(fd, int(blocks.positions[-1])).duration or 0) * TICK_NS
+                end = times[-1] + lasting if times else 0
                 counts = [tag_of(track.tags, name) for name in ("samples", "padded")]
                 samples = sum(map(int, counts)) if all(text.isdigit() for text in counts) else None
                 count = len(times) if track.kind == "pictures" else samples

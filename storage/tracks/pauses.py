@@ -86,6 +86,11 @@ def is_unsynchronised(session: Mapping[str, Any]) -> bool:
     return isinstance(first, dict) and first.get("synchronised") is False
 
 
+def tells_wrong_time(session: Mapping[str, Any]) -> bool:
+    """Whether the time of day that is kept with a session may be wrong, as `is_unsynchronised` tells."""
+    return bool(session.get("live", True)) and is_unsynchronised(session)
+
+
 def _misplaced(sessions: Sequence[Mapping[str, Any]], why: str) -> str:
     return (
         f"{len(sessions)} sessions follow each other in it, and {why}: all but one may be misplaced; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -33,7 +33,11 @@ MAX_TRACKS = 60
 PADDING = json.dumps({"padding": True}).encode()
 """The facts of a block that was not measured: it fills a pause."""
 COUNTS = ("SAMPLES", "PADDED")
+"""Tags of a track that its blocks tell, too."""
+SUMMED = (*COUNTS, "CAME_BEFORE", "LOST")
 """Tags of a track that count over all sessions."""
+AT_THE_END = (*SUMMED, "MEASURED_RATE", "DRIFT_PPM")
+"""Tags of a track that are known when a session ends: a file without an end has none of them."""
 LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's, by the number of channels
 FLAC_MARK = b"fLaC\x80\0\0\x22"  # before the 34 bytes that FFmpeg knows a stream by
 
@@ -315,6 +319,32 @@ def recounted_tags(fd: int, found: Contents) -> dict[int | None, dict[str, str]]
                 counts = counted(counts, front, track.rate)
         tags.setdefault(number, {}).update(zip(COUNTS, map(str, counts), strict=True))
     return tags
+
+
+def joined_tags(before: Mapping[str, str], more: Mapping[str, str], stated: float) -> dict[str, str]:
+    """The tags of a track of samples, from those of its sessions so far and of one that follows.
+
+    What counts is added up. The rate is that of all samples; if it was not measured in each session, it is left out.
+    """
+    joined = {name: text for name, text in {**more, **before}.items() if name not in AT_THE_END}
+    for name in SUMMED:
+        known = [int(tags[name]) for tags in (before, more) if tags.get(name, "").isdecimal()]
+        joined |= {name: str(sum(known))} if known else {}
+    seconds = [_measured_seconds(tags) for tags in (before, more)]
+    if None not in seconds and (lasting := sum(filter(None, seconds))):
+        rate = sum(int(joined.get(name, 0)) for name in COUNTS) / lasting
+        joined |= {"MEASURED_RATE": f"{rate:.9g}", "DRIFT_PPM": f"{(rate / stated - 1) * 1e6:.1f}"}
+    return joined
+
+
+def _measured_seconds(tags: Mapping[str, str]) -> float | None:
+    """How long the samples of a track lasted by its measured rate; None if that is not known."""
+    count = sum(int(text) for name in COUNTS if (text := tags.get(name, "")).isdecimal())
+    try:
+        rate = float(tags.get("MEASURED_RATE", "nan"))
+    except ValueError:
+        rate = 0.0
+    return count / rate if 0 < rate < float("inf") else None if count else 0.0
 
 
 def counted(counts: tuple[int, int], block: Block, rate: float) -> tuple[int, int]:

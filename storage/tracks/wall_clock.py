@@ -81,12 +81,14 @@ class Stretch:
 
     A moment of the file's time has the timestamp ``time + origin_ns``, and the Unix time ``time + zero_ns``: None if
     that is not known. `pause_ns` passed before it that the file's time does not have; None if that is not known.
+    `synchronised` is whether the wall clock followed a time server as it began; None if that is not known.
     """
 
     begins_ns: int
     origin_ns: int
     zero_ns: int | None
     pause_ns: int | None = 0
+    synchronised: bool | None = None
 
     @property
     def wall_minus_monotonic_ns(self) -> int | None:
@@ -112,7 +114,7 @@ def stretches_of(path: Path) -> dict[int, list[Stretch]]:
             by_input[came_from] = list(_stretches(path, track, sessions_of(track, tracks, of_file), step_ns))
     first = next(known for track in tracks if (known := by_input[tag_of(track.tags, INPUT_TAG)]))
     alone = [
-        Stretch(first[0].begins_ns, first[0].origin_ns, clock.zero_ns)
+        Stretch(first[0].begins_ns, first[0].origin_ns, clock.zero_ns, synchronised=first[0].synchronised)
     ]  # sound of elsewhere went on while the first one paused
     found: dict[int, list[Stretch]] = {}
     for track in tracks:
@@ -138,11 +140,12 @@ def _stretches(path: Path, track: Track, sessions: Sequence[Mapping[str, Any]], 
         pause = 0 if before is None else None
         if before is not None and before.zero_ns is not None and zero is not None:
             pause = max(0, zero - before.zero_ns)
-        before = Stretch(begins - early_ns, origin, zero, pause)
+        anchors = list(_anchors(session)) if zero is not None else []
+        before = Stretch(begins - early_ns, origin, zero, pause, anchors[0][2] if anchors else None)
         yield before
-        for at, offset in _anchors(session) if zero is not None else ():
+        for at, offset, known in anchors:
             if abs(origin + offset - (zero or 0)) > CLOCK_SET_NS and before.begins_ns < at - origin < after[1]:
-                before = Stretch(at - origin, origin, zero := origin + offset)
+                before = Stretch(at - origin, origin, zero := origin + offset, synchronised=known)
                 yield before
 
 
@@ -153,13 +156,14 @@ def _clock_of(path: Path, track: Track, session: Mapping[str, Any]) -> tuple[int
     return _clock_by_frame(path, track, int(session["first_index"])) if session.get("frames") != 0 else None
 
 
-def _anchors(session: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
-    """The moments of a session's clock at which the wall clock was noted, and its offset."""
+def _anchors(session: Mapping[str, Any]) -> Iterator[tuple[int, int, bool | None]]:
+    """The moments of a session's clock at which the wall clock was noted, its offset, and if it was synchronised."""
     anchors = session.get("anchors")
     for one in anchors if isinstance(anchors, list) else []:
         at, wall = (one.get("monotonic_ns"), one.get("wall_ns")) if isinstance(one, dict) else (None, None)
         if is_number(at) and is_number(wall):
-            yield at, wall - at
+            known = one.get("synchronised")
+            yield at, wall - at, known if isinstance(known, bool) else None
 
 
 def sessions_of(track: Track, tracks: Sequence[Track], of_file: Mapping[str, str]) -> list[dict[str, Any]]:

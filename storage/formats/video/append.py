@@ -37,11 +37,8 @@ from storage.matroska.elements import Id
 from storage.matroska.muxer import Muxer
 from storage.matroska.reader import Contents, read_head
 from storage.matroska.track import Block
-from storage.tracks.samples import COUNTS, counted, is_padding, tracks_of, why_not_continued
+from storage.tracks.samples import AT_THE_END, COUNTS, counted, is_padding, joined_tags, tracks_of, why_not_continued
 from storage.tracks.wall_clock import moved_session
-
-OF_ONE_SESSION = ("MEASURED_RATE", "DRIFT_PPM")
-"""Tags of a track of samples that hold for all sessions only if they are the same."""
 
 
 def append(
@@ -190,24 +187,19 @@ class _Joining:
             }
         )
         for name, number in self._numbers.items():
-            self._add_track_tags(number, _tags_of(reader, name), samples[number])
-
-    def _add_track_tags(self, number: int, tags: Mapping[str, str], counts: tuple[int, int]) -> None:
-        there = self._track_tags.get(number)
-        merged = dict(tags if there is None else there)
-        for name, count in zip(COUNTS, counts, strict=True):
-            before = int(there.get(name, "0")) if there and there.get(name, "0").isdecimal() else 0
-            merged[name] = str(before + count)
-        for name in OF_ONE_SESSION:
-            if merged.get(name) != tags.get(name):
-                merged.pop(name, None)
-        self._track_tags[number] = merged
+            tags = _tags_of(reader, name, part.session) | dict(zip(COUNTS, map(str, samples[number]), strict=True))
+            self._track_tags[number] = joined_tags(self._track_tags.get(number, {}), tags, self._rates[number])
 
 
-def _tags_of(reader: VideoReader, name: str) -> Mapping[str, str]:
+def _tags_of(reader: VideoReader, name: str, session: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of a track, as of one session alone."""
     contents = reader.contents
     number = next(number for number, track in tracks_of(contents).items() if track.name == name)
-    return contents.track_tags.get(number, {})
+    tags = {fact: text for fact, text in contents.track_tags.get(number, {}).items() if fact not in AT_THE_END}
+    known = session.get("tracks")
+    facts = known.get(name) if isinstance(known, dict) else None
+    found = facts.items() if isinstance(facts, dict) else ()
+    return tags | {fact.upper(): str(value) for fact, value in found if value is not None}
 
 
 def _blocks_of(reader: VideoReader, part: Part) -> tuple[int, Iterator[Block]]:

@@ -9,7 +9,7 @@ from storage.errors import StorageError
 from storage.formats.video.clock import RecordingClock
 from storage.matroska.track import Block, Track
 from storage.tracks.sample_track import TAKEN_NAMES, SampleTrack
-from storage.tracks.samples import COUNTS, FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of
+from storage.tracks.samples import AT_THE_END, FIRST_TRACK, MAX_TRACKS, Packed, Packer, block_of, entry_of, joined_tags
 
 
 class SampleTracks:
@@ -21,7 +21,7 @@ class SampleTracks:
         self.waiting: list[tuple[str, Packed]] = []
         self._numbers: dict[str, int] = {}
         self._last: dict[str, int] = {}
-        self._before: dict[str, dict[str, int]] = {}  # what the sessions before this one counted
+        self._before: dict[str, Mapping[str, str]] = {}  # the tags after the sessions before this one
         self.add(tracks)
 
     def add(self, tracks: Sequence[SampleTrack]) -> None:
@@ -41,9 +41,10 @@ class SampleTracks:
     def go_on(self, found: Mapping[int, SampleTrack], tags: Mapping[int | None, Mapping[str, str]]) -> None:
         """Take the numbers that the tracks have in a file, and go on counting from its tags."""
         self._numbers = {track.name: number for number, track in found.items()}
-        for name, number in self._numbers.items():
-            has = tags.get(number, {})
-            self._before[name] = {fact: int(text) for fact in COUNTS if (text := has.get(fact, "")).isdecimal()}
+        self._before = {
+            name: {fact: text for fact, text in tags.get(number, {}).items() if fact in AT_THE_END}
+            for name, number in self._numbers.items()
+        }
 
     @property
     def earliest_ns(self) -> int:
@@ -58,11 +59,15 @@ class SampleTracks:
         packers = sorted(self.packers.items(), key=lambda item: not item[1].track.is_sound)
         return [entry_of(self._numbers[name], packer) for name, packer in packers]
 
-    def tags(self) -> dict[int | None, dict[str, str]]:
+    def tags(self, *, ended: bool) -> dict[int | None, dict[str, str]]:
+        """What the file's tags say of each track; before the session has ended nothing that is known only then."""
         tags: dict[int | None, dict[str, str]] = {}
         for name, packer in self.packers.items():
             facts = {key.upper(): str(value) for key, value in self.facts[name].items() if value is not None}
-            facts |= {fact: str(count + int(facts[fact])) for fact, count in self._before.get(name, {}).items()}
+            if ended:
+                facts = joined_tags(self._before.get(name, {}), facts, packer.track.rate)
+            else:
+                facts = {fact: text for fact, text in facts.items() if fact not in AT_THE_END}
             tags[self._numbers[name]] = {**packer.track.tags(), **facts}
         return tags
 

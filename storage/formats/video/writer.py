@@ -316,7 +316,7 @@ class VideoWriter:
                 if self._samples.packers:
                     self._session["tracks"] = self._samples.facts
                 with _full_disk_ignored():
-                    self._muxer.finish(self._tags())
+                    self._muxer.finish(self._tags(ended=True))
         finally:
             if self._muxer is not None:
                 self._muxer.close()
@@ -377,9 +377,9 @@ class VideoWriter:
             if size is not None:
                 camera = Track(PICTURES, VIDEO_TRACK, self._codec.track, private, name or "camera", size, rgb)
                 tracks.insert(0, camera)
-            muxer.begin(tracks, self._tags())
+            muxer.begin(tracks, self._tags(ended=False))
         else:
-            muxer.reopen(self._found.head.index_at if self._found.finished else None, self._tags())
+            muxer.reopen(self._found.head.index_at if self._found.finished else None, self._tags(ended=False))
         self._size = size
         return muxer
 
@@ -429,10 +429,10 @@ class VideoWriter:
             for block in self._labels.place(self._clock.last + self._clock.step, None):
                 muxer.add(block)
 
-    def _tags(self) -> dict[int | None, dict[str, str]]:
+    def _tags(self, *, ended: bool) -> dict[int | None, dict[str, str]]:
         codec = self._codec.name if self._pictures else None
         tags = make_tags(codec, self._first + self._appended, [*self._sessions, self._session])
-        return {None: tags, **self._samples.tags()}
+        return {None: tags, **self._samples.tags(ended=ended)}
 
     def _let_go(self) -> None:
         if self._hidden is not None and not self._blocks:

@@ -151,7 +151,49 @@ def test_a_sensor_has_its_real_rate(tmp_path: Path, capsys: pytest.CaptureFixtur
         writer.append_samples("force", 0, np.zeros((100, 1), "<f4"))
         writer.describe_track("force", {"measured_rate": 49.0625})
     assert main(["info", str(tmp_path / "a.mka")]) == 0
-    assert " pcm_f32le      49.0625         1 " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert " pcm_f32le      49.0625         1 " in told and "as stated" not in told
+
+
+def test_a_rate_that_was_not_measured_is_called_stated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracks = [SampleTrack("force", 50), SampleTrack("voice", 16000, 1, "flac")]
+    with closing(VideoWriter(tmp_path / "a.mka", tracks=tracks, pictures=False)) as writer:
+        writer.append_samples("force", 0, np.zeros((100, 1), "<f4"))
+        writer.append_samples("voice", 0, np.zeros((48000, 1), "<i2"))
+        writer.describe_track("voice", {"measured_rate": 16000.25})
+    assert main(["info", str(tmp_path / "a.mka")]) == 0
+    assert "  a second of force: as stated, not measured\n" in capsys.readouterr().out
+
+
+def test_sound_lasts_as_long_as_its_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracks = [SampleTrack("force", 50), SampleTrack("voice", 16000, 1, "flac")]
+    with closing(VideoWriter(tmp_path / "a.mka", tracks=tracks, pictures=False)) as writer:
+        writer.append_samples("force", 0, np.zeros((101, 1), "<f4"))
+        writer.append_samples("voice", 0, np.zeros((48000, 1), "<i2"))
+    assert main(["info", "--json", str(tmp_path / "a.mka")]) == 0
+    told = {one["name"]: one for one in json.loads(capsys.readouterr().out)["recordings"][0]["tracks"]}
+    assert told["voice"]["seconds"] == 3.0 and told["force"]["seconds"] == pytest.approx(2.02)
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_a_clock_that_was_not_synchronised_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pictures: bool
+) -> None:
+    path = tmp_path / "a.mkv"
+    for synchronised in (True, False, None):
+        with closing(VideoWriter(path, tracks=[SampleTrack("imu", 50)], pictures=pictures)) as writer:
+            anchors = [{"monotonic_ns": 0, "wall_ns": 1_700_000_000 * 10**9, "synchronised": synchronised}]
+            writer.describe({**KITCHEN, "id": f"{synchronised}", "anchors": anchors})
+            writer.append_samples("imu", 0, np.zeros((100, 1), np.float32))
+            for n in range(8 if pictures else 0):
+                writer.append(writer.encode(Frame(picture(n), n, n * 10**8, {})))
+    assert main(["info", str(path)]) == 0
+    told = "  the clock was not synchronised when this began: session False; the time of day may be wrong\n"
+    assert told in capsys.readouterr().out
+    assert main(["info", "--json", str(path)]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert facts["unsynchronised"] == ["False"]
+    assert [one["unsynchronised"] for one in facts["sessions"]] == [False, True, False] * pictures
 
 
 def test_names_can_not_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

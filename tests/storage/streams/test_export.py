@@ -113,7 +113,8 @@ def continued(path: Path) -> None:
     """Sessions with a sensor: a boot and 4 s apart, and one from a file. In the second the wall clock was set."""
     for begin_ns, wall_ns, live in ((10**12, WALL_NS, True), (5 * 10**9, WALL_NS + 10**12, True), (0, 0, False)):
         with closing(VideoWriter(path, tracks=[SampleTrack("force", 50)])) as writer:
-            anchors = [{"monotonic_ns": begin_ns, "wall_ns": begin_ns + wall_ns}]
+            synchronised = begin_ns == 10**12
+            anchors = [{"monotonic_ns": begin_ns, "wall_ns": begin_ns + wall_ns, "synchronised": synchronised}]
             if begin_ns == 5 * 10**9:
                 anchors.append({"monotonic_ns": begin_ns + 450_000_000, "wall_ns": begin_ns + wall_ns + 3_450_000_000})
             writer.describe({"live": live, "wall_minus_monotonic_ns": wall_ns, "anchors": anchors})
@@ -157,6 +158,7 @@ def test_the_wall_clock_of_a_recording_that_was_continued(tmp_path: Path) -> Non
         assert [row["unix_s"][:14] for row in table(files / "labels.csv")] == [wanted[n] for n in (8, 18, 28)]
     clocks = json.loads((tmp_path / "day1" / "export.json").read_text())["clocks"]
     assert [one["from_s"] for one in clocks][:2] == [0, 1.0]
+    assert [one["synchronised"] for one in clocks] == [True, False, None, None]  # how it was when set is not known
 
 
 def test_the_wall_clock_goes_on_in_the_pause_of_a_continued_recording(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from pi_capture import Recorder
 from storage import SampleTrack, StorageError, open_recording
+from storage.cli import main
 from storage.formats.video.file import repair
 from storage.formats.video.writer import VideoReader
 
@@ -215,3 +217,47 @@ def test_any_cut_leaves_each_track_whole_up_to_there(
             samples = reader.read()[1]
             assert np.array_equal(samples, expected[: len(samples)])
     programs_accept(path)
+
+
+def test_facts_of_the_end_are_not_in_a_file_that_has_none_and_true_once_it_is_repaired(tmp_path: Path) -> None:
+    path, cuts = tmp_path / "a.mka", [tmp_path / "first.mka", tmp_path / "second.mka"]
+    for cut in cuts:  # of a new file, and of one that is continued
+        with Recorder(path, fps=1, tracks=[SampleTrack("imu", 50)], pictures=False) as recorder:
+            recorder.write_samples("imu", np.arange(100), 0)
+            recorder.samples.describe_track("imu", {"came_before": 3, "measured_rate": 50.5, "drift_ppm": 10000.0})
+            recorder.samples.flush("imu")
+            while not path.exists() or len(opened(path).tracks[0].read()[1]) < 100 * (1 + cuts.index(cut)):
+                time.sleep(0.01)
+            cut.write_bytes(path.read_bytes())  # as kill -9 leaves it
+    known = {"STATED_RATE"}
+    for sessions, cut in enumerate(cuts, 1):
+        with opened(cut) as recording:
+            assert recording.interrupted and len(recording.tracks[0].read()[1]) == 100 * sessions
+            assert recording.tracks[0].facts.keys() == known
+        assert repair(cut)
+        with opened(cut) as recording:
+            facts = recording.tracks[0].facts
+            assert (facts["SAMPLES"], facts["PADDED"]) == (str(100 * sessions), "0") and "MEASURED_RATE" not in facts
+
+
+def test_the_rate_of_a_recording_that_was_continued_is_that_of_all_its_samples(tmp_path: Path) -> None:
+    path, joined = tmp_path / "a.mka", tmp_path / "joined.mka"
+    for count, rate in ((300, 49.5), (100, 50.5)):
+        for one in (path, tmp_path / f"{rate}.mka"):
+            with Recorder(one, fps=1, tracks=[SampleTrack("imu", 50)], pictures=False) as recorder:
+                recorder.write_samples("imu", np.arange(count), 0)
+                recorder.samples.describe_track("imu", {"came_before": 4, "measured_rate": rate, "drift_ppm": 0.0})
+    assert main(["merge", str(joined), str(path), str(tmp_path / "50.5.mka")]) == 0
+    for one, counts in ((path, (300, 100)), (joined, (300, 200))):
+        rate = sum(counts) / (counts[0] / 49.5 + counts[1] / 50.5)
+        with opened(one) as recording:
+            facts = recording.tracks[0].facts
+        assert facts["SAMPLES"] == str(sum(counts)) and facts["CAME_BEFORE"] == str(4 * len(recording.sessions))
+        assert float(facts["MEASURED_RATE"]) == pytest.approx(rate)
+        assert float(facts["DRIFT_PPM"]) == pytest.approx((rate / 50 - 1) * 1e6, abs=0.1)
+    with Recorder(path, fps=1, tracks=[SampleTrack("imu", 50)], pictures=False) as recorder:
+        recorder.write_samples("imu", np.arange(100), 0)  # too few to measure it
+    with opened(path) as recording:
+        facts = recording.tracks[0].facts
+        assert facts["SAMPLES"] == "500" and not {"MEASURED_RATE", "DRIFT_PPM"} & facts.keys()
+        assert recording.tracks[0].rate == 50
