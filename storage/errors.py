@@ -26,6 +26,10 @@ class DamagedPictureError(StorageError):
     """One picture of a video can't be decoded; others can."""
 
 
+class NoPictureError(StorageError):
+    """A file has no pictures, only sound or other data."""
+
+
 class OptionError(StorageError):
     """An option or a name that makes no sense for the format, in whatever state the target is; exit status 2."""
 

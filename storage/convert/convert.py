@@ -189,8 +189,6 @@ def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]
 
 def _times(recording: Recording, fps: float | None) -> Sequence[int] | None:
     """The times that the frames get; None for their own."""
-    if not len(recording):
-        raise StorageError(f"{recording.path} holds no frame")
     if fps is not None:
         if fps * LONGEST_SECONDS < len(recording):
             raise OptionError(f"{fps:g} frames a second make it longer than a clock counts; give a larger --fps")

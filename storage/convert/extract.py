@@ -77,8 +77,7 @@ def extract(
         The source can't be read, or the target holds something else.
     """
     with open_recording(source, track=track) if isinstance(source, Path) else nullcontext(source) as recording:
-        if not len(recording):
-            raise StorageError(f"{recording.path} holds no frame")
+        refuse_empty(recording)
         place = locate(target)
         if place.class_name:
             raise StorageError(f"{target} is a class directory; frames go to their classes by themselves")
@@ -164,11 +163,20 @@ def _identity(recording: Recording) -> str:
     return hashlib.sha256(first.pixels.tobytes() + str(first.timestamp_ns).encode()).hexdigest()[:16]
 
 
+def refuse_empty(recording: Recording) -> None:
+    """Raise StorageError if a recording has no frames: without pictures, with its own words for that."""
+    if not len(recording):
+        if not recording.has_pictures:
+            recording.read(0)  # raises, and says so
+        raise StorageError(f"{recording.path} holds no frame")
+
+
 def first_whole(recording: Recording, leave_out: type[StorageError] = DamagedPictureError) -> Frame:
     """The first frame that is not left out, as by `storage.convert.transfer.transfer`.
 
     Raises StorageError if there is none, with the reason for the first.
     """
+    refuse_empty(recording)
     reason = ""
     for index in range(len(recording)):
         try:

@@ -136,7 +136,6 @@ FORMATS = (
     VIDEO,
     replace(
         VIDEO,
-        reader="storage.formats.movie.sound:open_sound",
         name="sound",
         suffix=".mka",
         also_reads=(),

@@ -7,12 +7,14 @@ undone. What comes out says how it was found and how well it fits.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from storage.errors import StorageError
+from storage.names import printable
 from storage.streams.signals import Signal, brightness, envelope
 from storage.tracks.demux import Track, open_media, read_tracks
 from storage.tracks.pauses import Pauses, is_unsynchronised, same_clock
@@ -39,6 +41,8 @@ LEAST_LEAD = 1.15  # over the next best place
 COARSE_RATE, FINE_RATE = 50, 1000  # values a second
 MOST_APART_NS = 86_400_000_000_000  # a Raspberry Pi without network begins at some day in the past
 COARSE_CLOCK_NS = 1_000_000_000  # how exact other programs are about the begin of a file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,16 +194,18 @@ def _by_event(
         between = known[track.number]
         return brightness(file, track, between) if sync_on == "flash" else envelope(file, track, rate, between)
 
+    left = None
     if sync_on == "cross-correlation":
         times, offsets, step, note = _correlate(read, path, other.path)
     else:
         signals = read(FINE_RATE, first=True), read(FINE_RATE, first=False)
-        times, offsets, note = _match(*signals, path, other.path, sync_on)
+        times, offsets, note, left = _match(*signals, path, other.path, sync_on)
         step = (signals[0].step_seconds + signals[1].step_seconds) / 2
     with open_media(path) as container:
         end = max((each.at(1000 * (container.duration or 0)) for each in pauses.values()), default=0) / 1e9
     line = _line(times, offsets, step, end)
-    notes = [note, line.note, f"compared with {other.path.name}" if compared else ""]
+    astray = _astray(left, line, path, other.path, sync_on) if left is not None else ""
+    notes = [note, astray, line.note, f"compared with {other.path.name}" if compared else ""]
     drift = line.drift
     if drift is not None and other.drift:
         drift = (1 + drift) * (1 + other.drift) - 1
@@ -260,8 +266,12 @@ def _line(times: NDArray[np.float64], offsets: NDArray[np.float64], step: float,
 
 def _match(
     theirs: Signal, mine: Signal, path: Path, other: Path, what: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Lay the events of two signals onto each other: when each was, how much later in the other one, and how many."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Lay the events of two signals onto each other.
+
+    Returns when each was, how much later in the other one, how many of which, and the times of those that fit to none:
+    in the other one, and in this one.
+    """
     import numpy as np
 
     events = []
@@ -285,7 +295,46 @@ def _match(
             f"{PLURALS[what]}, {best} fit at best, and {second} elsewhere; give --offset {path.stem}=SECONDS"
         )
     fit = off <= tolerance + 1e-6
-    return b[fit], (a - b)[fit], f"{best} {PLURALS[what] if best > 1 else what}"
+    if all(len(times) == best for times in events):
+        note = _counted(best, what)
+    else:
+        note = f"{best} of its {_counted(len(events[1]), what)}, {best} of {printable(other.name)}'s {len(events[0])}"
+    left = np.setdiff1d(events[0], a[fit]), np.setdiff1d(events[1], b[fit])
+    return b[fit], (a - b)[fit], note, left
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {PLURALS[what] if count > 1 else what}"
+
+
+def _astray(
+    left: tuple[NDArray[np.float64], NDArray[np.float64]], line: _Line, path: Path, other: Path, what: str
+) -> str:
+    """Note, and warn of, events that both files have but that come apart where the others fit.
+
+    Two are taken for the same if each is the nearest to the other. If one file lost samples, all that follow are off.
+    """
+    import numpy as np
+
+    a, b = left
+    if not len(a) or not len(b):
+        return ""
+    late = a[:, None] - (line.offset + b / (1 + (line.drift or 0.0)))
+    nearest = np.abs(late).argmin(axis=0)  # of `a`, to each of `b`
+    mutual = np.abs(late).argmin(axis=1)[nearest] == np.arange(len(b))
+    off = np.abs(late[nearest, np.arange(len(b))])
+    found = np.flatnonzero(mutual & (off <= SEARCH_SECONDS))
+    if not len(found):
+        return ""
+    worst = int(found[off[found].argmax()])
+    far = f"{'up to ' if len(found) > 1 else ''}{off[worst] * 1e3:.0f} ms off"
+    log.warning(
+        "%s and %s: %s that both have %s %s where the others fit, at %.2f s in %s: see whether one lost something "
+        "there, or heard something else; or give --offset %s=SECONDS",
+        *(path, other, _counted(len(found), what), "is" if len(found) == 1 else "are", far),
+        *(b[worst], path.name, path.stem),
+    )
+    return f"{len(found)} in both {'is' if len(found) == 1 else 'are'} {far}"
 
 
 def _fitting(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> tuple[int, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.errors import StorageError
+from storage.errors import NoPictureError, StorageError
 from storage.formats.video.file import is_ours
 from storage.tracks.containers import is_media
 from storage.tracks.demux import Track, file_names, read_tracks
@@ -35,7 +35,7 @@ def choose(pictures: Sequence[Track], wanted: Wanted, path: Path) -> Track:
         There is no such one.
     """
     if not pictures:
-        raise StorageError(NO_PICTURE.format(path))
+        raise NoPictureError(NO_PICTURE.format(path))
     if wanted is None:
         return pictures[0]
     named = [track for track in pictures if track.name == wanted]

@@ -7,13 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import StorageError
-from storage.formats.video.file import is_ours
-from storage.formats.video.reader import open_video
+from storage.errors import NoPictureError
 from storage.recording import Recording
 from storage.tracks.containers import open_movie
 from storage.tracks.demux import tracks_of
-from storage.tracks.picture_tracks import NO_PICTURE, find_picture_tracks
+from storage.tracks.picture_tracks import NO_PICTURE
 from storage.tracks.samples_read import DecodedSamples, rounded_clocks, sample_tracks_in
 from storage.tracks.wall_clock import sessions_of
 
@@ -22,21 +20,16 @@ if TYPE_CHECKING:
     from storage.tracks.sample_reader import SampleReader
 
 
-def open_sound(path: Path, track: str | int | None = None) -> Recording:
-    """Open a file that may have no pictures, whoever made it; `track` is one of pictures, as in `open_video`.
+class SoundReader(Recording):
+    """A recording without frames; its samples are in `tracks`.
 
     Raises
     ------
     StorageError
-        It is no media file, has no such track, or is damaged.
+        It is no media file, or is damaged.
+    NoPictureError
+        It has no samples either.
     """
-    if track is not None or is_ours(path) or find_picture_tracks(path):
-        return open_video(path, track)
-    return SoundReader(path)
-
-
-class SoundReader(Recording):
-    """A recording without frames; its samples are in `tracks`."""
 
     has_pictures = False
 
@@ -46,6 +39,8 @@ class SoundReader(Recording):
             found = tracks_of(container)
             self._sessions = sessions_of(found[0], found, container.metadata) if found else []
             self._sample_tracks = sample_tracks_in(container, found)
+        if not self._sample_tracks:
+            raise NoPictureError(NO_PICTURE.format(path))
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
@@ -68,4 +63,4 @@ class SoundReader(Recording):
         return 0
 
     def read(self, index: int) -> Frame:
-        raise StorageError(NO_PICTURE.format(self._path))
+        raise NoPictureError(NO_PICTURE.format(self._path))

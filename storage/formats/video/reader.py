@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import StorageError
+from storage.errors import NoPictureError, StorageError
 from storage.forks import renew_after_fork
 from storage.formats.video.codecs import CODECS, Decoder
 from storage.formats.video.file import (
@@ -40,17 +40,25 @@ if TYPE_CHECKING:
 def open_video(path: Path, track: str | int | None = None) -> Recording:
     """Open any video: one of `VideoWriter`'s, or what a phone or another program made.
 
-    `track` is a track of pictures, by its name or its number among all tracks; the first one if not given.
+    `track` is a track of pictures, by its name or its number among all tracks; the first one if not given. A file that
+    has only sound or sensors is a recording without frames.
 
     Raises
     ------
     StorageError
-        It is no video, has no such track, or is damaged.
+        It is no media file, has no such track, or is damaged.
     """
     if not is_ours(path):
         from storage.formats.movie.reader import MovieReader
 
-        return MovieReader(path, track)
+        try:
+            return MovieReader(path, track)
+        except NoPictureError:
+            if track is not None:
+                raise
+        from storage.formats.movie.sound import SoundReader
+
+        return SoundReader(path)
     if track is not None:
         from storage.tracks.picture_tracks import choose, find_picture_tracks
 

@@ -291,7 +291,8 @@ def test_by_clicks_in_sound_and_sensors(tmp_path: Path) -> None:
     ffmpeg(*shape, "-i", "pipe:0", "-c:a", "pcm_f32le", tmp_path / "imu.mka", data=values.tobytes())
     merged = merge_streams(tmp_path / "OUT.mka", [a, b, tmp_path / "imu.mka"], sync_on="click")
     for found, offset in zip(merged.alignments[1:], (1.75, 2.5), strict=True):
-        assert found.how == "click" and found.note.startswith("2 clicks; ")
+        assert found.how == "click" and re.match(r"2 of its [23] clicks, 2 of A\.wav's 3; ", found.note)
+        assert "in both" not in found.note
         assert found.residual_ns is not None
         assert abs(found.offset_ns / 1e9 - offset) <= found.residual_ns / 1e9 + 1e-3
     assert merged.alignments[1].residual_ns < 3_000_000 and merged.alignments[2].residual_ns < 25_000_000  # type: ignore[operator]
@@ -349,6 +350,24 @@ def test_pictures_whose_clock_drifts_keep_samples_beside_them(tmp_path: Path) ->
     sound, sensor = knocks_in(tmp_path / "OUT.mkv").values()
     assert sensor == pytest.approx([time / 1e9 for time in own], abs=0.003)
     assert sound == pytest.approx(sensor, abs=0.011)
+
+
+@pytest.mark.parametrize("off_ms", [30, -200])
+def test_a_click_of_both_that_does_not_fit_is_told(tmp_path: Path, off_ms: int) -> None:
+    a = clicks(tmp_path / "A.wav", 20, [3, 9, 15])
+    b = clicks(tmp_path / "B.wav", 19, [3, 9 + off_ms / 1e3, 15])
+    done = run(tmp_path / "OUT.mka", a, b, "--sync-on", "click")
+    assert done.returncode == 0 and done.stderr.count("\n") == 1, done
+    assert re.search(rf"\(2 of its 3 clicks, 2 of A\.wav's 3; 1 in both is {abs(off_ms)} ms off; no drift", done.stdout)
+    assert f"1 click that both have is {abs(off_ms)} ms off" in done.stderr
+    assert f"at {9 + off_ms / 1e3:.2f} s in B.wav" in done.stderr and "--offset B=SECONDS" in done.stderr
+
+
+def test_a_click_that_only_one_has_is_counted_and_no_warning(tmp_path: Path) -> None:
+    a, b = clicks(tmp_path / "A.wav", 20, [3, 9, 15]), clicks(tmp_path / "B.wav", 19, [2, 5, 14])
+    done = run(tmp_path / "OUT.mka", a, b, "--sync-on", "click")
+    assert done.returncode == 0 and not done.stderr, done
+    assert "(2 of its 3 clicks, 2 of A.wav's 3; no drift" in done.stdout
 
 
 def test_clicks_that_fit_by_chance_are_refused(tmp_path: Path) -> None:

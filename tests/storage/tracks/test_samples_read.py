@@ -56,12 +56,15 @@ def test_a_merged_file_has_the_samples_of_its_inputs_on_the_clock_of_its_picture
                 assert now.seconds == pytest.approx(was.seconds, abs=0.02)
 
 
-def test_a_merged_file_without_pictures_has_its_samples_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("suffix", [".mka", ".mkv"])
+def test_a_merged_file_without_pictures_has_its_samples_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
     """As one that was recorded with --camera none."""
     for name, begin in (("A", 40), ("B", 900)):
         with Recorder(tmp_path / f"{name}.mka", tracks=[SampleTrack(name, 60)], pictures=False) as recorder:
             recorder.write_samples(name, np.arange(90) + begin, begin)
-    merged = tmp_path / "both.mka"
+    merged = tmp_path / f"both{suffix}"
     merge_streams(merged, [tmp_path / "A.mka", tmp_path / "B.mka"], offsets={"B": 0.25})
     with open_recording(merged) as both, open_recording(tmp_path / "A.mka") as one:
         assert (len(both), list(both.labels), list(both.timestamps_ns)) == (0, [], [])

@@ -166,10 +166,29 @@ def test_frames_without_facts_of_this_program_cost_no_parsing(
         assert len(recording.timestamps_ns) == len(recording) > len(parsed)
 
 
-def test_sound_alone_is_no_recording(tmp_path: Path) -> None:
-    path = tmp_path / "talk.mkv"
+@pytest.mark.parametrize("suffix", [".mkv", ".mka", ".mp4"])
+def test_sound_alone_is_a_recording_without_frames(tmp_path: Path, suffix: str) -> None:
+    """What is in a file decides, not its name; what needs pictures says what is missing."""
+    path = tmp_path / f"talk{suffix}"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine", "-t", "1", path], check=True)
-    with pytest.raises(StorageError, match="has no picture, only sound"):
+    with open_recording(path) as recording:
+        assert (len(recording), [track.rate for track in recording.tracks]) == (0, [44100])
+    for refused in (
+        lambda: open_recording(path, track=0),
+        lambda: extract(path, tmp_path / "out"),
+        lambda: convert(path, tmp_path / "out.h5"),
+    ):
+        with pytest.raises(StorageError, match=r"^\S+ has no picture, only sound or other data$"):
+            refused()
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mka"])
+def test_texts_alone_are_no_recording(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "texts.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\ndoor\n")
+    path = tmp_path / f"texts{suffix}"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "texts.srt", "-f", "matroska", path], check=True)
+    with pytest.raises(StorageError, match="has no picture, only sound or other data"):
         open_recording(path)
 
 
