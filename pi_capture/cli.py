@@ -26,7 +26,6 @@ from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
 from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
-from pi_capture.samples.clock import least_pause_seconds
 from storage.amounts import parse_seconds
 from storage.commands.console import fail, print_line, run_command
 from storage.commands.standard_streams import open_standard_streams
@@ -371,6 +370,8 @@ def _print_counts(summary: Summary, failure: RecordingError | None, *, awaited: 
         before = f"; {track.came_before} came before the first picture" if track.came_before else ""
         count = f"{track.samples} samples" if track.samples else "no samples came"
         if track.samples and not missing and has_all_frames and not track.problems:
+            from pi_capture.samples.clock import least_pause_seconds
+
             missing = [f"none missing for over {least_pause_seconds(track.rate):.3g} s"]
         print_line(f"  {name}: {', '.join([count + rate, *missing])}{before}", sys.stderr)
 

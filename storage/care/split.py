@@ -25,7 +25,7 @@ from storage.formats.table import open_recording
 from storage.labels.beside import JOURNAL_NAME as LABELS_NAME
 from storage.labels.classes import classes_of_directory, keep_classes, names_beside
 from storage.labels.current import labels_wait_beside, refuse_waiting
-from storage.labels.journal import Applied, Classes, read_journal
+from storage.labels.journal import Applied, Classes, LabelJournal, read_journal
 from storage.labels.live import entries_beside
 from storage.labels.origins import applied_origins, keep_origins, proposed
 from storage.names import natural_key, shown_class
@@ -179,7 +179,7 @@ def undo_split(data_dir: Path) -> Moved:
     Raises
     ------
     StorageError
-        There is nothing to undo, or the directories were renamed.
+        There is nothing to undo, the directories were renamed, or one of them is open for labelling.
     """
     data_dir = _resolve(data_dir)
     beside = _Sides.of(data_dir)
@@ -192,7 +192,9 @@ def undo_split(data_dir: Path) -> Moved:
             f"give both their old names back first"
         )
     for directory in (beside.val_dir, beside.gap_dir):
-        refuse_waiting(directory, read_journal(directory / LABELS_NAME))
+        if (directory / LABELS_NAME).exists():
+            with LabelJournal(directory / LABELS_NAME) as journal:  # refuses one that is open in a window
+                refuse_waiting(directory, journal.entries)
     return undo(data_dir / SPLIT_NAME, roots=beside.roots(data_dir), once_back=beside.clear)
 
 

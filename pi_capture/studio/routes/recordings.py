@@ -142,7 +142,8 @@ async def undo_split(request: Request) -> Response:
     studio = of(request)
     await body_of(request, {})
     entry = await studio.entry(request)
-    await studio.let_go(entry.path, "its split was undone")
+    for name in (entry.path.name, f"val_{entry.path.name}", f"gap_{entry.path.name}"):
+        await studio.let_go(entry.path.with_name(name), "its split was undone")
     return JSONResponse(without_folder(await storage_json("split", entry.path, "--undo"), entry.path.parent))
 
 

@@ -65,6 +65,7 @@ def test_labelled_and_split(studio: Running) -> None:
         status, told = studio.refused("/api/recorders", {"name": name, "camera": "demo", "seconds": 1, "add": True})
         assert status == 409 and why in told
     assert studio.post(f"{path}/split/undo")["moved_back"] > 0
+    assert not (studio.folder / "val_day2").exists(), "it was open for labelling, which is no reason to stay"
     after = everything(studio.folder / "day2")
     assert {name: data for name, data in after.items() if name.endswith(".png")} == {
         name: data for name, data in before.items() if name.endswith(".png")

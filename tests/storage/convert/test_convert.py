@@ -239,7 +239,7 @@ def test_a_name_that_is_no_utf8_costs_nothing(tmp_path: Path, target: str) -> No
     source = recorded(tmp_path / "M\udce4rz.mkv", shown, [None] * 3)
     assert convert(source, tmp_path / target) == 3
     assert contents(tmp_path / target) == contents(source)
-    merge_streams(tmp_path / "both.mkv", [source, recorded(tmp_path / "b.mkv", shown, [None] * 3)])
+    merge_streams(tmp_path / "both.mkv", [source, recorded(tmp_path / "b.mkv", shown, [None] * 3)], offsets={"b": 0})
     assert len(open_recording(tmp_path / "both.mkv")) == 3
     export(source, tmp_path / "files")
 
