@@ -188,7 +188,7 @@ def _server(port: int, meter: Meter) -> ThreadingHTTPServer:
 
         def do_GET(self) -> None:
             if not OUR_HOST.fullmatch(self.headers.get("Host", HOST).strip()):
-                status, text = 421, "it is at http://127.0.0.1\n"
+                status, text = 421, f"it is at http://127.0.0.1:{port}\n"
             elif self.path.partition("?")[0] not in ("/metrics", "/"):
                 status, text = 404, "it is at /metrics\n"
             else:

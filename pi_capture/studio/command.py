@@ -84,5 +84,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen()  # who opens the address as soon as it is shown waits, and is not turned away
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"{error.strerror}; another --listen", f"--listen {host}:{port}") from None
+        raise OSError(
+            error.errno, f"{error.strerror}; end what runs there, or give another --listen", f"--listen {host}:{port}"
+        ) from None
     return listener

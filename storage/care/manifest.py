@@ -124,7 +124,8 @@ def make_manifest(
         except FileNotFoundError:  # the recorder has removed it, or sorting has moved a frame
             unfinished[path] = "changed while it was read"
         except StorageError as error:
-            unreadable[path] = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
+            why = str(error).removeprefix(f"{path} ")  # which goes on with what the file is
+            unreadable[path] = why.replace(f"{path}: ", "can't be read: ", 1)
         except OSError as error:
             unreadable[path] = f"can't be read: {error.strerror}"
         if progress is not None:

@@ -47,7 +47,7 @@ def labels(args: argparse.Namespace) -> int:
         content = {"path": str(path), "labelled": done.labelled, "changed": done.changed, "saved": done.saved}
         content |= {"empty_lines": done.empty, "waiting": done.waiting}
         next_step = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""
-        changed = f"{done.changed} frames have other labels now, {done.labelled} have one"
+        changed = f"{done.changed} frames got a new label, {done.labelled} have a label now"
         changed += f", {done.saved} that waited are saved" if done.saved else ""
         report_done(args, content, f"{path}: {changed}{next_step}")
         return 0

@@ -135,7 +135,7 @@ def test_labels_that_wait_beside_a_file_go_in_with_what_is_imported(
     assert labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
     assert main(["labels", str(path), "--export", str(table)]) == 0
     assert main(["labels", str(path), "--import", str(table)]) == 0
-    assert "0 frames have other labels now, 10 have one, 10 that waited are saved" in capsys.readouterr().out
+    assert "0 frames got a new label, 10 have a label now, 10 that waited are saved" in capsys.readouterr().out
     with open_recording(path) as recording:
         assert list(recording.labels) == labels(path) == [None] * 3 + ["door"] * 10 + [None] * 17
 
@@ -352,7 +352,7 @@ def test_an_interval_without_a_frame_is_told(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "a.csv").write_text("start,end,class\n0.01,0.02,a\n0.1,0.2,b\n")
     assert main(["labels", str(tmp_path / "day1.mkv"), "--import", str(tmp_path / "a.csv")]) == 0
     told = capsys.readouterr()
-    assert "line 2: no frame was taken then" in told.err and "3 frames have other labels now" in told.out
+    assert "line 2: no frame was taken then" in told.err and "3 frames got a new label" in told.out
     assert main(["labels", str(tmp_path / "day1.mkv"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["intervals"]
     assert [each["class"] for each in shown] == ["b"]
