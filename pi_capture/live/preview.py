@@ -73,9 +73,10 @@ class Preview:
         self._over = True
         self._wake.set()
         with suppress(OSError):
-            if self._process.stdin is not None:
-                os.close(self._process.stdin.fileno())
-                self._process.stdin = None
+            if self._process.stdin is not None:  # which may still hold a part of a picture: nowhere takes it
+                nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                os.dup2(nowhere, self._process.stdin.fileno(), inheritable=False)
+                os.close(nowhere)
         try:
             self._process.wait(CLOSING_SECONDS)
         except subprocess.TimeoutExpired:

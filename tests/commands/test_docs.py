@@ -29,6 +29,7 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert (document.parent / link).exists(), f"{document.name} links to {link}"
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the page has help as Python 3.11 lays it out")
 def test_the_commands_page_is_what_the_commands_say() -> None:
     script = [sys.executable, str(REPOSITORY / "scripts" / "command_reference.py"), "--check"]
     result = subprocess.run(script, check=False, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
