@@ -54,7 +54,7 @@ class Camera:
             if n == 10 and self.fault == "unplugged":
                 raise CameraError("fault:unplugged was unplugged")
             if n == 10 and self.fault == "broken":
-                1 // 0
+                raise RuntimeError("it broke")
             if n == 10 and self.fault == "ends":
                 return
             number, delivered = delivered, delivered + 1

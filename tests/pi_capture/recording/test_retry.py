@@ -65,7 +65,7 @@ def run(tmp_path: Path, camera: str, seconds: float, *options: str, program: str
     ("fault", "reason"),
     [
         ("unplugged", "fault:unplugged was unplugged"),
-        ("broken", "ZeroDivisionError('integer division or modulo by zero')"),
+        ("broken", "RuntimeError('it broke')"),
         ("ends", "the camera's stream ended"),
     ],
 )
