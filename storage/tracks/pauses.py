@@ -88,7 +88,7 @@ def is_unsynchronised(session: Mapping[str, Any]) -> bool:
 
 def tells_wrong_time(session: Mapping[str, Any]) -> bool:
     """Whether the time of day that is kept with a session may be wrong, as `is_unsynchronised` tells."""
-    return bool(session.get("live", True)) and is_unsynchronised(session)
+    return wall_offset_ns(session) is not None and is_unsynchronised(session)
 
 
 def _misplaced(sessions: Sequence[Mapping[str, Any]], why: str) -> str:
