@@ -61,7 +61,8 @@ def serve(
         say(more)
     if not alone and sys.stderr.isatty() and sys.stderr.encoding.lower().startswith("utf"):
         numbers = [] if keys.secure else [url for url in urls if _is_address(str(urlsplit(url).hostname))]
-        say(qr_code((numbers or urls)[0]))  # few phones find .local names; a certificate holds for names
+        with suppress(ImportError):  # new sources in an environment of before: the addresses are there all the same
+            say(qr_code((numbers or urls)[0]))  # few phones find .local names; a certificate holds for names
     uvicorn.Server(config).run([listener])
     return 0
 
