@@ -27,6 +27,7 @@ from pi_capture.sources.contract import (
     Size,
     Source,
 )
+from storage.entry_points import entry_points
 
 if TYPE_CHECKING:
     from pi_capture.network import receiver
@@ -106,9 +107,7 @@ URL = SourceKind(
 def all_sources() -> Iterator[SourceKind]:
     """Yield the kinds of this distribution, and of others that are installed."""
     yield from SOURCES
-    from importlib.metadata import entry_points  # which takes as long to import as all the rest
-
-    for point in entry_points(group="pi_capture.sources"):
+    for point in entry_points("pi_capture.sources"):
         yield SourceKind(point.name, f"{point.name}[:ADDRESS]", f"from {point.module}", point.value)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from storage.entry_points import entry_points
 from storage.errors import OptionError, StorageError
 from storage.labels.beside import JOURNAL_NAME, refuse_left_over
 from storage.recording import Recording
@@ -150,9 +151,7 @@ FORMATS = (
 def all_formats() -> Iterator[Format]:
     """Yield the formats of this distribution, and those that others have installed."""
     yield from FORMATS
-    from importlib.metadata import entry_points  # which takes as long to import as all the rest
-
-    for point in entry_points(group="storage.formats"):
+    for point in entry_points("storage.formats"):
         yield point.load()
 
 
