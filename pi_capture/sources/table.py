@@ -15,22 +15,22 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError, UsageError
-from pi_capture.sources.contract import (
-    Accompanied,
-    Camera,
-    Controllable,
-    Encoding,
-    Focusing,
-    HighDynamicRange,
-    ListCameras,
-    OpenSource,
-    Size,
-    Source,
-)
 from storage.entry_points import entry_points
 
 if TYPE_CHECKING:
     from pi_capture.network import receiver
+    from pi_capture.sources.contract import (
+        Accompanied,
+        Camera,
+        Controllable,
+        Encoding,
+        Focusing,
+        HighDynamicRange,
+        ListCameras,
+        OpenSource,
+        Size,
+        Source,
+    )
     from pi_capture.sources.demo import source as demo
     from pi_capture.sources.media import source as media
     from pi_capture.sources.picamera2 import source as picamera2
