@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
-from pi_capture.recording.options import HOLD_SECONDS, parse_focus
+from pi_capture.recording import HOLD_SECONDS
 from storage.amounts import parse_seconds
 from storage.commands.console import Parser, duration, duration_above_0, positive
 
@@ -116,6 +116,8 @@ def _port(text: str) -> int:
 
 
 def _focus(text: str) -> float | str:
+    from pi_capture.recording.options import parse_focus
+
     try:
         return parse_focus(text)
     except ValueError as error:

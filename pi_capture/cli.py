@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import shlex
 import shutil
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from pi_capture.arguments import FORMATS, OPTIONS, build_parser
 from pi_capture.config import as_toml, configure
 from pi_capture.errors import CameraError, PreviewError, RecordingError, UsageError
-from pi_capture.redact import public
 from pi_capture.report.systemd import ERROR, Notifier, StopSignals, leave_running_threads, priority
 from storage.amounts import parse_seconds
 from storage.commands.console import fail, print_line, run_command
@@ -90,6 +88,8 @@ def _run(words: Sequence[str]) -> int:
     if args.list_cameras:
         return _list_cameras()
     if args.print_config:
+        from pi_capture.redact import public
+
         print(as_toml(configuration.settings))
         addresses = [args.camera, *(args.stream_to or ()), args.mqtt]
         if public(addresses) != addresses:
@@ -331,6 +331,8 @@ def _status_for_viewers(
     args: argparse.Namespace, progress: Progress, meter: Meter, labels: LiveLabels | None, stop: threading.Event
 ) -> Callable[[], dict[str, Any]]:
     """Return the function that gives viewers the status: the command, the numbers, and the class of this moment."""
+    from pi_capture.redact import public
+
     fixed = {
         "pid": os.getpid(),
         "target": os.path.abspath(args.directory),
@@ -378,6 +380,8 @@ def _print_counts(summary: Summary, failure: RecordingError | None, *, awaited: 
 
 def _print_summary(summary: Summary) -> None:
     """Print a summary. Raises OSError, which names standard output instead of the recording."""
+    import json
+
     try:
         print(json.dumps(asdict(summary)), flush=True)
     except OSError as error:

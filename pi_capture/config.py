@@ -8,8 +8,6 @@ overrides the file, which overrides the default. For the options see `pi_capture
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -257,10 +255,14 @@ def _number(text: str) -> int | float | str:
 
 
 def _did_you_mean(name: str, options: Mapping[str, Option]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name.replace("_", "-"), [known for known in options if known != "config"], 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _toml(value: object) -> str:
     """Return a value as TOML writes it: as JSON does, but for one character."""
+    import json
+
     return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")

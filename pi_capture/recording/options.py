@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pi_capture.errors import UsageError
+from pi_capture.recording import HOLD_SECONDS
 
 if TYPE_CHECKING:
     from pi_capture.samples.sensors import Sensor
     from pi_capture.sources import Focus, Size
-
-
-HOLD_SECONDS = 0.3
 
 
 def parse_focus(text: str) -> Focus:

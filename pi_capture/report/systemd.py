@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -138,6 +137,8 @@ class Notifier:
 
     def _send(self, *lines: str) -> bool:
         """Send without waiting; returns whether systemd accepted it."""
+        import socket
+
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)

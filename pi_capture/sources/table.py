@@ -15,21 +15,22 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from pi_capture.errors import CameraError, UsageError
-from pi_capture.sources.contract import (
-    Accompanied,
-    Camera,
-    Controllable,
-    Encoding,
-    Focusing,
-    HighDynamicRange,
-    ListCameras,
-    OpenSource,
-    Size,
-    Source,
-)
+from storage.entry_points import entry_points
 
 if TYPE_CHECKING:
     from pi_capture.network import receiver
+    from pi_capture.sources.contract import (
+        Accompanied,
+        Camera,
+        Controllable,
+        Encoding,
+        Focusing,
+        HighDynamicRange,
+        ListCameras,
+        OpenSource,
+        Size,
+        Source,
+    )
     from pi_capture.sources.demo import source as demo
     from pi_capture.sources.media import source as media
     from pi_capture.sources.picamera2 import source as picamera2
@@ -106,9 +107,7 @@ URL = SourceKind(
 def all_sources() -> Iterator[SourceKind]:
     """Yield the kinds of this distribution, and of others that are installed."""
     yield from SOURCES
-    from importlib.metadata import entry_points  # which takes as long to import as all the rest
-
-    for point in entry_points(group="pi_capture.sources"):
+    for point in entry_points("pi_capture.sources"):
         yield SourceKind(point.name, f"{point.name}[:ADDRESS]", f"from {point.module}", point.value)
 
 

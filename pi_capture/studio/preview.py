@@ -224,7 +224,7 @@ def _show(packs: IO[bytes], camera: str, wanted: str, fps: str, model: str | Non
 
 
 def _watching(model: str) -> Watching:
-    from pi_capture.recording.options import HOLD_SECONDS
+    from pi_capture.recording import HOLD_SECONDS
     from pi_capture.recording.verdicts import Watching
     from storage.learn.classifier import open_classifier
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pi_capture.arguments import OPTIONS
 from pi_capture.config import PREFIX, Kind, Option, configure
 from pi_capture.errors import RecordingError, UsageError
-from pi_capture.recording.options import HOLD_SECONDS
+from pi_capture.recording import HOLD_SECONDS
 from pi_capture.report.systemd import StopSignals
 from pi_capture.watch.report import JsonLines, Lines, OneLine, Quiet, Report
 from storage.commands.console import Parser, fail, print_line

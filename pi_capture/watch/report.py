@@ -8,11 +8,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pi_capture.recording.verdicts import Verdict
 from storage.commands.console import new_bar, print_line
 from storage.names import printable
+
+if TYPE_CHECKING:
+    from pi_capture.recording.verdicts import Verdict
 
 RATE_SECONDS = 2.0
 SHOWN_SECONDS = 0.05  # between two looks of the line on a terminal

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storage.batch.contract import NotReadyError, Result, Step
+from storage.entry_points import entry_points
 from storage.errors import OptionError, StorageError
 
 STEPS = {
@@ -51,9 +52,7 @@ def find_step(name: str) -> Step:
 
 
 def _steps_of_others() -> dict[str, str]:
-    from importlib.metadata import entry_points
-
-    return {point.name: point.value for point in entry_points(group="storage.steps")}
+    return {point.name: point.value for point in entry_points("storage.steps")}
 
 
 def _verify(recordings: Sequence[Path], out: Path) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -113,6 +112,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def print_json(content: dict[str, Any]) -> None:
+    import json
+
     print(json.dumps({"version": 1, **content}))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -95,6 +94,8 @@ def _progress(args: argparse.Namespace, title: str) -> Iterator[Progress | None]
 
 
 def _lines_of_json() -> Progress:
+    import json
+
     due = 0.0
 
     def show(what: str, done: int, total: int) -> None:

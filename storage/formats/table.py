@@ -16,9 +16,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from storage.entry_points import entry_points
 from storage.errors import OptionError, StorageError
-from storage.labels.beside import JOURNAL_NAME, refuse_left_over
-from storage.recording import Recording
 
 if TYPE_CHECKING:
     from storage.formats import contract
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from storage.formats.video import file as video_file
     from storage.formats.video import labels as video_labels
     from storage.formats.video import writer as video
+    from storage.recording import Recording
     from storage.tracks.sample_track import SampleTrack
 
 
@@ -150,9 +150,7 @@ FORMATS = (
 def all_formats() -> Iterator[Format]:
     """Yield the formats of this distribution, and those that others have installed."""
     yield from FORMATS
-    from importlib.metadata import entry_points  # which takes as long to import as all the rest
-
-    for point in entry_points(group="storage.formats"):
+    for point in entry_points("storage.formats"):
         yield point.load()
 
 
@@ -256,6 +254,8 @@ def open_writer(
     is_new = bool(row.suffix) and not os.path.lexists(path)
     writer = make(path, **given)
     if is_new and not writer.next_index:  # otherwise it took up what a crash had left under its hidden name
+        from storage.labels.beside import JOURNAL_NAME, refuse_left_over
+
         try:
             refuse_left_over(path, (f".{JOURNAL_NAME}",))
         except BaseException:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pi_capture.cli import COMMANDS
 from tests.support import REPOSITORY
 
 DEMO = ("--camera", "demo", "--countdown", "0", "--quiet")
 MAIN = "import {package}.cli\nassert {package}.cli.main({arguments!r}) == 0\n"
+HELP = "from {package}.cli import main\ntry:\n    main([*{words!r}, '--help'])\nexcept SystemExit:\n    pass\n"
 READ = "import storage\nassert storage.open_recording({path!r})[0].pixels.shape == (128, 128, 3)\n"
 SAY = "import sys\nprint('loaded', *sys.modules)"
 
@@ -30,6 +32,7 @@ OF_RECORDING = (
     ),
     *("pi_capture.network.receiver", "pi_capture.report.mqtt", "http.server", "ssl"),
 )
+HEAVY = ("numpy", "av", "cv2", "PIL", "h5py", "starlette")
 ALWAYS = (*LABELS, *MEDIA, *CARE)
 
 
@@ -53,6 +56,19 @@ def loaded(code: str) -> list[str]:
 
 def among(modules: Sequence[str], unwanted: Sequence[str]) -> list[str]:
     return [one for one in modules if any(one == name or one.startswith(f"{name}.") for name in unwanted)]
+
+
+@pytest.mark.parametrize("package", ["pi_capture", "classify", "storage"])
+def test_help(package: str) -> None:
+    unwanted = (*ALWAYS, *LOOK_UPS, *HEAVY, "difflib", "json", "socket", "pi_capture.recording.options")
+    contracts = ("pi_capture.sources.contract", "storage.formats.contract", "storage.recording")
+    assert among(loaded(HELP.format(package=package, words=[])), (*unwanted, *contracts)) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command: str) -> None:
+    found = loaded(HELP.format(package="pi_capture", words=[command]))
+    assert COMMANDS[command].partition(":")[0] in found and among(found, (*HEAVY, "importlib.metadata")) == []
 
 
 @pytest.mark.parametrize(
