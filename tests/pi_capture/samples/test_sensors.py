@@ -107,6 +107,12 @@ def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: 
     probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time", "-of", "csv=p=0", path]
     begun = dict(line.split(",")[:2] for line in subprocess.check_output(probe, text=True).split())
     assert float(begun["audio"]) == 0 and float(begun["video"]) > 0.7
+    convert = [sys.executable, "-m", "storage", "convert", path, tmp_path / "copy.mkv"]
+    told = subprocess.run(convert, capture_output=True, text=True, check=True).stderr
+    begins = re.search(r"copy\.mkv begins with the first picture, (\S+) s into .*day1\.mkv: label files in", told)
+    assert begins is not None and float(begins[1]) == pytest.approx(float(begun["video"]), abs=0.001), told
+    with VideoReader(tmp_path / "copy.mkv") as copy:
+        assert list(copy.timestamps_ns) == list(pictures)
 
 
 def test_a_program_that_ended_before_the_first_picture_loses_nothing(tmp_path: Path) -> None:
