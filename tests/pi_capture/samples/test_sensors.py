@@ -469,6 +469,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
         ([tmp_path / "day1.h5", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
         ([tmp_path / "a.mkv", 5, "--camera", "none"], "give a --sensor or --audio"),
         ([tmp_path / "a.mkv", 5, "--sensor", imu, "--sensor", imu], "each needs its own name"),
+        ([tmp_path / "a.mkv", 5, "--sensor", imu, "--segment", "1h"], "make one recording after another"),
         ([tmp_path / "a.mkv", 5, "--sensor", "labels,rate=1=cat"], "a sensor can't be called labels"),
         ([tmp_path / "a.mkv", 5, "--sensor", "a,rate=1=-", "--sensor", "b,rate=1=-"], "only one sensor can read"),
     ):
