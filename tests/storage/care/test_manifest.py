@@ -215,14 +215,14 @@ def test_what_arrived_what_is_missing_and_what_differs(
     (copy / "b.mkv").write_bytes(content)
     (copy / "a" / "00000003.png").unlink()
     (copy / "more" / "c.h5").unlink()
-    (copy / "unknown.mkv").write_bytes(b"")
+    record(copy / "removed by the recorder.mkv", 2)
     status, text = run(capsys, *against)
     assert status == 3
     assert text.splitlines() == [
         f"{copy / 'a'} has 5 of 6 files",
         f"{copy / 'b.mkv'} has other content",
         f"{copy / 'more/c.h5'} is missing",
-        f"{copy}: 0 of 3 recordings are whole, 1 missing, 2 different",
+        f"{copy}: 0 of 3 recordings are whole, 1 missing, 2 different; of 1 more there the manifest says nothing",
     ]
     status, text = run(capsys, *against, "--json")
     facts = json.loads(text)
