@@ -79,7 +79,8 @@ class RecordForm {
     if (!this.camera.value) this.camera.selectedIndex = 0;
     this.command = el("code", { tabIndex: 0 });
     this.problem = el("p", { className: "problem", role: "alert" });
-    this.start = el("button", { className: "primary big" }, "Record");
+    this.start = el("button", { className: "primary big" });
+    this.#showHowLong();
     this.canvas = el("canvas", { role: "img", "aria-label": "What the camera sees" });
     this.stage = el("div", { className: "stage" }, this.canvas);
     this.view = new PictureView(this.stage, this.canvas, () => {});
@@ -117,7 +118,13 @@ class RecordForm {
     void this.#look();
   }
 
+  /** Say on the button how long it records: the seconds may be those of yesterday. */
+  #showHowLong() {
+    this.start.textContent = this.seconds.value ? `Record for ${this.seconds.value} s` : "Record";
+  }
+
   #changed() {
+    this.#showHowLong();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       void this.#check();

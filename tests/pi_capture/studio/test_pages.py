@@ -284,7 +284,7 @@ def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
     for names, then in (("door,door", "every class needs a name of its own"), ("window, door", "")):
         page.get_by_role("button", name="Classes …").click()
         page.get_by_label("Names, with commas").fill(names)
-        page.get_by_role("dialog").get_by_role("button", name="OK").click()
+        page.get_by_role("dialog").get_by_role("button", name="Label with them").click()
         if then:
             expect(page.get_by_text(then)).to_be_visible()
     at(page, 1)
@@ -307,13 +307,15 @@ def test_a_name_that_exists_is_asked_about(browser: Browser, studio: Running) ->
     page.get_by_label(re.compile("^Classes")).fill("none; door")
     expect(page.locator(".command code")).to_contain_text("none,door")
     for answer in ("Another name", "Add to it"):
-        page.get_by_role("button", name="Record", exact=True).click()
+        page.get_by_role("button", name="Record for 0.5 s", exact=True).click()
         expect(page.get_by_role("dialog")).to_contain_text("day1 exists already with 40 frames: add to it?")
         page.get_by_role("button", name=answer).click()
     expect(page.get_by_text("Recorded: ")).to_be_visible()
     count = len(list((studio.folder / "day1").glob("*.png")))
     assert count > 40
     expect(page.get_by_text(f"Recorded: day1 has {count} frames")).to_be_visible()
+    page.get_by_role("link", name="Record more").click()
+    expect(page.get_by_role("button", name="Record for 0.5 s")).to_be_visible()  # as before, and said
     context.close()
 
 
