@@ -401,7 +401,7 @@ class RecorderPage {
         if (this.signal.aborted) return;
         const { recorders } = await get("/api/recorders", this.signal).catch(() => ({ recorders: null }));
         if (recorders && !recorders.some((/** @type {Recorder} */ one) => one.id === this.status.id)) break;
-        this.told.textContent = recorders ? words(error) : "the studio can't be reached; the recording goes on";
+        this.told.textContent = recorders ? words(error) : "the studio can't be reached; the recording goes on without it, unless the power is gone";
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -439,7 +439,9 @@ class RecorderPage {
       for (;;) {
         const found = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${recording}`, this.signal));
         if (found.state !== "recording") {
-          told.textContent = `Recorded: ${found.name} has ${counted(found.frames, "frame")}`;
+          const { name, frames, interrupted } = found;
+          const has = interrupted ? "Cut off, as by a power cut; what was safe is kept" : "Recorded";
+          told.textContent = `${has}: ${name} has ${counted(frames, "frame")}`;
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS)); // it still writes the last ones

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 import zipfile
@@ -316,6 +317,26 @@ def test_a_name_that_exists_is_asked_about(browser: Browser, studio: Running) ->
     expect(page.get_by_text(f"Recorded: day1 has {count} frames")).to_be_visible()
     page.get_by_role("link", name="Record more").click()
     expect(page.get_by_role("button", name="Record for 0.5 s")).to_be_visible()  # as before, and said
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["day2", "day2.mkv"])
+def test_a_recording_that_was_cut_off_is_called_so(browser: Browser, studio: Running, name: str) -> None:
+    """As a power cut leaves it: the recorder is gone, and what was safe is there."""
+    wanted = {"name": name, "camera": "demo", "size": "64x64", "fps": 20}
+    recorder = studio.post("/api/recorders", wanted)
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/recorder/{recorder['id']}")
+    wait_for(lambda: recorded(page) > 30)
+    (running,) = (studio.place / "run" / "pi-capture").glob("*.sock")
+    os.kill(int(running.stem), signal.SIGKILL)
+    expect(page.get_by_text("Cut off, as by a power cut; what was safe is kept: ")).to_be_visible()
+    count = len(open_recording(studio.folder / name))
+    assert count > 0
+    expect(page.get_by_text(f"{name} has {count} frames")).to_be_visible()
+    page.get_by_role("link", name="Recordings", exact=True).click()
+    expect(page.get_by_text(f"{count} to be labelled · cut off")).to_be_visible()
     context.close()
 
 
