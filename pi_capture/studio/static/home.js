@@ -326,6 +326,7 @@ export async function trash(place, signal) {
       ],
     );
     if (sure !== "delete") return;
+    fill(place, el("p", { className: "quiet", role: "status" }, "Deleting …")); // many files take seconds
     try {
       tell(`${size((await post("/api/trash/empty", { ids: items.map(({ id }) => id) })).bytes)} are free again`);
     } catch (error) {

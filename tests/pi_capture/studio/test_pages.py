@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
-from tests.pi_capture.studio.browser import SIZES, opened
+from tests.pi_capture.studio.browser import SIZES, SlowNetwork, opened
 from tests.support import REPOSITORY, wait_for
 from tests.support.studio import Running
 
@@ -203,6 +203,23 @@ def test_a_dialog_does_not_outlive_its_page(browser: Browser, studio: Running) -
     expect(page.get_by_role("heading", level=1)).to_have_text("recordings")
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert (studio.folder / "day1").is_dir() and seen.complaints == []
+    context.close()
+
+
+def test_what_is_deleted_for_good_is_not_shown_meanwhile(browser: Browser, studio: Running) -> None:
+    """A card deletes thousands of files in seconds."""
+    studio.post(f"{studio.recording('day1')}/trash")
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/trash")
+    network = SlowNetwork(page, "**/api/trash/empty")
+    page.get_by_role("button", name="Empty the trash").click()
+    late = network.hold(page.get_by_role("button", name="Delete for good").click)
+    expect(page.get_by_text("Deleting …")).to_be_visible()
+    expect(page.get_by_text("day1")).to_have_count(0)
+    network.answer(late, response=late.fetch())
+    expect(page.get_by_text("The trash is empty.")).to_be_visible()
+    assert seen.complaints == []
     context.close()
 
 
