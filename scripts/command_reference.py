@@ -161,6 +161,19 @@ _pi_storage_steps() {
 """
 
 
+VALUES = {
+    "--camera": ("auto", "demo", "none", "picamera2", "v4l2"),
+    "--size": ("source",),
+    "--focus": ("auto", "once"),
+    "--labels-from": ("terminal", "studio"),
+    "--audio-codec": ("flac", "opus", "pcm"),
+    "--compression": ("deflate", "none"),
+    "--codec": ("ffv1", "h264-lossless", "h264", "mjpeg"),
+    "--backend": ("png", "hdf5", "features", "video", "sound"),
+}
+"""What is offered for an option that takes these, and perhaps others."""
+
+
 def _completion(script: str, parsers: dict[str, argparse.ArgumentParser], shell: str) -> str:
     """The words of a command line by shtab; where it knows none, names of files: of bash's own accord, or by zsh's."""
     import shtab
@@ -178,6 +191,8 @@ def _completion(script: str, parsers: dict[str, argparse.ArgumentParser], shell:
                 commands.add_parser(name, parents=[parser], add_help=False, help=about)
     for parser in (top, *parsers.values()):
         for action in parser._actions:
+            for option in action.option_strings:
+                action.choices = VALUES.get(option, action.choices)
             if action.dest == "steps":
                 action.complete = {  # type: ignore[attr-defined]  # shtab reads it
                     "bash": "_pi_storage_steps",

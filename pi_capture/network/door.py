@@ -103,7 +103,9 @@ class Door:
             heard.close()
             connection.close()
             reason = getattr(error, "strerror", None) or str(error) or "it broke off"
-            if not self._closed:
+            if not self._closed and self._place.identity and heard is connection:
+                self.refuse(f"one without this identity ({reason}); both need the same file as --identity")
+            elif not self._closed:
                 self.refuse(f"a program that is no --stream-to ({reason})")
             return
         finally:

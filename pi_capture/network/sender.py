@@ -82,7 +82,7 @@ class Sender:
         self._facts = {**sent, "sender": secrets.token_hex(8), "machine": machine_token()}
         if address.identity:
             check_identity(address.identity)
-        self._door = Door(address, asks=False) if address.listen else None
+        self._door = Door(address, say, asks=False) if address.listen else None
         self._queue: deque[tuple[int, Frame]] = deque()
         self.samples = Outgoing()
         self._ready = threading.Condition()

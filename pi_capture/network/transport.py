@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -12,6 +13,8 @@ from pi_capture.errors import CameraError
 from pi_capture.network.address import SILENCE_SECONDS, Address, connect_to
 from pi_capture.network.door import Door, Visitor
 from pi_capture.network.tls import check_identity
+
+log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 60.0  # to wait for a sender at the beginning
 AGAIN_SECONDS = 30.0  # for one that was connected before
@@ -34,7 +37,7 @@ class TcpWay:
         self._place = place
         if place.identity:
             check_identity(place.identity)
-        self._door = Door(place) if place.listen else None
+        self._door = Door(place, lambda line: log.warning("%s", line)) if place.listen else None
         self._waiting: list[Visitor] = []
 
     def meet(self, seconds: float, closed: threading.Event) -> socket.socket:

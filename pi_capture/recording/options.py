@@ -125,7 +125,8 @@ class RecordOptions:
             )
         if self.segment is not None and self.has_samples:
             raise UsageError(
-                "--segment: sensors and sound can't be cut into segments; leave out --segment, or --sensor and --audio"
+                "--segment: sensors and sound can't be cut into segments; leave it out, and make one recording after "
+                "another: day1-1.mkv 3600, then day1-2.mkv 3600, …"
             )
         if self.between and self.has_samples:
             raise UsageError("--between: sensors and sound are recorded all the time; leave out --between")

@@ -3,6 +3,7 @@
 A chunk arrives after its last sample was taken; how long after depends on pipes and schedulers. A line is drawn through
 the earliest arrival of each second, over the count of samples. Times that are read off that line have no jitter and,
 over hours, no drift. After a delay the count catches up with the line; after a pause it doesn't: samples are missing.
+The shorter the pause, the longer it takes to tell it from a delay.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ START_NS = SECOND  # samples are kept back so long, for the first line, …
 LONGEST_START_NS, LONGEST_START_SAMPLES = 3 * SECOND, 1 << 20  # … and longer, if they come at another rate than stated
 DECIDE_NS = SECOND  # late samples may catch up for so long before they count as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
+STEP_NS = 50_000_000  # of a short pause, once the line is known well: all samples after it are late by as much …
+STEP_DECIDE_NS, STEP_CHUNKS = 2 * SECOND, 10  # … for so long, and so many chunks
 WINDOWS = 600  # seconds that the line goes through: few enough to follow a clock that warms up
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # with less the stated rate is the better guess
 KNOWN_SPAN_NS = 4 * SECOND  # with less the rate counts as unknown
@@ -190,11 +193,14 @@ class SampleClock:
         index = self._count + self._held_count - 1
         late = arrival - self._at(index)
         silence, self._last_arrival = arrival - self._last_arrival, arrival
-        if late > least_pause_seconds(1e9 / self._period) * 1e9:
+        if late > min(self._least_step(), self._least_pause()):
             self._least_late = min(self._least_late, late)
             if self._late_since is None:
                 self._late_since, self._silence = arrival_ns, silence
-            return [] if arrival_ns - self._late_since < DECIDE_NS else self._decide()
+            is_long = self._least_late > self._least_pause()
+            lasts = arrival_ns - self._late_since >= (DECIDE_NS if is_long else STEP_DECIDE_NS)
+            if is_long or not lasts or len(self._held) >= STEP_CHUNKS:
+                return self._decide() if lasts else []
         self._late_since, self._least_late = None, math.inf
         self._note(index, arrival, late)
         return self._release()
@@ -205,7 +211,7 @@ class SampleClock:
             return []
         if self._starting:
             self._start()
-        pause = self._pause() if self._late_since is not None else []
+        pause = self._pause() if self._late_since is not None and self._least_late > self._least_pause() else []
         return [*pause, *self._release()]
 
     # ------------------------------------------------------------------------------------------------------- the parts
@@ -213,6 +219,17 @@ class SampleClock:
     def _at(self, index: int) -> float:
         """Return the time of a sample, in nanoseconds since the first arrival."""
         return self._offset + index * self._period
+
+    def _least_pause(self) -> float:
+        return least_pause_seconds(1e9 / self._period) * 1e9
+
+    def _least_step(self) -> float:
+        """Return how late all samples must be from one moment on to count as a short pause; infinity if none is."""
+        if not self.fitted or self._window is None:
+            return math.inf
+        index, arrival = self._points[-1]
+        usual = max(0.0, min(arrival - self._at(int(index)), self._window_late))
+        return usual + max(STEP_NS, LATE_SAMPLES * self._period)
 
     def _release(self) -> list[Dated]:
         assert self._first_ns is not None

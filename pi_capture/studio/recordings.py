@@ -20,6 +20,7 @@ from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
 from storage.care.listing import first_entries, recording_test
 from storage.care.split import is_held_out, is_split
+from storage.durable.files import is_locked
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
 from storage.formats.contract import FramesAreFiles
@@ -172,6 +173,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _look_at(path: Path) -> tuple[dict[str, Any], bytes]:
     """The facts of a recording, and a picture of it."""
     nothing: dict[str, Any] = {"frames": 0, "seconds": 0.0, "size": None, "classes": [], "unlabelled": 0, "waiting": 0}
+    nothing["interrupted"] = False
     try:
         row = find_format(path)
         with open_recording(path) as recording:
@@ -214,6 +216,7 @@ def _facts(path: Path, row: Format, recording: Recording) -> dict[str, Any]:
         "waiting": waiting.total(),
         "state": state_of(recording, unlabelled),
         "can": _can(path, recording),
+        "interrupted": recording.interrupted and not is_locked(path),
         "begun": next((one["started"] for one in recording.sessions if isinstance(one.get("started"), str)), None),
     }
 

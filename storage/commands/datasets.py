@@ -122,7 +122,10 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quarantine", metavar="DIR", type=Path, help="move broken frames to DIR, sorted by class")
     parser.add_argument(
-        "--against", metavar="MANIFEST", type=Path, help="compare the recordings in the directory PATH with a manifest"
+        "--against",
+        metavar="MANIFEST",
+        type=Path,
+        help="compare the recordings in the directory PATH that a manifest names; it says nothing of others",
     )
 
 

@@ -75,6 +75,8 @@ def extract(args: argparse.Namespace) -> int:
 
 # -------------------------------------------------------------------------------------------------------------- convert
 
+SEEN_NS = 1_000_000  # in which times of label files differ
+
 CONVERT = """\
 Make a recording in another format, chosen by the name: a directory (PNG files), .h5, .mkv; or .mp4 and
 .mov, H.264 in yuv420p, for other programs. Frames, times, labels and what is known of the sessions go
@@ -109,18 +111,22 @@ def convert(args: argparse.Namespace) -> int:
             progress=progress,
         )
     report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
-    if left_out := _sample_tracks(args.source):
+    left_out, begins_ns = _sample_tracks_and_begin(args.source, args.track)
+    if left_out:
         of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
         print_line(f"{of_source}; python -m storage export makes files of sensors and sound", file=sys.stderr)
+    if begins_ns >= SEEN_NS and args.fps is None:
+        begins = f"begins with the first picture, {begins_ns / 1e9:.3f} s into {args.source}"
+        print_line(f"{args.target} {begins}: label files in seconds fit the one or the other", file=sys.stderr)
     return 0
 
 
-def _sample_tracks(source: Path) -> list[str]:
-    """The names of the tracks of sensors and sound in a recording of this program."""
+def _sample_tracks_and_begin(source: Path, track: str | int | None) -> tuple[list[str], int]:
+    """The names of the tracks of sensors and sound in a recording of this program, and the first picture's own time."""
     from storage.formats.table import open_recording
 
-    with open_recording(source) as recording:
-        return [track.name for track in recording.tracks]
+    with open_recording(source, track=track) as recording:
+        return [one.name for one in recording.tracks], next(iter(recording.shown_ns), 0) if recording.has_times else 0
 
 
 # ------------------------------------------------------------------------------------------------------------- features

@@ -47,6 +47,7 @@ def manifest(args: argparse.Namespace) -> int:
 
 
 def verify_against(args: argparse.Namespace) -> int:
+    from storage.care.listing import recordings_in
     from storage.care.manifest import find_differences, read_manifest
 
     if len(args.paths) != 1 or args.repair or args.quarantine is not None:
@@ -56,9 +57,12 @@ def verify_against(args: argparse.Namespace) -> int:
     with progress_line(f"comparing {directory}", " recordings") as progress:
         differences = find_differences(directory, entries, progress=progress)
     whole = len(entries) - len(differences)
+    there = recordings_in(directory) if directory.is_dir() else ()
+    others = sum(path.relative_to(directory).as_posix() not in entries for path in there)
     if args.json:
         found = [{"path": one.path, "what": one.what, "reason": one.reason} for one in differences]
-        print_json({"path": str(directory), "against": str(args.against), "whole": whole, "different": found})
+        compared = {"path": str(directory), "against": str(args.against), "whole": whole, "different": found}
+        print_json({**compared, "not_named": others})
         return 3 if differences else 0
     for one in differences:
         print_line(f"{directory / one.path} {one.reason}")
@@ -66,6 +70,7 @@ def verify_against(args: argparse.Namespace) -> int:
     print_line(
         f"{directory}: {whole} of {len(entries)} recordings are whole, {missing or 'none'} missing, "
         f"{len(differences) - missing or 'none'} different"
+        + (f"; of {others} more there the manifest says nothing" if others else "")
     )
     return 3 if differences else 0
 

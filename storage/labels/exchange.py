@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 from storage.durable.files import appearing
 from storage.errors import StorageError
+from storage.formats.contract import FramesAreFiles
 from storage.formats.table import label_writer, open_recording
 from storage.labels.beside import journal_path
 from storage.labels.classes import DEFAULT, known_classes, recorded_classes
@@ -24,11 +25,14 @@ from storage.labels.journal import Classes, LabelJournal
 from storage.labels.live import adopt
 from storage.labels.origins import as_entries, proposed
 from storage.names import check_class_name, look_alikes
+from storage.recording import Recording
+from storage.sessions import spans_of
 
 MOST_BYTES = 50_000_000
 SLACK_NS = SECOND_NS // 10  # other programs are less exact about the length of a recording
 USUAL_STEP_NS = SECOND_NS // 30
-LEAST_HOLE_NS, HOLE_STEPS = 2 * SECOND_NS, 5  # so long without a frame, and so many times the usual step, is a hole
+LEAST_HOLE_NS, HOLE_STEPS = 2 * SECOND_NS, 5  # so long without a frame, and so many times the usual step, is a hole; …
+PAUSE_STEPS = 2  # … where another session begins, so many times the step
 MOST_TOLD = 5
 
 
@@ -66,7 +70,8 @@ def find_intervals(path: Path, *, track: str | int | None = None) -> list[Interv
     StorageError
         It can't be read.
     """
-    return to_intervals(*_times_and_names(path, track), 1)
+    times, labels, begins = _times_and_names(path, track)
+    return to_intervals(times, labels, 1, begins)
 
 
 def export_labels(path: Path, target: Path, *, track: str | int | None = None) -> int:
@@ -91,8 +96,8 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
     notation = _notation(target)
     if os.path.lexists(target):
         raise StorageError(f"{target} exists; choose another name")
-    times, labels = _times_and_names(path, track)
-    intervals = to_intervals(times, labels, notation.step_ns)
+    times, labels, begins = _times_and_names(path, track)
+    intervals = to_intervals(times, labels, notation.step_ns, begins)
     text = notation.write(intervals)
     try:
         exact = to_labels(times, _checked(notation.parse(_decode(text.encode())), times))[0] == labels
@@ -108,13 +113,25 @@ def export_labels(path: Path, target: Path, *, track: str | int | None = None) -
     return len(intervals)
 
 
-def _times_and_names(path: Path, track: str | int | None) -> tuple[list[int], list[str | None]]:
-    """When each frame was taken, and the name of its class: the number of a directory says nothing elsewhere."""
+def _times_and_names(path: Path, track: str | int | None) -> tuple[list[int], list[str | None], set[int]]:
+    """When each frame was taken, the name of its class, as a directory's number says nothing elsewhere, and the pauses.
+
+    These are the frames at which another session begins some time after the frame before.
+    """
     adopt(path)
     with open_recording(path, track=track) as recording:
         classes = recorded_classes(recording)
         names: dict[str | None, str] = dict(zip(classes.directories, classes.names, strict=True))
-        return list(recording.shown_ns), [names.get(label) for label in labels_as_they_stand(recording)]
+        times = list(recording.shown_ns)
+        return times, [names.get(label) for label in labels_as_they_stand(recording)], _pauses(recording, times)
+
+
+def _pauses(recording: Recording, times_ns: Sequence[int]) -> set[int]:
+    long = PAUSE_STEPS * _usual_step_ns(times_ns)
+    after = [at for at, (before, here) in enumerate(pairwise(times_ns), 1) if here - before >= long]
+    if isinstance(recording, FramesAreFiles):
+        return {at for at in after if recording.head(at - 1).session != recording.head(at).session}
+    return {span.start for span in spans_of(recording.sessions, len(recording)) or ()}.intersection(after)
 
 
 def import_labels(path: Path, source: Path, *, replace: bool = False, track: str | int | None = None) -> Imported:
@@ -184,20 +201,23 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
 # ------------------------------------------------------------------------------------------------ frames and intervals
 
 
-def to_intervals(times_ns: Sequence[int], labels: Sequence[str | None], step_ns: int) -> list[Interval]:
+def to_intervals(
+    times_ns: Sequence[int], labels: Sequence[str | None], step_ns: int, pauses: Container[int] = ()
+) -> list[Interval]:
     """Each run of frames with one label as an interval; its borders are rounded down to whole steps.
 
-    It ends where frames are missing, as those that were held out are: nothing is known of them.
+    It ends where frames are missing, as those that were held out are, and at a frame before which the recorder paused:
+    nothing is known of the time between.
     """
     if not times_ns:
         return []
     found: list[Interval] = []
-    steps = [after - before for before, after in pairwise(times_ns)]
-    usual = sorted(steps)[len(steps) // 2] if steps else USUAL_STEP_NS
+    usual = _usual_step_ns(times_ns)
     hole = max(LEAST_HOLE_NS, HOLE_STEPS * usual)
-    ends = [after if after - before < hole else before + usual for before, after in pairwise(times_ns)]
+    holes = [after - before >= hole or at in pauses for at, (before, after) in enumerate(pairwise(times_ns), 1)]
+    ends = [before + usual if gap else after for gap, (before, after) in zip(holes, pairwise(times_ns), strict=True)]
     ends.append(_end_ns(times_ns))
-    stretches = accumulate((step >= hole for step in steps), initial=0)
+    stretches = accumulate(holes, initial=0)
     first = 0
     for (label, _), run in groupby(zip(labels, stretches, strict=True)):
         end = first + sum(1 for _ in run)
@@ -220,6 +240,11 @@ def to_labels(times_ns: Sequence[int], intervals: Sequence[Interval]) -> tuple[l
         if first == end:
             empty.append(each.line)
     return labels, empty
+
+
+def _usual_step_ns(times_ns: Sequence[int]) -> int:
+    steps = sorted(after - before for before, after in pairwise(times_ns))
+    return steps[len(steps) // 2] if steps else USUAL_STEP_NS
 
 
 def _end_ns(times_ns: Sequence[int]) -> int:

@@ -122,7 +122,7 @@ def merge_streams(
     StorageError
         A file can't be read, aligned or stored in Matroska; or the target exists.
     """
-    if target.suffix.lower() not in (".mkv", ".mka", ".mks"):
+    if target.suffix.lower() not in (".mkv", ".mka"):
         raise StorageError(f"{target}: streams are merged into .mkv (or .mka, if there is no picture)")
     with appearing(target) as temporary:
         refuse_left_over(target)

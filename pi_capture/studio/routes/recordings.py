@@ -34,9 +34,10 @@ async def recording(request: Request) -> Response:
     ``{"id", "name", "format": "png", "frames", "bytes", "seconds", "size": "128x128"|null, "classes": [{"name",
     "directory", "frames", "waiting"}], "unlabelled", "waiting", "state": "recording"|"to be labelled"|"labelled"|
     "split"|"held out"|"broken", "labelled_by": null|"a window"|"this studio", "can": ["label", "split", "undo split",
-    "undo apply", "sheet", "plot"], "begun": ISO time|null, "problem": null|"one line"}``.
+    "undo apply", "sheet", "plot"], "begun": ISO time|null, "interrupted": bool, "problem": null|"one line"}``.
     ``frames`` of a class are those that lie in it; ``waiting`` are labels in the journal that S has not applied.
-    A broken one has status 200, state ``broken``, and ``problem``.
+    ``interrupted`` tells one that was cut off, as by a power cut. A broken one has status 200, state ``broken``, and
+    ``problem``.
     """
     studio = of(request)
     entry = await studio.entry(request)

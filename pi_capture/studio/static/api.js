@@ -27,6 +27,7 @@
  * @property {string | null} labelled_by
  * @property {string[]} can
  * @property {string | null} begun
+ * @property {boolean} interrupted
  * @property {string | null} problem
  *
  * @typedef {object} Recorder

@@ -234,8 +234,8 @@ function fillCard(card, recording, changed) {
 }
 
 /** @param {Recording} recording */
-function stateWords({ name, state, unlabelled, labelled_by: by, waiting }) {
-  const doing = by ? ` · open in ${by}` : "";
+function stateWords({ name, state, unlabelled, labelled_by: by, waiting, interrupted }) {
+  const doing = (interrupted && state !== "recording" ? " · cut off" : "") + (by ? ` · open in ${by}` : "");
   if (state === "to be labelled" && unlabelled) return `${number(unlabelled)} to be labelled${doing}`;
   if (state === "labelled" && waiting) return `labelled, not sorted yet${doing}`;
   if (state === "held out" && name.startsWith("gap_")) return `not used${doing}`;
@@ -326,6 +326,7 @@ export async function trash(place, signal) {
       ],
     );
     if (sure !== "delete") return;
+    fill(place, el("p", { className: "quiet", role: "status" }, "Deleting …")); // many files take seconds
     try {
       tell(`${size((await post("/api/trash/empty", { ids: items.map(({ id }) => id) })).bytes)} are free again`);
     } catch (error) {

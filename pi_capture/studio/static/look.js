@@ -292,11 +292,11 @@ async function nameClasses(address, id, { name, classes }, signal) {
       el("p", {}, "A class can't be renamed: add the new name to the list, and label those frames anew."),
     ],
     [
-      { text: "OK", value: "ok", kind: "primary" },
+      { text: "Label with them", value: "label", kind: "primary" },
       { text: "Cancel", value: "" },
     ],
   );
-  if (answer !== "ok") return;
+  if (answer !== "label") return;
   try {
     await post(`${address}/labelling`, { classes: classesOf(names.value) });
     goOn(signal, `#/label/${id}`);

@@ -79,7 +79,8 @@ class RecordForm {
     if (!this.camera.value) this.camera.selectedIndex = 0;
     this.command = el("code", { tabIndex: 0 });
     this.problem = el("p", { className: "problem", role: "alert" });
-    this.start = el("button", { className: "primary big" }, "Record");
+    this.start = el("button", { className: "primary big" });
+    this.#showHowLong();
     this.canvas = el("canvas", { role: "img", "aria-label": "What the camera sees" });
     this.stage = el("div", { className: "stage" }, this.canvas);
     this.view = new PictureView(this.stage, this.canvas, () => {});
@@ -117,7 +118,13 @@ class RecordForm {
     void this.#look();
   }
 
+  /** Say on the button how long it records: the seconds may be those of yesterday. */
+  #showHowLong() {
+    this.start.textContent = this.seconds.value ? `Record for ${this.seconds.value} s` : "Record";
+  }
+
   #changed() {
+    this.#showHowLong();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       void this.#check();
@@ -394,7 +401,7 @@ class RecorderPage {
         if (this.signal.aborted) return;
         const { recorders } = await get("/api/recorders", this.signal).catch(() => ({ recorders: null }));
         if (recorders && !recorders.some((/** @type {Recorder} */ one) => one.id === this.status.id)) break;
-        this.told.textContent = recorders ? words(error) : "the studio can't be reached; the recording goes on";
+        this.told.textContent = recorders ? words(error) : "the studio can't be reached; the recording goes on without it, unless the power is gone";
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -432,7 +439,9 @@ class RecorderPage {
       for (;;) {
         const found = /** @type {import("./api.js").Recording} */ (await get(`/api/recordings/${recording}`, this.signal));
         if (found.state !== "recording") {
-          told.textContent = `Recorded: ${found.name} has ${counted(found.frames, "frame")}`;
+          const { name, frames, interrupted } = found;
+          const has = interrupted ? "Cut off, as by a power cut; what was safe is kept" : "Recorded";
+          told.textContent = `${has}: ${name} has ${counted(frames, "frame")}`;
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS)); // it still writes the last ones

@@ -121,6 +121,8 @@ def test_who_has_another_identity_or_none_is_sent_away(tmp_path: Path, identity:
         told = wait_for_line(sends, "the recording goes on")
         assert "connection lost" in told or "no TLS by the same identity" in told, told
         stop(sends)
+    receiver_told = wait_for_line(receiver, "hung up on")
+    assert "hung up on one without this identity (" in receiver_told and "--identity" in receiver_told, receiver_told
     sends = start(*sender(tmp_path / "there.mkv", -1, url, identity))
     wait_for_frames(tmp_path / "here.mkv", 300_000)
     stop(sends)

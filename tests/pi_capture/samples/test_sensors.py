@@ -107,6 +107,12 @@ def test_what_a_running_program_gave_before_the_first_picture_is_kept(tmp_path: 
     probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_type,start_time", "-of", "csv=p=0", path]
     begun = dict(line.split(",")[:2] for line in subprocess.check_output(probe, text=True).split())
     assert float(begun["audio"]) == 0 and float(begun["video"]) > 0.7
+    convert = [sys.executable, "-m", "storage", "convert", path, tmp_path / "copy.mkv"]
+    told = subprocess.run(convert, capture_output=True, text=True, check=True).stderr
+    begins = re.search(r"copy\.mkv begins with the first picture, (\S+) s into .*day1\.mkv: label files in", told)
+    assert begins is not None and float(begins[1]) == pytest.approx(float(begun["video"]), abs=0.001), told
+    with VideoReader(tmp_path / "copy.mkv") as copy:
+        assert list(copy.timestamps_ns) == list(pictures)
 
 
 def test_a_program_that_ended_before_the_first_picture_loses_nothing(tmp_path: Path) -> None:
@@ -176,6 +182,36 @@ def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, m
             times, _ = track.read()
             real = rates[track.name]
             assert (times[-1] - times[0]) / 1e9 == pytest.approx((len(times) - 1) / real, abs=0.02)
+
+
+def test_a_short_pause_is_padded_and_jitter_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sensors for twelve seconds: one leaves out 12 samples, of one each sample is late by up to 0.1 s, one stalls."""
+    path, draw = tmp_path / "a.mka", np.random.default_rng(0)
+    arrived, begun_ns = threading.local(), time.monotonic_ns()
+
+    def chunks(command: Command) -> Iterator[np.ndarray]:
+        name, came = command.track.name, 0.0
+        for n in range(1200):
+            if name == "pauses" and 700 <= n < 712:
+                continue
+            came = max(came, n / 100 + (draw.uniform(0, 0.1) if name == "jitters" else 0.0))
+            came = max(came, 8.2) if name == "stalls" and n >= 800 else came
+            arrived.ns = begun_ns + round(came * 1e9)
+            yield np.array([[n]], "f4")
+
+    monkeypatch.setattr(Command, "start", lambda _: None)
+    monkeypatch.setattr(Command, "chunks", chunks)
+    clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
+    monkeypatch.setattr("pi_capture.samples.track.time", clock)
+    lines: list[str] = []
+    sensors = [f"{name},rate=100=a" for name in ("pauses", "jitters", "stalls")]
+    tracks = record(path, -1, camera="none", say=lines.append, sensors=sensors).tracks
+    assert {name: track.padded for name, track in tracks.items()} == {"pauses": 12, "jitters": 0, "stalls": 0}
+    assert [line for line in lines if "paused" in line] == ["pauses paused for 0.12 s; padded"]
+    with VideoReader(path) as recording:
+        times, samples = recording.tracks[0].read()
+    came = ~np.isnan(samples[:, 0])
+    assert np.abs((times - times[0])[came] / 1e9 - samples[came, 0] / 100).max() < 0.001
 
 
 def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: Path) -> None:
@@ -433,6 +469,7 @@ def test_wrong_usage(tmp_path: Path) -> None:
         ([tmp_path / "day1.h5", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
         ([tmp_path / "a.mkv", 5, "--camera", "none"], "give a --sensor or --audio"),
         ([tmp_path / "a.mkv", 5, "--sensor", imu, "--sensor", imu], "each needs its own name"),
+        ([tmp_path / "a.mkv", 5, "--sensor", imu, "--segment", "1h"], "make one recording after another"),
         ([tmp_path / "a.mkv", 5, "--sensor", "labels,rate=1=cat"], "a sensor can't be called labels"),
         ([tmp_path / "a.mkv", 5, "--sensor", "a,rate=1=-", "--sensor", "b,rate=1=-"], "only one sensor can read"),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 import zipfile
@@ -16,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
-from tests.pi_capture.studio.browser import SIZES, opened
+from tests.pi_capture.studio.browser import SIZES, SlowNetwork, opened
 from tests.support import REPOSITORY, wait_for
 from tests.support.studio import Running
 
@@ -205,6 +206,23 @@ def test_a_dialog_does_not_outlive_its_page(browser: Browser, studio: Running) -
     context.close()
 
 
+def test_what_is_deleted_for_good_is_not_shown_meanwhile(browser: Browser, studio: Running) -> None:
+    """A card deletes thousands of files in seconds."""
+    studio.post(f"{studio.recording('day1')}/trash")
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/trash")
+    network = SlowNetwork(page, "**/api/trash/empty")
+    page.get_by_role("button", name="Empty the trash").click()
+    late = network.hold(page.get_by_role("button", name="Delete for good").click)
+    expect(page.get_by_text("Deleting …")).to_be_visible()
+    expect(page.get_by_text("day1")).to_have_count(0)
+    network.answer(late, response=late.fetch())
+    expect(page.get_by_text("The trash is empty.")).to_be_visible()
+    assert seen.complaints == []
+    context.close()
+
+
 CONTROLS = ("button", "link", "textbox", "combobox", "checkbox", "slider", "spinbutton", "searchbox", "image", "dialog")
 SMALL_OR_WIDE = """() => [
     ...[...document.querySelectorAll("button, a, input, select")]
@@ -284,7 +302,7 @@ def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
     for names, then in (("door,door", "every class needs a name of its own"), ("window, door", "")):
         page.get_by_role("button", name="Classes …").click()
         page.get_by_label("Names, with commas").fill(names)
-        page.get_by_role("dialog").get_by_role("button", name="OK").click()
+        page.get_by_role("dialog").get_by_role("button", name="Label with them").click()
         if then:
             expect(page.get_by_text(then)).to_be_visible()
     at(page, 1)
@@ -307,13 +325,35 @@ def test_a_name_that_exists_is_asked_about(browser: Browser, studio: Running) ->
     page.get_by_label(re.compile("^Classes")).fill("none; door")
     expect(page.locator(".command code")).to_contain_text("none,door")
     for answer in ("Another name", "Add to it"):
-        page.get_by_role("button", name="Record", exact=True).click()
+        page.get_by_role("button", name="Record for 0.5 s", exact=True).click()
         expect(page.get_by_role("dialog")).to_contain_text("day1 exists already with 40 frames: add to it?")
         page.get_by_role("button", name=answer).click()
     expect(page.get_by_text("Recorded: ")).to_be_visible()
     count = len(list((studio.folder / "day1").glob("*.png")))
     assert count > 40
     expect(page.get_by_text(f"Recorded: day1 has {count} frames")).to_be_visible()
+    page.get_by_role("link", name="Record more").click()
+    expect(page.get_by_role("button", name="Record for 0.5 s")).to_be_visible()  # as before, and said
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["day2", "day2.mkv"])
+def test_a_recording_that_was_cut_off_is_called_so(browser: Browser, studio: Running, name: str) -> None:
+    """As a power cut leaves it: the recorder is gone, and what was safe is there."""
+    wanted = {"name": name, "camera": "demo", "size": "64x64", "fps": 20}
+    recorder = studio.post("/api/recorders", wanted)
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/recorder/{recorder['id']}")
+    wait_for(lambda: recorded(page) > 30)
+    (running,) = (studio.place / "run" / "pi-capture").glob("*.sock")
+    os.kill(int(running.stem), signal.SIGKILL)
+    expect(page.get_by_text("Cut off, as by a power cut; what was safe is kept: ")).to_be_visible()
+    count = len(open_recording(studio.folder / name))
+    assert count > 0
+    expect(page.get_by_text(f"{name} has {count} frames")).to_be_visible()
+    page.get_by_role("link", name="Recordings", exact=True).click()
+    expect(page.get_by_text(f"{count} to be labelled · cut off")).to_be_visible()
     context.close()
 
 

@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,6 +22,7 @@ from storage.cli import main
 from storage.formats.table import open_writer
 from storage.labels.journal import LabelJournal, Labelled
 from storage.sessions import WALL_CLOCK
+from tests.support import REPOSITORY
 
 BEGUN_NS = 1_790_000_000 * 10**9  # 2026-09-21T13:33:20Z
 
@@ -212,14 +215,14 @@ def test_what_arrived_what_is_missing_and_what_differs(
     (copy / "b.mkv").write_bytes(content)
     (copy / "a" / "00000003.png").unlink()
     (copy / "more" / "c.h5").unlink()
-    (copy / "unknown.mkv").write_bytes(b"")
+    record(copy / "removed by the recorder.mkv", 2)
     status, text = run(capsys, *against)
     assert status == 3
     assert text.splitlines() == [
         f"{copy / 'a'} has 5 of 6 files",
         f"{copy / 'b.mkv'} has other content",
         f"{copy / 'more/c.h5'} is missing",
-        f"{copy}: 0 of 3 recordings are whole, 1 missing, 2 different",
+        f"{copy}: 0 of 3 recordings are whole, 1 missing, 2 different; of 1 more there the manifest says nothing",
     ]
     status, text = run(capsys, *against, "--json")
     facts = json.loads(text)
@@ -319,3 +322,26 @@ def test_a_directory_that_is_not_there(
     assert main(["manifest", ".", "--out", "manifest.json"]) == 0
     assert main([*command, "pi-07"]) == 1
     assert capsys.readouterr().err == "storage: pi-07: no such directory\n"
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
+def test_two_machines_of_one_name_keep_all_that_they_copied(tmp_path: Path) -> None:
+    """By the recipe of the page: each has a recording of one name, and copies twice."""
+    page = (REPOSITORY / "docs" / "fleet.md").read_text()
+    targets = set(re.findall(r"/srv/fleet/(%\S+?)(?:/|$)", page, re.MULTILINE))
+    assert len(targets) == 1  # rclone's is the same
+    (recipe,) = re.findall(r"^ExecStart=(rsync .*)", page, re.MULTILINE)
+    (tmp_path / "desk").mkdir()
+    recorded = list[bytes]()
+    for machine in ("one", "other"):
+        path = tmp_path / machine / "day1.mkv"
+        path.parent.mkdir()
+        record(path, 3 + len(recorded))
+        recorded.append(path.read_bytes())
+    for machine in ("one", "other") * 2:
+        places = {"gather@desk:/srv/fleet": tmp_path / "desk", "/srv/recordings": tmp_path / machine}
+        command = recipe.replace("%H", "pi-07").replace("%m", machine)
+        for place, here in places.items():
+            command = command.replace(place, str(here))
+        subprocess.run(shlex.split(command), check=True)
+    assert sorted(path.read_bytes() for path in tmp_path.glob("desk/*/day1.mkv")) == sorted(recorded)

@@ -51,7 +51,7 @@ def record(path: Path, times_ns: Sequence[int] | None = None) -> None:
         subprocess.run([*make, "-pix_fmt", "yuv420p", str(path)], check=True)
         return
     writer = open_writer(path)
-    for n, time_ns in enumerate(times_ns):
+    for n, time_ns in enumerate(times_ns, writer.next_index):
         writer.append(writer.encode(Frame(np.full((16, 16, 3), n % 256, np.uint8), n, time_ns)))
     writer.close()
 
@@ -151,6 +151,21 @@ def test_a_label_does_not_stretch_over_frames_that_are_not_there(tmp_path: Path,
     assert main(["labels", str(path), "--export", str(tmp_path / f"out{suffix}")]) == 0
     assert find_spans(path) == [(1.0, 3.2), (7.2, 9.0)]
     assert main(["labels", str(path), "--import", str(tmp_path / f"out{suffix}")]) == 0
+    assert labels(path) == before
+
+
+@pytest.mark.parametrize("name", ["day1", "day1.h5"])
+def test_a_label_does_not_reach_over_a_short_pause_between_two_sessions(tmp_path: Path, name: str) -> None:
+    """One and a half seconds between two sessions; within the first one the camera was late by as much."""
+    path, late = tmp_path / name, [*range(5), *range(20, 30)]
+    for frames in (late, range(45, 55)):
+        record(path, [n * SECOND_NS // 10 for n in frames])
+    (tmp_path / "all.csv").write_text("start,end,label\n0,5.5,door\n")
+    assert main(["labels", str(path), "--import", str(tmp_path / "all.csv")]) == 0
+    before = labels(path)
+    assert main(["labels", str(path), "--export", str(tmp_path / "out.csv")]) == 0
+    assert find_spans(path) == [(0, 3.0), (4.5, 5.5)]
+    assert main(["labels", str(path), "--import", str(tmp_path / "out.csv")]) == 0
     assert labels(path) == before
 
 

@@ -445,6 +445,7 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
         ((tmp_path / "OUT.mkv", a, tmp_path / "none.mkv"), "No such file"),
         ((tmp_path / "taken.mkv", a), "exists; choose another name"),
         ((tmp_path / "OUT.mp4", a), "streams are merged into .mkv"),
+        ((tmp_path / "OUT.mks", a), "streams are merged into .mkv"),
         ((tmp_path / "none" / "OUT.mkv", a), "create it first"),
     ):
         done = run(*arguments)
