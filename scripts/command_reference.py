@@ -161,17 +161,24 @@ _pi_storage_steps() {
 """
 
 
-VALUES = {
-    "--camera": ("auto", "demo", "none", "picamera2", "v4l2"),
-    "--size": ("source",),
-    "--focus": ("auto", "once"),
-    "--labels-from": ("terminal", "studio"),
-    "--audio-codec": ("flac", "opus", "pcm"),
-    "--compression": ("deflate", "none"),
-    "--codec": ("ffv1", "h264-lossless", "h264", "mjpeg"),
-    "--backend": ("png", "hdf5", "features", "video", "sound"),
-}
-"""What is offered for an option that takes these, and perhaps others."""
+def _values() -> dict[str, tuple[str, ...]]:
+    """What is offered for an option that takes these, and perhaps others."""
+    from pi_capture.samples import sound
+    from pi_capture.sources.table import SOURCES
+    from storage.formats.hdf5.writer import COMPRESSIONS
+    from storage.formats.table import FORMATS
+    from storage.formats.video.codecs import CODECS
+
+    return {
+        "--camera": ("auto", "none", *(kind.name for kind in SOURCES if kind.form.startswith(f"{kind.name}["))),
+        "--size": ("source",),
+        "--focus": ("auto", "once"),
+        "--labels-from": ("terminal", "studio"),
+        "--audio-codec": tuple(sound.CODECS),
+        "--compression": COMPRESSIONS,
+        "--codec": tuple(codec.name for codec in CODECS),
+        "--backend": tuple(row.name for row in FORMATS),
+    }
 
 
 def _completion(script: str, parsers: dict[str, argparse.ArgumentParser], shell: str) -> str:
@@ -189,10 +196,11 @@ def _completion(script: str, parsers: dict[str, argparse.ArgumentParser], shell:
             if name:
                 about = " ".join(str(parser.description).split()).split(". ")[0].rstrip(".")
                 commands.add_parser(name, parents=[parser], add_help=False, help=about)
+    values = _values()
     for parser in (top, *parsers.values()):
         for action in parser._actions:
             for option in action.option_strings:
-                action.choices = VALUES.get(option, action.choices)
+                action.choices = values.get(option, action.choices)
             if action.dest == "steps":
                 action.complete = {  # type: ignore[attr-defined]  # shtab reads it
                     "bash": "_pi_storage_steps",
