@@ -13,7 +13,7 @@ find_python # before anything is installed
 # libgl1 and, through ffmpeg, GLib: for OpenCV's windows; x11-xserver-utils: xsetroot; e2fsprogs: a disk to fill or cut;
 # openbox: a window manager; iproute2: two machines; faketime: a clock that jumps; pulseaudio: a microphone;
 # chromium, node-typescript: the studio's pages and their types; mosquitto: a broker
-packages="python3-venv pngcheck rsync hdf5-tools strace ffmpeg mkvtoolnix mpv libgl1 xvfb xdotool"
+packages="python3-venv pngcheck rsync hdf5-tools strace ffmpeg mkvtoolnix mpv libgl1 xvfb xauth xdotool"
 packages="$packages x11-utils x11-xserver-utils mount e2fsprogs openbox iproute2 faketime"
 packages="$packages pulseaudio pulseaudio-utils libasound2-plugins alsa-utils chromium node-typescript mosquitto"
 missing=

@@ -69,7 +69,9 @@ def read_table(path: Path, frames: int, of_track: str = "") -> list[str | None] 
         for row in filter(None, rows):
             line = rows.line_num
             frame, label = row
-            number = range(frames).index(int(frame))
+            number = int(frame)
+            if not 0 <= number < frames:
+                raise ValueError(f"there is no frame {number}")
             if labels[number] is not None:
                 raise ValueError(f"frame {number} has two labels")
             labels[number] = label or None

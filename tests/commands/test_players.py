@@ -64,7 +64,7 @@ def test_the_sound_is_taken_for_the_sound(tmp_path: Path, make: object) -> None:
     assert flags == [("room", True), ("gyro", False), ("scale", False)]
     mpv = ["mpv", "--no-config", "--no-video", "--ao=null", "--length=0.1", path]
     said = subprocess.run(mpv, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
-    chosen = re.findall(r"\(\+\) Audio .*'(\w+)'", said)
+    chosen = re.findall(r"(?:\(\+\)|●) +Audio .*'(\w+)'", said)
     assert chosen == ["room"], said
     subprocess.run(["ffmpeg", "-v", "error", "-i", path, tmp_path / "out.mp4"], check=True)
     with av.open(str(tmp_path / "out.mp4")) as container:

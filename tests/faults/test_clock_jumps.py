@@ -32,7 +32,7 @@ HOUR_NS = 3600 * 10**9
 def fake_clock(clock: Path) -> Mapping[str, str]:
     """The environment of a process whose wall clock follows what stands in a file."""
     assert LIBRARIES, "scripts/test.sh installs faketime"
-    clock.write_text("+0")
+    set_clock(clock, "+0")
     return {
         **os.environ,
         "LD_PRELOAD": str(LIBRARIES[0]),
@@ -40,6 +40,13 @@ def fake_clock(clock: Path) -> Mapping[str, str]:
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
+
+
+def set_clock(clock: Path, seconds: str) -> None:
+    """Let the clock go wrong by so much. It is read all the time, and may never be found empty."""
+    new = clock.with_suffix(".new")
+    new.write_text(seconds)
+    new.replace(clock)
 
 
 def anchors_in(day: Path) -> int:
@@ -60,7 +67,7 @@ def record(tmp_path: Path, target: str, *options: str) -> None:
     day = tmp_path / target
     wait_for(lambda: list(tmp_path.glob("day1*")), process=recorder)
     for number, offset in enumerate(("+0", "-3600", "+3600")):
-        clock.write_text(offset)
+        set_clock(clock, offset)
         if target == "day1":
             wait_for(lambda: anchors_in(day) > number, process=recorder)  # noqa: B023
             stored = frames_in(day)
@@ -115,12 +122,12 @@ def test_the_hours_follow_the_clock_on_the_wall(tmp_path: Path) -> None:
         env=fake_clock(clock), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(lambda: list(day.glob("*.png")), process=recorder)
-    clock.write_text("+3600")
+    set_clock(clock, "+3600")
     assert recorder.stderr is not None
     assert recorder.stderr.readline() == f"waiting for the hours {hours}; the camera is free until then\n"
     time.sleep(0.5)
     stored = len(list(day.glob("*.png")))
-    clock.write_text("+0")
+    set_clock(clock, "+0")
     # Frames from before the jump may get their names only now, by the last sync: those after it tell of a gap.
     wait_for(lambda: any("gap" in frame.metadata for frame in open_recording(day)[stored:]), process=recorder)
     recorder.send_signal(signal.SIGTERM)

@@ -294,7 +294,10 @@ def test_a_python_without_the_libraries_is_told_in_one_line(tmp_path: Path, modu
         },
         **{"classify": ["classify", "day1"], "storage": ["storage", "info", "day1"]},
     }[module]
-    command = [sys.executable, "-S", "-m", *words]  # -S: no site-packages, as without the virtual environment
+    system = str(
+        Path(sys.executable).resolve()
+    )  # without the virtual environment; -S: and without its own site-packages
+    command = [system, "-S", "-m", *words]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 1

@@ -232,7 +232,7 @@ async function answer(path, options) {
  *
  * @param {string} path
  * @param {AbortSignal} [signal]
- * @returns {AsyncGenerator<{head: any, body: Uint8Array}>}
+ * @returns {AsyncGenerator<{head: any, body: Uint8Array & BlobPart}>}
  */
 export async function* records(path, signal) {
   const response = await answer(path, { signal });
@@ -259,7 +259,7 @@ export async function* records(path, signal) {
         head = JSON.parse(decoder.decode(record));
         wanted = head.bytes ?? 0;
       } else {
-        yield { head, body: record };
+        yield { head, body: /** @type {Uint8Array & BlobPart} */ (record) };
         head = null;
         headLength = 0;
         wanted = 4;

@@ -164,7 +164,7 @@ export class Frames {
 
   /**
    * @param {import("./api.js").FrameHead} head
-   * @param {Uint8Array} body
+   * @param {Uint8Array & BlobPart} body
    */
   async #take({ frame, type, proxy, error }, body) {
     const bitmap = error ? null : await createImageBitmap(new Blob([body], { type })).catch(() => null);

@@ -215,7 +215,7 @@ class Browser {
 
   /**
    * @param {import("./api.js").FrameHead} head
-   * @param {Uint8Array} body
+   * @param {Uint8Array & BlobPart} body
    * @param {AbortSignal} signal
    */
   async #draw({ frame, type, error }, body, signal) {

