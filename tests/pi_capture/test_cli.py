@@ -294,10 +294,8 @@ def test_a_python_without_the_libraries_is_told_in_one_line(tmp_path: Path, modu
         },
         **{"classify": ["classify", "day1"], "storage": ["storage", "info", "day1"]},
     }[module]
-    system = str(
-        Path(sys.executable).resolve()
-    )  # without the virtual environment; -S: and without its own site-packages
-    command = [system, "-S", "-m", *words]
+    # The system's own Python, outside of the virtual environment; -S: without its site-packages.
+    command = [str(Path(sys.executable).resolve()), "-S", "-m", *words]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 1
