@@ -128,7 +128,7 @@ def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
     seen = _quoted(str(_seen_from(args.root, folder)))
     words = f"{_quoted(args.python)} -m pi_capture studio {seen} --listen {listen}"
     lines = [
-        *("[Unit]", f"RequiresMountsFor={seen}", ""),
+        *("[Unit]", "Description=Studio %i", f"RequiresMountsFor={seen}", ""),
         *("[Service]", f"User={user}", f"SupplementaryGroups={' '.join(_groups(args.root))}", f"ReadWritePaths={seen}"),
         *("Type=exec", "ExecStart=", f"ExecStart={words}", "WatchdogSec=0", "KillMode=process"),
         *("RuntimeDirectoryPreserve=yes", "StateDirectory=pi-capture/%i", "StateDirectoryMode=0700"),

@@ -195,7 +195,13 @@ def test_a_studio_as_a_service(root: Path) -> None:
     extra = (root / "etc/systemd/system/pi-capture@corner.service.d/recording.conf").read_text().splitlines()
     at = extra.index("ExecStart=")
     assert extra[at + 1] == f"ExecStart={PYTHON} -m pi_capture studio /srv/recordings --listen 0.0.0.0:8765"
-    assert {"KillMode=process", "WatchdogSec=0", "Type=exec", "ReadWritePaths=/srv/recordings"} <= set(extra)
+    assert {
+        "KillMode=process",
+        "WatchdogSec=0",
+        "Type=exec",
+        "ReadWritePaths=/srv/recordings",
+        "Description=Studio %i",
+    } <= set(extra)
     assert {"StateDirectory=pi-capture/%i", "RuntimeDirectoryPreserve=yes"} <= set(extra)
     assert service("uninstall-service", root).returncode == 0
     assert tree(root) == before
