@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pi_capture import __version__
 from pi_capture.config import Kind, Option
+from pi_capture.errors import UsageError
 from pi_capture.recording import HOLD_SECONDS
 from storage.amounts import parse_seconds
 from storage.commands.console import Parser, duration, duration_above_0, positive
@@ -131,6 +132,16 @@ def _class_names(text: str) -> tuple[str, ...]:
         return class_names(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _kept(text: str) -> str:
+    from pi_capture.segments.retention import Keep
+
+    try:
+        Keep.parse([text])
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--keep ")) from None
+    return text
 
 
 def _labels_from(text: str) -> str:
@@ -266,6 +277,7 @@ OPTIONS = (
         "names; may be given several times",
         "AMOUNT",
         Kind.LIST,
+        _kept,
         group=LASTING,
     ),
     Option(

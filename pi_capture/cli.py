@@ -365,7 +365,8 @@ def _print_counts(summary: Summary, failure: RecordingError | None, *, awaited: 
         if not summary.frames and summary.tracks
         else _counts_of_pictures(summary, has_all_frames, awaited)
     )
-    print_line(f"{summary.path}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
+    others = f" and {summary.segments - 1} before it" if summary.newest and summary.segments > 1 else ""
+    print_line(f"{summary.newest or summary.path}{others}: {counts}, {summary.bytes / 1e6:.1f} MB", sys.stderr)
     for name, track in summary.tracks.items():
         rate = f", {track.measured_rate:.6g} a second" if track.measured_rate else ""
         missing = [f"{count} {what}" for what, count in (("padded", track.padded), ("lost", track.lost)) if count]
@@ -402,8 +403,6 @@ def _counts_of_pictures(summary: Summary, has_all_frames: bool, awaited: str) ->
         dropped += f", {summary.not_kept} without {awaited} not kept"
     if summary.reopened:
         dropped += f", camera opened again {summary.reopened} times"
-    if summary.segments > 1:
-        dropped += f", {summary.segments} segments"
     return f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} a second), {dropped}"
 
 

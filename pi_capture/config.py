@@ -87,7 +87,12 @@ class Option:
         if self.is_switch or (self.kind is Kind.MAYBE_VALUE and text.lower() in ("true", "false")):
             return YES_OR_NO[text.lower()]
         if self.kind is Kind.LIST:
-            return shlex.split(text)
+            try:
+                if text.startswith("[") and text.endswith("]"):  # as in a file
+                    raise ValueError
+                return shlex.split(text)
+            except ValueError:  # a quotation that does not end
+                raise UsageError(f"{where} takes values with spaces between them, such as a b, not {text}") from None
         return self.as_written(text)
 
     def check(self, value: object, where: str) -> None:

@@ -69,8 +69,9 @@ class Summary:
     """The counts of a finished recording. ``seconds`` and ``fps`` are those of the frames' own timestamps.
 
     ``captured`` is the sum of ``frames``, ``dropped_queue``, ``dropped_disk`` and ``not_kept`` (because nothing moved).
-    ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became. ``tracks`` has
-    the sensors and the sound, by name.
+    ``reopened`` is how often the camera was opened again; ``segments``, how many recordings it became, and ``newest``
+    the last of them: with segments, `path` is only what their names begin with. ``tracks`` has the sensors and the
+    sound, by name.
     """
 
     frames: int
@@ -88,6 +89,7 @@ class Summary:
     not_kept: int = 0
     reopened: int = 0
     segments: int = 1
+    newest: str = ""
 
 
 def added_up(each: Sequence[Status | Summary]) -> dict[str, Any]:

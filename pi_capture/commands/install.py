@@ -60,9 +60,11 @@ def install(arguments: Sequence[str]) -> int:
         "--python", metavar="FILE", default=sys.executable, help="the interpreter that records (default: this one)"
     )
     parser.add_argument(
-        "--user", metavar="USER", help="the user who records (default: who called sudo, else FILE's owner)"
+        "--user",
+        metavar="USER",
+        help="the user who records (default: who called sudo, else FILE's owner; with --root FILE's owner there)",
     )
-    args = parser.parse_args(arguments)
+    args = _parsed(parser, arguments)
     if args.listen is not None and args.studio is None:
         raise UsageError("--listen does nothing without --studio; give both, or neither")
     if not _may(args):
@@ -70,6 +72,8 @@ def install(arguments: Sequence[str]) -> int:
     name = _checked_name(args.name)
     if args.root == Path("/"):
         _check_importable(args.python, "pi_capture, storage", "pi_capture", ".")
+    elif not os.path.lexists(args.root / args.python.lstrip("/")):  # a link there is to a file of that system
+        raise UsageError(f"{args.root} has no {args.python}; give --python as that system names it")
     units = args.root / "etc/systemd/system"
     steps, extra = _studio(args, name) if args.studio is not None else _recording(args, name)
     text = (Path(__file__).parent / UNIT).read_text().replace("@PYTHON@", _quoted(args.python))
@@ -95,7 +99,7 @@ def _recording(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
     if settings.mqtt and args.root == Path("/"):
         _check_importable(args.python, "paho.mqtt.client", f"paho, which mqtt in {config} needs,", "pi-capture[mqtt]")
     room = _room(Path(settings.directory), args.root)
-    user = _checked_user(args.user or os.environ.get("SUDO_USER"), config, args.root)
+    user = _checked_user(args.user, config, args.root)
     identity = None
     if settings.identity and not Path(settings.identity).is_absolute():  # a service starts in /
         identity = _seen_from(args.root, config.parent / settings.identity)
@@ -118,13 +122,13 @@ def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
         raise UsageError(f"--listen {listen!r}: give HOST:PORT, such as 0.0.0.0:8765")
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; make it first: mkdir {folder}")
-    user = _checked_user(args.user or os.environ.get("SUDO_USER"), folder, args.root)
+    user = _checked_user(args.user, folder, args.root)
     for path in (folder, Path(args.python)):
         _refuse_private(path, args.root)
     seen = _quoted(str(_seen_from(args.root, folder)))
     words = f"{_quoted(args.python)} -m pi_capture studio {seen} --listen {listen}"
     lines = [
-        *("[Unit]", f"RequiresMountsFor={seen}", ""),
+        *("[Unit]", "Description=Studio %i", f"RequiresMountsFor={seen}", ""),
         *("[Service]", f"User={user}", f"SupplementaryGroups={' '.join(_groups(args.root))}", f"ReadWritePaths={seen}"),
         *("Type=exec", "ExecStart=", f"ExecStart={words}", "WatchdogSec=0", "KillMode=process"),
         *("RuntimeDirectoryPreserve=yes", "StateDirectory=pi-capture/%i", "StateDirectoryMode=0700"),
@@ -135,7 +139,8 @@ def _studio(args: argparse.Namespace, name: str) -> tuple[list[Step], str]:
 
 def uninstall(arguments: Sequence[str]) -> int:
     """``uninstall-service NAME``; returns the exit status."""
-    args = _parser("uninstall-service", "Remove the service of a recording; its recordings stay.").parse_args(arguments)
+    parser = _parser("uninstall-service", "Remove the service of a recording; its recordings stay.")
+    args = _parsed(parser, arguments)
     if not _may(args):
         return 1
     name = _checked_name(args.name)
@@ -191,6 +196,12 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    args = parser.parse_args(arguments)
+    args.root = args.root.absolute()
+    return args
+
+
 def _may(args: argparse.Namespace) -> bool:
     if os.geteuid() == 0 or args.dry_run or args.root != Path("/"):
         return True
@@ -227,12 +238,26 @@ _EXAMPLES = {
 
 
 def _checked_user(user: str | None, config: Path, root: Path) -> str:
+    """Return who records; by default who called sudo, or the settings' owner. A card's users are those of its own."""
+    owner = config.stat().st_uid
+    if root != Path("/"):
+        rows = [line.split(":") for line in _lines(root / "etc/passwd")]
+        found = [row[0] for row in rows if len(row) > 2 and (row[0] == user if user else row[2] == str(owner))]
+        if not found:
+            raise UsageError(f"{root / 'etc/passwd'} has no user {user or owner}; give --user as that system has it")
+        return found[0]
+    user = user or os.environ.get("SUDO_USER")
     try:
-        if user and root != Path("/") and f"\n{user}:" in "\n" + (root / "etc/passwd").read_text():
-            return user
-        return pwd.getpwnam(user).pw_name if user else pwd.getpwuid(config.stat().st_uid).pw_name
+        return pwd.getpwnam(user).pw_name if user else pwd.getpwuid(owner).pw_name
     except KeyError as error:
-        raise UsageError(f"there is no user {user or config.stat().st_uid!r} on this system") from error
+        raise UsageError(f"there is no user {user or owner!r} on this system") from error
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; --root is where a whole system is mounted") from error
 
 
 def _room(target: Path, root: Path) -> Path:
@@ -245,7 +270,7 @@ def _room(target: Path, root: Path) -> Path:
 
 def _in(root: Path, path: Path) -> Path:
     """Return where a path lies that was given as this system sees it, or as the one at `root` does."""
-    path, root = path.absolute(), root.absolute()
+    path = path.absolute()
     there = root / path.relative_to("/")
     return there if not path.is_relative_to(root) and there.exists() else path
 
@@ -279,9 +304,9 @@ def _check_importable(python: str, modules: str, what: str, wanted: str) -> None
 def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path | None, root: Path) -> str:
     """Return the settings of this service beside the shared unit; `identity` replaces a relative one."""
     target = Path(settings.directory)
-    network = settings.camera.partition(":")[0] not in LOCAL_CAMERAS or settings.stream_to or settings.mqtt
+    needed = settings.camera.partition(":")[0] not in LOCAL_CAMERAS or settings.stream_to
     unit = [f"RequiresMountsFor={_quoted(str(target))}"]
-    if network:
+    if needed:  # not for a broker: a recording begins without it, and finds it later
         unit += ["Wants=network-online.target", "After=network-online.target"]
     service = [
         f"User={user}",
@@ -292,7 +317,7 @@ def _extra(settings: argparse.Namespace, user: str, room: Path, identity: Path |
         service.append(f"ReadWritePaths={_quoted(f'-{Path(settings.textfile).parent}')}")
     if identity is not None:
         service.append(f"Environment={_quoted(f'PI_CAPTURE_IDENTITY={identity}')}")
-    if not network:
+    if not needed and not settings.mqtt:
         service += ["IPAddressDeny=any", "IPAddressAllow=localhost"]
     wait = math.ceil(3 / settings.fps + 2 * settings.sync_interval) if settings.fps else 0
     if wait > WATCHDOG_SECONDS:
@@ -305,7 +330,7 @@ def _groups(root: Path) -> list[str]:
     if root == Path("/"):
         known = {entry.gr_name for entry in grp.getgrall()}
     else:
-        known = {line.partition(":")[0] for line in (root / "etc/group").read_text().splitlines()}
+        known = {line.partition(":")[0] for line in _lines(root / "etc/group")}
     return [group for group in GROUPS if group in known]
 
 

@@ -191,9 +191,13 @@ class MqttStatus:
 
 
 def _identity(target: Path) -> str:
-    """What is the same whenever this machine records to this target, and of no other: both hashed."""
+    """What is the same whenever this machine records to this target, and of no other: hashed.
+
+    With its name, as cards that were copied may share the identity.
+    """
     try:
         machine = Path("/etc/machine-id").read_bytes()
     except OSError:  # not Linux
         machine = f"{getnode()}".encode()
-    return hashlib.sha256(machine + os.fsencode(os.path.realpath(target))).hexdigest()[:32]
+    host = os.fsencode(socket.gethostname())
+    return hashlib.sha256(b"\0".join((machine, host, os.fsencode(os.path.realpath(target))))).hexdigest()[:32]

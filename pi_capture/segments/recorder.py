@@ -256,13 +256,15 @@ class SegmentedRecorder(FrameSink):
     def summary(self) -> Summary:
         counts = added_up([self.status()])
         fps = measured_rate(counts["frames"], self._span_ns)
+        current = self._current.summary()
         return replace(
-            self._current.summary(),
+            current,
             **counts,
             seconds=round(counts["frames"] / fps, 3) if fps else 0.0,
             fps=round(fps, 3),
             path=str(self._target),
             segments=self._segments,
+            newest=current.path if current.frames else "",
         )
 
     def close(self, end: str = "finished") -> Summary:

@@ -28,6 +28,7 @@ from storage.tracks.picture_tracks import several
 
 VERSION = 1
 CHUNK_BYTES = 1 << 20
+IF_IT_STAYS_SO = "only if it stays so, verify --repair completes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ def why_unfinished(path: Path) -> str | None:
         if not recording.interrupted:
             return None
     if path.is_dir():  # only taking its lock, which a recorder may want, would tell
-        return "is being recorded into or uploaded, or was interrupted: then verify --repair completes it"
-    return "is still being uploaded, or was interrupted: then verify --repair completes it"
+        return f"has no end yet: it is being recorded into or uploaded, or was interrupted; {IF_IT_STAYS_SO}"
+    return f"has no end yet: it is still being uploaded, or was interrupted; {IF_IT_STAYS_SO}"
 
 
 def find_differences(

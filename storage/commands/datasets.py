@@ -286,7 +286,10 @@ def _counted(counts: Counter[str], out: Path) -> str:
     from storage.labels.classes import names_beside
 
     called = names_beside(out)
-    added = (f"{shown_class(name, called) or 'no class'} {count}" for name, count in sorted(counts.items()))
+    added = (
+        f"{shown_class(name, called)} {count}" if name else f"{count} without a class"
+        for name, count in sorted(counts.items())
+    )
     return ", ".join(added) or "none"
 
 

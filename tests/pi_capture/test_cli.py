@@ -44,7 +44,7 @@ def test_a_timed_recording(tmp_path: Path) -> None:
     summary = json.loads(done.stdout)
     assert list(summary) == [
         "frames", "seconds", "fps", "dropped_queue", "dropped_camera", "dropped_disk", "bytes", "path", "backend",
-        "size", "tracks", "captured", "not_kept", "reopened", "segments",
+        "size", "tracks", "captured", "not_kept", "reopened", "segments", "newest",
     ]  # fmt: skip
     frames = list(open_recording(tmp_path / "day1"))
     assert summary["frames"] == len(frames) > 0

@@ -128,8 +128,10 @@ EXAMPLES = {
     "labels-from": "studio",
     "metrics": "9100",
     "between": "08:00-18:00",
+    "keep": "20GB",
 }
 """Of options that don't take just any text or number."""
+SECOND = {"keep": "min-free=2GB"}
 
 
 @pytest.mark.parametrize("option", [row for row in OPTIONS if row.name != "config"], ids=lambda row: row.name)
@@ -143,7 +145,7 @@ def test_what_is_printed_of_each_option_is_read_again(
     elif option.kind is Kind.YES_OR_NO:
         words = [flag if alone else f"--no-{option.name}"]
     elif option.kind is Kind.LIST:
-        words = [flag, example] if alone else [flag, example, flag, "a 'b' c"]
+        words = [flag, example] if alone else [flag, example, flag, SECOND.get(option.name, "a 'b' c")]
     elif option.is_switch or (option.kind is Kind.MAYBE_VALUE and alone):
         words = [flag]
     else:
@@ -229,6 +231,12 @@ def test_a_wrong_file_is_refused_by_name_and_line(
         ("PI_CAPTURE_SIZ=64x48", "PI_CAPTURE_SIZ is set, but there is no such option; did you mean 'size'?"),
         ("PI_CAPTURE_FPS=fast", "environment PI_CAPTURE_FPS: fps: 'fast' is not a number"),
         ("PI_CAPTURE_QUIET=maybe", "environment PI_CAPTURE_QUIET: quiet takes 1 or 0, not 'maybe'"),
+        ("PI_CAPTURE_KEEP=8GBB", "environment PI_CAPTURE_KEEP: keep: 8GBB: give a size, an age, the room to leave"),
+        (
+            'PI_CAPTURE_KEEP=["7d", "uploaded"]',
+            "environment PI_CAPTURE_KEEP: keep takes values with spaces between them",
+        ),
+        ("PI_CAPTURE_KEEP='7d", "environment PI_CAPTURE_KEEP: keep takes values with spaces between them"),
         ("PI_CAPTURE_CONFIG=no-such.toml", "no-such.toml: No such file or directory"),
         ("PI_CAPTURE_CONFIG=.", "Is a directory"),
     ],
@@ -241,9 +249,10 @@ def test_a_wrong_variable_is_refused_by_name(
     told: str,
 ) -> None:
     monkeypatch.setenv(*variable.split("="))
-    assert main(["day1", "1", "--camera", "demo"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    for more in ([], ["--print-config"]):
+        assert main(["day1", "1", "--camera", "demo", *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line
     assert not (corner / "day1").exists()
 
 

@@ -118,6 +118,10 @@ def root(tmp_path: Path) -> Path:
         'directory = "/srv/recordings/day1"\nseconds = -1\ncamera = "demo"\n'
     )
     (tmp_path / "etc/group").write_text("root:x:0:\nrender:x:106:\nvideo:x:44:pi\n")
+    users = f"gone:x:54321:54321::/:/bin/sh\nkeeper:x:{os.getuid()}:{os.getgid()}::/home/keeper:/bin/sh\n"
+    (tmp_path / "etc/passwd").write_text(users)
+    (tmp_path / "opt/venv/bin").mkdir(parents=True)
+    (tmp_path / "opt/venv/bin/python").symlink_to("/usr/bin/of_that_system")
     return tmp_path
 
 
@@ -171,11 +175,12 @@ def test_uninstall_leaves_nothing_of_its_own_beside_what_somebody_else_put_there
     (root / "srv/corner.toml").write_text(config(root).read_text())
     config(root).unlink()
     config(root).parent.rmdir()
+    before = tree(root)
     assert service("install-service", root, "--config", root / "srv/corner.toml").returncode == 0
     own = root / "etc/systemd/system/pi-capture@corner.service.d/own.conf"
     own.write_text("[Service]\nNice=5\n")
     assert service("uninstall-service", root).returncode == 0
-    assert tree(root) == {"etc/group", "srv/corner.toml", str(own.relative_to(root))}
+    assert tree(root) == before | {str(own.relative_to(root))}
     assert not config(root).parent.exists()
     assert service("uninstall-service", root).returncode == 1
 
@@ -190,7 +195,13 @@ def test_a_studio_as_a_service(root: Path) -> None:
     extra = (root / "etc/systemd/system/pi-capture@corner.service.d/recording.conf").read_text().splitlines()
     at = extra.index("ExecStart=")
     assert extra[at + 1] == f"ExecStart={PYTHON} -m pi_capture studio /srv/recordings --listen 0.0.0.0:8765"
-    assert {"KillMode=process", "WatchdogSec=0", "Type=exec", "ReadWritePaths=/srv/recordings"} <= set(extra)
+    assert {
+        "KillMode=process",
+        "WatchdogSec=0",
+        "Type=exec",
+        "ReadWritePaths=/srv/recordings",
+        "Description=Studio %i",
+    } <= set(extra)
     assert {"StateDirectory=pi-capture/%i", "RuntimeDirectoryPreserve=yes"} <= set(extra)
     assert service("uninstall-service", root).returncode == 0
     assert tree(root) == before
@@ -209,6 +220,30 @@ def test_paths_are_those_of_the_system_on_the_card(root: Path) -> None:
     for words in (("--studio", "/srv/recordings"), ("--config", "/etc/pi-capture/corner.toml")):
         done = service("install-service", root, *words, "--dry-run")
         assert done.returncode == 0 and "/srv/recordings" in done.stdout, done.stderr
+
+
+def test_the_user_and_the_interpreter_are_those_of_the_card(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "root")  # of this system
+    words = ("install-service", root, "--config", config(root), "--dry-run")
+    assert "    User=keeper\n" in service(*words).stdout
+    assert "    User=gone\n" in service(*words, "--user", "gone").stdout
+    before = tree(root)
+    for wrong, told in (
+        (("--user", "daemon"), f"{root}/etc/passwd has no user daemon; give --user as that system has it"),
+        (("--python", sys.executable), f"{root} has no {sys.executable}; give --python as that system names it"),
+    ):
+        done = service("install-service", root, "--config", config(root), *wrong)
+        assert done.returncode == 2 and done.stderr == f"pi_capture: {told}\n" and tree(root) == before
+    (root / "etc/passwd").unlink()
+    done = service(*words)
+    assert done.returncode == 2 and "etc/passwd: No such file" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_card_may_be_named_from_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be mounted below /tmp: its own is another."""
+    monkeypatch.chdir(root.parent)
+    done = service("install-service", Path(root.name), "--config", "/etc/pi-capture/corner.toml", "--dry-run")
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_settings_need_is_there_before_anything_is_installed(root: Path) -> None:
@@ -247,11 +282,14 @@ def test_a_network_camera_waits_for_the_network(root: Path) -> None:
     assert "After=network-online.target" in done.stdout and "IPAddressDeny" not in done.stdout
 
 
-@pytest.mark.parametrize("line", ['stream-to = ["tcp://desk:5000"]', 'mqtt = "mqtt://desk/cameras"'])
-def test_what_is_sent_needs_the_network(root: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "waits"), [('stream-to = ["tcp://desk:5000"]', True), ('mqtt = "mqtt://desk/cameras"', False)]
+)
+def test_what_is_sent_may_use_the_network_and_a_status_does_not_wait_for_it(root: Path, line: str, waits: bool) -> None:
     config(root).write_text(f"{config(root).read_text()}{line}\n")
     done = service("install-service", root, "--config", config(root), "--dry-run")
-    assert "After=network-online.target" in done.stdout and "IPAddressDeny" not in done.stdout
+    assert done.returncode == 0 and "IPAddressDeny" not in done.stdout
+    assert ("network-online.target" in done.stdout) is waits
 
 
 def test_a_service_may_write_its_textfile(root: Path) -> None:

@@ -105,15 +105,22 @@ def test_by_time_and_by_size(tmp_path: Path) -> None:
 def test_from_a_live_camera(tmp_path: Path, target: str) -> None:
     command = [sys.executable, "-m", "pi_capture", str(tmp_path / target), "-1", "--camera", "demo", "--fps", "60"]
     recorder = subprocess.Popen(
-        [*command, "--segment", "0.5s", "--json"], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        [*command, "--segment", "0.5s", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
     )
     # While the next segment isn't open, as on a busy machine, the full one goes on.
     wait_for(lambda: len(segments(tmp_path / target)) >= 4, "four segments", recorder)
     recorder.send_signal(signal.SIGINT)
-    summary = json.loads(recorder.communicate(timeout=120)[0])
+    shown, told = recorder.communicate(timeout=120)
+    summary = json.loads(shown)
     assert recorder.returncode == 0
     frames = [list(open_recording(path)) for path in segments(tmp_path / target)]
-    assert summary["segments"] == len(frames) >= 4
+    assert summary["segments"] == len(frames) >= 4 and summary["path"] == str(tmp_path / target)
+    assert summary["newest"] == str(segments(tmp_path / target)[-1])
+    assert f"{summary['newest']} and {len(frames) - 1} before it: {summary['frames']} frames in" in told
     assert sum(map(len, frames)) == summary["frames"] == summary["captured"] - summary["dropped_queue"]
     times = [round(found.timestamp_ns * 60 / 1e9) for part in frames for found in part]
     lost = [

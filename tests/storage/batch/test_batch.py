@@ -119,7 +119,10 @@ def test_verify_says_that_a_recording_has_no_end(tmp_path: Path, capsys: pytest.
     assert main(["convert", str(tmp_path / "day1"), str(video)]) == 0
     os.truncate(video, video.stat().st_size * 2 // 3)  # as a power cut does
     assert batch("verify", video.parent, tmp_path / "out") == 3
-    assert "day1.mkv is still being uploaded, or was interrupted: then verify --repair" in capsys.readouterr().out
+    assert (
+        "day1.mkv has no end yet: it is still being uploaded, or was interrupted; only if it stays so"
+        in capsys.readouterr().out
+    )
     verified = json.loads((tmp_path / "out" / "verify" / "day1.mkv" / "verify.json").read_text())
     assert 0 < verified["frames"] < 5 and "was interrupted" in verified["interrupted"]
 

@@ -102,7 +102,7 @@ def test_all_is_there_as_it_was_and_nothing_twice(
     record(three, ["window"] * 3, seed=40, host="hall")
     before = {path: path.read_bytes() for path in (one, two, three)}
     assert main(["merge", str(out), str(one), str(two)]) == 0
-    assert "9 frames of 3 sessions added (no class 2, 0 3, 1 2, door 2), 0 were" in capsys.readouterr().out
+    assert "9 frames of 3 sessions added (2 without a class, 0 3, 1 2, door 2), 0 were" in capsys.readouterr().out
     assert contents(out) == contents(one) + contents(two)
     assert main(["merge", str(out), str(two), str(three), str(one), "--json"]) == 0  # goes on with what is new
     told = json.loads(capsys.readouterr().out)
@@ -327,7 +327,10 @@ def test_what_is_still_being_uploaded_comes_with_a_later_merge(
     words = ["merge", str(out), str(done), str(copy)]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert f"{copy} is left out: it is still being uploaded, or was interrupted" in said.err and "4 frames" in said.out
+    assert (
+        f"{copy} is left out: it has no end yet: it is still being uploaded, or was interrupted" in said.err
+        and "4 frames" in said.out
+    )
     assert main(["merge", str(out), str(done), str(day)]) == 0
     said = capsys.readouterr()
     assert f"{day} is left out: it is being recorded into" in said.err and "4 were there already" in said.out
