@@ -224,7 +224,7 @@ RAW = {
     [
         ("delimited.265", ["-c:v", "libx265", "-x265-params", "aud=1:log-level=none", "-f", "hevc"]),
         ("disc.m2v", ["-c:v", "mpeg2video", "-g", "6"]),
-        ("old.mpg", ["-r", "25", "-fps_mode", "passthrough", "-c:v", "mpeg1video", "-f", "mpeg1video"]),
+        ("old.mpg", ["-vf", "settb=1/25,setpts=N", "-r", "25", "-c:v", "mpeg1video", "-f", "mpeg1video"]),
         ("phone.m4v", ["-c:v", "mpeg4", "-f", "m4v"]),
     ],
 )
