@@ -31,7 +31,7 @@ from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.recordings import state_of
 from pi_capture.studio.runs import Run, changed_runs, runs_of
-from storage.care.split import is_held_out, is_split
+from storage.care.split import is_split, places_before
 from storage.errors import StorageError
 from storage.labels.beside import journal_path
 from storage.labels.journal import LabelJournal
@@ -124,9 +124,9 @@ class Labelling:
         if position < len(self.indices) and self.indices[position] == index:
             return position
         way = "press Look, then Undo the last Save"
-        if is_held_out(self.path):
-            of = printable(self.path.name.partition("_")[2])
-            way = f"look at {of}, press Undo the split, then Undo the last Save there, and label {of}"
+        if (before := places_before(self.path) if self.path.is_dir() else None) and index < len(before[1]):
+            of, place = printable(before[0].name), before[1][index] + 1
+            way = f"look at {of}; press Undo the split, Undo the last Save, Label, Go to …, {place:,} there"
         raise RefusedError(f"frame {index + 1:,} is sorted into its class: {way}", 409)
 
     # ---------------------------------------------------------------------------------------------------------- looking

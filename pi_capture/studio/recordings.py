@@ -19,7 +19,7 @@ from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
 from storage.care.listing import first_entries, recording_test
-from storage.care.split import is_held_out, is_split
+from storage.care.split import is_held_out, is_split, places_before
 from storage.durable.files import is_locked
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
@@ -333,10 +333,15 @@ class Open:
 
 
 def labels_as_runs(recording: Recording) -> dict[str, Any]:
-    """The labels of a recording with those of its journal: the classes' names, and runs of numbers of them."""
+    """The labels of a recording with those of its journal: the classes' names, and runs of numbers of them.
+
+    Of a split one and its parts also where each frame is once that is undone.
+    """
     labels, directories, names = _labels_and_classes(recording)
     numbers = {directory: number for number, directory in enumerate(directories[:255])}
+    before = places_before(recording.path) if recording.path.is_dir() else None
     return {
+        "before": before and {"id": identifier(before[0].name), "name": printable(before[0].name), "at": before[1]},
         "count": len(recording),
         "classes": [printable(names.get(directory, directory)) for directory in numbers],
         "runs": runs_of(bytes(255 if label is None else numbers.get(label, 255) for label in labels)),

@@ -99,6 +99,7 @@
  * @property {number} count
  * @property {string[]} classes
  * @property {Run[]} runs
+ * @property {{id: string, name: string, at: number[]} | null} before  the split: where each frame was
  *
  * @typedef {object} LabellingState
  * @property {string} session

@@ -82,6 +82,7 @@ class Browser {
     this.id = recording.id;
     this.canLabel = recording.can.includes("label");
     this.names = labels.classes;
+    this.unsplit = labels.before;
     this.fps = recording.seconds > 0 ? recording.frames / recording.seconds : 0;
     this.labels = new Uint8Array(labels.count).fill(NONE);
     for (const [start, stop, label] of labels.runs) this.labels.fill(label, start, stop);
@@ -236,18 +237,25 @@ class Browser {
    * @param {string} name
    */
   async #enlarge(index, name) {
-    const time = this.fps ? ` · ${clock(index / this.fps, 1)}` : "";
+    const before = this.unsplit; // of a split recording's parts no time is told: they have holes
+    const time = !before && this.fps ? ` · ${clock(index / this.fps, 1)}` : "";
+    const place = before && number(before.at[index] + 1);
     const answer = await ask(
       `Frame ${number(index + 1)}`,
       [
-        el("p", { className: "quiet" }, `${name}${time}`),
+        el("p", { className: "quiet" }, before ? `${name} · frame ${place} of ${before.name} before the split` : `${name}${time}`),
+        this.canLabel &&
+          before &&
+          el("p", {}, `To change its label: look at ${before.name}; press Undo the split, Undo the last Save, Label, Go to …, ${place}.`),
         el("img", { className: "large", src: `${this.address}/frames/${index}`, alt: `Frame ${index + 1}: ${name}` }),
       ],
       [
         { text: "Close", value: "", kind: "primary" },
-        ...(this.canLabel ? [{ text: "Label from here", value: "label" }] : []),
+        ...(this.canLabel && !before ? [{ text: "Label from here", value: "label" }] : []),
+        ...(before && before.id !== this.id ? [{ text: `Look at ${before.name}`, value: "before" }] : []),
       ],
     );
+    if (answer === "before" && before) goOn(this.signal, `#/look/${before.id}`);
     if (answer === "label") goOn(this.signal, `#/label/${this.id}/${index}`);
   }
 }

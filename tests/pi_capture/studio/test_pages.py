@@ -315,6 +315,43 @@ def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
     context.close()
 
 
+def test_a_frame_of_a_part_says_which_it_was_and_how_it_is_labelled_anew(browser: Browser, studio: Running) -> None:
+    path = studio.recording("day1")
+    names = list(open_recording(studio.folder / "day1").names)
+    opening = studio.post(f"{path}/labelling", {"classes": ["none", "door"]})["opening"]
+    runs = [{"first": first, "stop": first + 4, "label": first // 4 % 2} for first in range(0, 40, 4)]
+    actions = [{"action": "label_run", "seq": seq, **run} for seq, run in enumerate(runs, 1)]
+    studio.post(f"{path}/labelling/actions", {"client": "a", "opening": opening, "actions": actions})
+    studio.post(f"{path}/labelling/apply")
+    studio.post(f"{path}/split", {"val": 0.3, "gap": 0})
+    part = open_recording(studio.folder / "val_day1").names[2].rpartition("/")[2]
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}")
+    expect(page.get_by_role("link", name="Look at val_day1")).to_be_visible()
+    page.goto(f"{studio.url}/#/look/{studio.recording('val_day1').rpartition('/')[2]}/2")
+    told = page.get_by_role("dialog").get_by_text("To change its label").inner_text()
+    match = re.fullmatch(
+        r"To change its label: look at day1; press Undo the split, Undo the last Save, Label, Go to …, (\d+)\.", told
+    )
+    assert match and names[int(match[1]) - 1] == part
+    expect(page.get_by_text(f"frame {match[1]} of day1 before the split")).to_be_visible()
+    page.get_by_role("button", name="Look at day1").click()
+    page.get_by_role("button", name="Undo the split").click()
+    page.get_by_role("button", name="Undo the last Save").click()
+    page.get_by_role("link", name="Label", exact=True).click()
+    page.get_by_role("button", name="Go to …").click()
+    page.get_by_label("Number, 1 to 40").fill(match[1])
+    page.get_by_role("button", name="Go", exact=True).click()
+    at(page, int(match[1]))
+    other = 1 - (int(match[1]) - 1) // 4 % 2
+    page.keyboard.press(f"{other}")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Look at them").click()
+    assert (studio.folder / "day1" / ("none", "door")[other] / part).exists() and seen.complaints == []
+    context.close()
+
+
 def test_a_name_that_exists_is_asked_about(browser: Browser, studio: Running) -> None:
     context, seen = opened(browser, "desktop")
     page = seen.page
