@@ -369,6 +369,40 @@ def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None
     wait_for(lambda: not learners(studio), "it goes on")
 
 
+HANDS_OFF_MS = 1000
+"""After another page's answer, until a press counts again, as the page has it."""
+AT_THE_CHANGE = """key => {
+    const place = document.querySelector(".position");
+    const before = place.textContent;
+    const changed = new MutationObserver(() => {
+        if (place.textContent === before) return;
+        changed.disconnect();
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, ...key }));
+    });
+    changed.observe(place, { childList: true, characterData: true, subtree: true });
+}"""
+"""Presses a key at the moment at which the page shows another frame."""
+
+
+def test_a_press_just_after_anothers_answer_labels_nothing(studio: Running, browser: Browser) -> None:
+    """It is meant for the frame that was there a moment ago."""
+    page, phone = labelling_page(studio, browser, "desktop"), labelling_page(studio, browser, "phone")
+    page.keyboard.press("a")
+    expect(page.locator(".message")).to_contain_text("press Ask")
+    for one in (page, phone):
+        one.get_by_role("button", name="Ask", exact=True).click()
+        asks(one, f"which class? {QUESTIONS} to go")
+    phone.evaluate(AT_THE_CHANGE, {"code": "Digit2", "key": "2"})
+    page.keyboard.press("Digit1")
+    expect(phone.locator(".message")).to_have_text("another page has answered: look, and press again")
+    assert [one.label for one in changes(studio)] == [1]
+    asks(phone, f"which class? {QUESTIONS - 1} to go")
+    phone.wait_for_timeout(HANDS_OFF_MS)
+    phone.keyboard.press("Digit2")
+    asks(page, f"which class? {QUESTIONS - 2} to go")
+    assert [one.label for one in changes(studio)] == [1, 2]
+
+
 def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None:
     """One by keys, one by touch; the one without a network answers what the other has answered meanwhile."""
     page, phone = labelling_page(studio, browser, "desktop"), labelling_page(studio, browser, "phone")
@@ -387,6 +421,7 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     phone.context.set_offline(True)
     phone.get_by_role("button", name="Accept").tap()
     expect(phone.locator(".waiting")).to_contain_text("1 action kept here")
+    page.wait_for_timeout(HANDS_OFF_MS)
     page.keyboard.press("Digit2")
     asks(page, re.compile("^light"))
     phone.context.set_offline(False)
