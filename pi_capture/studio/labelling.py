@@ -135,11 +135,16 @@ class Labelling:
         """A page that is told the state first, and then what happens. From the server's thread."""
         listener = Listener()
         self._listeners.add(listener)
+        self._tell_pages()
         return listener
 
     def leave(self, listener: Listener) -> None:
         self._listeners.discard(listener)
         self._left_at = time.monotonic()
+        self._tell_pages()
+
+    def _tell_pages(self) -> None:
+        self._tell("pages", {"pages": len(self._listeners)})
 
     @property
     def deserted_seconds(self) -> float:

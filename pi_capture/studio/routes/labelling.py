@@ -60,8 +60,8 @@ async def labelling_events(request: Request) -> Response:
 
     ``state``: the whole state, first and after every reconnection. ``change``: ``{"revision": one more with each,
     "cursor", "labels": runs that changed, "by": client, "seq", "can_undo", "can_redo", "hold", "held", "unreadable":
-    frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``,
-    then the stream ends.
+    frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``pages``: ``{"pages": how many listen}``,
+    this one among them. ``closed``: ``{"reason"}``, then the stream ends.
 
     ``help``: what the model asks. ``{"number": grows with each, "asking": "nothing"|"frames"|"runs"|"borders"|"doubts",
     "first", "stop": the frames that an answer is for, none while it is being found, "label": the proposed class or 255,

@@ -49,6 +49,8 @@ export async function look(place, signal, id, frame) {
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
       button("To the trash", () => void toTrash(address, recording.name, () => goOn(signal, "#/")), { className: "danger" }),
     ),
+    ["video", "hdf5"].includes(recording.format) &&
+      el("p", { className: "quiet" }, "One file can't be split, and needs no Undo of Save: Label shows what is saved, too. To split, record a picture a frame (PNG)."),
     told,
   );
   if (!can("sheet")) return; // there is nothing to be seen

@@ -327,6 +327,12 @@ class RecorderPage {
    */
   #label;
   #unanswered = 0;
+  /**
+   * What could not be sent since the last label that was: the recording goes on, and the moment does not come back.
+   *
+   * @type {string[]}
+   */
+  #lost = [];
   /** @type {Promise<void>} */
   #asking = Promise.resolve();
   /**
@@ -356,6 +362,7 @@ class RecorderPage {
     this.stop = button("Stop recording", () => void this.#stop(), { className: "danger" });
     this.classes = status.classes.map((name, label) => this.#classButton(name, label));
     this.told = el("p", { className: "quiet", role: "status" });
+    this.lost = el("p", { className: "problem", role: "alert" });
     this.dot = el("span", { className: "dot", "aria-hidden": "true" });
     const command = el("code", { tabIndex: 0 }, status.command);
     fill(
@@ -381,6 +388,7 @@ class RecorderPage {
               el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
               el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
             ),
+          this.lost,
           this.told,
           this.counters,
         ),
@@ -571,9 +579,12 @@ class RecorderPage {
     this.#asking = this.#asking.then(async () => {
       try {
         this.status = { ...this.status, ...(await post(`${this.address}/label`, { label })) };
-        this.told.textContent = "";
+        this.lost.textContent = "";
+        this.#lost = [];
       } catch (error) {
-        this.told.textContent = words(error);
+        this.#lost.push(label === null ? "the end of a label" : `'${this.status.classes[label]}'`);
+        const were = this.#lost.length > 1 ? "were" : "was";
+        this.lost.textContent = `${this.#lost.join(", ")} ${were} not kept: ${words(error)}`;
       }
       this.#unanswered -= 1;
       this.#show(this.status);

@@ -254,6 +254,39 @@ def test_two_pages_are_one_labelling(studio: Running, browser: Browser) -> None:
     expect(one.locator(".classbutton .count").nth(1)).to_have_text("2")
 
 
+def test_save_asks_before_it_ends_another_page(studio: Running, browser: Browser) -> None:
+    one, _ = label_page(studio, browser), label_page(studio, browser, "phone")
+    one.keyboard.type("1")
+    question = one.get_by_role("dialog", name="Save, although 1 other page labels this recording?")
+    for answer, sorted_frames in (("Not yet", 0), ("Save for all", 1)):
+        one.get_by_role("button", name="Save", exact=True).click()
+        question.get_by_role("button", name=answer).click()
+        expect(one.get_by_role("dialog", name="Saved")).to_have_count(sorted_frames)
+        assert len([*(studio.folder / "day1").glob("*/*.png")]) == sorted_frames
+
+
+def test_labels_that_can_not_be_kept_are_named(studio: Running, browser: Browser) -> None:
+    """They waited on a phone while another page saved: whoever gave them can give them again."""
+    studio.post(f"{studio.recording('day1')}/labelling", {"classes": ["none", "door", "light"]})
+    page = label_page(studio, browser)
+    page.keyboard.type("1")
+    wait_for(lambda: len(labelled(studio)) == 1)
+    page.context.set_offline(True)
+    page.keyboard.type("2")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.type("1")
+    expect(page.locator(".waiting")).to_contain_text("2 actions kept here")
+    page.close(run_before_unload=False)
+    studio.post(f"{studio.recording('day1')}/labelling/apply")
+    next_page = page.context.new_page()
+    page.context.set_offline(False)
+    next_page.goto(page.url)
+    dialog = next_page.get_by_role("dialog", name="2 labels can't be kept")
+    expect(dialog.get_by_role("listitem")).to_have_text(["frame 2: light", "frames 3 to 4: door"])
+    dialog.get_by_role("button", name="Go on").click()
+    expect(next_page.locator("canvas[data-frame]")).to_be_visible()
+
+
 def test_labels_that_arrive_late_do_not_replace_newer_ones(studio: Running, browser: Browser) -> None:
     phone, other = label_page(studio, browser, "phone"), label_page(studio, browser)
     phone.context.set_offline(True)

@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
+from storage.convert.convert import convert
 from tests.pi_capture.studio.browser import SIZES, SlowNetwork, opened
 from tests.support import REPOSITORY, wait_for
 from tests.support.studio import Running
@@ -349,6 +350,40 @@ def test_a_frame_of_a_part_says_which_it_was_and_how_it_is_labelled_anew(browser
     page.get_by_role("button", name="Save").click()
     page.get_by_role("button", name="Look at them").click()
     assert (studio.folder / "day1" / ("none", "door")[other] / part).exists() and seen.complaints == []
+    context.close()
+
+
+def test_a_live_label_that_can_not_be_sent_is_told_as_lost(browser: Browser, studio: Running) -> None:
+    """The recording goes on meanwhile: later the label would be another moment's."""
+    wanted = {"name": "day2", "camera": "demo", "size": "64x64", "fps": 20, "classes": ["none", "door"]}
+    recorder = studio.post("/api/recorders", wanted)
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/recorder/{recorder['id']}")
+    expect(page.get_by_role("button", name="door")).to_be_visible()
+    context.set_offline(True)
+    press_class(page, "door", "desktop")
+    lost = page.get_by_role("alert").filter(has_text="'door' was not kept: the studio can't be reached")
+    expect(lost).to_be_visible()
+    expect(page.get_by_role("button", name="door")).to_have_attribute("aria-pressed", "false")
+    context.set_offline(False)
+    press_class(page, "door", "desktop")
+    expect(lost).to_have_count(0)
+    expect(page.get_by_role("button", name="door")).to_have_attribute("aria-pressed", "true")
+    studio.post(f"/api/recorders/{recorder['id']}/stop")
+    context.close()
+
+
+def test_one_file_says_why_it_has_no_split(browser: Browser, studio: Running) -> None:
+    convert(studio.folder / "day1", studio.folder / "day2.mkv")
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/look/{studio.recording('day2.mkv').rpartition('/')[2]}")
+    expect(page.get_by_text("One file can't be split, and needs no Undo of Save")).to_be_visible()
+    page.goto(f"{studio.url}/#/look/{studio.recording('day1').rpartition('/')[2]}")
+    expect(page.get_by_role("button", name="Split …")).to_be_visible()
+    expect(page.get_by_text("One file can't be split")).to_have_count(0)
+    assert seen.complaints == []
     context.close()
 
 
