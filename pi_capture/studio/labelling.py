@@ -127,7 +127,7 @@ class Labelling:
         if (before := places_before(self.path) if self.path.is_dir() else None) and index < len(before[1]):
             of, place = printable(before[0].name), before[1][index] + 1
             way = f"look at {of}; press Undo the split, Undo the last Save, Label, Go to …, {place:,} there"
-        raise RefusedError(f"frame {index + 1:,} is sorted into its class: {way}", 409)
+        raise RefusedError(f"frame {index + 1:,} is saved in its class: {way}", 409)
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -174,7 +174,7 @@ class Labelling:
                 "clients": dict(self._requests),
                 "help": self._help.state,
                 "proposals": self._help.proposals,
-                "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
+                "saving": "saves the labels" if opened.directory is None else "saves them, a directory for each class",
                 "told": self._told(),
                 "now": now(),
             }
@@ -313,7 +313,7 @@ class Labelling:
         Those keep what another client gave them after this was done, on a page that was away from the network.
         """
         session, givers, (client, _) = self.session, self.givers, by
-        before, others = bytes(session.labels), False
+        before, others = bytes(session.labels), ""
         given = min(action.get("given", now()), now())
         unreadable = self._note_unreadable()
         if action["action"] == "undo":
@@ -335,7 +335,8 @@ class Labelling:
                 told = f"that took back another page's labels: {_frames_words(runs)} as before; Redo gives them again"
         elif left_out:
             givers.left_out(client)
-        return told, self._change(runs, by, unreadable), sum(session.labels[frame] != label for frame in left_out)
+        change = {**self._change(runs, by, unreadable), "taken_from": others if told else ""}
+        return told, change, sum(session.labels[frame] != label for frame in left_out)
 
     def _note_unreadable(self) -> list[int]:
         return self._deeds.note_unreadable(self._help.learner.take_damaged())
@@ -388,7 +389,7 @@ class Labelling:
                 self._close(str(error))
                 raise
             left = self.session.labels.count(NONE)
-            self._close("the labels were applied")
+            self._close("another page pressed Save")
             table = None if applied.table is None else applied.table.name
             return {**asdict(applied), "counts": dict(applied.counts), "table": table, "left": left}
 

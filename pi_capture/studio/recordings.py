@@ -33,6 +33,8 @@ from storage.labels.live import entries_beside
 from storage.names import natural_key, printable
 from storage.recording import Recording
 
+NAMELESS = ("", ".mkv", ".h5", ".model")
+"""What pages ask for while the field of the name is empty."""
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
 
 
@@ -90,10 +92,16 @@ class Folder:
 
     def place(self, name: str) -> Path:
         """Where a new recording of that name goes. Raises RefusedError if it can't be one's."""
-        wrong = not name or name.startswith((".", "-")) or "/" in name or not name.isprintable()
-        if wrong or len(os.fsencode(name)) > 200:
-            why = "it is too long, is empty, begins with . or -, or has a / or something unprintable in it"
-            raise RefusedError(f"a recording can't be named {printable(name[:60])!r}: {why}")
+        if name in NAMELESS:
+            raise RefusedError("give it a name")
+        reasons = {
+            "it begins with . or -": name.startswith((".", "-")),
+            "it has a / in it": "/" in name,
+            "it has something unprintable in it": not name.isprintable(),
+            "it is too long": len(os.fsencode(name)) > 200,
+        }
+        for why in (why for why, is_so in reasons.items() if is_so):
+            raise RefusedError(f"{printable(name[:60])!r} can't be its name: {why}")
         if (self.path / name).is_symlink():
             raise RefusedError(f"{printable(name)!r} can't be recorded into; choose another name")
         return self.path / name

@@ -159,7 +159,7 @@ async def undo_apply(request: Request) -> Response:
     studio = of(request)
     await body_of(request, {})
     entry = await studio.entry(request)
-    await studio.let_go(entry.path, "sorting was undone")
+    await studio.let_go(entry.path, "the last Save was undone")
     count, missing, renamed = await to_thread(undo_of_apply, entry.path)
     return JSONResponse({"count": count, "missing": missing, "renamed": renamed})
 

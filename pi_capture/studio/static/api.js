@@ -152,6 +152,7 @@
  * @property {boolean} hold
  * @property {number | null} held
  * @property {number[]} unreadable
+ * @property {string} taken_from  the other client whose labels an undo took back
  *
  * @typedef {Record<string, unknown> & {action: string, frame?: number}} Action
  *

@@ -151,10 +151,10 @@ function nothingLeft({ id, name, can }, signal) {
       "p",
       {},
       can.includes("undo apply")
-        ? "Every frame is sorted into its class. To change labels, undo that first."
+        ? "Every frame is saved in its class. To change labels, undo that first."
         : can.includes("undo split")
-          ? "Every frame is sorted into its class, and it is split. To change labels, look at the frames, and undo the split first."
-          : "Every frame is sorted into its class.",
+          ? "Every frame is saved in its class, and it is split. To change labels, look at the frames, and undo the split first."
+          : "Every frame is saved in its class.",
     ),
     el(
       "p",
@@ -344,7 +344,7 @@ class LabelPage {
     if (labelling.outbox.closed) return; // S was pressed twice
     this.#events?.close();
     labelling.close();
-    tell("sorting …");
+    tell("saving …");
     try {
       const applied = /** @type {Applied} */ (await post(`/api/recordings/${this.recording.id}/labelling/apply`));
       const { left } = applied;
@@ -583,7 +583,7 @@ class LabelPage {
       const label = Number(made.dataset.label);
       const sorted = Number(made.dataset.sorted);
       const shown = made.querySelector(".count");
-      if (shown) shown.textContent = number(counts[label]) + (sorted ? ` + ${number(sorted)}` : "");
+      if (shown) shown.textContent = number(counts[label]) + (sorted ? ` + ${number(sorted)} saved` : "");
       made.classList.toggle("current", current === label);
       made.setAttribute("aria-pressed", String((labelling.hold && labelling.held === label) || labelling.painting?.label === label));
     }
@@ -627,7 +627,7 @@ class LabelPage {
 function modeWords({ stretches, hold, held, classes, assist }) {
   const { described } = assist.told;
   if (assist.wanted && described !== null && described < 1)
-    return `The frames are being described: ${Math.round(100 * described)} %. Then press Ask again`;
+    return `The Pi is looking at all pictures: ${Math.round(100 * described)} %. Then press Ask again`;
   if (assist.shown.length) return "Tap the small frame where something else begins, then a class or Accept";
   if (stretches) return "Stretches: a class labels up to the next change";
   if (!hold) return "";
@@ -636,6 +636,7 @@ function modeWords({ stretches, hold, held, classes, assist }) {
 }
 
 function help() {
+  const hasKeys = matchMedia("(hover: hover)").matches;
   const table = (/** @type {string} */ title, /** @type {[string, string][]} */ rows) =>
     el(
       "table",
@@ -645,7 +646,7 @@ function help() {
     );
   return ask(
     "Help",
-    [table("Keys", HELP), table("Fingers and mouse", TOUCH)],
+    hasKeys ? [table("Keys", HELP), table("Fingers and mouse", TOUCH)] : [table("Fingers", TOUCH), table("Keys", HELP)],
     [{ text: "Close", value: "", kind: "primary" }],
   );
 }

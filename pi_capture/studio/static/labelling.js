@@ -215,6 +215,7 @@ export class Labelling {
     }
     for (const run of change.labels) paint(this.#confirmed, run);
     if (change.labels.length && change.by && change.by !== this.outbox.client) this.#haveOthersLabelled = true;
+    if (change.taken_from === this.outbox.client) this.message = "another page's Undo took back a label of yours; Redo gives it again";
     this.#revision = change.revision;
     this.#addUnreadable(change.unreadable);
     this.#takeFlags(change);
@@ -693,7 +694,7 @@ export class Labelling {
   #accept() {
     const { told, canAccept } = this.assist;
     if (canAccept) this.#answer(told.label, told.model);
-    else if (this.assist.shown.length) this.#say("which class? press a digit");
+    else if (this.assist.shown.length) this.#say("which class?");
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { get, post, records, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
-import { ask, button, el, fill, goOn, tell } from "./dom.js";
+import { areMeant, ask, button, el, fill, goOn, tell } from "./dom.js";
 import { classesOf, clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
 import { runsOf } from "./runs.js";
@@ -25,6 +25,12 @@ export async function look(place, signal, id, frame) {
     recording.state === "held out" && recording.name.startsWith("gap_") ? "not used" : recording.state,
   ];
   const told = el("div", { className: "results", role: "status" });
+  const moveAway = async () => {
+    const { name, state } = recording;
+    if (state === "split") tell(`${name} is split: press Undo the split first`);
+    else if (state === "held out") tell(`${name} is a part of a split recording: look at that, and press Undo the split`);
+    else await toTrash(address, name, () => goOn(signal, "#/"));
+  };
   fill(
     place,
     el(
@@ -47,7 +53,7 @@ export async function look(place, signal, id, frame) {
       can("undo apply") && button("Undo the last Save", () => void undoApply(address, signal)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
-      button("To the trash", () => void toTrash(address, recording.name, () => goOn(signal, "#/")), { className: "danger" }),
+      button("To the trash", () => void moveAway(), { className: "danger" }),
     ),
     ["video", "hdf5"].includes(recording.format) &&
       el("p", { className: "quiet" }, "One file can't be split, and needs no Undo of Save: Label shows what is saved, too. To split, record a picture a frame (PNG)."),
@@ -293,7 +299,7 @@ function show(told, title, src) {
  */
 async function nameClasses(address, id, { name, classes }, signal) {
   const value = classes.map((one) => one.name).join(", ");
-  const names = el("input", { value, placeholder: "none, door, light", autocomplete: "off" });
+  const names = el("input", { value, placeholder: "none, door, light", autocomplete: "off", autocapitalize: "none" });
   const answer = await ask(
     `Classes of ${name}`,
     [
@@ -306,7 +312,7 @@ async function nameClasses(address, id, { name, classes }, signal) {
       { text: "Cancel", value: "" },
     ],
   );
-  if (answer !== "label") return;
+  if (answer !== "label" || !(await areMeant(classesOf(names.value)))) return;
   try {
     await post(`${address}/labelling`, { classes: classesOf(names.value) });
     goOn(signal, `#/label/${id}`);
@@ -387,7 +393,7 @@ async function split(address, { name, waiting }, signal) {
         el("label", {}, "Per cent to hold out", share),
         el("label", {}, "Seconds left out between", gap),
       ),
-      el("label", { className: "check" }, missing, "Go on if a class is missing on one side"),
+      el("label", { className: "check" }, missing, "Go on if a class is missing from train or test"),
       plan,
     ],
     [

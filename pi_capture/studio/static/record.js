@@ -2,7 +2,7 @@
 
 import { Refused, TAB, get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
+import { areMeant, ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
 import { classesOf, clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
@@ -54,7 +54,7 @@ class RecordForm {
     this.signal = signal;
     const kept = rememberedForm();
     const option = (/** @type {string} */ value, /** @type {string} */ text) => el("option", { value }, text);
-    this.name = el("input", { required: true, value: kept.name ?? newName(), autocomplete: "off", spellcheck: false });
+    this.name = el("input", { required: true, value: kept.name ?? newName(), autocomplete: "off", autocapitalize: "none", spellcheck: false });
     this.format = el(
       "select",
       {},
@@ -72,7 +72,7 @@ class RecordForm {
     );
     this.fps = el("input", { type: "number", min: "0.1", max: "1000", step: "any", placeholder: "the camera's own" });
     this.seconds = el("input", { type: "number", min: "0.1", step: "any", placeholder: "until you stop it" });
-    this.classes = el("input", { placeholder: "none, door, light", autocomplete: "off" });
+    this.classes = el("input", { placeholder: "none, door, light", autocomplete: "off", autocapitalize: "none" });
     this.preview = el("input", { type: "checkbox", checked: true });
     for (const field of /** @type {const} */ (["format", "camera", "size", "fps", "seconds", "classes"]))
       if (kept[field] !== undefined) this[field].value = kept[field];
@@ -212,6 +212,7 @@ class RecordForm {
    */
   async #record(add = false) {
     clearTimeout(this.#timer);
+    if (!add && !(await areMeant(classesOf(this.classes.value)))) return;
     this.#checks += 1; // what is told of the form no longer counts
     this.start.disabled = true;
     this.problem.textContent = "";

@@ -191,13 +191,13 @@ def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, br
     expect(page.locator("canvas[data-frame]")).to_be_visible()
     with page.expect_request("**/labelling/apply"):
         page.keyboard.type("1ss")
-    expect(page.locator("#told")).to_have_text("sorting …")
+    expect(page.locator("#told")).to_have_text("saving …")
     page.clock.fast_forward(10_000)
     page.keyboard.type("2s")
     page.locator(".classbutton").nth(1).click()
     page.get_by_role("button", name="Save").click()
     assert page.evaluate("Object.keys(localStorage)") == []
-    expect(page.locator("#told")).to_have_text("sorting …")
+    expect(page.locator("#told")).to_have_text("saving …")
     (only,) = asked
     only.continue_()
     expect(page.get_by_role("dialog")).to_contain_text("Saved")
@@ -304,6 +304,9 @@ def test_labels_that_arrive_late_do_not_replace_newer_ones(studio: Running, brow
     expect(other.locator(".classbutton .count").nth(1)).to_have_text("0")
     phone.keyboard.press("u")
     expect(phone.locator(".message")).to_contain_text("another page's labels: frame 2 is as before; Redo")
+    expect(other.locator(".message")).to_contain_text(
+        "another page's Undo took back a label of yours; Redo gives it again"
+    )
 
 
 def test_a_window_is_taken_over(studio: Running, browser: Browser, screen: str) -> None:

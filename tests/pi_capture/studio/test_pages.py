@@ -338,6 +338,10 @@ def test_a_frame_of_a_part_says_which_it_was_and_how_it_is_labelled_anew(browser
     assert match and names[int(match[1]) - 1] == part
     expect(page.get_by_text(f"frame {match[1]} of day1 before the split")).to_be_visible()
     page.get_by_role("button", name="Look at day1").click()
+    expect(page.get_by_role("heading", name="day1", exact=True)).to_be_visible()
+    page.get_by_role("button", name="To the trash").click()
+    expect(page.get_by_text("day1 is split: press Undo the split first")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Undo the split").click()
     page.get_by_role("button", name="Undo the last Save").click()
     page.get_by_role("link", name="Label", exact=True).click()
@@ -384,6 +388,29 @@ def test_one_file_says_why_it_has_no_split(browser: Browser, studio: Running) ->
     expect(page.get_by_role("button", name="Split …")).to_be_visible()
     expect(page.get_by_text("One file can't be split")).to_have_count(0)
     assert seen.complaints == []
+    context.close()
+
+
+def test_names_that_are_hardly_meant_are_asked_about(browser: Browser, studio: Running) -> None:
+    context, seen = opened(browser, "phone")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/record")
+    page.get_by_label("Name").fill("day2")
+    page.get_by_label(re.compile("^Camera")).select_option("demo")
+    page.get_by_label(re.compile("^Classes")).fill("none door light")
+    assert page.get_by_label(re.compile("^Classes")).get_attribute("autocapitalize") == "none"
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.get_by_role("dialog", name="Is 'none door light' one class?").get_by_role("button", name="Change it").click()
+    page.goto(f"{studio.url}/#/look/{studio.recording('day1').rpartition('/')[2]}")
+    for answer in ("Change it", "They are"):
+        page.get_by_role("button", name="Classes …").click()
+        page.get_by_label("Names, with commas").fill("none, door, None")
+        page.get_by_role("dialog").get_by_role("button", name="Label with them").click()
+        question = page.get_by_role("dialog", name="Are these different classes?")
+        expect(question).to_contain_text("'none' and 'None' are two classes")
+        question.get_by_role("button", name=answer).click()
+    at(page, 1)
+    assert not (studio.folder / "day2").exists() and seen.complaints == []
     context.close()
 
 
