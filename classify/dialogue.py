@@ -143,7 +143,8 @@ class Dialogue:
         elif self._is_readable(self.accept_sure):
             self.take_proposals()
             self._keep(self._assist.accept_sure())
-            self._say(f"{self._session.labelled - before:,} frames accepted unseen; U takes them back")
+            count = self._session.labelled - before
+            self._say(f"{count:,} frames accepted unseen; U takes them back" if count else "nothing accepted")
             self._learn()
 
     def bisect(self) -> None:

@@ -3,7 +3,8 @@
 #
 #     sh scripts/quickstart.sh [DIRECTORY [SECONDS]]        (default: day1 5)
 #
-# DIRECTORY is where you are. Asks nothing; may be run again, and then adds to DIRECTORY.
+# DIRECTORY is where you are. Asks nothing; may be run again, and then adds to DIRECTORY. One that was recorded by this script
+# and deleted since is recorded anew only if it is named.
 set -eu
 unset CDPATH
 
@@ -41,16 +42,23 @@ quietly timeout --foreground 300 .venv/bin/python -m pi_capture export-model || 
 
 cd "$here"
 venv=$root/.venv
-if cameras=$("$venv/bin/python" -m pi_capture --list-cameras 2>/dev/null); then
-    option=
+recorded=$root/.venv/recorded # by this script: which directories, so that none comes back that was deleted
+option=
+if [ $# = 0 ] && [ ! -e "$directory" ] && grep -qsxF "$here/$directory" "$recorded"; then
+    echo "$NAME: $directory was recorded before and is deleted: nothing is recorded; to do so: sh $0 $directory"
+    seconds=
+elif cameras=$("$venv/bin/python" -m pi_capture --list-cameras 2>/dev/null); then
     echo "$NAME: recording $length from $(echo "$cameras" | head -n 1 | tr '\t' ' ') into $directory"
 else
     option=' --camera demo'
     echo "$NAME: no camera found; recording $length of the demo scene, a drawn room, into $directory"
 fi
-trap : INT # Ctrl-C ends the recording, not this script
-# shellcheck disable=SC2086 # an option and its value, or nothing
-"$venv/bin/python" -m pi_capture "$directory" "$seconds" --countdown 0 $option
+if [ -n "$seconds" ]; then
+    (echo "$here/$directory" >>"$recorded") 2>/dev/null || : # another user's environment
+    trap : INT # Ctrl-C ends the recording, not this script
+    # shellcheck disable=SC2086 # an option and its value, or nothing
+    "$venv/bin/python" -m pi_capture "$directory" "$seconds" --countdown 0 $option
+fi
 
 # A name as it must be typed.
 typed() {
@@ -67,5 +75,6 @@ printf '\nNext:\n\n    . %s\n' "$(typed "$venv/bin/activate")"
     printf '    %-48s # %s\n' "sudo apt install libgl1 libglib2.0-0 libsm6" "for the window of classify"
 printf '    %-48s # %s\n' "python -m pi_capture $name -1$option" "record until Ctrl-C" \
     "python -m classify $name" "label with the keyboard" \
-    "python -m pi_capture studio" "or all of it in a browser"
+    "mkdir -p recordings" "or all of it in a browser:"
+printf '    %s\n' "python -m pi_capture studio recordings --listen 0.0.0.0:8765"
 echo

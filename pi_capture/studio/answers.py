@@ -126,6 +126,10 @@ IN_PAGES = (
     (r"record some: python -m pi_capture .* -1", "press New recording"),
     (r"python -m storage verify (says why|names them)", r"Look, then Verify, \1"),
     (r"^--live-labels: ", "classes: "),
+    (r"^proposals are made from small grey pictures: .*", "The trained network is missing; tell your teacher."),
+    (r": another window, or a page of the studio, is labelling this: .*", ": another window labels this recording"),
+    (r"; U takes them back$", "; Undo takes them back"),
+    (r"press a digit$", "press it"),
 )
 """What commands say must be done, and how pages do it."""
 

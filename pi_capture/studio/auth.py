@@ -44,8 +44,10 @@ HEADERS = {
 NO_COOKIE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <title>Studio</title></head><body><h1>Studio</h1>
-<p>Open the whole address that the terminal shows, with its token. It is needed once in each browser.</p>
+<p>{} It is needed once in each browser.</p>
 </body></html>"""
+NO_TOKEN = "Open the whole address that the terminal shows, with its token."
+OUT_OF_DATE = "This address is out of date, or not whole: open the one that the terminal shows now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ class Door:
         known = self._keys.opens(headers)
         if scope["path"] == "/" and scope["method"] == "GET":
             # Also for who is known: so the token does not stay in the address.
-            return self._let_in(scope) or (None if known else HTMLResponse(NO_COOKIE, 401))
+            no_cookie = NO_COOKIE.format(OUT_OF_DATE if b"token=" in scope["query_string"] else NO_TOKEN)
+            return self._let_in(scope) or (None if known else HTMLResponse(no_cookie, 401))
         return None if known else _told("open the address with the token that the terminal shows", 401)
 
     def _is_ours(self, host: str, scope: Scope) -> bool:

@@ -75,9 +75,9 @@ class Givers:
             return False
         return not self.undoes_others(client) or self._done[-1][1] <= given
 
-    def undoes_others(self, client: str) -> bool:
-        """Whether the change that undo takes back is known to be another's."""
-        return bool(self._done) and self._done[-1][0] != client
+    def undoes_others(self, client: str) -> str:
+        """Whose change undo takes back, if it is known to be another's; "" otherwise."""
+        return self._done[-1][0] if self._done and self._done[-1][0] != client else ""
 
     def _number(self, client: str) -> int:
         return self._numbers.setdefault(client, len(self._numbers) + 1)

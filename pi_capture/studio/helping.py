@@ -15,6 +15,7 @@ from classify.dialogue import Dialogue
 from classify.learner import Learner
 from classify.session import NONE, Event, Session
 from pi_capture.studio.actions import Action
+from pi_capture.studio.answers import in_pages
 from storage.labels.journal import Proposed
 
 
@@ -106,8 +107,8 @@ class Help:
         if (self.learner.is_ready or self.learner.has_failed) and not self._has_come:
             self._has_come = True
             if not self._said and self._assist.asking is not Asking.FRAMES:
-                ready = "The frames are described: press Ask."
-                small = " The model sees only tiny grey pictures." if self.learner.note else ""
+                ready = "The Pi has looked at all pictures: press Ask."
+                small = " The trained network is missing; tell your teacher." if self.learner.note else ""
                 self._say(self.learner.note if self.learner.has_failed else ready + small)
 
     def close(self) -> None:
@@ -199,7 +200,7 @@ class Help:
         self._event = event
 
     def _say(self, words: str) -> None:
-        self._said = words
+        self._said = in_pages(words)
 
     def _wait_for(self, go_on: Callable[[], None]) -> None:
         self._waiting = go_on

@@ -31,7 +31,7 @@ from pi_capture.studio.helping import Help
 from pi_capture.studio.listeners import Listener
 from pi_capture.studio.recordings import state_of
 from pi_capture.studio.runs import Run, changed_runs, runs_of
-from storage.care.split import is_held_out, is_split
+from storage.care.split import is_split, places_before
 from storage.errors import StorageError
 from storage.labels.beside import journal_path
 from storage.labels.journal import LabelJournal
@@ -124,10 +124,10 @@ class Labelling:
         if position < len(self.indices) and self.indices[position] == index:
             return position
         way = "press Look, then Undo the last Save"
-        if is_held_out(self.path):
-            of = printable(self.path.name.partition("_")[2])
-            way = f"look at {of}, press Undo the split, then Undo the last Save there, and label {of}"
-        raise RefusedError(f"frame {index + 1:,} is sorted into its class: {way}", 409)
+        if (before := places_before(self.path) if self.path.is_dir() else None) and index < len(before[1]):
+            of, place = printable(before[0].name), before[1][index] + 1
+            way = f"look at {of}; press Undo the split, Undo the last Save, Label, Go to …, {place:,} there"
+        raise RefusedError(f"frame {index + 1:,} is saved in its class: {way}", 409)
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -135,11 +135,16 @@ class Labelling:
         """A page that is told the state first, and then what happens. From the server's thread."""
         listener = Listener()
         self._listeners.add(listener)
+        self._tell_pages()
         return listener
 
     def leave(self, listener: Listener) -> None:
         self._listeners.discard(listener)
         self._left_at = time.monotonic()
+        self._tell_pages()
+
+    def _tell_pages(self) -> None:
+        self._tell("pages", {"pages": len(self._listeners)})
 
     @property
     def deserted_seconds(self) -> float:
@@ -169,7 +174,7 @@ class Labelling:
                 "clients": dict(self._requests),
                 "help": self._help.state,
                 "proposals": self._help.proposals,
-                "saving": "saves the labels" if opened.directory is None else "sorts them into class directories",
+                "saving": "saves the labels" if opened.directory is None else "saves them, a directory for each class",
                 "told": self._told(),
                 "now": now(),
             }
@@ -308,7 +313,7 @@ class Labelling:
         Those keep what another client gave them after this was done, on a page that was away from the network.
         """
         session, givers, (client, _) = self.session, self.givers, by
-        before, others = bytes(session.labels), False
+        before, others = bytes(session.labels), ""
         given = min(action.get("given", now()), now())
         unreadable = self._note_unreadable()
         if action["action"] == "undo":
@@ -330,7 +335,8 @@ class Labelling:
                 told = f"that took back another page's labels: {_frames_words(runs)} as before; Redo gives them again"
         elif left_out:
             givers.left_out(client)
-        return told, self._change(runs, by, unreadable), sum(session.labels[frame] != label for frame in left_out)
+        change = {**self._change(runs, by, unreadable), "taken_from": others if told else ""}
+        return told, change, sum(session.labels[frame] != label for frame in left_out)
 
     def _note_unreadable(self) -> list[int]:
         return self._deeds.note_unreadable(self._help.learner.take_damaged())
@@ -383,7 +389,7 @@ class Labelling:
                 self._close(str(error))
                 raise
             left = self.session.labels.count(NONE)
-            self._close("the labels were applied")
+            self._close("another page pressed Save")
             table = None if applied.table is None else applied.table.name
             return {**asdict(applied), "counts": dict(applied.counts), "table": table, "left": left}
 

@@ -75,6 +75,7 @@ class Preview:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio, which ends it in order
             )
             assert process.stdout is not None and process.stderr is not None
             self._process = process

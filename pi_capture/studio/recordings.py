@@ -19,7 +19,7 @@ from pi_capture.studio.answers import RefusedError, identifier
 from pi_capture.studio.frames import Frames, reason
 from pi_capture.studio.runs import runs_of
 from storage.care.listing import first_entries, recording_test
-from storage.care.split import is_held_out, is_split
+from storage.care.split import is_held_out, is_split, places_before
 from storage.durable.files import is_locked
 from storage.durable.moves import last_facts
 from storage.errors import StorageError
@@ -33,6 +33,8 @@ from storage.labels.live import entries_beside
 from storage.names import natural_key, printable
 from storage.recording import Recording
 
+NAMELESS = ("", ".mkv", ".h5", ".model")
+"""What pages ask for while the field of the name is empty."""
 MOST_KNOWN = 500  # recordings, of each of which facts and a picture of 10 kB are kept
 
 
@@ -90,10 +92,16 @@ class Folder:
 
     def place(self, name: str) -> Path:
         """Where a new recording of that name goes. Raises RefusedError if it can't be one's."""
-        wrong = not name or name.startswith((".", "-")) or "/" in name or not name.isprintable()
-        if wrong or len(os.fsencode(name)) > 200:
-            why = "it is too long, is empty, begins with . or -, or has a / or something unprintable in it"
-            raise RefusedError(f"a recording can't be named {printable(name[:60])!r}: {why}")
+        if name in NAMELESS:
+            raise RefusedError("give it a name")
+        reasons = {
+            "it begins with . or -": name.startswith((".", "-")),
+            "it has a / in it": "/" in name,
+            "it has something unprintable in it": not name.isprintable(),
+            "it is too long": len(os.fsencode(name)) > 200,
+        }
+        for why in (why for why, is_so in reasons.items() if is_so):
+            raise RefusedError(f"{printable(name[:60])!r} can't be its name: {why}")
         if (self.path / name).is_symlink():
             raise RefusedError(f"{printable(name)!r} can't be recorded into; choose another name")
         return self.path / name
@@ -333,10 +341,15 @@ class Open:
 
 
 def labels_as_runs(recording: Recording) -> dict[str, Any]:
-    """The labels of a recording with those of its journal: the classes' names, and runs of numbers of them."""
+    """The labels of a recording with those of its journal: the classes' names, and runs of numbers of them.
+
+    Of a split one and its parts also where each frame is once that is undone.
+    """
     labels, directories, names = _labels_and_classes(recording)
     numbers = {directory: number for number, directory in enumerate(directories[:255])}
+    before = places_before(recording.path) if recording.path.is_dir() else None
     return {
+        "before": before and {"id": identifier(before[0].name), "name": printable(before[0].name), "at": before[1]},
         "count": len(recording),
         "classes": [printable(names.get(directory, directory)) for directory in numbers],
         "runs": runs_of(bytes(255 if label is None else numbers.get(label, 255) for label in labels)),

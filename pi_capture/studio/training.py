@@ -39,7 +39,7 @@ class Training:
 
     def __init__(self, folder: Path) -> None:
         self.status = NOTHING
-        self._folder = folder
+        self._folder, self._name = folder, ""
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -57,9 +57,15 @@ class Training:
                 limit=MOST_LINE,
                 start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio, which ends it in order
             )
-            self._process = process
+            self._process, self._name = process, name
             self.status = {**NOTHING, "state": "training", "name": printable(name), "command": shown_training(words)}
             self._task = asyncio.create_task(self._follow(process))
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The status; nothing once the model that came of it is gone."""
+        is_gone = self.status["state"] == "done" and not (self._folder / self._name).exists()
+        return NOTHING if is_gone else self.status
 
     async def cancel(self) -> None:
         """End it; no model is written, unless it was there already."""

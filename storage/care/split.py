@@ -19,6 +19,7 @@ from storage.care.spans import GAP, TRAIN, VAL, divide, divide_groups
 from storage.durable.files import lock_directory
 from storage.durable.moves import Moved, complete, last_facts, move_files, undo
 from storage.errors import StorageError
+from storage.formats.contract import FramesAreFiles
 from storage.formats.png.directory import SPLIT_NAME, class_directories, image_names, next_number
 from storage.formats.png.head import Head, read_head
 from storage.formats.table import open_recording
@@ -164,6 +165,23 @@ def is_held_out(directory: Path) -> bool:
     """Whether it has what is held out of a data directory beside it: it is ``val_day1`` or ``gap_day1`` of ``day1``."""
     side, _, name = directory.name.partition("_")
     return side in ("val", "gap") and bool(name) and is_split(directory.with_name(name))
+
+
+def places_before(directory: Path) -> tuple[Path, list[int]] | None:
+    """Where the frames of a split recording, or of a part of it, come to lie once the split and the sorting are undone.
+
+    The recording, and the index in it of each frame of `directory`, in their order; None if that is not split.
+    """
+    whole = directory.with_name(directory.name.partition("_")[2]) if is_held_out(directory) else directory
+    if not is_split(whole):
+        return None
+    frames = []
+    for part in (whole, *(side for side in (_Sides.of(whole).val_dir, _Sides.of(whole).gap_dir) if side.is_dir())):
+        with open_recording(part) as recording:
+            assert isinstance(recording, FramesAreFiles)
+            parts = (name.rpartition("/") for name in recording.names)
+            frames += [(natural_key(name), class_name, part == directory) for class_name, _, name in parts]
+    return whole, [index for index, (_, _, is_here) in enumerate(sorted(frames)) if is_here]
 
 
 def complete_split(data_dir: Path) -> Moved | None:

@@ -159,7 +159,8 @@ class LabelJournal:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._log = Log(path, f"{path.parent}: another window is labelling this recording; close it first")
+            ends = "close it first; the studio lets go of it a minute after its page is closed"
+            self._log = Log(path, f"{path.parent}: another window, or a page of the studio, is labelling this: {ends}")
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}; labels can't be kept there") from None
         try:

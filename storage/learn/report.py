@@ -171,17 +171,19 @@ def _advice(report: Report, recordings: int) -> list[str]:
     advice = []
     for number, name in enumerate(report.classes):
         stretches = report.stretches[number]
-        have = f"{name}: {_counted(stretches, 'stretch', 'stretches')} in {where}"
+        have = f"{_counted(stretches, 'stretch', 'stretches')} in {where}"
         of_class = report.confusion[number]
         total, right = int(of_class.sum()), int(of_class[number])
         if stretches < FEW_STRETCHES:
-            advice.append(f"{have}, which is few: do it {FEW_STRETCHES} times and more, spread over the recording")
+            advice.append(
+                f"{name}: {have}, which is few: do it {FEW_STRETCHES} times and more, spread over the recording"
+            )
         elif total and right < WEAK * total:
             others = np.where(np.arange(len(of_class)) == number, -1, of_class)
             other = report.classes[int(others.argmax())]
             advice.append(
-                f"{have}, {100 * right / total:.0f} % right, most often taken for {other}: record more of both,"
-                " in other light, another place, by another person"
+                f"{name}: {100 * right / total:.0f} % right, most often taken for {other}: show {name} more often,"
+                f" in other light, another place, by another person ({have})"
             )
     most, least = int(np.argmax(report.frames)), int(np.argmin(report.frames))
     if report.frames[most] > UNEVEN * report.frames[least]:

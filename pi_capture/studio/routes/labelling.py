@@ -34,7 +34,7 @@ async def open_labelling(request: Request) -> Response:
     ``{"session": another one each time it is opened, "opening": "300-5f3a…", "count", "revision", "cursor", "labels":
     runs, "unreadable": [frames], "classes": [{"label": 0, "name", "sorted": frames in its directory}], "keys": number
     of classes with a key, "held": null|label, "hold": bool, "can_undo", "can_redo", "fps", "changes": {"known": frames
-    examined, "at": [frames]}, "clients": {CLIENT: last seq done}, "saving": "sorts them into class directories",
+    examined, "at": [frames]}, "clients": {CLIENT: last seq done}, "saving": "saves them, a directory for each class",
     "now": seconds since 1970, "told": ["words"], "help": as the event, "proposals": as in the event}``.
 
     With ``"frame": index in the recording`` the cursor is there, and 409 tells that the frame is sorted already.
@@ -60,7 +60,8 @@ async def labelling_events(request: Request) -> Response:
 
     ``state``: the whole state, first and after every reconnection. ``change``: ``{"revision": one more with each,
     "cursor", "labels": runs that changed, "by": client, "seq", "can_undo", "can_redo", "hold", "held", "unreadable":
-    frames newly so}``. ``changes``: ``{"known", "at": all that are known}``. ``closed``: ``{"reason"}``,
+    frames newly so, "taken_from": the other client whose labels an undo took back|""}``. ``changes``: ``{"known", "at":
+    all that are known}``. ``pages``: ``{"pages": how many listen}``, this one among them. ``closed``: ``{"reason"}``,
     then the stream ends.
 
     ``help``: what the model asks. ``{"number": grows with each, "asking": "nothing"|"frames"|"runs"|"borders"|"doubts",

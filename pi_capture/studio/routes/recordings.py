@@ -84,8 +84,9 @@ async def full_frame(request: Request) -> Response:
 async def labels(request: Request) -> Response:
     """``GET /api/recordings/ID/labels``: the labels as they stand, journal included.
 
-    ``{"count", "classes": ["none", "door"], "runs": runs by index in the recording}``; labels are indices into
-    ``classes``.
+    ``{"count", "classes": ["none", "door"], "runs": runs by index in the recording, "before": null|{"id", "name",
+    "at": [index of each frame]}}``; labels are indices into ``classes``. ``before`` is the recording as it is once its
+    split and the last S are undone, of one that is split and of its parts.
     """
     opened = await of(request).opened(request)
     return JSONResponse(await to_thread(labels_as_runs, opened.recording))
@@ -158,7 +159,7 @@ async def undo_apply(request: Request) -> Response:
     studio = of(request)
     await body_of(request, {})
     entry = await studio.entry(request)
-    await studio.let_go(entry.path, "sorting was undone")
+    await studio.let_go(entry.path, "the last Save was undone")
     count, missing, renamed = await to_thread(undo_of_apply, entry.path)
     return JSONResponse({"count": count, "missing": missing, "renamed": renamed})
 

@@ -63,7 +63,7 @@ async def training_events(request: Request) -> Response:
     studio = of(request)
 
     async def look() -> dict[str, Any]:
-        return studio.training.status
+        return studio.training.shown
 
     return studio.changes(look, lambda status: 0.2 if status["state"] == "training" else 1.0)
 

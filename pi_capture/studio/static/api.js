@@ -99,6 +99,7 @@
  * @property {number} count
  * @property {string[]} classes
  * @property {Run[]} runs
+ * @property {{id: string, name: string, at: number[]} | null} before  the split: where each frame was
  *
  * @typedef {object} LabellingState
  * @property {string} session
@@ -151,6 +152,7 @@
  * @property {boolean} hold
  * @property {number | null} held
  * @property {number[]} unreadable
+ * @property {string} taken_from  the other client whose labels an undo took back
  *
  * @typedef {Record<string, unknown> & {action: string, frame?: number}} Action
  *

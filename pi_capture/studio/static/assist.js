@@ -21,6 +21,8 @@ const NOTHING = {
   said: "",
 };
 
+const HANDS_OFF_MS = 1000; // after another page's answer has changed what is shown: a press may be meant for what was there
+
 /** What goes on with what is asked; other deeds end it. */
 const GO_ON = ["label", "enter", "nudge", "undo", "erase", "redo", "brightness", "zoom", "help"];
 
@@ -36,6 +38,7 @@ export class Assist {
   wanted = false;
   told = NOTHING;
   #answered = NOTHING;
+  #changed = -Infinity; // when another page changed what is shown
   /** @type {import("./api.js").Proposal[]} */
   proposals = [];
 
@@ -57,6 +60,11 @@ export class Assist {
   /** Note that what is shown is answered; or, once the answer has come, that another one can be given. */
   answered(isSent = true) {
     this.#answered = isSent ? this.told : NOTHING;
+  }
+
+  /** Another page has just changed what is shown: who presses now may have seen what was there before. */
+  get isJustChanged() {
+    return this.isShown && performance.now() - this.#changed < HANDS_OFF_MS;
   }
 
   /** The frames of the run that is shown; none if none is. */
@@ -83,10 +91,13 @@ export class Assist {
    * What the server says; older news changes nothing. Whether something else is asked then.
    *
    * @param {Help} help
+   * @param {boolean} isOthers  it comes of what was done on another page
    */
-  take(help) {
+  take(help, isOthers) {
     if (help.number < this.told.number) return false;
     const before = this.told;
+    const isNew = ["asking", "first", "stop", "label"].some((one) => Reflect.get(before, one) !== Reflect.get(help, one));
+    if (isOthers && isNew && this.isShown) this.#changed = performance.now();
     this.told = help;
     const wasFound = before.stop > before.first;
     const isElse = help.asking !== before.asking || help.first !== before.first || !wasFound;

@@ -1,5 +1,7 @@
 // Elements from data. Text becomes text nodes, never markup: names of files and classes are data.
 
+import { alikeWords, lookAlikes } from "./format.js";
+
 /** @typedef {string | number | Node | null | undefined | false} Child */
 
 /**
@@ -49,7 +51,7 @@ export function button(text, onclick, more = {}) {
 }
 
 /**
- * Say something for some seconds, also to screen readers; what goes on ("sorting …") until something else is said.
+ * Say something for some seconds, also to screen readers; what goes on ("saving …") until something else is said.
  *
  * @param {string} text
  */
@@ -88,6 +90,24 @@ export function ask(title, content, answers) {
     dialog.showModal();
     dialog.scrollTop = 0; // the button that has the focus may be far below
   });
+}
+
+/**
+ * Ask about names of classes that were hardly meant so: one with spaces where commas belong, or two that look alike.
+ *
+ * @param {string[]} names
+ */
+export async function areMeant(names) {
+  const pairs = lookAlikes(names);
+  const isOne = names.length === 1 && /\s/.test(names[0]);
+  if (!isOne && !pairs.length) return true;
+  const question = isOne ? `Is '${names[0]}' one class?` : "Are these different classes?";
+  const told = isOne ? "Between names of classes there are commas: none, door, light." : alikeWords(pairs);
+  const answers = [
+    { text: "Change it", value: "" },
+    { text: isOne ? "It is one" : "They are", value: "yes" },
+  ];
+  return (await ask(question, [el("p", {}, told)], answers)) === "yes";
 }
 
 /**

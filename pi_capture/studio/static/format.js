@@ -47,6 +47,30 @@ export function classesOf(typed) {
     .filter(Boolean);
 }
 
+/**
+ * Pairs of names that differ only in case, spaces and what is not shown: as `storage.names.look_alikes`.
+ *
+ * @param {string[]} names
+ */
+export function lookAlikes(names) {
+  /** @type {Map<string, string>} */
+  const firsts = new Map();
+  /** @type {[string, string][]} */
+  const found = [];
+  for (const name of names) {
+    const look = name.normalize("NFC").toLowerCase().replace(/[\s\p{Cf}]/gu, "");
+    const first = firsts.get(look) ?? name;
+    firsts.set(look, first);
+    if (first !== name) found.push([first, name]);
+  }
+  return found;
+}
+
+/** @param {[string, string][]} pairs  of names */
+export function alikeWords(pairs) {
+  return pairs.map(([first, name]) => `'${first}' and '${name}' are two classes: spell them alike if they are one.`).join(" ");
+}
+
 /** @param {number} value */
 export function number(value) {
   return String(value).replace(/\B(?=(\d{3})+$)/g, " ");

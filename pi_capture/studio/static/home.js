@@ -237,7 +237,7 @@ function fillCard(card, recording, changed) {
 function stateWords({ name, state, unlabelled, labelled_by: by, waiting, interrupted }) {
   const doing = (interrupted && state !== "recording" ? " · cut off" : "") + (by ? ` · open in ${by}` : "");
   if (state === "to be labelled" && unlabelled) return `${number(unlabelled)} to be labelled${doing}`;
-  if (state === "labelled" && waiting) return `labelled, not sorted yet${doing}`;
+  if (state === "labelled" && waiting) return `labelled, not saved yet${doing}`;
   if (state === "held out" && name.startsWith("gap_")) return `not used${doing}`;
   return state + doing;
 }

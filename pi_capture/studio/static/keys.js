@@ -117,10 +117,10 @@ export function isTyped(event) {
 /** @type {[keys: string, does: string][]} */
 export const HELP = [
   ["0 … 8", "label this frame and step on"],
-  ["9", "label ten frames as 0"],
+  ["9", "label ten frames at once as 0, the class of most pictures; U takes them back"],
   ["Esc", "back one frame"],
   ["Space", "brighter view, and back"],
-  ["S", "save: sort into class directories"],
+  ["S", "save: a directory for each class"],
   ["T", "stretches: digits label up to the next change"],
   ["Shift + digit", "the same, once"],
   ["R", "hold: what you play or jump over takes the label"],

@@ -48,7 +48,7 @@ async function open(id, place, signal, frame) {
   try {
     const state = await post(address, from);
     const { sent, lost, overtaken } = await sendLeft(id);
-    if (lost) tell(`${counted(lost, "label")} given without the network can't be kept: the frames were sorted since`);
+    if (lost.length) await showLost(lost, state.classes);
     else if (overtaken) tellOvertaken(overtaken);
     else if (sent) tell(`${counted(sent, "action")} from before: sent now`);
     return sent ? await post(address, from) : state;
@@ -62,6 +62,48 @@ async function open(id, place, signal, frame) {
 /** @param {number} frames */
 function tellOvertaken(frames) {
   tell(`${counted(frames, "label")} of yours not taken: others labelled these frames later. Go back to see what they gave`);
+}
+
+/**
+ * Show which labels can't be kept, so that they can be given again.
+ *
+ * @param {import("./outbox.js").Numbered[]} lost
+ * @param {State["classes"]} classes
+ */
+function showLost(lost, classes) {
+  const lines = lost.map(({ action }) => {
+    const { action: what, frame = 0, first = frame, stop = what === "batch" ? frame + 10 : frame + 1, label = NONE } =
+      /** @type {import("./api.js").Action & Partial<Record<"first" | "stop" | "label", number>>} */ (action);
+    const name = what === "batch" ? classes[0]?.name : classes.find((one) => one.label === label)?.name;
+    if (!name && what !== "clear" && what !== "label_run") return what.replaceAll("_", " ");
+    const frames = stop > first + 1 ? `frames ${number(first + 1)} to ${number(stop)}` : `frame ${number(first + 1)}`;
+    return `${frames}${what === "label_stretch" ? " and on" : ""}: ${name ?? "no label"}`;
+  });
+  return ask(
+    `${counted(lost.length, "label")} can't be kept`,
+    [
+      el("p", {}, "Given without the network; the recording was saved since. As the frames were counted before that:"),
+      el("ul", {}, ...lines.map((line) => el("li", {}, line))),
+    ],
+    [{ text: "Go on", value: "", kind: "primary" }],
+  );
+}
+
+/**
+ * Ask whether others shall be disturbed.
+ *
+ * @param {number} others  pages that label the same
+ */
+async function maySaveForAll(others) {
+  const answer = await ask(
+    `Save, although ${counted(others, "other page labels", "other pages label")} this recording?`,
+    [el("p", {}, "Save ends the labelling there, too. What waits there for the network can't be kept then.")],
+    [
+      { text: "Not yet", value: "" },
+      { text: "Save for all", value: "save" },
+    ],
+  );
+  return answer === "save";
 }
 
 /**
@@ -109,10 +151,10 @@ function nothingLeft({ id, name, can }, signal) {
       "p",
       {},
       can.includes("undo apply")
-        ? "Every frame is sorted into its class. To change labels, undo that first."
+        ? "Every frame is saved in its class. To change labels, undo that first."
         : can.includes("undo split")
-          ? "Every frame is sorted into its class, and it is split. To change labels, look at the frames, and undo the split first."
-          : "Every frame is sorted into its class.",
+          ? "Every frame is saved in its class, and it is split. To change labels, look at the frames, and undo the split first."
+          : "Every frame is saved in its class.",
     ),
     el(
       "p",
@@ -154,6 +196,7 @@ class LabelPage {
   #fullWanted = -1;
   /** @type {EventSource | null} */
   #events = null;
+  #pages = 1; // that label this recording, this one among them
 
   position = el("p", { className: "position" });
   waiting = el("p", { className: "waiting", role: "status" });
@@ -241,6 +284,7 @@ class LabelPage {
       else this.labelling.take(state);
     });
     on("change", (change) => this.labelling.change(change));
+    on("pages", ({ pages }) => (this.#pages = pages));
     on("changes", (changes) => this.labelling.moreChanges(changes));
     on("help", (help) => this.labelling.help(help));
     on("proposals", ({ proposals }) => this.labelling.propose(proposals));
@@ -295,11 +339,12 @@ class LabelPage {
       return;
     }
     labelling.pause();
+    if (this.#pages > 1 && !(await maySaveForAll(this.#pages - 1))) return;
     await labelling.outbox.settled();
     if (labelling.outbox.closed) return; // S was pressed twice
     this.#events?.close();
     labelling.close();
-    tell("sorting …");
+    tell("saving …");
     try {
       const applied = /** @type {Applied} */ (await post(`/api/recordings/${this.recording.id}/labelling/apply`));
       const { left } = applied;
@@ -538,7 +583,7 @@ class LabelPage {
       const label = Number(made.dataset.label);
       const sorted = Number(made.dataset.sorted);
       const shown = made.querySelector(".count");
-      if (shown) shown.textContent = number(counts[label]) + (sorted ? ` + ${number(sorted)}` : "");
+      if (shown) shown.textContent = number(counts[label]) + (sorted ? ` + ${number(sorted)} saved` : "");
       made.classList.toggle("current", current === label);
       made.setAttribute("aria-pressed", String((labelling.hold && labelling.held === label) || labelling.painting?.label === label));
     }
@@ -582,7 +627,7 @@ class LabelPage {
 function modeWords({ stretches, hold, held, classes, assist }) {
   const { described } = assist.told;
   if (assist.wanted && described !== null && described < 1)
-    return `The frames are being described: ${Math.round(100 * described)} %. Then press Ask again`;
+    return `The Pi is looking at all pictures: ${Math.round(100 * described)} %. Then press Ask again`;
   if (assist.shown.length) return "Tap the small frame where something else begins, then a class or Accept";
   if (stretches) return "Stretches: a class labels up to the next change";
   if (!hold) return "";
@@ -591,6 +636,7 @@ function modeWords({ stretches, hold, held, classes, assist }) {
 }
 
 function help() {
+  const hasKeys = matchMedia("(hover: hover)").matches;
   const table = (/** @type {string} */ title, /** @type {[string, string][]} */ rows) =>
     el(
       "table",
@@ -600,7 +646,7 @@ function help() {
     );
   return ask(
     "Help",
-    [table("Keys", HELP), table("Fingers and mouse", TOUCH)],
+    hasKeys ? [table("Keys", HELP), table("Fingers and mouse", TOUCH)] : [table("Fingers", TOUCH), table("Keys", HELP)],
     [{ text: "Close", value: "", kind: "primary" }],
   );
 }

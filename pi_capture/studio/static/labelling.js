@@ -29,6 +29,8 @@ const SPEEDS = [0.25, 0.5, 1, 2, 4, 8];
 const PICTURES_PER_SECOND = 30; // shown at most while playing; faster play leaves frames out
 const PASS_MS = 250; // how often play under a held label is told to the server
 const LOOK_MS = 500; // a frame looked at so long is where one goes on next time
+/** They give labels. */
+const GIVES = ["label", "labelStretch", "batch", "clear", "enter"];
 /** What they do is known by the server alone. */
 const UNFORESEEN = ["undo", "redo", "nudge", "answer", "end_run", ...Object.values(HELPS)];
 
@@ -82,6 +84,7 @@ export class Labelling {
    */
   #waiting = [];
   #overtaken = 0; // frames that others labelled later, since the last time that nothing waited here
+  #haveOthersLabelled = false; // since something was asked last
   #unforeseen = 0; // the number of an action whose outcome is not known yet
   /**
    * What goes on when more changes are known.
@@ -211,6 +214,8 @@ export class Labelling {
       return;
     }
     for (const run of change.labels) paint(this.#confirmed, run);
+    if (change.labels.length && change.by && change.by !== this.outbox.client) this.#haveOthersLabelled = true;
+    if (change.taken_from === this.outbox.client) this.message = "another page's Undo took back a label of yours; Redo gives it again";
     this.#revision = change.revision;
     this.#addUnreadable(change.unreadable);
     this.#takeFlags(change);
@@ -243,7 +248,8 @@ export class Labelling {
     const { assist } = this;
     const before = assist.told.said;
     const { wanted } = assist;
-    const isElse = assist.take(help);
+    const isElse = assist.take(help, this.#haveOthersLabelled && !this.#isUnclear);
+    this.#haveOthersLabelled = false;
     if (wanted && assist.told.said !== before) this.message = assist.told.said;
     if (assist.isShown) this.#lookAt(isElse ? help.first : this.#cursor);
     this.listener.onchange();
@@ -272,6 +278,7 @@ export class Labelling {
     this.#overtaken += done.overtaken; // what waited may be sent in several parts
     if (this.#overtaken) this.listener.onovertaken(this.#overtaken);
     if (!this.outbox.pending.length) this.#overtaken = 0;
+    this.#haveOthersLabelled = false; // what is asked now comes of what was done here
     this.help(done.help);
     this.#arrive(done.changes.find(({ seq }) => seq === this.#unforeseen));
     if (!this.#isUnclear) this.assist.answered(false);
@@ -397,6 +404,11 @@ export class Labelling {
       if (this.assist.isAnswered && this.online && ["label", "enter"].includes(deed.do)) return; // it has seen nothing new
       if (this.online) this.#waiting.push(deed);
       else this.#say("the last step waits for the network; what follows it has to wait, too");
+      this.listener.onchange();
+      return;
+    }
+    if (GIVES.includes(deed.do) && this.assist.isJustChanged) {
+      this.#say("another page has answered: look, and press again");
       this.listener.onchange();
       return;
     }
@@ -682,7 +694,7 @@ export class Labelling {
   #accept() {
     const { told, canAccept } = this.assist;
     if (canAccept) this.#answer(told.label, told.model);
-    else if (this.assist.shown.length) this.#say("which class? press a digit");
+    else if (this.assist.shown.length) this.#say("which class?");
   }
 
   /**
@@ -795,7 +807,7 @@ export class Labelling {
    * @param {number} label
    */
   paint(label) {
-    if (this.outbox.closed || this.atEnd || !this.#hasClass(label) || this.painting) return;
+    if (this.outbox.closed || this.atEnd || !this.#hasClass(label) || this.painting || this.assist.isJustChanged) return;
     this.pause();
     this.#stopAsking();
     this.selection = null;

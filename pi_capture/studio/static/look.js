@@ -2,7 +2,7 @@
 
 import { get, post, records, words } from "./api.js";
 import { NONE, colourOf } from "./colours.js";
-import { ask, button, el, fill, goOn, tell } from "./dom.js";
+import { areMeant, ask, button, el, fill, goOn, tell } from "./dom.js";
 import { classesOf, clock, counted, number, size } from "./format.js";
 import { classBar, toTrash } from "./home.js";
 import { runsOf } from "./runs.js";
@@ -25,6 +25,12 @@ export async function look(place, signal, id, frame) {
     recording.state === "held out" && recording.name.startsWith("gap_") ? "not used" : recording.state,
   ];
   const told = el("div", { className: "results", role: "status" });
+  const moveAway = async () => {
+    const { name, state } = recording;
+    if (state === "split") tell(`${name} is split: press Undo the split first`);
+    else if (state === "held out") tell(`${name} is a part of a split recording: look at that, and press Undo the split`);
+    else await toTrash(address, name, () => goOn(signal, "#/"));
+  };
   fill(
     place,
     el(
@@ -47,8 +53,10 @@ export async function look(place, signal, id, frame) {
       can("undo apply") && button("Undo the last Save", () => void undoApply(address, signal)),
       can("sheet") && button("Contact sheet", () => show(told, "The contact sheet", `${address}/sheet`)),
       can("plot") && button("Plot", () => show(told, "The tracks over time", `${address}/plot`)),
-      button("To the trash", () => void toTrash(address, recording.name, () => goOn(signal, "#/")), { className: "danger" }),
+      button("To the trash", () => void moveAway(), { className: "danger" }),
     ),
+    ["video", "hdf5"].includes(recording.format) &&
+      el("p", { className: "quiet" }, "One file can't be split, and needs no Undo of Save: Label shows what is saved, too. To split, record a picture a frame (PNG)."),
     told,
   );
   if (!can("sheet")) return; // there is nothing to be seen
@@ -82,6 +90,7 @@ class Browser {
     this.id = recording.id;
     this.canLabel = recording.can.includes("label");
     this.names = labels.classes;
+    this.unsplit = labels.before;
     this.fps = recording.seconds > 0 ? recording.frames / recording.seconds : 0;
     this.labels = new Uint8Array(labels.count).fill(NONE);
     for (const [start, stop, label] of labels.runs) this.labels.fill(label, start, stop);
@@ -236,18 +245,25 @@ class Browser {
    * @param {string} name
    */
   async #enlarge(index, name) {
-    const time = this.fps ? ` · ${clock(index / this.fps, 1)}` : "";
+    const before = this.unsplit; // of a split recording's parts no time is told: they have holes
+    const time = !before && this.fps ? ` · ${clock(index / this.fps, 1)}` : "";
+    const place = before && number(before.at[index] + 1);
     const answer = await ask(
       `Frame ${number(index + 1)}`,
       [
-        el("p", { className: "quiet" }, `${name}${time}`),
+        el("p", { className: "quiet" }, before ? `${name} · frame ${place} of ${before.name} before the split` : `${name}${time}`),
+        this.canLabel &&
+          before &&
+          el("p", {}, `To change its label: look at ${before.name}; press Undo the split, Undo the last Save, Label, Go to …, ${place}.`),
         el("img", { className: "large", src: `${this.address}/frames/${index}`, alt: `Frame ${index + 1}: ${name}` }),
       ],
       [
         { text: "Close", value: "", kind: "primary" },
-        ...(this.canLabel ? [{ text: "Label from here", value: "label" }] : []),
+        ...(this.canLabel && !before ? [{ text: "Label from here", value: "label" }] : []),
+        ...(before && before.id !== this.id ? [{ text: `Look at ${before.name}`, value: "before" }] : []),
       ],
     );
+    if (answer === "before" && before) goOn(this.signal, `#/look/${before.id}`);
     if (answer === "label") goOn(this.signal, `#/label/${this.id}/${index}`);
   }
 }
@@ -283,7 +299,7 @@ function show(told, title, src) {
  */
 async function nameClasses(address, id, { name, classes }, signal) {
   const value = classes.map((one) => one.name).join(", ");
-  const names = el("input", { value, placeholder: "none, door, light", autocomplete: "off" });
+  const names = el("input", { value, placeholder: "none, door, light", autocomplete: "off", autocapitalize: "none" });
   const answer = await ask(
     `Classes of ${name}`,
     [
@@ -296,7 +312,7 @@ async function nameClasses(address, id, { name, classes }, signal) {
       { text: "Cancel", value: "" },
     ],
   );
-  if (answer !== "label") return;
+  if (answer !== "label" || !(await areMeant(classesOf(names.value)))) return;
   try {
     await post(`${address}/labelling`, { classes: classesOf(names.value) });
     goOn(signal, `#/label/${id}`);
@@ -377,7 +393,7 @@ async function split(address, { name, waiting }, signal) {
         el("label", {}, "Per cent to hold out", share),
         el("label", {}, "Seconds left out between", gap),
       ),
-      el("label", { className: "check" }, missing, "Go on if a class is missing on one side"),
+      el("label", { className: "check" }, missing, "Go on if a class is missing from train or test"),
       plan,
     ],
     [

@@ -146,14 +146,14 @@ export class Outbox {
 
 /**
  * Send what earlier pages could not: their network was away when they were left. Returns how many actions were sent,
- * how many no longer can be, as the frames were sorted since, and how many
- * frames others labelled later.
+ * those that no longer can be, as the frames were sorted since, and how many frames others labelled later.
  *
  * @param {string} id  of the recording
  */
 export async function sendLeft(id) {
   let sent = 0;
-  let lost = 0;
+  /** @type {Numbered[]} */
+  const lost = [];
   let overtaken = 0;
   for (const key of Object.keys(localStorage).filter((one) => one.startsWith(`${PREFIX}/${id}/`))) {
     const client = key.slice(key.lastIndexOf("/") + 1);
@@ -166,7 +166,7 @@ export async function sendLeft(id) {
       }
     } catch (error) {
       if (!(error instanceof Refused) || (error.status !== 400 && !error.more.reload)) throw error; // they stay
-      lost += actions.length;
+      lost.push(...actions.filter((/** @type {Numbered} */ { action }) => !["look", "pause"].includes(action.action)));
     }
     localStorage.removeItem(key);
   }

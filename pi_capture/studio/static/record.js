@@ -2,7 +2,7 @@
 
 import { Refused, TAB, get, isAbort, post, records, words } from "./api.js";
 import { colourOf } from "./colours.js";
-import { ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
+import { areMeant, ask, button, commandBox, el, fill, goOn, tell } from "./dom.js";
 import { classesOf, clock, counted, number, size } from "./format.js";
 import { digitOf, isTyped } from "./keys.js";
 import { PictureView } from "./picture.js";
@@ -54,7 +54,7 @@ class RecordForm {
     this.signal = signal;
     const kept = rememberedForm();
     const option = (/** @type {string} */ value, /** @type {string} */ text) => el("option", { value }, text);
-    this.name = el("input", { required: true, value: kept.name ?? newName(), autocomplete: "off", spellcheck: false });
+    this.name = el("input", { required: true, value: kept.name ?? newName(), autocomplete: "off", autocapitalize: "none", spellcheck: false });
     this.format = el(
       "select",
       {},
@@ -72,7 +72,7 @@ class RecordForm {
     );
     this.fps = el("input", { type: "number", min: "0.1", max: "1000", step: "any", placeholder: "the camera's own" });
     this.seconds = el("input", { type: "number", min: "0.1", step: "any", placeholder: "until you stop it" });
-    this.classes = el("input", { placeholder: "none, door, light", autocomplete: "off" });
+    this.classes = el("input", { placeholder: "none, door, light", autocomplete: "off", autocapitalize: "none" });
     this.preview = el("input", { type: "checkbox", checked: true });
     for (const field of /** @type {const} */ (["format", "camera", "size", "fps", "seconds", "classes"]))
       if (kept[field] !== undefined) this[field].value = kept[field];
@@ -212,6 +212,7 @@ class RecordForm {
    */
   async #record(add = false) {
     clearTimeout(this.#timer);
+    if (!add && !(await areMeant(classesOf(this.classes.value)))) return;
     this.#checks += 1; // what is told of the form no longer counts
     this.start.disabled = true;
     this.problem.textContent = "";
@@ -327,6 +328,12 @@ class RecorderPage {
    */
   #label;
   #unanswered = 0;
+  /**
+   * What could not be sent since the last label that was: the recording goes on, and the moment does not come back.
+   *
+   * @type {string[]}
+   */
+  #lost = [];
   /** @type {Promise<void>} */
   #asking = Promise.resolve();
   /**
@@ -356,6 +363,7 @@ class RecorderPage {
     this.stop = button("Stop recording", () => void this.#stop(), { className: "danger" });
     this.classes = status.classes.map((name, label) => this.#classButton(name, label));
     this.told = el("p", { className: "quiet", role: "status" });
+    this.lost = el("p", { className: "problem", role: "alert" });
     this.dot = el("span", { className: "dot", "aria-hidden": "true" });
     const command = el("code", { tabIndex: 0 }, status.command);
     fill(
@@ -381,6 +389,7 @@ class RecorderPage {
               el("div", { className: "classbuttons", role: "group", "aria-label": "Labels" }, ...this.classes),
               el("p", { className: "quiet" }, "Press: from now on. Press again: no more. Hold: as long as you hold it."),
             ),
+          this.lost,
           this.told,
           this.counters,
         ),
@@ -571,9 +580,12 @@ class RecorderPage {
     this.#asking = this.#asking.then(async () => {
       try {
         this.status = { ...this.status, ...(await post(`${this.address}/label`, { label })) };
-        this.told.textContent = "";
+        this.lost.textContent = "";
+        this.#lost = [];
       } catch (error) {
-        this.told.textContent = words(error);
+        this.#lost.push(label === null ? "the end of a label" : `'${this.status.classes[label]}'`);
+        const were = this.#lost.length > 1 ? "were" : "was";
+        this.lost.textContent = `${this.#lost.join(", ")} ${were} not kept: ${words(error)}`;
       }
       this.#unanswered -= 1;
       this.#show(this.status);

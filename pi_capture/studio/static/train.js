@@ -3,7 +3,7 @@
 import { get, isAbort, post, words } from "./api.js";
 import { coloursByName } from "./colours.js";
 import { button, commandBox, el, fill } from "./dom.js";
-import { counted, number, percent } from "./format.js";
+import { alikeWords, counted, lookAlikes, number, percent } from "./format.js";
 import { models, swatchOf } from "./home.js";
 
 /**
@@ -48,6 +48,9 @@ export async function train(place, signal) {
 class TrainForm {
   /** @type {Map<string, HTMLInputElement>} */
   #boxes = new Map();
+  /** @type {Map<string, string[]>} */
+  #classes = new Map();
+  #trained = ""; // the model that has just been trained
   #checks = 0;
   #shown = 0;
 
@@ -56,7 +59,8 @@ class TrainForm {
     this.signal = signal;
     this.choices = el("ul", { className: "choices" });
     this.told = el("p", { className: "quiet" }, "One moment …");
-    this.name = el("input", { required: true, value: "gestures", autocomplete: "off", spellcheck: false });
+    this.alike = el("p", { className: "problem note", role: "status" });
+    this.name = el("input", { required: true, value: "gestures", autocomplete: "off", autocapitalize: "none", spellcheck: false });
     this.replace = el("input", { type: "checkbox" });
     this.replacing = el("label", { className: "check", hidden: true }, this.replace, "Replace the model that is there");
     this.problem = el("p", { className: "problem", role: "alert" });
@@ -68,7 +72,7 @@ class TrainForm {
     const form = el(
       "form",
       { className: "card form" },
-      el("fieldset", {}, el("legend", {}, "Learn from"), this.choices, this.told),
+      el("fieldset", {}, el("legend", {}, "Learn from"), this.choices, this.told, this.alike),
       el("label", {}, "Name of the model", this.name),
       this.replacing,
       this.problem,
@@ -96,6 +100,7 @@ class TrainForm {
     const box = el("input", { type: "checkbox" });
     const legend = labelled.map((one) => `${one.name} ${number(one.frames + one.waiting)}`).join(", ");
     this.#boxes.set(id, box);
+    this.#classes.set(id, labelled.map((one) => one.name));
     this.choices.append(
       el("li", {}, el("label", { className: "check" }, box, el("span", {}, name, el("small", { className: "quiet" }, ` ${legend}`)))),
     );
@@ -117,13 +122,16 @@ class TrainForm {
     const check = (this.#checks += 1);
     this.start.disabled = true;
     this.command.textContent = "";
+    this.alike.textContent = alikeWords(lookAlikes(wanted.recordings.flatMap((id) => this.#classes.get(id) ?? [])));
     if (!wanted.recordings.length) return;
     try {
       const { command, exists } = await post("/api/training/command", wanted, this.signal);
       if (check !== this.#checks) return; // something else is asked for by now
       this.command.textContent = command;
       this.replacing.hidden = !exists;
-      this.problem.textContent = exists && !wanted.replace ? `${wanted.name}.model is there: replace it, or give another name.` : "";
+      const isNew = this.#trained === `${wanted.name}.model`;
+      const there = isNew ? "To train it again, replace it, or give another name." : `${wanted.name}.model is there: replace it, or give another name.`;
+      this.problem.textContent = exists && !wanted.replace ? there : "";
       this.problem.classList.toggle("note", exists);
       this.start.disabled = exists && !wanted.replace;
     } catch (error) {
@@ -166,6 +174,7 @@ class TrainForm {
       cancelled: `${name}: cancelled`,
     }[state];
     this.doing.className = state === "failed" ? "problem" : "quiet";
+    this.#trained = state === "done" ? name : "";
     if (state !== "training") void this.#check();
   }
 }
@@ -187,7 +196,7 @@ function reportOf(name, report, colour) {
       el(
         "p",
         {},
-        `${percent(smoothed)} if the frames before and after each one count, too. Always saying the commonest class gets ${percent(chance)}. Tested on ${report.tested_on}.`,
+        `${percent(smoothed)} if neighbouring pictures help. Always saying the commonest class gets ${percent(chance)}. Tested on ${report.tested_on}.`,
       ),
     el(
       "p",

@@ -141,6 +141,12 @@ def test_the_token_stays_and_is_this_users_alone(studio: Running) -> None:
     assert len(studio.token) >= 43
 
 
+def test_an_old_address_is_called_so(studio: Running) -> None:
+    stranger = studio.new_browser()
+    assert "out of date" in stranger.get("/", params={"token": "x" * 43}).text
+    assert "Open the whole address" in stranger.get("/").text
+
+
 def test_a_new_token_shuts_browsers_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     first = kept_token()

@@ -45,7 +45,7 @@ def test_a_class_has_one_place_and_so_one_colour(studio: Running) -> None:
 def test_labelled_and_split(studio: Running) -> None:
     record(studio.folder / "day2", ["none"] * 60 + ["door"] * 60 + ["none"] * 60 + ["door"] * 60)
     path = studio.recording("day2")
-    before = everything(studio.folder / "day2")
+    whole = everything(studio.folder / "day2")
     facts = studio.get(path)
     assert facts["state"] == "labelled" and {one["name"] for one in facts["classes"]} == {"none", "door"}
     wanted = {"val": 0.25, "gap": 0, "seed": 1}
@@ -57,6 +57,9 @@ def test_labelled_and_split(studio: Running) -> None:
     held_out = studio.recording("val_day2")
     assert studio.get(held_out)["state"] == "held out"
     for opened, state in ((path, "split"), (held_out, "held out")):
+        before = studio.get(f"{opened}/labels")["before"]["at"][3] + 1
+        told = studio.refused(f"{opened}/labelling", {"frame": 3})[1]
+        assert told.endswith(f"day2; press Undo the split, Undo the last Save, Label, Go to …, {before} there")
         studio.post(f"{opened}/labelling")
         assert studio.get(opened)["state"] == state
     assert studio.refused(f"{path}/trash")[0] == 422, "its parts would not fit together any more"
@@ -65,10 +68,11 @@ def test_labelled_and_split(studio: Running) -> None:
         status, told = studio.refused("/api/recorders", {"name": name, "camera": "demo", "seconds": 1, "add": True})
         assert status == 409 and why in told
     assert studio.post(f"{path}/split/undo")["moved_back"] > 0
+    assert studio.get(f"{path}/labels")["before"] is None
     assert not (studio.folder / "val_day2").exists(), "it was open for labelling, which is no reason to stay"
     after = everything(studio.folder / "day2")
     assert {name: data for name, data in after.items() if name.endswith(".png")} == {
-        name: data for name, data in before.items() if name.endswith(".png")
+        name: data for name, data in whole.items() if name.endswith(".png")
     }
     assert studio.refused(f"{path}/split", {"val": 2})[0] == 422
 

@@ -122,7 +122,8 @@ def test_typical_frames_are_asked_for_and_runs_proposed_until_all_have_a_label(s
     page = Asked(studio)
     first = page.act("assist", frame=0)  # before the frames are described, a run without a class
     assert first["asking"] == "runs" and first["label"] == NONE and first["described"] < 1
-    wait_for(lambda: page.help["said"].startswith("The frames are described: press Ask."), "it is not told")
+    ready = "The Pi has looked at all pictures: press Ask. The trained network is missing; tell your teacher."
+    wait_for(lambda: page.help["said"] == ready, "it is not told")
     page.proposes()
     assert page.help["questions"] == 0 and {label for _, _, label, _ in page.state["proposals"]} == {0, 1, 2}
     while page.help["asking"] == "runs":
@@ -191,7 +192,7 @@ def test_sure_runs_are_accepted_behind_the_gate_and_one_undo_takes_them_back(stu
     left = [run for run in sure if NONE in page.labels[run[0] : run[1]]]
     assert len(left) == len(sure) // SHOWN_OF_SURE > 0 and told["first"] in [start for start, *_ in left]
     unseen = sum(label != NONE for label in page.labels) - sum(label != NONE for label in before)
-    assert told["said"] == f"{unseen} frames accepted unseen; U takes them back"
+    assert told["said"] == f"{unseen} frames accepted unseen; Undo takes them back"
     with open_recording(studio.folder / "day2") as recording:
         assert count_origins(recording)[UNSEEN] == unseen
     page.act("undo")
@@ -356,7 +357,7 @@ def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None
     (learner,) = wait_for(lambda: learners(studio), "nothing is described")
     os.kill(learner, signal.SIGSTOP)  # while it is being loaded
     asks(page, "which class?")
-    expect(page.locator(".selected")).to_contain_text("The frames are being described")
+    expect(page.locator(".selected")).to_contain_text("The Pi is looking at all pictures")
     page.keyboard.press("Escape")
     page.keyboard.type("12")
     expect(page.locator(".position")).to_have_text(re.compile("^3 /"))
@@ -367,6 +368,40 @@ def test_no_key_waits_for_the_learner(studio: Running, browser: Browser) -> None
     wait_for(lambda: learners(studio), "nothing is described anew")
     studio.process.kill()
     wait_for(lambda: not learners(studio), "it goes on")
+
+
+HANDS_OFF_MS = 1000
+"""After another page's answer, until a press counts again, as the page has it."""
+AT_THE_CHANGE = """key => {
+    const place = document.querySelector(".position");
+    const before = place.textContent;
+    const changed = new MutationObserver(() => {
+        if (place.textContent === before) return;
+        changed.disconnect();
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, ...key }));
+    });
+    changed.observe(place, { childList: true, characterData: true, subtree: true });
+}"""
+"""Presses a key at the moment at which the page shows another frame."""
+
+
+def test_a_press_just_after_anothers_answer_labels_nothing(studio: Running, browser: Browser) -> None:
+    """It is meant for the frame that was there a moment ago."""
+    page, phone = labelling_page(studio, browser, "desktop"), labelling_page(studio, browser, "phone")
+    page.keyboard.press("a")
+    expect(page.locator(".message")).to_contain_text("press Ask")
+    for one in (page, phone):
+        one.get_by_role("button", name="Ask", exact=True).click()
+        asks(one, f"which class? {QUESTIONS} to go")
+    phone.evaluate(AT_THE_CHANGE, {"code": "Digit2", "key": "2"})
+    page.keyboard.press("Digit1")
+    expect(phone.locator(".message")).to_have_text("another page has answered: look, and press again")
+    assert [one.label for one in changes(studio)] == [1]
+    asks(phone, f"which class? {QUESTIONS - 1} to go")
+    phone.wait_for_timeout(HANDS_OFF_MS)
+    phone.keyboard.press("Digit2")
+    asks(page, f"which class? {QUESTIONS - 2} to go")
+    assert [one.label for one in changes(studio)] == [1, 2]
 
 
 def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None:
@@ -387,6 +422,7 @@ def test_two_pages_are_asked_the_same(studio: Running, browser: Browser) -> None
     phone.context.set_offline(True)
     phone.get_by_role("button", name="Accept").tap()
     expect(phone.locator(".waiting")).to_contain_text("1 action kept here")
+    page.wait_for_timeout(HANDS_OFF_MS)
     page.keyboard.press("Digit2")
     asks(page, re.compile("^light"))
     phone.context.set_offline(False)

@@ -191,13 +191,13 @@ def test_while_frames_are_sorted_keys_and_buttons_do_nothing(studio: Running, br
     expect(page.locator("canvas[data-frame]")).to_be_visible()
     with page.expect_request("**/labelling/apply"):
         page.keyboard.type("1ss")
-    expect(page.locator("#told")).to_have_text("sorting …")
+    expect(page.locator("#told")).to_have_text("saving …")
     page.clock.fast_forward(10_000)
     page.keyboard.type("2s")
     page.locator(".classbutton").nth(1).click()
     page.get_by_role("button", name="Save").click()
     assert page.evaluate("Object.keys(localStorage)") == []
-    expect(page.locator("#told")).to_have_text("sorting …")
+    expect(page.locator("#told")).to_have_text("saving …")
     (only,) = asked
     only.continue_()
     expect(page.get_by_role("dialog")).to_contain_text("Saved")
@@ -254,6 +254,39 @@ def test_two_pages_are_one_labelling(studio: Running, browser: Browser) -> None:
     expect(one.locator(".classbutton .count").nth(1)).to_have_text("2")
 
 
+def test_save_asks_before_it_ends_another_page(studio: Running, browser: Browser) -> None:
+    one, _ = label_page(studio, browser), label_page(studio, browser, "phone")
+    one.keyboard.type("1")
+    question = one.get_by_role("dialog", name="Save, although 1 other page labels this recording?")
+    for answer, sorted_frames in (("Not yet", 0), ("Save for all", 1)):
+        one.get_by_role("button", name="Save", exact=True).click()
+        question.get_by_role("button", name=answer).click()
+        expect(one.get_by_role("dialog", name="Saved")).to_have_count(sorted_frames)
+        assert len([*(studio.folder / "day1").glob("*/*.png")]) == sorted_frames
+
+
+def test_labels_that_can_not_be_kept_are_named(studio: Running, browser: Browser) -> None:
+    """They waited on a phone while another page saved: whoever gave them can give them again."""
+    studio.post(f"{studio.recording('day1')}/labelling", {"classes": ["none", "door", "light"]})
+    page = label_page(studio, browser)
+    page.keyboard.type("1")
+    wait_for(lambda: len(labelled(studio)) == 1)
+    page.context.set_offline(True)
+    page.keyboard.type("2")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.type("1")
+    expect(page.locator(".waiting")).to_contain_text("2 actions kept here")
+    page.close(run_before_unload=False)
+    studio.post(f"{studio.recording('day1')}/labelling/apply")
+    next_page = page.context.new_page()
+    page.context.set_offline(False)
+    next_page.goto(page.url)
+    dialog = next_page.get_by_role("dialog", name="2 labels can't be kept")
+    expect(dialog.get_by_role("listitem")).to_have_text(["frame 2: light", "frames 3 to 4: door"])
+    dialog.get_by_role("button", name="Go on").click()
+    expect(next_page.locator("canvas[data-frame]")).to_be_visible()
+
+
 def test_labels_that_arrive_late_do_not_replace_newer_ones(studio: Running, browser: Browser) -> None:
     phone, other = label_page(studio, browser, "phone"), label_page(studio, browser)
     phone.context.set_offline(True)
@@ -271,6 +304,9 @@ def test_labels_that_arrive_late_do_not_replace_newer_ones(studio: Running, brow
     expect(other.locator(".classbutton .count").nth(1)).to_have_text("0")
     phone.keyboard.press("u")
     expect(phone.locator(".message")).to_contain_text("another page's labels: frame 2 is as before; Redo")
+    expect(other.locator(".message")).to_contain_text(
+        "another page's Undo took back a label of yours; Redo gives it again"
+    )
 
 
 def test_a_window_is_taken_over(studio: Running, browser: Browser, screen: str) -> None:
@@ -283,6 +319,7 @@ def test_a_window_is_taken_over(studio: Running, browser: Browser, screen: str) 
     seen.page.goto(f"{studio.url}/?token={studio.token}")
     expect(seen.page.get_by_role("heading", level=1)).to_be_visible()
     seen.page.goto(f"{studio.url}/#/label/{facts.rpartition('/')[2]}")
+    expect(seen.page.get_by_role("alert")).to_have_text("day1: another window labels this recording")
     seen.page.get_by_role("button", name="Take over").click()
     expect(seen.page.locator("canvas[data-frame]")).to_be_visible()
     window.wait(PATIENCE_SECONDS)

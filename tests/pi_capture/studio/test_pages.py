@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from storage import open_recording
+from storage.convert.convert import convert
 from tests.pi_capture.studio.browser import SIZES, SlowNetwork, opened
 from tests.support import REPOSITORY, wait_for
 from tests.support.studio import Running
@@ -312,6 +313,104 @@ def test_classes_get_their_names(browser: Browser, studio: Running) -> None:
     expect(page.get_by_role("dialog")).to_contain_text("door: 1 frame")
     assert len(list((studio.folder / "day1/door").iterdir())) == 1
     assert len(seen.complaints) == 1 and " 400 " in seen.complaints[0]
+    context.close()
+
+
+def test_a_frame_of_a_part_says_which_it_was_and_how_it_is_labelled_anew(browser: Browser, studio: Running) -> None:
+    path = studio.recording("day1")
+    names = list(open_recording(studio.folder / "day1").names)
+    opening = studio.post(f"{path}/labelling", {"classes": ["none", "door"]})["opening"]
+    runs = [{"first": first, "stop": first + 4, "label": first // 4 % 2} for first in range(0, 40, 4)]
+    actions = [{"action": "label_run", "seq": seq, **run} for seq, run in enumerate(runs, 1)]
+    studio.post(f"{path}/labelling/actions", {"client": "a", "opening": opening, "actions": actions})
+    studio.post(f"{path}/labelling/apply")
+    studio.post(f"{path}/split", {"val": 0.3, "gap": 0})
+    part = open_recording(studio.folder / "val_day1").names[2].rpartition("/")[2]
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}")
+    expect(page.get_by_role("link", name="Look at val_day1")).to_be_visible()
+    page.goto(f"{studio.url}/#/look/{studio.recording('val_day1').rpartition('/')[2]}/2")
+    told = page.get_by_role("dialog").get_by_text("To change its label").inner_text()
+    match = re.fullmatch(
+        r"To change its label: look at day1; press Undo the split, Undo the last Save, Label, Go to …, (\d+)\.", told
+    )
+    assert match and names[int(match[1]) - 1] == part
+    expect(page.get_by_text(f"frame {match[1]} of day1 before the split")).to_be_visible()
+    page.get_by_role("button", name="Look at day1").click()
+    expect(page.get_by_role("heading", name="day1", exact=True)).to_be_visible()
+    page.get_by_role("button", name="To the trash").click()
+    expect(page.get_by_text("day1 is split: press Undo the split first")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Undo the split").click()
+    page.get_by_role("button", name="Undo the last Save").click()
+    page.get_by_role("link", name="Label", exact=True).click()
+    page.get_by_role("button", name="Go to …").click()
+    page.get_by_label("Number, 1 to 40").fill(match[1])
+    page.get_by_role("button", name="Go", exact=True).click()
+    at(page, int(match[1]))
+    other = 1 - (int(match[1]) - 1) // 4 % 2
+    page.keyboard.press(f"{other}")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Look at them").click()
+    assert (studio.folder / "day1" / ("none", "door")[other] / part).exists() and seen.complaints == []
+    context.close()
+
+
+def test_a_live_label_that_can_not_be_sent_is_told_as_lost(browser: Browser, studio: Running) -> None:
+    """The recording goes on meanwhile: later the label would be another moment's."""
+    wanted = {"name": "day2", "camera": "demo", "size": "64x64", "fps": 20, "classes": ["none", "door"]}
+    recorder = studio.post("/api/recorders", wanted)
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/recorder/{recorder['id']}")
+    expect(page.get_by_role("button", name="door")).to_be_visible()
+    context.set_offline(True)
+    press_class(page, "door", "desktop")
+    lost = page.get_by_role("alert").filter(has_text="'door' was not kept: the studio can't be reached")
+    expect(lost).to_be_visible()
+    expect(page.get_by_role("button", name="door")).to_have_attribute("aria-pressed", "false")
+    context.set_offline(False)
+    press_class(page, "door", "desktop")
+    expect(lost).to_have_count(0)
+    expect(page.get_by_role("button", name="door")).to_have_attribute("aria-pressed", "true")
+    studio.post(f"/api/recorders/{recorder['id']}/stop")
+    context.close()
+
+
+def test_one_file_says_why_it_has_no_split(browser: Browser, studio: Running) -> None:
+    convert(studio.folder / "day1", studio.folder / "day2.mkv")
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/look/{studio.recording('day2.mkv').rpartition('/')[2]}")
+    expect(page.get_by_text("One file can't be split, and needs no Undo of Save")).to_be_visible()
+    page.goto(f"{studio.url}/#/look/{studio.recording('day1').rpartition('/')[2]}")
+    expect(page.get_by_role("button", name="Split …")).to_be_visible()
+    expect(page.get_by_text("One file can't be split")).to_have_count(0)
+    assert seen.complaints == []
+    context.close()
+
+
+def test_names_that_are_hardly_meant_are_asked_about(browser: Browser, studio: Running) -> None:
+    context, seen = opened(browser, "phone")
+    page = seen.page
+    page.goto(f"{studio.url}/?token={studio.token}#/record")
+    page.get_by_label("Name").fill("day2")
+    page.get_by_label(re.compile("^Camera")).select_option("demo")
+    page.get_by_label(re.compile("^Classes")).fill("none door light")
+    assert page.get_by_label(re.compile("^Classes")).get_attribute("autocapitalize") == "none"
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.get_by_role("dialog", name="Is 'none door light' one class?").get_by_role("button", name="Change it").click()
+    page.goto(f"{studio.url}/#/look/{studio.recording('day1').rpartition('/')[2]}")
+    for answer in ("Change it", "They are"):
+        page.get_by_role("button", name="Classes …").click()
+        page.get_by_label("Names, with commas").fill("none, door, None")
+        page.get_by_role("dialog").get_by_role("button", name="Label with them").click()
+        question = page.get_by_role("dialog", name="Are these different classes?")
+        expect(question).to_contain_text("'none' and 'None' are two classes")
+        question.get_by_role("button", name=answer).click()
+    at(page, 1)
+    assert not (studio.folder / "day2").exists() and seen.complaints == []
     context.close()
 
 

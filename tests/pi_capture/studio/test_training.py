@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -132,9 +133,9 @@ def test_one_at_a_time_and_cancelled(running: Running) -> None:
         ({"recordings": []}, "choose a recording"),
         ({"recordings": [1]}, "choose a recording"),
         ({"recordings": ["0" * 16]}, "no such recording"),
-        ({"name": "../x"}, "can't be named"),
-        ({"name": ""}, "can't be named"),
-        ({"name": "-o"}, "can't be named"),
+        ({"name": "../x"}, "begins with . or -"),
+        ({"name": ""}, "give it a name"),
+        ({"name": "-o"}, "begins with . or -"),
         ({"replace": 1}, "can't stand here"),
     ],
 )
@@ -268,6 +269,7 @@ def test_journey(size: str, browser: Browser, running: Running) -> None:
     page.get_by_role("button", name="Move lamp.model to the trash").click()
     page.get_by_role("dialog").get_by_role("button", name="Move it").click()
     expect(page.get_by_role("region", name="Models")).to_have_count(0)
+    expect(page.get_by_text("lamp.model is trained")).to_have_count(0)
     assert not (running.folder / "lamp.model").exists()
     page.get_by_role("link", name=re.compile("^Recordings|^Home")).first.click()
     page.get_by_role("link", name="trash (1)").click()
@@ -316,12 +318,30 @@ def test_a_mistake_leads_to_its_frame_and_a_class_has_one_colour(browser: Browse
     context.close()
 
 
+def test_classes_that_look_alike_are_told(browser: Browser, running: Running) -> None:
+    record_demo(running.folder / "day 2", 20)
+    (running.folder / "day 2" / "none").rename(running.folder / "day 2" / "None")
+    context, seen = opened(browser, "desktop")
+    page = seen.page
+    page.goto(f"{running.url}/?token={running.token}#/train")
+    told = page.get_by_text("'none' and 'None' are two classes: spell them alike if they are one.")
+    page.get_by_label("day 1").check()
+    expect(page.locator(".command code")).to_contain_text("day 1")
+    expect(told).to_have_count(0)
+    page.get_by_label("day 2").check()
+    expect(told.or_(page.get_by_text("'None' and 'none' are two classes"))).to_be_visible()
+    assert seen.complaints == []
+    context.close()
+
+
 def test_a_camera_that_a_page_shows_is_taken_only_if_that_is_wanted(studio: Running) -> None:
     wanted = {"camera": "demo", "by": "one"}
     id = studio.post("/api/preview", wanted)["id"]
     with studio.browser.stream("GET", f"/api/preview/{id}/live") as answer:
         pictures = records(answer.iter_raw())  # the connection ends with it
         next(pictures)
+        (camera,) = children(studio.process.pid)
+        assert os.getpgid(camera) == camera, "Ctrl-C in the studio's terminal would end it beside the studio"
         other = {**wanted, "by": "other"}
         assert studio.refused("/api/preview", other) == (409, "another page shows the camera")
         assert studio.post("/api/preview", {**other, "take": True})["id"] != id
@@ -340,6 +360,7 @@ def train(page: Page) -> None:
     for picture in report.get_by_role("img").all():
         wait_for(lambda one=picture: one.evaluate("one => one.scrollIntoView() || one.naturalWidth"), "a picture")
     expect(page.get_by_role("button", name="Train")).to_be_disabled()  # a model of that name is there
+    expect(page.get_by_text("To train it again, replace it, or give another name.")).to_be_visible()
     page.get_by_label("Replace the model that is there").check()
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
     with page.expect_download() as download:
