@@ -15,6 +15,7 @@ is none.
 
 from __future__ import annotations
 
+import socket
 from asyncio import to_thread
 from pathlib import Path
 
@@ -44,7 +45,8 @@ async def page(request: Request) -> Response:
 async def home(request: Request) -> Response:
     """``GET /api/home``: what the folder holds. Quick: a recording's facts are asked for one by one.
 
-    ``{"folder": "recordings", "free_bytes": 8e9, "warnings": [{"check", "state": "warn"|"fail", "found", "advice"}],
+    ``{"folder": "recordings", "machine": "pi-07", "free_bytes": 8e9,
+    "warnings": [{"check", "state": "warn"|"fail", "found", "advice"}],
     "recordings": [{"id", "name", "changed": seconds since 1970}], "recorders": [as GET /api/recorders],
     "models": [{"id", "name", "bytes", "changed", "classes": ["none", "door"], "accuracy": 0.9|null,
     "problem": null|"one line"}], "trash": recordings and models in it}``, the newest first. ``warnings`` are those of
@@ -55,6 +57,7 @@ async def home(request: Request) -> Response:
     return JSONResponse(
         {
             "folder": printable(studio.folder.path.name),
+            "machine": printable(socket.gethostname()),
             "free_bytes": await to_thread(free_bytes, studio.folder.path),
             "warnings": await to_thread(warnings, studio.folder.path),
             "recordings": [{"id": one.id, "name": printable(one.name), "changed": one.changed} for one in entries],

@@ -5,6 +5,7 @@
  *
  * @typedef {object} Home
  * @property {string} folder
+ * @property {string} machine  its name in the network
  * @property {number} free_bytes
  * @property {{check: string, state: "warn" | "fail", found: string, advice: string}[]} warnings
  * @property {{id: string, name: string, changed: number}[]} recordings

@@ -11,7 +11,7 @@ import { clock, counted, day, number, percent, size } from "./format.js";
 export async function home(place, signal) {
   const now = /** @type {import("./api.js").Home} */ (await get("/api/home", signal));
   const { recordings, warnings } = now;
-  document.title = `${now.folder} – Studio`;
+  document.title = `${now.folder} on ${now.machine} – Studio`;
   const running = el("section", { "aria-label": "Being recorded now" });
   const facts = whenSeen(signal);
   fill(
@@ -23,7 +23,7 @@ export async function home(place, signal) {
       el(
         "p",
         { className: "quiet" },
-        `${counted(recordings.length, "recording")} · ${size(now.free_bytes)} free`,
+        `on ${now.machine} · ${counted(recordings.length, "recording")} · ${size(now.free_bytes)} free`,
         now.trash > 0 && el("span", {}, " · ", el("a", { href: "#/trash" }, `trash (${now.trash})`)),
       ),
       el("a", { className: "button primary", href: "#/record" }, "New recording"),

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import zipfile
@@ -202,6 +203,7 @@ def test_a_dialog_does_not_outlive_its_page(browser: Browser, studio: Running) -
     expect(page.get_by_role("dialog")).to_be_visible()
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("recordings")
+    expect(page.locator(".headline")).to_contain_text(f"on {socket.gethostname()}")
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert (studio.folder / "day1").is_dir() and seen.complaints == []
     context.close()
