@@ -370,6 +370,67 @@ def test_a_sensor_that_dies_takes_nothing_from_the_pictures_and_is_not_called_wh
     assert done.stderr.endswith("gone ended too early; the recording went on without it\n"), done.stderr
 
 
+def chunks_of(count: int, interval: float, size: int, then: str) -> str:
+    """A command that prints so many chunks of so many lines each, evenly, and then does something else."""
+    lines = "; ".join(["echo 1"] * size)
+    return f"n=0; while [ $n -lt {count} ]; do {lines}; n=$((n+1)); sleep {interval}; done; {then}"
+
+
+@pytest.mark.parametrize("seconds", [4, -1])
+@pytest.mark.parametrize("pictures", [True, False])
+def test_a_sensor_that_falls_silent_is_told_and_one_that_sends_seldom_is_not(
+    tmp_path: Path, seconds: int, pictures: bool
+) -> None:
+    path, stop, told = tmp_path / "a.mkv", threading.Event(), list[str]()
+    threading.Timer(4, stop.set).start()
+    sensors = [
+        f"good,rate=50={sensor(50)}",
+        f"hangs,rate=50,format=text={chunks_of(80, 0.02, 1, 'exec sleep 1000')}",
+        f"chunks,rate=8,format=text={chunks_of(100, 1.5, 12, '')}",
+        f"seldom,rate=0.5,format=text={chunks_of(100, 2, 1, '')}",
+    ]
+    camera = {"camera": "demo", "fps": 5.0, "size": (64, 48)} if pictures else {"camera": "none"}
+    with pytest.raises(RecordingError) as ended:
+        record(path, seconds, stop=stop, say=told.append, sensors=sensors, **camera)  # type: ignore[arg-type]
+    says = r"hangs: nothing came in the last [123]\.\d+ s; the recording went on without it"
+    assert re.fullmatch(says, str(ended.value)) and str(ended.value) in told
+    assert session_of(path)["problems"] == {"hangs": [str(ended.value)]}
+    assert not ended.value.summary.tracks["good"].problems
+
+
+def test_a_sensor_that_falls_silent_is_told_while_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what comes again is no problem at the end."""
+    path, command = tmp_path / "a.mka", chunks_of(40, 0.05, 1, "exec sleep 1000")
+    recorder = subprocess.Popen(
+        [*CAPTURE, path, "-1", "--camera", "none", "--sensor", f"a,rate=20,format=text={command}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with recorder:
+        assert recorder.stderr is not None
+        assert re.match(r"a: nothing came for 5\S* s; the recording goes on without it", recorder.stderr.readline())
+        recorder.send_signal(signal.SIGINT)
+        assert recorder.wait(60) == 1
+    assert describe(path).problems[0][1] == "a"
+
+    monkeypatch.setattr("pi_capture.samples.track.SILENT_SECONDS", 1)
+    again = f"{chunks_of(20, 0.05, 1, 'sleep 2')}; {chunks_of(100, 0.05, 1, '')}"
+    told: list[str] = []
+    record(tmp_path / "b.mka", 5, camera="none", say=told.append, sensors=[f"b,rate=20,format=text={again}"])
+    warned, paused = told
+    assert warned.startswith("b: nothing came for 1") and paused.startswith("b paused for "), told
+
+
+def test_samples_that_are_late_at_the_end_are_kept(tmp_path: Path) -> None:
+    """The sensor's way stalls for half a second, just before the end of three."""
+    stall = (
+        "import sys, time; out = sys.stdout.buffer\n"
+        "for n in range(1000): time.sleep(0.5 * (n == 280)); out.write(sys.stdin.buffer.read(4)); out.flush()"
+    )
+    spec = f"late,rate=100={sensor(100)} | {shlex.join([sys.executable, '-S', '-c', stall])}"
+    summary = record(tmp_path / "a.mka", 3, camera="none", sensors=[spec])
+    assert (summary.tracks["late"].samples, summary.tracks["late"].padded) == (300, 0)
+
+
 def test_what_was_wrong_with_a_sensor_is_kept_and_told_of_it_alone(tmp_path: Path) -> None:
     once = "gone,rate=10,format=text=for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
     mad = "mad,rate=10,format=text=echo 1; while echo 1 2; do sleep 0.1; done"
