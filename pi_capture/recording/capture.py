@@ -48,6 +48,10 @@ WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library bloc
 TOLD = (CameraError, UsageError, StorageError, ModuleNotFoundError)
 """What is told in one line by its own words."""
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
+NO_PICTURES = (
+    "--live-labels: labels belong to pictures, and --camera none has none; record pictures as well, or the classes as "
+    "one more --sensor that prints their number at a steady rate"
+)
 
 
 def record(
@@ -104,6 +108,8 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
         check_target(target, options.backend)
     if options.segment and observers.live_labels is not None:
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
+    if not options.has_pictures and observers.live_labels is not None:
+        raise UsageError(NO_PICTURES)
     streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
     try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
