@@ -298,6 +298,26 @@ def test_by_clicks_in_sound_and_sensors(tmp_path: Path) -> None:
     assert merged.alignments[1].residual_ns < 3_000_000 and merged.alignments[2].residual_ns < 25_000_000  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("names", [("light", "acc"), ("acc", "light")])
+def test_the_track_that_has_clicks_is_found_among_others(tmp_path: Path, names: tuple[str, str]) -> None:
+    """The file's sound is a tone, its light flickers evenly: only what the accelerometer felt is in the other one."""
+    knocks = clicks(tmp_path / "acc.wav", 20, [3, 7.5, 16], rate=500)
+    ffmpeg("-i", str(knocks), "-c:a", "pcm_f32le", "-metadata:s:a:0", "title=acc", str(tmp_path / "acc.mka"))
+    light = "aevalsrc=0.2*sin(t*9):s=500:d=20"
+    ffmpeg(
+        "-f", "lavfi", "-i", light, "-c:a", "pcm_f32le", "-metadata:s:a:0", "title=light", str(tmp_path / "light.mka")
+    )
+    files = [str(tmp_path / f"{name}.mka") for name in names]
+    ffmpeg(
+        "-f", "lavfi", "-i", "sine=440:r=8000:d=20", "-i", files[0], "-i", files[1], "-map", "0", "-map", "1", "-map",
+        "2", "-c", "copy", "-c:a:0", "flac", "-metadata:s:a:0", "title=sound", str(tmp_path / "A.mka"),
+    )  # fmt: skip
+    b = clicks(tmp_path / "B.flac", 12, [1.25, 5.75])
+    (_, found) = merge_streams(tmp_path / "OUT.mka", [tmp_path / "A.mka", b], sync_on="click").alignments
+    assert found.offset_ns / 1e9 == pytest.approx(1.75, abs=0.02)
+    assert "; heard in its sound and A.mka's acc; " in found.note, found.note
+
+
 @pytest.mark.parametrize(
     ("ppm", "seconds", "at"),
     [(300, 60, (6, 52)), (300, 60, (6, 31.3, 52)), (50, 320, (6, 300)), (-100, 320, (6, 300)), (0, 60, (6, 52))],
