@@ -448,6 +448,7 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
     (tmp_path / "taken.mkv").write_text("mine")
     (tmp_path / "words.wav").write_text("no sound")
     (tmp_path / "empty.mkv").write_text("")
+    (tmp_path / "d.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
     before = sorted(os.listdir(tmp_path))
@@ -463,6 +464,8 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
         ((tmp_path / "OUT.mkv", a, tmp_path / "empty.mkv"), "(it is empty)"),
         ((tmp_path / "OUT.mkv", a, cut), "cut.mp4 is not a recording"),
         ((tmp_path / "OUT.mkv", a, tmp_path / "none.mkv"), "No such file"),
+        ((tmp_path / "OUT.mkv", a, tmp_path), f"python -m storage convert {tmp_path} {tmp_path}.mkv"),
+        ((tmp_path / "OUT.mkv", a, tmp_path / "d.h5"), "no tracks to merge; make a .mkv of it first"),
         ((tmp_path / "taken.mkv", a), "exists; choose another name"),
         ((tmp_path / "OUT.mp4", a), "streams are merged into .mkv"),
         ((tmp_path / "OUT.mks", a), "streams are merged into .mkv"),
