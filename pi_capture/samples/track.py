@@ -25,6 +25,7 @@ BURST_NS = 2_000_000_000  # by then all has come that a sensor had buffered befo
 MEASURED_NS = 6_000_000_000  # by then an even rate is known
 OFF_RATE, FAR_OFF_RATE = 0.02, 0.5  # what is told of a rate: once it is known well, and at once
 SAID_PAUSES = 5
+CHECK = "Check rate, and channels and format if it prints binary numbers"
 NOTE_SECONDS = 1.0  # between two looks at what a recording is to keep of its sensors' problems
 
 
@@ -93,8 +94,10 @@ class LocalTrack:
     def lacks_samples(self, end_ns: int) -> bool:
         """Whether samples up to that time may still come."""
         reached_ns = self._clock.reached_ns
+        if self.ended or reached_ns is None:
+            return False
         period = SECOND / (self._clock.measured_rate or self._rate)
-        return not self.ended and reached_ns is not None and reached_ns + period < end_ns
+        return self._clock.awaits_more or reached_ns + period < end_ns
 
     def is_silent(self, now_ns: int) -> bool:
         """Whether nothing has come for longer than a pause that would be seen, and than its chunks take."""
@@ -190,7 +193,7 @@ class LocalTrack:
         if off * (self._latest_ns - self._earliest_ns) < LATE_NS:  # as it may look on a busy machine
             return None
         gives = f"{self._name} gives {float(f'{rate:.3g}'):g} samples a second, not {self._rate:g}"
-        return f"{gives}; their times are right if they come evenly. Check rate and channels"
+        return f"{gives}; their times are right if they come evenly. {CHECK}"
 
     def _flood(self, least_ns: int) -> str | None:
         """Return a message if samples come so many and so unevenly that no rate can be measured."""
@@ -198,10 +201,7 @@ class LocalTrack:
         rate = self._count / span_ns * 1e9 if span_ns >= least_ns else 0.0
         if self._clock.measured_rate is not None or rate < 2 * self._rate:
             return None
-        return (
-            f"{self._name} gives {rate:.4g} samples a second, not {self._rate:g}: their times are wrong. "
-            "Check rate and channels"
-        )
+        return f"{self._name} gives {rate:.4g} samples a second, not {self._rate:g}: their times are wrong. {CHECK}"
 
     def _finish(self) -> None:
         try:
