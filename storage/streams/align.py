@@ -129,7 +129,8 @@ def _by_path(inputs: Sequence[Path], offsets: Mapping[str, float]) -> dict[Path,
         fitting = fitting or [path for path in inputs if name == path.stem]
         if len(fitting) != 1:
             which = "is none" if not fitting else "could be several"
-            raise StorageError(f"--offset {name}={seconds:+g}: {name} {which} of the files; give its name as above")
+            names = ", ".join(printable(str(path)) for path in inputs)
+            raise StorageError(f"--offset {name}={seconds:+g}: {name} {which} of the files; give one of {names}")
         by_path[fitting[0]] = seconds
     return by_path
 
@@ -443,9 +444,9 @@ def _correlate(
     second = float(strength[rest].max(initial=0.0))
     if strength[top] < LEAST_CORRELATION or strength[top] < LEAST_LEAD * second:
         raise StorageError(
-            f"{path} and {other} do not sound alike, or at several places: {max(strength[top], 0):.2f} of 1 at best, "
-            f"and {second:.2f} elsewhere; it takes {LEAST_CORRELATION}, and {LEAST_LEAD} times what is elsewhere; "
-            f"give --offset {path.stem}=SECONDS"
+            f"{path} and {other} do not sound alike, or at several places: the likeness is "
+            f"{max(strength[top], 0):.2f} of 1 at the best place, and {second:.2f} at the next best; it must be "
+            f"{LEAST_CORRELATION} at least, and {LEAST_LEAD} times the next best; give --offset {path.stem}=SECONDS"
         )
     coarse = lags[top] / COARSE_RATE + float(a.times[0]) - float(b.times[0])
     times, offsets = _windows(read(FINE_RATE, first=True), read(FINE_RATE, first=False), coarse)
