@@ -49,6 +49,7 @@ class LocalTrack:
         self._clock = SampleClock(self._rate, device_rate=source.device_rate)
         self._thread = threading.Thread(target=self._run, name=f"track {self._name}", daemon=True)
         self._window = Window()
+        self._begin_ns: int | None = None  # of the recording; None once the first sample in it was seen
         self._storing = threading.Lock()
         self._ran_before = isinstance(source, Command) and source.reads_standard_input
         self._stopping = False
@@ -68,6 +69,7 @@ class LocalTrack:
         self._thread.start()
 
     def begin(self, begin_ns: int | None, end_ns: int | None) -> None:
+        self._begin_ns = begin_ns
         self._window.begin(begin_ns, end_ns)
         self._store([])  # its thread may have ended
 
@@ -221,9 +223,16 @@ class LocalTrack:
                 self.first_ns = dated[0].timestamp_ns
             for piece in self._window.passed(dated, 1e9 / (self._clock.measured_rate or self._rate)):
                 self._sink.put(self._name, piece)
+                self._note_late_begin(piece)
                 self._note_pause(piece)
                 for watch in self._watches:
                     watch.offer_samples(self._name, piece)
+
+    def _note_late_begin(self, piece: Dated) -> None:
+        begin_ns, self._begin_ns = self._begin_ns, None
+        late = 0.0 if begin_ns is None else (piece.timestamp_ns - begin_ns) / SECOND
+        if late > least_pause_seconds(self._clock.measured_rate or self._rate):
+            self._say(f"{self._name} began {late:.2f} s after the recording")
 
     def _note_pause(self, piece: Dated) -> None:
         if piece.samples is None:
