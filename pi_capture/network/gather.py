@@ -139,7 +139,9 @@ class _Gathering:
                 lane.stop()
             for lane in self.lanes:
                 lane.thread.join()
-        return problems + [f"{lane.name}: {lane.failure}" for lane in self.lanes if lane.failure]
+        for lane in self.lanes:
+            problems += [f"{lane.name}: {lane.failure}"] if lane.failure else lane.problems
+        return problems
 
     def begin(self, timestamp_ns: int) -> int | None:
         """Note a frame. Returns when the recording ends, None for never.
@@ -213,6 +215,8 @@ class _Lane:
         self.path = gathering.parts / f"{name}{VIDEO.suffix}"
         self.recorder: Recorder | None = None
         self._received: ReceivedTracks | None = None
+        self._last_ns: int | None = None  # of the last frame that was recorded
+        self.problems: list[str] = []  # of its samples
         self.failure = ""
         self.receiving = self.broke_off = False
         self.summary = Summary(0, 0.0, 0.0, 0, 0, 0, 0, str(self.path), "matroska", None)
@@ -285,7 +289,7 @@ class _Lane:
             return
         end = f"failed: {self.failure}" if self.failure else "stopped" if self._stop.is_set() else end
         if self._received is not None:
-            self._received.end()
+            self.problems = self._received.end(self._last_ns)
         try:
             self.summary = self.recorder.close(end)
         except RecordingError as error:
@@ -317,6 +321,7 @@ class _Lane:
                 if late and received.complete:  # until then earlier samples may still come
                     return
                 if not late:
+                    self._last_ns = frame.timestamp_ns
                     recorder.put(frame, wait=False)
             if begun is not None:
                 begun[1].miss(source.missing)

@@ -57,7 +57,6 @@ class Accompaniment:
             while self._received is not None and not self._received.complete and next(frames, None) is not None:
                 pass
 
-    def end(self) -> None:
-        """End the tracks of the source."""
-        if self._received is not None:
-            self._received.end()
+    def end(self, last_ns: int | None) -> list[str]:
+        """End the tracks of the source, after a last frame of that time; returns the problems."""
+        return [] if self._received is None else self._received.end(last_ns)

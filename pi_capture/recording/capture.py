@@ -42,13 +42,16 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 START_SECONDS = 2.0  # for sensors to begin
-UNDER_WAY_SECONDS = 0.1  # that the last samples may take to arrive, where there are no pictures
 REST_SECONDS = 1.5  # in which samples of another machine may come after the last frame
 GAPS_KEPT = 100  # in the facts; the frame after a gap has it as well
 WEDGED_SECONDS = 60.0  # after which an interpreter that a camera's library blocks is ended
 TOLD = (CameraError, UsageError, StorageError, ModuleNotFoundError)
 """What is told in one line by its own words."""
 IN_SEGMENTS = "the labels of a recording in segments can't be kept"
+NO_PICTURES = (
+    "--live-labels: labels belong to pictures, and --camera none has none; record pictures as well, or the classes as "
+    "one more --sensor that prints their number at a steady rate"
+)
 
 
 def record(
@@ -105,6 +108,8 @@ def capture(target: Path, seconds: float, options: RecordOptions, observers: Obs
         check_target(target, options.backend)
     if options.segment and observers.live_labels is not None:
         raise UsageError(f"--live-labels: {IN_SEGMENTS}; leave out --segment")
+    if not options.has_pictures and observers.live_labels is not None:
+        raise UsageError(NO_PICTURES)
     streams = open_streams(options.sensors, options.audio, options.audio_codec, lines.put)
     try:
         recorder = open_recorder(target, options, [stream.track for stream in streams], lines.put)
@@ -196,7 +201,7 @@ def _record_tracks(
             if end_ns is None and seconds >= 0 and tracks.first_ns is not None:
                 end_ns = tracks.first_ns + round(seconds * 1e9)
                 tracks.begin(None, end_ns)
-            left = TICK_SECONDS if end_ns is None else (end_ns - time.monotonic_ns()) / 1e9 + UNDER_WAY_SECONDS
+            left = TICK_SECONDS if end_ns is None else (end_ns - time.monotonic_ns()) / 1e9
             if left <= 0:
                 break
             stop.wait(min(TICK_SECONDS, left))
@@ -448,7 +453,7 @@ class _Recording:
         try:
             counts = {"not_kept": self._gate.not_kept, "reopened": self._gate.reopened}
             self._recorder.describe({name: count for name, count in counts.items() if count})
-            self._accompaniment.end()
+            problems += self._accompaniment.end(self._gate.last_ns)
             summary = self._complete(self._recorder.close(end))
         except RecordingError as error:
             failure = failure or error

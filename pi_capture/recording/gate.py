@@ -21,7 +21,7 @@ class Gate:
     def __init__(self, seconds: float, around: Around | None = None) -> None:
         self._seconds = seconds
         self._around = around
-        self._last_ns: int | None = None
+        self.last_ns: int | None = None  # of the last frame in time
         self._gap: dict[str, Any] = {}
         self.frames = 0  # that came in time
         self.reopened = 0  # how often the camera was opened again and delivered
@@ -31,18 +31,18 @@ class Gate:
 
     def passing(self, frame: Frame) -> list[Frame]:
         """Return the frames to record now that this one came, oldest first; none after the end."""
-        if self._last_ns is None and not self.endless:
+        if self.last_ns is None and not self.endless:
             self.until_ns = frame.timestamp_ns + round(self._seconds * 1e9)
         if self.until_ns is not None and frame.timestamp_ns >= self.until_ns:
             self.time_is_up = True
             self.lost_before_the_end = self._lost_in_time(frame, self.until_ns)
             return []
         if self._gap:
-            if self._last_ns is not None:
-                self._gap["gap_ns"] = frame.timestamp_ns - self._last_ns
+            if self.last_ns is not None:
+                self._gap["gap_ns"] = frame.timestamp_ns - self.last_ns
             frame, self._gap = replace(frame, metadata={**frame.metadata, **self._gap}), {}
             self.reopened += 1
-        self._last_ns = frame.timestamp_ns
+        self.last_ns = frame.timestamp_ns
         self.frames += 1
         return [frame] if self._around is None else list(self._around.pick(frame))
 
@@ -52,10 +52,10 @@ class Gate:
 
     def _lost_in_time(self, late: Frame, until_ns: int) -> int:
         lost: int = late.metadata.get("dropped_camera", 0)
-        if not lost or self._last_ns is None:
+        if not lost or self.last_ns is None:
             return 0
-        apart = (late.timestamp_ns - self._last_ns) / (lost + 1)
-        return min(lost, ceil((until_ns - self._last_ns) / apart - ROUNDED) - 1)
+        apart = (late.timestamp_ns - self.last_ns) / (lost + 1)
+        return min(lost, ceil((until_ns - self.last_ns) / apart - ROUNDED) - 1)
 
     @property
     def endless(self) -> bool:

@@ -57,10 +57,12 @@ class RecordOptions:
         Have the camera show dark and bright parts at once, by HDR; then there is no jitter.
     countdown : float
         Seconds of warning before a live camera's first frame is kept.
-    sensors : sequence
-        See `pi_capture.samples.sensors.parse_sensor`; they go into a Matroska file with the pictures.
+    sensors : sequence of str
+        Each is what ``--sensor`` takes, ``NAME,rate=HZ[,channels=N][,format=…][,unit=…][,labels=x|y]=COMMAND``, with
+        the format ``f32le``, ``s16le`` or ``text``: the command prints the numbers. They go into a Matroska file with
+        the pictures.
     audio : sequence of str
-        See `pi_capture.samples.sound.open_sound`.
+        Each is what ``--audio`` takes: ``alsa:DEVICE``, ``pulse:SOURCE`` or ``lavfi:GRAPH``.
     audio_codec : str
         ``flac``, ``opus`` or ``pcm``.
     segment : str, optional

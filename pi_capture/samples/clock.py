@@ -171,6 +171,16 @@ class SampleClock:
         """Samples a second, as they came; None while too few have come."""
         return 1e9 / self._period if self.fitted or self._off_at_first else None
 
+    @property
+    def reached_ns(self) -> int | None:
+        """About when the last sample was taken that came; None before the first. Any thread may ask."""
+        return None if self._first_ns is None else self._first_ns + round(self._at(self._count + self._held_count - 1))
+
+    @property
+    def awaits_more(self) -> bool:
+        """Whether samples are late, and those that follow will show if some are missing. Any thread may ask."""
+        return self._late_since is not None
+
     def date(self, samples: NDArray[Any], arrival_ns: int) -> list[Dated]:
         """Add a chunk that arrived; returns the samples of this and earlier chunks that could be dated, in order."""
         if not len(samples):

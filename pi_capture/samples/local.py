@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import UsageError
+from pi_capture.samples.clock import DECIDE_NS
 from storage.formats.table import find_format, format_with_samples
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from storage.tracks.sample_track import SampleTrack
 
 END_SECONDS = 5.0
+TICK_SECONDS = 0.01  # between two looks at what came
 
 
 class SampleWatch(Protocol):
@@ -48,6 +50,7 @@ class LocalTracks:
     ) -> None:
         self._sink = sink  # None where there are no sources
         self._pictures = pictures
+        self._end_ns: int | None = None
         self._ending = threading.Lock()
         self._tracks: list[LocalTrack] = []
         if sources and sink is not None:
@@ -70,6 +73,7 @@ class LocalTracks:
 
         What standard input brings is kept from its first sample on, as its program may have begun long before.
         """
+        self._end_ns = end_ns
         kept_from = [track.kept_from_ns for track in self._tracks]
         if begin_ns is not None and self._sink is not None and self._tracks:
             self._sink.begin_at(min([begin_ns, *(kept_ns for kept_ns in kept_from if kept_ns is not None)]))
@@ -98,7 +102,8 @@ class LocalTracks:
             return self._pictures or bool(self._going_on)
 
     def end(self, *, early_end_is_fine: bool) -> list[str]:
-        """Stop all; returns the problems."""
+        """Stop all, when what is late has come; returns the problems."""
+        self._wait_for_the_rest()
         for track in self._tracks:
             track.end()
         until = time.monotonic() + END_SECONDS
@@ -108,6 +113,21 @@ class LocalTracks:
         for track in self._tracks:
             track.note_problems(early_end_is_fine=early_end_is_fine)
         return [problem for track in self._tracks for problem in track.problems(early_end_is_fine=early_end_is_fine)]
+
+    def _wait_for_the_rest(self) -> None:
+        """Give samples up to the end as long to arrive as they have within a recording; note what is silent then."""
+        now_ns = time.monotonic_ns()
+        is_up = self._end_ns is not None and self._end_ns <= now_ns
+        end_ns = self._end_ns if is_up and self._end_ns is not None else now_ns
+
+        def lacks(track: LocalTrack) -> bool:
+            return track.lacks_samples(end_ns) if is_up else track.is_silent(end_ns)
+
+        late, until_ns = self._tracks, now_ns + DECIDE_NS
+        while (late := [track for track in late if lacks(track)]) and time.monotonic_ns() < until_ns:
+            time.sleep(TICK_SECONDS)
+        for track in late:
+            track.note_silence(end_ns, time.monotonic_ns())
 
 
 def check_target(target: Path, backend: str | None) -> None:

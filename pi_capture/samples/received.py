@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pi_capture.samples.clock import SECOND, SLACK_SECONDS, Arrived, Dated, Window, rate_facts
+from pi_capture.samples.clock import (
+    LONGEST_START_NS,
+    SECOND,
+    SLACK_SECONDS,
+    Arrived,
+    Dated,
+    Window,
+    least_pause_seconds,
+    rate_facts,
+)
 from storage.names import free_name
 from storage.tracks.sample_track import TAKEN_NAMES
 
@@ -35,9 +44,11 @@ class ReceivedTracks:
         self._tracks = {track.name: track for track in tracks}
         self._open = set(self._tracks)
         self._seen: dict[str, float] = {}  # when the last samples came, by our clock
+        self._takes: dict[str, float] = {}  # the longest from some to the next, where none were missing
         self._interrupted: set[str] = set()
         self._rates: dict[str, float] = {}
         self._reached = dict.fromkeys(self._windows, -(1 << 62))
+        self._begin_ns = 0
         self._end_ns: int | None = None
 
     def go_on(self, tracks: Sequence[SampleTrack]) -> list[str]:
@@ -49,7 +60,7 @@ class ReceivedTracks:
 
     def begin(self, begin_ns: int, end_ns: int | None) -> None:
         """Set the time from which and until which samples are kept."""
-        self._end_ns = end_ns
+        self._begin_ns, self._end_ns = begin_ns, end_ns
         for window in self._windows.values():
             window.begin(begin_ns, end_ns)
 
@@ -64,7 +75,11 @@ class ReceivedTracks:
             return
         name, last = self._names[arrived.name], arrived.pieces[-1]
         pieces = [*self._pause_before(arrived), *arrived.pieces]
-        self._seen[arrived.name] = time.monotonic()
+        now = time.monotonic()
+        if len(pieces) == 1:
+            took = now - self._seen.get(arrived.name, now)
+            self._takes[arrived.name] = max(took, self._takes.get(arrived.name, 0.0))
+        self._seen[arrived.name] = now
         self._reached[arrived.name] = last.timestamp_ns + round(last.count / arrived.rate * 1e9)
         self._rates[arrived.name] = arrived.rate
         for piece in self._windows[arrived.name].passed(pieces, 1e9 / arrived.rate):
@@ -81,8 +96,25 @@ class ReceivedTracks:
         missing = min(missing, round(passed * arrived.rate))
         return [Dated(began, missing)] if missing > 0 else []
 
-    def end(self) -> None:
-        """Note the measured rates in the recording."""
+    def end(self, last_ns: int | None) -> list[str]:
+        """Note the measured rates in the recording, and what was silent up to the last frame; returns the problems."""
         for name, rate in self._rates.items():
             if rate != (stated := self._tracks[name].rate):
                 self._sink.describe_track(self._names[name], rate_facts(rate, stated))
+        problems: list[str] = []
+        for name in (name for name in self._tracks if name in self._open):
+            if last_ns is not None and (problem := self._silence(name, last_ns)) is not None:
+                self._sink.note_problems(self._names[name], [problem])
+                problems.append(problem)
+        return problems
+
+    def _silence(self, name: str, last_ns: int) -> str | None:
+        """Return a message if nothing came for longer than the sender may keep it back, and than is usual."""
+        rate = self._rates.get(name, self._tracks[name].rate)
+        usual = least_pause_seconds(rate) + self._takes.get(name, 0.0) + LONGEST_START_NS / SECOND
+        seconds = (last_ns - max(self._reached[name], self._begin_ns)) / SECOND
+        if seconds <= usual:
+            return None
+        if name not in self._seen:
+            return f"{self._names[name]}: no samples came"
+        return f"{self._names[name]}: nothing came in the last {seconds:.3g} s; the recording went on without it"

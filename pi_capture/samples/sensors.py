@@ -165,6 +165,7 @@ class Command:
             idle_at = time.monotonic() + IDLE_SECONDS
             stop_at: float | None = None
             while True:
+                stopped = self._stopped.is_set()  # before the last look: what stands in the pipe by then is read
                 for key, _ in selector.select(0.1):
                     data = os.read(key.fd, READ_BYTES)
                     if key.fd != output:
@@ -180,7 +181,7 @@ class Command:
                 if time.monotonic() > idle_at:
                     idle_at = time.monotonic() + IDLE_SECONDS
                     yield None
-                if self._stopped.is_set():
+                if stopped:
                     stop_at = stop_at or time.monotonic() + PATIENCE_SECONDS
                     if self._process is None or time.monotonic() > stop_at:
                         self._kill()

@@ -420,7 +420,7 @@ def _track_lines(info: Info) -> Iterator[str]:
             f"  {count:>10}{origin}"
         )
     if stated := [printable(one.track.name) for one in info.tracks if one.states_its_rate]:
-        yield f"  a second of {', '.join(stated)}: as stated, not measured"
+        yield f"  rate of {', '.join(stated)}: as stated, not measured"
     for session, _, text in info.problems[:MAX_PROBLEMS]:
         yield f"  session {session[:8]}: {text}"
     if len(info.problems) > MAX_PROBLEMS:

@@ -91,7 +91,9 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     track_argument(parser)
     parser.add_argument("--fps", metavar="N", type=positive, help="give the frames new times, N a second")
     parser.add_argument("--codec", metavar="NAME", help="for .mkv: ffv1 (default), h264-lossless, h264, mjpeg")
-    parser.add_argument("--crf", metavar="N", type=int, help="quality of h264: 0 (best) to 51 (default: 18)")
+    parser.add_argument(
+        "--crf", metavar="N", type=int, help="quality of h264: 1 (best) to 51 (default: 18); .mp4 takes 0, too"
+    )
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -111,9 +113,9 @@ def convert(args: argparse.Namespace) -> int:
             progress=progress,
         )
     report_done(args, {"path": str(args.target), "frames": frames}, f"{args.target}: {frames} frames")
-    left_out, begins_ns = _sample_tracks_and_begin(args.source, args.track)
+    left_out, begins_ns = _left_out_and_begin(args)
     if left_out:
-        of_source = f"{', '.join(left_out)} of {args.source}: only there, as convert takes pictures"
+        of_source = f"{', '.join(left_out)} of {args.source}: not copied, as convert takes pictures and labels"
         print_line(f"{of_source}; python -m storage export makes files of sensors and sound", file=sys.stderr)
     if begins_ns >= SEEN_NS and args.fps is None:
         begins = f"begins with the first picture, {begins_ns / 1e9:.3f} s into {args.source}"
@@ -121,12 +123,19 @@ def convert(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sample_tracks_and_begin(source: Path, track: str | int | None) -> tuple[list[str], int]:
-    """The names of the tracks of sensors and sound in a recording of this program, and the first picture's own time."""
+def _left_out_and_begin(args: argparse.Namespace) -> tuple[list[str], int]:
+    """The names of the tracks of sensors and sound that were not copied, and the first picture's own time."""
+    from storage.convert.convert import sound_goes_along
+    from storage.formats.movie.writer import SUFFIXES
     from storage.formats.table import open_recording
+    from storage.tracks.demux import read_tracks
 
-    with open_recording(source, track=track) as recording:
-        return [one.name for one in recording.tracks], next(iter(recording.shown_ns), 0) if recording.has_times else 0
+    with open_recording(args.source, track=args.track) as recording:
+        names = [one.name for one in recording.tracks]
+        if args.target.suffix.lower() in SUFFIXES and sound_goes_along(recording, args.fps):
+            sound = next((one.name for one in read_tracks(args.source) if one.kind == "sound"), None)
+            names = [name for name in names if name != sound]
+        return names, next(iter(recording.shown_ns), 0) if recording.has_times else 0
 
 
 # ------------------------------------------------------------------------------------------------------------- features

@@ -44,10 +44,18 @@ def labels(args: argparse.Namespace) -> int:
             for one, other in done.alike:
                 what = f"{one!r} and {other!r} are two classes now; if they are one, write one name and import again"
                 print_line(f"{args.source}: {what}, with --replace", file=sys.stderr)
-        content = {"path": str(path), "labelled": done.labelled, "changed": done.changed, "saved": done.saved}
+        content = {
+            "path": str(path),
+            "labelled": done.labelled,
+            "changed": done.changed,
+            "removed": done.removed,
+            "saved": done.saved,
+        }
         content |= {"empty_lines": done.empty, "waiting": done.waiting}
         next_step = f"; look through them, and sort them with S: python -m classify {path}" if done.waiting else ""
-        changed = f"{done.changed} frames got a new label, {done.labelled} have a label now"
+        changed = f"{done.changed - done.removed} frames got a new label"
+        changed += f", {done.removed} lost theirs" if done.removed else ""
+        changed += f", {done.labelled} have a label now"
         changed += f", {done.saved} that waited are saved" if done.saved else ""
         report_done(args, content, f"{path}: {changed}{next_step}")
         return 0

@@ -174,6 +174,11 @@ def _label(made: Path, labels: Sequence[str | None], classes: Sequence[str]) -> 
         keep_waiting(made, recording.names, journal, recording.labels, labels, restored=True)
 
 
+def sound_goes_along(recording: Recording, fps: float | None) -> bool:
+    """Whether the first sound of a video goes along into one for other programs (`SUFFIXES` of its writer)."""
+    return isinstance(recording, BringsSound) and fps is None
+
+
 def _write_movie(job: _Job, path: Path, fps: float | None, crf: int) -> set[int]:
     own = job.recording.timestamps_ns
     begin_ns = job.recording.begin_ns if isinstance(job.recording, BringsSound) and fps is None else None

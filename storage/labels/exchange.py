@@ -43,7 +43,9 @@ class Imported:
     Attributes
     ----------
     labelled, changed : int
-        Frames that have a label now, and frames whose label is another than before.
+        Frames that have a label now, and frames whose label is another than before, or gone.
+    removed : int
+        Frames that had a label and have none now.
     saved : int
         Frames whose label was waiting beside the file, and is in it now.
     empty : list of int
@@ -56,6 +58,7 @@ class Imported:
 
     labelled: int
     changed: int
+    removed: int
     saved: int
     empty: list[int]
     alike: list[tuple[str, str]]
@@ -152,7 +155,8 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
     Raises
     ------
     StorageError
-        The file has errors, or the recording has other labels; nothing was changed.
+        The file has errors, none of its intervals has a frame, the recording has no pictures or other labels; nothing
+        was changed.
     """
     notation = _notation(source)
     text = _read(source)
@@ -164,6 +168,8 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
     with LabelJournal(journal_path(path, of_track)) as journal:
         with open_recording(path, track=track) as recording:
             journal.belongs_to(recording)
+            if not len(recording):
+                raise StorageError(f"{path} has no pictures to label; labels can be given to pictures alone")
             if not recording.has_times:
                 raise StorageError(
                     f"{path}: its pictures have no times, so which are in an interval is not known; "
@@ -178,11 +184,17 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             raise StorageError(f"{source}: {error}") from None
         known = known_classes(journal.entries)
         named, empty = to_labels(times, intervals)
+        if intervals and len(empty) == len(intervals):
+            raise StorageError(
+                f"{source}: no frame of {path} was taken in any of its intervals, the first {_span(intervals[0])}; "
+                "nothing was changed"
+            )
         wanted = _directories(source, named, known)
         if not replace:
             _refuse_conflicts(path, times, before, wanted)
             wanted = [new if new is not None else old for new, old in zip(wanted, before, strict=True)]
         changed = sum(new != old for new, old in zip(wanted, before, strict=True))
+        removed = sum(new is None is not old for new, old in zip(wanted, before, strict=True))
         saved = 0
         write = label_writer(path, of_track)
         if write is None:
@@ -195,7 +207,8 @@ def import_labels(path: Path, source: Path, *, replace: bool = False, track: str
             told = as_entries(proposed(journal.entries, same))
             journal.clear(*([known] if known.names and known != DEFAULT else []), *told)
     alike = look_alikes(dict.fromkeys([*known.names, *(name for name in [*before, *named] if name is not None)]))
-    return Imported(sum(label is not None for label in wanted), changed, saved, empty, alike, write is None)
+    labelled = sum(label is not None for label in wanted)
+    return Imported(labelled, changed, removed, saved, empty, alike, write is None)
 
 
 # ------------------------------------------------------------------------------------------------ frames and intervals

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    _Matched = tuple[NDArray[np.float64], NDArray[np.float64], str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
 SyncEvent = Literal["flash", "click", "cross-correlation"]
 MOST_EVENTS = 40
 PROMINENT = 8.0  # times the usual change: what counts as an event
@@ -127,7 +129,8 @@ def _by_path(inputs: Sequence[Path], offsets: Mapping[str, float]) -> dict[Path,
         fitting = fitting or [path for path in inputs if name == path.stem]
         if len(fitting) != 1:
             which = "is none" if not fitting else "could be several"
-            raise StorageError(f"--offset {name}={seconds:+g}: {name} {which} of the files; give its name as above")
+            names = ", ".join(printable(str(path)) for path in inputs)
+            raise StorageError(f"--offset {name}={seconds:+g}: {name} {which} of the files; give one of {names}")
         by_path[fitting[0]] = seconds
     return by_path
 
@@ -187,25 +190,29 @@ def _by_event(
 ) -> Alignment:
     """Align a file to another one by what both saw; `compared` is whether to say to which."""
     kinds = ("pictures",) if sync_on == "flash" else ("sound", "sensor")
-    mine, theirs = _first(path, kinds), _first(other.path, kinds)
-
-    def read(rate: int, *, first: bool) -> Signal:
-        file, track, known = (other.path, theirs, other.pauses) if first else (path, mine, pauses)
-        between = known[track.number]
-        return brightness(file, track, between) if sync_on == "flash" else envelope(file, track, rate, between)
-
-    left = None
+    mine, theirs = _tracks_of(path, kinds), _tracks_of(other.path, kinds)
+    left, tracks = None, ""
     if sync_on == "cross-correlation":
+
+        def read(rate: int, *, first: bool) -> Signal:
+            file, track, known = (other.path, theirs[0], other.pauses) if first else (path, mine[0], pauses)
+            return envelope(file, track, rate, known[track.number])
+
         times, offsets, step, note = _correlate(read, path, other.path)
     else:
-        signals = read(FINE_RATE, first=True), read(FINE_RATE, first=False)
-        times, offsets, note, left = _match(*signals, path, other.path, sync_on)
-        step = (signals[0].step_seconds + signals[1].step_seconds) / 2
+        many = 1 if sync_on == "flash" else None
+        there = _seen(other.path, theirs[:many], other.pauses, sync_on)
+        here = _seen(path, mine[:many], pauses, sync_on)
+        (one, another), (times, offsets, note, left) = _match_best(there, here, path, other.path, sync_on)
+        step = (one.step_seconds + another.step_seconds) / 2
+        if sync_on == "click" and max(len(mine), len(theirs)) > 1:
+            tracks = f"heard in its {printable(another.track.name)} and {printable(other.path.name)}'s "
+            tracks += printable(one.track.name)
     with open_media(path) as container:
         end = max((each.at(1000 * (container.duration or 0)) for each in pauses.values()), default=0) / 1e9
     line = _line(times, offsets, step, end)
     astray = _astray(left, line, path, other.path, sync_on) if left is not None else ""
-    notes = [note, astray, line.note, f"compared with {other.path.name}" if compared else ""]
+    notes = [note, tracks, astray, line.note, f"compared with {other.path.name}" if compared else ""]
     drift = line.drift
     if drift is not None and other.drift:
         drift = (1 + drift) * (1 + other.drift) - 1
@@ -219,12 +226,41 @@ def _by_event(
     )
 
 
-def _first(path: Path, kinds: Sequence[str]) -> Track:
-    for kind in kinds:
-        for track in read_tracks(path):
-            if track.kind == kind:
-                return track
-    raise _NothingFoundError(f"{path} has no {' or '.join(kinds)}")
+def _tracks_of(path: Path, kinds: Sequence[str]) -> list[Track]:
+    tracks = read_tracks(path)
+    found = [track for kind in kinds for track in tracks if track.kind == kind]
+    if not found:
+        raise _NothingFoundError(f"{path} has no {' or '.join(kinds)}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The events in a track: when each was, by how much they stand out, and how exactly a moment is known."""
+
+    track: Track
+    times: NDArray[np.float64]
+    prominence: float
+    step_seconds: float
+
+
+def _seen(path: Path, tracks: Sequence[Track], pauses: Mapping[int, Pauses], what: str) -> list[_Seen]:
+    """The events in each of these tracks that has some."""
+    found = []
+    for track in tracks:
+        between = pauses[track.number]
+        try:
+            signal = brightness(path, track, between) if what == "flash" else envelope(path, track, FINE_RATE, between)
+        except StorageError:
+            if len(tracks) == 1:
+                raise
+            continue  # it holds no sample: another one may
+        times, prominence = _events(signal)
+        if len(times):
+            found.append(_Seen(track, times, prominence, signal.step_seconds))
+    if not found:
+        raise _NothingFoundError(f"{path} has no {what} that stands out")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,22 +300,37 @@ def _line(times: NDArray[np.float64], offsets: NDArray[np.float64], step: float,
     return _Line((float(rest.max()) + float(rest.min())) / 2, remaining + beyond, drift, note)
 
 
-def _match(
-    theirs: Signal, mine: Signal, path: Path, other: Path, what: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Lay the events of two signals onto each other.
+def _match_best(
+    theirs: Sequence[_Seen], mine: Sequence[_Seen], path: Path, other: Path, what: str
+) -> tuple[tuple[_Seen, _Seen], _Matched]:
+    """Match the two tracks of which most events fit, of several such the two that stand out most."""
+    pairs = [(one, another) for one in theirs for another in mine]
+    pairs.sort(key=lambda pair: min(pair[0].prominence, pair[1].prominence), reverse=True)
+    refused: StorageError | None = None
+    best: tuple[tuple[_Seen, _Seen], _Matched] | None = None
+    for pair in pairs:
+        try:
+            matched = _match(*pair, path, other, what)
+        except StorageError as error:
+            refused = refused or error
+            continue
+        if best is None or len(matched[0]) > len(best[1][0]):
+            best = pair, matched
+    if best is None:
+        assert refused is not None
+        raise refused
+    return best
+
+
+def _match(theirs: _Seen, mine: _Seen, path: Path, other: Path, what: str) -> _Matched:
+    """Lay the events of two tracks onto each other.
 
     Returns when each was, how much later in the other one, how many of which, and the times of those that fit to none:
     in the other one, and in this one.
     """
     import numpy as np
 
-    events = []
-    for signal, file in ((theirs, other), (mine, path)):
-        times = _events(signal)
-        if not len(times):
-            raise _NothingFoundError(f"{file} has no {what} that stands out")
-        events.append(times)
+    events: list[NDArray[np.float64]] = [theirs.times, mine.times]
     tolerance = max(2.5 * max(theirs.step_seconds, mine.step_seconds), 0.02)
     a, b = np.meshgrid(*events, indexing="ij")
     a, b = a.ravel(), b.ravel()
@@ -354,13 +405,13 @@ def _fitting(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -
     return always + int(counts[best]), float(drifts[best])
 
 
-def _events(signal: Signal) -> NDArray[np.float64]:
-    """The times at which a signal suddenly rises, in seconds; the strongest ones."""
+def _events(signal: Signal) -> tuple[NDArray[np.float64], float]:
+    """The times at which a signal suddenly rises, in seconds; the strongest ones, and how far above what is usual."""
     import numpy as np
 
     rises = np.diff(signal.values, prepend=signal.values[:1])
     if not len(rises):
-        return np.empty(0)
+        return np.empty(0), 0.0
     usual = float(np.median(np.abs(rises))) + float(np.abs(rises).mean()) * 0.5
     threshold = max(PROMINENT * usual, NEAR_STRONGEST * float(rises.max()), signal.least_rise)
     chosen: list[float] = []
@@ -373,7 +424,7 @@ def _events(signal: Signal) -> NDArray[np.float64]:
             before = int(np.searchsorted(signal.times, time - SAME_EVENT_SECONDS / 2))
             first = before + int(np.argmax(rises[before : index + 1] >= ONSET * rises[index]))
             chosen.append(float(signal.times[first]))
-    return np.sort(np.asarray(chosen))
+    return np.sort(np.asarray(chosen)), float(rises.max()) / usual if usual else 0.0
 
 
 def _correlate(
@@ -393,9 +444,9 @@ def _correlate(
     second = float(strength[rest].max(initial=0.0))
     if strength[top] < LEAST_CORRELATION or strength[top] < LEAST_LEAD * second:
         raise StorageError(
-            f"{path} and {other} do not sound alike, or at several places: {max(strength[top], 0):.2f} of 1 at best, "
-            f"and {second:.2f} elsewhere; it takes {LEAST_CORRELATION}, and {LEAST_LEAD} times what is elsewhere; "
-            f"give --offset {path.stem}=SECONDS"
+            f"{path} and {other} do not sound alike, or at several places: the likeness is "
+            f"{max(strength[top], 0):.2f} of 1 at the best place, and {second:.2f} at the next best; it must be "
+            f"{LEAST_CORRELATION} at least, and {LEAST_LEAD} times the next best; give --offset {path.stem}=SECONDS"
         )
     coarse = lags[top] / COARSE_RATE + float(a.times[0]) - float(b.times[0])
     times, offsets = _windows(read(FINE_RATE, first=True), read(FINE_RATE, first=False), coarse)

@@ -126,6 +126,8 @@ def merge_streams(
         raise StorageError(f"{target}: streams are merged into .mkv (or .mka, if there is no picture)")
     with appearing(target) as temporary:
         refuse_left_over(target)
+        for path in inputs:
+            _refuse_frames_alone(path)
         alignments = align(inputs, offsets or {}, sync_on)
         main = next((one.path for one in alignments if _has_pictures(one.path)), alignments[0].path)
         with ExitStack() as open_files:
@@ -138,6 +140,15 @@ def merge_streams(
         except (ValueError, KeyError) as error:  # it is whole without that
             log.warning("%s: without statistics, and with names as FFmpeg writes them (%s)", target, error)
     return Merged(alignments, job.tracks, job.left_out, begin, packets, seconds)
+
+
+def _refuse_frames_alone(path: Path) -> None:
+    """Raise StorageError for a recording of a format without tracks."""
+    if path.is_dir() or (path.suffix.lower() == ".h5" and path.exists()):
+        raise StorageError(
+            f"{path} has frames, but no tracks to merge; make a .mkv of it first: "
+            f"python -m storage convert {path} {path.with_suffix('.mkv')}"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

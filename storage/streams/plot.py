@@ -7,9 +7,11 @@ recording.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,7 @@ TOP, GAP, BOTTOM, LEGEND = 74, 14, 44, 28
 HEIGHTS = {"pictures": 92, "sensor": 100, "sound": 68, "labels": 34}
 MOST_TRACKS = 24
 LEAST_THUMBNAIL = 64  # pixels wide
+LEAST_HOLE, HOLE_STEPS = 6, 5  # pixels, and usual steps, without a picture: nothing is drawn there
 LEAST_LOUDNESS = 1e-3  # of full scale; what is less is drawn as silence
 
 LEAST_PAUSE_NS = 100_000_000  # between two sessions; a shorter one can't be seen
@@ -113,16 +116,17 @@ def _draw(path: Path) -> Image.Image:
     _draw_legend(canvas, y - GAP + BOTTOM, colours)
     y = TOP
     for track in shown:
-        _draw_name(canvas, y, track, extents[track.number])
         row = _Row(canvas, axis, y, HEIGHTS[track.kind])
+        rate = measured_rate(track) or extents[track.number].rate(track)
         if track.kind == "pictures":
-            _draw_pictures(row, path, track.number, extents[track.number])
+            rate = _draw_pictures(row, path, track.number, extents[track.number]) or rate
         elif track.kind == "sensor":
             _draw_curves(row, path, track)
         elif track.kind == "sound":
             _draw_wave(row, path, track)
         else:
             _draw_labels(row, labels[track.number], colours)
+        _draw_name(canvas, y, track, rate)
         y += HEIGHTS[track.kind] + GAP
     _draw_pauses(canvas, axis, y - GAP, pauses)
     return canvas.finished()
@@ -197,7 +201,7 @@ def _draw_legend(canvas: Canvas, y: int, colours: Mapping[str, str]) -> None:
         x += canvas.text_width(text, 13) + 42
 
 
-def _draw_name(canvas: Canvas, y: int, track: Track, extent: Extent) -> None:
+def _draw_name(canvas: Canvas, y: int, track: Track, rate: float | None) -> None:
     canvas.text(
         (24, y + 2),
         canvas.fitting(track.name, 15, LEFT - 76 if track.kind in ("sensor", "sound") else LEFT - 34),
@@ -206,7 +210,6 @@ def _draw_name(canvas: Canvas, y: int, track: Track, extent: Extent) -> None:
     )
     if track.kind == "labels":
         return
-    rate = measured_rate(track) or extent.rate(track)
     facts = [f"{rate:.5g} a second" if rate == round(rate) else f"{rate:.1f} a second"] if rate else []
     if track.kind == "pictures" and track.size:
         facts.append(f"{track.size[0]}x{track.size[1]}")
@@ -242,30 +245,42 @@ class _Row:
     height: int
 
 
-def _draw_pictures(row: _Row, path: Path, number: int, extent: Extent) -> None:
+def _draw_pictures(row: _Row, path: Path, number: int, extent: Extent) -> float | None:
+    """Draw some of the pictures; returns how many there are a second, but for the pauses, if there are pauses."""
     with open_video(path, number) as recording:
         if not len(recording):
-            return
-        stamps = recording.timestamps_ns
-        begin, end = row.axis.x(extent.begin_ns), row.axis.x(extent.end_ns)
+            return None
+        times = list(recording.shown_ns)
+        steps = sorted(after - before for before, after in pairwise(times))
+        usual_ns = steps[len(steps) // 2] if steps else extent.end_ns - extent.begin_ns
+        least_ns = (row.axis.end_ns - row.axis.begin_ns) * LEAST_HOLE / (WIDTH - LEFT - RIGHT)
+        least_ns = max(HOLE_STEPS * usual_ns, least_ns)
+        begins = [0, *(at for at in range(1, len(times)) if times[at] - times[at - 1] > least_ns), len(times)]
         height, width, _ = recording.read(0).pixels.shape
         wanted = min(max(row.height * width / height, LEAST_THUMBNAIL), 2.4 * row.height)
-        count = max(1, min(len(recording), round((end - begin) / wanted)))
-        step = (end - begin) / count
-        for slot in range(count):
-            # The picture that is shown where its middle is.
-            wanted_ns = stamps[0] + (stamps[-1] - stamps[0]) * (slot + 0.5) / count
-            index = _nearest(stamps, wanted_ns)
-            left, right = begin + slot * step, begin + (slot + 1) * step
-            width = right - left - (1.5 if slot + 1 < count else 0)
-            size = max(1, round(width * FINE)), row.height * FINE
-            row.canvas.paste((left, row.y), _frame(recording, index, size))
+        for first, after in pairwise(begins):
+            end_ns = times[after - 1] + usual_ns if after < len(times) else extent.end_ns
+            _draw_run(row, recording, times[first:after], first, (row.axis.x(end_ns), wanted))
+        lasting_ns = sum(times[after - 1] - times[first] for first, after in pairwise(begins))
+        without = len(times) - len(begins) + 1
+        return without * 1e9 / lasting_ns if len(begins) > 2 and lasting_ns else None
 
 
-def _nearest(stamps: Sequence[int], wanted: float) -> int:
-    from bisect import bisect_left
-
-    return min(bisect_left(stamps, wanted), len(stamps) - 1)
+def _draw_run(
+    row: _Row, recording: Recording, times: Sequence[int], first: int, end_and_wanted: tuple[float, float]
+) -> None:
+    """Draw some of the pictures from `first` on, which have these times, up to a place; each about so wide."""
+    begin, (end, wanted) = row.axis.x(times[0]), end_and_wanted
+    count = max(1, min(len(times), round((end - begin) / wanted)))
+    step = (end - begin) / count
+    for slot in range(count):
+        # The picture that is shown where its middle is.
+        wanted_ns = times[0] + (times[-1] - times[0]) * (slot + 0.5) / count
+        index = first + min(bisect_left(times, wanted_ns), len(times) - 1)
+        left, right = begin + slot * step, begin + (slot + 1) * step
+        width = right - left - (1.5 if slot + 1 < count else 0)
+        size = max(1, round(width * FINE)), row.height * FINE
+        row.canvas.paste((left, row.y), _frame(recording, index, size))
 
 
 @dataclass(slots=True)

@@ -37,11 +37,12 @@ from tests.pi_capture.network.test_sender import (
     wait_for_frames,
     wait_for_line,
 )
-from tests.support.live import sensor
+from tests.support.live import sensor, session_of
 from tests.support.network import Line
 from tests.support.ports import free_port, wait_for_listener
 
 IMU = ("--sensor", f"imu,rate=200,channels=2,unit=m/s²,labels=x|y={sensor(200, 2)}")
+HANGS = f"{sensor(200)} & sleep 2; kill -STOP $!; wait"
 SOUND = ("--audio", "lavfi:sine=frequency=440:sample_rate=8000")
 
 
@@ -192,6 +193,19 @@ def test_a_connection_that_breaks_leaves_a_gap_of_the_right_length(tmp_path: Pat
     (before,) = np.flatnonzero(theirs[:, 0] == ours[0, 0])  # it was connected
     assert len(ours) == len(theirs) - before and 50 < len(ours) - len(came) < len(ours) - 200
     assert ours[-1].tobytes() == theirs[-1].tobytes()
+
+
+def test_a_sensor_of_the_sender_that_falls_silent_is_told_here_too(tmp_path: Path) -> None:
+    port = free_port()
+    sender = start(*demo(tmp_path / "there.mkv", -1, port, *IMU, "--sensor", f"hangs,rate=200={HANGS}"))
+    seconds = 6
+    receiver = start(tmp_path / "here.mkv", seconds, "--camera", f"tcp://127.0.0.1:{port}?listen", "--size", "source")
+    told = receiver.communicate(timeout=60)[1]
+    sender.send_signal(signal.SIGINT)
+    assert "hangs: nothing came in the last " in end(sender, 1)
+    problem = r"hangs: nothing came in the last [45]\.\d+ s; the recording went on without it"
+    assert receiver.returncode == 1 and re.search(f"^pi_capture: {problem}$", told, re.M), told
+    assert list(session_of(tmp_path / "here.mkv")["problems"]) == ["hangs"]  # type: ignore[call-overload]
 
 
 def test_a_sender_that_was_started_again_goes_on_in_its_tracks(tmp_path: Path) -> None:

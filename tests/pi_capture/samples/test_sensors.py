@@ -25,6 +25,7 @@ from pi_capture import CameraError, Recorder, RecordingError, UsageError, record
 from pi_capture.samples.clock import Dated, SampleClock, rate_facts
 from pi_capture.samples.local import LocalTracks
 from pi_capture.samples.sensors import Command, parse_sensor
+from pi_capture.samples.track import CHECK
 from storage import SampleTrack
 from storage.care.info import as_text, describe
 from storage.formats.video.writer import VideoReader
@@ -157,9 +158,7 @@ def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, m
     clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
     monkeypatch.setattr("pi_capture.samples.track.time", clock)
     lines: list[str] = []
-    twice = (
-        "twice gives 100 samples a second, not 50; their times are right if they come evenly. Check rate and channels"
-    )
+    twice = f"twice gives 100 samples a second, not 50; their times are right if they come evenly. {CHECK}"
     with pytest.raises(RecordingError, match=f"^{twice}$") as ended:
         record(path, -1, camera="none", say=lines.append, sensors=["a,rate=100=a", "b,rate=100=b", "twice,rate=50=c"])
     tracks = ended.value.summary.tracks
@@ -244,7 +243,7 @@ def test_what_is_wrong_with_a_sensor_is_told_and_the_rest_is_recorded(tmp_path: 
         assert line in told, done.stderr
     assert any(line.startswith("sensor missing ended with status 127: ") for line in told)
     gives = r"twice gives [\d.]+ samples a second, not 50"
-    twice = rf"{gives}; their times are right if they come evenly\. Check rate and channels"
+    twice = rf"{gives}; their times are right if they come evenly\. {CHECK}"
     assert any(re.fullmatch(twice, line) for line in told), done.stderr
     for problem in (
         "lines were not 2 numbers; they are kept as NaN",
@@ -370,6 +369,77 @@ def test_a_sensor_that_dies_takes_nothing_from_the_pictures_and_is_not_called_wh
     assert done.stderr.endswith("gone ended too early; the recording went on without it\n"), done.stderr
 
 
+def chunks_of(count: int, interval: float, size: int, then: str) -> str:
+    """A command that prints so many chunks of so many lines each, evenly, and then does something else."""
+    lines = "; ".join(["echo 1"] * size)
+    return f"n=0; while [ $n -lt {count} ]; do {lines}; n=$((n+1)); sleep {interval}; done; {then}"
+
+
+@pytest.mark.parametrize("seconds", [5, -1])
+@pytest.mark.parametrize("pictures", [True, False])
+def test_a_sensor_that_falls_silent_is_told_and_one_that_sends_seldom_is_not(
+    tmp_path: Path, seconds: int, pictures: bool
+) -> None:
+    path, stop, told = tmp_path / "a.mkv", threading.Event(), list[str]()
+    threading.Timer(6, stop.set).start()
+    sensors = [
+        f"good,rate=50={sensor(50)}",
+        f"hangs,rate=50={sensor(50)} & sleep 2; kill -STOP $!; wait",
+        f"chunks,rate=8,format=text={chunks_of(100, 1.5, 12, '')}",
+        f"seldom,rate=0.5,format=text={chunks_of(100, 2, 1, '')}",
+    ]
+    camera = {"camera": "demo", "fps": 5.0, "size": (64, 48)} if pictures else {"camera": "none"}
+    with pytest.raises(RecordingError) as ended:
+        record(path, seconds, stop=stop, say=told.append, sensors=sensors, **camera)  # type: ignore[arg-type]
+    says = r"hangs: nothing came in the last [1-4]\.?\d* s; the recording went on without it"
+    assert re.fullmatch(says, str(ended.value)) and str(ended.value) in told
+    assert session_of(path)["problems"] == {"hangs": [str(ended.value)]}
+    assert not ended.value.summary.tracks["good"].problems
+
+
+def test_a_sensor_that_falls_silent_is_told_while_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what comes again is no problem at the end."""
+    path, command = tmp_path / "a.mka", chunks_of(40, 0.05, 1, "exec sleep 1000")
+    recorder = subprocess.Popen(
+        [*CAPTURE, path, "-1", "--camera", "none", "--sensor", f"a,rate=20,format=text={command}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with recorder:
+        assert recorder.stderr is not None
+        assert re.match(r"a: nothing came for 5\S* s; the recording goes on without it", recorder.stderr.readline())
+        recorder.send_signal(signal.SIGINT)
+        assert recorder.wait(60) == 1
+    assert describe(path).problems[0][1] == "a"
+
+    monkeypatch.setattr("pi_capture.samples.track.SILENT_SECONDS", 1)
+    told: list[str] = []
+    again = f"b,rate=50={sensor(50, pause=(1.5, 2))}"
+    record(tmp_path / "b.mka", 7, camera="none", say=told.append, sensors=[again])
+    warned, paused = told
+    assert warned.startswith("b: nothing came for 1") and paused.startswith("b paused for "), told
+
+
+def test_a_sensor_that_begins_after_the_recording_is_told(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.mkv", list[str]()
+    begins = f"until [ -e {path} ]; do sleep 0.1; done; sleep 1; exec {sensor(50)}"
+    sensors = [f"late,rate=50={begins}", f"good,rate=50={sensor(50)}"]
+    record(path, 5, camera="demo", fps=5, size=(64, 48), say=told.append, sensors=sensors)
+    (line,) = told
+    assert re.fullmatch(r"late began [123]\.\d\d s after the recording", line)
+
+
+def test_samples_that_are_late_at_the_end_are_kept(tmp_path: Path) -> None:
+    """The sensor's way stalls for half a second, just before the end of three."""
+    stall = (
+        "import contextlib, os, sys, time; out = sys.stdout.buffer\n"
+        "with contextlib.suppress(OSError): os.nice(-15)\n"  # no load of the machine makes it longer
+        "for n in range(1000): time.sleep(0.5 * (n == 280)); out.write(sys.stdin.buffer.read(4)); out.flush()"
+    )
+    spec = f"late,rate=100={sensor(100)} | {shlex.join([sys.executable, '-S', '-c', stall])}"
+    summary = record(tmp_path / "a.mka", 3, camera="none", sensors=[spec])
+    assert (summary.tracks["late"].samples, summary.tracks["late"].padded) == (300, 0)
+
+
 def test_what_was_wrong_with_a_sensor_is_kept_and_told_of_it_alone(tmp_path: Path) -> None:
     once = "gone,rate=10,format=text=for n in 1 2 3 4 5 6 7 8 9 10; do echo $n; sleep 0.1; done"
     mad = "mad,rate=10,format=text=echo 1; while echo 1 2; do sleep 0.1; done"
@@ -468,6 +538,21 @@ def test_wrong_usage(tmp_path: Path) -> None:
         ([tmp_path / "day1", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
         ([tmp_path / "day1.h5", 5, "--sensor", imu], f"record to {tmp_path / 'day1.mkv'}"),
         ([tmp_path / "a.mkv", 5, "--camera", "none"], "give a --sensor or --audio"),
+        (
+            [
+                tmp_path / "a.mka",
+                5,
+                "--camera",
+                "none",
+                "--sensor",
+                imu,
+                "--live-labels",
+                "a,b",
+                "--labels-from",
+                "studio",
+            ],
+            "labels belong to pictures, and --camera none has none",
+        ),
         ([tmp_path / "a.mkv", 5, "--sensor", imu, "--sensor", imu], "each needs its own name"),
         ([tmp_path / "a.mkv", 5, "--sensor", imu, "--segment", "1h"], "make one recording after another"),
         ([tmp_path / "a.mkv", 5, "--sensor", "labels,rate=1=cat"], "a sensor can't be called labels"),
@@ -610,7 +695,7 @@ def test_a_flood_is_told(tmp_path: Path, command: str) -> None:
     done = capture(tmp_path / "day1.mkv", 4, "--camera", "demo", "--sensor", f"flood,rate=10,{command}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(
-        r"flood gives \S+ samples a second, not 10.* Check rate and channels", done.stderr.splitlines()[-1]
+        r"flood gives \S+ samples a second, not 10.* Check rate, and channels", done.stderr.splitlines()[-1]
     )
 
 

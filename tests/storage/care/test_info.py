@@ -162,7 +162,7 @@ def test_a_rate_that_was_not_measured_is_called_stated(tmp_path: Path, capsys: p
         writer.append_samples("voice", 0, np.zeros((48000, 1), "<i2"))
         writer.describe_track("voice", {"measured_rate": 16000.25})
     assert main(["info", str(tmp_path / "a.mka")]) == 0
-    assert "  a second of force: as stated, not measured\n" in capsys.readouterr().out
+    assert "  rate of force: as stated, not measured\n" in capsys.readouterr().out
 
 
 def test_sound_lasts_as_long_as_its_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

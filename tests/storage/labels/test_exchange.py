@@ -16,6 +16,7 @@ from PIL import Image
 
 from classify.frames import open_frames
 from classify.session import NONE, Session
+from pi_capture import record as record_samples
 from storage import open_recording
 from storage.cli import main
 from storage.formats.table import open_writer
@@ -360,6 +361,31 @@ def test_what_is_wrong_is_told_with_its_line(
     told = capsys.readouterr().err
     assert complaint in told and len(told.splitlines()) == 1, told
     assert labels(tmp_path / "day1") == [None] * 30
+
+
+def test_an_import_that_meets_no_frame_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "day1.mkv")
+    main(["labels", str(tmp_path / "day1.mkv"), "--import", str(csv_of(LABELS, tmp_path / "given.csv"))])
+    before = labels(tmp_path / "day1.mkv")
+    (tmp_path / "a.csv").write_text("start,end,class\n0.01,0.02,a\n")
+    replace = ["labels", str(tmp_path / "day1.mkv"), "--replace", "--import"]
+    capsys.readouterr()
+    assert main([*replace, str(tmp_path / "a.csv")]) == 1
+    told = capsys.readouterr()
+    assert "was taken in any of its intervals, the first 0.010 to 0.020 s; nothing was changed\n" in told.err
+    assert labels(tmp_path / "day1.mkv") == before and not told.out
+    (tmp_path / "b.csv").write_text("start,end,class\n0.01,0.02,a\n0.1,0.2,b\n")
+    assert main([*replace, str(tmp_path / "b.csv")]) == 0
+    lost = sum(label is not None for label in before) - sum(label is not None for label in before[3:6])
+    assert f"3 frames got a new label, {lost} lost theirs, 3 have a label now" in capsys.readouterr().out
+
+
+def test_labels_of_a_recording_without_pictures_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sensors = ["a,rate=100,format=text=for n in 1 2 3 4 5 6 7 8 9; do echo 1; done"]
+    record_samples(tmp_path / "a.mka", camera="none", sensors=sensors)
+    (tmp_path / "a.csv").write_text("start,end,class\n0,3,a\n")
+    assert main(["labels", str(tmp_path / "a.mka"), "--import", str(tmp_path / "a.csv")]) == 1
+    assert "a.mka has no pictures to label" in capsys.readouterr().err
 
 
 def test_an_interval_without_a_frame_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

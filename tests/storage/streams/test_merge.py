@@ -298,6 +298,26 @@ def test_by_clicks_in_sound_and_sensors(tmp_path: Path) -> None:
     assert merged.alignments[1].residual_ns < 3_000_000 and merged.alignments[2].residual_ns < 25_000_000  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("names", [("light", "acc"), ("acc", "light")])
+def test_the_track_that_has_clicks_is_found_among_others(tmp_path: Path, names: tuple[str, str]) -> None:
+    """The file's sound is a tone, its light flickers evenly: only what the accelerometer felt is in the other one."""
+    knocks = clicks(tmp_path / "acc.wav", 20, [3, 7.5, 16], rate=500)
+    ffmpeg("-i", str(knocks), "-c:a", "pcm_f32le", "-metadata:s:a:0", "title=acc", str(tmp_path / "acc.mka"))
+    light = "aevalsrc=0.2*sin(t*9):s=500:d=20"
+    ffmpeg(
+        "-f", "lavfi", "-i", light, "-c:a", "pcm_f32le", "-metadata:s:a:0", "title=light", str(tmp_path / "light.mka")
+    )
+    files = [str(tmp_path / f"{name}.mka") for name in names]
+    ffmpeg(
+        "-f", "lavfi", "-i", "sine=440:r=8000:d=20", "-i", files[0], "-i", files[1], "-map", "0", "-map", "1", "-map",
+        "2", "-c", "copy", "-c:a:0", "flac", "-metadata:s:a:0", "title=sound", str(tmp_path / "A.mka"),
+    )  # fmt: skip
+    b = clicks(tmp_path / "B.flac", 12, [1.25, 5.75])
+    (_, found) = merge_streams(tmp_path / "OUT.mka", [tmp_path / "A.mka", b], sync_on="click").alignments
+    assert found.offset_ns / 1e9 == pytest.approx(1.75, abs=0.02)
+    assert "; heard in its sound and A.mka's acc; " in found.note, found.note
+
+
 @pytest.mark.parametrize(
     ("ppm", "seconds", "at"),
     [(300, 60, (6, 52)), (300, 60, (6, 31.3, 52)), (50, 320, (6, 300)), (-100, 320, (6, 300)), (0, 60, (6, 52))],
@@ -428,6 +448,7 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
     (tmp_path / "taken.mkv").write_text("mine")
     (tmp_path / "words.wav").write_text("no sound")
     (tmp_path / "empty.mkv").write_text("")
+    (tmp_path / "d.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
     before = sorted(os.listdir(tmp_path))
@@ -443,6 +464,8 @@ def test_command_line_tells_what_it_did_and_refuses_in_a_line(tmp_path: Path) ->
         ((tmp_path / "OUT.mkv", a, tmp_path / "empty.mkv"), "(it is empty)"),
         ((tmp_path / "OUT.mkv", a, cut), "cut.mp4 is not a recording"),
         ((tmp_path / "OUT.mkv", a, tmp_path / "none.mkv"), "No such file"),
+        ((tmp_path / "OUT.mkv", a, tmp_path), f"python -m storage convert {tmp_path} {tmp_path}.mkv"),
+        ((tmp_path / "OUT.mkv", a, tmp_path / "d.h5"), "no tracks to merge; make a .mkv of it first"),
         ((tmp_path / "taken.mkv", a), "exists; choose another name"),
         ((tmp_path / "OUT.mp4", a), "streams are merged into .mkv"),
         ((tmp_path / "OUT.mks", a), "streams are merged into .mkv"),
