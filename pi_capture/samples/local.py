@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pi_capture.errors import UsageError
-from pi_capture.samples.clock import DECIDE_NS
 from storage.formats.table import find_format, format_with_samples
 
 if TYPE_CHECKING:
@@ -116,6 +115,10 @@ class LocalTracks:
 
     def _wait_for_the_rest(self) -> None:
         """Give samples up to the end as long to arrive as they have within a recording; note what is silent then."""
+        if not self._tracks:
+            return
+        from pi_capture.samples.clock import DECIDE_NS
+
         now_ns = time.monotonic_ns()
         is_up = self._end_ns is not None and self._end_ns <= now_ns
         end_ns = self._end_ns if is_up and self._end_ns is not None else now_ns
@@ -127,7 +130,7 @@ class LocalTracks:
         while (late := [track for track in late if lacks(track)]) and time.monotonic_ns() < until_ns:
             time.sleep(TICK_SECONDS)
         for track in late:
-            track.note_silence(end_ns, time.monotonic_ns())
+            track.note_silence(end_ns)
 
 
 def check_target(target: Path, backend: str | None) -> None:

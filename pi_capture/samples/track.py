@@ -107,13 +107,12 @@ class LocalTrack:
         usual_ns = max(self._takes_ns, default=0)
         return self.came and not self.ended and now_ns - self._latest_ns > least_pause_seconds(rate) * SECOND + usual_ns
 
-    def note_silence(self, end_ns: int, now_ns: int) -> None:
-        """Say if it was silent up to the end of the recording, and is until now."""
-        seconds = (end_ns - self._latest_ns) / SECOND
-        if not self.is_silent(now_ns) or seconds <= least_pause_seconds(self._clock.measured_rate or self._rate):
-            return
-        self._silence = f"{self._name}: nothing came in the last {seconds:.3g} s; the recording went on without it"
-        self._say(self._silence)
+    def note_silence(self, end_ns: int) -> None:
+        """Say if it was silent at the end of the recording; what was late would have come since."""
+        if self.is_silent(end_ns):
+            seconds = (end_ns - self._latest_ns) / SECOND
+            self._silence = f"{self._name}: nothing came in the last {seconds:.3g} s; the recording went on without it"
+            self._say(self._silence)
 
     def end(self) -> None:
         self._stopping = True
