@@ -699,6 +699,14 @@ def test_a_flood_is_told(tmp_path: Path, command: str) -> None:
     )
 
 
+def test_the_pause_of_a_flood_is_not_padded_with_gigabytes() -> None:
+    clock, padded = SampleClock(10), 0
+    for n in range(100):
+        arrival_ns = round(n * 1e8) + (5_000_000_000 if n >= 50 else 0)
+        padded += sum(piece.count for piece in clock.date(np.zeros((100_000, 1)), arrival_ns) if piece.samples is None)
+    assert 0 < padded <= 6000
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_many_samples_at_once_at_another_rate_have_their_times(tmp_path: Path, killed: bool) -> None:
     """A sensor that prints 53 samples about four times a second, and is said to give 50 in a second.
