@@ -44,13 +44,13 @@ cd "$here"
 venv=$root/.venv
 recorded=$root/.venv/recorded # by this script: which directories, so that none comes back that was deleted
 option=
+cameras=$("$venv/bin/python" -m pi_capture --list-cameras 2>/dev/null) || option=' --camera demo'
 if [ $# = 0 ] && [ ! -e "$directory" ] && grep -qsxF "$here/$directory" "$recorded"; then
     echo "$NAME: $directory was recorded before and is deleted: nothing is recorded; to do so: sh $0 $directory"
     seconds=
-elif cameras=$("$venv/bin/python" -m pi_capture --list-cameras 2>/dev/null); then
+elif [ -z "$option" ]; then
     echo "$NAME: recording $length from $(echo "$cameras" | head -n 1 | tr '\t' ' ') into $directory"
 else
-    option=' --camera demo'
     echo "$NAME: no camera found; recording $length of the demo scene, a drawn room, into $directory"
 fi
 if [ -n "$seconds" ]; then
