@@ -25,8 +25,8 @@ START_NS = SECOND  # samples are kept back so long, for the first line, …
 LONGEST_START_NS, LONGEST_START_SAMPLES = 3 * SECOND, 1 << 20  # … and longer, if they come at another rate than stated
 DECIDE_NS = SECOND  # late samples may catch up for so long before they count as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
-NONSENSE = 100  # times the stated rate: a flood, whose pauses would be padded with gigabytes
 STEP_NS = 50_000_000  # of a short pause, once the line is known well: all samples after it are late by as much …
+NONSENSE = 100  # times the stated rate: a flood, whose pauses would be padded with gigabytes
 STEP_DECIDE_NS, STEP_CHUNKS = 2 * SECOND, 10  # … for so long, and so many chunks
 WINDOWS = 600  # seconds that the line goes through: few enough to follow a clock that warms up
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # with less the stated rate is the better guess
@@ -129,11 +129,6 @@ class Window:
 def least_pause_seconds(rate: float) -> float:
     """How late samples must be to count as missing ones before them: less may be a delay on the way."""
     return max(LATE_NS / 1e9, LATE_SAMPLES / rate)
-
-
-def missing_samples(seconds: float, rate: float, stated: float) -> int:
-    """How many samples a pause lacks, at the rate that was measured."""
-    return round(seconds * min(rate, NONSENSE * stated))
 
 
 def rate_facts(measured: float, stated: float) -> dict[str, float]:
@@ -271,7 +266,7 @@ class SampleClock:
     def _pause(self) -> list[Dated]:
         """Count the samples that never came before those that are held."""
         assert self._first_ns is not None
-        missing = missing_samples(self._least_late / SECOND, SECOND / self._period, self._rate)
+        missing = round(self._least_late * min(1 / self._period, NONSENSE * self._rate / SECOND))
         began = self._first_ns + round(self._at(self._count))
         self._count += missing
         self._late_since, self._least_late = None, math.inf

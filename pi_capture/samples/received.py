@@ -18,7 +18,6 @@ from pi_capture.samples.clock import (
     Dated,
     Window,
     least_pause_seconds,
-    missing_samples,
     rate_facts,
 )
 from storage.names import free_name
@@ -92,9 +91,9 @@ class ReceivedTracks:
             return []
         self._interrupted.discard(arrived.name)
         began = self._reached[arrived.name]
+        missing = round((arrived.pieces[0].timestamp_ns - began) / SECOND * arrived.rate)
         passed = time.monotonic() - self._seen[arrived.name] + SLACK_SECONDS
-        seconds = min((arrived.pieces[0].timestamp_ns - began) / SECOND, passed)
-        missing = missing_samples(seconds, arrived.rate, self._tracks[arrived.name].rate)
+        missing = min(missing, round(passed * arrived.rate))
         return [Dated(began, missing)] if missing > 0 else []
 
     def end(self, last_ns: int | None) -> list[str]:
