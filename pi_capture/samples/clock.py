@@ -25,8 +25,8 @@ START_NS = SECOND  # samples are kept back so long, for the first line, …
 LONGEST_START_NS, LONGEST_START_SAMPLES = 3 * SECOND, 1 << 20  # … and longer, if they come at another rate than stated
 DECIDE_NS = SECOND  # late samples may catch up for so long before they count as a pause
 LATE_NS, LATE_SAMPLES = 250_000_000, 3
+NONSENSE = 100  # times the stated rate: a flood, which no rate is measured of; at that rate a pause would be gigabytes
 STEP_NS = 50_000_000  # of a short pause, once the line is known well: all samples after it are late by as much …
-NONSENSE = 100  # times the stated rate: a flood, whose pauses would be padded with gigabytes
 STEP_DECIDE_NS, STEP_CHUNKS = 2 * SECOND, 10  # … for so long, and so many chunks
 WINDOWS = 600  # seconds that the line goes through: few enough to follow a clock that warms up
 LEAST_WINDOWS, LEAST_SPAN_NS = 3, 1.5 * SECOND  # with less the stated rate is the better guess
@@ -151,6 +151,7 @@ class SampleClock:
         self._rate = rate
         self._device_rate = device_rate
         self._most = max(1, round(rate * PIECE_SECONDS))
+        self._shortest = 1e9 / (NONSENSE * rate)  # period that is believed
         self._period = 1e9 / rate  # the line: its slope in nanoseconds a sample, …
         self._offset = 0.0  # … and where it begins, after the first arrival
         self._first_ns: int | None = None
@@ -266,7 +267,7 @@ class SampleClock:
     def _pause(self) -> list[Dated]:
         """Count the samples that never came before those that are held."""
         assert self._first_ns is not None
-        missing = round(self._least_late * min(1 / self._period, NONSENSE * self._rate / SECOND))
+        missing = round(self._least_late / self._period)
         began = self._first_ns + round(self._at(self._count))
         self._count += missing
         self._late_since, self._least_late = None, math.inf
@@ -290,7 +291,7 @@ class SampleClock:
             return None
         half = len(counts) // 2
         halves = [_period_below(counts[part], arrivals[part]) for part in (slice(half), slice(half, None))]
-        return came if all(one > 0 and abs(came / one - 1) < TRUSTED for one in halves) else None
+        return came if all(one > self._shortest and abs(came / one - 1) < TRUSTED for one in halves) else None
 
     def _start(self) -> None:
         """Find a first line through the chunks that are held."""
@@ -328,7 +329,7 @@ class SampleClock:
         indices, arrivals = np.array(self._points).T
         if len(indices) >= LEAST_WINDOWS and arrivals[-1] - arrivals[0] >= LEAST_SPAN_NS:
             period, offset = _fit(indices, arrivals)
-            if period > 0:
+            if period > self._shortest:
                 self._period, self._offset, self.fitted = period, offset, arrivals[-1] - arrivals[0] >= KNOWN_SPAN_NS
                 return
         self._offset = float((arrivals - indices * self._period).min())
