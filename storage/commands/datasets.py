@@ -47,7 +47,8 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info(args: argparse.Namespace) -> int:
-    from storage.care.info import as_json, as_text
+    from storage.care.info import as_json
+    from storage.care.info_text import as_text
     from storage.care.listing import recordings_among
 
     args.paths = list(recordings_among(args.paths))

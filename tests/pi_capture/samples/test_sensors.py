@@ -27,7 +27,8 @@ from pi_capture.samples.local import LocalTracks
 from pi_capture.samples.sensors import Command, parse_sensor
 from pi_capture.samples.track import CHECK
 from storage import SampleTrack
-from storage.care.info import as_text, describe
+from storage.care.info import describe
+from storage.care.info_text import as_text
 from storage.formats.video.writer import VideoReader
 from tests.support import is_running, wait_for
 from tests.support.live import clicking, counting, flashing, sensor, session_of

@@ -18,7 +18,8 @@ import pytest
 from classify.commit import save, take_back
 from classify.work import open_work
 from storage import open_recording
-from storage.care.info import as_json, as_text, describe
+from storage.care.info import as_json, describe
+from storage.care.info_text import as_text
 from storage.cli import main
 from storage.formats.table import FORMATS, find_format
 from storage.labels import PERSON, SEEN, UNSEEN

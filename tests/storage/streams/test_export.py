@@ -18,7 +18,8 @@ import pytest
 
 from pi_capture import Recorder
 from storage import Frame, SampleTrack, StorageError, open_recording
-from storage.care.info import as_text, describe
+from storage.care.info import describe
+from storage.care.info_text import as_text
 from storage.convert.convert import convert
 from storage.formats.video.writer import VideoWriter
 from storage.labels.current import labels_as_they_stand

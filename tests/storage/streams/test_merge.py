@@ -19,7 +19,8 @@ import pytest
 
 from pi_capture import Recorder
 from storage import Frame, SampleTrack, StorageError, open_recording
-from storage.care.info import as_json, as_text, describe
+from storage.care.info import as_json, describe
+from storage.care.info_text import as_text
 from storage.formats.video.writer import VideoWriter
 from storage.streams.merge import merge_streams
 from tests.conftest import picture, write_video
