@@ -124,7 +124,7 @@ class Labelling:
         if position < len(self.indices) and self.indices[position] == index:
             return position
         way = "press Look, then Undo the last Save"
-        if (before := places_before(self.path) if self.path.is_dir() else None) and index < len(before[1]):
+        if (before := places_before(self.path)) and index < len(before[1]):
             of, place = printable(before[0].name), before[1][index] + 1
             way = f"look at {of}; press Undo the split, Undo the last Save, Label, Go to …, {place:,} there"
         raise RefusedError(f"frame {index + 1:,} is saved in its class: {way}", 409)

@@ -347,7 +347,7 @@ def labels_as_runs(recording: Recording) -> dict[str, Any]:
     """
     labels, directories, names = _labels_and_classes(recording)
     numbers = {directory: number for number, directory in enumerate(directories[:255])}
-    before = places_before(recording.path) if recording.path.is_dir() else None
+    before = places_before(recording.path)
     return {
         "before": before and {"id": identifier(before[0].name), "name": printable(before[0].name), "at": before[1]},
         "count": len(recording),

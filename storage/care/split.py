@@ -167,12 +167,12 @@ def is_held_out(directory: Path) -> bool:
     return side in ("val", "gap") and bool(name) and is_split(directory.with_name(name))
 
 
-def places_before(directory: Path) -> tuple[Path, list[int]] | None:
+def places_before(path: Path) -> tuple[Path, list[int]] | None:
     """Where the frames of a split recording, or of a part of it, come to lie once the split and the sorting are undone.
 
-    The recording, and the index in it of each frame of `directory`, in their order; None if that is not split.
+    The recording, and the index in it of each frame of `path`, in their order; None if that is not split.
     """
-    whole = directory.with_name(directory.name.partition("_")[2]) if is_held_out(directory) else directory
+    whole = path.with_name(path.name.partition("_")[2]) if is_held_out(path) else path
     if not is_split(whole):
         return None
     frames = []
@@ -180,7 +180,7 @@ def places_before(directory: Path) -> tuple[Path, list[int]] | None:
         with open_recording(part) as recording:
             assert isinstance(recording, FramesAreFiles)
             parts = (name.rpartition("/") for name in recording.names)
-            frames += [(natural_key(name), class_name, part == directory) for class_name, _, name in parts]
+            frames += [(natural_key(name), class_name, part == path) for class_name, _, name in parts]
     return whole, [index for index, (_, _, is_here) in enumerate(sorted(frames)) if is_here]
 
 

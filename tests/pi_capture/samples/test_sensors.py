@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,22 +142,31 @@ def test_what_a_sensor_gave_before_the_recording_began_is_counted_and_told(tmp_p
     assert f"; {before} came before the first picture" in done.stderr
 
 
-def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three sensors for eight seconds, whose samples arrive exactly when they should, on the busiest machine."""
-    path = tmp_path / "a.mka"
-    rates, arrived, begun_ns = {"a": 100.0, "b": 100.7, "twice": 100.0}, threading.local(), time.monotonic_ns()
+def arriving(monkeypatch: pytest.MonkeyPatch, samples_of: Callable[[str], Iterator[tuple[float, int]]]) -> None:
+    """Let each sensor give samples at the moments, in seconds, that are told for its name."""
+    arrived, begun_ns = threading.local(), time.monotonic_ns()
 
     def chunks(command: Command) -> Iterator[np.ndarray]:
-        name = command.track.name
-        for n in range(650 if name == "a" else round(8 * rates[name])):
-            seconds = n / rates[name] + (1.5 if name == "a" and n >= 200 else 0.0)
+        for seconds, value in samples_of(command.track.name):
             arrived.ns = begun_ns + round(seconds * 1e9)
-            yield np.array([[n]], "f4")
+            yield np.array([[value]], "f4")
 
     monkeypatch.setattr(Command, "start", lambda _: None)
     monkeypatch.setattr(Command, "chunks", chunks)
     clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
     monkeypatch.setattr("pi_capture.samples.track.time", clock)
+
+
+def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sensors for eight seconds, whose samples arrive exactly when they should, on the busiest machine."""
+    path = tmp_path / "a.mka"
+    rates = {"a": 100.0, "b": 100.7, "twice": 100.0}
+
+    def samples_of(name: str) -> Iterator[tuple[float, int]]:
+        for n in range(650 if name == "a" else round(8 * rates[name])):
+            yield n / rates[name] + (1.5 if name == "a" and n >= 200 else 0.0), n
+
+    arriving(monkeypatch, samples_of)
     lines: list[str] = []
     twice = f"twice gives 100 samples a second, not 50; their times are right if they come evenly. {CHECK}"
     with pytest.raises(RecordingError, match=f"^{twice}$") as ended:
@@ -187,22 +196,17 @@ def test_a_pause_is_padded_and_the_rate_that_comes_is_measured(tmp_path: Path, m
 def test_a_short_pause_is_padded_and_jitter_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sensors for twelve seconds: one leaves out 12 samples, of one each sample is late by up to 0.1 s, one stalls."""
     path, draw = tmp_path / "a.mka", np.random.default_rng(0)
-    arrived, begun_ns = threading.local(), time.monotonic_ns()
 
-    def chunks(command: Command) -> Iterator[np.ndarray]:
-        name, came = command.track.name, 0.0
+    def samples_of(name: str) -> Iterator[tuple[float, int]]:
+        came = 0.0
         for n in range(1200):
             if name == "pauses" and 700 <= n < 712:
                 continue
             came = max(came, n / 100 + (draw.uniform(0, 0.1) if name == "jitters" else 0.0))
             came = max(came, 8.2) if name == "stalls" and n >= 800 else came
-            arrived.ns = begun_ns + round(came * 1e9)
-            yield np.array([[n]], "f4")
+            yield came, n
 
-    monkeypatch.setattr(Command, "start", lambda _: None)
-    monkeypatch.setattr(Command, "chunks", chunks)
-    clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: arrived.ns)
-    monkeypatch.setattr("pi_capture.samples.track.time", clock)
+    arriving(monkeypatch, samples_of)
     lines: list[str] = []
     sensors = [f"{name},rate=100=a" for name in ("pauses", "jitters", "stalls")]
     tracks = record(path, -1, camera="none", say=lines.append, sensors=sensors).tracks
